@@ -1,0 +1,1 @@
+"""What every room of the house shares. Light: nothing here loads torch or transformers."""

@@ -1,0 +1,19 @@
+"""The errors that a user is meant to read."""
+
+from typing import ClassVar
+
+
+class LapilliError(Exception):
+    """Something failed for a reason that the user can understand and mend.
+
+    The message is one line: the file, the row and the value at fault, the limit it broke, and the remedy.
+    The command line prints it without a traceback and ends with `exit_code`.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(LapilliError):
+    """The command or the recipe was written wrongly; nothing has been started."""
+
+    exit_code: ClassVar[int] = 2
