@@ -45,7 +45,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     Raises LapilliError when `path` is a file or a folder with something in it, and when the disk fills up.
     """
-    _refuse_occupied(path)
+    refuse_occupied(path)
     part = _part_beside(path)
     try:
         with explain_write(path):
@@ -70,13 +70,14 @@ def explain_write(path: Path, only: tuple[int, ...] = ()) -> Iterator[None]:
         raise LapilliError(f"{path}: cannot be written: {error.strerror or error}; {remedy}") from error
 
 
-def _part_beside(path: Path) -> Path:
-    """A free name in the folder of `path`: the same file system, so that the rename is atomic."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-
-
-def _refuse_occupied(path: Path) -> None:
+def refuse_occupied(path: Path) -> None:
+    """Raise LapilliError when `path` is a file, or a folder with something in it."""
     if path.is_dir() and any(path.iterdir()):
         raise LapilliError(f"{path}: the folder exists and is not empty; choose another name or remove it")
     if path.exists() and not path.is_dir():
         raise LapilliError(f"{path}: a file of that name exists; choose another name or remove it")
+
+
+def _part_beside(path: Path) -> Path:
+    """A free name in the folder of `path`: the same file system, so that the rename is atomic."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")

@@ -1,0 +1,103 @@
+"""The command line: it parses, calls the rooms below, and prints.
+
+Each noun is one file of this folder with a function `register(app)` that adds its commands. Those files import the
+rooms inside their commands, so that `lapilli --help` never waits for torch.
+"""
+
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Annotated, NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from lapilli import __version__
+from lapilli.core.errors import LapilliError
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+NOUNS = ("quickstart", "ask", "data", "model", "train", "evaluate")
+"""The files of commands, in the order of the help page."""
+
+app = typer.Typer(
+    name="lapilli",
+    help="Build a LLaVA, and see how it learned to see.",
+    epilog="Start here: lapilli quickstart",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@dataclass
+class Settings:
+    """What the options before the command say."""
+
+    debug: bool = False
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lapilli {__version__}")
+        raise typer.Exit()
+
+
+@app.callback(invoke_without_command=True)
+def _start(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    context.obj.debug = debug
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def register_nouns() -> None:
+    """Add the commands of every noun file that is there."""
+    for noun in NOUNS:
+        if find_spec(f"{__name__}.{noun}"):
+            import_module(f"{__name__}.{noun}").register(app)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line (that of the process, if none is given) and return its exit code.
+
+    0 done, 1 failed, 2 used wrongly, 130 interrupted. An error is one line on stderr; `--debug` adds the traceback.
+    """
+    settings = Settings()
+    try:
+        code = app(arguments, standalone_mode=False, obj=settings)
+    except LapilliError as error:
+        return _fail(str(error), error.exit_code, settings)
+    except TyperException as error:
+        return _fail(error.format_message(), error.exit_code, settings)
+    except typer.Abort:
+        return _fail("aborted", 1, settings)
+    except Exception as error:  # noqa: BLE001 - the border of the process: nothing above could handle it
+        hint = "" if settings.debug else " (lapilli --debug ... shows where)"
+        return _fail(f"{type(error).__name__}: {error}{hint}", 1, settings)
+    if code == INTERRUPTED:
+        return _fail("interrupted", INTERRUPTED, settings)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, exit_code: int, settings: Settings) -> int:
+    if settings.debug:
+        traceback.print_exc()
+    if message:  # empty when typer has already printed a help page
+        print("lapilli:", " ".join(message.split()), file=sys.stderr)
+    return exit_code
+
+
+def main() -> NoReturn:
+    """The `lapilli` program."""
+    sys.exit(run())
+
+
+register_nouns()

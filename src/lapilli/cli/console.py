@@ -1,0 +1,33 @@
+"""Where the command line prints: results to stdout, everything else to stderr."""
+
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from lapilli.core.plain import json_text
+
+results = Console()
+"""For results: tables, answers, coloured rows."""
+
+messages = Console(stderr=True)
+"""For progress and notes, which must never mix with a result."""
+
+
+def print_json(value: Any) -> None:
+    """Print `value` as one line of JSON on stdout, for `--json`: no colour, no wrapping."""
+    sys.stdout.write(json_text(value) + "\n")
+
+
+def progress_bar() -> Progress:
+    """A display of progress on stderr: a context manager, whose bars are gone when its block ends."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=messages,
+        transient=True,
+    )

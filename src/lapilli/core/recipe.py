@@ -1,0 +1,212 @@
+"""Recipes: YAML files read strictly into nested frozen dataclasses.
+
+The dataclass is the schema. A field that it does not have, a value of another type and a missing value are errors
+that name the line, so that a slip of the pen never trains a model. A recipe is looked up as a path, then among the
+recipes that come with the package: `recipes/align.yaml` means the same in a checkout and in an installation.
+"""
+
+import difflib
+import math
+import re
+import types
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+import yaml
+
+from lapilli.core.errors import UsageError
+from lapilli.core.plain import plain
+
+T = TypeVar("T")
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 as PyYAML reads it, save that 1e-3 is a number, as in YAML 1.2, and that a date is text."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's name for it, looked up on the class
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A value as written: a scalar with its text `raw`, or a list or dict of others; `place` is its file and line."""
+
+    value: Any
+    raw: str
+    place: str
+
+
+def read_recipe(path: Path, overrides: Sequence[str], into: type[T]) -> T:
+    """The recipe in the file, with `a.b=c` overrides (c is YAML) laid over it, as a frozen dataclass of type `into`.
+
+    Fields may be bool, int, float, str, Path, Literal, list, tuple, X | None and dataclasses of these; a
+    number is also good for text. Raises UsageError naming the line or the override, the field and the nearest name.
+    """
+    file = find_recipe(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: cannot be read: {error}") from error
+    tree = _parse(text, str(file), by_line=True)
+    if not isinstance(tree.value, dict):
+        raise UsageError(f"{tree.place}: a recipe is a list of `field: value` lines")
+    for override in overrides:
+        _lay_over(tree, override)
+    return cast(T, _convert(tree, into, ""))
+
+
+def find_recipe(path: Path) -> Path:
+    """`path` itself, or the file of that name which comes with the package. Raises UsageError when there is neither."""
+    package = Path(__file__).parent.parent
+    for candidate in (path, package / path):
+        if candidate.is_file():
+            return candidate
+    shipped = ", ".join(sorted(str(file.relative_to(package)) for file in package.glob("recipes/*.yaml")))
+    raise UsageError(f"{path}: no such recipe; those that come with lapilli: {shipped}")
+
+
+def as_dict(recipe: Any) -> dict[str, Any]:
+    """A recipe as nested dicts and lists of plain values."""
+    return cast(dict[str, Any], plain(recipe))
+
+
+def dump(recipe: Any) -> str:
+    """A recipe, or a dict, as YAML that `read_recipe` reads back to an equal recipe."""
+    return cast(str, yaml.safe_dump(plain(recipe), sort_keys=False, allow_unicode=True))
+
+
+def _parse(text: str, source: str, by_line: bool) -> _Given:
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        return _given(loader, node, source, by_line) if node else _Given(None, "", source)
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if by_line and error.problem_mark else ""
+        raise UsageError(f"{source}{line}: not YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"{source}: not YAML: {error}") from error
+    finally:
+        loader.dispose()
+
+
+def _given(loader: _Loader, node: yaml.Node, source: str, by_line: bool) -> _Given:
+    place = f"{source}:{node.start_mark.line + 1}" if by_line else source
+    if isinstance(node, yaml.SequenceNode):
+        return _Given([_given(loader, entry, source, by_line) for entry in node.value], "", place)
+    if not isinstance(node, yaml.MappingNode):
+        return _Given(loader.construct_object(node), node.value, place)
+    entries: dict[str, _Given] = {}
+    for key, value in node.value:
+        if key.value in entries:
+            line = f"{source}:{key.start_mark.line + 1}" if by_line else source
+            raise UsageError(f"{line}: {key.value}: given twice")
+        entries[str(key.value)] = _given(loader, value, source, by_line)
+    return _Given(entries, "", place)
+
+
+def _lay_over(tree: _Given, override: str) -> None:
+    """Put the value of an `a.b=c` override into the tree, making the mappings on its way."""
+    place = f"--set {override}"
+    dotted, equals, text = override.partition("=")
+    if not equals or not all(dotted.split(".")):
+        raise UsageError(f"{place}: write it as field=value, or as group.field=value")
+    *groups, last = dotted.strip().split(".")
+    for name in groups:
+        if name not in tree.value or not isinstance(tree.value[name].value, dict):
+            tree.value[name] = _Given({}, "", place)
+        tree = tree.value[name]
+    tree.value[last] = _parse(text, place, by_line=False)
+
+
+def _convert(given: _Given, kind: Any, path: str) -> Any:
+    """The given value as `kind`; `path` is the dotted name of the field, for the error."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        (inner,) = (argument for argument in arguments if argument is not type(None))
+        return None if given.value is None else _convert(given, inner, path)
+    if origin is Literal:
+        return _choice(given, arguments, path)
+    if origin in (list, tuple):
+        return origin(_entries(given, arguments if origin is tuple else (*arguments, ...), path))
+    if is_dataclass(kind):
+        return _build(given, cast(type[Any], kind), path)
+    return _scalar(given, kind, path)
+
+
+def _entries(given: _Given, kinds: tuple[Any, ...], path: str) -> list[Any]:
+    """A list, of entries of one kind (`kinds` is X and an ellipsis) or of exactly those kinds."""
+    if not isinstance(given.value, list):
+        raise _wrong(given, "a list", path)
+    if kinds[-1] is ...:
+        kinds = kinds[:1] * len(given.value)
+    if len(given.value) != len(kinds):
+        raise UsageError(f"{given.place}: {path}: {len(kinds)} entries expected, {len(given.value)} found")
+    return [
+        _convert(entry, kind, f"{path}[{i}]") for i, (entry, kind) in enumerate(zip(given.value, kinds, strict=True))
+    ]
+
+
+def _build(given: _Given, kind: type[Any], path: str) -> Any:
+    if not isinstance(given.value, dict):
+        raise _wrong(given, "fields of its own", path)
+    hints, known = get_type_hints(kind), {field.name: field for field in fields(kind) if field.init}
+    for name, entry in given.value.items():
+        if name not in known:
+            raise UsageError(f"{entry.place}: {_below(path, name)}: no such field{_nearest(name, list(known))}")
+    for name, field in known.items():
+        if name not in given.value and _is_required(field):
+            raise UsageError(f"{given.place}: {_below(path, name)}: missing, and it has no default")
+    values = {name: _convert(entry, hints[name], _below(path, name)) for name, entry in given.value.items()}
+    try:
+        return kind(**values)
+    except ValueError as error:  # a check across fields, in __post_init__
+        raise UsageError(f"{given.place}: {path + ': ' if path else ''}{error}") from error
+
+
+def _scalar(given: _Given, kind: type[Any], path: str) -> Any:
+    if kind not in _KINDS:
+        raise TypeError(f"{path}: recipes have no fields of type {kind}")
+    value = given.value
+    if kind in (str, Path) and value is not None and not isinstance(value, (list, dict)):
+        return kind(given.raw)  # as it was written: a folder may be called 2024 or no
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    if kind in (bool, int) and type(value) is kind:
+        return value
+    raise _wrong(given, _KINDS[kind], path)
+
+
+def _choice(given: _Given, choices: tuple[Any, ...], path: str) -> Any:
+    for choice in choices:
+        if given.raw == str(choice):
+            return choice
+    raise _wrong(given, "one of " + ", ".join(map(str, choices)), path)
+
+
+def _wrong(given: _Given, expected: str, path: str) -> UsageError:
+    found = given.raw if given.raw else {dict: "fields", list: "a list"}.get(type(given.value), "nothing")
+    return UsageError(f"{given.place}: {path}: {expected} expected, {found} found")
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
+
+
+def _below(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _is_required(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING

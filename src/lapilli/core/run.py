@@ -1,0 +1,170 @@
+"""Run folders: whatever a command produced, in files that outlive it.
+
+    recipe.yaml         the recipe as resolved
+    environment.json    versions, platform, seed, start
+    metrics.jsonl       one JSON object a line, written as the run goes
+    results/            NAME.json and NAME.npz
+    manifest.json       every file with its size and SHA-256; written last, so that its presence means a whole run
+
+The workshops write them; the report and the studio read them and need nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lapilli.core.errors import LapilliError
+from lapilli.core.files import explain_write, refuse_occupied, write_atomically
+from lapilli.core.plain import json_text
+from lapilli.core.recipe import dump
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_PACKAGES = ("lapilli", "torch", "transformers", "accelerate", "tokenizers", "safetensors", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """A run folder at `path`; made by `create` or `open`."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, recipe: Any, seed: int) -> RunDir:
+        """Start a run in a new or empty folder; `recipe` is a dataclass or a dict. Raises LapilliError otherwise."""
+        refuse_occupied(path)
+        write_atomically(path / "recipe.yaml", dump(recipe))
+        write_atomically(path / "environment.json", json_text(_environment(seed), indent=2) + "\n")
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> RunDir:
+        """An existing run, whole or not. Raises LapilliError when the folder is none."""
+        if not (path / "recipe.yaml").is_file():
+            raise LapilliError(f"{path}: not a run folder: it has no recipe.yaml")
+        return cls(path)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run has finished. `verify` says whether its files are still those it wrote."""
+        return self._manifest.is_file()
+
+    def log(self, **metrics: Any) -> None:
+        """Append one line to metrics.jsonl and hand it to the operating system at once."""
+        self._require_unfinished()
+        with explain_write(self._metrics), self._metrics.open("a", encoding="utf-8") as file:
+            file.write(json_text(metrics) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Every line logged, in order; a last line that a killed run left torn is not one."""
+        if not self._metrics.is_file():
+            return []
+        lines = self._metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def save(self, name: str, result: Any) -> None:
+        """Save a result (a dataclass, a dict, ...) as results/NAME.json, whole or not at all."""
+        self._require_unfinished()
+        write_atomically(self._result(name, "json"), json_text(result, indent=2) + "\n")
+
+    def save_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Save arrays of numbers as results/NAME.npz, whole or not at all."""
+        import numpy as np
+
+        self._require_unfinished()
+        packed = io.BytesIO()
+        np.savez_compressed(packed, allow_pickle=False, **arrays)
+        write_atomically(self._result(name, "npz"), packed.getvalue())
+
+    def load(self, name: str) -> Any:
+        """The saved result NAME, as plain values. Raises LapilliError when the run has none of that name."""
+        return json.loads(self._existing(name, "json").read_text(encoding="utf-8"))
+
+    def load_arrays(self, name: str) -> dict[str, NDArray[Any]]:
+        """The saved arrays NAME. Raises LapilliError when the run has none of that name."""
+        import numpy as np
+
+        with np.load(self._existing(name, "npz"), allow_pickle=False) as stored:
+            return dict(stored)
+
+    def finish(self) -> None:
+        """Write the manifest: the run is whole, and its results no longer change."""
+        self._require_unfinished()
+        files = sorted(file for file in self.path.rglob("*") if file.is_file())
+        entries = {file.relative_to(self.path).as_posix(): _fingerprint(file) for file in files}
+        write_atomically(self._manifest, json_text({"finished": _now(), "files": entries}, indent=2) + "\n")
+
+    def verify(self) -> None:
+        """Compare every file with the manifest. Raises LapilliError naming those that are missing or changed."""
+        if not self.is_complete:
+            raise LapilliError(f"{self.path}: the run has not finished: it has no manifest.json")
+        entries = json.loads(self._manifest.read_text(encoding="utf-8"))["files"]
+        spoiled = [name for name, entry in entries.items() if _fingerprint(self.path / name) != entry]
+        if spoiled:
+            raise LapilliError(
+                f"{self.path}: missing or changed since the run finished: {', '.join(spoiled)}; run it again"
+            )
+
+    @property
+    def _manifest(self) -> Path:
+        return self.path / "manifest.json"
+
+    @property
+    def _metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def _result(self, name: str, ending: str) -> Path:
+        return self.path / "results" / f"{name}.{ending}"
+
+    def _existing(self, name: str, ending: str) -> Path:
+        file = self._result(name, ending)
+        if not file.is_file():
+            there = ", ".join(sorted(other.stem for other in file.parent.glob(f"*.{ending}"))) or "none"
+            raise LapilliError(f"{file}: no such result; the run has {there}")
+        return file
+
+    def _require_unfinished(self) -> None:
+        if self.is_complete:
+            raise LapilliError(
+                f"{self.path}: the run has finished, and its files no longer change; choose another folder"
+            )
+
+
+def _fingerprint(file: Path) -> dict[str, Any] | None:
+    """Size in bytes and SHA-256 of a file; None when it is not there."""
+    if not file.is_file():
+        return None
+    with file.open("rb") as content:
+        return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(content, "sha256").hexdigest()}
+
+
+def _environment(seed: int) -> dict[str, Any]:
+    return {
+        "started": _now(),
+        "seed": seed,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {package: _version(package) for package in _PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    """The installed version, read from its metadata: importing torch would take seconds."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
