@@ -1,0 +1,119 @@
+"""Rows of LLaVA's format, read and written."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lapilli.core.errors import LapilliError
+from lapilli.data.sample import Sample, Turn, parse_row, read_samples, write_samples
+
+REAL_ROWS = Path(__file__).parents[3] / "shared/data/lcs/lcs.json"
+
+ROW = {
+    "id": "7",
+    "image": "a/b.jpg",
+    "conversations": [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "A kite."}],
+}
+SAMPLE = Sample("7", ("a/b.jpg",), (Turn("user", "<image>\nWhat is it?"), Turn("assistant", "A kite.")))
+
+
+def _file(folder, text, name="rows.json"):
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_a_row_of_the_published_format():
+    assert parse_row(ROW, "here") == SAMPLE
+
+
+def test_roles_may_be_user_and_assistant_and_keys_role_and_content():
+    turns = [{"role": "user", "content": "<image>\nWhat is it?"}, {"role": "assistant", "content": "A kite."}]
+    assert parse_row({**ROW, "conversations": turns}, "here") == SAMPLE
+
+
+def test_a_row_without_images_and_one_with_two():
+    talk = [{"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Hi"}]
+    assert parse_row({"id": 3, "conversations": talk}, "here").images == ()
+    assert parse_row({"id": 3, "image": None, "conversations": talk}, "here").id == "3"
+    talk[0]["value"] = "<image> or <image>?"
+    assert parse_row({"id": 3, "image": ["a.png", "b.png"], "conversations": talk}, "here").images == ("a.png", "b.png")
+
+
+def test_unknown_fields_are_kept_and_written_back(tmp_path):
+    extra = {"model": "", "weights": [1, 2.5, None], "names": {"köln": "大"}}
+    path = _file(tmp_path, json.dumps([{**ROW, **extra}]))
+    assert read_samples(path)[0].extra == extra
+    write_samples(path, read_samples(path))
+    assert json.loads(path.read_text()) == [{**ROW, **extra}]
+
+
+@pytest.mark.parametrize("name", ["again.json", "again.jsonl"])
+def test_reading_what_was_written_gives_equal_samples(tmp_path, name):
+    talk = (Turn("user", 'Über "all"\n<image>\u2028<image>'), Turn("assistant", "😀\r\n中"))
+    samples = [SAMPLE, Sample("b", ("x y.png", "ü.png"), (*talk, Turn("user", ""), Turn("assistant", " é ")))]
+    path = tmp_path / name
+    write_samples(path, samples)
+    assert read_samples(path) == samples
+    write_samples(path, [])
+    assert read_samples(path) == []
+
+
+@pytest.mark.skipif(not REAL_ROWS.exists(), reason="the 200 real rows of LCS-558K are not here")
+def test_real_rows_survive_being_read_and_written(tmp_path):
+    samples = read_samples(REAL_ROWS)
+    write_samples(tmp_path / "again.json", samples)
+    assert read_samples(tmp_path / "again.json") == samples
+    assert json.loads((tmp_path / "again.json").read_text()) == json.loads(REAL_ROWS.read_text())
+    assert len(samples) == 200
+
+
+def test_a_byte_order_mark_and_blank_lines_do_no_harm(tmp_path):
+    line = json.dumps(ROW).encode()
+    assert read_samples(_file(tmp_path, b"\xef\xbb\xbf[" + line + b"]")) == [SAMPLE]
+    assert read_samples(_file(tmp_path, line + b"\r\n\n" + line, "rows.jsonl")) == [SAMPLE, SAMPLE]
+
+
+def test_the_first_bad_row_is_one_line_with_file_row_value_and_remedy(tmp_path):
+    bad = {**ROW, "conversations": [{"from": "robot", "value": "<image>"}, ROW["conversations"][1]]}
+    path = _file(tmp_path, json.dumps([ROW, bad, "no row"]))
+    with pytest.raises(LapilliError) as error:
+        read_samples(path)
+    wanted = f"{path}, row 1: conversations[0]: unknown role 'robot'; known roles: human, user, gpt, assistant"
+    assert str(error.value) == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("rows.json", '[{"id": 1},\n {"id": 2},]', "line 2, column 11: trailing comma; remove the comma"),
+        ("rows.json", '[{"id": 1,\n}]', "line 1, column 10: trailing comma; remove the comma"),
+        ("rows.json", '[{"id": 1}\n {"id": 2}]', "line 2, column 2: Expecting ',' delimiter; mend the text there"),
+        ("rows.json", '{"id": 1}\n{"id": 2}', "line 2, column 1: Extra data; name it .jsonl if it has one row a line"),
+        ("rows.json", '{"id": 1}', "file: holds an object, a list of rows expected; wrap the rows in [ and ]"),
+        ("rows.json", "", "file: empty; write a list of rows into it"),
+        ("rows.json", b'[\n"\xe9"]', "file: line 2: byte 0xe9 is not UTF-8; save the file as UTF-8"),
+        ("rows.json", "[" * 100_000, "file: line 1: maximum recursion depth exceeded"),
+        ("rows.jsonl", '\n{"id": 1,}', "row 0: file: not JSON: line 2, column 9: trailing comma; remove the comma"),
+        ("rows.csv", "", "ending '.csv'; name it .json (one list) or .jsonl (one row a line)"),
+    ],
+)
+def test_what_is_no_json_is_told_with_its_place(tmp_path, name, text, message):
+    path = _file(tmp_path, text, name)
+    with pytest.raises(LapilliError) as error:
+        read_samples(path)
+    assert str(error.value).startswith(str(path))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_and_a_folder_are_told(tmp_path):
+    (tmp_path / "folder.json").mkdir()
+    for name in ("missing.json", "folder.json"):
+        with pytest.raises(LapilliError, match=r"cannot be read: .*; check the path"):
+            read_samples(tmp_path / name)
+
+
+def test_ids_may_repeat_when_reading(tmp_path):
+    assert read_samples(_file(tmp_path, json.dumps([ROW, ROW]))) == [SAMPLE, SAMPLE]
