@@ -1,0 +1,57 @@
+"""Pictures opened from the images folder of a data set, and from nowhere else."""
+
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from lapilli.core.errors import LapilliError
+
+# What people keep photographs and drawings in. Pillow knows more, some of them programs to be run (EPS).
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+
+# Everything that Pillow's decoders raise on damaged files, found by feeding them some.
+_UNDECODABLE = (OSError, SyntaxError, ValueError, RuntimeError)
+
+
+class PictureError(LapilliError):
+    """A picture that cannot be had: `message` says why and `remedy` what to do, apart from each other for tables."""
+
+    def __init__(self, picture: Path | str, message: str, remedy: str) -> None:
+        super().__init__(f"{picture}: {message}; {remedy}")
+        self.message = message
+        self.remedy = remedy
+
+
+def open_picture(root: Path, name: str) -> Image.Image:
+    """The picture `name` below the folder `root`, wholly decoded, RGB, turned upright as its EXIF orientation says.
+
+    Raises PictureError, a LapilliError, when the path is absolute or leaves the folder (by ".." or a symbolic link),
+    and when the file is missing, no picture, damaged, or larger than Pillow's limit against decompression bombs.
+    """
+    path = _path_inside(root, name)
+    try:
+        with Image.open(path, formats=_FORMATS) as picture:
+            return ImageOps.exif_transpose(picture).convert("RGB")
+    except UnidentifiedImageError as error:
+        raise PictureError(path, "not a picture", f"save it as one of {', '.join(_FORMATS)}") from error
+    except Image.DecompressionBombError as error:
+        raise PictureError(path, str(error).rstrip("."), "scale the picture down") from error
+    except _UNDECODABLE as error:
+        raise PictureError(path, f"cannot be decoded: {error}", "fetch or save the picture again") from error
+
+
+def _path_inside(root: Path, name: str) -> Path:
+    """The file that `name` means, every link followed, and never one outside `root`."""
+    if Path(name).is_absolute():
+        raise PictureError(name, "an absolute path", f"write the path as seen from {root}")
+    try:
+        folder = root.resolve()
+        path = (folder / name).resolve()
+        exists = path.is_file()  # neither a folder nor a pipe, which would be waited for without end
+    except (OSError, ValueError, RuntimeError) as error:  # too long; a zero byte; links that turn in a circle
+        raise PictureError(repr(name), f"not a usable path: {error}", "correct the path in the row") from error
+    if not path.is_relative_to(folder):
+        raise PictureError(name, f"leads out of {root}", "keep every picture inside the images folder")
+    if not exists:
+        raise PictureError(path, "no such file", "put the picture there, or correct the path in the row")
+    return path
