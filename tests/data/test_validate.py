@@ -1,0 +1,223 @@
+"""Every problem of a file is found, by row, with a remedy."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from lapilli.core.errors import LapilliError
+from lapilli.data.sample import parse_row
+from lapilli.data.validate import problems, validate
+
+HUMAN = {"from": "human", "value": "<image>\nWhat?"}
+GPT = {"from": "gpt", "value": "That."}
+GOOD = {"id": "good", "image": "a.png", "conversations": [HUMAN, GPT]}
+
+
+def _human(text):
+    return {"from": "human", "value": text}
+
+
+def _gpt(text):
+    return {"from": "gpt", "value": text}
+
+
+# One broken row each: what changes against GOOD, the field at fault, what the message says, what the remedy says.
+BROKEN = {
+    "no id": ({"id": None}, "id", "missing", "id of its own"),
+    "empty id": ({"id": ""}, "id", "missing", "id of its own"),
+    "id is a list": ({"id": [1]}, "id", "a list, a string or a whole number expected", "id of its own"),
+    "id is true": ({"id": True}, "id", "a truth value, a string or a whole", "id of its own"),
+    "image is a number": ({"image": 5}, "image", "a number, a path or a list", "name the picture"),
+    "image in list is null": ({"image": [None]}, "image", "number 0 is null, a path expected", "name the picture"),
+    "empty path": ({"image": ""}, "image", "number 0 is empty", "leave the field out"),
+    "no conversations": ({"conversations": None}, "conversations", "missing", '"from": "human"'),
+    "conversations is text": ({"conversations": "x"}, "conversations", "a string, a list of turns", '"from"'),
+    "zero turns": ({"conversations": [], "image": None}, "conversations", "no turns", "or remove the row"),
+    "turn is text": ({"conversations": [HUMAN, "x"]}, "conversations[1]", "a string, an object", '"value"'),
+    "no role": ({"conversations": [HUMAN, {"value": "x"}]}, "conversations[1]", 'no "from"', "human or gpt"),
+    "unknown role": (
+        {"conversations": [HUMAN, {"from": "bot", "value": "x"}]},
+        "conversations[1]",
+        "unknown role 'bot'",
+        "known roles: human, user, gpt, assistant",
+    ),
+    "role is a list": (
+        {"conversations": [HUMAN, {"from": [], "value": "x"}]},
+        "conversations[1]",
+        "unknown role []",
+        "",
+    ),
+    "no text": ({"conversations": [HUMAN, {"from": "gpt"}]}, "conversations[1]", 'no "value"', "write what is said"),
+    "text is a number": ({"conversations": [HUMAN, _gpt(1)]}, "conversations[1]", "value is a number", "write what"),
+    "half an emoji": ({"conversations": [HUMAN, _gpt("\ud83d")]}, "conversations[1]", r"'\ud83d'", "surrogate pair"),
+    "two questions": (
+        {"conversations": [HUMAN, _human("x"), GPT]},
+        "conversations[1]",
+        "roles out of order: user after user",
+        "must alternate",
+    ),
+    "two answers": ({"conversations": [HUMAN, GPT, GPT]}, "conversations[2]", "assistant after assistant", "alternate"),
+    "assistant first": (
+        {"conversations": [GPT, HUMAN, GPT]},
+        "conversations[0]",
+        "the first turn is the assistant's",
+        "begin with a question",
+    ),
+    "user last": (
+        {"conversations": [HUMAN, GPT, _human("?")]},
+        "conversations[2]",
+        "the last turn is the user's",
+        "add the answer",
+    ),
+    "empty answer": (
+        {"conversations": [HUMAN, _gpt(" \n")]},
+        "conversations[1]",
+        "empty answer",
+        "remove the question",
+    ),
+    "mark in an answer": ({"conversations": [HUMAN, _gpt("<image>")]}, "conversations[1]", "in an answer", "remove"),
+    "mark, no image": ({"image": None}, "image", "1 <image> in the questions for 0 images", "name the pictures"),
+    "two marks, no image": (
+        {"image": [], "conversations": [HUMAN, GPT, HUMAN, GPT]},
+        "image",
+        "2 <image> in the questions for 0 images",
+        "or remove <image>",
+    ),
+    "image, no mark": (
+        {"conversations": [_human("What?"), GPT]},
+        "image",
+        "0 <image> in the questions for 1 image",
+        "or remove the field image",
+    ),
+    "two marks, one image": (
+        {"conversations": [HUMAN, GPT, HUMAN, GPT]},
+        "image",
+        "2 <image> in the questions for 1 image",
+        "one <image> for every picture",
+    ),
+    "one mark, two images": ({"image": ["a.png", "a.png"]}, "image", "1 <image> in the questions for 2 images", "one"),
+    "missing image": ({"image": "no.png"}, "image", "'no.png': no such file", "correct the path"),
+    "absolute path": ({"image": "/etc/passwd"}, "image", "'/etc/passwd': an absolute path", "as seen from"),
+    "path with ..": ({"image": "../a.png"}, "image", "'../a.png': leads out of", "inside the images folder"),
+    "link out": ({"image": "link.png"}, "image", "'link.png': leads out of", "inside the images folder"),
+    "not a picture": ({"image": "text.png"}, "image", "'text.png': not a picture", "save it as one of"),
+    "truncated": ({"image": "cut.jpg"}, "image", "'cut.jpg': cannot be decoded", "fetch or save"),
+}
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    picture = Image.effect_noise((40, 40), 90).convert("RGB")
+    picture.save(folder / "a.png")
+    picture.save(tmp_path / "a.png")
+    picture.save(folder / "cut.jpg")
+    (folder / "cut.jpg").write_bytes((folder / "cut.jpg").read_bytes()[:700])
+    (folder / "text.png").write_text("not a picture")
+    (folder / "link.png").symlink_to(tmp_path / "a.png")
+    return folder
+
+
+def _file(folder, rows):
+    path = folder / "rows.json"
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def test_a_good_file_has_no_problems(tmp_path, images):
+    rows = [GOOD, {**GOOD, "id": 2}, {"id": "text", "conversations": [_human("Hi"), GPT, _human("?"), GPT]}]
+    findings = validate(_file(tmp_path, rows), images)
+    assert (findings.rows, findings.images, findings.problems) == (3, 1, ())
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_each_problem_is_the_only_one_reported_with_row_field_and_remedy(tmp_path, images, case):
+    change, field, message, remedy = BROKEN[case]
+    (problem,) = problems(_file(tmp_path, [GOOD, {**GOOD, "id": "bad", **change}]), images)
+    assert (problem.row, problem.field) == (1, field)
+    assert message in problem.message
+    assert problem.remedy and remedy in problem.remedy
+    assert problem.id == (None if "id" in change else "bad")
+
+
+OF_THE_ROW = [case for case, (_, field, message, _) in BROKEN.items() if field != "image" or message[0] != "'"]
+"""Those that do not need the picture's file to be seen."""
+
+
+@pytest.mark.parametrize("case", OF_THE_ROW)
+def test_reading_refuses_whatever_validate_reports_of_a_row(case):
+    change, *_ = BROKEN[case]
+    with pytest.raises(LapilliError, match=r"^here: "):
+        parse_row({**GOOD, **change}, "here")
+
+
+def test_every_problem_of_every_row_is_reported(tmp_path, images):
+    rows = [{**GOOD, "id": str(number), **change} for number, (change, *_) in enumerate(BROKEN.values())]
+    worst = {"image": ["no.png", "../x", 3], "conversations": [_gpt(""), {"from": "x"}, _human("<image>")]}
+    found = problems(_file(tmp_path, [*rows, 7, None, worst]), images)
+    by_row = [[p.message for p in found if p.row == row] for row in range(len(rows) + 3)]
+    assert [len(messages) for messages in by_row[:-3]] == [1] * len(rows)
+    assert by_row[-3] == ["a number, an object expected"]
+    assert by_row[-2] == ["null, an object expected"]
+    assert by_row[-1] == [
+        "missing",
+        "number 2 is a number, a path expected",
+        "empty answer",
+        "unknown role 'x'",
+        'no "value"',
+        "the first turn is the assistant's",
+        "the last turn is the user's",
+        "1 <image> in the questions for 3 images",
+        "'no.png': no such file",
+        f"'../x': leads out of {images}",
+    ]
+
+
+def test_ids_are_told_apart_as_they_are_read(tmp_path, images):
+    found = problems(_file(tmp_path, [GOOD, {**GOOD, "id": 1}, {**GOOD, "id": "1"}, GOOD]), images)
+    assert [(p.row, p.field, p.message) for p in found] == [
+        (2, "id", "'1' is the id of row 1 too"),
+        (3, "id", "'good' is the id of row 0 too"),
+    ]
+
+
+def test_a_bad_picture_is_reported_for_every_row_that_names_it_but_counted_once(tmp_path, images):
+    findings = validate(_file(tmp_path, [{**GOOD, "id": number, "image": "no.png"} for number in range(3)]), images)
+    assert [problem.row for problem in findings.problems] == [0, 1, 2]
+    assert findings.images == 1
+
+
+def test_without_a_folder_pictures_are_not_opened(tmp_path):
+    assert problems(_file(tmp_path, [{**GOOD, "image": "no.png"}]), None) == []
+
+
+def test_a_decompression_bomb_is_a_problem(tmp_path, images, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 799)
+    (problem,) = problems(_file(tmp_path, [GOOD]), images)
+    assert "1600 pixels" in problem.message and problem.remedy == "scale the picture down"
+
+
+def test_broken_json_is_a_problem_of_the_file_and_a_broken_line_one_of_its_row(tmp_path, images):
+    path = tmp_path / "rows.json"
+    path.write_text('[{"id": 1},\n]')
+    (problem,) = problems(path, images)
+    assert (problem.row, problem.field, problem.remedy) == (None, "file", "remove the comma")
+    assert problem.message == "not JSON: line 1, column 11: trailing comma"
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"id": 1\n' + json.dumps(GOOD) + "\n[1]\n{]\n")
+    found = problems(path, images)
+    assert [(p.row, p.field) for p in found] == [(0, "file"), (2, "row"), (3, "file")]
+    assert "line 1, column 9" in found[0].message and "line 4, column 2" in found[2].message
+
+
+def test_rows_are_counted_and_passed_through_track(tmp_path, images):
+    seen = []
+    findings = validate(_file(tmp_path, [GOOD, {}]), images, track=lambda rows: seen.extend(rows) or rows)
+    assert [row.number for row in seen] == [0, 1] and findings.rows == 2
+
+
+def test_a_missing_images_folder_is_one_error_and_not_one_a_row(tmp_path, images):
+    with pytest.raises(LapilliError, match="no such folder"):
+        validate(_file(tmp_path, [GOOD]), images / "nowhere")
