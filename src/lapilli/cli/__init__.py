@@ -72,7 +72,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     settings = Settings()
     try:
-        code = app(arguments, standalone_mode=False, obj=settings)
+        code = app(arguments, prog_name="lapilli", standalone_mode=False, obj=settings)
     except LapilliError as error:
         return _fail(str(error), error.exit_code, settings)
     except TyperException as error:

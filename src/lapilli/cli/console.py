@@ -21,7 +21,7 @@ def print_json(value: Any) -> None:
 
 
 def progress_bar() -> Progress:
-    """A display of progress on stderr: a context manager, whose bars are gone when its block ends."""
+    """A display of progress on stderr: a context manager; its last state stays."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -29,5 +29,4 @@ def progress_bar() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=messages,
-        transient=True,
     )

@@ -30,7 +30,13 @@ class Role(IntEnum):
     PADDING = 6
 
 
-_DTYPES = {"role": np.int8, "turn": np.int16, "image": np.int16, "row": np.int16, "column": np.int16}
+_DTYPES: dict[str, type[np.signedinteger[Any]]] = {
+    "role": np.int8,
+    "turn": np.int16,
+    "image": np.int16,
+    "row": np.int16,
+    "column": np.int16,
+}
 
 
 @dataclass(frozen=True, eq=False)

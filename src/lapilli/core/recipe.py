@@ -83,12 +83,12 @@ def as_dict(recipe: Any) -> dict[str, Any]:
 
 def dump(recipe: Any) -> str:
     """A recipe, or a dict, as YAML that `read_recipe` reads back to an equal recipe."""
-    return cast(str, yaml.safe_dump(plain(recipe), sort_keys=False, allow_unicode=True))
+    return yaml.safe_dump(plain(recipe), sort_keys=False, allow_unicode=True)
 
 
 def _parse(text: str, source: str, by_line: bool) -> _Given:
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         return _given(loader, node, source, by_line) if node else _Given(None, "", source)
     except yaml.MarkedYAMLError as error:
@@ -96,8 +96,6 @@ def _parse(text: str, source: str, by_line: bool) -> _Given:
         raise UsageError(f"{source}{line}: not YAML: {error.problem}") from error
     except yaml.YAMLError as error:
         raise UsageError(f"{source}: not YAML: {error}") from error
-    finally:
-        loader.dispose()
 
 
 def _given(loader: _Loader, node: yaml.Node, source: str, by_line: bool) -> _Given:
@@ -195,7 +193,10 @@ def _choice(given: _Given, choices: tuple[Any, ...], path: str) -> Any:
 
 
 def _wrong(given: _Given, expected: str, path: str) -> UsageError:
-    found = given.raw if given.raw else {dict: "fields", list: "a list"}.get(type(given.value), "nothing")
+    if isinstance(given.value, (dict, list)):
+        found = "fields" if isinstance(given.value, dict) else "a list"
+    else:
+        found = given.raw or "nothing"
     return UsageError(f"{given.place}: {path}: {expected} expected, {found} found")
 
 

@@ -1,0 +1,136 @@
+"""The program as a whole: exit codes, one line an error, and a quick help page."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import lapilli
+from lapilli.cli import app, run
+from lapilli.cli.console import print_json, progress_bar
+from lapilli.core.errors import LapilliError, UsageError
+
+PROGRAM = Path(sys.executable).with_name("lapilli")
+
+
+@pytest.fixture
+def command():
+    """Adds a command `try-it` that does what it is told, and takes it away again."""
+
+    def add(does):
+        app.command("try-it")(does)
+
+    yield add
+    app.registered_commands.pop()
+
+
+def raising(error):
+    def does():
+        raise error
+
+    return does
+
+
+def test_the_version(capsys):
+    assert run(["--version"]) == 0
+    assert capsys.readouterr() == (f"lapilli {lapilli.__version__}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_help_without_a_command(capsys, arguments):
+    assert run(arguments) == 0
+    captured = capsys.readouterr()
+    assert "Usage: lapilli" in captured.out
+    assert captured.err == ""
+
+
+def test_a_command_that_works_ends_with_0(command, capsys):
+    command(lambda: print_json({"share": float("nan"), "text": "[bold]é" + "x" * 200}))
+    assert run(["try-it"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {"share": None, "text": "[bold]é" + "x" * 200}
+    assert captured.err == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (LapilliError("rows.json: row 3: no image;\nadd one"), 1, "lapilli: rows.json: row 3: no image; add one\n"),
+        (
+            UsageError("[red]--set x[/]: write it as field=value"),
+            2,
+            "lapilli: [red]--set x[/]: write it as field=value\n",
+        ),
+        (RuntimeError("odd\nsize"), 1, "lapilli: RuntimeError: odd size (lapilli --debug ... shows where)\n"),
+        (OSError(28, "No space left on device", "a.json"), 1, None),
+    ],
+)
+def test_an_error_is_one_line_on_stderr(command, capsys, error, code, line):
+    command(raising(error))
+    assert run(["try-it"]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err == line or (line is None and "No space left on device: 'a.json'" in captured.err)
+
+
+@pytest.mark.parametrize("error", [LapilliError("row 3"), RuntimeError("odd")])
+def test_debug_adds_the_traceback(command, capsys, error):
+    command(raising(error))
+    assert run(["--debug", "try-it"]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("Traceback (most recent call last)")
+    assert "in does" in captured.err
+    assert captured.err.splitlines()[-1] in ("lapilli: row 3", "lapilli: RuntimeError: odd")
+
+
+def test_an_interrupt_ends_with_130(command, capsys):
+    command(lambda: signal.raise_signal(signal.SIGINT))
+    assert run(["try-it"]) == 130
+    assert capsys.readouterr().err == "lapilli: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["nonsense"], "lapilli: No such command 'nonsense'."),
+        (["--nonsense"], "lapilli: No such option: --nonsense"),
+        (["try-it", "surplus"], "lapilli: Got unexpected extra argument"),
+    ],
+)
+def test_wrong_use_ends_with_2(command, capsys, arguments, line):
+    command(lambda: None)
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(line)
+    assert captured.err.count("\n") == 1
+
+
+def test_progress_goes_to_stderr(capsys):
+    with progress_bar() as bar:
+        bar.advance(bar.add_task("reading", total=2))
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "reading" in captured.err
+
+
+def test_the_installed_program_returns_its_exit_code():
+    wrong = subprocess.run([PROGRAM, "nonsense"], capture_output=True, text=True)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert subprocess.check_output([PROGRAM, "--version"], text=True) == f"lapilli {lapilli.__version__}\n"
+
+
+def test_help_takes_less_than_half_a_second():
+    """The best of several runs: other work on the machine must not decide."""
+
+    def seconds():
+        start = time.perf_counter()
+        subprocess.run([PROGRAM, "--help"], check=True, capture_output=True)
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(5)) < 0.5

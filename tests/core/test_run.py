@@ -1,0 +1,145 @@
+"""Run folders: whole only when finished, and honest about it afterwards."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from lapilli.core.errors import LapilliError
+from lapilli.core.run import RunDir
+
+
+@dataclass(frozen=True)
+class Recipe:
+    stage: str = "align"
+    out: Path = Path("runs/a")
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunDir.create(tmp_path / "runs" / "a", Recipe(), seed=3)
+
+
+def test_a_new_run_holds_its_recipe_and_its_environment(run):
+    assert yaml.safe_load((run.path / "recipe.yaml").read_text()) == {"stage": "align", "out": "runs/a"}
+    environment = json.loads((run.path / "environment.json").read_text())
+    assert environment["seed"] == 3
+    assert environment["versions"]["torch"] == version("torch")
+    assert environment["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert not run.is_complete
+
+
+def test_metrics_and_results_are_read_back_as_written(run):
+    run.log(step=1, loss=2.5)
+    run.log(step=np.int64(2), loss=float("nan"))
+    run.save("scores", {"share": np.float32(0.5), "file": Path("a/b"), "list": (1, None)})
+    run.save_arrays("maps", {"weights": np.arange(6.0).reshape(2, 3)})
+    again = RunDir.open(run.path)
+    assert again.metrics() == [{"step": 1, "loss": 2.5}, {"step": 2, "loss": None}]
+    assert again.load("scores") == {"share": 0.5, "file": "a/b", "list": [1, None]}
+    assert again.load_arrays("maps")["weights"].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_a_run_without_metrics_has_none(run):
+    assert run.metrics() == []
+
+
+def test_a_torn_last_line_is_no_metric(run):
+    run.log(step=1)
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2, "lo')
+    assert run.metrics() == [{"step": 1}]
+
+
+def test_arrays_that_would_need_pickle_are_refused(run):
+    with pytest.raises(ValueError, match="pickle"):
+        run.save_arrays("odd", {"objects": np.array([{}, None], dtype=object)})
+    assert not (run.path / "results").exists()
+
+
+def test_a_finished_run_is_complete_verified_and_closed(run):
+    run.save("scores", {"share": 0.5})
+    run.finish()
+    assert run.is_complete
+    run.verify()
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    assert sorted(manifest["files"]) == ["environment.json", "recipe.yaml", "results/scores.json"]
+    assert manifest["files"]["recipe.yaml"]["bytes"] == (run.path / "recipe.yaml").stat().st_size
+    for change in (lambda: run.log(step=1), lambda: run.save("more", {}), run.finish):
+        with pytest.raises(LapilliError, match="the run has finished, and its files no longer change"):
+            change()
+
+
+def test_the_manifest_knows_a_changed_and_a_missing_file(run):
+    run.save("scores", {"share": 0.5})
+    run.save("more", {})
+    run.finish()
+    file = run.path / "results" / "scores.json"
+    file.write_text(file.read_text().replace("5", "6"))
+    (run.path / "results" / "more.json").unlink()
+    with pytest.raises(LapilliError, match=r"since the run finished: results/more.json, results/scores.json; run it"):
+        run.verify()
+    assert run.is_complete
+
+
+def test_a_run_killed_in_the_middle_is_not_complete_and_keeps_what_it_logged(tmp_path):
+    program = (
+        "import os, signal, sys; from pathlib import Path; from lapilli.core.run import RunDir\n"
+        "run = RunDir.create(Path(sys.argv[1]), {'stage': 'align'}, seed=0)\n"
+        "run.log(step=1, loss=0.5)\n"
+        "run.save('scores', {'share': 1})\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "run.finish()\n"
+    )
+    path = tmp_path / "run"
+    assert subprocess.run([sys.executable, "-c", program, str(path)]).returncode == -signal.SIGKILL
+    killed = RunDir.open(path)
+    assert not killed.is_complete
+    assert killed.metrics() == [{"step": 1, "loss": 0.5}]
+    assert killed.load("scores") == {"share": 1}
+    with pytest.raises(LapilliError, match="the run has not finished"):
+        killed.verify()
+
+
+def test_a_manifest_that_cannot_be_written_leaves_the_run_unfinished(run, monkeypatch):
+    def full_disk(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full_disk)
+        with pytest.raises(LapilliError, match=r"manifest.json: cannot be written: No space left on device; free some"):
+            run.finish()
+    assert not run.is_complete
+    run.finish()
+    run.verify()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is a device of Linux")
+def test_logging_on_a_full_disk_names_the_file_and_the_remedy(run):
+    (run.path / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(LapilliError, match=r"metrics.jsonl: cannot be written: No space left on device; free some"):
+        run.log(step=1)
+
+
+def test_a_run_never_begins_in_a_used_folder(run, tmp_path):
+    with pytest.raises(LapilliError, match="the folder exists and is not empty"):
+        RunDir.create(run.path, Recipe(), seed=0)
+    with pytest.raises(LapilliError, match=r"not a run folder: it has no recipe\.yaml"):
+        RunDir.open(tmp_path)
+
+
+def test_a_result_that_is_not_there_is_named_with_those_that_are(run):
+    run.save("scores", {})
+    with pytest.raises(LapilliError, match=r"results/score.json: no such result; the run has scores"):
+        run.load("score")
+    with pytest.raises(LapilliError, match=r"results/maps.npz: no such result; the run has none"):
+        run.load_arrays("maps")
