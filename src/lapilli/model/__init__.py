@@ -1,0 +1,1 @@
+"""The joined network: a vision encoder, a connector and a language model as one Hugging Face Llava."""

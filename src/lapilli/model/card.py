@@ -1,0 +1,74 @@
+"""What a model's folder says about itself: lapilli.json for programs, README.md for people."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import lapilli
+from lapilli.core.errors import LapilliError
+from lapilli.model import connector as connectors
+from lapilli.model.parts import Origin
+
+CARD = "lapilli.json"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Card:
+    """How a model was made.
+
+    `parts` says where the vision encoder and the language model came from, `notes` what was done to them since.
+    """
+
+    template: str
+    connector: str
+    parts: dict[str, Origin]
+    notes: tuple[str, ...] = ()
+
+
+def write_card(card: Card, folder: Path) -> None:
+    """Write both files into an existing folder."""
+    content = {"format": _FORMAT, "lapilli": lapilli.__version__, **asdict(card)}
+    (folder / CARD).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(_readme(card), encoding="utf-8")
+
+
+def read_card(folder: Path) -> Card:
+    """The card in a folder. Raises LapilliError when there is none that this version can read."""
+    file = folder / CARD
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        made = "`lapilli model build` or a training made"
+        raise LapilliError(f"{folder}: no {CARD} there; give a folder that {made}") from None
+    except ValueError as error:
+        raise LapilliError(f"{file}: not JSON ({error}); build the model again") from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise LapilliError(f"{file}: format {_FORMAT} expected; build the model again, or use the lapilli it came from")
+    parts = {role: Origin(**part) for role, part in content["parts"].items()}
+    return Card(content["template"], content["connector"], parts, tuple(content["notes"]))
+
+
+def _readme(card: Card) -> str:
+    deep = connectors.depth(card.connector) > 2
+    lines = [
+        "# A LLaVA joined by lapilli",
+        "",
+        *(f"* {role}: {part.name} (SHA-256 of its weights: {part.sha256})" for role, part in card.parts.items()),
+        f"* connector: {card.connector}",
+        f"* chat template: {card.template}",
+        *(f"* {note}" for note in card.notes),
+        "",
+        "`lapilli ask FOLDER PICTURE QUESTION` asks it." + ("" if deep else " So does plain transformers:"),
+        *([] if deep else ["", "```python", *_EXAMPLE, "```"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+_EXAMPLE = (
+    "from transformers import pipeline",
+    "",
+    'content = [{"type": "image", "url": "picture.png"}, {"type": "text", "text": "What is this?"}]',
+    'ask = pipeline("image-text-to-text", model="FOLDER")',
+    'print(ask(text=[{"role": "user", "content": content}], max_new_tokens=32, return_full_text=False))',
+)

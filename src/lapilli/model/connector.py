@@ -1,0 +1,95 @@
+"""Connectors: what carries a patch from the vision encoder's space into the language model's.
+
+`linear` is the first LLaVA's (arXiv 2304.08485), `mlp2x_gelu` LLaVA-1.5's (arXiv 2310.03744); `mlpNx_gelu` has N linear
+layers with GELU between them. The first two are transformers' own LlavaMultiModalProjector. It always has two layers,
+so that in a linear one the activation is the identity, and so is the second layer, which never learns.
+"""
+
+import re
+from itertools import pairwise
+from typing import Any
+
+import torch
+from huggingface_hub.dataclasses import strict
+from torch import Tensor, nn
+from transformers import LlavaConfig, LlavaForConditionalGeneration
+from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
+
+from lapilli.core.errors import LapilliError
+
+_MLP = re.compile(r"mlp([2-9])x_gelu")
+
+
+def depth(connector: str) -> int:
+    """The number of linear layers of a connector. Raises LapilliError for a name that is none."""
+    if connector == "linear":
+        return 1
+    match = _MLP.fullmatch(connector)
+    if match is None:
+        raise LapilliError(f"connector {connector!r}: unknown; choose linear, mlp2x_gelu, or mlpNx_gelu with N up to 9")
+    return int(match[1])
+
+
+def activation(connector: str) -> str:
+    """What LlavaConfig.projector_hidden_act is for this connector."""
+    return "linear" if depth(connector) == 1 else "gelu"
+
+
+def new_projector(connector: str, config: Any, seed: int) -> Any:
+    """A projector with fresh weights from `seed`: torch's default for linear layers, as in LLaVA."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        projector: Any = LlavaMultiModalProjector(config) if depth(connector) <= 2 else DeepProjector(config)
+    if depth(connector) == 1:
+        nn.init.eye_(projector.linear_2.weight)
+        nn.init.zeros_(projector.linear_2.bias)
+    return projector
+
+
+def learning(projector: Any, connector: str) -> list[nn.Parameter]:
+    """The parameters of a projector that training may change."""
+    return list((projector.linear_1 if depth(connector) == 1 else projector).parameters())
+
+
+@strict
+class DeepLlavaConfig(LlavaConfig):
+    """A LlavaConfig whose projector has more than two layers.
+
+    Its own model_type makes plain transformers refuse the folder, where a "llava" would load with a wrong projector.
+    """
+
+    model_type = "lapilli_llava"
+    projector_depth: int = 3
+
+
+class DeepProjector(nn.Module):
+    """`projector_depth` linear layers with an activation between them: (..., d_vision) -> (..., d_model)."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        d_vision, d_model = config.vision_config.hidden_size, config.text_config.hidden_size
+        widths = [d_vision] + [d_model] * config.projector_depth
+        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The features, carried over; the GELU is the exact one."""
+        carried: Tensor = self.layers[0](features)
+        for layer in self.layers[1:]:
+            carried = layer(nn.functional.gelu(carried))
+        return carried
+
+
+class DeepLlava(LlavaForConditionalGeneration):
+    """A Llava with a DeepProjector."""
+
+    config: DeepLlavaConfig
+    config_class = DeepLlavaConfig
+
+    def __init__(self, config: DeepLlavaConfig) -> None:
+        super().__init__(config)
+        self.model.multi_modal_projector = DeepProjector(config)
+
+
+def classes(connector: str) -> tuple[Any, type[LlavaForConditionalGeneration]]:
+    """The configuration and the model class that a connector needs."""
+    return (LlavaConfig, LlavaForConditionalGeneration) if depth(connector) <= 2 else (DeepLlavaConfig, DeepLlava)

@@ -1,0 +1,195 @@
+"""The parts a LLaVA is joined from: vision encoders and language models in folders as Hugging Face writes them."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+)
+from transformers.utils import logging
+
+from lapilli.core.errors import LapilliError
+
+SHIPPED = ("pebble-vision", "pebble-lm")
+"""The small parts that come with the package."""
+
+_KEYS_SHOWN = 8
+_REASON_SHOWN = 240  # characters: transformers lists every model it knows
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a part came from: the name of its folder, and the SHA-256 of its weights."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Vision:
+    """A vision encoder and what it needs to be fed: `tokens_before` (0 or 1) precede the patches of `patch_grid`."""
+
+    tower: Any  # a PreTrainedModel, as all models here: their own types say too little
+    image_processor: Any
+    image_size: int  # pixels, both ways
+    patch_size: int  # pixels, both ways
+    patch_grid: tuple[int, int]  # rows, columns
+    tokens_before: int  # a class token, or none
+
+
+@dataclass(frozen=True)
+class Language:
+    """A causal language model and its tokenizer."""
+
+    model: Any
+    tokenizer: Any
+
+
+def part_path(name: str) -> Path:
+    """The folder of a part: one of the shipped ones by its name, or the path of any other.
+
+    Raises LapilliError when there is no such folder.
+    """
+    shipped = Path(__file__).parent / "parts" / name
+    path = shipped if name in SHIPPED else Path(name)
+    if not (path / "config.json").is_file():
+        ours = ", ".join(SHIPPED)
+        raise LapilliError(f"{name}: no folder with a config.json; give a model's folder, or a shipped part ({ours})")
+    return path
+
+
+def origin(path: Path) -> Origin:
+    """The name and the checksum of the weights in a part's folder."""
+    digest = hashlib.sha256()
+    for file in weight_files(path):
+        with file.open("rb") as opened:
+            while block := opened.read(1 << 22):
+                digest.update(block)
+    return Origin(path.resolve().name, digest.hexdigest())
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The safetensors files of a model's folder, sorted by name.
+
+    Raises LapilliError when there are none: no other format is read, because unpickling one runs code.
+    """
+    files = sorted(path.glob("*.safetensors"))
+    if not files:
+        raise LapilliError(f"{path}: no *.safetensors; only that format is read: save the model with safetensors first")
+    return files
+
+
+def read_vision(path: Path, feature_layer: int = -2) -> Vision:
+    """The vision encoder in `path`: a vision model of its own, or the vision half of one such as CLIPModel.
+
+    A blank image is run through it once, to see how many tokens come before those of the patches. Raises LapilliError
+    for missing or superfluous weights, and for an encoder whose tokens are not one per patch, after at most one other.
+    """
+    with explained(path), quiet():
+        config = AutoConfig.from_pretrained(path, local_files_only=True)
+    whole = hasattr(config, "vision_config")
+    config = config.vision_config if whole else config
+    side, patch = _square(config, "image_size", path), _square(config, "patch_size", path)
+    grid = side // patch
+    tower = read_model(AutoModel, path, config=config, only="vision_model." if whole else "")
+    with explained(path), quiet():
+        image_processor = AutoImageProcessor.from_pretrained(path, backend="pil", local_files_only=True)
+    with torch.inference_mode():
+        blank = torch.zeros(1, config.num_channels, side, side, dtype=tower.dtype)
+        states = tower(blank, output_hidden_states=True).hidden_states
+    _require_layer(feature_layer, len(states), path)
+    before = states[feature_layer].shape[1] - grid * grid
+    if before not in (0, 1):
+        raise LapilliError(
+            f"{path}: {grid * grid + before} tokens for {grid} x {grid} patches; a LLaVA takes an encoder with one "
+            "token a patch, after at most one class token"
+        )
+    return Vision(tower, image_processor, side, patch, (grid, grid), before)
+
+
+def read_language(path: Path) -> Language:
+    """The causal language model in `path`, with its tokenizer. Raises LapilliError as `read_model` does."""
+    model = read_model(AutoModelForCausalLM, path)
+    with explained(path), quiet():
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    if not tokenizer.is_fast:
+        raise LapilliError(f"{path}: its tokenizer gives no character offsets; save it with a tokenizer.json")
+    return Language(model, tokenizer)
+
+
+def read_model(loader: Any, path: Path, only: str = "", **settings: Any) -> Any:
+    """The model that `loader.from_pretrained` makes of the folder, in eval mode, every weight of it read from there.
+
+    `only` is the prefix of the weights that are wanted where the folder holds more. Raises LapilliError naming the
+    weights that are missing, superfluous or of another shape: transformers would go on with random ones.
+    """
+    weight_files(path)
+    with explained(path), quiet():
+        model, report = loader.from_pretrained(
+            path,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they come back in the report, to be listed with the others
+            **settings,
+        )
+    superfluous = [key for key in report["unexpected_keys"] if key.startswith(only)]
+    mismatched = [key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]]
+    found = {"missing": report["missing_keys"], "superfluous": superfluous, "of another shape": mismatched}
+    complaints = [f"{_listed(keys)} {what}" for what, keys in found.items() if keys]
+    if complaints:
+        raise LapilliError(f"{path}: the weights do not fit {type(model).__name__}: {'; '.join(complaints)}")
+    return model.eval()
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what transformers raises on an unreadable folder into one line."""
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = shorten(str(error), width=_REASON_SHOWN, placeholder=" …")
+        raise LapilliError(f"{path}: cannot be read as a Hugging Face model: {reason}") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' progress bars and load reports: what they would say is checked here, and raised."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _listed(keys: Any) -> str:
+    shown = sorted(keys)[:_KEYS_SHOWN]
+    more = len(keys) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _square(config: Any, field: str, path: Path) -> int:
+    value = getattr(config, field, None)
+    if not isinstance(value, int):
+        raise LapilliError(f"{path}: {field} is {value!r}; an encoder of square images and patches is needed")
+    return value
+
+
+def _require_layer(layer: int, states: int, path: Path) -> None:
+    if not -states <= layer < states:
+        raise LapilliError(f"{path}: feature layer {layer}, but there are {states}: choose -{states} to {states - 1}")

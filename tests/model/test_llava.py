@@ -1,0 +1,326 @@
+"""Joining: the numbers that transformers computes from the same parts, and folders that transformers itself loads."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.parts import HIDDEN, WORDS, joined, part, picture
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PhiConfig,
+    PhiForCausalLM,
+)
+
+from lapilli.core.errors import LapilliError
+from lapilli.model.llava import join, load, save
+from lapilli.model.parts import part_path, quiet, read_language
+
+PAIRS = [
+    ("clip", "llama", "linear"),
+    ("clip", "llama", "mlp2x_gelu"),
+    ("siglip", "qwen2", "linear"),
+    ("siglip", "qwen2", "mlp2x_gelu"),
+    ("whole_clip", "tied_llama", "mlp2x_gelu"),
+]
+
+
+def _question(processor, image, text="What color?"):
+    content = [{"type": "image", "image": image}, {"type": "text", "text": text}]
+    return processor.apply_chat_template(
+        [{"role": "user", "content": content}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("pair", PAIRS)
+def test_plain_transformers_computes_the_same_logits(pair):
+    llava = load(joined(*pair))
+    with quiet():
+        plain = AutoModelForImageTextToText.from_pretrained(joined(*pair))
+        processor = AutoProcessor.from_pretrained(joined(*pair))
+    batch = _question(processor, picture(1))
+    ours = _question(llava.processor, picture(1))
+    assert all(torch.equal(batch[name], ours[name]) for name in batch)
+    with torch.inference_mode():
+        difference = (plain(**batch).logits - llava.model(**ours).logits).abs().max()
+    assert difference <= 1e-5
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("pair", PAIRS)
+def test_the_logits_are_those_of_the_parts_put_together_by_hand(pair):
+    """Tower, hidden state before the last layer, projector, and the language model on embeddings: no Llava class."""
+    vision, language, _ = pair
+    llava = load(joined(*pair))
+    batch = _question(llava.processor, picture(2))
+    with quiet():
+        tower = AutoModel.from_pretrained(part(vision))
+        alone = read_language(part(language)).model
+    tower = getattr(tower, "vision_model", tower).eval()
+    projector = llava.model.model.multi_modal_projector
+    with torch.inference_mode():
+        states = tower(batch["pixel_values"], output_hidden_states=True).hidden_states[-2]
+        patches = states[:, 1:] if vision != "siglip" else states
+        carried = projector.linear_2(projector.act(projector.linear_1(patches)))[0]
+        words = llava.model.get_input_embeddings()(batch["input_ids"]).clone()
+        words[0, batch["input_ids"][0] == llava.codec.image_token_id] = carried
+        by_hand = alone(inputs_embeds=words, use_cache=False).logits[..., :WORDS]
+        joined_logits = llava.model(**batch).logits[..., :WORDS]
+    assert (by_hand - joined_logits).abs().max() <= 1e-5
+
+
+def test_a_linear_connector_is_one_matrix():
+    llava = load(joined("clip", "llama", "linear"))
+    projector = llava.model.model.multi_modal_projector
+    features = torch.randn(5, HIDDEN, generator=torch.Generator().manual_seed(0))
+    expected = features @ projector.linear_1.weight.T + projector.linear_1.bias
+    assert torch.allclose(projector(features), expected, atol=1e-6)
+    assert torch.equal(projector.linear_2.weight, torch.eye(48))
+
+
+def test_a_batch_with_padding_equals_single_calls():
+    llava = load(joined("clip", "llama"))
+    processor = llava.processor
+    processor.tokenizer.padding_side = "left"
+    texts = [f"USER: <image>\nIs it {'very ' * n}red? ASSISTANT:" for n in range(8)]
+    images = [picture(n) for n in range(8)]
+    batch = processor(images=images, text=texts, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        together = llava.model(**batch).logits[:, -1]
+        alone = [
+            llava.model(**processor(images=image, text=text, return_tensors="pt")).logits[0, -1]
+            for image, text in zip(images, texts, strict=True)
+        ]
+    assert (together - torch.stack(alone)).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize(("vision", "additional", "strategy"), [("clip", 1, "default"), ("siglip", 0, "full")])
+def test_one_token_a_patch_with_and_without_a_class_token(vision, additional, strategy):
+    llava = load(joined(vision, "qwen2"))
+    assert llava.processor.num_additional_image_tokens == additional
+    assert llava.model.config.vision_feature_select_strategy == strategy
+    assert llava.codec.patch_grid == (3, 3)
+    batch = _question(llava.processor, picture(1))
+    assert (batch["input_ids"] == llava.codec.image_token_id).sum() == 9
+
+
+def test_new_tokens_get_the_mean_row_and_the_rest_keeps_its_own():
+    before = load_file(part("llama") / "model.safetensors")
+    model = load(joined("clip", "llama")).model
+    for name, module in (("model.embed_tokens", model.get_input_embeddings()), ("lm_head", model.lm_head)):
+        old, new = before[f"{name}.weight"], module.weight
+        assert torch.equal(new[:-2], old)
+        assert torch.allclose(new[-2:], old.mean(dim=0).expand(2, -1))
+
+
+def test_a_padded_vocabulary_is_neither_grown_nor_shrunk():
+    llava = load(joined("siglip", "qwen2"))
+    assert llava.model.get_input_embeddings().num_embeddings == len(llava.processor.tokenizer) + 6
+    assert llava.card.notes == ("tokens added: <image> (360); their embeddings are the mean of the other 360",)
+
+
+@pytest.mark.parametrize("language", ["qwen2", "tied_llama"])
+def test_tied_embeddings_stay_tied(language):
+    llava = load(joined("clip", language))
+    assert llava.model.lm_head.weight is llava.model.get_input_embeddings().weight
+    assert not [name for name in load_file(joined("clip", language) / "model.safetensors") if "lm_head" in name]
+
+
+def test_the_vision_tower_is_bit_for_bit_the_part():
+    before = load_file(part("clip") / "model.safetensors")
+    tower = load(joined("clip", "llama")).model.model.vision_tower.state_dict()
+    assert sorted(tower) == sorted(name.removeprefix("vision_model.") for name in before)
+    assert all(torch.equal(tower[name.removeprefix("vision_model.")], value) for name, value in before.items())
+
+
+def test_pictures_are_padded_to_a_square_with_the_mean_colour():
+    llava = load(joined("clip", "llama"))
+    wide = picture(3, width=48, height=24)
+    values = llava.processor.image_processor(wide, return_tensors="np")["pixel_values"][0]
+    assert np.abs(values[:, :4]).max() < 0.02  # the mean colour, rounded down, is zero once normalised
+    assert values.shape == (3, 24, 24)
+
+
+def test_the_seed_makes_the_projector_and_nothing_else_does():
+    torch.manual_seed(7)
+    one = join(part("clip"), part("llama"), seed=1)
+    other = join(part("clip"), part("llama"), seed=1)
+    third = join(part("clip"), part("llama"), seed=2)
+    weight = [m.model.model.multi_modal_projector.linear_1.weight for m in (one, other, third)]
+    assert torch.equal(weight[0], weight[1])
+    assert not torch.equal(weight[0], weight[2])
+
+
+def test_a_deep_connector_loads_here_and_plain_transformers_refuses_it():
+    folder = joined("clip", "llama", "mlp3x_gelu")
+    made = join(part("clip"), part("llama"), "mlp3x_gelu")
+    read = load(folder)
+    batch = _question(read.processor, picture(1))
+    with torch.inference_mode():
+        assert torch.equal(made.model(**batch).logits, read.model(**batch).logits)
+    assert read.card.notes[-1] == "connector mlp3x_gelu: plain transformers cannot load it, only lapilli can"
+    assert "plain transformers cannot" in (folder / "README.md").read_text()
+    with pytest.raises(ValueError, match="lapilli_llava"), quiet():
+        AutoModelForImageTextToText.from_pretrained(folder)
+
+
+def test_the_card_says_where_the_parts_came_from():
+    card = json.loads((joined("clip", "llama") / "lapilli.json").read_text())
+    assert card["template"] == "vicuna_v1"
+    assert card["connector"] == "mlp2x_gelu"
+    assert card["parts"]["vision"]["name"] == "clip"
+    assert len(card["parts"]["language"]["sha256"]) == 64
+
+
+def test_missing_and_superfluous_weights_are_listed(tmp_path):
+    broken = _copy(joined("clip", "llama"), tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    gone = weights.pop("multi_modal_projector.linear_2.bias")
+    weights["stranger.weight"] = gone
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(LapilliError, match=r"linear_2\.bias missing; .*stranger\.weight superfluous"):
+        load(broken)
+
+
+def test_weights_of_another_shape_are_an_error(tmp_path):
+    broken = _copy(joined("clip", "llama"), tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    weights["multi_modal_projector.linear_2.bias"] = torch.zeros(3)
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(LapilliError, match=r"linear_2\.bias"):
+        load(broken)
+
+
+def test_only_safetensors_are_read(tmp_path):
+    pickled = _copy(part("clip"), tmp_path / "pickled")
+    weights = load_file(pickled / "model.safetensors")
+    torch.save(weights, pickled / "pytorch_model.bin")
+    (pickled / "model.safetensors").unlink()
+    with pytest.raises(LapilliError, match=r"no \*\.safetensors; only that format is read"):
+        join(pickled, part("llama"))
+
+
+def test_a_truncated_weight_file_is_one_line(tmp_path):
+    broken = _copy(joined("clip", "llama"), tmp_path / "broken")
+    whole = (broken / "model.safetensors").read_bytes()
+    (broken / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(LapilliError, match="cannot be read as a Hugging Face model") as caught:
+        load(broken)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"connector": "mlp"}, "connector 'mlp': unknown; choose linear"),
+        ({"template": "chatml"}, "its stop '<|im_end|>' is 9 tokens"),
+        ({"template": "vicuna"}, "template 'vicuna': unknown"),
+        ({"feature_layer": -5}, "feature layer -5, but there are 4"),
+        ({"vision": Path("nowhere")}, "nowhere: no folder with a config.json"),
+    ],
+)
+def test_what_does_not_go_together_is_said(changes, message):
+    arguments = {"vision": part("clip"), "language": part("llama"), **changes}
+    with pytest.raises(LapilliError) as caught:
+        join(**arguments)
+    assert message in str(caught.value)
+
+
+def test_parts_of_the_wrong_kind_are_refused():
+    with pytest.raises(LapilliError, match="image_size is None"):
+        join(part("llama"), part("llama"))
+    with pytest.raises(LapilliError, match="CLIPVisionConfig"):
+        join(part("clip"), part("clip"))
+
+
+def _language(folder, model):
+    with quiet():
+        model.save_pretrained(folder)
+        read_language(part("llama")).tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_heads_that_a_llava_would_cut_off_are_refused(tmp_path):
+    sizes = {"vocab_size": 360, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+    biased = _language(tmp_path / "phi", PhiForCausalLM(PhiConfig(**sizes, intermediate_size=48)))
+    with pytest.raises(LapilliError, match="the head of PhiForCausalLM is not a single matrix"):
+        join(part("clip"), biased)
+    tied = GPT2LMHeadModel(GPT2Config(vocab_size=360, n_embd=32, n_layer=1, n_head=4, bos_token_id=1, eos_token_id=2))
+    with pytest.raises(LapilliError, match="GPT2LMHeadModel ties its head"):
+        join(part("clip"), _language(tmp_path / "gpt2", tied))
+
+
+def test_a_language_model_that_scales_its_logits_is_refused(tmp_path):
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    config = Gemma2Config(
+        vocab_size=360,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        final_logit_softcapping=0.1,
+    )
+    with pytest.raises(LapilliError, match="Gemma2ForCausalLM computes other logits"):
+        join(part("clip"), _language(tmp_path / "gemma", Gemma2ForCausalLM(config)))
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
+    (tmp_path / "note.txt").write_text("mine")
+    with pytest.raises(LapilliError, match="exists and is not empty"):
+        save(load(joined("clip", "llama")), tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["note.txt"]
+
+
+def test_nothing_is_left_of_a_save_that_fails(tmp_path, monkeypatch):
+    llava = load(joined("clip", "llama"))
+    monkeypatch.setattr(type(llava.processor), "save_pretrained", _full)
+    with pytest.raises(LapilliError, match="cannot be written: No space left"):
+        save(llava, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def _full(*_):
+    raise OSError(28, "No space left on device")
+
+
+def test_a_model_trained_by_nobody_here_is_said(tmp_path):
+    with pytest.raises(LapilliError, match=r"no lapilli\.json there"):
+        load(part("llama"))
+    with pytest.raises(LapilliError, match=r"no lapilli\.json there"):
+        load(tmp_path / "nowhere")
+
+
+def test_the_language_model_alone_is_unchanged():
+    """Words without a picture: the joined model is the language model it was made of."""
+    ids = torch.arange(3, 40).reshape(1, -1)
+    with quiet():
+        alone = AutoModelForCausalLM.from_pretrained(part("qwen2"))
+    with torch.inference_mode():
+        ours = load(joined("siglip", "qwen2")).model(ids).logits
+    assert torch.equal(alone(ids).logits[..., :WORDS], ours[..., :WORDS])
+
+
+def test_shipped_parts_have_names_and_others_paths():
+    assert part_path(str(part("clip"))) == part("clip")
+
+
+def _copy(source, target):
+    target.mkdir()
+    for file in source.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    return target
