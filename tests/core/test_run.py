@@ -60,6 +60,19 @@ def test_a_torn_last_line_is_no_metric(run):
     assert run.metrics() == [{"step": 1}]
 
 
+def test_rewinding_to_a_checkpoint_lets_the_run_go_on_as_if_never_stopped(run):
+    run.log(note="start")
+    for step in (1, 2, 3):
+        run.log(step=step, loss=1 / step)
+    before = (run.path / "metrics.jsonl").read_text()
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "lo')
+    run.rewind(2)
+    assert [line.get("step") for line in run.metrics()] == [None, 1, 2]
+    run.log(step=3, loss=1 / 3)
+    assert (run.path / "metrics.jsonl").read_text() == before
+
+
 def test_arrays_that_would_need_pickle_are_refused(run):
     with pytest.raises(ValueError, match="pickle"):
         run.save_arrays("odd", {"objects": np.array([{}, None], dtype=object)})
@@ -74,7 +87,7 @@ def test_a_finished_run_is_complete_verified_and_closed(run):
     manifest = json.loads((run.path / "manifest.json").read_text())
     assert sorted(manifest["files"]) == ["environment.json", "recipe.yaml", "results/scores.json"]
     assert manifest["files"]["recipe.yaml"]["bytes"] == (run.path / "recipe.yaml").stat().st_size
-    for change in (lambda: run.log(step=1), lambda: run.save("more", {}), run.finish):
+    for change in (lambda: run.log(step=1), lambda: run.save("more", {}), lambda: run.rewind(0), run.finish):
         with pytest.raises(LapilliError, match="the run has finished, and its files no longer change"):
             change()
 

@@ -72,6 +72,12 @@ class RunDir:
         lines = self._metrics.read_text(encoding="utf-8").splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
+    def rewind(self, step: int) -> None:
+        """Before going on from the checkpoint of `step`: drop the metrics logged after it, and a torn last line."""
+        self._require_unfinished()
+        kept = [line for line in self.metrics() if line.get("step", step) <= step]
+        write_atomically(self._metrics, "".join(json_text(line) + "\n" for line in kept))
+
     def save(self, name: str, result: Any) -> None:
         """Save a result (a dataclass, a dict, ...) as results/NAME.json, whole or not at all."""
         self._require_unfinished()
