@@ -6,7 +6,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-REPORT := runs/quickstart/report.html
+OUT := runs/quickstart
+REPORT := $(OUT)/report.html
 
 .PHONY: quickstart test
 .DELETE_ON_ERROR:
@@ -15,7 +16,7 @@ quickstart: $(REPORT)
 	@echo "The report is $(REPORT)"
 
 $(REPORT): | $(VENV)/.installed
-	$(BIN)/lapilli quickstart --out $(dir $@)
+	$(BIN)/lapilli quickstart --out $(OUT)
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check
