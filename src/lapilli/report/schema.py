@@ -1,0 +1,201 @@
+"""What the results of a quickstart hold: the one form that the journey writes and the page reads.
+
+It is JSON. Shares lie between 0 and 1, durations are in seconds, memory in bytes. Floats are finite or null. Every
+class `...Required` names the keys that must be there; the class after it adds those that may be missing, and the page
+then leaves out what they would have shown. Wherever a picture is asked for, a reference is either a path relative to
+the page or a `data:` URI of a PNG, JPEG, GIF or WebP file; the page holds its own copy.
+"""
+
+from typing import Literal, TypedDict
+
+StageName = Literal["align", "instruct"]
+Split = Literal["held_out", "compositional"]
+Condition = Literal["image", "blank", "swapped", "language_only"]
+Role = Literal["vision", "projector", "language"]
+
+SPLITS: tuple[Split, ...] = ("held_out", "compositional")
+"""Held-out: new pictures. Compositional: new pictures of combinations that no training ever showed."""
+
+CONTROLS: tuple[Condition, ...] = ("swapped", "blank", "language_only")
+"""Another scene's picture, an empty picture, and the language model alone: what can be answered without looking."""
+
+
+class Rate(TypedDict):
+    """`correct` of `n`, the share of them and its 95 % interval: `lapilli.core.statistics.Proportion` as a dict."""
+
+    correct: int
+    n: int
+    estimate: float
+    low: float
+    high: float
+
+
+class Score(Rate):
+    """The accuracy on one type of question, such as `colour`. Answers count as right or wrong, nothing between.
+
+    The controls (`blank`, `swapped`, `language_only`) belong to a stage as `image` does; the charts show those of the
+    last stage, the table those of every stage. The overall accuracy is pooled by the page and is not a row.
+    """
+
+    stage: StageName
+    split: Split
+    condition: Condition
+    type: str
+
+
+class Constant(TypedDict):
+    """The best that one fixed `answer` to all questions of a type can do on a split."""
+
+    split: Split
+    type: str
+    answer: str
+    estimate: float
+    n: int
+
+
+class PartRequired(TypedDict):
+    """One of the joined parts; `parameters` counts numbers that are learned somewhere."""
+
+    name: str
+    role: Role
+    parameters: int
+
+
+class Part(PartRequired, total=False):
+    """`card`: what is known about the part, as plain text or Markdown; shown as it is."""
+
+    card: str
+
+
+class Metric(TypedDict):
+    """One line of the training log. A loss that was not finite is null."""
+
+    step: int
+    loss: float | None
+    learning_rate: float
+
+
+class StageRequired(TypedDict):
+    """One training stage. `trains` says which parts move; the others are frozen."""
+
+    name: StageName
+    trains: list[Role]
+    trainable_parameters: int
+    samples: int
+    steps: int
+    seconds: float
+    samples_per_second: float
+    metrics: list[Metric]
+
+
+class Stage(StageRequired, total=False):
+    """`recipe`: the recipe as resolved, as YAML text."""
+
+    recipe: str
+
+
+class CaptionExample(TypedDict):
+    """A caption after stage 1 beside the truth about the picture."""
+
+    image: str
+    truth: str
+    caption: str
+
+
+class CaptionsRequired(TypedDict):
+    """Stage 1's captions of `n` new pictures.
+
+    `mentioned` counts the colour words of the captions, right where the picture holds that colour; `shuffled` counts
+    the same captions, each beside another picture.
+    """
+
+    n: int
+    mentioned: Rate
+    shuffled: Rate
+
+
+class Captions(CaptionsRequired, total=False):
+    """`examples`: a few, chosen before their captions were seen."""
+
+    examples: list[CaptionExample]
+
+
+class ExampleRequired(TypedDict):
+    """A question about a new picture, chosen before its answer was seen. `expected` is the right answer."""
+
+    image: str
+    question: str
+    answer: str
+    expected: str
+    type: str
+    correct: bool
+
+
+class Example(ExampleRequired, total=False):
+    """`truth`: the picture in words, for readers who cannot see it."""
+
+    truth: str
+
+
+class StepRequired(TypedDict):
+    """One step of the journey, in order."""
+
+    name: str
+    seconds: float
+
+
+class Step(StepRequired, total=False):
+    """`stage`: the stage that the step trained, if it trained one."""
+
+    stage: StageName
+
+
+class Patches(TypedDict):
+    """The grid of patches that the vision encoder makes of one picture."""
+
+    rows: int
+    columns: int
+
+
+class Command(TypedDict):
+    """A command to type next, with the paths of this run, and what it does."""
+
+    command: str
+    purpose: str
+
+
+class Machine(TypedDict, total=False):
+    """Where it ran: processor and accelerator by name ("" for none), the number of cores used, memory, system."""
+
+    processor: str
+    accelerator: str
+    cores: int
+    memory_bytes: int
+    system: str
+
+
+class ResultsRequired(TypedDict):
+    """`seconds` is the duration of the whole journey, from the command to the last score."""
+
+    title: str
+    seed: int
+    seconds: float
+
+
+class Results(ResultsRequired, total=False):
+    """Everything that the page is drawn from. `finished` is a date or time as text; `examples` shows all it holds."""
+
+    finished: str
+    command: str
+    peak_memory_bytes: int
+    versions: dict[str, str]
+    machine: Machine
+    patches: Patches
+    parts: list[Part]
+    stages: list[Stage]
+    scores: list[Score]
+    constants: list[Constant]
+    captions: Captions
+    examples: list[Example]
+    steps: list[Step]
+    next_commands: list[Command]
