@@ -1,0 +1,88 @@
+"""The few helpers with which charts are written as SVG: elements, axes, ticks."""
+
+import math
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+
+def element(name: str, *children: str, **attributes: str | float | None) -> Markup:
+    """`<name attributes>children</name>`, with everything escaped that is not Markup already.
+
+    In an attribute's name a trailing underscore is dropped (`class_`) and others become hyphens (`stroke_width`).
+    """
+    said = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(_text(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    inside = Markup("").join(escape(child) for child in children)
+    return Markup(f"<{name}{said}>{inside}</{name}>")
+
+
+def _text(value: str | float) -> str:
+    """A coordinate with two decimals at most: a hundredth of a pixel is nothing."""
+    return value if isinstance(value, str) else f"{round(value, 2):g}"
+
+
+def group(*children: str, **attributes: str | float | None) -> Markup:
+    """A `<g>`."""
+    return element("g", *children, **attributes)
+
+
+def text(x: float, y: float, words: str, class_: str = "", anchor: str = "start") -> Markup:
+    """Words at a point; `anchor` is start, middle or end."""
+    return element("text", words, x=x, y=y, class_=class_ or None, text_anchor=anchor)
+
+
+def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
+    """A straight line."""
+    return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
+
+
+def polyline(points: list[tuple[float, float]], class_: str) -> Markup:
+    """A line through points."""
+    return element("polyline", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points), class_=class_)
+
+
+def chart(width: float, height: float, title: str, summary: str, *children: str) -> Markup:
+    """A whole picture. A screen reader says `title` and `summary` and does not read the marks one by one."""
+    return element(
+        "svg", element("title", title), element("desc", summary), *children,
+        viewBox=f"0 0 {width:g} {height:g}", role="img", aria_label=f"{title}. {summary}", class_="chart",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Where the values from `low` to `high` lie between the pixels `start` and `end`, evenly or by their logarithm."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def at(self, value: float) -> float:
+        """The pixel of a value."""
+        low, high, here = (math.log(v) if self.log else v for v in (self.low, self.high, value))
+        return self.start + (self.end - self.start) * (here - low) / ((high - low) or 1.0)
+
+    def ticks(self, about: int = 5) -> list[float]:
+        """Round values on the axis, about so many: steps of 1, 2, 2.5 or 5 times a power of ten."""
+        if self.log:
+            return self._log_ticks(about)
+        rough = (self.high - self.low) / about or 1.0
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = min((power * digit for digit in (1, 2, 2.5, 5, 10)), key=lambda step: abs(math.log(step / rough)))
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return [round(number * step, 12) for number in range(first, last + 1)]
+
+    def _log_ticks(self, about: int) -> list[float]:
+        decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        for digits in ((1, 2, 5), (1, 3), (1,)):
+            found = [digit * 10.0**decade for decade in decades for digit in digits]
+            found = [value for value in found if 0.999 * self.low <= value <= 1.001 * self.high]
+            if len(found) <= about + 2:
+                break
+        return found
