@@ -1,0 +1,229 @@
+"""What the results mean: which scores belong together, what the difference is, whether it sees and where it fails."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from lapilli.core.statistics import Proportion, wilson
+from lapilli.report import figures
+from lapilli.report.schema import CONTROLS, SPLITS, Constant, Rate, Results, Score
+
+CONDITIONS = {
+    "image": "With the picture",
+    "swapped": "With another scene’s picture",
+    "blank": "With a blank picture",
+    "language_only": "Language model alone",
+}
+STAGES = {"align": "Stage 1: feature alignment", "instruct": "Stage 2: instruction tuning"}
+SPLIT_NAMES = {"held_out": "New pictures", "compositional": "New combinations"}
+
+Verdict = Literal["sees", "blind", "untested", "built"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference of two shares and its 95 % interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval leaves out nothing-at-all."""
+        return self.low > 0 or self.high < 0
+
+
+def difference(first: Proportion, second: Proportion) -> Difference:
+    """`first` minus `second`, with the interval built from theirs, as if the two were independent.
+
+    Both usually answer the same questions, which makes the true interval narrower than this one. Source: Newcombe,
+    Statistics in Medicine 17 (1998), 873-890, method 10.
+    """
+    estimate = first.estimate - second.estimate
+    below = math.hypot(first.estimate - first.low, second.high - second.estimate)
+    above = math.hypot(first.high - first.estimate, second.estimate - second.low)
+    return Difference(estimate, max(-1.0, estimate - below), min(1.0, estimate + above))
+
+
+def proportion(rate: Rate | Score) -> Proportion:
+    """A saved rate as the type that computes."""
+    return Proportion(rate["correct"], rate["n"], rate["estimate"], rate["low"], rate["high"])
+
+
+@dataclass(frozen=True)
+class Scoreboard:
+    """All scores, found by split, stage, condition and type."""
+
+    scores: dict[tuple[str, str, str, str], Proportion]
+    constants: dict[tuple[str, str], Constant]
+
+    @property
+    def stages(self) -> list[str]:
+        """The stages with scores, first to last."""
+        return [name for name in STAGES if any(stage == name for _, stage, _, _ in self.scores)]
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits with scores of the last stage's model looking at pictures."""
+        return [split for split in SPLITS if self.types(split)]
+
+    def get(self, split: str, type_: str, condition: str = "image", stage: str | None = None) -> Proportion | None:
+        """One score; without `stage` that of the last stage."""
+        return self.scores.get((split, stage or (self.stages or [""])[-1], condition, type_))
+
+    def types(self, split: str, condition: str = "image", stage: str | None = None) -> list[str]:
+        """The scored types, from the best to the worst answered."""
+        stage = stage or (self.stages or [""])[-1]
+        found = [key[3] for key in self.scores if key[:3] == (split, stage, condition)]
+        return sorted(found, key=lambda type_: -self.scores[split, stage, condition, type_].estimate)
+
+    def overall(self, split: str, condition: str = "image", stage: str | None = None) -> Proportion | None:
+        """The score over all types, or None where the condition was not asked all of what the picture was asked."""
+        types = self.types(split)
+        rates = [self.get(split, type_, condition, stage) for type_ in types]
+        known = [rate for rate in rates if rate is not None]
+        if not known or len(known) < len(types):
+            return None
+        return wilson(sum(rate.correct for rate in known), sum(rate.n for rate in known))
+
+    def best_constant(self, split: str) -> float | None:
+        """The share right for whoever gives each type's best constant answer."""
+        known = [(rate, self.constants.get((split, type_))) for type_, rate in self._asked(split)]
+        if not known or any(constant is None for _, constant in known):
+            return None
+        right = sum(rate.n * constant["estimate"] for rate, constant in known if constant is not None)
+        return right / (sum(rate.n for rate, _ in known) or 1)
+
+    def _asked(self, split: str) -> list[tuple[str, Proportion]]:
+        found = [(type_, self.get(split, type_)) for type_ in self.types(split)]
+        return [(type_, rate) for type_, rate in found if rate is not None]
+
+
+def scoreboard(results: Results) -> Scoreboard:
+    """The scores of the results, in order to be found. What was never asked is no score."""
+    scores: dict[tuple[str, str, str, str], Proportion] = {
+        (row["split"], row["stage"], row["condition"], row["type"]): proportion(row)
+        for row in results.get("scores", [])
+        if row["n"]
+    }
+    constants: dict[tuple[str, str], Constant] = {
+        (row["split"], row["type"]): row for row in results.get("constants", [])
+    }
+    return Scoreboard(scores, constants)
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The one thing to know: the verdict and what it stands on. `gain` is over the blank picture."""
+
+    verdict: Verdict
+    split: str
+    accuracy: Proportion | None
+    blank: Proportion | None
+    gain: Difference | None
+
+
+def headline(board: Scoreboard) -> Headline:
+    """`sees` when the picture helps clearly over every control there is; without any control it is `untested`."""
+    if not board.splits:
+        return Headline("built", "", None, None, None)
+    split = board.splits[0]
+    accuracy, blank = board.overall(split), board.overall(split, "blank")
+    controls = [rate for rate in (board.overall(split, control) for control in CONTROLS) if rate is not None]
+    if accuracy is None or not controls:
+        return Headline("untested", split, accuracy, blank, None)
+    sees = all(difference(accuracy, control).low > 0 for control in controls)
+    gain = difference(accuracy, blank) if blank is not None else None
+    return Headline("sees" if sees else "blind", split, accuracy, blank, gain)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that it cannot do, and the figures that say so."""
+
+    title: str
+    words: str
+
+
+def findings(board: Scoreboard) -> list[Finding]:
+    """Where it fails, most telling first; only what the scores show."""
+    if not board.splits:
+        return []
+    split = board.splits[0]
+    found = (_weakest, _unmoved, _no_better, _lost, _worse)
+    return [finding for find in found if (finding := find(board, split)) is not None]
+
+
+def _weakest(board: Scoreboard, split: str) -> Finding | None:
+    types = board.types(split)[-3:][::-1]
+    if not types:
+        return None
+    words = "; ".join(f"{type_} {figures.rate(board.get(split, type_))}" for type_ in types)
+    return Finding(f"It is weakest at {_listed(types)}", f"Share right on new pictures: {words}.")
+
+
+def _unmoved(board: Scoreboard, split: str) -> Finding | None:
+    gains = {}
+    for type_ in board.types(split):
+        seen, blank = board.get(split, type_), board.get(split, type_, "blank")
+        if seen is not None and blank is not None:
+            gains[type_] = difference(seen, blank)
+    unmoved = [type_ for type_, gain in gains.items() if gain.low <= 0]
+    if not unmoved:
+        return None
+    words = "; ".join(f"{type_} {_change(gains[type_])}" for type_ in unmoved)
+    return Finding(
+        f"Looking does not help with {_listed(unmoved)}", f"Change against a blank picture, not clear of zero: {words}."
+    )
+
+
+def _no_better(board: Scoreboard, split: str) -> Finding | None:
+    words = {}
+    for type_ in board.types(split):
+        rate, constant = board.get(split, type_), board.constants.get((split, type_))
+        if rate is not None and constant is not None and rate.low <= constant["estimate"]:
+            always = f"always “{constant['answer']}” gets {figures.percent(constant['estimate'])}"
+            words[type_] = f"{type_} {figures.rate(rate)}, {always}"
+    if not words:
+        return None
+    return Finding(
+        f"One fixed answer does as well on {_listed(words)}", "Not clearly better: " + "; ".join(words.values()) + "."
+    )
+
+
+def _lost(board: Scoreboard, split: str) -> Finding | None:
+    seen, new = board.overall(split), board.overall(SPLITS[-1])
+    if split == SPLITS[-1] or seen is None or new is None:
+        return None
+    drop = difference(new, seen)
+    words = f"{figures.rate(new)} against {figures.rate(seen)}: {_change(drop)}."
+    if drop.high < 0:
+        return Finding("It loses on combinations it never met", words)
+    return Finding("New combinations cost it nothing that these questions can show", words) if drop.low <= 0 else None
+
+
+def _worse(board: Scoreboard, split: str) -> Finding | None:
+    if len(board.stages) < 2:
+        return None
+    changes = {}
+    for type_ in board.types(split):
+        before, after = board.get(split, type_, stage=board.stages[0]), board.get(split, type_)
+        if before is not None and after is not None:
+            changes[type_] = difference(after, before)
+    worse = [type_ for type_, change in changes.items() if change.high < 0]
+    if not worse:
+        return None
+    words = "; ".join(f"{type_} {_change(changes[type_])}" for type_ in worse)
+    return Finding(f"The second stage made {_listed(worse)} worse", f"Change from stage 1 to stage 2: {words}.")
+
+
+def _change(change: Difference) -> str:
+    low, high = figures.points(change.low), figures.points(change.high)
+    return f"{figures.points(change.estimate)} points ({low} to {high})"
+
+
+def _listed(words: Iterable[str]) -> str:
+    *most, last = list(words)
+    return f"{', '.join(most)} and {last}" if most else last
