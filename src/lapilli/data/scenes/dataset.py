@@ -1,0 +1,121 @@
+"""Write scenes to a folder: pictures, LLaVA JSON for both stages, and everything that is known about them.
+
+    images/ID.png      the pictures
+    masks/ID.png       their visible pixels: 0 is background, k + 1 the scene's k-th thing
+    align.json         one caption a picture, for stage 1
+    instruct.json      one conversation a picture, for stage 2
+    questions.jsonl    one question of every type a picture, with its answer, for scoring
+    context.jsonl      captions and boxes, as a text-only teacher gets them
+    scenes.jsonl       every thing with all its attributes
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from lapilli.core.files import new_folder, write_atomically
+from lapilli.data.sample import Sample, Turn, write_samples
+from lapilli.data.scenes.describe import caption, describe
+from lapilli.data.scenes.draw import boxes, draw_scene
+from lapilli.data.scenes.questions import TYPES, Question, ask
+from lapilli.data.scenes.scene import Scene, sample_scene
+from lapilli.data.scenes.textual import DETAIL_REQUESTS, conversation, mixed_questions
+
+Split = Literal["train", "held_out", "compositional"]
+
+IMAGE = "<image>\n"
+CAPTIONS = 5
+QUESTIONS = 9
+"""Captions of a picture in the context file; questions in a conversation."""
+
+Rows = dict[str, Any]
+"""What one scene adds to each file, by the file's name."""
+
+
+def write_scenes(
+    out: Path, count: int, split: Split = "train", seed: int = 0, on_progress: Callable[[int], None] | None = None
+) -> None:
+    """Write `count` scenes to the new folder `out`, whole or not at all; the same arguments give the same bytes.
+
+    The splits share no scene. Only `compositional` holds the withheld combinations of colour, shape and place, and it
+    holds nothing else. `on_progress` is told how many scenes are written. Raises LapilliError as `new_folder` does.
+    """
+    with new_folder(out) as folder:
+        for name in ("images", "masks"):
+            (folder / name).mkdir()
+        rows: list[Rows] = []
+        for row in _in_parallel(partial(_write_one, folder, split, seed), count):
+            rows.append(row)
+            if on_progress and len(rows) % 100 == 0:
+                on_progress(len(rows))
+        for name in ("align", "instruct"):
+            write_samples(folder / f"{name}.json", [row[name] for row in rows])
+        for name in ("questions", "context", "scenes"):
+            lines = [json.dumps(line) for row in rows for line in row[name]]
+            write_atomically(folder / f"{name}.jsonl", "\n".join(lines) + "\n")
+
+
+def _in_parallel(work: Callable[[int], Rows], count: int) -> Iterator[Rows]:
+    """The rows in order; a few processes at once where there is enough to do."""
+    if count < 200:
+        yield from map(work, range(count))
+        return
+    with ProcessPoolExecutor() as pool:
+        indices = iter(range(count))
+        while batch := list(islice(indices, 2_000)):  # so that progress comes and an interrupt ends it
+            yield from pool.map(work, batch, chunksize=50)
+
+
+def _write_one(folder: Path, split: Split, seed: int, index: int) -> Rows:
+    scene = sample_scene(f"{split}-{seed}-{index}", compositional=split == "compositional")
+    rng = random.Random(scene.seed + "/words")
+    name = f"{index:06d}"
+    picture, masks = draw_scene(scene)
+    picture.save(folder / "images" / f"{name}.png", compress_level=1)
+    labels = (masks * np.arange(1, len(masks) + 1, dtype=np.uint8)[:, None, None]).max(axis=0)
+    Image.fromarray(labels).save(folder / "masks" / f"{name}.png")
+    things = [asdict(thing) | {"place": thing.place, "bbox": box} for thing, box in zip(scene.things, boxes(masks), strict=True)]
+    return {
+        "align": _captioned(scene, name, rng),
+        "instruct": _conversation(scene, name, rng),
+        "questions": _questions(scene, name, rng),
+        "context": [_context(scene, name, things, rng)],
+        "scenes": [{"id": name, "image": f"{name}.png", "background": scene.background, "things": things}],
+    }
+
+
+def _captioned(scene: Scene, name: str, rng: random.Random) -> Sample:
+    turns = (Turn("user", IMAGE + rng.choice(DETAIL_REQUESTS)), Turn("assistant", describe(scene, rng)))
+    return Sample(name, (f"{name}.png",), turns)
+
+
+def _conversation(scene: Scene, name: str, rng: random.Random) -> Sample:
+    """Nine questions, like the merged question sets of LLaVA-1.5; one picture in four is also described."""
+    asked = mixed_questions(scene, rng, QUESTIONS)
+    if rng.random() < 0.25:
+        asked.insert(rng.randrange(len(asked) + 1), Question("detail", rng.choice(DETAIL_REQUESTS), describe(scene, rng)))
+    return Sample(name, (f"{name}.png",), conversation(asked, IMAGE))
+
+
+def _questions(scene: Scene, name: str, rng: random.Random) -> list[Rows]:
+    asked = [question for kind in TYPES if (question := ask(scene, kind, rng))]
+    return [
+        {"id": f"{name}-{q.type}", "image": f"{name}.png", "type": q.type, "question": q.text, "answer": q.answer} for q in asked
+    ]
+
+
+def _context(scene: Scene, name: str, things: list[Rows], rng: random.Random) -> Rows:
+    instances = [{"category": f"{thing['colour']} {thing['shape']}", "bbox": thing["bbox"]} for thing in things]
+    captions = [caption(scene, rng) for _ in range(CAPTIONS)]
+    return {"id": name, "image": f"{name}.png", "captions": captions, "instances": instances}

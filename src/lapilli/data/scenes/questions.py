@@ -1,0 +1,240 @@
+"""Questions about a scene whose answers follow from its facts, by type.
+
+Every function below yields all the questions of one type that have exactly one right answer; `ask` picks among them
+so that answers are as evenly spread as the scene allows, which leaves little to guess.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from lapilli.data.scenes.describe import with_article
+from lapilli.data.scenes.scene import CELL, Scene, Thing
+from lapilli.data.scenes.vocabulary import COLOURS, PLURALS, SHAPES
+
+BESIDE = 14.0
+"""How far apart, in pixels, two centres must be for one to count as beside, above or below the other."""
+
+EDGE = 8.0
+"""By how many pixels the nearest thing to an edge must beat the next one."""
+
+
+@dataclass(frozen=True)
+class Question:
+    type: str
+    text: str
+    answer: str
+
+
+def ask(scene: Scene, kind: str, rng: random.Random) -> Question | None:
+    """One question of this type, or None where the scene allows none. First an answer is drawn, then its question."""
+    candidates = list(TYPES[kind](scene, rng))
+    if not candidates:
+        return None
+    answer = rng.choice(sorted({question.answer for question in candidates}))
+    return rng.choice([question for question in candidates if question.answer == answer])
+
+
+def snapped(scene: Scene) -> Scene:
+    """The scene as its description tells it: centres in the middle of their cells, two exact sizes.
+
+    Questions about it are those that a reader of the description can answer.
+    """
+
+    def snap(thing: Thing) -> Thing:
+        row, column = divmod(thing.cell, 3)
+        radius = 14.0 if thing.size == "large" else 8.5
+        return replace(thing, x=(column + 0.5) * CELL, y=(row + 0.5) * CELL, radius=radius)
+
+    return replace(scene, things=tuple(snap(thing) for thing in scene.things))
+
+
+def references(scene: Scene, thing: Thing, without: str = "") -> list[str]:
+    """The shortest phrases that mean this thing and no other, none of which names the attribute `without`."""
+    for attributes in (("shape",), ("colour",)), (("colour", "shape"), ("size", "shape"), ("texture", "shape")):
+        found = [
+            _phrase(thing, chosen)
+            for chosen in attributes
+            if without not in chosen
+            and not (thing.shape == "card" and {"size", "texture"} & set(chosen))
+            and not (thing.texture == "plain" and "texture" in chosen)
+            and sum(all(getattr(o, a) == getattr(thing, a) for a in chosen) for o in scene.things) == 1
+        ]
+        if found:
+            return found
+    return []
+
+
+def _phrase(thing: Thing, attributes: tuple[str, ...]) -> str:
+    words = [getattr(thing, name) for name in ("size", "texture", "colour") if name in attributes]
+    return " ".join(["the", *words, thing.shape if "shape" in attributes else "object"])
+
+
+def _colour(scene: Scene, rng: random.Random) -> Iterator[Question]:
+    for thing in scene.things:
+        names = references(scene, thing, without="colour") + [f"the object at the {thing.place}"]
+        name = rng.choice(names)
+        yield Question("colour", rng.choice(("What color is {}?", "Which color does {} have?")).format(name), thing.colour)
+
+
+def _shape(scene: Scene, rng: random.Random) -> Iterator[Question]:
+    for thing in scene.things:
+        names = references(scene, thing, without="shape") + [f"the object at the {thing.place}"]
+        name = rng.choice(names)
+        yield Question("shape", rng.choice(("What shape is {}?", "Which shape does {} have?")).format(name), thing.shape)
+
+
+def _counting(scene: Scene, rng: random.Random) -> Iterator[Question]:
+    wording = rng.choice(("How many {} are there?", "How many {} do you see?"))
+    yield Question("counting", wording.format("objects"), str(len(scene.things)))
+    for colour in COLOURS:
+        count = sum(thing.colour == colour for thing in scene.things)
+        if count or rng.random() < 0.2:
+            yield Question("counting", wording.format(f"{colour} objects"), str(count))
+    for shape in SHAPES:
+        count = sum(thing.shape == shape for thing in scene.things)
+        if count or rng.random() < 0.2:
+            yield Question("counting", wording.format(PLURALS[shape]), str(count))
+
+
+def _existence(scene: Scene, rng: random.Random) -> Iterator[Question]:
+    """Half of the absent combinations are made of a colour and a shape that are both there."""
+    present = {(thing.colour, thing.shape) for thing in scene.things}
+    colours, shapes = sorted({colour for colour, _ in present}), sorted({shape for _, shape in present})
+    mixed = sorted({(colour, shape) for colour in colours for shape in shapes} - present)
+    foreign = sorted({(colour, shape) for colour in COLOURS for shape in SHAPES} - present)
+    absent = rng.choice(mixed if mixed and rng.random() < 0.5 else foreign)
+    wording = rng.choice(("Is there {}?", "Do you see {}?"))
+    for pair, answer in ((rng.choice(sorted(present)), "yes"), (absent, "no")):
+        yield Question("existence", wording.format(with_article(" ".join(pair))), answer)
+    for shape, answer in ((rng.choice(shapes), "yes"), (rng.choice(sorted(set(SHAPES) - set(shapes))), "no")):
+        yield Question("existence", wording.format(with_article(shape)), answer)
+
+
+def _position(scene: Scene, rng: random.Random) -> Iterator[Question]:
+    for thing in scene.things:
+        for name in references(scene, thing):
+            yield Question("position", rng.choice(("Where is {}?", "In which place is {}?")).format(name), thing.place)
+
+
+def _spatial(scene: Scene, rng: random.Random) -> Iterator[Question]:
+    for first in scene.things:
+        for second in scene.things:
+            answer, names = _relation(first, second), references(scene, first)
+            others = references(scene, second)
+            if first is not second and answer and names and others:
+                wording = rng.choice(("Where is {} relative to {}?", "On which side of {1} is {0}?", "Seen from {1}, where is {0}?"))
+                yield Question("spatial", wording.format(rng.choice(names), rng.choice(others)), answer)
+
+
+def _relation(first: Thing, second: Thing) -> str | None:
+    """On which side of `second` `first` lies, where one direction clearly prevails."""
+    across, down = first.x - second.x, first.y - second.y
+    if abs(across) >= BESIDE and abs(down) <= 0.6 * abs(across):
+        return "left" if across < 0 else "right"
+    if abs(down) >= BESIDE and abs(across) <= 0.6 * abs(down):
+        return "above" if down < 0 else "below"
+    return None
+
+
+def _reading(scene: Scene, rng: random.Random) -> Iterator[Question]:
+    cards = [thing for thing in scene.things if thing.shape == "card"]
+    for card in cards:
+        names = ["the card"] if len(cards) == 1 else [f"the card at the {card.place}"]
+        if sum(other.colour == card.colour for other in cards) == 1:
+            names.append(f"the {card.colour} card")
+        wording = rng.choice(("What is printed on {}?", "What does {} say?", "Which character is on {}?"))
+        yield Question("reading", wording.format(rng.choice(names)), card.character)
+
+
+def _comparison(scene: Scene, rng: random.Random) -> Iterator[Question]:
+    """Sizes, numbers, and whether colours agree; each kind only where it could be answered with yes and with no."""
+    for compare in (_compare_sizes, _compare_numbers, _compare_colours):
+        questions = list(compare(scene, rng))
+        for answer in ("yes", "no"):
+            fitting = [question for question in questions if question.answer == answer]
+            if fitting and len(fitting) < len(questions):
+                yield rng.choice(fitting)
+
+
+def _pairs(scene: Scene, without: str) -> Iterator[tuple[Thing, str, Thing, str]]:
+    """Every ordered pair of things that can be told apart, with a reference to each."""
+    named = [(thing, names) for thing in scene.things if (names := references(scene, thing, without))]
+    for first, names in named:
+        for second, others in named:
+            if first is not second:
+                yield first, names[0], second, others[0]
+
+
+def _compare_sizes(scene: Scene, rng: random.Random) -> Iterator[Question]:
+    word, larger = rng.choice((("larger", True), ("smaller", False)))
+    for first, name, second, other in _pairs(scene, without="size"):
+        if first.size != second.size and "card" not in (first.shape, second.shape):
+            answer = "yes" if (first.radius > second.radius) == larger else "no"
+            yield Question("comparison", f"Is {name} {word} than {other}?", answer)
+
+
+def _compare_colours(scene: Scene, rng: random.Random) -> Iterator[Question]:
+    for first, name, second, other in _pairs(scene, without="colour"):
+        answer = "yes" if first.colour == second.colour else "no"
+        yield Question("comparison", f"Do {name} and {other} have the same color?", answer)
+
+
+def _compare_numbers(scene: Scene, rng: random.Random) -> Iterator[Question]:
+    counts = Counter(thing.colour for thing in scene.things)
+    colours = sorted({*counts, rng.choice(list(COLOURS))})
+    for one in colours:
+        for other in colours:
+            if counts[one] != counts[other]:
+                answer = "yes" if counts[one] > counts[other] else "no"
+                yield Question("comparison", f"Are there more {one} objects than {other} objects?", answer)
+
+
+def _reasoning(scene: Scene, rng: random.Random) -> Iterator[Question]:
+    """Two steps: take some things away and count the rest, or find the outermost thing and tell about it.
+
+    Two of three questions are of the first kind: the answers of both kinds together then leave as little to guess
+    for one who does not look as the best constant answer does.
+    """
+    if rng.random() < 0.67:
+        yield from _what_would_be_left(scene, rng)
+    else:
+        yield from _at_the_edge(scene, rng)
+
+
+def _what_would_be_left(scene: Scene, rng: random.Random) -> Iterator[Question]:
+    wordings = ("How many objects would be left without the {}?", "How many objects remain if you take away the {}?")
+    for colour in sorted({thing.colour for thing in scene.things}):
+        left = sum(thing.colour != colour for thing in scene.things)
+        yield Question("reasoning", rng.choice(wordings).format(f"{colour} ones"), str(left))
+    for shape in sorted({thing.shape for thing in scene.things}):
+        left = sum(thing.shape != shape for thing in scene.things)
+        yield Question("reasoning", rng.choice(wordings).format(PLURALS[shape]), str(left))
+
+
+def _at_the_edge(scene: Scene, rng: random.Random) -> Iterator[Question]:
+    for edge, axis, sign in (("left", "x", 1), ("right", "x", -1), ("top", "y", 1), ("bottom", "y", -1)):
+        ranked = sorted(scene.things, key=lambda thing: sign * getattr(thing, axis))
+        if len(ranked) > 1 and sign * (getattr(ranked[1], axis) - getattr(ranked[0], axis)) >= EDGE:
+            wording = rng.choice((f"nearest the {edge} edge", f"closest to the {edge} edge"))
+            if rng.random() < 0.5:
+                yield Question("reasoning", f"What color is the object {wording}?", ranked[0].colour)
+            else:
+                yield Question("reasoning", f"What shape is the object {wording}?", ranked[0].shape)
+
+
+TYPES: dict[str, Callable[[Scene, random.Random], Iterator[Question]]] = {
+    "colour": _colour,
+    "shape": _shape,
+    "counting": _counting,
+    "existence": _existence,
+    "position": _position,
+    "spatial": _spatial,
+    "reading": _reading,
+    "comparison": _comparison,
+    "reasoning": _reasoning,
+}
+"""Every type of question, in the order in which tables show them."""

@@ -1,0 +1,112 @@
+"""A scene as facts: sampled from a seed, before anything is drawn or said."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass, replace
+
+from lapilli.data.scenes.vocabulary import CHARACTERS, COLOURS, PLACES, SHAPES, SIZES, TEXTURES, is_withheld
+
+SIDE = 96
+"""Width and height of a picture, in pixels."""
+
+CELL = SIDE / 3
+MARGIN = 3.0
+RADII = {"small": (7.5, 9.5), "large": (12.5, 15.5)}
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One object. `x`, `y` (centre) and `radius` are in pixels of the picture, `angle` in degrees."""
+
+    colour: str
+    shape: str
+    size: str
+    texture: str
+    character: str
+    x: float
+    y: float
+    radius: float
+    angle: float
+
+    @property
+    def cell(self) -> int:
+        """The cell of the three by three grid that holds the centre, 0 to 8, row by row."""
+        return 3 * int(self.y // CELL) + int(self.x // CELL)
+
+    @property
+    def place(self) -> str:
+        return PLACES[self.cell]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One to six things, painted in order: a later thing may hide part of an earlier one."""
+
+    things: tuple[Thing, ...]
+    background: str
+    seed: str
+
+
+def sample_scene(seed: str, compositional: bool = False) -> Scene:
+    """The scene of this seed; always the same one.
+
+    Ordinary scenes hold no withheld combination, `compositional` ones nothing else. Centres keep `MARGIN` pixels from
+    the borders between cells, so that a place is never a matter of opinion; no two things share a cell.
+    """
+    rng = random.Random(seed)
+    count = rng.randint(1, 6)
+    colours = _palette(rng, list(COLOURS))
+    shapes = _palette(rng, list(SHAPES))
+    things: list[Thing] = []
+    for cell in rng.sample(range(9), count):
+        thing = _sample_thing(rng, cell, colours, shapes, compositional)
+        for _ in range(20):
+            if _has_room(thing, things):
+                things.append(thing)
+                break
+            thing = _moved(rng, thing, cell)
+    return Scene(_distinct_cards(tuple(things)), rng.choice(("light", "gray", "dark", "tinted")), seed)
+
+
+def _palette(rng: random.Random, words: list[str]) -> list[str]:
+    """All words or, half of the time, two or three of them, so that attributes repeat and counting means something."""
+    return words if rng.random() < 0.5 else rng.sample(words, rng.randint(2, 3))
+
+
+def _sample_thing(
+    rng: random.Random, cell: int, colours: list[str], shapes: list[str], compositional: bool
+) -> Thing:
+    pairs = [(c, s) for c in colours for s in shapes if is_withheld(c, s, cell) == compositional]
+    everything = [(c, s) for c in COLOURS for s in SHAPES if is_withheld(c, s, cell) == compositional]
+    colour, shape = rng.choice(pairs or everything)
+    size = rng.choice(SIZES) if shape != "card" else "large"
+    texture = "plain" if shape == "card" or rng.random() < 0.6 else rng.choice(TEXTURES[1:])
+    character = rng.choice(CHARACTERS) if shape == "card" else ""
+    angle = rng.uniform(-12, 12) if shape in ("card", "square") else rng.uniform(0, 360)
+    thing = Thing(colour, shape, size, texture, character, 0.0, 0.0, rng.uniform(*RADII[size]), angle)
+    return _moved(rng, thing, cell)
+
+
+def _moved(rng: random.Random, thing: Thing, cell: int) -> Thing:
+    """The thing somewhere else in the same cell, inside the picture."""
+
+    def along(index: int) -> float:
+        low = max(index * CELL + MARGIN, thing.radius + 1)
+        high = min((index + 1) * CELL - MARGIN, SIDE - thing.radius - 1)
+        return rng.uniform(low, high)
+
+    return replace(thing, x=along(cell % 3), y=along(cell // 3))
+
+
+def _has_room(thing: Thing, others: list[Thing]) -> bool:
+    """Things may touch and overlap a little; most of each stays visible."""
+    return all(
+        math.hypot(thing.x - other.x, thing.y - other.y) > 0.85 * (thing.radius + other.radius) for other in others
+    )
+
+
+def _distinct_cards(things: tuple[Thing, ...]) -> tuple[Thing, ...]:
+    """Cards lie on top: a character that is half covered could not be read by anybody."""
+    return tuple(sorted(things, key=lambda thing: thing.shape == "card"))
