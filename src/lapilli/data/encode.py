@@ -1,0 +1,182 @@
+"""A sample turned into token ids, labels and a layout, in one pass.
+
+The conversation becomes one string, which is tokenised once. The characters a token covers say which segment of the
+template it belongs to, and with that its role, its turn and whether it is learned. Nothing is tokenised twice and no
+length is subtracted, which is how labels come to be shifted by a token or a whole sample comes to be masked.
+
+An image is one special token in that string, and is repeated for its patches afterwards. A special token cuts the text
+before anything else happens, so the ids are those of the string with the token repeated, in a third of the time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lapilli.core.codec import Codec
+from lapilli.core.errors import LapilliError
+from lapilli.core.layout import OFF, Positions, Role, TokenLayout
+from lapilli.core.template import IMAGE_MARK, Segment, Template, template_named
+from lapilli.data.sample import Sample
+
+IGNORED = -100
+"""The label of a token that is not learned: what PyTorch's cross entropy leaves out."""
+
+_NO_SEGMENT = -1  # of a token that the tokenizer put before the text, such as <s>
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """One sample as a model reads it.
+
+    id      of the sample
+    images  names of its pictures, in the order of the image numbers in `layout`
+    ids     int64 (token,), with one image token for every patch
+    labels  int64 (token,), the id where the token is learned (an answer or its stop), else -100
+    layout  what every token is for
+    """
+
+    id: str
+    images: tuple[str, ...]
+    ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    layout: TokenLayout
+
+
+def encode(sample: Sample, codec: Codec, for_generation: bool = False) -> Encoded:
+    """The sample's tokens, as the model's own processor gives them for the same conversation, with labels and layout.
+
+    `for_generation` leaves out the last answer, if there is one, and ends with the text that asks for it.
+
+    Raises LapilliError, naming the sample, when the turns are out of order, when the `<image>` marks do not match the
+    images, when an answer is empty or holds the stop string or an image, and when one token of the tokenizer joins
+    learned text to text that is not.
+    """
+    try:
+        template = template_named(codec.template)
+        segments = template.segments(sample.turns, for_generation)
+        _require_sound(segments, template, codec, len(sample.images))
+        ids, segment_of = _tokens(segments, codec)
+        ids, segment_of = _with_patches(ids, segment_of, codec, len(sample.images))
+        return _encoded(sample, segments, ids, segment_of, codec)
+    except LapilliError as error:
+        raise LapilliError(f"sample {sample.id!r}: {error}") from error
+
+
+def _require_sound(segments: Sequence[Segment], template: Template, codec: Codec, images: int) -> None:
+    if not segments:
+        raise LapilliError(f"template {template.name} keeps the pictures of a question alone, and there are none")
+    marks = sum(segment.text.count(IMAGE_MARK) for segment in segments if segment.role == Role.QUESTION)
+    if marks != images:
+        raise LapilliError(f"{marks} {IMAGE_MARK} in the questions, {images} images; write one mark for every image")
+    # A stop of white space, the line break of plain captions, may well occur in an answer.
+    refused = [IMAGE_MARK, codec.image_token, *([template.stop] if template.stop.strip() else [])]
+    for segment in segments:
+        if segment.role == Role.ANSWER:
+            _require_sound_answer(segment, refused)
+
+
+def _require_sound_answer(segment: Segment, refused: Sequence[str]) -> None:
+    if not segment.text.strip():
+        raise LapilliError(f"turn {segment.turn}: empty answer; write the answer, or remove the question too")
+    for text in refused:
+        if text in segment.text:
+            raise LapilliError(
+                f"turn {segment.turn}: the answer holds {text!r}; remove it, the model gives it a meaning"
+            )
+
+
+def _tokens(segments: Sequence[Segment], codec: Codec) -> tuple[NDArray[np.int64], Positions]:
+    """Ids (token,) with one token for an image, and the segment (token,) that every token belongs to."""
+    texts = [segment.text.replace(IMAGE_MARK, codec.image_token) for segment in segments]
+    text = "".join(texts)
+    read = codec.tokenizer(
+        text, return_offsets_mapping=True, return_attention_mask=False, return_token_type_ids=False, verbose=False
+    )
+    ids = np.array(read["input_ids"], dtype=np.int64)
+    starts, ends = _spans(np.array(read["offset_mapping"], dtype=np.intp).reshape(-1, 2))
+    if ends[-1] == 0:
+        last = codec.tokenizer.convert_ids_to_tokens(int(ids[-1]))
+        raise LapilliError(f"the tokenizer appends {last!r} to every text; turn its add_eos_token off")
+    borders = np.cumsum([0, *map(len, texts)])[:-1]
+    first = _first_tokens(text, segments, borders, starts, ends)
+    segment_of = np.repeat(np.arange(len(segments)), np.diff(first, append=len(ids)))
+    segment_of[ends == 0] = _NO_SEGMENT
+    return ids, segment_of
+
+
+def _spans(offsets: Positions) -> tuple[Positions, Positions]:
+    """First character and end of every token, shape (token,) each, with no character left out.
+
+    Some tokenizers cut the spaces off a token's offsets; they are given back to the token that comes after the gap.
+    """
+    starts, ends = offsets[:, 0], np.maximum.accumulate(offsets[:, 1])
+    return np.minimum(starts, np.concatenate([[0], ends[:-1]])), offsets[:, 1]
+
+
+def _first_tokens(
+    text: str, segments: Sequence[Segment], borders: Positions, starts: Positions, ends: Positions
+) -> Positions:
+    """The index of the first token of every segment, shape (segment,), by the rule of `core.template`.
+
+    A token across a border belongs to the segment with its first character that is no space; one of nothing but spaces
+    to the segment with its first character. Across the border of what is learned, no token may lie.
+    """
+    first = np.searchsorted(starts, borders)
+    first[0] = 0  # what the tokenizer puts before the text is among its tokens, for now
+    for index in range(1, len(segments)):
+        token, border = first[index] - 1, borders[index]
+        if ends[token] <= border:
+            continue
+        if segments[index].learned != segments[index - 1].learned:
+            raise _glued(text[starts[token] : ends[token]], segments[index - 1], segments[index])
+        if not text[starts[token] : border].strip(" ") and text[border : ends[token]].strip(" "):
+            first[index] = token
+    return first
+
+
+def _glued(token: str, before: Segment, after: Segment) -> LapilliError:
+    turn = max(before.turn, after.turn)
+    what = f"token {token!r} joins the {before.role.name.lower()} text to the {after.role.name.lower()} text"
+    remedy = "strip the white space of the answer, or use a template whose fixed texts this tokenizer keeps apart"
+    return LapilliError(f"turn {turn}: {what}, and only one of them is learned; {remedy}")
+
+
+def _with_patches(
+    ids: NDArray[np.int64], segment_of: Positions, codec: Codec, images: int
+) -> tuple[NDArray[np.int64], Positions]:
+    """Both arrays with every image token repeated for the patches of its image."""
+    is_image = ids == codec.image_token_id
+    found = int(np.count_nonzero(is_image))
+    if found != images:
+        remedy = "the tokenizer must have it as one special token, and no text may hold it but as a mark"
+        raise LapilliError(f"{found} tokens {codec.image_token!r} for {images} images; {remedy}")
+    rows, columns = codec.patch_grid
+    repeats = np.where(is_image, rows * columns, 1)
+    return np.repeat(ids, repeats), np.repeat(segment_of, repeats)
+
+
+def _encoded(
+    sample: Sample, segments: Sequence[Segment], ids: NDArray[np.int64], segment_of: Positions, codec: Codec
+) -> Encoded:
+    # The last entry of each table is that of _NO_SEGMENT, -1.
+    role = np.array([*(segment.role for segment in segments), Role.TEMPLATE], np.int8)[segment_of]
+    turn = np.array([*(segment.turn for segment in segments), OFF], np.int16)[segment_of]
+    learned = np.array([*(segment.learned for segment in segments), False])[segment_of]
+    labels = np.where(learned, ids, IGNORED)
+    for array in (ids, labels):
+        array.setflags(write=False)
+    layout = _layout(role, turn, ids == codec.image_token_id, codec.patch_grid)
+    return Encoded(sample.id, sample.images, ids, labels, layout)
+
+
+def _layout(
+    role: NDArray[np.int8], turn: NDArray[np.int16], is_image: NDArray[np.bool_], grid: tuple[int, int]
+) -> TokenLayout:
+    (at,) = np.nonzero(is_image)
+    image, row, column = (np.full(len(role), OFF, np.int16) for _ in range(3))
+    image[at], patch = np.divmod(np.arange(at.size), grid[0] * grid[1])
+    row[at], column[at] = np.divmod(patch, grid[1])
+    role[at] = Role.IMAGE
+    return TokenLayout(role=role, turn=turn, image=image, row=row, column=column)
