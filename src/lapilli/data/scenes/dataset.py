@@ -1,12 +1,12 @@
 """Write scenes to a folder: pictures, LLaVA JSON for both stages, and everything that is known about them.
 
-    images/ID.png      the pictures
-    masks/ID.png       their visible pixels: 0 is background, k + 1 the scene's k-th thing
-    align.json         one caption a picture, for stage 1
-    instruct.json      one conversation a picture, for stage 2
-    questions.jsonl    one question of every type a picture, with its answer, for scoring
-    context.jsonl      captions and boxes, as a text-only teacher gets them
-    scenes.jsonl       every thing with all its attributes
+images/ID.png      the pictures
+masks/ID.png       their visible pixels: 0 is background, k + 1 the scene's k-th thing
+align.json         one caption a picture, for stage 1
+instruct.json      one conversation a picture, for stage 2
+questions.jsonl    one question of every type a picture, with its answer, for scoring
+context.jsonl      captions and boxes, as a text-only teacher gets them
+scenes.jsonl       every thing with all its attributes
 """
 
 from __future__ import annotations
@@ -81,11 +81,11 @@ def _write_one(folder: Path, split: Split, seed: int, index: int) -> Rows:
     scene = sample_scene(f"{split}-{seed}-{index}", compositional=split == "compositional")
     rng = random.Random(scene.seed + "/words")
     name = f"{index:06d}"
-    picture, masks = draw_scene(scene)
-    picture.save(folder / "images" / f"{name}.png", compress_level=1)
-    labels = (masks * np.arange(1, len(masks) + 1, dtype=np.uint8)[:, None, None]).max(axis=0)
-    Image.fromarray(labels).save(folder / "masks" / f"{name}.png")
-    things = [asdict(thing) | {"place": thing.place, "bbox": box} for thing, box in zip(scene.things, boxes(masks), strict=True)]
+    masks = _save_pictures(folder, scene, name)
+    things = [
+        asdict(thing) | {"place": thing.place, "bbox": box}
+        for thing, box in zip(scene.things, boxes(masks), strict=True)
+    ]
     return {
         "align": _captioned(scene, name, rng),
         "instruct": _conversation(scene, name, rng),
@@ -93,6 +93,15 @@ def _write_one(folder: Path, split: Split, seed: int, index: int) -> Rows:
         "context": [_context(scene, name, things, rng)],
         "scenes": [{"id": name, "image": f"{name}.png", "background": scene.background, "things": things}],
     }
+
+
+def _save_pictures(folder: Path, scene: Scene, name: str) -> np.ndarray:
+    """Write the picture and the masks, which are returned as well."""
+    picture, masks = draw_scene(scene)
+    picture.save(folder / "images" / f"{name}.png", compress_level=1)
+    labels = (masks * np.arange(1, len(masks) + 1, dtype=np.uint8)[:, None, None]).max(axis=0)
+    Image.fromarray(labels).save(folder / "masks" / f"{name}.png")
+    return masks
 
 
 def _captioned(scene: Scene, name: str, rng: random.Random) -> Sample:
@@ -104,14 +113,16 @@ def _conversation(scene: Scene, name: str, rng: random.Random) -> Sample:
     """Nine questions, like the merged question sets of LLaVA-1.5; one picture in four is also described."""
     asked = mixed_questions(scene, rng, QUESTIONS)
     if rng.random() < 0.25:
-        asked.insert(rng.randrange(len(asked) + 1), Question("detail", rng.choice(DETAIL_REQUESTS), describe(scene, rng)))
+        place = rng.randrange(len(asked) + 1)
+        asked.insert(place, Question("detail", rng.choice(DETAIL_REQUESTS), describe(scene, rng)))
     return Sample(name, (f"{name}.png",), conversation(asked, IMAGE))
 
 
 def _questions(scene: Scene, name: str, rng: random.Random) -> list[Rows]:
     asked = [question for kind in TYPES if (question := ask(scene, kind, rng))]
     return [
-        {"id": f"{name}-{q.type}", "image": f"{name}.png", "type": q.type, "question": q.text, "answer": q.answer} for q in asked
+        {"id": f"{name}-{q.type}", "image": f"{name}.png", "type": q.type, "question": q.text, "answer": q.answer}
+        for q in asked
     ]
 
 

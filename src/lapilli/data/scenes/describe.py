@@ -46,11 +46,12 @@ def noun(thing: Thing) -> str:
 
 
 def with_article(words: str) -> str:
+    """The words with "a" or "an" before them."""
     return ("an " if words[0] in "aeiou" else "a ") + words
 
 
 def listed(parts: Sequence[str]) -> str:
-    """ "a", "a and b", "a, b and c"."""
+    """The parts as a sentence lists them: one; one and another; one, another and a third."""
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
 
@@ -92,7 +93,8 @@ def _brief(things: Sequence[Thing], scene: Scene, rng: random.Random) -> str:
 def _grouped(things: Sequence[Thing], scene: Scene, rng: random.Random) -> str:
     pairs = Counter((thing.colour, thing.shape) for thing in things)
     parts = [
-        f"{NUMBERS[count]} {colour} {shape if count == 1 else PLURALS[shape]}" for (colour, shape), count in pairs.items()
+        f"{NUMBERS[count]} {colour} {shape if count == 1 else PLURALS[shape]}"
+        for (colour, shape), count in pairs.items()
     ]
     return _sentence(listed(parts) + rng.choice(("", f" on a {scene.background} background")))
 

@@ -15,6 +15,9 @@ from lapilli.data.scenes.vocabulary import COLOURS
 SCALE = 2
 """Everything is painted this much larger and averaged down, for smooth edges."""
 
+PERIOD = 4 * SCALE
+"""From one stripe or dot to the next, in pixels of the larger canvas."""
+
 BACKGROUNDS = {"light": (236, 234, 228), "gray": (158, 160, 162), "dark": (38, 40, 46), "tinted": (206, 220, 224)}
 
 
@@ -41,12 +44,13 @@ def draw_scene(scene: Scene) -> tuple[Image.Image, np.ndarray]:
 
 def boxes(masks: np.ndarray) -> list[tuple[float, float, float, float]]:
     """The box around each mask as x1, y1, x2, y2 in shares of the picture's side. `masks`: `(thing, row, column)`."""
-    found = []
-    for mask in masks:
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        edges = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-        found.append(tuple(round(float(edge) / SIDE, 3) for edge in edges))
-    return found
+    return [_box(mask) for mask in masks]
+
+
+def _box(mask: np.ndarray) -> tuple[float, float, float, float]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    x1, y1, x2, y2 = (round(float(edge) / SIDE, 3) for edge in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
+    return x1, y1, x2, y2
 
 
 def _background(scene: Scene, rng: random.Random) -> Image.Image:
@@ -67,15 +71,20 @@ def _surface(thing: Thing, side: int, rng: random.Random) -> Image.Image:
     if thing.texture == "plain":
         return surface
     other = tuple(int(value * 0.62) if sum(tone) > 300 else int(value * 0.6 + 70) for value in tone)
-    pen, step = ImageDraw.Draw(surface), 4 * SCALE
-    if thing.texture == "striped":
-        for offset in range(-side, side, step):
-            pen.line((offset, 0, offset + side, side), fill=other, width=int(1.5 * SCALE))
-    else:
-        for x in range(step // 2, side, step):
-            for y in range(step // 2, side, step):
-                pen.ellipse((x - SCALE, y - SCALE, x + SCALE, y + SCALE), fill=other)
+    paint = _stripes if thing.texture == "striped" else _dots
+    paint(ImageDraw.Draw(surface), side, other)
     return surface
+
+
+def _stripes(pen: ImageDraw.ImageDraw, side: int, tone: tuple[int, ...]) -> None:
+    for offset in range(-side, side, PERIOD):
+        pen.line((offset, 0, offset + side, side), fill=tone, width=int(1.5 * SCALE))
+
+
+def _dots(pen: ImageDraw.ImageDraw, side: int, tone: tuple[int, ...]) -> None:
+    for x in range(PERIOD // 2, side, PERIOD):
+        for y in range(PERIOD // 2, side, PERIOD):
+            pen.ellipse((x - SCALE, y - SCALE, x + SCALE, y + SCALE), fill=tone)
 
 
 def _silhouette(thing: Thing) -> tuple[Image.Image, tuple[int, int]]:
@@ -101,19 +110,17 @@ def _outline(shape: str) -> tuple[tuple[float, float], ...]:
     if shape == "triangle":
         return tuple((math.sin(math.tau * k / 3), -math.cos(math.tau * k / 3)) for k in range(3))
     if shape == "star":
-        reach = (1.0, 0.42)
-        return tuple(
-            (reach[k % 2] * math.sin(math.tau * k / 10), -reach[k % 2] * math.cos(math.tau * k / 10)) for k in range(10)
-        )
+        reach = (1.0, 0.42) * 5
+        return tuple((r * math.sin(math.tau * k / 10), -r * math.cos(math.tau * k / 10)) for k, r in enumerate(reach))
     if shape == "cross":
-        arm = 0.33
-        quarter = ((-arm, -1.0), (arm, -1.0), (arm, -arm))
+        quarter = ((-0.33, -1.0), (0.33, -1.0), (0.33, -0.33))
         return tuple((x * c - y * s, x * s + y * c) for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1)) for x, y in quarter)
-    half_width, half_height = (0.68, 0.86) if shape == "card" else (0.8, 0.8)
-    return ((-half_width, -half_height), (half_width, -half_height), (half_width, half_height), (-half_width, half_height))
+    x, y = (0.68, 0.86) if shape == "card" else (0.8, 0.8)
+    return ((-x, -y), (x, -y), (x, y), (-x, y))
 
 
 def _turned(x: float, y: float, radius: float, angle: float, px: float, py: float) -> tuple[float, float]:
+    """Where the corner (px, py) of an outline lies, turned by `angle` and drawn of this radius around (x, y)."""
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     return x + radius * (px * cosine - py * sine), y + radius * (px * sine + py * cosine)
 

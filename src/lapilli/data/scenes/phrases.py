@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -58,4 +59,5 @@ def _with_other(thing: Thing, fact: str, scene: Scene, rng: random.Random) -> tu
     options = [word for word in (borrowed if rng.random() < 0.5 else words) if word in words]
     options = [word for word in options if word != getattr(thing, fact)]
     options = options or [word for word in words if word != getattr(thing, fact)]
-    return replace(thing, **{fact: rng.choice(options)}), thing.place
+    change: dict[str, Any] = {fact: rng.choice(options)}
+    return replace(thing, **change), thing.place

@@ -24,6 +24,8 @@ EDGE = 8.0
 
 @dataclass(frozen=True)
 class Question:
+    """A question of one of `TYPES`, or of type "detail", whose answer is a description, and its one right answer."""
+
     type: str
     text: str
     answer: str
@@ -75,16 +77,16 @@ def _phrase(thing: Thing, attributes: tuple[str, ...]) -> str:
 
 def _colour(scene: Scene, rng: random.Random) -> Iterator[Question]:
     for thing in scene.things:
-        names = references(scene, thing, without="colour") + [f"the object at the {thing.place}"]
-        name = rng.choice(names)
-        yield Question("colour", rng.choice(("What color is {}?", "Which color does {} have?")).format(name), thing.colour)
+        name = rng.choice([*references(scene, thing, without="colour"), f"the object at the {thing.place}"])
+        wording = rng.choice(("What color is {}?", "Which color does {} have?"))
+        yield Question("colour", wording.format(name), thing.colour)
 
 
 def _shape(scene: Scene, rng: random.Random) -> Iterator[Question]:
     for thing in scene.things:
-        names = references(scene, thing, without="shape") + [f"the object at the {thing.place}"]
-        name = rng.choice(names)
-        yield Question("shape", rng.choice(("What shape is {}?", "Which shape does {} have?")).format(name), thing.shape)
+        name = rng.choice([*references(scene, thing, without="shape"), f"the object at the {thing.place}"])
+        wording = rng.choice(("What shape is {}?", "Which shape does {} have?"))
+        yield Question("shape", wording.format(name), thing.shape)
 
 
 def _counting(scene: Scene, rng: random.Random) -> Iterator[Question]:
@@ -121,12 +123,13 @@ def _position(scene: Scene, rng: random.Random) -> Iterator[Question]:
 
 
 def _spatial(scene: Scene, rng: random.Random) -> Iterator[Question]:
+    wordings = ("Where is {} relative to {}?", "On which side of {1} is {0}?", "Seen from {1}, where is {0}?")
     for first in scene.things:
         for second in scene.things:
             answer, names = _relation(first, second), references(scene, first)
             others = references(scene, second)
             if first is not second and answer and names and others:
-                wording = rng.choice(("Where is {} relative to {}?", "On which side of {1} is {0}?", "Seen from {1}, where is {0}?"))
+                wording = rng.choice(wordings)
                 yield Question("spatial", wording.format(rng.choice(names), rng.choice(others)), answer)
 
 

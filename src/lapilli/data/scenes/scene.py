@@ -37,6 +37,7 @@ class Thing:
 
     @property
     def place(self) -> str:
+        """The name of the cell."""
         return PLACES[self.cell]
 
 
@@ -75,9 +76,7 @@ def _palette(rng: random.Random, words: list[str]) -> list[str]:
     return words if rng.random() < 0.5 else rng.sample(words, rng.randint(2, 3))
 
 
-def _sample_thing(
-    rng: random.Random, cell: int, colours: list[str], shapes: list[str], compositional: bool
-) -> Thing:
+def _sample_thing(rng: random.Random, cell: int, colours: list[str], shapes: list[str], compositional: bool) -> Thing:
     pairs = [(c, s) for c in colours for s in shapes if is_withheld(c, s, cell) == compositional]
     everything = [(c, s) for c in COLOURS for s in SHAPES if is_withheld(c, s, cell) == compositional]
     colour, shape = rng.choice(pairs or everything)
