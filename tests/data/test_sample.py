@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lapilli.core.errors import LapilliError
-from lapilli.data.sample import Sample, Turn, parse_row, read_samples, write_samples
+from lapilli.data.sample import Sample, Turn, parse_row, read_sample, read_samples, write_samples
 
 REAL_ROWS = Path(__file__).parents[3] / "shared/data/lcs/lcs.json"
 
@@ -113,6 +113,23 @@ def test_a_missing_file_and_a_folder_are_told(tmp_path):
     for name in ("missing.json", "folder.json"):
         with pytest.raises(LapilliError, match=r"cannot be read: .*; check the path"):
             read_samples(tmp_path / name)
+
+
+def test_half_a_character_in_a_field_that_nobody_checks_is_written_back(tmp_path):
+    path = _file(tmp_path, json.dumps([{**ROW, "note": "\ud83d"}]))
+    write_samples(tmp_path / "again.json", read_samples(path))
+    assert read_samples(tmp_path / "again.json") == read_samples(path)
+
+
+def test_one_row_is_read_whatever_the_others_are(tmp_path):
+    path = _file(tmp_path, json.dumps([{}, ROW, 5]))
+    assert read_sample(path, 1) == SAMPLE
+    with pytest.raises(LapilliError, match="row 0: id: missing"):
+        read_sample(path, 0)
+    with pytest.raises(LapilliError, match="row 3: there are 3 rows; they count from 0"):
+        read_sample(path, 3)
+    with pytest.raises(LapilliError, match="not JSON: line 1, column 2"):
+        read_sample(_file(tmp_path, "[}"), 7)
 
 
 def test_ids_may_repeat_when_reading(tmp_path):

@@ -28,6 +28,8 @@ BROKEN = {
     "empty id": ({"id": ""}, "id", "missing", "id of its own"),
     "id is a list": ({"id": [1]}, "id", "a list, a string or a whole number expected", "id of its own"),
     "id is true": ({"id": True}, "id", "a truth value, a string or a whole", "id of its own"),
+    "half an emoji in the id": ({"id": "\ud83d"}, "id", r"half a character, '\ud83d'", "surrogate pair"),
+    "half an emoji in a path": ({"image": "\ud83d"}, "image", r"'\ud83d': not a usable path", "correct the path"),
     "image is a number": ({"image": 5}, "image", "a number, a path or a list", "name the picture"),
     "image in list is null": ({"image": [None]}, "image", "number 0 is null, a path expected", "name the picture"),
     "empty path": ({"image": ""}, "image", "number 0 is empty", "leave the field out"),
@@ -139,7 +141,7 @@ def test_each_problem_is_the_only_one_reported_with_row_field_and_remedy(tmp_pat
     assert (problem.row, problem.field) == (1, field)
     assert message in problem.message
     assert problem.remedy and remedy in problem.remedy
-    assert problem.id == (None if "id" in change else "bad")
+    assert problem.id == (r"\ud83d" if "emoji in the id" in case else None if "id" in change else "bad")
 
 
 OF_THE_ROW = [case for case, (_, field, message, _) in BROKEN.items() if field != "image" or message[0] != "'"]

@@ -22,6 +22,8 @@ Speaker = Literal["user", "assistant"]
 SPEAKERS: Mapping[str, Speaker] = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 """Every name that a row may give a speaker."""
 
+_WHOLE = "write the whole surrogate pair"
+
 _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a truth value", int: "a number", float: "a number"}
 
 
@@ -75,6 +77,16 @@ def read_samples(path: Path) -> list[Sample]:
     return [parse_row(row.value, place(path, row.number)) for row in read_rows(path)]
 
 
+def read_sample(path: Path, number: int) -> Sample:
+    """The sample of one row, from 0; the others may be bad. Raises LapilliError like `read_samples`."""
+    rows = read_rows(path)
+    whole_file = len(rows) == 1 and rows[0].number is None
+    if not whole_file and not 0 <= number < len(rows):
+        raise LapilliError(f"{path}, row {number}: there are {len(rows)} rows; they count from 0")
+    row = rows[0 if whole_file else number]
+    return parse_row(row.value, place(path, row.number))
+
+
 def parse_row(row: object, where: str) -> Sample:
     """The sample of one row. Raises LapilliError, which starts with `where`, on the first of its faults."""
     fault = next(faults(row), None)
@@ -94,7 +106,7 @@ def write_samples(path: Path, samples: Sequence[Sample]) -> None:
 
     Reading the file again gives equal samples. Raises LapilliError when the file cannot be written.
     """
-    rows = [json.dumps(_as_row(sample), ensure_ascii=False) for sample in samples]
+    rows = [_as_line(sample) for sample in samples]
     if _is_lines(path):
         write_atomically(path, "".join(row + "\n" for row in rows))
     else:
@@ -190,6 +202,8 @@ def _id_faults(row: dict[str, Any]) -> Iterator[Fault]:
         yield Fault("id", "missing", "give every row an id of its own")
     elif isinstance(value, bool) or not isinstance(value, str | int):
         yield Fault("id", f"{_kind(value)}, a string or a whole number expected", "give every row an id of its own")
+    elif half := _half_character(str(value)):
+        yield Fault("id", f"half a character, {half}", _WHOLE)
 
 
 def _image_faults(row: dict[str, Any]) -> Iterator[Fault]:
@@ -237,10 +251,17 @@ def _text_faults(text: str, role: Speaker | None, name: str) -> Iterator[Fault]:
         yield Fault(name, "empty answer", "write the answer, or remove the question too")
     if role == "assistant" and IMAGE_MARK in text:
         yield Fault(name, f"{IMAGE_MARK} in an answer", f"only questions show pictures: remove {IMAGE_MARK}")
+    if half := _half_character(text):
+        yield Fault(name, f"half a character, {half}", _WHOLE)
+
+
+def _half_character(text: str) -> str | None:
+    """The first half of a surrogate pair in `text`, spelled out: JSON can hold one, UTF-8 and tokenizers cannot."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        yield Fault(name, f"half a character, {text[error.start]!a}", "write the whole surrogate pair")
+        return ascii(text[error.start])
+    return None
 
 
 def _order_faults(roles: list[Speaker | None]) -> Iterator[Fault]:
@@ -302,6 +323,12 @@ def _role(turn: object) -> Speaker | None:
 
 def _kind(value: object) -> str:
     return _KINDS.get(type(value), "null")
+
+
+def _as_line(sample: Sample) -> str:
+    line = json.dumps(_as_row(sample), ensure_ascii=False)
+    # Half a surrogate pair in a field that nobody checks has no UTF-8, and can only be written as an escape.
+    return line if _half_character(line) is None else json.dumps(_as_row(sample))
 
 
 def _as_row(sample: Sample) -> dict[str, Any]:

@@ -90,7 +90,9 @@ class _Check:
 
 def _id(value: object) -> str | None:
     name = value.get("id") if isinstance(value, dict) else None
-    return str(name) if isinstance(name, str | int) and name != "" and not isinstance(name, bool) else None
+    if name == "" or isinstance(name, bool) or not isinstance(name, str | int):
+        return None
+    return str(name).encode(errors="backslashreplace").decode()  # printable, even with half a character in it
 
 
 def _picture_names(value: object) -> list[str]:
