@@ -1,0 +1,96 @@
+"""`lapilli data`: samples checked and looked at."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lapilli.cli.console import print_json, progress_bar, results
+
+if TYPE_CHECKING:
+    from lapilli.data.sample import Row
+    from lapilli.data.validate import Findings, Problem
+
+_SHOWN = 50  # problems in the table; --json has them all
+_LONG = 200  # rows, from which on one waits
+
+_File = Annotated[Path, typer.Argument(help="Samples, .json or .jsonl.", show_default=False)]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add `lapilli data` to the command line."""
+    noun = typer.Typer(help="Check and look at samples.", no_args_is_help=True)
+    noun.command("validate")(_validate)
+    noun.command("show")(_show)
+    app.add_typer(noun, name="data")
+
+
+def _validate(
+    file: _File,
+    images: Annotated[Path, typer.Option(help="Folder that the image paths start from.", show_default=False)],
+    as_json: _Json = False,
+) -> None:
+    """Report every problem of a data file: rows, turns, image marks and pictures. Rows count from 0."""
+    from lapilli.data.validate import validate
+
+    findings = validate(file, images, _tracked)
+    if as_json:
+        print_json({"file": file, "rows": findings.rows, "images": findings.images, "problems": findings.problems})
+    else:
+        _print_findings(file, findings)
+    raise typer.Exit(1 if findings.problems else 0)
+
+
+def _tracked(rows: "Sequence[Row]") -> "Iterator[Row]":
+    if len(rows) < _LONG:
+        yield from rows
+        return
+    with progress_bar() as bar:
+        yield from bar.track(rows, description="rows")
+
+
+def _print_findings(file: Path, findings: "Findings") -> None:
+    hidden = len(findings.problems) - _SHOWN
+    if findings.problems:
+        _print_problems(findings.problems[:_SHOWN])
+    if hidden > 0:
+        results.print(f"... and {hidden} more; --json lists them all", highlight=False)
+    counts = f"{findings.rows} rows, {findings.images} images, {len(findings.problems)} problems"
+    results.print(f"{file}: {counts}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_problems(problems: "Iterable[Problem]") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from lapilli.data.show import visible
+
+    table = Table("row", "id", "field", "problem", "remedy")
+    for problem in problems:
+        cells = ["" if problem.row is None else str(problem.row), problem.id or "", problem.field]
+        table.add_row(*(Text(visible(cell)) for cell in (*cells, problem.message, problem.remedy)))
+    results.print(table)
+
+
+def _show(
+    file: _File,
+    row: Annotated[int, typer.Option(min=0, help="Which row; the first is 0.")],
+    model: Annotated[Path, typer.Option(help="Folder of a joined model, for its tokenizer and template.")],
+    as_json: _Json = False,
+) -> None:
+    """Show the tokens of one row as the model is trained on them: their roles, and which of them are learned."""
+    from lapilli.data.encode import encode
+    from lapilli.data.sample import read_sample
+    from lapilli.data.show import as_json as plainly
+    from lapilli.data.show import render
+    from lapilli.model.llava import load
+
+    sample = read_sample(file, row)
+    codec = load(model).codec
+    encoded = encode(sample, codec)
+    if as_json:
+        print_json(plainly(encoded, codec))
+    else:
+        results.print(render(encoded, codec))
