@@ -1,0 +1,1 @@
+"""Scoring answers. Nothing here knows a model: a function that answers samples is passed in."""

@@ -1,0 +1,163 @@
+"""Accuracy on scenes by type of question, beside the controls that show whether the model sees at all.
+
+Each question is asked four times: with its picture, with a blank picture, with another scene's picture, and without a
+picture (the language model alone). The share that one constant answer would get right stands beside them: whoever does
+not look cannot do much better.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from lapilli.core.errors import LapilliError
+from lapilli.core.statistics import Proportion, wilson
+from lapilli.data.pictures import open_picture
+from lapilli.data.sample import Sample, Turn
+from lapilli.data.scenes.questions import TYPES
+from lapilli.data.scenes.vocabulary import COLOURS
+
+CONDITIONS = ("image", "blank", "swapped", "language_only")
+EVERY_TYPE = "all"
+GRAY = (128, 128, 128)
+
+Answerer = Callable[[Sequence[Sample], Callable[[str], Image.Image]], Sequence[str]]
+"""Answers each sample's last question; the second argument opens a picture by its name."""
+
+
+@dataclass(frozen=True)
+class SceneQuestion:
+    """A question about a picture of the folder `split`, and its one right answer."""
+
+    id: str
+    split: str
+    image: str
+    type: str
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question, the condition it was asked under, and what came back."""
+
+    question: SceneQuestion
+    condition: str
+    given: str
+
+    @property
+    def right(self) -> bool:
+        """Equal to the right answer, but for capitals, a full stop and spaces around it."""
+        return self.given.strip().rstrip(".").lower() == self.question.answer.lower()
+
+
+@dataclass(frozen=True)
+class Score:
+    """The share of right answers of one type (or `all`) under one condition, with its 95 % interval."""
+
+    split: str
+    condition: str
+    type: str
+    share: Proportion
+
+
+def read_questions(folder: Path, split: str, per_type: int) -> list[SceneQuestion]:
+    """The first `per_type` questions of every type of a folder that `lapilli data scenes` wrote.
+
+    Raises LapilliError when there is no such folder.
+    """
+    file = folder / "questions.jsonl"
+    if not file.is_file():
+        raise LapilliError(f"{file}: no such file; make the folder with: lapilli data scenes {folder} --split held_out")
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    by_type = {kind: [row for row in rows if row["type"] == kind][:per_type] for kind in TYPES}
+    return [SceneQuestion(split=split, **row) for found in by_type.values() for row in found]
+
+
+def ask_all(questions: Sequence[SceneQuestion], folder: Path, condition: str, answer: Answerer) -> list[Asked]:
+    """Ask every question under one of `CONDITIONS`; `folder` is the one the questions were read from."""
+    images = folder / "images"
+    samples = [_sample(question, condition) for question in questions]
+    if condition == "swapped":
+        samples = _swapped(samples)
+
+    def blank(name: str) -> Image.Image:
+        return Image.new("RGB", open_picture(images, name).size, GRAY)
+
+    def stored(name: str) -> Image.Image:
+        return open_picture(images, name)
+
+    given = answer(samples, blank if condition == "blank" else stored)
+    return [Asked(question, condition, text) for question, text in zip(questions, given, strict=True)]
+
+
+def scores(asked: Sequence[Asked]) -> list[Score]:
+    """One score for each split, condition and type, and for all types together; in the order of the tables."""
+    groups: dict[tuple[str, str, str], list[bool]] = {}
+    for one in asked:
+        for kind in (one.question.type, EVERY_TYPE):
+            groups.setdefault((one.question.split, one.condition, kind), []).append(one.right)
+    return [Score(*key, wilson(sum(group), len(group))) for key, group in groups.items()]
+
+
+def best_constants(questions: Sequence[SceneQuestion]) -> dict[str, tuple[str, Proportion]]:
+    """For each type the answer that is right most often, and how often it is."""
+    found = {}
+    for kind in dict.fromkeys(question.type for question in questions):
+        answers = Counter(question.answer for question in questions if question.type == kind)
+        answer, count = answers.most_common(1)[0]
+        found[kind] = (answer, wilson(count, answers.total()))
+    return found
+
+
+@dataclass(frozen=True)
+class ColoursMentioned:
+    """Of the colour words in captions, how many name a colour of the picture, and of another scene's picture."""
+
+    own: Proportion
+    shuffled: Proportion
+
+
+def colours_mentioned(captions: Sequence[str], truths: Sequence[frozenset[str]]) -> ColoursMentioned:
+    """Judge captions against the colours of their scenes, and against those of the next scene as a control."""
+    said = [[word for word in _words(caption) if word in COLOURS] for caption in captions]
+    mentions = sum(map(len, said))
+
+    def right(colours: Sequence[frozenset[str]]) -> Proportion:
+        hits = sum(word in truth for words, truth in zip(said, colours, strict=True) for word in words)
+        return wilson(hits, mentions)
+
+    return ColoursMentioned(right(truths), right([*truths[1:], *truths[:1]]))
+
+
+def scene_colours(folder: Path, count: int) -> dict[str, frozenset[str]]:
+    """The colours of the things in the first `count` pictures of a folder, by the picture's name."""
+    lines = (folder / "scenes.jsonl").read_text(encoding="utf-8").splitlines()[:count]
+    scenes = [json.loads(line) for line in lines]
+    return {scene["image"]: frozenset(thing["colour"] for thing in scene["things"]) for scene in scenes}
+
+
+def _sample(question: SceneQuestion, condition: str) -> Sample:
+    if condition == "language_only":
+        return Sample(question.id, (), (Turn("user", question.question),))
+    return Sample(question.id, (question.image,), (Turn("user", "<image>\n" + question.question),))
+
+
+def _swapped(samples: Sequence[Sample]) -> list[Sample]:
+    """Every question with the picture of the next question that has another one."""
+    names = [sample.images[0] for sample in samples]
+    swapped = []
+    for index, sample in enumerate(samples):
+        others = (names[(index + step) % len(names)] for step in range(1, len(names)))
+        other = next((name for name in others if name != names[index]), names[index])
+        swapped.append(Sample(sample.id, (other,), sample.turns))
+    return swapped
+
+
+def _words(text: str) -> list[str]:
+    return text.lower().replace(".", " ").replace(",", " ").replace(":", " ").split()
