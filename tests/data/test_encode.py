@@ -2,19 +2,21 @@
 
 import random
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from tests.data.readers import GRID, make_processor, trained
+from tests.data.readers import GRID, llama, make_processor, trained
 
 from lapilli.core.codec import codec_from
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Role
 from lapilli.core.template import TEMPLATES
 from lapilli.data.encode import encode
-from lapilli.data.sample import Sample, Turn
+from lapilli.data.sample import Sample, Turn, read_samples
 
+REAL_ROWS = Path(__file__).parents[3] / "shared/data/lcs/lcs.json"
 PATCHES = GRID[0] * GRID[1]
 
 # Texts of one question and answer, and of longer talks; every question of the first kind also serves stage 1.
@@ -135,6 +137,19 @@ def test_random_texts_of_awkward_pieces(processor, codec):
             continue
         pairs = [("<image>" + texts[0], texts[1]), (texts[2], texts[3])]
         _check(_sample(*pairs[: 1 if processor.template == "plain" else 2]), processor, codec)
+
+
+@pytest.mark.parity
+@pytest.mark.skipif(not REAL_ROWS.exists(), reason="the 200 real rows of LCS-558K are not here")
+@pytest.mark.parametrize("template", ["plain", "vicuna_v1"])
+def test_real_rows_with_the_tokenizer_they_were_made_for(template):
+    processor = make_processor(llama("llama"), template)
+    codec = codec_from(processor, template, GRID)
+    for sample in read_samples(REAL_ROWS)[:40]:
+        encoded = encode(sample, codec)
+        assert encoded.ids.tolist() == _read(processor, sample.turns)
+        learned = _spell(codec.tokenizer, encoded.ids[encoded.labels != -100])
+        assert learned.lstrip(" ") == sample.turns[1].text + TEMPLATES[template].stop
 
 
 @pytest.mark.parity
@@ -266,9 +281,9 @@ def test_a_caption_may_have_several_lines(simple_tokenizer):
         (Sample("a", (), (Turn("user", "<image>?"), Turn("assistant", "x"))), "1 <image> in the questions, 0 images"),
         (Sample("a", ("b",), (Turn("user", "?"), Turn("assistant", "x"))), "0 <image> in the questions, 1 images"),
         (Sample("a", ("b",), (Turn("user", "<image><image>"), Turn("assistant", "x"))), "2 <image> in the questions"),
-        (Sample("a", (), (Turn("user", "?"), Turn("assistant", " \n"))), "turn 0: empty answer"),
-        (Sample("a", (), (Turn("user", "?"), Turn("assistant", "x</s>y"))), "turn 0: the answer holds '</s>'"),
-        (Sample("a", (), (Turn("user", "?"), Turn("assistant", "<image>"))), "turn 0: the answer holds '<image>'"),
+        (Sample("a", (), (Turn("user", "?"), Turn("assistant", " \n"))), "turn 1: empty answer"),
+        (Sample("a", (), (Turn("user", "?"), Turn("assistant", "x</s>y"))), "turn 1: the answer holds '</s>'"),
+        (Sample("a", (), (Turn("user", "?"), Turn("assistant", "<image>"))), "turn 1: the answer holds '<image>'"),
         (Sample("a", (), (Turn("assistant", "x"), Turn("user", "?"))), "turn 0: user expected"),
         (Sample("a", (), ()), "the last of 0 turns"),
     ],

@@ -79,12 +79,16 @@ def _require_sound(segments: Sequence[Segment], template: Template, codec: Codec
 
 def _require_sound_answer(segment: Segment, refused: Sequence[str]) -> None:
     if not segment.text.strip():
-        raise LapilliError(f"turn {segment.turn}: empty answer; write the answer, or remove the question too")
+        raise LapilliError(f"{_spoken(segment)}: empty answer; write the answer, or remove the question too")
     for text in refused:
         if text in segment.text:
-            raise LapilliError(
-                f"turn {segment.turn}: the answer holds {text!r}; remove it, the model gives it a meaning"
-            )
+            remedy = "remove it, the model gives it a meaning"
+            raise LapilliError(f"{_spoken(segment)}: the answer holds {text!r}; {remedy}")
+
+
+def _spoken(answer: Segment) -> str:
+    """The turn of an answer as the sample counts them, questions and answers alike."""
+    return f"turn {2 * answer.turn + 1}"
 
 
 def _tokens(segments: Sequence[Segment], codec: Codec) -> tuple[NDArray[np.int64], Positions]:
@@ -137,10 +141,11 @@ def _first_tokens(
 
 
 def _glued(token: str, before: Segment, after: Segment) -> LapilliError:
-    turn = max(before.turn, after.turn)
     what = f"token {token!r} joins the {before.role.name.lower()} text to the {after.role.name.lower()} text"
     remedy = "strip the white space of the answer, or use a template whose fixed texts this tokenizer keeps apart"
-    return LapilliError(f"turn {turn}: {what}, and only one of them is learned; {remedy}")
+    return LapilliError(
+        f"{_spoken(before if before.learned else after)}: {what}, and only one of them is learned; {remedy}"
+    )
 
 
 def _with_patches(
