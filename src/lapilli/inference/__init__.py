@@ -1,0 +1,1 @@
+"""Asking a model: samples in, answers out."""
