@@ -1,17 +1,34 @@
 """Encoded samples laid into one batch."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from lapilli.data.encode import IGNORED, Encoded
+from lapilli.data.encode import IGNORED
+
+
+class Row(Protocol):
+    """What a batch needs of a sample: an Encoded, or as much of one."""
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The names of its pictures."""
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """Its tokens, (token,)."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """What is learned of them, (token,); the rest is -100."""
 
 
 def collate(
-    rows: Sequence[Encoded], pad_id: int, side: Literal["left", "right"] = "right", pixels: Tensor | None = None
+    rows: Sequence[Row], pad_id: int, side: Literal["left", "right"] = "right", pixels: Tensor | None = None
 ) -> dict[str, Tensor]:
     """A batch of samples, padded on one side to the longest: on the right to train, on the left to generate.
 
@@ -33,7 +50,7 @@ def collate(
     return batch if pixels is None else {**batch, "pixel_values": _checked(pixels, rows)}
 
 
-def _checked(pixels: Tensor, rows: Sequence[Encoded]) -> Tensor:
+def _checked(pixels: Tensor, rows: Sequence[Row]) -> Tensor:
     images = sum(len(row.images) for row in rows)
     if len(pixels) != images:
         raise ValueError(f"{len(pixels)} pictures for the {images} images of {len(rows)} rows")
