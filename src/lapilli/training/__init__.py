@@ -1,0 +1,1 @@
+"""Training: LLaVA's two stages, on transformers' Trainer."""

@@ -1,0 +1,246 @@
+"""Training one stage: from a recipe to a run folder with the trained model in it.
+
+    recipe -> model, of which the stage's parts learn
+           -> samples, encoded once
+           -> transformers' Trainer: batches, gradients, AdamW, schedule, checkpoints
+           -> run folder: metrics.jsonl as it goes, model/ when it is done, the manifest last
+
+A run that was stopped or killed goes on with `resume`, from its last whole checkpoint, to the very weights it would
+have come to undisturbed.
+"""
+
+import errno
+import hashlib
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from transformers import PrinterCallback, TrainingArguments
+
+from lapilli.core.errors import LapilliError, UsageError
+from lapilli.core.files import explain_write, write_atomically
+from lapilli.core.plain import json_text
+from lapilli.core.recipe import read_recipe
+from lapilli.core.run import RunDir
+from lapilli.data.sample import Sample, read_samples
+from lapilli.model.llava import Llava, load, save
+from lapilli.model.parts import origin, quiet
+from lapilli.training.feed import Batcher, Examples
+from lapilli.training.objective import AnswerLoss
+from lapilli.training.recipe import TrainRecipe
+from lapilli.training.stages import STAGES, codec_of, set_trainable
+from lapilli.training.trainer import Seen, StageTrainer, last_checkpoint, parameter_groups, step_of
+from lapilli.training.watch import Watcher, asked_to_stop, training_bar
+
+MODEL = "model"
+"""The folder of the trained model, inside the run's."""
+
+_CHECKPOINTS = "checkpoints"
+_CHECKPOINTS_KEPT = 2  # the newest may be half written when the run is killed
+_FREE_ON_RESUME = ("save_every", "log_every", "workers")  # they do not change what is computed
+_SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+
+
+@dataclass(frozen=True)
+class _Materials:
+    """What a run is made from; `sources` are the checksums of the model and the data it began with."""
+
+    llava: Llava
+    examples: Examples
+    sources: dict[str, str]
+
+
+def train(
+    recipe: TrainRecipe,
+    resume: bool = False,
+    on_eval: Callable[[Llava], Mapping[str, float]] | None = None,
+    progress: bool = True,
+) -> RunDir:
+    """Run the recipe and return its finished run folder, with the trained model in the folder `model` of it.
+
+    `on_eval` gets the model after every epoch, and the figures it returns are logged. Raises LapilliError when recipe,
+    model or samples are at fault, before anything is written, and when the loss is no number any more. Raises
+    KeyboardInterrupt after Ctrl-C or SIGTERM, when a checkpoint has been written.
+    """
+    _require_place(recipe, resume)
+    materials = _gather(recipe, progress)
+    run, checkpoint = _reopen(recipe, materials) if resume else (_create(recipe, materials), None)
+    seen, began = Seen(), time.perf_counter()
+    with asked_to_stop() as wish, training_bar(progress) as bar:
+        evaluate = None if on_eval is None else lambda: on_eval(_at_rest(materials.llava))
+        trainer = _trainer(recipe, materials, seen, Watcher(run, seen, bar, wish, evaluate))
+        with explain_write(run.path, only=(errno.ENOSPC, errno.EDQUOT)):
+            _run(trainer, checkpoint)
+    if trainer.state.global_step < trainer.state.max_steps:
+        raise KeyboardInterrupt
+    _finish(run, recipe, materials, _figures(trainer, seen, time.perf_counter() - began))
+    return run
+
+
+def _require_place(recipe: TrainRecipe, resume: bool) -> None:
+    """Refuse a run that is there already, and a resumption of one that is not."""
+    if not (recipe.out / "recipe.yaml").is_file():
+        if resume:
+            raise LapilliError(f"{recipe.out}: no run to resume; start it without --resume")
+        return
+    if RunDir.open(recipe.out).is_complete:
+        raise LapilliError(f"{recipe.out}: the run there has finished; name another out, or remove the folder")
+    if not resume:
+        raise LapilliError(f"{recipe.out}: an unfinished run is there; go on with --resume, or remove the folder")
+
+
+def _gather(recipe: TrainRecipe, progress: bool) -> _Materials:
+    """Read the model and the samples, and find whatever is wrong with them."""
+    samples = read_samples(recipe.data.file)
+    if not samples:
+        raise LapilliError(f"{recipe.data.file}: no samples; a training needs at least one")
+    _require_pictures(recipe, samples)
+    llava = load(recipe.model)
+    llava.model.float()  # what learns is kept in fp32; bf16 is a matter of autocast
+    codec = codec_of(STAGES[recipe.stage], llava)
+    language: Any = llava.model.config.text_config
+    examples = Examples(_counted(samples, progress), codec, language.max_position_embeddings)
+    sources = {"model": origin(recipe.model).sha256, "data": _sha256(recipe.data.file)}
+    return _Materials(llava, examples, sources)
+
+
+def _require_pictures(recipe: TrainRecipe, samples: Iterable[Sample]) -> None:
+    names = {name for sample in samples for name in sample.images}
+    images = recipe.data.images
+    if not names:
+        return
+    if images is None:
+        raise UsageError(f"data.images: missing, but {recipe.data.file} shows pictures; name their folder")
+    missing = sorted(name for name in names if not (images / name).is_file())
+    if missing:
+        raise LapilliError(
+            f"{images}: {len(missing)} of {len(names)} pictures are not there, such as {missing[0]}; "
+            "correct data.images, or put them there"
+        )
+
+
+def _counted(samples: list[Sample], progress: bool) -> Iterable[Sample]:
+    console = Console(stderr=True)
+    hidden = not (progress and console.is_terminal)
+    return track(samples, "encoding", console=console, transient=True, disable=hidden)
+
+
+def _create(recipe: TrainRecipe, materials: _Materials) -> RunDir:
+    run = RunDir.create(recipe.out, recipe, recipe.seed)
+    run.save("sources", materials.sources)
+    return run
+
+
+def _reopen(recipe: TrainRecipe, materials: _Materials) -> tuple[RunDir, Path | None]:
+    """The unfinished run and its last whole checkpoint, with everything that came after it taken away."""
+    run = RunDir.open(recipe.out)
+    before = read_recipe(run.path / "recipe.yaml", [], TrainRecipe)
+    for field in fields(TrainRecipe):
+        old, new = getattr(before, field.name), getattr(recipe, field.name)
+        if old != new and field.name not in _FREE_ON_RESUME:
+            raise UsageError(f"{field.name}: {new}, but the run at {run.path} began with {old}; change it back")
+    for name, checksum in run.load("sources").items():
+        if checksum != materials.sources[name]:
+            raise LapilliError(f"{run.path}: the {name} it began with has changed since; start a new run")
+    checkpoint = last_checkpoint(run.path / _CHECKPOINTS)
+    step = step_of(checkpoint) if checkpoint else 0
+    kept = [json_text(line) + "\n" for line in run.metrics() if line["step"] <= step]
+    write_atomically(run.path / "metrics.jsonl", "".join(kept))
+    shutil.rmtree(run.path / MODEL, ignore_errors=True)  # written, but not yet in a manifest
+    return run, checkpoint
+
+
+def _trainer(recipe: TrainRecipe, materials: _Materials, seen: Seen, watcher: Watcher) -> StageTrainer:
+    """transformers' Trainer for the stage; everything the recipe says goes in here."""
+    llava = materials.llava
+    parts = set_trainable(STAGES[recipe.stage], llava)
+    rates = {"language": recipe.learning_rate, "projector": recipe.projector_learning_rate or recipe.learning_rate}
+    # The Trainer logs the first group's rate: the language model's, where there is one.
+    groups = parameter_groups(dict(sorted(parts.items())), rates, recipe.weight_decay)
+    trainer = StageTrainer(
+        seen,
+        model=AnswerLoss(llava.model),
+        args=_arguments(recipe),
+        train_dataset=materials.examples,
+        data_collator=Batcher(recipe.data.images, llava.pixels, llava.processor.tokenizer.pad_token_id),
+        optimizers=(torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True), None),
+        callbacks=[watcher],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _arguments(recipe: TrainRecipe) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(recipe.out / _CHECKPOINTS),
+        seed=recipe.seed,
+        data_seed=recipe.seed,
+        num_train_epochs=recipe.epochs,
+        max_steps=recipe.max_steps or -1,
+        per_device_train_batch_size=recipe.batch_size,
+        gradient_accumulation_steps=recipe.accumulate,
+        lr_scheduler_type=_SCHEDULES[recipe.schedule],
+        warmup_steps=recipe.warmup,  # below 1, it is a share
+        max_grad_norm=recipe.clip,
+        bf16=recipe.precision == "bf16",
+        save_strategy="steps" if recipe.save_every else "no",
+        save_steps=recipe.save_every or 1,
+        save_total_limit=_CHECKPOINTS_KEPT,
+        logging_steps=recipe.log_every,
+        logging_nan_inf_filter=False,
+        dataloader_num_workers=recipe.workers,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
+        label_names=["labels"],
+        disable_tqdm=True,
+        report_to="none",
+    )
+
+
+def _at_rest(llava: Llava) -> Llava:
+    """The model in eval mode; the Trainer's next step sets it back."""
+    llava.model.eval()
+    return llava
+
+
+def _run(trainer: StageTrainer, checkpoint: Path | None) -> None:
+    try:
+        with quiet():
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except LapilliError as error:
+        # A data loader's worker sends its error as a traceback; the last line of that is the message.
+        raise LapilliError(str(error).rpartition(f"{LapilliError.__name__}: ")[2].strip()) from error
+
+
+def _figures(trainer: StageTrainer, seen: Seen, seconds: float) -> dict[str, float]:
+    """What the run came to; the seconds are those since it was started or resumed."""
+    return {"steps": trainer.state.global_step, "seconds": seconds, "samples_per_second": seen.samples / seconds}
+
+
+def _finish(run: RunDir, recipe: TrainRecipe, materials: _Materials, figures: Mapping[str, float]) -> None:
+    """Write the results, the model and, last, the manifest; the checkpoints have served."""
+    llava, examples = materials.llava, materials.examples
+    counts = {
+        "samples": len(examples),
+        "tokens": examples.tokens,
+        "learned_tokens": examples.learned_tokens,
+        "parameters": llava.model.num_parameters(),
+        "trainable_parameters": llava.model.num_parameters(only_trainable=True),
+    }
+    run.save("training", {**figures, **counts})
+    note = f"{recipe.stage}: {figures['steps']} steps on the {len(examples)} samples of {recipe.data.file.name}"
+    card = replace(llava.card, notes=(*llava.card.notes, note))
+    save(replace(llava, card=card), run.path / MODEL)
+    shutil.rmtree(run.path / _CHECKPOINTS, ignore_errors=True)
+    run.finish()
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

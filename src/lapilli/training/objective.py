@@ -1,0 +1,57 @@
+"""The loss: how surprised the model is by the answers, and by nothing else."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from lapilli.data.encode import IGNORED
+
+
+class AnswerLoss(nn.Module):
+    """A Llava that returns its loss.
+
+    The head is applied to the positions whose next token is learned and to no others: in a stage of captions they are
+    one in twenty, and logits of the whole sequence are the largest thing in memory. The numbers are those of
+    transformers' own loss. What is frozen is in eval mode, as it will be in use.
+    """
+
+    accepts_loss_kwargs = True  # tells the Trainer to pass num_items_in_batch
+    loss_type = "ForConditionalGeneration"  # tells it that the first label of a row predicts nothing
+    main_input_name = "input_ids"
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def train(self, mode: bool = True) -> "AnswerLoss":
+        """Set the mode of the parts that learn; the others stay in eval mode."""
+        super().train(mode)
+        inner = self.model.model
+        for module in (inner.vision_tower, inner.multi_modal_projector, inner.language_model):
+            if not any(parameter.requires_grad for parameter in module.parameters()):
+                module.eval()
+        return self
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        labels: Tensor,
+        pixel_values: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> dict[str, Tensor]:
+        """The loss, summed over the learned tokens and divided by `num_items_in_batch`, or by their number.
+
+        Shapes: ids, mask and labels (batch, token), pixels (image, 3, row, column). A label of -100 is not learned.
+        """
+        states = self.model.model(
+            input_ids=input_ids, attention_mask=attention_mask, pixel_values=pixel_values, use_cache=False
+        ).last_hidden_state
+        following = labels[:, 1:]
+        learned = following != IGNORED
+        logits = self.model.lm_head(states[:, :-1][learned]).float()
+        surprise = cross_entropy(logits, following[learned], reduction="sum")
+        count = learned.sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
+        return {"loss": surprise / count.to(surprise.device)}

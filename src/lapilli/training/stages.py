@@ -1,0 +1,53 @@
+"""The two stages of LLaVA's training, as data (arXiv 2304.08485, section 4.2).
+
+First the connector alone learns, on pictures and captions, to say in the language model's embeddings what the vision
+encoder sees. Then connector and language model learn together to answer. The vision encoder never changes.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+from torch import nn
+
+from lapilli.core.codec import Codec
+from lapilli.model import connector
+from lapilli.model.llava import Llava
+
+Part: TypeAlias = Literal["projector", "language"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What learns, and in which template the samples are spoken; None is the model's own."""
+
+    name: str
+    trainable: tuple[Part, ...]
+    template: str | None
+
+
+ALIGN = Stage("align", ("projector",), "plain")
+INSTRUCT = Stage("instruct", ("projector", "language"), None)
+STAGES = {stage.name: stage for stage in (ALIGN, INSTRUCT)}
+
+
+def codec_of(stage: Stage, llava: Llava) -> Codec:
+    """The model's codec, in the stage's template."""
+    return replace(llava.codec, template=stage.template or llava.template)
+
+
+def set_trainable(stage: Stage, llava: Llava) -> dict[Part, list[nn.Parameter]]:
+    """Freeze everything but the stage's parts, and return their parameters; a tied one is listed once."""
+    for parameter in llava.model.parameters():
+        parameter.requires_grad_(False)
+    learning = {part: _parameters(part, llava) for part in stage.trainable}
+    for parameters in learning.values():
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+    return learning
+
+
+def _parameters(part: Part, llava: Llava) -> list[nn.Parameter]:
+    if part == "projector":
+        return connector.learning(llava.model.model.multi_modal_projector, llava.card.connector)
+    both = (llava.model.model.language_model, llava.model.lm_head)
+    return list(dict.fromkeys(parameter for module in both for parameter in module.parameters()))

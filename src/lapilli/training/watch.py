@@ -1,0 +1,116 @@
+"""What watches a training run: its log, its progress bar, and whether it has been asked to stop."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from lapilli.core.run import RunDir
+from lapilli.training.trainer import Seen
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass
+class Wish:
+    """Whether the run has been asked to stop."""
+
+    stop: bool = False
+
+
+@contextmanager
+def asked_to_stop() -> Iterator[Wish]:
+    """A Wish that Ctrl-C and SIGTERM set, so that a run ends with a checkpoint; a second Ctrl-C ends it at once."""
+    wish = Wish()
+    if threading.current_thread() is not threading.main_thread():  # only there does Python handle signals
+        yield wish
+        return
+
+    def note(*_: Any) -> None:
+        wish.stop = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, note) for number in _SIGNALS}
+    try:
+        yield wish
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def training_bar(shown: bool) -> Progress:
+    """A bar on stderr with the loss, the speed and the time left; for a terminal only."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]}"),
+        TextColumn("{task.fields[speed]} samples/s"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not (shown and console.is_terminal),
+    )
+
+
+class Watcher(TrainerCallback):
+    """Keeps the run's log and the bar up to date, evaluates after every epoch, and passes on the wish to stop."""
+
+    def __init__(
+        self, run: RunDir, seen: Seen, bar: Progress, wish: Wish, on_eval: Callable[[], Mapping[str, float]] | None
+    ) -> None:
+        self._run, self._seen, self._bar, self._wish, self._on_eval = run, seen, bar, wish, on_eval
+        self._task = bar.add_task("training", total=None, loss="-", speed="-")
+        self._start_measuring()
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The Trainer knows by now how many steps there will be."""
+        self._bar.update(self._task, total=state.max_steps, completed=state.global_step)
+        self._start_measuring()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """After every step."""
+        self._bar.update(self._task, completed=state.global_step)
+        if self._wish.stop:
+            control.should_save = control.should_training_stop = True
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Every `log_every` steps, and once more with a summary that has no loss."""
+        if logs is None or "loss" not in logs:
+            return
+        seconds = time.perf_counter() - self._since
+        samples = (self._seen.samples - self._before.samples) / seconds
+        tokens = (self._seen.tokens - self._before.tokens) / seconds
+        kept = {name: logs[name] for name in ("epoch", "loss", "learning_rate", "grad_norm")}
+        self._run.log(step=state.global_step, **kept, samples_per_second=samples, tokens_per_second=tokens)
+        self._bar.update(self._task, loss=f"{logs['loss']:.3f}", speed=f"{samples:.0f}")
+        self._start_measuring()
+
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Also after the last epoch, whole or not."""
+        if self._on_eval is None or self._wish.stop:
+            return
+        with torch.random.fork_rng():  # an evaluation must not change the training
+            figures = self._on_eval()
+        self._run.log(step=state.global_step, epoch=state.epoch, **figures)
+        self._start_measuring()
+
+    def _start_measuring(self) -> None:
+        self._since = time.perf_counter()
+        self._before = Seen(self._seen.samples, self._seen.tokens)

@@ -1,0 +1,61 @@
+"""Batches: the encoder's ids and labels, and every sample beside its own picture."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tests.lessons import write_lesson
+from tests.parts import joined
+
+from lapilli.core.errors import LapilliError
+from lapilli.data.encode import encode
+from lapilli.data.sample import read_samples
+from lapilli.model.llava import load
+from lapilli.training.feed import Batcher, Examples
+
+
+@pytest.fixture
+def lesson(tmp_path):
+    return write_lesson(tmp_path / "lesson", count=8)
+
+
+def test_an_example_is_what_the_encoder_made(lesson):
+    codec = load(joined("clip", "llama")).codec
+    samples = read_samples(lesson.file)
+    examples = Examples(samples, codec, longest=256)
+    encoded = [encode(sample, codec) for sample in samples]
+    assert len(examples) == len(samples) == 10
+    for example, expected in zip((examples[index] for index in range(len(examples))), encoded, strict=True):
+        assert (example.id, example.images) == (expected.id, expected.images)
+        assert np.array_equal(example.ids, expected.ids)
+        assert np.array_equal(example.labels, expected.labels)
+    assert examples.tokens == sum(len(one.ids) for one in encoded)
+    assert examples.learned_tokens == sum((one.labels != -100).sum() for one in encoded)
+
+
+def test_pictures_stand_in_the_order_of_their_samples(lesson):
+    llava = load(joined("clip", "llama"))
+    examples = Examples(read_samples(lesson.file), llava.codec, longest=256)
+    batcher = Batcher(lesson.images, llava.pixels, pad_id=361)
+    chosen = [examples[index] for index in (5, 4, 0, 1)]  # the second has no picture
+    batch = batcher(chosen)
+    alone = [batcher([one])["pixel_values"] for one in chosen if one.images]
+    assert torch.equal(batch["pixel_values"], torch.cat(alone))
+    assert batch["input_ids"].shape == batch["labels"].shape == batch["attention_mask"].shape
+    assert (batch["input_ids"][batch["attention_mask"] == 0] == 361).all()
+    assert "pixel_values" not in batcher([examples[4]])
+
+
+def test_too_long_a_sample_is_named_before_training(lesson):
+    codec = replace(load(joined("clip", "llama")).codec, patch_grid=(20, 20))
+    with pytest.raises(LapilliError, match=r"sample 'colour-0': 4\d\d tokens, the language model reads at most 256"):
+        Examples(read_samples(lesson.file), codec, longest=256)
+
+
+def test_a_damaged_picture_names_its_sample(lesson):
+    llava = load(joined("clip", "llama"))
+    examples = Examples(read_samples(lesson.file), llava.codec, longest=256)
+    (lesson.images / "0.png").write_bytes((lesson.images / "0.png").read_bytes()[:60])
+    with pytest.raises(LapilliError, match=r"sample 'colour-0': .*0\.png: cannot be decoded"):
+        Batcher(lesson.images, llava.pixels, 361)([examples[0]])

@@ -1,0 +1,277 @@
+"""Runs: what they change and what they leave, that a stopped one resumes bit for bit, and how they fail."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests.lessons import recipe, write_captions, write_lesson
+from tests.parts import joined
+from transformers import AutoModelForImageTextToText
+
+from lapilli.core.errors import LapilliError, UsageError
+from lapilli.core.recipe import dump
+from lapilli.core.run import RunDir
+from lapilli.data.sample import read_samples
+from lapilli.inference.answer import answer
+from lapilli.model.llava import load
+from lapilli.model.parts import quiet
+from lapilli.training.loop import train
+
+
+def _weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def _assert_same_weights(one, other):
+    a, b = _weights(one.path / "model"), _weights(other.path / "model")
+    assert a.keys() == b.keys()
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []
+
+
+def _losses(run):
+    return [(line["step"], line["loss"], line["grad_norm"], line["learning_rate"]) for line in run.metrics()]
+
+
+@pytest.mark.parametrize("connector", ["mlp2x_gelu", "linear"])
+def test_align_changes_the_projector_and_not_a_bit_elsewhere(tmp_path, connector):
+    model = joined("clip", "llama", connector)
+    run = train(recipe(tmp_path, "align", model=model), progress=False)
+    before, after = _weights(model), _weights(run.path / "model")
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    layers = (1,) if connector == "linear" else (1, 2)
+    assert changed == {f"multi_modal_projector.linear_{n}.{kind}" for n in layers for kind in ("weight", "bias")}
+
+
+def test_instruct_leaves_the_vision_tower_alone(tmp_path):
+    run = train(recipe(tmp_path), progress=False)
+    before, after = _weights(joined("clip", "llama")), _weights(run.path / "model")
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert same == {name for name in before if name.startswith("vision_tower.")}
+
+
+def test_it_learns_to_tell_the_colours(tmp_path):
+    """The whole way: a blind start, and after the training right answers to questions about pictures."""
+    wanted = recipe(tmp_path, epochs=20.0, learning_rate=1e-2, warmup=0.1)
+    samples = read_samples(wanted.data.file)
+    right = [sample.turns[-1].text for sample in samples]
+    run = train(wanted, progress=False)
+    given = answer(load(run.path / "model"), samples, wanted.data.images, max_new_tokens=8)
+    assert [one.text for one in given] == right
+    losses = [line["loss"] for line in run.metrics()]
+    assert losses[-1] < 0.05 < 3 < losses[0]
+
+
+def test_the_trained_model_loads_in_plain_transformers(tmp_path):
+    run = train(recipe(tmp_path), progress=False)
+    with quiet():
+        plain = AutoModelForImageTextToText.from_pretrained(run.path / "model")
+    ids = torch.arange(20).reshape(1, -1)
+    with torch.inference_mode():
+        assert torch.equal(plain(ids).logits, load(run.path / "model").model(ids).logits)
+    assert load(run.path / "model").card.notes[-1] == "instruct: 4 steps on the 15 samples of lesson.json"
+
+
+def test_a_run_holds_its_figures_and_no_checkpoints(tmp_path):
+    wanted = recipe(tmp_path, save_every=2)
+    run = train(wanted, progress=False)
+    run.verify()
+    figures = run.load("training")
+    assert (figures["steps"], figures["samples"]) == (4, 15)
+    assert figures["trainable_parameters"] < figures["parameters"]
+    assert not (run.path / "checkpoints").exists()
+    lines = run.metrics()
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert {"epoch", "loss", "learning_rate", "grad_norm", "samples_per_second", "tokens_per_second"} <= set(lines[0])
+
+
+def test_the_same_recipe_gives_the_same_run(tmp_path):
+    wanted = recipe(tmp_path)
+    one = train(wanted, progress=False)
+    torch.manual_seed(99)
+    other = train(replace(wanted, out=tmp_path / "again", workers=2), progress=False)
+    third = train(replace(wanted, out=tmp_path / "third", seed=1), progress=False)
+    assert _losses(one) == _losses(other)
+    assert _losses(one) != _losses(third)
+    _assert_same_weights(one, other)
+
+
+def test_accumulated_passes_are_one_large_batch(tmp_path):
+    """Though the passes hold different numbers of learned tokens."""
+    wanted = recipe(tmp_path, batch_size=8, epochs=2.0)
+    whole = train(wanted, progress=False)
+    parts = train(replace(wanted, out=tmp_path / "parts", batch_size=2, accumulate=4), progress=False)
+    for (step, *large), (other, *small) in zip(_losses(whole), _losses(parts), strict=True):
+        assert step == other
+        assert large == pytest.approx(small, rel=1e-4)
+
+
+class _KilledError(Exception):
+    pass
+
+
+def _die(_):
+    raise _KilledError
+
+
+@pytest.mark.parametrize("stage", ["align", "instruct"])
+@pytest.mark.parametrize(("save_every", "accumulate"), [(3, 1), (1, 2)])
+def test_a_run_that_died_resumes_bit_for_bit(tmp_path, stage, save_every, accumulate):
+    changes = {"epochs": 3.0, "weight_decay": 0.1, "accumulate": accumulate, "save_every": save_every}
+    wanted = recipe(tmp_path, stage, **changes)
+    undisturbed = train(replace(wanted, out=tmp_path / "undisturbed"), progress=False)
+    with pytest.raises(_KilledError):
+        train(wanted, on_eval=_die, progress=False)  # at the end of the first epoch
+    assert not RunDir.open(wanted.out).is_complete
+    resumed = train(wanted, resume=True, progress=False)
+    _assert_same_weights(resumed, undisturbed)
+    assert _losses(resumed) == _losses(undisturbed)
+
+
+def test_a_run_without_checkpoints_starts_over(tmp_path):
+    wanted = recipe(tmp_path, epochs=2.0)
+    undisturbed = train(replace(wanted, out=tmp_path / "undisturbed"), progress=False)
+    with pytest.raises(_KilledError):
+        train(wanted, on_eval=_die, progress=False)
+    resumed = train(wanted, resume=True, progress=False)
+    _assert_same_weights(resumed, undisturbed)
+    assert _losses(resumed) == _losses(undisturbed)
+
+
+def test_a_checkpoint_that_is_not_whole_does_not_count(tmp_path):
+    wanted = recipe(tmp_path, epochs=2.0, save_every=1)
+    undisturbed = train(replace(wanted, out=tmp_path / "undisturbed"), progress=False)
+    with pytest.raises(_KilledError):
+        train(wanted, on_eval=_die, progress=False)
+    newest = max((wanted.out / "checkpoints").iterdir(), key=lambda path: int(path.name.rpartition("-")[2]))
+    (newest / "trainer_state.json").write_text('{"global_step": ')
+    (newest / "learned.safetensors").write_bytes(b"half")
+    with (wanted.out / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "lo')  # and the log was torn as well
+    _assert_same_weights(train(wanted, resume=True, progress=False), undisturbed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_it_saves_and_resumes(tmp_path, number):
+    wanted = recipe(tmp_path, epochs=3.0)
+    undisturbed = train(replace(wanted, out=tmp_path / "undisturbed"), progress=False)
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        train(wanted, on_eval=lambda _: os.kill(os.getpid(), number) or {}, progress=False)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    assert [path.name for path in (wanted.out / "checkpoints").iterdir()] == ["checkpoint-5"]
+    _assert_same_weights(train(wanted, resume=True, progress=False), undisturbed)
+
+
+def test_a_process_killed_outright_resumes_bit_for_bit(tmp_path):
+    wanted = recipe(tmp_path, epochs=40.0, save_every=5)
+    (tmp_path / "recipe.yaml").write_text(dump(wanted))
+    program = "from lapilli.cli import main; main()"
+    process = subprocess.Popen([sys.executable, "-c", program, "train", str(tmp_path / "recipe.yaml")])
+    deadline = time.monotonic() + 300
+    while not list(wanted.out.glob("checkpoints/checkpoint-*/trainer_state.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert not RunDir.open(wanted.out).is_complete
+    short = replace(wanted, out=tmp_path / "undisturbed")
+    _assert_same_weights(train(wanted, resume=True, progress=False), train(short, progress=False))
+
+
+def test_an_evaluation_is_logged_and_changes_nothing(tmp_path):
+    wanted = recipe(tmp_path, epochs=2.0)
+    plain = train(wanted, progress=False)
+    modes = []
+
+    def evaluate(llava):
+        modes.append(llava.model.training)
+        return {"accuracy": float(torch.rand(()) * 0 + 0.5)}
+
+    evaluated = train(replace(wanted, out=tmp_path / "evaluated"), on_eval=evaluate, progress=False)
+    logged = [line for line in evaluated.metrics() if "accuracy" in line]
+    assert [(line["step"], line["epoch"], line["accuracy"]) for line in logged] == [(4, 1.0, 0.5), (8, 2.0, 0.5)]
+    assert modes == [False, False]
+    _assert_same_weights(plain, evaluated)
+
+
+def test_the_projector_may_have_a_rate_of_its_own(tmp_path):
+    wanted = recipe(tmp_path, projector_learning_rate=1e-12, schedule="constant", warmup=0.0)
+    run = train(wanted, progress=False)
+    before, after = _weights(joined("clip", "llama")), _weights(run.path / "model")
+    moved = {name: float((before[name] - after[name]).abs().max()) for name in before}
+    assert max(size for name, size in moved.items() if "projector" in name) < 1e-6
+    assert min(size for name, size in moved.items() if "language_model" in name and "norm" in name) > 1e-4
+    assert {line["learning_rate"] for line in run.metrics()} == {3e-3}
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
+    wanted = recipe(tmp_path, learning_rate=1e30, clip=0.0)
+    with pytest.raises(LapilliError, match=r"step \d: the loss is (nan|inf); lower learning_rate"):
+        train(wanted, progress=False)
+    assert not RunDir.open(wanted.out).is_complete
+    assert not (wanted.out / "model").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_picture_is_one_line(tmp_path, workers):
+    wanted = recipe(tmp_path, workers=workers)
+    damaged = wanted.data.images / "3.png"
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    with pytest.raises(LapilliError) as caught:
+        train(wanted, progress=False)
+    assert str(caught.value).startswith("sample 'colour-3': ")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_wrong_is_found_before_anything_is_written(tmp_path):
+    wanted = recipe(tmp_path)
+    (wanted.data.images / "3.png").unlink()
+    with pytest.raises(LapilliError, match=r"images: 1 of 12 pictures are not there, such as 3\.png"):
+        train(wanted, progress=False)
+    with pytest.raises(UsageError, match=r"data\.images: missing, but .*lesson\.json shows pictures"):
+        train(replace(wanted, data=replace(wanted.data, images=None)), progress=False)
+    with pytest.raises(LapilliError, match=r"no lapilli\.json there"):
+        train(replace(wanted, data=write_captions(tmp_path / "other"), model=tmp_path), progress=False)
+    (tmp_path / "empty.json").write_text("[]")
+    with pytest.raises(LapilliError, match=r"empty\.json: no samples"):
+        train(replace(wanted, data=replace(wanted.data, file=tmp_path / "empty.json")), progress=False)
+    assert not wanted.out.exists()
+
+
+def test_runs_that_are_there_are_refused_with_the_remedy(tmp_path):
+    wanted = recipe(tmp_path)
+    with pytest.raises(LapilliError, match="no run to resume"):
+        train(wanted, resume=True, progress=False)
+    with pytest.raises(_KilledError):
+        train(wanted, on_eval=_die, progress=False)
+    with pytest.raises(LapilliError, match="an unfinished run is there; go on with --resume"):
+        train(wanted, progress=False)
+    with pytest.raises(UsageError, match=r"batch_size: 3, but the run at .* began with 4; change it back"):
+        train(replace(wanted, batch_size=3), resume=True, progress=False)
+    train(replace(wanted, log_every=2), resume=True, progress=False)
+    for resume in (False, True):
+        with pytest.raises(LapilliError, match="the run there has finished; name another out"):
+            train(wanted, resume=resume, progress=False)
+
+
+def test_data_that_changed_in_between_is_refused(tmp_path):
+    wanted = recipe(tmp_path)
+    with pytest.raises(_KilledError):
+        train(wanted, on_eval=_die, progress=False)
+    wanted.data.file.write_text(wanted.data.file.read_text().replace("red", "rot"))
+    with pytest.raises(LapilliError, match="the data it began with has changed since; start a new run"):
+        train(wanted, resume=True, progress=False)
+
+
+def test_text_alone_needs_no_folder_of_pictures(tmp_path):
+    data = write_lesson(tmp_path / "lesson")
+    rows = [row for row in json.loads(data.file.read_text()) if "image" not in row]
+    data.file.write_text(json.dumps(rows))
+    assert train(recipe(tmp_path, data=replace(data, images=None)), progress=False).is_complete

@@ -1,0 +1,70 @@
+"""The loss over labelled positions is transformers' loss, to the number and the gradient."""
+
+import pytest
+import torch
+from tests.parts import joined, picture
+
+from lapilli.model.llava import load
+from lapilli.training.objective import AnswerLoss
+from lapilli.training.stages import ALIGN, INSTRUCT, set_trainable
+
+
+def _batch(llava):
+    texts = ["USER: <image>\nWhat color? ASSISTANT: red", "USER: <image>\nHow many? ASSISTANT: three or four squares"]
+    llava.processor.tokenizer.padding_side = "right"
+    batch = llava.processor(images=[picture(0), picture(1)], text=texts, padding=True, return_tensors="pt")
+    labels = torch.where(batch["attention_mask"] == 1, batch["input_ids"], -100)
+    labels[0, :-4] = -100
+    labels[1, :-9] = -100
+    return {**{name: batch[name] for name in ("input_ids", "attention_mask", "pixel_values")}, "labels": labels}
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("items", [None, 17])
+@pytest.mark.parametrize("pair", [("clip", "llama"), ("siglip", "qwen2")])
+def test_it_is_the_loss_of_transformers(pair, items):
+    llava = load(joined(*pair))
+    batch = _batch(llava)
+    extra = {} if items is None else {"num_items_in_batch": torch.tensor(items)}
+    ours = AnswerLoss(llava.model)(**batch, **extra)["loss"]
+    theirs = llava.model(**batch, **extra).loss
+    assert abs(ours.item() - theirs.item()) <= 1e-6 * theirs.item()
+
+
+@pytest.mark.parity
+def test_its_gradient_is_theirs():
+    llava = load(joined("clip", "llama"))
+    learning = set_trainable(INSTRUCT, llava)
+    parameters = [parameter for part in learning.values() for parameter in part]
+    batch = _batch(llava)
+    ours = torch.autograd.grad(AnswerLoss(llava.model)(**batch)["loss"], parameters)
+    theirs = torch.autograd.grad(llava.model(**batch).loss, parameters)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_the_head_sees_the_labelled_positions_alone():
+    llava = load(joined("clip", "llama"))
+    batch = _batch(llava)
+    seen = []
+    llava.model.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(tuple(output.shape)))
+    AnswerLoss(llava.model)(**batch)
+    assert seen == [(int((batch["labels"] != -100).sum()), llava.model.lm_head.out_features)]
+
+
+def test_a_batch_without_pictures():
+    llava = load(joined("clip", "llama"))
+    ids = torch.arange(10, 30).reshape(2, 10)
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
+    ours, theirs = AnswerLoss(llava.model)(**batch)["loss"], llava.model(**batch).loss
+    assert torch.allclose(ours, theirs, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("stage", "language_learns"), [(ALIGN, False), (INSTRUCT, True)])
+def test_what_is_frozen_stays_in_eval_mode(stage, language_learns):
+    llava = load(joined("clip", "llama"))
+    set_trainable(stage, llava)
+    AnswerLoss(llava.model).train()
+    inner = llava.model.model
+    assert not any(module.training for module in inner.vision_tower.modules())
+    assert inner.multi_modal_projector.training
+    assert inner.language_model.training is language_learns
