@@ -1,0 +1,38 @@
+"""`lapilli ask`: one question about one picture."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lapilli.cli.console import print_json, results
+from lapilli.core.errors import UsageError
+
+
+def register(app: typer.Typer) -> None:
+    """Add `lapilli ask` to the command line."""
+    app.command("ask")(_ask)
+
+
+def _ask(
+    model: Annotated[Path, typer.Argument(help="A model's folder.", show_default=False)],
+    image: Annotated[Path, typer.Argument(help="A picture.", show_default=False)],
+    question: Annotated[str, typer.Argument(help="What to ask about it.", show_default=False)],
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="The answer ends after so many tokens.")] = 64,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Ask a model about a picture."""
+    from lapilli.core.template import IMAGE_MARK
+
+    if IMAGE_MARK in question:
+        raise UsageError(f"question: {question!r} holds {IMAGE_MARK}, which stands for a picture; leave it out")
+    from lapilli.data.sample import Sample, Turn
+    from lapilli.inference.answer import answer
+    from lapilli.model.llava import load
+
+    sample = Sample("question", (image.name,), (Turn("user", f"{IMAGE_MARK}\n{question}"),))
+    (given,) = answer(load(model), [sample], image.parent, max_new_tokens)
+    if as_json:
+        print_json({"model": model, "image": image, "question": question, "answer": given.text})
+    else:
+        results.print(given.text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,53 @@
+"""`lapilli train`: one stage, from a recipe."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lapilli.cli.console import messages, print_json, results
+
+
+def register(app: typer.Typer) -> None:
+    """Add `lapilli train` to the command line."""
+    app.command("train")(_train)
+
+
+def _train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/align.yaml.", show_default=False)],
+    override: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field, such as data.file.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run of this recipe.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Train one stage: `align` the connector, or `instruct` connector and language model."""
+    from lapilli.core.recipe import read_recipe
+    from lapilli.training.recipe import TrainRecipe
+
+    overrides = override or []
+    resolved = read_recipe(recipe, overrides, TrainRecipe)
+    from lapilli.training.loop import MODEL, train  # after the recipe: a slip in it should not wait for torch
+
+    try:
+        run = train(resolved, resume)
+    except KeyboardInterrupt:
+        if (resolved.out / "recipe.yaml").is_file():
+            _say(f"stopped; go on with: {_command(recipe, overrides)}")
+        raise
+    figures = run.load("training")
+    if as_json:
+        print_json({"run": run.path, "model": run.path / MODEL, **figures})
+        return
+    _say(f"{figures['steps']} steps, {figures['trainable_parameters']} parameters learned, {figures['seconds']:.0f} s")
+    results.print(f"{run.path / MODEL}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _command(recipe: Path, overrides: list[str]) -> str:
+    sets = [part for override in overrides for part in ("--set", override)]
+    return shlex.join(["lapilli", "train", str(recipe), *sets, "--resume"])
+
+
+def _say(text: str) -> None:
+    messages.print(text, markup=False, highlight=False, soft_wrap=True)

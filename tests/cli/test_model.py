@@ -1,0 +1,49 @@
+"""`lapilli model build`."""
+
+import pytest
+from tests.parts import part
+
+from lapilli.cli import run
+from lapilli.model.llava import load
+
+
+def _build(out, **changes):
+    options = {"vision": str(part("clip")), "language": str(part("llama")), **changes}
+    return run(
+        ["model", "build", *(word for name, value in options.items() for word in (f"--{name}", value)), str(out)]
+    )
+
+
+def test_a_model_is_built_and_what_changed_is_said(tmp_path, capsys):
+    assert _build(tmp_path / "out", connector="linear") == 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "tokens added: <image> (360), <pad> (361); their embeddings are the mean of the other 360" in said.err
+    assert load(tmp_path / "out").card.connector == "linear"
+
+
+def test_a_deep_connector_is_warned_of(tmp_path, capsys):
+    assert _build(tmp_path / "out", connector="mlp3x_gelu") == 0
+    assert "connector mlp3x_gelu: plain transformers cannot load it, only lapilli can\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"vision": "nowhere"}, "nowhere: no folder with a config.json"),
+        ({"connector": "mlp"}, "connector 'mlp': unknown; choose linear"),
+        ({"template": "vicuna"}, "template 'vicuna': unknown; choose one of"),
+    ],
+)
+def test_an_error_is_one_line_and_leaves_nothing(tmp_path, capsys, changes, message):
+    assert _build(tmp_path / "out", **changes) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"lapilli: {message}")
+    assert said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_use_is_refused_before_anything_is_read(tmp_path, capsys):
+    (tmp_path / "note.txt").write_text("mine")
+    assert _build(tmp_path, vision="nowhere") == 1
+    assert "exists and is not empty" in capsys.readouterr().err
