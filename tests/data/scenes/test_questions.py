@@ -11,7 +11,7 @@ from lapilli.data.scenes.describe import describe
 from lapilli.data.scenes.questions import TYPES, ask, references, snapped
 from lapilli.data.scenes.scene import sample_scene
 
-SCENES = [sample_scene(f"questions-{index}") for index in range(400)]
+SCENES = [sample_scene(f"questions-{index}") for index in range(300)]
 LEARNED, SCORED = 3_000, 1_000
 
 

@@ -7,13 +7,14 @@ become the same act.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 from lapilli.data.sample import Sample, Turn
-from lapilli.data.scenes.describe import describe, noun, with_article
+from lapilli.data.scenes.describe import describe, listed, noun, with_article
 from lapilli.data.scenes.questions import TYPES, Question, ask, references, snapped
 from lapilli.data.scenes.scene import Scene, sample_scene
-from lapilli.data.scenes.vocabulary import PHRASES
+from lapilli.data.scenes.vocabulary import COLOURS, PHRASES, SHAPES
 
 DETAIL_REQUESTS = (
     "Describe the picture.",
@@ -29,29 +30,85 @@ def textual_scene(seed: str, most: int) -> Scene:
     return snapped(replace(scene, things=scene.things[:most]))
 
 
-def reading_sample(seed: str, most: int, questions: int) -> Sample:
-    """A description and a conversation about it: `questions` questions of mixed types, sometimes a retelling."""
+def reading_sample(seed: str, most: int, questions: int, kinds: Sequence[str] = tuple(TYPES)) -> Sample:
+    """A description and a conversation about it: `questions` questions of these types, sometimes a retelling."""
     rng = random.Random(seed + "/reading")
     scene = textual_scene(seed, most)
-    asked = mixed_questions(scene, rng, questions)
+    asked = mixed_questions(scene, rng, questions, kinds)
     if rng.random() < 0.3:
-        asked.insert(rng.randrange(len(asked) + 1), Question("detail", rng.choice(DETAIL_REQUESTS), describe(scene, rng)))
+        place = rng.randrange(len(asked) + 1)
+        asked.insert(place, Question("detail", rng.choice(DETAIL_REQUESTS), describe(scene, rng)))
     context = describe(scene, rng, shuffled=True) + "\n"
     return Sample(id=seed, images=(), turns=conversation(asked, context))
 
 
-def retelling(seed: str, most: int) -> str:
-    """A description and the same scene told again in reading order: text as the model will see a picture's caption."""
+Pieces = list[tuple[str, bool]]
+"""A text in pieces, each with whether it is to be learned: whether it follows from what stands before it."""
+
+
+def retelling(seed: str, most: int, verbatim: bool = False) -> Pieces:
+    """A description, and the scene told again: word by word, or in reading order, as a picture's caption will be."""
     rng = random.Random(seed + "/retelling")
     scene = textual_scene(seed, most)
-    return describe(scene, rng, shuffled=True) + "\n" + describe(scene, rng)
+    first = describe(scene, rng, shuffled=True)
+    return [(first + "\n", not verbatim), ((first if verbatim else describe(scene, rng)) + "\n", True)]
 
 
-def mixed_questions(scene: Scene, rng: random.Random, count: int) -> list[Question]:
-    """`count` different questions, spread over the types; one in eight asks to tell all about one thing."""
-    kinds = list(TYPES) * (count // len(TYPES) + 1)
-    rng.shuffle(kinds)
-    found = {question.text: question for kind in kinds if (question := ask(scene, kind, rng))}
+def statements(seed: str, most: int, count: int) -> Pieces:
+    """A description and `count` sentences that follow from it, of which the ends are learned.
+
+    "The circle is red": what is asked stands right before what answers it, which makes this the easiest look-up there
+    is.
+    """
+    rng = random.Random(seed + "/statements")
+    scene = textual_scene(seed, most)
+    pieces: Pieces = [(describe(scene, rng, shuffled=True) + "\n", False)]
+    for _ in range(count):
+        start, end = _statement(scene, rng)
+        pieces += [(start[0].upper() + start[1:], False), (f" {end}.\n", True)]
+    return pieces
+
+
+def pairs(seed: str) -> Pieces:
+    """A list of things, no colour and no shape twice, and a sentence about each, in another order.
+
+    There is nothing to go by but the one place where the word in question stands: the look-up itself, and nothing else.
+    """
+    rng = random.Random(seed + "/pairs")
+    count = rng.randint(4, len(SHAPES))
+    found = list(zip(rng.sample(list(COLOURS), count), rng.sample(SHAPES, count), strict=True))
+    pieces: Pieces = [
+        (listed([with_article(f"{colour} {shape}") for colour, shape in found]).capitalize() + ".\n", False)
+    ]
+    for colour, shape in rng.sample(found, count):
+        if rng.random() < 0.5:
+            pieces += [(f"The {shape} is", False), (f" {colour}", True), (".\n", False)]
+        else:
+            pieces += [(f"The {colour}", False), (f" {shape}", True), (" is there.\n", False)]
+    return pieces
+
+
+def _statement(scene: Scene, rng: random.Random) -> tuple[str, str]:
+    thing = rng.choice(scene.things)
+    options = [(f"{name} is", thing.colour) for name in references(scene, thing, without="colour")]
+    options += [(f"{name} lies", PHRASES[thing.place]) for name in references(scene, thing) if "object" not in name]
+    if sum(other.colour == thing.colour for other in scene.things) == 1:
+        options += [(f"there is only one {thing.colour}", thing.shape)] * 2
+    if thing.shape == "card":
+        options += [(f"{name} says", thing.character) for name in references(scene, thing) if "object" not in name]
+    return rng.choice(options or [(f"the object at the {thing.place} is", thing.colour)])
+
+
+def mixed_questions(
+    scene: Scene, rng: random.Random, count: int, kinds: Sequence[str] = tuple(TYPES)
+) -> list[Question]:
+    """At most `count` different questions, spread over the types; one of eight asks to tell all about one thing.
+
+    Types of which the scene allows no question are left out; at least one of `kinds` must be one that it always does.
+    """
+    wanted = list(kinds) * -(-count // len(kinds))
+    rng.shuffle(wanted)
+    found = {question.text: question for kind in wanted if (question := ask(scene, kind, rng))}
     asked = list(found.values())[:count]
     if rng.random() < count / 8:
         asked[rng.randrange(len(asked))] = _tell_about(scene, rng)

@@ -1,0 +1,151 @@
+"""Texts and conversations about scenes, checked from their own words alone."""
+
+import random
+import re
+from collections import Counter
+
+import pytest
+from tests.data.scenes.oracle import PLACES, SAID, answer, read_description, read_nouns, the_one
+
+from lapilli.data.scenes.describe import noun, with_article
+from lapilli.data.scenes.questions import TYPES, Question
+from lapilli.data.scenes.scene import sample_scene
+from lapilli.data.scenes.textual import (
+    DETAIL_REQUESTS,
+    conversation,
+    mixed_questions,
+    pairs,
+    reading_sample,
+    retelling,
+    statements,
+    textual_scene,
+)
+from lapilli.data.scenes.vocabulary import PHRASES
+
+SEEDS = [f"textual-{index}" for index in range(120)]
+
+
+def told(text):
+    return sorted(map(repr, read_description(text)))
+
+
+def kinds_that_answer(scene, question, given):
+    """The types of which this is a question, each with the right answer given."""
+    for kind in TYPES:
+        try:
+            right = answer(scene, kind, question)
+        except AssertionError:
+            continue
+        assert right == given
+        yield kind
+
+
+@pytest.mark.parametrize("most", [1, 2, 4, 6])
+def test_a_reader_of_the_first_turn_can_answer_the_whole_conversation(most):
+    """Every answer follows from the description that opens the conversation."""
+    for seed in SEEDS:
+        sample = reading_sample(seed, most, 9)
+        assert sample.images == ()
+        description = sample.turns[0].text.split("\n")[0]
+        scene = read_description(description)
+        assert 1 <= len(scene) <= most
+        texts = [turn.text.removeprefix(description + "\n") for turn in sample.turns]
+        for question, given in zip(texts[::2], texts[1::2], strict=True):
+            if question in DETAIL_REQUESTS:
+                assert told(given) == told(description)
+            elif name := re.fullmatch(r"Tell me about (.+)\.", question):
+                assert read_description(given) == [the_one(scene, name[1])]
+            else:
+                assert list(kinds_that_answer(scene, question, given))
+
+
+def test_the_same_seed_gives_the_same_conversation_and_others_others():
+    samples = [reading_sample(seed, 6, 9) for seed in SEEDS]
+    assert samples == [reading_sample(seed, 6, 9) for seed in SEEDS]
+    assert len({sample.turns for sample in samples}) == len(SEEDS)
+
+
+def test_a_scene_is_cut_to_its_first_things_in_the_middle_of_their_cells():
+    for seed in SEEDS:
+        whole, cut = sample_scene(seed), textual_scene(seed, 2)
+        assert [(t.place, t.colour) for t in cut.things] == [(t.place, t.colour) for t in whole.things[:2]]
+        assert all((thing.x, thing.y) == PLACES[thing.place] for thing in cut.things)
+
+
+def test_a_retelling_tells_the_same_again_word_by_word_or_in_reading_order():
+    for seed in SEEDS:
+        (first, _), (again, learned) = retelling(seed, 4)
+        assert told(first) == told(again)
+        places = [fact.place for fact in read_description(again)]
+        assert places == sorted(places, key=list(PLACES).index)
+        (copied, first_learned), (copy, copy_learned) = retelling(seed, 4, verbatim=True)
+        assert copied == copy == first
+        assert (first_learned, copy_learned, learned) == (False, True, True)
+
+
+def test_statements_follow_from_the_description_and_their_ends_are_learned():
+    """A learned end is the only thing of its kind that the start of the sentence leaves open."""
+    ends = Counter()
+    for seed in SEEDS:
+        (description, _), *sentences = statements(seed, 4, 5)
+        assert [learned for _, learned in sentences] == [False, True] * 5
+        scene = read_description(description)
+        for (start, _), (end, _) in zip(sentences[::2], sentences[1::2], strict=True):
+            assert re.fullmatch(r" .+\.\n", end)
+            ends[check_statement(scene, start[0].lower() + start[1:], end[1:-2])] += 1
+    assert min(ends[kind] for kind in ("is", "lies", "says", "there is only one")) > 10
+
+
+def test_pairs_leave_one_word_to_look_up():
+    ends = Counter()
+    for seed in SEEDS:
+        (listing, learned), *pieces = pairs(seed)
+        known = [(noun["colour"], noun["shape"]) for noun in read_nouns(listing)]
+        colours, shapes = (set(words) for words in zip(*known, strict=True))
+        assert len(known) == len(colours) == len(shapes) >= 4
+        assert not learned
+        assert [learned for _, learned in pieces] == [False, True, False] * len(known)
+        for (start, _), (end, _), (rest, _) in zip(*[iter(pieces)] * 3, strict=True):
+            found = re.fullmatch(r"The (\w+)( is)?", start)
+            assert (found[1], end.strip()) in (known if rest == " is there.\n" else [pair[::-1] for pair in known])
+            ends[rest] += 1
+    assert ends.keys() == {".\n", " is there.\n"}
+    assert min(ends.values()) > 0.4 * sum(ends.values())
+
+
+def check_statement(scene, start, end):
+    if found := re.fullmatch(r"there is only one (\w+)", start):
+        (only,) = [fact for fact in scene if fact.colour == found[1]]
+        assert end == only.shape
+        return "there is only one"
+    name, verb = start.rsplit(" ", 1)
+    thing = the_one(scene, name)
+    assert end == {"is": thing.colour, "lies": SAID[thing.place], "says": thing.character}[verb]
+    return verb
+
+
+def test_questions_are_different_and_of_the_types_that_are_wanted():
+    kinds = ("colour", "shape", "position")
+    for index, seed in enumerate(SEEDS):
+        scene = textual_scene(seed, 6)
+        asked = mixed_questions(scene, random.Random(index), 6, kinds)
+        assert {question.type for question in asked} <= {*kinds, "detail"}
+        assert len({question.text for question in asked}) == len(asked) <= 6
+        mixed = mixed_questions(scene, random.Random(index), 9)
+        types = [question.type for question in mixed if question.type != "detail"]
+        assert len(set(types)) == len(types)  # nine of nine types: each at most once
+        assert len(types) >= 3
+
+
+def test_of_nine_questions_one_asks_to_tell_about_one_thing():
+    for index, seed in enumerate(SEEDS):
+        scene = textual_scene(seed, 6)
+        (detail,) = [q for q in mixed_questions(scene, random.Random(index), 9) if q.type == "detail"]
+        assert detail.answer in {f"{with_article(noun(thing))} {PHRASES[thing.place]}" for thing in scene.things}
+
+
+def test_the_context_opens_the_first_turn_alone():
+    turns = conversation([Question("colour", "One?", "red"), Question("shape", "Two?", "ring")], "CONTEXT\n")
+    assert [(turn.role, turn.text) for turn in turns] == [
+        ("user", "CONTEXT\nOne?"), ("assistant", "red"), ("user", "Two?"), ("assistant", "ring"),
+    ]  # fmt: skip

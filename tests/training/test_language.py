@@ -1,0 +1,146 @@
+"""The loss against Hugging Face's, what is learned against the texts, and a training of a few steps."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tests.training.small import tokenizer, tokenizer_folder
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from lapilli.core.template import TEMPLATES
+from lapilli.data.scenes.textual import reading_sample, retelling, statements
+from lapilli.training.language import (
+    LanguageRecipe,
+    Lesson,
+    _batch,
+    _loss,
+    _optimizers,
+    _rate,
+    new_language_model,
+    save_language,
+    train_language,
+)
+
+LESSONS = [Lesson(steps=3, things=1, questions=3, batch_size=6), Lesson(steps=5, things=2, questions=4, batch_size=8)]
+
+
+def recipe():
+    return LanguageRecipe(
+        out="", tokenizer=str(tokenizer_folder()), lessons=LESSONS, width=32, layers=2, heads=2, feed_forward=48,
+        learning_rate=5e-2, muon_learning_rate=0.1, log_every=1,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(3)
+    return new_language_model(recipe(), tokenizer())
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return _batch(recipe(), LESSONS[1], tokenizer(), 0)
+
+
+def test_half_of_the_heads_begin_by_looking_for_equal_tokens(model):
+    """Equal queries and keys in the first half of the rows, unequal ones in the second, all as large as the others."""
+    for layer in model.model.layers:
+        query, key = layer.self_attn.q_proj.weight, layer.self_attn.k_proj.weight
+        assert torch.equal(query[:16], key[:16])
+        assert (query[16:] - key[16:]).abs().min() > 0
+        assert query.std().item() == pytest.approx(32**-0.5, rel=0.1)
+
+
+@pytest.mark.parity
+def test_the_loss_is_hugging_faces(model, batch):
+    with torch.no_grad():
+        ours, share = _loss(model, batch)
+        theirs = model(input_ids=batch["input_ids"], labels=batch["labels"])
+    assert ours.item() == pytest.approx(theirs.loss.item(), rel=1e-5)
+    learned = batch["labels"][:, 1:] != -100
+    right = theirs.logits[:, :-1].argmax(-1) == batch["labels"][:, 1:]
+    assert share == pytest.approx(right[learned].float().mean().item())
+
+
+def test_the_padding_changes_nothing(model, batch):
+    """The loss of the batch is the mean over the learned tokens of its rows, each alone and unpadded."""
+    total = tokens = 0.0
+    with torch.no_grad():
+        for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True):
+            length = int((ids != tokenizer().pad_token_id).sum())
+            assert (labels[length:] == -100).all()
+            alone = {"input_ids": ids[None, :length], "labels": labels[None, :length]}
+            count = int((labels[1:] != -100).sum())
+            total += _loss(model, alone)[0].item() * count
+            tokens += count
+        assert _loss(model, batch)[0].item() == pytest.approx(total / tokens, rel=1e-5)
+
+
+def test_what_is_learned_of_every_kind_of_text():
+    """Two rows of each: a copied text, one told again, statements, and conversations, whose stops are learned too."""
+    lesson = replace(LESSONS[1], copied=0.25, retold=0.25, stated=0.25)
+    learned = []
+    for labels in _batch(recipe(), lesson, tokenizer(), 4)["labels"]:
+        learned.append(tokenizer().decode(labels[labels != -100], clean_up_tokenization_spaces=False))
+    seeds = [f"language-0-4-{index}" for index in range(8)]
+    told = [retelling(seed, 2, verbatim=True) for seed in seeds[:2]] + [retelling(seed, 2) for seed in seeds[2:4]]
+    told += [statements(seed, 2, lesson.questions) for seed in seeds[4:6]]
+    expected = ["".join(text for text, wanted in pieces if wanted) for pieces in told]
+    for seed in seeds[6:]:
+        turns = reading_sample(seed, 2, lesson.questions, lesson.kinds).turns
+        expected.append("".join(f" {turn.text}</s>" for turn in turns if turn.role == "assistant"))
+    assert learned == expected
+
+
+def test_without_the_systems_words_a_conversation_is_the_same_but_for_them():
+    whole, short = (_batch(recipe(), replace(LESSONS[1], system=s), tokenizer(), 0)["input_ids"] for s in (True, False))
+    ((opening, _),) = TEMPLATES["vicuna_v1"].opening
+    for row, cut in zip(tokenizer().batch_decode(whole), tokenizer().batch_decode(short), strict=True):
+        assert row.replace("<pad>", "").replace(opening, "") == cut.replace("<pad>", "")
+
+
+@pytest.fixture(scope="module")
+def trained():
+    figures = []
+    return train_language(recipe(), lambda step, **found: figures.append((step, found["loss"]))), figures
+
+
+def test_a_few_steps_lower_the_loss(trained):
+    steps, losses = zip(*trained[1], strict=True)
+    assert steps == tuple(range(1, 9))
+    assert losses[0] == pytest.approx(np.log(len(tokenizer())), rel=0.25)  # nothing is known at first
+    assert np.mean(losses[-2:]) < 0.9 * np.mean(losses[:2])
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_other_ones(trained):
+    weights = trained[0].state_dict()
+    again = train_language(recipe(), lambda *_, **__: None).state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in again.items())
+    other = train_language(replace(recipe(), seed=1), lambda *_, **__: None).state_dict()
+    assert any(not torch.equal(weights[name], value) for name, value in other.items())
+
+
+def test_every_weight_is_trained_by_one_optimizer_and_only_matrices_by_muon(model):
+    muon, adamw = ([p for group in one.param_groups for p in group["params"]] for one in _optimizers(model, recipe()))
+    assert sorted(map(id, muon + adamw)) == sorted(map(id, model.parameters()))
+    assert {p.ndim for p in muon} == {2}
+    assert id(model.get_input_embeddings().weight) in set(map(id, adamw))
+
+
+def test_a_saved_model_is_what_transformers_reads(trained, tmp_path):
+    save_language(trained[0], AutoTokenizer.from_pretrained(tokenizer_folder()), tmp_path)
+    loaded, read = AutoModelForCausalLM.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
+    ids = read("a red circle", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        assert torch.equal(loaded(input_ids=ids).logits, trained[0].eval()(input_ids=ids).logits)
+    text = read.apply_chat_template([{"role": "user", "content": "Hello?"}], tokenize=False, add_generation_prompt=True)
+    assert text.endswith("USER: Hello? ASSISTANT:")
+
+
+def test_the_rate_warms_up_stays_and_falls_over_the_last_half():
+    rates = [_rate(step, 1_000) for step in range(1_001)]
+    assert rates[0] == pytest.approx(1 / 50)
+    assert rates[49:501] == [1.0] * 452
+    assert rates[750] == pytest.approx(0.5)
+    assert rates[1_000] == 0
