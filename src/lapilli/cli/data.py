@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lapilli.cli.console import print_json, progress_bar, results
+from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from lapilli.data.sample import Row
@@ -21,10 +22,28 @@ _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 def register(app: typer.Typer) -> None:
     """Add `lapilli data` to the command line."""
-    noun = typer.Typer(help="Check and look at samples.", no_args_is_help=True)
+    noun = typer.Typer(help="Make, check and look at samples.", no_args_is_help=True)
+    noun.command("scenes")(_scenes)
     noun.command("validate")(_validate)
     noun.command("show")(_show)
     app.add_typer(noun, name="data")
+
+
+def _scenes(
+    out: Annotated[Path, typer.Argument(help="Folder to write; new or empty.", show_default=False)],
+    count: Annotated[int, typer.Option(min=1, help="How many scenes.")] = 1_000,
+    split: Annotated[str, typer.Option(help="train, held_out or compositional.")] = "train",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+) -> None:
+    """Draw pictures whose truth is known exactly, with captions, conversations, questions, boxes and masks."""
+    from lapilli.data.scenes.dataset import SPLITS, write_scenes
+
+    if split not in SPLITS:
+        raise UsageError(f"--split {split}: no such split; there are {', '.join(SPLITS)}")
+    with progress_bar() as bar:
+        task = bar.add_task(f"scenes, {split}", total=count)
+        write_scenes(out, count, split, seed, lambda done: bar.update(task, completed=done))
+    results.print(f"{out}: {count} scenes", markup=False, highlight=False, soft_wrap=True)
 
 
 def _validate(

@@ -6,7 +6,11 @@ from typing import Annotated
 
 import typer
 
-from lapilli.cli.console import messages, print_json, results
+from lapilli.cli.console import messages, print_json, progress_bar, results
+from lapilli.core.errors import UsageError
+
+PARTS = ("vision", "language")
+"""The stages that train a part from nothing."""
 
 
 def register(app: typer.Typer) -> None:
@@ -22,11 +26,14 @@ def _train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run of this recipe.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Train one stage: `align` the connector, or `instruct` connector and language model."""
-    from lapilli.core.recipe import read_recipe
+    """Train one stage: `align` the connector, `instruct` connector and language model, or a part: `vision`, `language`."""
+    from lapilli.core.recipe import read_recipe, stage_of
     from lapilli.training.recipe import TrainRecipe
 
     overrides = override or []
+    if stage_of(recipe) in PARTS:
+        _train_part(recipe, overrides, resume, as_json)
+        return
     resolved = read_recipe(recipe, overrides, TrainRecipe)
     from lapilli.training.loop import MODEL, train  # after the recipe: a slip in it should not wait for torch
 
@@ -42,6 +49,22 @@ def _train(
         return
     _say(f"{figures['steps']} steps, {figures['trainable_parameters']} parameters learned, {figures['seconds']:.0f} s")
     results.print(f"{run.path / MODEL}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _train_part(recipe: Path, overrides: list[str], resume: bool, as_json: bool) -> None:
+    if resume:
+        raise UsageError("a part is trained in one go: remove its folder and start again without --resume")
+    from lapilli.core.recipe import read_recipe, stage_of
+    from lapilli.training.parts import MODEL, RECIPES, train_part
+
+    resolved = read_recipe(recipe, overrides, RECIPES[stage_of(recipe)])
+    with progress_bar() as bar:
+        task = bar.add_task(f"training {resolved.stage}", total=resolved.steps)
+        run = train_part(resolved, lambda step: bar.update(task, completed=step))
+    if as_json:
+        print_json({"run": run.path, "model": run.path / MODEL, **run.load("training")})
+    else:
+        results.print(f"{run.path / MODEL}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _command(recipe: Path, overrides: list[str]) -> str:

@@ -76,6 +76,15 @@ def find_recipe(path: Path) -> Path:
     raise UsageError(f"{path}: no such recipe; those that come with lapilli: {shipped}")
 
 
+def stage_of(path: Path) -> str:
+    """The `stage` that a recipe's file names, which says what kind of recipe it is; "" when it names none."""
+    try:
+        values = yaml.safe_load(find_recipe(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):  # `read_recipe` says where
+        return ""
+    return str(values.get("stage", "")) if isinstance(values, dict) else ""
+
+
 def as_dict(recipe: Any) -> dict[str, Any]:
     """A recipe as nested dicts and lists of plain values."""
     return cast(dict[str, Any], plain(recipe))

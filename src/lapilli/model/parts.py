@@ -61,7 +61,7 @@ def part_path(name: str) -> Path:
 
     Raises LapilliError when there is no such folder.
     """
-    shipped = Path(__file__).parent / "parts" / name
+    shipped = Path(__file__).parent / "shipped" / name
     path = shipped if name in SHIPPED else Path(name)
     if not (path / "config.json").is_file():
         ours = ", ".join(SHIPPED)
@@ -151,6 +151,14 @@ def read_model(loader: Any, path: Path, only: str = "", **settings: Any) -> Any:
     if complaints:
         raise LapilliError(f"{path}: the weights do not fit {type(model).__name__}: {'; '.join(complaints)}")
     return model.eval()
+
+
+def write_model(model: Any, folder: Path, out: Path) -> None:
+    """Write a model's weights and configuration into a folder that is to become `out`; LapilliError if it is full."""
+    try:
+        model.save_pretrained(folder)
+    except SafetensorError as error:
+        raise LapilliError(f"{out}: cannot be written: {error}; free some space or choose another place") from error
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from PIL import Image
@@ -33,6 +33,7 @@ from lapilli.data.scenes.scene import Scene, sample_scene
 from lapilli.data.scenes.textual import DETAIL_REQUESTS, conversation, mixed_questions
 
 Split = Literal["train", "held_out", "compositional"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 IMAGE = "<image>\n"
 CAPTIONS = 5

@@ -1,0 +1,122 @@
+"""`lapilli eval`: score a model."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lapilli.cli.console import print_json, progress_bar, results
+from lapilli.core.errors import UsageError
+
+if TYPE_CHECKING:
+    pass
+
+SPLITS = ("held_out", "compositional")
+
+
+def register(app: typer.Typer) -> None:
+    """Add `eval` to the command line."""
+    app.command("eval")(evaluate)
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A model folder.", show_default=False)],
+    benches: Annotated[
+        list[str], typer.Argument(metavar="BENCH...", help="What to score it on: scenes.", show_default=False)
+    ],
+    data: Annotated[
+        Path | None, typer.Option(help="A folder with held_out/ and compositional/ scenes; drawn anew if not given.")
+    ] = None,
+    questions: Annotated[int, typer.Option(min=1, help="How many questions of each type.")] = 200,
+    seed: Annotated[int, typer.Option(help="Of the scenes drawn anew.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="A new run folder for the scores and every answer.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Accuracy by type of question with 95 % intervals, beside the controls that show whether the model sees."""
+    if unknown := [bench for bench in benches if bench != "scenes"]:
+        raise UsageError(f"no benchmark {unknown[0]!r}; there is: scenes")
+    from lapilli.core.files import refuse_occupied
+
+    if out:
+        refuse_occupied(out)
+    with TemporaryDirectory() as drawn:
+        found = _score(model, data or _draw(Path(drawn), questions, seed), questions)
+    if out:
+        _keep(out, model, seed, found)
+    if as_json:
+        print_json({key: found[key] for key in ("scores", "constants")})
+    else:
+        _print_table(found)
+
+
+def _draw(folder: Path, questions: int, seed: int) -> Path:
+    """New scenes of both splits; three for every question asked of a type, since not every scene has a card to read."""
+    from lapilli.data.scenes.dataset import write_scenes
+
+    for split in SPLITS:
+        with progress_bar() as bar:
+            task = bar.add_task(f"scenes, {split}", total=3 * questions)
+            write_scenes(
+                folder / split, 3 * questions, split, seed, lambda done, task=task: bar.update(task, completed=done)
+            )
+    return folder
+
+
+def _score(model: Path, data: Path, per_type: int) -> dict[str, Any]:
+    from lapilli.evaluation.scenes import CONDITIONS, ask_all, best_constants, read_questions, scores
+    from lapilli.inference.answer import answerer
+
+    respond = answerer(model)
+    rounds = [("held_out", condition) for condition in CONDITIONS] + [("compositional", "image")]
+    asked, constants = [], []
+    with progress_bar() as bar:
+        task = bar.add_task("questions", total=len(rounds))
+        for split, condition in rounds:
+            questions = read_questions(data / split, split, per_type)
+            asked += ask_all(questions, data / split, condition, respond)
+            bar.advance(task)
+            if condition == "image":
+                constants += [_constant(split, *one) for one in best_constants(questions).items()]
+    return {"scores": scores(asked), "constants": constants, "answers": asked}
+
+
+def _constant(split: str, kind: str, best: Any) -> dict[str, Any]:
+    answer, share = best
+    return {"split": split, "type": kind, "answer": answer, "share": share}
+
+
+def _keep(out: Path, model: Path, seed: int, found: dict[str, Any]) -> None:
+    from lapilli.core.run import RunDir
+
+    run = RunDir.create(out, {"model": str(model), "benches": ["scenes"]}, seed)
+    for name, value in found.items():
+        run.save(name, value)
+    run.finish()
+
+
+def _print_table(found: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    columns = [
+        ("held_out", "image"),
+        ("compositional", "image"),
+        ("held_out", "blank"),
+        ("held_out", "swapped"),
+        ("held_out", "language_only"),
+    ]
+    titles = ("held-out", "compositional", "blank image", "other image", "no image", "best constant")
+    table = Table("type", "n", *titles, title="right answers in %, with 95 % intervals")
+    by_key = {(score.split, score.condition, score.type): score.share for score in found["scores"]}
+    constants = {row["type"]: row for row in found["constants"] if row["split"] == "held_out"}
+    for kind in dict.fromkeys(score.type for score in found["scores"] if score.type != "all") | {"all": None}:
+        shares = [by_key[(*column, kind)] for column in columns]
+        best = (
+            f"{100 * constants[kind]['share'].estimate:.0f} ({constants[kind]['answer']})" if kind in constants else ""
+        )
+        table.add_row(kind, str(shares[0].n), *map(_percent, shares), best)
+    results.print(table)
+
+
+def _percent(share: Any) -> str:
+    return f"{100 * share.estimate:.1f} [{100 * share.low:.0f}, {100 * share.high:.0f}]"

@@ -1,0 +1,47 @@
+"""`lapilli quickstart`: the whole story on a laptop."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lapilli.cli.console import messages, print_json, progress_bar, results
+
+
+def register(app: typer.Typer) -> None:
+    """Add `quickstart` to the command line."""
+    app.command()(quickstart)
+
+
+def quickstart(
+    out: Annotated[Path, typer.Option(help="The folder that gets everything.")] = Path("runs/quickstart"),
+    seed: Annotated[
+        int, typer.Option(help="Of the scenes, the projector's first weights and the order of training.")
+    ] = 0,
+    scenes: Annotated[int, typer.Option(min=8, help="How many training scenes to draw.")] = 12_000,
+    tests: Annotated[int, typer.Option(min=8, help="How many test scenes to draw for each split.")] = 600,
+    override: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change both stages' recipes.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print results.json instead of where the page is.")] = False,
+) -> None:
+    """From nothing to a LLaVA that answers: data, two stages, scores, a page. About ten minutes; interrupted, run it again."""
+    import json
+
+    from lapilli.quickstart import Journey, quickstart
+
+    journey = Journey(out, seed, scenes, tests, overrides=tuple(override or ()))
+    page = quickstart(journey, messages.print, _count)
+    if as_json:
+        print_json(json.loads((out / "results.json").read_text(encoding="utf-8")))
+    else:
+        results.print(f"The page: {page}\nThe model: {out / 'model'}")
+
+
+@contextmanager
+def _count(name: str, total: int) -> Iterator[Callable[[int], None]]:
+    with progress_bar() as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda done: bar.update(task, completed=done)

@@ -1,0 +1,112 @@
+"""The journey: scenes, the joined parts, two stages, scores after each, fresh answers, a page.
+
+Everything lies in one folder:
+
+    data/{train,held_out,compositional,fresh}/   scenes
+    joined/                                      the parts, joined and untrained
+    align/  instruct/                            the run folders of both stages
+    scores/{align,instruct,fresh}.json           what was asked and answered
+    model/                                       the model of stage 2, as any program reads it
+    results.json  report.html                    every figure, and the page that shows them
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lapilli.core.files import new_folder
+from lapilli.core.recipe import read_recipe
+from lapilli.data.scenes.dataset import Split, write_scenes
+from lapilli.quickstart import scoring
+from lapilli.quickstart.results import collect
+from lapilli.quickstart.steps import Step, walk
+
+Counter = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""Opens a display of progress: `with count("name", total) as advance: advance(done)`."""
+
+
+@dataclass(frozen=True)
+class Journey:
+    """How large everything is. The defaults take about ten minutes on two cores."""
+
+    out: Path
+    seed: int = 0
+    scenes: int = 12_000
+    tests: int = 600
+    questions: int = 200
+    overrides: tuple[str, ...] = ()
+
+    def data(self, split: str) -> Path:
+        """The folder of one split's scenes."""
+        return self.out / "data" / split
+
+    def recipe(self, stage: str) -> list[str]:
+        """What the journey sets in a stage's recipe: where things lie, and the seed."""
+        model = self.out / ("joined" if stage == "align" else "align/model")
+        data = self.data("train")
+        return [
+            f"model={model}", f"out={self.out / stage}", f"seed={self.seed}",
+            f"data.file={data / (stage + '.json')}", f"data.images={data / 'images'}", *self.overrides,
+        ]  # fmt: skip
+
+
+def quickstart(journey: Journey, tell: Callable[[str], None], count: Counter) -> Path:
+    """Do whatever of the journey is not done yet and return the page.
+
+    `tell` announces steps; `count` shows progress of those that do not show their own. Interrupted, it goes on where it
+    was: data and scores are made whole or not at all, and training goes on from its last checkpoint.
+    """
+    from lapilli.report.page import write_report
+
+    def draw(split: Split, name: str, size: int, seed: int) -> Step:
+        def run() -> None:
+            with count(f"scenes, {name}", size) as advance:
+                write_scenes(journey.data(name), size, split, seed, advance)
+
+        return Step(f"draw scenes: {name.replace('_', ' ')}", journey.data(name), run)
+
+    steps = [
+        draw("train", "train", journey.scenes, journey.seed),
+        draw("held_out", "held_out", journey.tests, journey.seed),
+        draw("compositional", "compositional", journey.tests, journey.seed),
+        draw("held_out", "fresh", 60, journey.seed + 1),
+        Step("join the parts", journey.out / "joined", lambda: _join(journey)),
+        _stage(journey, "align", "stage 1: align the projector"),
+        Step("score stage 1", journey.out / "scores/align.json", lambda: scoring.score_align(journey, count)),
+        _stage(journey, "instruct", "stage 2: instruct projector and language model"),
+        Step("score stage 2", journey.out / "scores/instruct.json", lambda: scoring.score_instruct(journey, count)),
+        Step("answer fresh pictures", journey.out / "scores/fresh.json", lambda: scoring.answer_fresh(journey)),
+        Step("set the model out", journey.out / "model", lambda: _copy_model(journey)),
+    ]
+    log = journey.out / "steps.json"
+    walk(steps, log, tell)
+    results = collect(journey, log)
+    page = journey.out / "report.html"
+    write_report(results, page)
+    return page
+
+
+def _join(journey: Journey) -> None:
+    from lapilli.model.llava import join, save
+
+    save(join("pebble-vision", "pebble-lm", seed=journey.seed), journey.out / "joined")
+
+
+def _stage(journey: Journey, stage: str, name: str) -> Step:
+    def run() -> None:
+        from lapilli.training.loop import train
+        from lapilli.training.recipe import TrainRecipe
+
+        recipe = read_recipe(Path(f"recipes/{stage}.yaml"), journey.recipe(stage), TrainRecipe)
+        train(recipe, resume=(journey.out / stage / "recipe.yaml").exists())
+
+    return Step(name, journey.out / stage / "manifest.json", run, stage)
+
+
+def _copy_model(journey: Journey) -> None:
+    with new_folder(journey.out / "model") as folder:
+        shutil.copytree(journey.out / "instruct/model", folder, dirs_exist_ok=True)

@@ -1,0 +1,146 @@
+"""Gather everything that the folder of a journey holds into the one file that the page is drawn from."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lapilli.core.files import write_atomically
+from lapilli.core.run import RunDir
+from lapilli.evaluation.scenes import best_constants, read_questions
+from lapilli.quickstart.steps import times
+from lapilli.report.schema import Results
+
+if TYPE_CHECKING:
+    from lapilli.quickstart.journey import Journey
+
+STAGES = {"align": ["projector"], "instruct": ["projector", "language"]}
+
+
+def collect(journey: Journey, log: Path) -> Results:
+    """Read the journey's folder, write `results.json`, and return what it holds (`report/schema.py`)."""
+    out = journey.out
+    steps = times(log)
+    runs = {stage: RunDir.open(out / stage) for stage in STAGES}
+    environment = json.loads((out / "instruct/environment.json").read_text(encoding="utf-8"))
+    align, instruct, fresh = (
+        json.loads((out / f"scores/{name}.json").read_text(encoding="utf-8")) for name in ("align", "instruct", "fresh")
+    )
+    rows = align["scores"] + instruct["scores"]
+    results: dict[str, Any] = {
+        "title": "A LLaVA that learned to see",
+        "seed": journey.seed,
+        "seconds": round(sum(float(str(step["seconds"])) for step in steps), 1),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": f"lapilli quickstart --out {out}",
+        "peak_memory_bytes": _peak_memory(),
+        "versions": {name: found for name, found in environment["versions"].items() if found},
+        "machine": _machine(),
+        **_network(out / "model"),
+        "stages": [_stage(name, run) for name, run in runs.items()],
+        "scores": [row for row in rows if row["type"] != "all"],
+        "overall": [row for row in rows if row["type"] == "all"],
+        "constants": _constants(journey),
+        "captions": align["captions"],
+        "examples": fresh["examples"],
+        "steps": steps,
+        "next_commands": _next_commands(out),
+    }
+    write_atomically(out / "results.json", json.dumps(results, indent=1) + "\n")
+    return results  # type: ignore[return-value]
+
+
+def _stage(name: str, run: RunDir) -> dict[str, Any]:
+    """What the page says of a stage; its figures are those that the training loop saved."""
+    logged = [row for row in run.metrics() if "loss" in row]
+    metrics = [{key: row[key] for key in ("step", "loss", "learning_rate")} for row in logged]
+    recipe = (run.path / "recipe.yaml").read_text(encoding="utf-8")
+    trained = run.load("training")
+    speeds = [row["samples_per_second"] for row in logged]
+    return {
+        "name": name,
+        "trains": STAGES[name],
+        **{key: trained[key] for key in ("trainable_parameters", "samples", "steps", "seconds")},
+        "samples_per_second": round(sum(speeds) / len(speeds), 1),
+        "metrics": metrics,
+        "recipe": recipe,
+    }
+
+
+def _constants(journey: Journey) -> list[dict[str, Any]]:
+    found = []
+    for split in ("held_out", "compositional"):
+        questions = read_questions(journey.data(split), split, journey.questions)
+        for kind, (answer, share) in best_constants(questions).items():
+            found.append({"split": split, "type": kind, "answer": answer, **asdict(share)})
+    return found
+
+
+def _network(model: Path) -> dict[str, Any]:
+    """The three parts with their sizes and cards, and the grid of patches."""
+    from lapilli.model.llava import load
+    from lapilli.model.parts import part_path
+
+    llava = load(model)
+    rows, columns = llava.codec.patch_grid
+    joined = llava.model.model
+    parts = (
+        ("pebble-vision", "vision", joined.vision_tower),
+        ("projector", "projector", joined.multi_modal_projector),
+        ("pebble-lm", "language", joined.language_model),
+    )
+    described = []
+    for name, role, module in parts:
+        card = "" if role == "projector" else (part_path(name) / "README.md").read_text(encoding="utf-8")
+        count = sum(parameter.numel() for parameter in module.parameters())
+        described.append({"name": name, "role": role, "parameters": count} | ({"card": card} if card else {}))
+    return {"parts": described, "patches": {"rows": rows, "columns": columns}}
+
+
+def _peak_memory() -> int:
+    """The most memory that this process has held, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "processor": _processor(),
+        "accelerator": "",
+        "cores": os.cpu_count() or 1,
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "system": platform.platform(),
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def _next_commands(out: Path) -> list[dict[str, str]]:
+    picture = out / "data/fresh/images/000000.png"
+    return [
+        {
+            "command": f'lapilli ask {out}/model {picture} "How many objects are there?"',
+            "purpose": "ask it something yourself",
+        },
+        {"command": f"lapilli eval {out}/model scenes", "purpose": "score it on scenes drawn anew, with the controls"},
+        {
+            "command": f"lapilli data show {out}/data/train/instruct.json --row 0 --model {out}/model",
+            "purpose": "see what one row of its training data looks like to it",
+        },
+        {
+            "command": f"lapilli train recipes/instruct.yaml --set model={out}/align/model --set out={out}/again --set seed=1",
+            "purpose": "train stage 2 once more with another seed",
+        },
+    ]

@@ -1,0 +1,40 @@
+"""Train a part of a LLaVA, from nothing, as a run: pebble-vision and pebble-lm come from here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from lapilli.core.run import RunDir
+from lapilli.training.language import LanguageRecipe, save_language, train_language
+from lapilli.training.tokenizer import tokenizer_from
+from lapilli.training.vision import VisionRecipe, save_vision, train_vision
+
+MODEL = "model"
+"""The folder of the trained part, inside the run's."""
+
+RECIPES: dict[str, type[VisionRecipe] | type[LanguageRecipe]] = {"vision": VisionRecipe, "language": LanguageRecipe}
+"""The recipe of every part, by the `stage` that its file names."""
+
+
+def train_part(recipe: VisionRecipe | LanguageRecipe, on_step: Callable[[int], None] | None = None) -> RunDir:
+    """Run the recipe and return its finished run folder, with the part in `model/` as `transformers` reads it.
+
+    `on_step` is told the steps done, every `log_every`. Raises LapilliError when the recipe's `out` is taken.
+    """
+    run = RunDir.create(recipe.out, recipe, recipe.seed)
+    began = time.perf_counter()
+
+    def report(step: int, **figures: Any) -> None:
+        run.log(step=step, seconds=time.perf_counter() - began, **figures)
+        if on_step:
+            on_step(step)
+
+    if isinstance(recipe, VisionRecipe):
+        save_vision(train_vision(recipe, report), run.path / MODEL)
+    else:
+        save_language(train_language(recipe, report), tokenizer_from(recipe.tokenizer), run.path / MODEL)
+    run.save("training", {"seconds": time.perf_counter() - began, "steps": recipe.steps})
+    run.finish()
+    return run
