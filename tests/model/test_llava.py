@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tests.parts import HIDDEN, WORDS, joined, part, picture
 from transformers import (
@@ -286,16 +287,17 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["note.txt"]
 
 
-def test_nothing_is_left_of_a_save_that_fails(tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("No space left on device")])
+def test_nothing_is_left_of_a_save_that_fails(tmp_path, monkeypatch, error):
     llava = load(joined("clip", "llama"))
-    monkeypatch.setattr(type(llava.processor), "save_pretrained", _full)
+
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(type(llava.model), "save_pretrained", full)
     with pytest.raises(LapilliError, match="cannot be written: No space left"):
         save(llava, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
-
-
-def _full(*_):
-    raise OSError(28, "No space left on device")
 
 
 def test_a_model_trained_by_nobody_here_is_said(tmp_path):

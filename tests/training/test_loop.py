@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file
 from tests.lessons import recipe, write_captions, write_lesson
 from tests.parts import joined
@@ -228,6 +229,20 @@ def test_a_damaged_picture_is_one_line(tmp_path, workers):
         train(wanted, progress=False)
     assert str(caught.value).startswith("sample 'colour-3': ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_ends_the_run_until_there_is_room(tmp_path, monkeypatch):
+    wanted = recipe(tmp_path, save_every=2)
+    undisturbed = train(replace(wanted, out=tmp_path / "undisturbed"), progress=False)
+    monkeypatch.setattr(transformers.trainer.torch, "save", _full)
+    with pytest.raises(LapilliError, match=r"checkpoint cannot be written \(.*No space left.*Make room, then go on"):
+        train(wanted, progress=False)
+    monkeypatch.undo()
+    _assert_same_weights(train(wanted, resume=True, progress=False), undisturbed)
+
+
+def _full(*_):
+    raise OSError(28, "No space left on device")
 
 
 def test_what_is_wrong_is_found_before_anything_is_written(tmp_path):

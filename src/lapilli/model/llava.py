@@ -36,6 +36,7 @@ from lapilli.model.parts import (
     read_language,
     read_model,
     read_vision,
+    write_model,
 )
 from lapilli.model.pixels import Pixels
 
@@ -112,7 +113,7 @@ def save(llava: Llava, out: Path) -> None:
     Raises LapilliError when `out` holds something already, or the disk is full.
     """
     with new_folder(out) as folder, quiet():
-        llava.model.save_pretrained(folder)
+        write_model(llava.model, folder, out)
         llava.processor.save_pretrained(folder)
         write_card(llava.card, folder)
 

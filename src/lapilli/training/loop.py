@@ -9,7 +9,6 @@ A run that was stopped or killed goes on with `resume`, from its last whole chec
 have come to undisturbed.
 """
 
-import errno
 import hashlib
 import shutil
 import time
@@ -24,7 +23,7 @@ from rich.progress import track
 from transformers import PrinterCallback, TrainingArguments
 
 from lapilli.core.errors import LapilliError, UsageError
-from lapilli.core.files import explain_write, write_atomically
+from lapilli.core.files import refuse_occupied, write_atomically
 from lapilli.core.plain import json_text
 from lapilli.core.recipe import read_recipe
 from lapilli.core.run import RunDir
@@ -75,8 +74,7 @@ def train(
     with asked_to_stop() as wish, training_bar(progress) as bar:
         evaluate = None if on_eval is None else lambda: on_eval(_at_rest(materials.llava))
         trainer = _trainer(recipe, materials, seen, Watcher(run, seen, bar, wish, evaluate))
-        with explain_write(run.path, only=(errno.ENOSPC, errno.EDQUOT)):
-            _run(trainer, checkpoint)
+        _run(trainer, checkpoint)
     if trainer.state.global_step < trainer.state.max_steps:
         raise KeyboardInterrupt
     _finish(run, recipe, materials, _figures(trainer, seen, time.perf_counter() - began))
@@ -88,6 +86,7 @@ def _require_place(recipe: TrainRecipe, resume: bool) -> None:
     if not (recipe.out / "recipe.yaml").is_file():
         if resume:
             raise LapilliError(f"{recipe.out}: no run to resume; start it without --resume")
+        refuse_occupied(recipe.out)
         return
     if RunDir.open(recipe.out).is_complete:
         raise LapilliError(f"{recipe.out}: the run there has finished; name another out, or remove the folder")

@@ -10,7 +10,7 @@ from lapilli.data.encode import IGNORED
 
 
 class AnswerLoss(nn.Module):
-    """A Llava that returns its loss.
+    """A Llava, of which some parts are frozen by now, that returns its loss.
 
     The head is applied to the positions whose next token is learned and to no others: in a stage of captions they are
     one in twenty, and logits of the whole sequence are the largest thing in memory. The numbers are those of
@@ -24,14 +24,15 @@ class AnswerLoss(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
+        inner = model.model
+        parts = (inner.vision_tower, inner.multi_modal_projector, inner.language_model)
+        self._frozen = [part for part in parts if not any(p.requires_grad for p in part.parameters())]
 
     def train(self, mode: bool = True) -> "AnswerLoss":
         """Set the mode of the parts that learn; the others stay in eval mode."""
         super().train(mode)
-        inner = self.model.model
-        for module in (inner.vision_tower, inner.multi_modal_projector, inner.language_model):
-            if not any(parameter.requires_grad for parameter in module.parameters()):
-                module.eval()
+        for part in self._frozen:
+            part.eval()
         return self
 
     def forward(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import Trainer
@@ -46,6 +47,14 @@ class StageTrainer(Trainer):
         self._seen.samples += len(inputs["input_ids"])
         self._seen.tokens += int(inputs["attention_mask"].sum())
         return loss
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError, SafetensorError) as error:  # every library has its own word for a full disk
+            reason = " ".join(str(error).split())
+            place = f"{self.args.output_dir}: the checkpoint cannot be written ({reason})"
+            raise LapilliError(f"{place}; is the disk full? Make room, then go on with --resume") from error
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
