@@ -12,7 +12,7 @@ from lapilli.core.errors import LapilliError
 from lapilli.data.encode import encode
 from lapilli.data.sample import read_samples
 from lapilli.model.llava import load
-from lapilli.training.feed import Batcher, Examples
+from lapilli.training.feed import Batcher, Examples, SimilarLengths
 
 
 @pytest.fixture
@@ -59,3 +59,28 @@ def test_a_damaged_picture_names_its_sample(lesson):
     (lesson.images / "0.png").write_bytes((lesson.images / "0.png").read_bytes()[:60])
     with pytest.raises(LapilliError, match=r"sample 'colour-0': .*0\.png: cannot be decoded"):
         Batcher(lesson.images, llava.pixels, 361)([examples[0]])
+
+
+def _batches(order, size):
+    indices = list(order)
+    return [indices[at : at + size] for at in range(0, len(indices), size)]
+
+
+@pytest.mark.parametrize("count", [320, 331, 40])
+def test_batches_of_similar_length_hold_every_sample_once(count):
+    lengths = np.random.default_rng(0).integers(50, 300, count)
+    order = SimilarLengths(lengths, 16, seed=3)
+    first = list(order)
+    assert sorted(first) == list(range(count))
+    assert list(order) == first
+    order.set_epoch(1)
+    assert sorted(order) == list(range(count))
+    assert list(order) != first
+    assert list(SimilarLengths(lengths, 16, seed=4)) != first
+
+
+def test_batches_of_similar_length_are_hardly_padded():
+    lengths = np.random.default_rng(0).integers(50, 300, 3200)
+    padded = sum(len(batch) * lengths[batch].max() for batch in _batches(SimilarLengths(lengths, 16, seed=0), 16))
+    at_random = sum(len(batch) * lengths[batch].max() for batch in _batches(range(3200), 16))
+    assert padded / lengths.sum() < 1.12 < 1.5 < at_random / lengths.sum()

@@ -1,6 +1,6 @@
 """From samples to batches: encoded once, before the first step, and given their pictures when they are drawn."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 from lapilli.core.codec import Codec
 from lapilli.core.errors import LapilliError
@@ -17,6 +17,8 @@ from lapilli.data.encode import IGNORED, encode
 from lapilli.data.pictures import open_picture
 from lapilli.data.sample import Sample
 from lapilli.model.pixels import Pixels
+
+_WINDOW = 8  # batches: 5 to 7 % of padding on scenes, against 40 % in a wholly random order
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +65,11 @@ class Examples(Dataset[Example]):
         return Example(*self._names[index], ids, np.where(self._learned[span], ids, IGNORED))
 
     @property
+    def lengths(self) -> NDArray[np.intp]:
+        """The number of tokens of every sample, (sample,)."""
+        return np.diff(self._starts)
+
+    @property
     def tokens(self) -> int:
         """The number of tokens of all samples."""
         return len(self._ids)
@@ -71,6 +78,44 @@ class Examples(Dataset[Example]):
     def learned_tokens(self) -> int:
         """The number of those that are learned."""
         return int(self._learned.sum())
+
+
+class SimilarLengths(Sampler[int]):
+    """A random order in which the samples of a batch are about equally long, so that little of it is padding.
+
+    Windows of a few batches are drawn at random, each is cut into batches by length, and all batches are shuffled;
+    LLaVA sorts its samples likewise. `seed` and epoch decide everything, so that a resumed run finds its place again.
+    """
+
+    def __init__(self, lengths: NDArray[np.intp], batch_size: int, seed: int) -> None:
+        self._lengths, self._batch_size, self._seed, self._epoch = lengths, batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the Trainer before every epoch."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng((self._seed, self._epoch))
+        order, window = rng.permutation(len(self)), self._window()
+        starts = range(0, len(order), window)
+        batches = [batch for at in starts for batch in self._by_length(order[at : at + window])]
+        # A batch that is not full must stay the last, or all after it would be cut elsewhere.
+        full = [batch for batch in batches if len(batch) == self._batch_size]
+        for index in rng.permutation(len(full)):
+            yield from full[index].tolist()
+        yield from (index for batch in batches if len(batch) < self._batch_size for index in batch.tolist())
+
+    def _window(self) -> int:
+        """Samples in a window; fewer where there are few, so that an epoch does not repeat the batches of the last."""
+        batches = len(self) // self._batch_size
+        return self._batch_size * max(1, min(_WINDOW, batches // _WINDOW))
+
+    def _by_length(self, window: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+        by_length = window[np.argsort(self._lengths[window], kind="stable")]
+        return [by_length[at : at + self._batch_size] for at in range(0, len(window), self._batch_size)]
 
 
 @dataclass(frozen=True)

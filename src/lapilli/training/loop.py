@@ -30,7 +30,7 @@ from lapilli.core.run import RunDir
 from lapilli.data.sample import Sample, read_samples
 from lapilli.model.llava import Llava, load, save
 from lapilli.model.parts import origin, quiet
-from lapilli.training.feed import Batcher, Examples
+from lapilli.training.feed import Batcher, Examples, SimilarLengths
 from lapilli.training.objective import AnswerLoss
 from lapilli.training.recipe import TrainRecipe
 from lapilli.training.stages import STAGES, codec_of, set_trainable
@@ -164,6 +164,7 @@ def _trainer(recipe: TrainRecipe, materials: _Materials, seen: Seen, watcher: Wa
     groups = parameter_groups(dict(sorted(parts.items())), rates, recipe.weight_decay)
     trainer = StageTrainer(
         seen,
+        SimilarLengths(materials.examples.lengths, recipe.batch_size * recipe.accumulate, recipe.seed),
         model=AnswerLoss(llava.model),
         args=_arguments(recipe),
         train_dataset=materials.examples,

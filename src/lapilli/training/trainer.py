@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils.data import Sampler
 from transformers import Trainer
 
 from lapilli.core.errors import LapilliError
@@ -32,11 +33,15 @@ class Seen:
 
 
 class StageTrainer(Trainer):
-    """A Trainer whose checkpoints hold what learns, and that counts what it has seen and stops at a NaN."""
+    """A Trainer whose checkpoints hold what learns, and that counts what it has seen and stops at a NaN.
 
-    def __init__(self, seen: Seen, **settings: Any) -> None:
+    `order` is that of the samples in every epoch.
+    """
+
+    def __init__(self, seen: Seen, order: Sampler[int], **settings: Any) -> None:
         super().__init__(**settings)
         self._seen = seen
+        self._order = order
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Forward and backward of one batch. Raises LapilliError, before any weight moves, if the loss is no number."""
@@ -47,6 +52,9 @@ class StageTrainer(Trainer):
         self._seen.samples += len(inputs["input_ids"])
         self._seen.tokens += int(inputs["attention_mask"].sum())
         return loss
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        return self._order
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         try:
