@@ -1,6 +1,7 @@
 """The loss against Hugging Face's, what is learned against the texts, and a training of a few steps."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from tests.training.small import tokenizer, tokenizer_folder
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lapilli.core.template import TEMPLATES
-from lapilli.data.scenes.textual import reading_sample, retelling, statements
+from lapilli.data.scenes.textual import pairs, reading_sample, retelling, statements
 from lapilli.training.language import (
     LanguageRecipe,
     Lesson,
@@ -27,8 +28,8 @@ LESSONS = [Lesson(steps=3, things=1, questions=3, batch_size=6), Lesson(steps=5,
 
 def recipe():
     return LanguageRecipe(
-        out="", tokenizer=str(tokenizer_folder()), lessons=LESSONS, width=32, layers=2, heads=2, feed_forward=48,
-        learning_rate=5e-2, muon_learning_rate=0.1, log_every=1,
+        stage="language", out=Path(), tokenizer=tokenizer_folder(), lessons=LESSONS, width=32, layers=2, heads=2,
+        feed_forward=48, learning_rate=5e-2, muon_learning_rate=0.1, log_every=1,
     )  # fmt: skip
 
 
@@ -44,8 +45,10 @@ def batch():
 
 
 def test_half_of_the_heads_begin_by_looking_for_equal_tokens(model):
-    """Equal queries and keys in the first half of the rows, unequal ones in the second, all as large as the others."""
+    """Equal queries and keys in the first half of the rows, unequal ones in the second; and layers that add nothing."""
     for layer in model.model.layers:
+        assert not layer.self_attn.o_proj.weight.any()
+        assert not layer.mlp.down_proj.weight.any()
         query, key = layer.self_attn.q_proj.weight, layer.self_attn.k_proj.weight
         assert torch.equal(query[:16], key[:16])
         assert (query[16:] - key[16:]).abs().min() > 0
@@ -78,16 +81,16 @@ def test_the_padding_changes_nothing(model, batch):
 
 
 def test_what_is_learned_of_every_kind_of_text():
-    """Two rows of each: a copied text, one told again, statements, and conversations, whose stops are learned too."""
-    lesson = replace(LESSONS[1], copied=0.25, retold=0.25, stated=0.25)
+    """One row each, copied, told again, pairs and statements; and four conversations, whose stops are learned too."""
+    lesson = replace(LESSONS[1], copied=0.125, retold=0.125, paired=0.125, stated=0.125)
     learned = []
     for labels in _batch(recipe(), lesson, tokenizer(), 4)["labels"]:
         learned.append(tokenizer().decode(labels[labels != -100], clean_up_tokenization_spaces=False))
     seeds = [f"language-0-4-{index}" for index in range(8)]
-    told = [retelling(seed, 2, verbatim=True) for seed in seeds[:2]] + [retelling(seed, 2) for seed in seeds[2:4]]
-    told += [statements(seed, 2, lesson.questions) for seed in seeds[4:6]]
+    told = [retelling(seeds[0], 2, verbatim=True), retelling(seeds[1], 2), pairs(seeds[2])]
+    told += [statements(seeds[3], 2, lesson.questions)]
     expected = ["".join(text for text, wanted in pieces if wanted) for pieces in told]
-    for seed in seeds[6:]:
+    for seed in seeds[4:]:
         turns = reading_sample(seed, 2, lesson.questions, lesson.kinds).turns
         expected.append("".join(f" {turn.text}</s>" for turn in turns if turn.role == "assistant"))
     assert learned == expected
@@ -125,7 +128,8 @@ def test_every_weight_is_trained_by_one_optimizer_and_only_matrices_by_muon(mode
     muon, adamw = ([p for group in one.param_groups for p in group["params"]] for one in _optimizers(model, recipe()))
     assert sorted(map(id, muon + adamw)) == sorted(map(id, model.parameters()))
     assert {p.ndim for p in muon} == {2}
-    assert id(model.get_input_embeddings().weight) in set(map(id, adamw))
+    for outside in (model.get_input_embeddings(), model.get_output_embeddings()):
+        assert id(outside.weight) in set(map(id, adamw))
 
 
 def test_a_saved_model_is_what_transformers_reads(trained, tmp_path):

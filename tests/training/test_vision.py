@@ -3,6 +3,7 @@
 import math
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +13,20 @@ from tests.training.small import tokenizer, tokenizer_folder
 from transformers import AutoImageProcessor, CLIPImageProcessorPil, CLIPVisionModel
 
 from lapilli.data.scenes.phrases import caption_seed, draw_seed
-from lapilli.training.vision import Contrast, VisionRecipe, _batch, _rate, normalised, save_vision, train_vision
+from lapilli.training.vision import (
+    GRAIN,
+    Contrast,
+    VisionRecipe,
+    _batch,
+    _rate,
+    _whiten,
+    normalised,
+    save_vision,
+    train_vision,
+)
 
 RECIPE = VisionRecipe(
-    out="", tokenizer="", scenes=16, steps=12, batch_size=8, learning_rate=3e-3, patch=32, width=16, layers=2,
+    stage="vision", out=Path(), scenes=16, steps=12, batch_size=8, learning_rate=3e-3, patch=16, width=16, layers=2,
     heads=2, text_width=16, text_layers=1, log_every=1,
 )  # fmt: skip
 
@@ -107,10 +118,42 @@ def test_pixels_are_the_image_processors_to_the_last_bit(tmp_path):
     assert torch.equal(normalised(pictures), theirs)
 
 
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+def variances(pictures, side):
+    """Of the principal components of all patches, the largest last; from the singular values of patches cut by hand."""
+    patches = [
+        ((picture[y : y + side, x : x + side] / 255 - CLIP_MEAN) / CLIP_STD).ravel()
+        for picture in pictures
+        for y in range(0, 96, side)
+        for x in range(0, 96, side)
+    ]
+    centred = np.stack(patches) - np.mean(patches, axis=0)
+    return np.sort(np.linalg.svd(centred, compute_uv=False) ** 2 / (len(patches) - 1))
+
+
+def test_patches_begin_as_principal_components_of_about_equal_loudness():
+    """The embeddings of the patches, over all pictures, vary by v / (v + GRAIN) for v the largest, and not together."""
+    pictures, made = np.stack([draw_seed(f"whiten-{index}") for index in range(20)]), model().vision
+    _whiten(made.embeddings, pictures)
+    with torch.no_grad():
+        seen = made.embeddings.patch_embedding(normalised(pictures)).flatten(2).transpose(1, 2).flatten(0, 1)
+    largest = variances(pictures, RECIPE.patch)[-RECIPE.width :]
+    assert np.cov(seen.double().numpy().T) == pytest.approx(np.diag(largest / (largest + GRAIN)), abs=1e-4)
+
+
+def test_places_begin_as_loud_as_half_of_what_patches_show():
+    made = model().vision
+    _whiten(made.embeddings, np.stack([draw_seed("whiten-0")]))
+    assert made.embeddings.position_embedding.weight.std().item() == pytest.approx(0.5, rel=0.1)
+    assert not made.embeddings.patch_embedding.weight.isnan().any()
+
+
 @pytest.fixture(scope="module")
 def trained():
     losses = []
-    recipe = replace(RECIPE, tokenizer=str(tokenizer_folder()))
+    recipe = replace(RECIPE, tokenizer=tokenizer_folder())
     return train_vision(recipe, lambda step, **figures: losses.append(sum(figures.values()))), losses
 
 
@@ -121,7 +164,7 @@ def test_a_few_steps_lower_the_loss(trained):
 
 
 def test_the_same_seed_gives_the_same_weights_and_saved_ones_are_read_back(trained, tmp_path):
-    recipe = replace(RECIPE, tokenizer=str(tokenizer_folder()))
+    recipe = replace(RECIPE, tokenizer=tokenizer_folder())
     again, other = (train_vision(replace(recipe, seed=s, steps=n), lambda *_, **__: None) for s, n in ((0, 12), (1, 1)))
     weights = trained[0].state_dict()
     assert all(torch.equal(weights[name], value) for name, value in again.state_dict().items())

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -27,6 +28,10 @@ from lapilli.data.encode import IGNORED, encode
 from lapilli.data.scenes.questions import TYPES
 from lapilli.data.scenes.textual import Pieces, pairs, reading_sample, retelling, statements
 from lapilli.training.muon import Muon
+from lapilli.training.tokenizer import tokenizer_from
+
+_Row = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Ids and labels of one text."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +60,10 @@ class Lesson:
 class LanguageRecipe:
     """How pebble-lm is trained; `recipes/pebble-lm.yaml` holds the values of the shipped one."""
 
-    out: str
-    tokenizer: str
+    stage: Literal["language"]
+    out: Path
     lessons: list[Lesson]
+    tokenizer: Path | None = None
     seed: int = 0
     width: int = 128
     layers: int = 5
@@ -67,16 +73,23 @@ class LanguageRecipe:
     muon_learning_rate: float = 2e-2
     log_every: int = 25
 
+    @property
+    def steps(self) -> int:
+        """Of all lessons."""
+        return sum(lesson.steps for lesson in self.lessons)
+
 
 def new_language_model(recipe: LanguageRecipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """Random weights, but that half of the heads begin with equal queries and keys, and so look for equal tokens.
+    """Random weights in which a token's identity is loud and looking for an equal token is the first thing to do.
 
-    Mimetic initialization: Trockman and Kolter, arXiv 2305.09828.
+    Embeddings of variance one and layers that begin by adding nothing keep what a token is from drowning in what the
+    first layers make of it; half of the heads begin with equal queries and keys (mimetic initialization: Trockman and
+    Kolter, arXiv 2305.09828).
     """
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=recipe.width, intermediate_size=recipe.feed_forward,
         num_hidden_layers=recipe.layers, num_attention_heads=recipe.heads, num_key_value_heads=recipe.heads,
-        max_position_embeddings=2048, tie_word_embeddings=True, initializer_range=recipe.width**-0.5,
+        max_position_embeddings=2048, tie_word_embeddings=False, initializer_range=recipe.width**-0.5,
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
@@ -84,6 +97,10 @@ def new_language_model(recipe: LanguageRecipe, tokenizer: PreTrainedTokenizerFas
         for layer in model.model.layers:
             rows = slice(0, recipe.width // 2)
             layer.self_attn.k_proj.weight[rows] = layer.self_attn.q_proj.weight[rows]
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+        embeddings = model.model.embed_tokens.weight
+        embeddings.normal_().add_(torch.randn(recipe.width))
     return model
 
 
@@ -93,7 +110,7 @@ def train_language(recipe: LanguageRecipe, report: Callable[..., None]) -> Llama
     Calls `report(step, **figures)` every `log_every` steps.
     """
     torch.manual_seed(recipe.seed)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(recipe.tokenizer)
+    tokenizer = tokenizer_from(recipe.tokenizer)
     model = new_language_model(recipe, tokenizer)
     optimizers = _optimizers(model, recipe)
     lessons = [lesson for lesson in recipe.lessons for _ in range(lesson.steps)]
@@ -119,9 +136,9 @@ def save_language(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, f
 
 
 def _optimizers(model: LlamaForCausalLM, recipe: LanguageRecipe) -> list[torch.optim.Optimizer]:
-    """Muon for the hidden matrices, AdamW for embeddings and norms."""
-    hidden = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
-    others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    """Muon for the matrices of the layers, AdamW for embeddings, head and norms."""
+    hidden = [p for name, p in model.named_parameters() if p.ndim == 2 and ".layers." in name]
+    others = [p for name, p in model.named_parameters() if p.ndim != 2 or ".layers." not in name]
     return [
         Muon(hidden, lr=recipe.muon_learning_rate, weight_decay=0.01),
         torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.0),
@@ -144,23 +161,10 @@ def _loss(model: LlamaForCausalLM, batch: dict[str, Tensor]) -> tuple[Tensor, fl
 
 def _batch(recipe: LanguageRecipe, lesson: Lesson, tokenizer: PreTrainedTokenizerFast, step: int) -> dict[str, Tensor]:
     """`input_ids` and `labels` (text, token) of one step, padded on the right, where causal attention never looks."""
-    codec = Codec(tokenizer, "vicuna_v1", IMAGE_MARK, image_token_id=-1, patch_grid=(0, 0), image_processor=None)
-    copied, retold, paired, stated = (
-        np.cumsum([lesson.copied, lesson.retold, lesson.paired, lesson.stated]) * lesson.batch_size
-    )
-    rows = []
-    for index in range(lesson.batch_size):
-        seed = f"language-{recipe.seed}-{step}-{index}"
-        if index < retold:
-            rows.append(_encode_pieces(retelling(seed, lesson.things, verbatim=index < copied), tokenizer))
-        elif index < paired:
-            rows.append(_encode_pieces(pairs(seed), tokenizer))
-        elif index < stated:
-            rows.append(_encode_pieces(statements(seed, lesson.things, lesson.questions), tokenizer))
-        else:
-            encoded = encode(reading_sample(seed, lesson.things, lesson.questions, lesson.kinds), codec)
-            kept = lesson.system | (encoded.layout.role != Role.SYSTEM)
-            rows.append((encoded.ids[kept], encoded.labels[kept]))
+    ends = np.cumsum([lesson.copied, lesson.retold, lesson.paired, lesson.stated]) * lesson.batch_size
+    kinds = np.searchsorted(ends, np.arange(lesson.batch_size), side="right").tolist()
+    seeds = [f"language-{recipe.seed}-{step}-{index}" for index in range(lesson.batch_size)]
+    rows = [_row(kind, seed, lesson, tokenizer) for kind, seed in zip(kinds, seeds, strict=True)]
     ids, labels = ([torch.from_numpy(np.array(row[part])) for row in rows] for part in (0, 1))
     return {
         "input_ids": pad_sequence(ids, batch_first=True, padding_value=tokenizer.pad_token_id),
@@ -168,7 +172,21 @@ def _batch(recipe: LanguageRecipe, lesson: Lesson, tokenizer: PreTrainedTokenize
     }
 
 
-def _encode_pieces(pieces: Pieces, tokenizer: PreTrainedTokenizerFast) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _row(kind: int, seed: str, lesson: Lesson, tokenizer: PreTrainedTokenizerFast) -> _Row:
+    """One text of a batch; `kind` counts through a lesson's shares, conversations are what is left."""
+    if kind < 2:
+        return _encode_pieces(retelling(seed, lesson.things, verbatim=kind == 0), tokenizer)
+    if kind == 2:
+        return _encode_pieces(pairs(seed), tokenizer)
+    if kind == 3:
+        return _encode_pieces(statements(seed, lesson.things, lesson.questions), tokenizer)
+    codec = Codec(tokenizer, "vicuna_v1", IMAGE_MARK, image_token_id=-1, patch_grid=(0, 0), image_processor=None)
+    encoded = encode(reading_sample(seed, lesson.things, lesson.questions, lesson.kinds), codec)
+    kept = lesson.system | (encoded.layout.role != Role.SYSTEM)
+    return encoded.ids[kept], encoded.labels[kept]
+
+
+def _encode_pieces(pieces: Pieces, tokenizer: PreTrainedTokenizerFast) -> _Row:
     """Ids and labels of a text: a token is learned if the piece with its first character is."""
     read = tokenizer("".join(text for text, _ in pieces), return_offsets_mapping=True)
     ids, spans = np.array(read["input_ids"]), np.array(read["offset_mapping"])

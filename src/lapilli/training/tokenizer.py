@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
@@ -14,7 +15,11 @@ from lapilli.data.scenes.describe import caption, describe
 from lapilli.data.scenes.questions import TYPES, ask
 from lapilli.data.scenes.scene import sample_scene
 
-TELL = "Describe the picture. Tell me everything that is in the picture. What do you see? What is in the image? Tell me about the object."
+TELL = (
+    "Describe the picture. Tell me everything that is in the picture. What do you see? What is in the image? "
+    "Tell me about the object."
+)
+"""What is asked for without a question; every letter of it decides which words become tokens."""
 
 SPECIAL = ("<unk>", "<s>", "</s>", "<pad>")
 
@@ -38,6 +43,11 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, max_length: int) -> P
         tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<pad>",
         model_max_length=max_length, padding_side="right",
     )  # fmt: skip
+
+
+def tokenizer_from(folder: Path | None) -> PreTrainedTokenizerFast:
+    """The tokenizer in a folder, or without one the one that is learned from scenes."""
+    return scene_tokenizer() if folder is None else PreTrainedTokenizerFast.from_pretrained(folder)
 
 
 def scene_tokenizer(scenes: int = 6_000, vocabulary: int = 1_024) -> PreTrainedTokenizerFast:
