@@ -1,18 +1,17 @@
 """`lapilli eval`: score a model."""
 
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
+from rich.progress import Progress, TaskID
 
 from lapilli.cli.console import print_json, progress_bar, results
 from lapilli.core.errors import UsageError
 
-if TYPE_CHECKING:
-    pass
-
-SPLITS = ("held_out", "compositional")
+SPLITS: tuple[Literal["held_out"], Literal["compositional"]] = ("held_out", "compositional")
 
 
 def register(app: typer.Typer) -> None:
@@ -54,13 +53,16 @@ def _draw(folder: Path, questions: int, seed: int) -> Path:
     """New scenes of both splits; three for every question asked of a type, since not every scene has a card to read."""
     from lapilli.data.scenes.dataset import write_scenes
 
-    for split in SPLITS:
-        with progress_bar() as bar:
-            task = bar.add_task(f"scenes, {split}", total=3 * questions)
-            write_scenes(
-                folder / split, 3 * questions, split, seed, lambda done, task=task: bar.update(task, completed=done)
-            )
+    count = 3 * questions
+    with progress_bar() as bar:
+        for split in SPLITS:
+            advance = partial(_advance, bar, bar.add_task(f"scenes, {split}", total=count))
+            write_scenes(folder / split, count, split, seed, advance)
     return folder
+
+
+def _advance(bar: Progress, task: TaskID, done: int) -> None:
+    bar.update(task, completed=done)
 
 
 def _score(model: Path, data: Path, per_type: int) -> dict[str, Any]:
@@ -110,13 +112,16 @@ def _print_table(found: dict[str, Any]) -> None:
     by_key = {(score.split, score.condition, score.type): score.share for score in found["scores"]}
     constants = {row["type"]: row for row in found["constants"] if row["split"] == "held_out"}
     for kind in dict.fromkeys(score.type for score in found["scores"] if score.type != "all") | {"all": None}:
-        shares = [by_key[(*column, kind)] for column in columns]
+        shares = [by_key.get((*column, kind)) for column in columns]
         best = (
             f"{100 * constants[kind]['share'].estimate:.0f} ({constants[kind]['answer']})" if kind in constants else ""
         )
-        table.add_row(kind, str(shares[0].n), *map(_percent, shares), best)
+        asked = str(shares[0].n) if shares[0] else "0"
+        table.add_row(kind, asked, *map(_percent, shares), best)
     results.print(table)
 
 
 def _percent(share: Any) -> str:
+    if share is None:  # a few scenes may hold no card to read
+        return "–"
     return f"{100 * share.estimate:.1f} [{100 * share.low:.0f}, {100 * share.high:.0f}]"

@@ -1,0 +1,98 @@
+"""`lapilli eval`, on a tiny random model: what is asked and counted, not how much of it is right."""
+
+import json
+
+import pytest
+from tests.parts import joined
+
+from lapilli.cli import run
+from lapilli.cli.console import results
+from lapilli.core.run import RunDir
+from lapilli.data.scenes.dataset import write_scenes
+from lapilli.data.scenes.questions import TYPES
+
+ROUNDS = [("held_out", name) for name in ("image", "blank", "swapped", "language_only")] + [("compositional", "image")]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("eval")
+    for split in ("held_out", "compositional"):
+        write_scenes(folder / split, 12, split)
+    return folder
+
+
+def _evaluate(*arguments):
+    return run(["eval", str(joined("clip", "llama")), *map(str, arguments)])
+
+
+def test_json_is_one_object_with_a_score_of_every_type_under_every_condition(data, capsys):
+    assert _evaluate("scenes", "--data", data, "--questions", 2, "--json") == 0
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1
+    found = json.loads(said)
+    assert found.keys() == {"scores", "constants"}
+    by_key = {(row["split"], row["condition"], row["type"]): row["share"] for row in found["scores"]}
+    assert by_key.keys() == {(*key, kind) for key in ROUNDS for kind in (*TYPES, "all")}
+    for key in ROUNDS:
+        alone = [by_key[(*key, kind)] for kind in TYPES]
+        whole = by_key[(*key, "all")]
+        assert (whole["n"], whole["correct"]) == tuple(sum(one[name] for one in alone) for name in ("n", "correct"))
+        assert all(one["n"] == 2 for one in alone)
+        assert all(0 <= one["low"] <= one["estimate"] <= one["high"] <= 1 for one in alone)
+    assert {(row["split"], row["type"]) for row in found["constants"]} == {
+        (split, kind) for split in ("held_out", "compositional") for kind in TYPES
+    }
+
+
+def test_the_table_has_a_row_for_every_type_and_the_run_folder_every_answer(data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(results, "width", 200)
+    assert _evaluate("scenes", "--data", data, "--questions", 1, "--out", tmp_path / "run") == 0
+    lines = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert [cells[0].strip() for cells in lines] == [*TYPES, "all"]
+    saved = RunDir.open(tmp_path / "run")
+    saved.verify()
+    answers = saved.load("answers")
+    assert [(one["question"]["split"], one["condition"]) for one in answers] == [key for key in ROUNDS for _ in TYPES]
+
+
+def test_scenes_are_drawn_where_none_are_given(capsys):
+    assert _evaluate("scenes", "--questions", 2, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {(row["split"], row["condition"]) for row in found["scores"]} == set(ROUNDS)
+
+
+def test_a_type_that_only_one_split_has_is_no_hindrance(data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(results, "width", 200)
+    for split, left_out in (("held_out", "reading"), ("compositional", "colour")):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "images").symlink_to(data / split / "images")
+        lines = (data / split / "questions.jsonl").read_text().splitlines(keepends=True)
+        kept = [line for line in lines if json.loads(line)["type"] != left_out]
+        (tmp_path / split / "questions.jsonl").write_text("".join(kept))
+    assert _evaluate("scenes", "--data", tmp_path, "--questions", 1) == 0
+    shown = capsys.readouterr().out
+    assert "reading" in shown
+    assert "colour" in shown
+
+
+def test_errors_are_one_line(data, tmp_path, capsys):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken/file").touch()
+    for arguments, code, message in [
+        (("vqav2",), 2, "no benchmark 'vqav2'; there is: scenes"),
+        (
+            ("scenes", "--data", tmp_path / "nowhere"),
+            1,
+            "held_out/questions.jsonl: no such file; make the",
+        ),
+        (("scenes", "--data", data, "--out", tmp_path / "taken"), 1, "taken"),
+        (("scenes", "--questions", 0), 2, "--questions"),
+        ((), 2, "BENCH"),
+    ]:
+        assert _evaluate(*arguments) == code
+        said = capsys.readouterr()
+        assert said.out == ""
+        lines = [line for line in said.err.splitlines() if line.startswith("lapilli:")]
+        assert len(lines) == 1
+        assert message in lines[0]
