@@ -20,14 +20,17 @@ def quickstart(
     seed: Annotated[
         int, typer.Option(help="Of the scenes, the projector's first weights and the order of training.")
     ] = 0,
-    scenes: Annotated[int, typer.Option(min=8, help="How many training scenes to draw.")] = 12_000,
+    scenes: Annotated[int, typer.Option(min=8, help="How many training scenes to draw.")] = 10_000,
     tests: Annotated[int, typer.Option(min=8, help="How many test scenes to draw for each split.")] = 600,
     override: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change both stages' recipes.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json instead of where the page is.")] = False,
 ) -> None:
-    """From nothing to a LLaVA that answers: data, two stages, scores, a page. About ten minutes; interrupted, run it again."""
+    """From nothing to a LLaVA that answers: data, two stages, scores, a page.
+
+    It takes about ten minutes; interrupted, run it again.
+    """
     import json
 
     from lapilli.quickstart import Journey, quickstart

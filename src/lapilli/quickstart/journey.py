@@ -35,7 +35,7 @@ class Journey:
 
     out: Path
     seed: int = 0
-    scenes: int = 12_000
+    scenes: int = 10_000
     tests: int = 600
     questions: int = 200
     overrides: tuple[str, ...] = ()
@@ -62,18 +62,22 @@ def quickstart(journey: Journey, tell: Callable[[str], None], count: Counter) ->
     """
     from lapilli.report.page import write_report
 
-    def draw(split: Split, name: str, size: int, seed: int) -> Step:
-        def run() -> None:
-            with count(f"scenes, {name}", size) as advance:
-                write_scenes(journey.data(name), size, split, seed, advance)
+    log = journey.out / "steps.json"
+    walk(_steps(journey, count), log, tell)
+    page = journey.out / "report.html"
+    write_report(collect(journey, log), page)
+    return page
 
-        return Step(f"draw scenes: {name.replace('_', ' ')}", journey.data(name), run)
 
-    steps = [
-        draw("train", "train", journey.scenes, journey.seed),
-        draw("held_out", "held_out", journey.tests, journey.seed),
-        draw("compositional", "compositional", journey.tests, journey.seed),
-        draw("held_out", "fresh", 60, journey.seed + 1),
+def _steps(journey: Journey, count: Counter) -> list[Step]:
+    def draw(split: Split, size: int) -> Step:
+        return _draw(journey, split, split, size, journey.seed, count)
+
+    return [
+        draw("train", journey.scenes),
+        draw("held_out", journey.tests),
+        draw("compositional", journey.tests),
+        _draw(journey, "fresh", "held_out", 60, journey.seed + 1, count),
         Step("join the parts", journey.out / "joined", lambda: _join(journey)),
         _stage(journey, "align", "stage 1: align the projector"),
         Step("score stage 1", journey.out / "scores/align.json", lambda: scoring.score_align(journey, count)),
@@ -82,12 +86,14 @@ def quickstart(journey: Journey, tell: Callable[[str], None], count: Counter) ->
         Step("answer fresh pictures", journey.out / "scores/fresh.json", lambda: scoring.answer_fresh(journey)),
         Step("set the model out", journey.out / "model", lambda: _copy_model(journey)),
     ]
-    log = journey.out / "steps.json"
-    walk(steps, log, tell)
-    results = collect(journey, log)
-    page = journey.out / "report.html"
-    write_report(results, page)
-    return page
+
+
+def _draw(journey: Journey, name: str, split: Split, size: int, seed: int, count: Counter) -> Step:
+    def run() -> None:
+        with count(f"scenes, {name}", size) as advance:
+            write_scenes(journey.data(name), size, split, seed, advance)
+
+    return Step(f"draw scenes: {name.replace('_', ' ')}", journey.data(name), run)
 
 
 def _join(journey: Journey) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lapilli.core.files import write_atomically
+from lapilli.core.plain import json_text
 from lapilli.core.run import RunDir
 from lapilli.evaluation.scenes import best_constants, read_questions
 from lapilli.quickstart.steps import times
@@ -53,7 +54,7 @@ def collect(journey: Journey, log: Path) -> Results:
         "steps": steps,
         "next_commands": _next_commands(out),
     }
-    write_atomically(out / "results.json", json.dumps(results, indent=1) + "\n")
+    write_atomically(out / "results.json", json_text(results, indent=1) + "\n")
     return results  # type: ignore[return-value]
 
 
@@ -129,6 +130,7 @@ def _processor() -> str:
 
 def _next_commands(out: Path) -> list[dict[str, str]]:
     picture = out / "data/fresh/images/000000.png"
+    again = f"--set model={out}/align/model --set out={out}/again --set seed=1"
     return [
         {
             "command": f'lapilli ask {out}/model {picture} "How many objects are there?"',
@@ -140,7 +142,7 @@ def _next_commands(out: Path) -> list[dict[str, str]]:
             "purpose": "see what one row of its training data looks like to it",
         },
         {
-            "command": f"lapilli train recipes/instruct.yaml --set model={out}/align/model --set out={out}/again --set seed=1",
+            "command": f"lapilli train recipes/instruct.yaml {again}",
             "purpose": "train stage 2 once more with another seed",
         },
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lapilli.core.files import write_atomically
+from lapilli.core.plain import json_text
 from lapilli.data.pictures import open_picture
 from lapilli.data.sample import Sample, Turn
 from lapilli.evaluation.scenes import (
@@ -99,9 +100,14 @@ def _rows(stage: str, asked: Sequence[Asked]) -> list[dict[str, Any]]:
 def _example(one: Asked, folder: Path) -> dict[str, Any]:
     question = one.question
     return {
-        "image": f"data/fresh/images/{question.image}", "question": question.question, "answer": one.given,
-        "expected": question.answer, "type": question.type, "correct": one.right, "truth": _truth(folder, question.image),
-    }  # fmt: skip
+        "image": f"data/fresh/images/{question.image}",
+        "question": question.question,
+        "answer": one.given,
+        "expected": question.answer,
+        "type": question.type,
+        "correct": one.right,
+        "truth": _truth(folder, question.image),
+    }
 
 
 def _truth(folder: Path, image: str) -> str:
@@ -111,4 +117,4 @@ def _truth(folder: Path, image: str) -> str:
 
 
 def _keep(file: Path, value: dict[str, Any]) -> None:
-    write_atomically(file, json.dumps(value, indent=1) + "\n")
+    write_atomically(file, json_text(value, indent=1) + "\n")
