@@ -26,7 +26,7 @@ def _train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run of this recipe.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Train one stage: `align` the connector, `instruct` connector and language model, or a part: `vision`, `language`."""
+    """Train a stage: `align` the connector, `instruct` it and the language model, or a part: `vision`, `language`."""
     from lapilli.core.recipe import read_recipe, stage_of
     from lapilli.training.recipe import TrainRecipe
 

@@ -13,6 +13,15 @@ from lapilli.data.scenes.draw import draw_scene
 from lapilli.data.scenes.scene import Scene, Thing, sample_scene
 from lapilli.data.scenes.vocabulary import CHARACTERS, COLOURS, PHRASES, PLACES, SHAPES, SIZES, TEXTURES
 
+_WORDS = {
+    "colour": tuple(COLOURS),
+    "shape": SHAPES[:-1],
+    "size": SIZES,
+    "texture": TEXTURES,
+    "character": tuple(CHARACTERS),
+}
+"""What else may be said of a thing, by the fact that is changed."""
+
 
 @dataclass(frozen=True)
 class Captioned:
@@ -54,7 +63,7 @@ def _with_other(thing: Thing, fact: str, scene: Scene, rng: random.Random) -> tu
     """The thing and its place with one fact changed, where possible to that of another thing of the scene."""
     if fact == "place":
         return thing, rng.choice([place for place in PLACES if place != thing.place])
-    words = {"colour": COLOURS, "shape": SHAPES[:-1], "size": SIZES, "texture": TEXTURES, "character": tuple(CHARACTERS)}[fact]
+    words = _WORDS[fact]
     borrowed = [getattr(other, fact) for other in scene.things]
     options = [word for word in (borrowed if rng.random() < 0.5 else words) if word in words]
     options = [word for word in options if word != getattr(thing, fact)]
