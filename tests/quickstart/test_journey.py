@@ -20,14 +20,15 @@ from lapilli.model.parts import quiet
 from lapilli.report.schema import CONTROLS, Results
 from lapilli.training import loop
 
-STEPS = 4  # two epochs: Ctrl-C comes at the end of the first, and step 3 is the last before the checkpoint
 SCENES, TESTS = 40, 12
+BATCH, STEPS = 20, 4  # two epochs of two steps: Ctrl-C comes after the first, and step 3 writes the checkpoint
 MADE_ANEW = {"results.json", "report.html"}
 
 
 def travel(out):
     sizes = ["--scenes", str(SCENES), "--tests", str(TESTS)]
-    return run(["quickstart", "--out", str(out), *sizes, "--set", f"max_steps={STEPS}", "--set", "log_every=1"])
+    changes = [f"max_steps={STEPS}", f"batch_size={BATCH}", "log_every=1"]
+    return run(["quickstart", "--out", str(out), *sizes, *(part for change in changes for part in ("--set", change))])
 
 
 def interrupted(recipe, resume, train=loop.train):
