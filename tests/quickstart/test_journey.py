@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import time
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Literal, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -14,21 +15,25 @@ from safetensors.numpy import load_file
 from transformers import pipeline
 
 from lapilli.cli import run
+from lapilli.core.recipe import read_recipe
 from lapilli.core.run import RunDir
 from lapilli.data.scenes.questions import TYPES
 from lapilli.model.parts import quiet
+from lapilli.quickstart import Journey
 from lapilli.report.schema import CONTROLS, Results
 from lapilli.training import loop
+from lapilli.training.recipe import TrainRecipe
 
 SCENES, TESTS = 40, 12
 BATCH, STEPS = 20, 4  # two epochs of two steps: Ctrl-C comes after the first, and step 3 writes the checkpoint
 MADE_ANEW = {"results.json", "report.html"}
 
 
-def travel(out):
+def travel(out, *more):
     sizes = ["--scenes", str(SCENES), "--tests", str(TESTS)]
     changes = [f"max_steps={STEPS}", f"batch_size={BATCH}", "log_every=1"]
-    return run(["quickstart", "--out", str(out), *sizes, *(part for change in changes for part in ("--set", change))])
+    changed = [part for change in changes for part in ("--set", change)]
+    return run(["quickstart", "--out", str(out), *sizes, *changed, *more])
 
 
 def interrupted(recipe, resume, train=loop.train):
@@ -196,6 +201,21 @@ def test_a_second_call_does_nothing_and_is_quick(folder):
     assert {name for name in before if before[name] != after[name]} <= MADE_ANEW
 
 
+def test_another_journey_in_the_same_folder_is_refused(folder, capsys):
+    before = written(folder)
+    assert travel(folder, "--seed", "7") == 2
+    assert "began as: lapilli quickstart" in capsys.readouterr().err
+    assert written(folder) == before
+
+
+def test_a_folder_with_spaces_and_signs_is_taken_as_it_is():
+    journey = Journey(Path("runs/my model: a #1"), overrides=("out=elsewhere", "batch_size=8"))
+    recipe = read_recipe(Path("recipes/instruct.yaml"), journey.recipe("instruct"), TrainRecipe)
+    assert recipe.out == journey.out / "instruct"  # an override cannot move what the journey relies on
+    assert recipe.data.images == journey.out / "data/train/images"
+    assert recipe.batch_size == 8
+
+
 def test_the_commands_that_the_page_proposes_work(found, capsys):
     commands = [shlex.split(row["command"])[1:] for row in found["next_commands"]]
     assert [command[0] for command in commands] == ["ask", "eval", "data", "train"]
@@ -205,7 +225,7 @@ def test_the_commands_that_the_page_proposes_work(found, capsys):
 
 
 def test_json_is_the_results(folder, capsys):
-    assert run(["quickstart", "--out", str(folder), "--json"]) == 0
+    assert travel(folder, "--json") == 0
     assert strictly(capsys.readouterr().out) == strictly((folder / "results.json").read_text())
 
 

@@ -12,13 +12,16 @@ Everything lies in one folder:
 
 from __future__ import annotations
 
+import json
+import shlex
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lapilli.core.files import new_folder
+from lapilli.core.errors import UsageError
+from lapilli.core.files import new_folder, write_atomically
 from lapilli.core.recipe import read_recipe
 from lapilli.data.scenes.dataset import Split, write_scenes
 from lapilli.quickstart import scoring
@@ -45,13 +48,27 @@ class Journey:
         return self.out / "data" / split
 
     def recipe(self, stage: str) -> list[str]:
-        """What the journey sets in a stage's recipe: where things lie, and the seed."""
-        model = self.out / ("joined" if stage == "align" else "align/model")
+        """What the journey sets in a stage's recipe; where things lie and the seed are not for others to change."""
         data = self.data("train")
+        places = {
+            "model": self.out / ("joined" if stage == "align" else "align/model"),
+            "out": self.out / stage,
+            "data.file": data / f"{stage}.json",
+            "data.images": data / "images",
+        }
+        # A JSON string is a YAML string, whatever the path holds.
         return [
-            f"model={model}", f"out={self.out / stage}", f"seed={self.seed}",
-            f"data.file={data / (stage + '.json')}", f"data.images={data / 'images'}", *self.overrides,
-        ]  # fmt: skip
+            *self.overrides,
+            *(f"{field}={json.dumps(str(path))}" for field, path in places.items()),
+            f"seed={self.seed}",
+        ]
+
+    @property
+    def command(self) -> str:
+        """What to type to take this journey."""
+        sizes = [("--seed", self.seed), ("--scenes", self.scenes), ("--tests", self.tests)]
+        options = [("--out", self.out), *sizes, *(("--set", override) for override in self.overrides)]
+        return shlex.join(["lapilli", "quickstart", *(str(part) for option in options for part in option)])
 
 
 def quickstart(journey: Journey, tell: Callable[[str], None], count: Counter) -> Path:
@@ -62,11 +79,23 @@ def quickstart(journey: Journey, tell: Callable[[str], None], count: Counter) ->
     """
     from lapilli.report.page import write_report
 
+    _require_same(journey)
     log = journey.out / "steps.json"
     walk(_steps(journey, count), log, tell)
     page = journey.out / "report.html"
     write_report(collect(journey, log), page)
     return page
+
+
+def _require_same(journey: Journey) -> None:
+    """Note what the journey in this folder is, or refuse to go on with another one in the same folder."""
+    file = journey.out / "journey.json"
+    if not file.is_file():
+        write_atomically(file, json.dumps({"command": journey.command}) + "\n")
+        return
+    before = json.loads(file.read_text(encoding="utf-8"))["command"]
+    if before != journey.command:
+        raise UsageError(f"{journey.out}: began as: {before}; go on with that, or choose another --out")
 
 
 def _steps(journey: Journey, count: Counter) -> list[Step]:

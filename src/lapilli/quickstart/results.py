@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import resource
+import shlex
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -40,7 +41,7 @@ def collect(journey: Journey, log: Path) -> Results:
         "seed": journey.seed,
         "seconds": round(sum(float(str(step["seconds"])) for step in steps), 1),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": f"lapilli quickstart --out {out}",
+        "command": journey.command,
         "peak_memory_bytes": _peak_memory(),
         "versions": {name: found for name, found in environment["versions"].items() if found},
         "machine": _machine(),
@@ -52,7 +53,7 @@ def collect(journey: Journey, log: Path) -> Results:
         "captions": align["captions"],
         "examples": fresh["examples"],
         "steps": steps,
-        "next_commands": _next_commands(out),
+        "next_commands": _next_commands(journey),
     }
     write_atomically(out / "results.json", json_text(results, indent=1) + "\n")
     return results  # type: ignore[return-value]
@@ -128,21 +129,27 @@ def _processor() -> str:
     return named[0] if named else platform.processor() or platform.machine()
 
 
-def _next_commands(out: Path) -> list[dict[str, str]]:
-    picture = out / "data/fresh/images/000000.png"
-    again = f"--set model={out}/align/model --set out={out}/again --set seed=1"
+def _next_commands(journey: Journey) -> list[dict[str, str]]:
+    out, train = journey.out, journey.data("train")
+    again = {
+        "model": out / "align/model",
+        "data.file": train / "instruct.json",
+        "data.images": train / "images",
+        "out": out / "again",
+        "seed": journey.seed + 1,
+    }
+    changes = [part for field, value in again.items() for part in ("--set", f"{field}={value}")]
+    picture = journey.data("fresh") / "images/000000.png"
     return [
-        {
-            "command": f'lapilli ask {out}/model {picture} "How many objects are there?"',
-            "purpose": "ask it something yourself",
-        },
-        {"command": f"lapilli eval {out}/model scenes", "purpose": "score it on scenes drawn anew, with the controls"},
-        {
-            "command": f"lapilli data show {out}/data/train/instruct.json --row 0 --model {out}/model",
-            "purpose": "see what one row of its training data looks like to it",
-        },
-        {
-            "command": f"lapilli train recipes/instruct.yaml {again}",
-            "purpose": "train stage 2 once more with another seed",
-        },
+        _command("ask it something yourself", "ask", out / "model", picture, "How many objects are there?"),
+        _command("score it on scenes drawn anew, with the controls", "eval", out / "model", "scenes"),
+        _command(
+            "see what one row of its training data looks like to it",
+            *("data", "show", train / "instruct.json", "--row", 0, "--model", out / "model"),
+        ),
+        _command("train stage 2 once more with another seed", "train", "recipes/instruct.yaml", *changes),
     ]
+
+
+def _command(purpose: str, *words: object) -> dict[str, str]:
+    return {"command": shlex.join(["lapilli", *map(str, words)]), "purpose": purpose}

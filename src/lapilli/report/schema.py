@@ -183,7 +183,10 @@ class ResultsRequired(TypedDict):
 
 
 class Results(ResultsRequired, total=False):
-    """Everything that the page is drawn from. `finished` is a date or time as text; `examples` shows all it holds."""
+    """Everything that the page is drawn from. `finished` is a date or time as text; `examples` shows all it holds.
+
+    `overall` are the scores over all types, of type `all`, for other readers; the page pools `scores` itself.
+    """
 
     finished: str
     command: str
@@ -194,6 +197,7 @@ class Results(ResultsRequired, total=False):
     parts: list[Part]
     stages: list[Stage]
     scores: list[Score]
+    overall: list[Score]
     constants: list[Constant]
     captions: Captions
     examples: list[Example]
