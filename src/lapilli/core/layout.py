@@ -63,23 +63,31 @@ class TokenLayout:
     def __post_init__(self) -> None:
         for name, dtype in _DTYPES.items():
             object.__setattr__(self, name, _frozen(name, getattr(self, name), dtype))
+        # One layout is made for every sample of a training run: the messages are not composed unless they are needed.
         lengths = {name: len(getattr(self, name)) for name in _DTYPES}
-        _require(len(set(lengths.values())) == 1, f"the arrays of a layout differ in length: {lengths}")
-        _require(bool(np.isin(self.role, list(Role)).all()), f"unknown role among {np.unique(self.role)}")
-        _require(bool((self.turn >= OFF).all()), f"a turn below {OFF}: {self.turn.min(initial=0)}")
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"the arrays of a layout differ in length: {lengths}")
+        if not 0 <= self.role.min(initial=0) <= self.role.max(initial=0) < len(Role):
+            raise ValueError(f"unknown role among {np.unique(self.role)}")
+        if self.turn.min(initial=0) < OFF:
+            raise ValueError(f"a turn below {OFF}: {self.turn.min()}")
+        is_image = self.role == Role.IMAGE
         for name in ("image", "row", "column"):
-            values = getattr(self, name)
-            _require(bool((values >= OFF).all()), f"{name}: a number below {OFF}")
-            _require(
-                np.array_equal(values >= 0, self.role == Role.IMAGE), f"{name}: set on other tokens than IMAGE tokens"
-            )
-        self._require_whole_images()
+            self._require_image_tokens(name, is_image)
+        self._require_whole_images(np.nonzero(is_image)[0])
 
-    def _require_whole_images(self) -> None:
-        _, first = np.unique(self.image[self.image >= 0], return_index=True)
+    def _require_image_tokens(self, name: str, is_image: NDArray[np.bool_]) -> None:
+        values = getattr(self, name)
+        if values.min(initial=0) < OFF:
+            raise ValueError(f"{name}: a number below {OFF}")
+        if not np.array_equal(values >= 0, is_image):
+            raise ValueError(f"{name}: set on other tokens than IMAGE tokens")
+
+    def _require_whole_images(self, patches: Positions) -> None:
+        _, first = np.unique(self.image[patches], return_index=True)
         _require(bool((np.diff(first) > 0).all()), "the images are not numbered in the order of the sequence")
         for image in range(self.image_count):
-            (at,) = np.nonzero(self.image == image)
+            at = patches[self.image[patches] == image]
             _require(at.size > 0, f"image {image} of {self.image_count} has no patches")
             rows, columns = int(self.row[at].max()) + 1, int(self.column[at].max()) + 1
             flat = self.row[at].astype(np.intp) * columns + self.column[at]
@@ -149,10 +157,13 @@ def _shifted(numbers: NDArray[np.int16], by: int) -> NDArray[np.intp]:
 def _frozen(name: str, values: Any, dtype: type[np.signedinteger[Any]]) -> NDArray[Any]:
     """A read-only copy in `dtype`, refusing whatever would not survive the change."""
     given = np.asarray(values)
-    _require(given.ndim == 1, f"{name}: shape {given.shape}, expected (token,)")
-    _require(given.size == 0 or given.dtype.kind in "iu", f"{name}: {given.dtype} numbers, expected integers")
+    if given.ndim != 1:
+        raise ValueError(f"{name}: shape {given.shape}, expected (token,)")
+    if given.size and given.dtype.kind not in "iu":
+        raise ValueError(f"{name}: {given.dtype} numbers, expected integers")
     kept = given.astype(dtype)
-    _require(np.array_equal(kept, given), f"{name}: a number outside the range of {np.dtype(dtype)}")
+    if given.dtype != kept.dtype and not np.array_equal(kept, given):
+        raise ValueError(f"{name}: a number outside the range of {np.dtype(dtype)}")
     kept.setflags(write=False)
     return kept
 
