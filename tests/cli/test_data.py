@@ -4,9 +4,10 @@ import json
 
 import pytest
 from PIL import Image
+from rich.console import Console
 from tests.parts import joined
 
-from lapilli.cli import run
+from lapilli.cli import console, run
 from lapilli.cli.console import results
 
 TALK = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "A [b]kite[/b]."}]
@@ -73,13 +74,18 @@ def test_json_has_every_problem_and_is_all_of_stdout(folder, capsys):
         "id": "69",
         "field": "image",
         "message": "'no.png': no such file",
-        "remedy": "put the picture there, or correct the path in the row",
+        "remedy": "put the picture there, or correct its path",
     }
     assert captured.err == ""
 
 
-def test_a_long_file_shows_its_progress_on_stderr(folder, capsys):
+def test_a_long_file_shows_its_progress_on_stderr_to_a_terminal_alone(folder, capsys, monkeypatch):
     path = _file(folder, [{**GOOD, "id": number} for number in range(200)])
+    assert run(["data", "validate", str(path), "--images", str(folder), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["rows"] == 200
+    assert captured.err == ""
+    monkeypatch.setattr(console, "messages", Console(stderr=True, force_terminal=True))
     assert run(["data", "validate", str(path), "--images", str(folder), "--json"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["rows"] == 200

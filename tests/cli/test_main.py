@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import lapilli
-from lapilli.cli import app, run
+from lapilli.cli import app, console, run
 from lapilli.cli.console import print_json, progress_bar
 from lapilli.core.errors import LapilliError, UsageError
 
@@ -111,7 +112,8 @@ def test_wrong_use_ends_with_2(command, capsys, arguments, line):
     assert captured.err.count("\n") == 1
 
 
-def test_progress_goes_to_stderr(capsys):
+def test_progress_goes_to_stderr(capsys, monkeypatch):
+    monkeypatch.setattr(console, "messages", Console(stderr=True, force_terminal=True))
     with progress_bar() as bar:
         bar.advance(bar.add_task("reading", total=2))
     captured = capsys.readouterr()

@@ -28,15 +28,15 @@ def test_a_deep_connector_is_warned_of(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "code", "message"),
     [
-        ({"vision": "nowhere"}, "nowhere: no folder with a config.json"),
-        ({"connector": "mlp"}, "connector 'mlp': unknown; choose linear"),
-        ({"template": "vicuna"}, "template 'vicuna': unknown; choose one of"),
+        ({"vision": "nowhere"}, 1, "nowhere: no folder with a config.json"),
+        ({"connector": "mlp"}, 2, "connector 'mlp': unknown; choose linear"),
+        ({"template": "vicuna"}, 2, "template 'vicuna': unknown; choose one of"),
     ],
 )
-def test_an_error_is_one_line_and_leaves_nothing(tmp_path, capsys, changes, message):
-    assert _build(tmp_path / "out", **changes) == 1
+def test_an_error_is_one_line_and_leaves_nothing(tmp_path, capsys, changes, code, message):
+    assert _build(tmp_path / "out", **changes) == code
     said = capsys.readouterr().err
     assert said.startswith(f"lapilli: {message}")
     assert said.count("\n") == 1

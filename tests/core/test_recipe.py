@@ -107,7 +107,7 @@ def test_overrides_are_typed_and_the_last_one_counts(read):
         ("layers: 3\n", "recipe.yaml:4: layers: a list expected, 3 found"),
         ("layers:\n- 1\n- x\n", r"recipe.yaml:6: layers\[1\]: a whole number expected, x found"),
         ("betas: [0.9]\n", "recipe.yaml:4: betas: 2 entries expected, 1 found"),
-        ("epochs: -1\n", "recipe.yaml:1: epochs: -1.0 is not above 0"),
+        ("epochs: -1\n", "recipe.yaml:4: epochs: -1.0 is not above 0"),
         ("stage: instruct\n", "recipe.yaml:4: stage: given twice"),
         ("name: 'x\n", "recipe.yaml:5: not YAML: found unexpected end of stream"),
         ("name: !x y\n", "recipe.yaml:4: not YAML: could not determine a constructor for the tag '!x'"),

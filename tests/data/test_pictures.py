@@ -87,10 +87,13 @@ def test_the_folder_and_what_it_holds_may_be_links_that_stay_inside(folder):
     assert open_picture(folder.parent / "alias", "inner.png").size == (40, 24)
 
 
-@pytest.mark.parametrize("name", ["no.png", "sub", ".", "sub/a.png/x", "pipe"])
-def test_what_is_no_file_is_missing(folder, name):
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("no.png", "no such file"), ("sub/a.png/x", "no such file"), *((n, "not a file") for n in ("sub", ".", "pipe"))],
+)
+def test_what_is_no_file_is_missing(folder, name, reason):
     os.mkfifo(folder / "pipe")
-    with pytest.raises(LapilliError, match="no such file; put the picture there, or correct the path"):
+    with pytest.raises(LapilliError, match=f"{reason}; put the picture there, or correct its path"):
         open_picture(folder, name)
 
 

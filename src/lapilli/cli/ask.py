@@ -24,6 +24,8 @@ def _ask(
     """Ask a model about a picture."""
     from lapilli.core.template import IMAGE_MARK
 
+    if not question.strip():
+        raise UsageError("question: empty; ask something about the picture")
     if IMAGE_MARK in question:
         raise UsageError(f"question: {question!r} holds {IMAGE_MARK}, which stands for a picture; leave it out")
     from lapilli.data.sample import Sample, Turn

@@ -21,7 +21,7 @@ def print_json(value: Any) -> None:
 
 
 def progress_bar() -> Progress:
-    """A display of progress on stderr: a context manager; its last state stays."""
+    """A display of progress on stderr, for a terminal only: a context manager; its last state stays."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -29,4 +29,5 @@ def progress_bar() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=messages,
+        disable=not messages.is_terminal,
     )

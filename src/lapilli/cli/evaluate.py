@@ -98,7 +98,8 @@ def _keep(out: Path, model: Path, seed: int, found: dict[str, Any]) -> None:
 
 
 def _print_table(found: dict[str, Any]) -> None:
-    from rich.table import Table
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Column, Table
 
     columns = [
         ("held_out", "image"),
@@ -107,21 +108,29 @@ def _print_table(found: dict[str, Any]) -> None:
         ("held_out", "swapped"),
         ("held_out", "language_only"),
     ]
-    titles = ("held-out", "compositional", "blank image", "other image", "no image", "best constant")
-    table = Table("type", "n", *titles, title="right answers in %, with 95 % intervals")
+    titles = ("held-out", "compositional", "blank", "other", "none", "constant")
+    note = "% right, with 95 % intervals. Controls: a blank picture, another one, none; the best constant answer"
+    table = Table(
+        "type",
+        "n",
+        *(Column(title, no_wrap=True) for title in titles),
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+        caption=note,
+    )
     by_key = {(score.split, score.condition, score.type): score.share for score in found["scores"]}
-    constants = {row["type"]: row for row in found["constants"] if row["split"] == "held_out"}
+    best = {row["type"]: row["share"] for row in found["constants"] if row["split"] == "held_out"}
     for kind in dict.fromkeys(score.type for score in found["scores"] if score.type != "all") | {"all": None}:
         shares = [by_key.get((*column, kind)) for column in columns]
-        best = (
-            f"{100 * constants[kind]['share'].estimate:.0f} ({constants[kind]['answer']})" if kind in constants else ""
-        )
         asked = str(shares[0].n) if shares[0] else "0"
-        table.add_row(kind, asked, *map(_percent, shares), best)
+        table.add_row(kind, asked, *map(_with_interval, shares[:2]), *map(_percent, [*shares[2:], best.get(kind)]))
     results.print(table)
 
 
+def _with_interval(share: Any) -> str:
+    return f"{_percent(share)} [{100 * share.low:.0f}, {100 * share.high:.0f}]" if share else _percent(share)
+
+
 def _percent(share: Any) -> str:
-    if share is None:  # a few scenes may hold no card to read
-        return "–"
-    return f"{100 * share.estimate:.1f} [{100 * share.low:.0f}, {100 * share.high:.0f}]"
+    return f"{100 * share.estimate:.1f}" if share else "–"  # a few scenes may hold no card to read

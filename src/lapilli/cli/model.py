@@ -24,7 +24,7 @@ def _build(
     connector: Annotated[str, typer.Option(help="linear, mlp2x_gelu, or mlpNx_gelu.")] = "mlp2x_gelu",
     template: Annotated[str, typer.Option(help="The chat template: vicuna_v1, llama_2, chatml.")] = "vicuna_v1",
     feature_layer: Annotated[int, typer.Option(help="The vision encoder's hidden state that is read.")] = -2,
-    seed: Annotated[int, typer.Option(help="Makes the connector's weights.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the connector's first weights.")] = 0,
 ) -> None:
     """Join a vision encoder and a language model into a LLaVA that transformers loads."""
     from lapilli.core.files import refuse_occupied

@@ -177,8 +177,9 @@ def _build(given: _Given, kind: type[Any], path: str) -> Any:
     values = {name: _convert(entry, hints[name], _below(path, name)) for name, entry in given.value.items()}
     try:
         return kind(**values)
-    except ValueError as error:  # a check across fields, in __post_init__
-        raise UsageError(f"{given.place}: {path + ': ' if path else ''}{error}") from error
+    except ValueError as error:  # a check in __post_init__, whose message begins with the field
+        place = given.value.get(str(error).partition(":")[0], given).place
+        raise UsageError(f"{place}: {path + ': ' if path else ''}{error}") from error
 
 
 def _scalar(given: _Given, kind: type[Any], path: str) -> Any:

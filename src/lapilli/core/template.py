@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from lapilli.core.errors import LapilliError
+from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.layout import Role
 
 IMAGE_MARK = "<image>"
@@ -222,7 +222,7 @@ TEMPLATES = {template.name: template for template in (VICUNA_V1, PLAIN, LLAMA_2,
 
 
 def template_named(name: str) -> Template:
-    """The template of that name. Raises LapilliError naming those there are."""
+    """The template of that name. Raises UsageError naming those there are."""
     if name not in TEMPLATES:
-        raise LapilliError(f"template {name!r}: unknown; choose one of {', '.join(TEMPLATES)}")
+        raise UsageError(f"template {name!r}: unknown; choose one of {', '.join(TEMPLATES)}")
     return TEMPLATES[name]

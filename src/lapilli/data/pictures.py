@@ -49,9 +49,10 @@ def _path_inside(root: Path, name: str) -> Path:
         path = (folder / name).resolve()
         exists = path.is_file()  # neither a folder nor a pipe, which would be waited for without end
     except (OSError, ValueError, RuntimeError) as error:  # too long; a zero byte; links that turn in a circle
-        raise PictureError(repr(name), f"not a usable path: {error}", "correct the path in the row") from error
+        raise PictureError(repr(name), f"not a usable path: {error}", "correct the path") from error
     if not path.is_relative_to(folder):
         raise PictureError(name, f"leads out of {root}", "keep every picture inside the images folder")
     if not exists:
-        raise PictureError(path, "no such file", "put the picture there, or correct the path in the row")
+        message = "not a file" if path.exists() else "no such file"
+        raise PictureError(path, message, "put the picture there, or correct its path")
     return path

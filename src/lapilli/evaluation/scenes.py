@@ -73,7 +73,7 @@ def read_questions(folder: Path, split: str, per_type: int) -> list[SceneQuestio
     """
     file = folder / "questions.jsonl"
     if not file.is_file():
-        raise LapilliError(f"{file}: no such file; make the folder with: lapilli data scenes {folder} --split held_out")
+        raise LapilliError(f"{file}: no such file; make the folder with: lapilli data scenes {folder} --split {split}")
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     by_type = {kind: [row for row in rows if row["type"] == kind][:per_type] for kind in TYPES}
     return [SceneQuestion(split=split, **row) for found in by_type.values() for row in found]

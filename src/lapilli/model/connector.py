@@ -15,18 +15,18 @@ from torch import Tensor, nn
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
-from lapilli.core.errors import LapilliError
+from lapilli.core.errors import UsageError
 
 _MLP = re.compile(r"mlp([2-9])x_gelu")
 
 
 def depth(connector: str) -> int:
-    """The number of linear layers of a connector. Raises LapilliError for a name that is none."""
+    """The number of linear layers of a connector. Raises UsageError for a name that is none."""
     if connector == "linear":
         return 1
     match = _MLP.fullmatch(connector)
     if match is None:
-        raise LapilliError(f"connector {connector!r}: unknown; choose linear, mlp2x_gelu, or mlpNx_gelu with N up to 9")
+        raise UsageError(f"connector {connector!r}: unknown; choose linear, mlp2x_gelu, or mlpNx_gelu with N up to 9")
     return int(match[1])
 
 

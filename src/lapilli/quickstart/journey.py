@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lapilli.core.errors import UsageError
-from lapilli.core.files import new_folder, write_atomically
+from lapilli.core.files import new_folder, refuse_occupied, write_atomically
 from lapilli.core.recipe import read_recipe
 from lapilli.data.scenes.dataset import Split, write_scenes
 from lapilli.quickstart import scoring
@@ -91,6 +91,7 @@ def _require_same(journey: Journey) -> None:
     """Note what the journey in this folder is, or refuse to go on with another one in the same folder."""
     file = journey.out / "journey.json"
     if not file.is_file():
+        refuse_occupied(journey.out)
         write_atomically(file, json.dumps({"command": journey.command}) + "\n")
         return
     before = json.loads(file.read_text(encoding="utf-8"))["command"]

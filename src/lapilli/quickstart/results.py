@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-import resource
 import shlex
-import sys
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +36,10 @@ def collect(journey: Journey, log: Path) -> Results:
     results: dict[str, Any] = {
         "title": "A LLaVA that learned to see",
         "seed": journey.seed,
-        "seconds": round(sum(float(str(step["seconds"])) for step in steps), 1),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(sum(step["seconds"] for step in steps), 1),
+        "finished": steps[-1]["finished"],
         "command": journey.command,
-        "peak_memory_bytes": _peak_memory(),
+        "peak_memory_bytes": max(step["peak_memory_bytes"] for step in steps),
         "versions": {name: found for name, found in environment["versions"].items() if found},
         "machine": _machine(),
         **_network(out / "model"),
@@ -104,12 +101,6 @@ def _network(model: Path) -> dict[str, Any]:
         count = sum(parameter.numel() for parameter in module.parameters())
         described.append({"name": name, "role": role, "parameters": count} | ({"card": card} if card else {}))
     return {"parts": described, "patches": {"rows": rows, "columns": columns}}
-
-
-def _peak_memory() -> int:
-    """The most memory that this process has held, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _machine() -> dict[str, Any]:

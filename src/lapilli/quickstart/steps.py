@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import resource
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from lapilli.core.files import write_atomically
 
@@ -24,7 +28,8 @@ class Step:
 def walk(steps: Sequence[Step], log: Path, tell: Callable[[str], None]) -> None:
     """Take the steps in order, leaving out those that are done.
 
-    `log` keeps the seconds of every step, those of interrupted attempts included; `tell` announces each one.
+    `log` keeps of every step its seconds, those of interrupted attempts included, when it ended, and the most memory
+    that its process or one of that process's children ever held, in bytes; `tell` announces each one.
     """
     for number, step in enumerate(steps, start=1):
         if step.product.exists():
@@ -38,8 +43,8 @@ def walk(steps: Sequence[Step], log: Path, tell: Callable[[str], None]) -> None:
             _add_seconds(log, step, time.monotonic() - started)
 
 
-def times(log: Path) -> list[dict[str, object]]:
-    """Every step so far with its seconds."""
+def times(log: Path) -> list[dict[str, Any]]:
+    """Every step so far, as `walk` logs them."""
     return json.loads(log.read_text(encoding="utf-8")) if log.is_file() else []
 
 
@@ -47,7 +52,14 @@ def _add_seconds(log: Path, step: Step, seconds: float) -> None:
     found = times(log)
     row = next((row for row in found if row["name"] == step.name), None)
     if row is None:
-        row = {"name": step.name, "seconds": 0.0} | ({"stage": step.stage} if step.stage else {})
+        row = dict[str, Any](name=step.name, seconds=0.0) | ({"stage": step.stage} if step.stage else {})
         found.append(row)
-    row["seconds"] = round(float(str(row["seconds"])) + seconds, 2)
+    row["seconds"] = round(row["seconds"] + seconds, 2)
+    row["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+    row["peak_memory_bytes"] = max(row.get("peak_memory_bytes", 0), _peak_memory())
     write_atomically(log, json.dumps(found, indent=2) + "\n")
+
+
+def _peak_memory() -> int:
+    held = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return held if sys.platform == "darwin" else held * 1024

@@ -145,9 +145,11 @@ class StepRequired(TypedDict):
 
 
 class Step(StepRequired, total=False):
-    """`stage`: the stage that the step trained, if it trained one."""
+    """`stage`: the stage that the step trained, if it trained one; `finished` as in Results."""
 
     stage: StageName
+    finished: str
+    peak_memory_bytes: int
 
 
 class Patches(TypedDict):

@@ -58,7 +58,7 @@ def write_scenes(
         rows: list[Rows] = []
         for row in _in_parallel(partial(_write_one, folder, split, seed), count):
             rows.append(row)
-            if on_progress and len(rows) % 100 == 0:
+            if on_progress and (len(rows) % 100 == 0 or len(rows) == count):
                 on_progress(len(rows))
         for name in ("align", "instruct"):
             write_samples(folder / f"{name}.json", [row[name] for row in rows])
