@@ -12,12 +12,13 @@ from PIL import Image
 from tests.training.small import tokenizer, tokenizer_folder
 from transformers import AutoImageProcessor, CLIPImageProcessorPil, CLIPVisionModel
 
-from lapilli.data.scenes.phrases import caption_seed, draw_seed
+from lapilli.data.scenes.phrases import FACTS, UNSAID, caption_seed, draw_seed, facts_seed
 from lapilli.training.vision import (
     GRAIN,
     Contrast,
     VisionRecipe,
     _batch,
+    _of_pairs,
     _rate,
     _whiten,
     normalised,
@@ -33,8 +34,8 @@ RECIPE = VisionRecipe(
 
 def batch(count=3):
     seeds = [f"vision-test-{index}" for index in range(count)]
-    rng = random.Random(0)
-    return _batch(np.stack([draw_seed(s) for s in seeds]), [caption_seed(s, rng) for s in seeds], tokenizer())
+    pictures = np.stack([draw_seed(seed) for seed in seeds])
+    return _batch(pictures, seeds, random.Random(0), RECIPE.patch, tokenizer())
 
 
 def model():
@@ -63,45 +64,71 @@ def surprise(scores, right):
     return -math.log(math.exp(scores[right]) / sum(map(math.exp, scores)))
 
 
-def test_the_losses_are_those_of_loops_over_images_phrases_and_patches():
-    made, (pixels, captions, phrases, wrong, owner) = model(), batch()
+def test_the_losses_are_those_of_loops_over_images_things_and_patches():
+    made, one = model(), batch()
     with torch.no_grad():
-        found = made.losses(pixels, captions, phrases, wrong, owner).tolist()
-        seen = [made.vision(one[None]) for one in pixels]
-        whole = [unit(made.whole(one.pooler_output[0])) for one in seen]
-        patches = [[unit(made.patch(state)) for state in one.last_hidden_state[0, 1:]] for one in seen]
-        said = [unit(made.caption(state)) for state in at_stop(made, captions)]
-        right = [unit(made.phrase(state)) for state in at_stop(made, phrases)]
-        false = [unit(made.phrase(state)) for state in at_stop(made, wrong)]
-    pairs = [[math.exp(2.0) * float(w @ s) for s in said] for w in whole]
-    of_pictures = [surprise(row, i) for i, row in enumerate(pairs)]
-    of_captions = [surprise(row, i) for i, row in enumerate(zip(*pairs, strict=True))]
-
-    def best(text, image):
-        return max(float(text @ patch) for patch in patches[image])
-
-    of_phrases = [
-        surprise([math.exp(2.5) * best(text, image) for image in range(len(pixels))], int(own))
-        for text, own in zip(right, owner, strict=True)
+        found = made.losses(one).tolist()
+        seen = [made.vision(pixels[None], output_hidden_states=True) for pixels in one.pixels]
+        whole = [unit(made.whole(image.pooler_output[0])) for image in seen]
+        patches = [[unit(made.patch(state)) for state in image.hidden_states[-2][0, 1:]] for image in seen]
+        said = [unit(made.caption(state)) for state in at_stop(made, one.captions)]
+        phrases = [unit(made.phrase(state)) for state in at_stop(made, one.phrases)]
+        words = [unit(made.phrase(state)) for state in at_stop(made, one.words)]
+    things = [patches[image][place] for image, place in zip(one.owner, one.place, strict=True)]
+    expected = [
+        both_ways(2.0, whole, said, one.captions),
+        both_ways(2.5, things, phrases, one.phrases),
+        sum(of_line(patches, words, one.facts, line) for line in range(len(FACTS))),
     ]
-    of_facts = [
-        surprise([100 * best(text, int(own)), 100 * best(other, int(own))], 0)
-        for text, other, own in zip(right, false, owner, strict=True)
-    ]
-    expected = [(np.mean(of_pictures) + np.mean(of_captions)) / 2, np.mean(of_phrases), np.mean(of_facts)]
     assert found == pytest.approx(expected, rel=2e-4)
 
 
-def test_a_batch_pairs_every_phrase_with_its_picture_and_its_wrong_one():
+def both_ways(scale, seen, said, ids):
+    """The mean surprise at each pair, among all texts that say something else, and among all things likewise."""
+    texts = [row.tolist() for row in ids]
+    losses = []
+    for i, text in enumerate(texts):
+        others = [j for j in range(len(texts)) if j == i or texts[j] != text]
+        for scores in (
+            [math.exp(scale) * float(seen[i] @ said[j]) for j in others],
+            [math.exp(scale) * float(seen[j] @ said[i]) for j in others],
+        ):
+            losses.append(surprise(scores, others.index(i)))
+    return np.mean(losses)
+
+
+def of_line(patches, words, facts, line):
+    """The mean surprise at the facts of one line, over the patches of which one is said; 100 is the largest scale."""
+    start = sum(len(phrases) for phrases in list(FACTS.values())[:line])
+    mine = words[start : start + len(list(FACTS.values())[line])]
+    losses = [
+        surprise([100 * float(patch @ word) for word in mine], int(fact))
+        for image, row in zip(patches, facts[..., line], strict=True)
+        for patch, fact in zip(image, row, strict=True)
+        if fact != UNSAID
+    ]
+    return np.mean(losses) if losses else 0.0
+
+
+def test_a_text_that_says_the_same_is_no_wrong_answer():
+    scores, texts = torch.tensor([[2.0, 9.0, 1.0], [9.0, 2.0, 1.0], [0.0, 0.0, 3.0]]), torch.tensor([[5], [5], [6]])
+    expected = np.mean([surprise(row, i) for row, i in (([2.0, 1.0], 0), ([2.0, 1.0], 0), ([0.0, 0.0, 3.0], 2))])
+    across = np.mean([surprise(row, i) for row, i in (([2.0, 0.0], 0), ([2.0, 0.0], 0), ([1.0, 1.0, 3.0], 2))])
+    assert _of_pairs(scores, texts).item() == pytest.approx((expected + across) / 2)
+
+
+def test_a_batch_holds_what_is_said_of_its_pictures():
     seeds = ["vision-test-0", "vision-test-1"]
-    said = [caption_seed(seed, random.Random(1)) for seed in seeds]
-    _, captions, phrases, wrong, owner = _batch(np.stack([draw_seed(s) for s in seeds]), said, tokenizer())
-    assert phrases.shape == wrong.shape
-    assert owner.tolist() == [image for image, one in enumerate(said) for _ in one.phrases]
+    made = _batch(np.stack([draw_seed(s) for s in seeds]), seeds, random.Random(1), RECIPE.patch, tokenizer())
+    rng = random.Random(1)
+    said = [caption_seed(seed, rng, RECIPE.patch) for seed in seeds]
+    assert made.owner.tolist() == [image for image, one in enumerate(said) for _ in one.phrases]
+    assert made.place.tolist() == [place for one in said for place in one.patches]
+    assert made.facts.tolist() == [facts_seed(seed, RECIPE.patch).tolist() for seed in seeds]
     for ids, expected in (
-        (captions, [one.caption for one in said]),
-        (phrases, [phrase for one in said for phrase in one.phrases]),
-        (wrong, [phrase for one in said for phrase in one.wrong]),
+        (made.captions, [one.caption for one in said]),
+        (made.phrases, [phrase for one in said for phrase in one.phrases]),
+        (made.words, [phrase for line in FACTS.values() for phrase in line]),
     ):
         texts = tokenizer().batch_decode(ids, clean_up_tokenization_spaces=False)
         assert [text.replace("<pad>", "") for text in texts] == [f"<s>{text}</s>" for text in expected]

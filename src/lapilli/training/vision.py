@@ -2,10 +2,12 @@
 
 Three losses, each a cross-entropy over cosine similarities:
 * picture and caption, over the batch (Radford et al., CLIP, arXiv 2103.00020), from the CLS token;
-* phrase and picture, over the batch, where a phrase meets the patch that suits it best (late interaction: Yao et al.,
-  FILIP, arXiv 2111.07783), which keeps what a patch shows in that patch;
-* a phrase against the same phrase with one fact changed (hard negatives: Yuksekgonul et al., arXiv 2210.01936), which
-  asks for every fact, and for which fact belongs to which thing.
+* thing and phrase, over the batch, where a thing is the patch that holds its centre (phrases meet regions: Zhong et
+  al., RegionCLIP, arXiv 2112.09106);
+* patch and fact, over all that could be said instead: a red object or a blue one, a star or a ring, an A or an E. Every
+  patch learns from every fact at every visit, and facts are learned apart, so that new combinations are nothing new.
+
+The last two meet the patches of the layer before the last, which a LLaVA reads.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.functional import cross_entropy, normalize, pad
+from torch.nn.functional import cross_entropy, normalize
 from transformers import (
     CLIPImageProcessorPil,
     CLIPTextConfig,
@@ -32,7 +34,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from lapilli.data.scenes.phrases import Captioned, caption_seed, draw_seed
+from lapilli.data.scenes.phrases import FACTS, UNSAID, caption_seed, draw_seed, facts_seed
 from lapilli.data.scenes.scene import SIDE
 from lapilli.training.muon import Muon
 from lapilli.training.tokenizer import tokenizer_from
@@ -65,6 +67,23 @@ GRAIN = 0.3
 """The variance below which a patch's principal component is more grain than picture."""
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Pictures and what is said about them. Texts are ids, (text, token).
+
+    `pixels` is (image, 3, row, column). `phrases[i]` is true of the thing in patch `place[i]` of image `owner[i]`.
+    `words` are all phrases of `FACTS`, and `facts`, (image, patch, fact), which of them are true.
+    """
+
+    pixels: Tensor
+    captions: Tensor
+    phrases: Tensor
+    words: Tensor
+    owner: Tensor
+    place: Tensor
+    facts: Tensor
+
+
 class Contrast(nn.Module):
     """The encoder of pictures beside an encoder of texts, which only serves to train it, and the space they share."""
 
@@ -85,29 +104,27 @@ class Contrast(nn.Module):
             )
         )  # fmt: skip
         self.whole = nn.Linear(width, width, bias=False)
-        self.patch = nn.Linear(width, width, bias=False)
+        self.patch = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width, bias=False))
         self.caption = nn.Linear(recipe.text_width, width, bias=False)
         self.phrase = nn.Linear(recipe.text_width, width, bias=False)
         self.stop = stop
         self.log_scales = nn.Parameter(torch.full((3,), math.log(10.0)))
 
-    def losses(self, pixels: Tensor, captions: Tensor, phrases: Tensor, wrong: Tensor, owner: Tensor) -> Tensor:
-        """The three losses, shape (3,). `pixels` is (image, 3, row, column) and the ids are (text, token).
-
-        `phrases[i]` is true of image `owner[i]` and `wrong[i]`, of the same length, is not.
-        """
-        seen = self.vision(pixels)
+    def losses(self, batch: Batch) -> Tensor:
+        """The three losses, shape (3,)."""
+        seen = self.vision(batch.pixels, output_hidden_states=True)
         scales = self.log_scales.clamp(max=math.log(100.0)).exp()
-        patches = normalize(self.patch(seen.last_hidden_state[:, 1:]), dim=-1)
+        patches = normalize(self.patch(seen.hidden_states[-2][:, 1:]), dim=-1)
         whole = normalize(self.whole(seen.pooler_output), dim=-1)
-        said = normalize(self.caption(self._read(captions)), dim=-1)
-        both = self._read(torch.cat((phrases, wrong)))
-        right, false = normalize(self.phrase(both), dim=-1).chunk(2)
+        said = normalize(self.caption(self._read(batch.captions)), dim=-1)
+        phrases = normalize(self.phrase(self._read(batch.phrases)), dim=-1)
+        facts = normalize(self.phrase(self._read(batch.words)), dim=-1)
+        things = patches[batch.owner, batch.place]
         return torch.stack(
             (
-                _of_captions(scales[0], whole, said),
-                _of_phrases(scales[1], right, patches, owner),
-                _of_facts(scales[2], right, false, patches[owner]),
+                _of_pairs(scales[0] * whole @ said.T, batch.captions),
+                _of_pairs(scales[1] * things @ phrases.T, batch.phrases),
+                _of_facts(scales[2] * patches @ facts.T, batch.facts),
             )
         )
 
@@ -117,23 +134,29 @@ class Contrast(nn.Module):
         return states[torch.arange(len(ids)), (ids == self.stop).int().argmax(-1)]
 
 
-def _of_captions(scale: Tensor, whole: Tensor, said: Tensor) -> Tensor:
-    """Which caption belongs to which picture, both ways; unit vectors (image, d), caption i being of image i."""
-    pairs = scale * whole @ said.T
-    target = torch.arange(len(pairs))
-    return (cross_entropy(pairs, target) + cross_entropy(pairs.T, target)) / 2
+def _of_pairs(scores: Tensor, texts: Tensor) -> Tensor:
+    """Which text belongs to which picture or thing, both ways: `scores` (thing, text) of pairs with equal places.
+
+    A text that says the same as another is no wrong answer to it; `texts` are the ids, (text, token).
+    """
+    same = (texts[:, None] == texts[None]).all(-1).fill_diagonal_(False)
+    scores = scores.masked_fill(same, float("-inf"))
+    target = torch.arange(len(scores))
+    return (cross_entropy(scores, target) + cross_entropy(scores.T, target)) / 2
 
 
-def _of_phrases(scale: Tensor, right: Tensor, patches: Tensor, owner: Tensor) -> Tensor:
-    """Which picture a phrase belongs to, by its best patch there; unit vectors (phrase, d) and (image, patch, d)."""
-    meeting = torch.einsum("td,ipd->tip", right, patches).amax(-1)
-    return cross_entropy(scale * meeting, owner)
+def _of_facts(scores: Tensor, facts: Tensor) -> Tensor:
+    """Which phrase of each line of `FACTS` is true: the sum of a mean over patches for every line.
 
-
-def _of_facts(scale: Tensor, right: Tensor, false: Tensor, patches: Tensor) -> Tensor:
-    """Which of two phrases is true of their picture; unit vectors (phrase, d) twice and (phrase, patch, d)."""
-    own = torch.einsum("tpd,ctd->tcp", patches, torch.stack((right, false))).amax(-1)
-    return cross_entropy(scale * own, torch.zeros(len(own), dtype=torch.long))
+    `scores` are (image, patch, phrase), all lines one behind another, and `facts` (image, patch, fact).
+    """
+    lines = torch.split(scores, [len(line) for line in FACTS.values()], dim=-1)
+    losses = [
+        cross_entropy(line.flatten(0, 1), fact.flatten(), ignore_index=UNSAID)
+        for line, fact in zip(lines, facts.unbind(-1), strict=True)
+        if (fact != UNSAID).any()
+    ]
+    return torch.stack(losses).sum()
 
 
 def train_vision(recipe: VisionRecipe, report: Callable[..., None]) -> CLIPVisionModel:
@@ -151,7 +174,7 @@ def train_vision(recipe: VisionRecipe, report: Callable[..., None]) -> CLIPVisio
     optimizers = _optimizers(model, recipe)
     schedules = [torch.optim.lr_scheduler.LambdaLR(one, lambda step: _rate(step, recipe.steps)) for one in optimizers]
     for step, batch in enumerate(batches, start=1):
-        losses = model.losses(*batch)
+        losses = model.losses(batch)
         losses.sum().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer, schedule in zip(optimizers, schedules, strict=True):
@@ -198,12 +221,12 @@ def _optimizers(model: Contrast, recipe: VisionRecipe) -> list[torch.optim.Optim
 
 def _batches(
     recipe: VisionRecipe, seeds: list[str], pictures: np.ndarray, tokenizer: PreTrainedTokenizerFast
-) -> Iterator[tuple[Tensor, ...]]:
+) -> Iterator[Batch]:
     """One batch a step: pictures that were painted once, with fresh words about them."""
     rng = random.Random(recipe.seed)
     for _ in range(recipe.steps):
         chosen = rng.sample(range(recipe.scenes), recipe.batch_size)
-        yield _batch(pictures[chosen], [caption_seed(seeds[index], rng) for index in chosen], tokenizer)
+        yield _batch(pictures[chosen], [seeds[index] for index in chosen], rng, recipe.patch, tokenizer)
 
 
 def save_vision(model: CLIPVisionModel, folder: Path) -> None:
@@ -235,14 +258,19 @@ def normalised(pictures: np.ndarray) -> Tensor:
     return ((pixels - mean) / std).permute(0, 3, 1, 2).contiguous()
 
 
-def _batch(pictures: np.ndarray, said: list[Captioned], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, ...]:
-    """The arguments of `Contrast.losses`."""
-    owner = torch.tensor([index for index, one in enumerate(said) for _ in one.phrases])
-    phrases = _ids([phrase for one in said for phrase in one.phrases], tokenizer)
-    wrong = _ids([phrase for one in said for phrase in one.wrong], tokenizer)
-    width = max(phrases.shape[1], wrong.shape[1])
-    phrases, wrong = (pad(part, (0, width - part.shape[1]), value=tokenizer.pad_token_id) for part in (phrases, wrong))
-    return normalised(pictures), _ids([one.caption for one in said], tokenizer), phrases, wrong, owner
+def _batch(
+    pictures: np.ndarray, seeds: list[str], rng: random.Random, patch: int, tokenizer: PreTrainedTokenizerFast
+) -> Batch:
+    said = [caption_seed(seed, rng, patch) for seed in seeds]
+    return Batch(
+        pixels=normalised(pictures),
+        captions=_ids([one.caption for one in said], tokenizer),
+        phrases=_ids([phrase for one in said for phrase in one.phrases], tokenizer),
+        words=_ids([words for line in FACTS.values() for words in line], tokenizer),
+        owner=torch.tensor([index for index, one in enumerate(said) for _ in one.phrases]),
+        place=torch.tensor([place for one in said for place in one.patches]),
+        facts=torch.from_numpy(np.stack([facts_seed(seed, patch) for seed in seeds])).long(),
+    )
 
 
 def _ids(texts: list[str], tokenizer: PreTrainedTokenizerFast) -> Tensor:

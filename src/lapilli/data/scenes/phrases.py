@@ -1,35 +1,47 @@
-"""Scenes for the vision encoder: a picture, a caption, and phrases that are true or almost true of it."""
+"""Scenes for the vision encoder: a picture, a caption, a phrase about each thing, and every fact in words."""
 
 from __future__ import annotations
 
+import math
 import random
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from lapilli.data.scenes.describe import noun, short_caption, with_article
 from lapilli.data.scenes.draw import draw_scene
-from lapilli.data.scenes.scene import Scene, Thing, sample_scene
+from lapilli.data.scenes.scene import SIDE, Scene, Thing, sample_scene
 from lapilli.data.scenes.vocabulary import CHARACTERS, COLOURS, PHRASES, PLACES, SHAPES, SIZES, TEXTURES
 
-_WORDS = {
-    "colour": tuple(COLOURS),
-    "shape": SHAPES[:-1],
-    "size": SIZES,
-    "texture": TEXTURES,
-    "character": tuple(CHARACTERS),
+UNSAID = -100
+"""Stands where a fact has no value: a circle has no character."""
+
+SPOTS = ("the middle of an object", "beside the middle of an object", "the background")
+
+FACTS: dict[str, tuple[str, ...]] = {
+    "colour": tuple(with_article(f"{colour} object") for colour in COLOURS),
+    "shape": tuple(with_article(shape) for shape in SHAPES),
+    "size": tuple(f"a {size} object" for size in SIZES),
+    "texture": tuple(f"a {texture} object" for texture in TEXTURES),
+    "character": tuple(f"the {'digit' if c.isdigit() else 'letter'} {c}" for c in CHARACTERS),
+    "place": tuple(f"an object {PHRASES[place]}" for place in PLACES),
+    "spot": SPOTS,
 }
-"""What else may be said of a thing, by the fact that is changed."""
+"""What can be said, fact by fact: exactly one phrase of each line is true of a patch, or none is said of it."""
+
+_WORDS = {
+    "colour": tuple(COLOURS), "shape": SHAPES, "size": SIZES, "texture": TEXTURES, "character": tuple(CHARACTERS),
+    "place": PLACES,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Captioned:
-    """What people say about one scene. `wrong` holds, for each of `phrases`, one that differs in a single fact."""
+    """What people say about one scene: a caption, and for each thing a phrase and the patch that holds its centre."""
 
     caption: str
     phrases: tuple[str, ...]
-    wrong: tuple[str, ...]
+    patches: tuple[int, ...]
 
 
 def draw_seed(seed: str) -> np.ndarray:
@@ -37,36 +49,46 @@ def draw_seed(seed: str) -> np.ndarray:
     return np.asarray(draw_scene(sample_scene(seed))[0])
 
 
-def caption_seed(seed: str, rng: random.Random) -> Captioned:
-    """A fresh caption, and for each thing a fresh phrase and a wrong one, for the scene of a seed."""
+def caption_seed(seed: str, rng: random.Random, patch: int) -> Captioned:
+    """A fresh caption, and for each thing a fresh phrase, for the scene of a seed; patches of `patch` pixels."""
     scene = sample_scene(seed)
-    pairs = [_phrase_and_wrong(thing, scene, rng) for thing in scene.things]
-    phrases, wrong = zip(*pairs, strict=True)
-    return Captioned(short_caption(scene, rng), phrases, wrong)
+    phrases = tuple(_phrase(thing, rng) for thing in scene.things)
+    return Captioned(short_caption(scene, rng), phrases, tuple(patch_of(thing, patch) for thing in scene.things))
 
 
-def _phrase_and_wrong(thing: Thing, scene: Scene, rng: random.Random) -> tuple[str, str]:
-    facts = ["colour", "shape", "place", "size", "texture"]
+def patch_of(thing: Thing, patch: int) -> int:
+    """The patch that holds the thing's centre, row by row."""
+    return SIDE // patch * int(thing.y // patch) + int(thing.x // patch)
+
+
+def facts_seed(seed: str, patch: int) -> np.ndarray:
+    """What is true of every patch of a seed's picture: places in the lines of `FACTS`, or `UNSAID`; (patch, fact).
+
+    The patch with a thing's centre speaks for the thing, the others of their spot alone. The background is where no
+    thing can reach.
+    """
+    scene, across = sample_scene(seed), SIDE // patch
+    facts = np.full((across * across, len(FACTS)), UNSAID, dtype=np.int16)
+    facts[:, -1] = [_spot(scene, index, patch) for index in range(across * across)]
+    for thing in scene.things:
+        facts[patch_of(thing, patch)] = [*_facts(thing), SPOTS.index("the middle of an object")]
+    return facts
+
+
+def _facts(thing: Thing) -> list[int]:
+    said = {name: getattr(thing, name) for name in _WORDS}
     if thing.shape == "card":
-        facts = ["colour", "place", "character", "character"]
-    changed = rng.choice(facts)
-    other = _with_other(thing, changed, scene, rng)
-    placed = changed == "place" or rng.random() < 0.6
-    return _say(thing, thing.place, placed), _say(other[0], other[1], placed)
+        said["size"] = said["texture"] = ""  # nobody says them of a card
+    return [_WORDS[name].index(value) if value else UNSAID for name, value in said.items()]
 
 
-def _say(thing: Thing, place: str, placed: bool) -> str:
-    return with_article(noun(thing)) + (" " + PHRASES[place] if placed else "")
+def _spot(scene: Scene, index: int, patch: int) -> int:
+    row, column = divmod(index, SIDE // patch)
+    x, y = (column + 0.5) * patch, (row + 0.5) * patch
+    reach = patch * math.sqrt(0.5)
+    free = all(math.hypot(thing.x - x, thing.y - y) > 1.2 * thing.radius + reach for thing in scene.things)
+    return SPOTS.index("the background" if free else "beside the middle of an object")
 
 
-def _with_other(thing: Thing, fact: str, scene: Scene, rng: random.Random) -> tuple[Thing, str]:
-    """The thing and its place with one fact changed, where possible to that of another thing of the scene."""
-    if fact == "place":
-        return thing, rng.choice([place for place in PLACES if place != thing.place])
-    words = _WORDS[fact]
-    borrowed = [getattr(other, fact) for other in scene.things]
-    options = [word for word in (borrowed if rng.random() < 0.5 else words) if word in words]
-    options = [word for word in options if word != getattr(thing, fact)]
-    options = options or [word for word in words if word != getattr(thing, fact)]
-    change: dict[str, Any] = {fact: rng.choice(options)}
-    return replace(thing, **change), thing.place
+def _phrase(thing: Thing, rng: random.Random) -> str:
+    return with_article(noun(thing)) + (" " + PHRASES[thing.place] if rng.random() < 0.6 else "")
