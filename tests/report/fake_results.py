@@ -155,7 +155,7 @@ def _example(rng: random.Random, index: int) -> dict:
     type_ = list(asked)[index % 3]
     question, expected = asked[type_]
     right = index % 4 != 2
-    answer = expected if right else rng.choice(["green", "4", "bottom left"])
+    answer = expected if right else rng.choice(["green", "4", "bottom-left"])
     return {
         "image": picture(scene), "question": question, "answer": answer, "expected": expected, "type": type_,
         "correct": answer == expected, "truth": describe(scene),

@@ -1,14 +1,14 @@
 """Train pebble-lm: a small Llama, on text alone: descriptions, and conversations about them.
 
 What it must learn is to look a fact up in its context. Small transformers do so late and suddenly; three things bring
-the moment forward: initial weights scaled to the width (1 / sqrt(d_model), not the 0.02 made for wide models), one or
-two things at first and more later, and an optimizer that keeps the hidden matrices' updates orthogonal (Muon: Jordan et
-al. 2024).
+the moment forward: first weights that have the parts of a look-up at hand (`initial.py`), lists in which there is
+nothing to learn but the look-up before descriptions and conversations, and an optimizer that keeps the hidden matrices'
+updates orthogonal (Muon: Jordan et al. 2024).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from torch.optim.lr_scheduler import LambdaLR
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from lapilli.core.codec import Codec
@@ -27,6 +26,7 @@ from lapilli.core.template import IMAGE_MARK, TEMPLATES
 from lapilli.data.encode import IGNORED, encode
 from lapilli.data.scenes.questions import TYPES
 from lapilli.data.scenes.textual import Pieces, pairs, reading_sample, retelling, statements
+from lapilli.training.initial import LOOKS, with_first_weights
 from lapilli.training.muon import Muon
 from lapilli.training.tokenizer import tokenizer_from
 
@@ -34,24 +34,32 @@ _Row = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Ids and labels of one text."""
 
 
+MASTERED = 20
+"""Over so many steps a lesson must be mastered before the next one begins."""
+
+
 @dataclass(frozen=True)
 class Lesson:
     """A part of the curriculum: for `steps` steps, scenes of at most `things` things with `questions` questions.
 
-    Shares of every batch are something else: `copied` descriptions said twice word by word, since a look-up is a copy
-    from a place that has to be found; `retold` scenes told twice in other words; `paired` lists with a sentence about
-    each thing; `stated` descriptions with sentences that follow. Without `system` the template's opening is left out, a
-    fifth of a short conversation and always the same.
+    It ends before, once the share of learned tokens that the model says itself has been `until` over the last
+    `MASTERED` steps. Given the next lesson before this one is mastered, a model is long in learning either.
+
+    Shares of every batch are something else: `paired` lists of colours and shapes with a sentence about each, `placed`
+    lists of things and their places likewise; `stated` descriptions with sentences that follow; `retold` scenes told
+    twice in other words. Without `system` the template's opening is left out, a fifth of a short conversation and
+    always the same.
     """
 
     steps: int
     things: int
     questions: int
     batch_size: int
-    copied: float = 0.0
-    retold: float = 0.0
+    until: float = 1.0
     paired: float = 0.0
+    placed: float = 0.0
     stated: float = 0.0
+    retold: float = 0.0
     kinds: list[str] = field(default_factory=lambda: list(TYPES))
     system: bool = True
 
@@ -67,65 +75,68 @@ class LanguageRecipe:
     seed: int = 0
     width: int = 128
     layers: int = 5
-    heads: int = 4
     feed_forward: int = 256
     learning_rate: float = 2e-3
-    muon_learning_rate: float = 2e-2
+    muon_learning_rate: float = 1e-2
     log_every: int = 25
 
     @property
     def steps(self) -> int:
-        """Of all lessons."""
+        """Of all lessons, at most."""
         return sum(lesson.steps for lesson in self.lessons)
 
 
 def new_language_model(recipe: LanguageRecipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """Random weights in which a token's identity is loud and looking for an equal token is the first thing to do.
-
-    Embeddings of variance one and layers that begin by adding nothing keep what a token is from drowning in what the
-    first layers make of it; half of the heads begin with equal queries and keys (mimetic initialization: Trockman and
-    Kolter, arXiv 2305.09828).
-    """
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=recipe.width, intermediate_size=recipe.feed_forward,
-        num_hidden_layers=recipe.layers, num_attention_heads=recipe.heads, num_key_value_heads=recipe.heads,
-        max_position_embeddings=2048, tie_word_embeddings=False, initializer_range=recipe.width**-0.5,
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    """The untrained model, as `initial` makes it, for the tokens of `tokenizer`."""
+    return with_first_weights(
+        LlamaConfig(
+            vocab_size=len(tokenizer), hidden_size=recipe.width, intermediate_size=recipe.feed_forward,
+            num_hidden_layers=recipe.layers, num_attention_heads=len(LOOKS), num_key_value_heads=len(LOOKS),
+            max_position_embeddings=2048, tie_word_embeddings=False, initializer_range=recipe.width**-0.5,
+            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
     )  # fmt: skip
-    model = LlamaForCausalLM(config)
-    with torch.no_grad():
-        for layer in model.model.layers:
-            rows = slice(0, recipe.width // 2)
-            layer.self_attn.k_proj.weight[rows] = layer.self_attn.q_proj.weight[rows]
-            layer.self_attn.o_proj.weight.zero_()
-            layer.mlp.down_proj.weight.zero_()
-        embeddings = model.model.embed_tokens.weight
-        embeddings.normal_().add_(torch.randn(recipe.width))
-    return model
 
 
 def train_language(recipe: LanguageRecipe, report: Callable[..., None]) -> LlamaForCausalLM:
     """Train from nothing; the same seed gives the same weights.
 
-    Calls `report(step, **figures)` every `log_every` steps.
+    Calls `report(step, **figures)` every `log_every` steps and after every lesson.
     """
     torch.manual_seed(recipe.seed)
     tokenizer = tokenizer_from(recipe.tokenizer)
     model = new_language_model(recipe, tokenizer)
     optimizers = _optimizers(model, recipe)
-    lessons = [lesson for lesson in recipe.lessons for _ in range(lesson.steps)]
-    schedules = [LambdaLR(optimizer, lambda step: _rate(step, len(lessons))) for optimizer in optimizers]
-    for step, lesson in enumerate(lessons):
-        loss, correct = _loss(model, _batch(recipe, lesson, tokenizer, step))
+    step = 0
+    for number, lesson in enumerate(recipe.lessons, start=1):
+        for loss, share in _learn(model, optimizers, recipe, lesson, tokenizer, step):
+            step += 1
+            if step % recipe.log_every == 0:
+                report(step, lesson=number, loss=loss, token_accuracy=share)
+        report(step, lesson=number, mastered=share)
+    return model
+
+
+def _learn(
+    model: LlamaForCausalLM,
+    optimizers: Sequence[torch.optim.Optimizer],
+    recipe: LanguageRecipe,
+    lesson: Lesson,
+    tokenizer: PreTrainedTokenizerFast,
+    before: int,
+) -> Iterator[tuple[float, float]]:
+    """Loss and share of right tokens of every step of a lesson, until it is over; `before` steps were done earlier."""
+    last, shares = lesson is recipe.lessons[-1], list[float]()
+    for step in range(lesson.steps):
+        loss, share = _loss(model, _batch(recipe, lesson, tokenizer, before + step))
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer, schedule in zip(optimizers, schedules, strict=True):
-            optimizer.step()
-            schedule.step()
-        model.zero_grad(set_to_none=True)
-        if (step + 1) % recipe.log_every == 0:
-            report(step + 1, loss=loss.item(), token_accuracy=correct)
-    return model
+        _move(optimizers, _rate(before + step, step / lesson.steps if last else 0.0))
+        yield loss.item(), share
+        shares = [*shares[-MASTERED + 1 :], share]
+        if len(shares) == MASTERED and sum(shares) / MASTERED >= lesson.until:
+            return
 
 
 def save_language(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -145,9 +156,18 @@ def _optimizers(model: LlamaForCausalLM, recipe: LanguageRecipe) -> list[torch.o
     ]
 
 
-def _rate(step: int, steps: int) -> float:
-    """A short warm-up, a plateau, and a straight line down to zero over the last half."""
-    return min(1.0, (step + 1) / 50, 2 * (steps - step) / steps)
+def _move(optimizers: Sequence[torch.optim.Optimizer], rate: float) -> None:
+    """One step of every optimizer, at this share of its recipe's rate."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group.setdefault("full_lr", group["lr"])
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
+def _rate(step: int, done: float) -> float:
+    """A short warm-up, a plateau, and a straight line down to zero over the last lesson, of which `done` is done."""
+    return min(1.0, (step + 1) / 50, 1.0 - done)
 
 
 def _loss(model: LlamaForCausalLM, batch: dict[str, Tensor]) -> tuple[Tensor, float]:
@@ -161,7 +181,7 @@ def _loss(model: LlamaForCausalLM, batch: dict[str, Tensor]) -> tuple[Tensor, fl
 
 def _batch(recipe: LanguageRecipe, lesson: Lesson, tokenizer: PreTrainedTokenizerFast, step: int) -> dict[str, Tensor]:
     """`input_ids` and `labels` (text, token) of one step, padded on the right, where causal attention never looks."""
-    ends = np.cumsum([lesson.copied, lesson.retold, lesson.paired, lesson.stated]) * lesson.batch_size
+    ends = np.cumsum([lesson.paired, lesson.placed, lesson.stated, lesson.retold]) * lesson.batch_size
     kinds = np.searchsorted(ends, np.arange(lesson.batch_size), side="right").tolist()
     seeds = [f"language-{recipe.seed}-{step}-{index}" for index in range(lesson.batch_size)]
     rows = [_row(kind, seed, lesson, tokenizer) for kind, seed in zip(kinds, seeds, strict=True)]
@@ -175,11 +195,11 @@ def _batch(recipe: LanguageRecipe, lesson: Lesson, tokenizer: PreTrainedTokenize
 def _row(kind: int, seed: str, lesson: Lesson, tokenizer: PreTrainedTokenizerFast) -> _Row:
     """One text of a batch; `kind` counts through a lesson's shares, conversations are what is left."""
     if kind < 2:
-        return _encode_pieces(retelling(seed, lesson.things, verbatim=kind == 0), tokenizer)
+        return _encode_pieces(pairs(seed, placed=kind == 1), tokenizer)
     if kind == 2:
-        return _encode_pieces(pairs(seed), tokenizer)
-    if kind == 3:
         return _encode_pieces(statements(seed, lesson.things, lesson.questions), tokenizer)
+    if kind == 3:
+        return _encode_pieces(retelling(seed, lesson.things), tokenizer)
     codec = Codec(tokenizer, "vicuna_v1", IMAGE_MARK, image_token_id=-1, patch_grid=(0, 0), image_processor=None)
     encoded = encode(reading_sample(seed, lesson.things, lesson.questions, lesson.kinds), codec)
     kept = lesson.system | (encoded.layout.role != Role.SYSTEM)

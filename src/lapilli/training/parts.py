@@ -35,6 +35,7 @@ def train_part(recipe: VisionRecipe | LanguageRecipe, on_step: Callable[[int], N
         save_vision(train_vision(recipe, report), run.path / MODEL)
     else:
         save_language(train_language(recipe, report), tokenizer_from(recipe.tokenizer), run.path / MODEL)
-    run.save("training", {"seconds": time.perf_counter() - began, "steps": recipe.steps})
+    *_, last = run.metrics()
+    run.save("training", {"seconds": time.perf_counter() - began, "steps": last["step"]})
     run.finish()
     return run

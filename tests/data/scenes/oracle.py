@@ -10,15 +10,15 @@ from dataclasses import dataclass
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown")
 SHAPES = {name: name + "s" for name in ("circle", "square", "triangle", "star", "ring", "card")} | {"cross": "crosses"}
 PLACES = {
-    "top left": (16, 16), "top": (48, 16), "top right": (80, 16),
+    "top-left": (16, 16), "top": (48, 16), "top-right": (80, 16),
     "left": (16, 48), "center": (48, 48), "right": (80, 48),
-    "bottom left": (16, 80), "bottom": (48, 80), "bottom right": (80, 80),
+    "bottom-left": (16, 80), "bottom": (48, 80), "bottom-right": (80, 80),
 }  # fmt: skip
 """The middle of every cell of a picture of 96 x 96 pixels."""
 SAID = {
-    "top left": "in the top left corner", "top": "at the top", "top right": "in the top right corner",
+    "top-left": "in the top-left corner", "top": "at the top", "top-right": "in the top-right corner",
     "left": "on the left", "center": "in the center", "right": "on the right",
-    "bottom left": "in the bottom left corner", "bottom": "at the bottom", "bottom right": "in the bottom right corner",
+    "bottom-left": "in the bottom-left corner", "bottom": "at the bottom", "bottom-right": "in the bottom-right corner",
 }  # fmt: skip
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 
@@ -82,8 +82,8 @@ def _told(noun, place):
 
 def the_one(scene, name):
     """The only thing that a name such as "the striped ring" or "the object at the top" fits."""
-    if found := re.fullmatch(r"the (object|card) at the ([a-z ]+)", name):
-        fitting = [f for f in scene if f.place == found[2] and found[1] in ("object", f.shape)]
+    if found := re.fullmatch(r"the (object|card) ((?:in|at|on) .+)", name):
+        fitting = [f for f in scene if SAID[f.place] == found[2] and found[1] in ("object", f.shape)]
     else:
         words = name.removeprefix("the ").split()
         fitting = [f for f in scene if set(words) - {"object"} <= {f.colour, f.shape, f.size, f.texture}]
@@ -166,7 +166,7 @@ _RULES = {
         (r"How many (.+) (?:are there|do you see)\?", lambda scene, words: str(len(_kind_of_things(scene, words)))),
     ],
     "existence": [(r"(?:Is there|Do you see) an? (.+)\?", _exists)],
-    "position": [(r"(?:Where|In which place) is (.+)\?", lambda scene, name: the_one(scene, name).place)],
+    "position": [(r"(?:Where|In which place) is (.+)\?", lambda scene, name: SAID[the_one(scene, name).place])],
     "spatial": [
         (r"Where is (.+) relative to (.+)\?", _side),
         (r"On which side of (.+) is (.+)\?", lambda scene, other, name: _side(scene, name, other)),

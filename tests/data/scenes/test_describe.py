@@ -109,8 +109,8 @@ def test_the_words_of_a_known_scene():
     rng = random.Random(7)
     scene = sample_scene("lapilli")
     assert [describe(scene, rng), short_caption(scene, rng)] == [
-        "A large pink star is in the top right corner. A large striped blue cross is in the center. "
-        "A small dotted purple cross is at the bottom. A small red star is in the bottom right corner.",
+        "A large pink star is in the top-right corner. A large striped blue cross is in the center. "
+        "A small dotted purple cross is at the bottom. A small red star is in the bottom-right corner.",
         "Four objects, one pink, one blue, one purple and one red.",
     ]
 

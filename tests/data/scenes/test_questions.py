@@ -104,11 +104,11 @@ def test_the_questions_of_a_known_scene():
     scene = sample_scene("lapilli")
     asked = [ask(scene, kind, rng) for kind in TYPES]
     assert [question and (question.text, question.answer) for question in asked] == [
-        ("What color is the object at the top right?", "pink"),
+        ("What color is the object in the top-right corner?", "pink"),
         ("Which shape does the blue object have?", "cross"),
         ("How many red objects are there?", "1"),
         ("Is there a red circle?", "no"),
-        ("In which place is the pink object?", "top right"),
+        ("In which place is the pink object?", "in the top-right corner"),
         ("Seen from the red object, where is the purple object?", "left"),
         None,  # there is no card to read
         ("Is the red object smaller than the pink object?", "yes"),
@@ -148,7 +148,7 @@ def test_answers_are_as_even_as_they_can_be(asked):
         assert answers.most_common(1)[0][1] / answers.total() < limit
         if set(answers) == {"yes", "no"}:
             assert 0.45 < answers["yes"] / answers.total() < 0.55
-    assert {text for _, text in asked[0]["position"]} > {"top", "center", "bottom right"}
+    assert {text for _, text in asked[0]["position"]} > {"at the top", "in the center", "in the bottom-right corner"}
 
 
 @pytest.mark.parametrize("kind", TYPES)

@@ -38,9 +38,9 @@ def test_a_known_scene():
     scene = sample_scene("lapilli")
     assert [(t.size, t.texture, t.colour, t.shape, t.place, round(t.x, 6)) for t in scene.things] == [
         ("large", "striped", "blue", "cross", "center", 37.062942),
-        ("large", "plain", "pink", "star", "top right", 77.765599),
+        ("large", "plain", "pink", "star", "top-right", 77.765599),
         ("small", "dotted", "purple", "cross", "bottom", 49.674382),
-        ("small", "plain", "red", "star", "bottom right", 73.112497),
+        ("small", "plain", "red", "star", "bottom-right", 73.112497),
     ]
     assert scene.background == "dark"
 

@@ -12,6 +12,7 @@ from lapilli.data.scenes.questions import TYPES, Question
 from lapilli.data.scenes.scene import sample_scene
 from lapilli.data.scenes.textual import (
     DETAIL_REQUESTS,
+    _distinct,
     conversation,
     mixed_questions,
     pairs,
@@ -20,7 +21,7 @@ from lapilli.data.scenes.textual import (
     statements,
     textual_scene,
 )
-from lapilli.data.scenes.vocabulary import PHRASES
+from lapilli.data.scenes.vocabulary import PHRASES, is_withheld
 
 SEEDS = [f"textual-{index}" for index in range(120)]
 
@@ -72,15 +73,13 @@ def test_a_scene_is_cut_to_its_first_things_in_the_middle_of_their_cells():
         assert all((thing.x, thing.y) == PLACES[thing.place] for thing in cut.things)
 
 
-def test_a_retelling_tells_the_same_again_word_by_word_or_in_reading_order():
+def test_a_retelling_tells_the_same_again_in_reading_order():
     for seed in SEEDS:
-        (first, _), (again, learned) = retelling(seed, 4)
+        (first, first_learned), (again, learned) = retelling(seed, 4)
         assert told(first) == told(again)
         places = [fact.place for fact in read_description(again)]
         assert places == sorted(places, key=list(PLACES).index)
-        (copied, first_learned), (copy, copy_learned) = retelling(seed, 4, verbatim=True)
-        assert copied == copy == first
-        assert (first_learned, copy_learned, learned) == (False, True, True)
+        assert (first_learned, learned) == (False, True)
 
 
 def test_statements_follow_from_the_description_and_their_ends_are_learned():
@@ -93,35 +92,51 @@ def test_statements_follow_from_the_description_and_their_ends_are_learned():
         for (start, _), (end, _) in zip(sentences[::2], sentences[1::2], strict=True):
             assert re.fullmatch(r" .+\.\n", end)
             ends[check_statement(scene, start[0].lower() + start[1:], end[1:-2])] += 1
-    assert min(ends[kind] for kind in ("is", "lies", "says", "there is only one")) > 10
+    assert min(ends[kind] for kind in ("is", "is a", "lies", "says")) > 10
 
 
-def test_pairs_leave_one_word_to_look_up():
+@pytest.mark.parametrize("placed", [False, True])
+def test_pairs_leave_one_word_to_look_up(placed):
+    """Each sentence names one of two things that the list says together, and its end the other."""
     ends = Counter()
     for seed in SEEDS:
-        (listing, learned), *pieces = pairs(seed)
-        known = [(noun["colour"], noun["shape"]) for noun in read_nouns(listing)]
-        colours, shapes = (set(words) for words in zip(*known, strict=True))
-        assert len(known) == len(colours) == len(shapes) >= 4
+        (listing, learned), *pieces = pairs(seed, placed)
+        known = {frozenset(pair) for pair in (read_places(listing) if placed else read_pairs(listing))}
+        assert len(known) == len(set().union(*known)) / 2 >= 4
         assert not learned
         assert [learned for _, learned in pieces] == [False, True, False] * len(known)
-        for (start, _), (end, _), (rest, _) in zip(*[iter(pieces)] * 3, strict=True):
-            found = re.fullmatch(r"The (\w+)( is)?", start)
-            assert (found[1], end.strip()) in (known if rest == " is there.\n" else [pair[::-1] for pair in known])
-            ends[rest] += 1
-    assert ends.keys() == {".\n", " is there.\n"}
-    assert min(ends.values()) > 0.4 * sum(ends.values())
+        told = set()
+        for (start, _), (end, _), (_, _) in zip(*[iter(pieces)] * 3, strict=True):
+            name, verb = re.fullmatch(r"The (?:object )?(.+?)(?: object)?( is| is a| lies)?", start).groups()
+            told.add(frozenset((name, end.strip())))
+            ends[verb] += 1
+        assert told == known
+    assert ends.keys() == ({" is", " is a", " lies"} if placed else {" is", None})
+    assert min(ends.values()) > 0.2 * sum(ends.values())
+
+
+def read_pairs(listing):
+    return [(noun["colour"], noun["shape"]) for noun in read_nouns(listing)]
+
+
+def read_places(listing):
+    said = "|".join(SAID.values())
+    return re.findall(rf"an? (\w+?)(?: object)? ({said})", listing.lower())
 
 
 def check_statement(scene, start, end):
-    if found := re.fullmatch(r"there is only one (\w+)", start):
-        (only,) = [fact for fact in scene if fact.colour == found[1]]
-        assert end == only.shape
-        return "there is only one"
-    name, verb = start.rsplit(" ", 1)
+    name, verb = re.fullmatch(r"(.+) (is|is a|lies|says)", start).groups()
     thing = the_one(scene, name)
-    assert end == {"is": thing.colour, "lies": SAID[thing.place], "says": thing.character}[verb]
+    assert end == {"is": thing.colour, "is a": thing.shape, "lies": SAID[thing.place], "says": thing.character}[verb]
     return verb
+
+
+def test_a_list_holds_no_withheld_combination():
+    places = list(PLACES)
+    for index in range(200):
+        for colour, shape, said in _distinct(random.Random(index)):
+            place = next(place for place, words in SAID.items() if words == said)
+            assert not is_withheld(colour, shape, places.index(place))
 
 
 def test_questions_are_different_and_of_the_types_that_are_wanted():
@@ -137,11 +152,16 @@ def test_questions_are_different_and_of_the_types_that_are_wanted():
         assert len(types) >= 3
 
 
-def test_of_nine_questions_one_asks_to_tell_about_one_thing():
-    for index, seed in enumerate(SEEDS):
-        scene = textual_scene(seed, 6)
-        (detail,) = [q for q in mixed_questions(scene, random.Random(index), 9) if q.type == "detail"]
-        assert detail.answer in {f"{with_article(noun(thing))} {PHRASES[thing.place]}" for thing in scene.things}
+def test_three_times_in_ten_a_question_asks_to_tell_about_one_thing():
+    told = 0
+    for index in range(400):
+        scene = textual_scene(f"tell-{index}", 6)
+        details = [q for q in mixed_questions(scene, random.Random(index), 9) if q.type == "detail"]
+        assert len(details) <= 1
+        for detail in details:
+            assert detail.answer in {f"{with_article(noun(thing))} {PHRASES[thing.place]}" for thing in scene.things}
+        told += len(details)
+    assert 0.23 < told / 400 < 0.37
 
 
 def test_the_context_opens_the_first_turn_alone():

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from lapilli.data.scenes.describe import with_article
 from lapilli.data.scenes.scene import CELL, Scene, Thing
-from lapilli.data.scenes.vocabulary import COLOURS, PLURALS, SHAPES
+from lapilli.data.scenes.vocabulary import COLOURS, PHRASES, PLURALS, SHAPES
 
 BESIDE = 14.0
 """How far apart, in pixels, two centres must be for one to count as beside, above or below the other."""
@@ -77,14 +77,14 @@ def _phrase(thing: Thing, attributes: tuple[str, ...]) -> str:
 
 def _colour(scene: Scene, rng: random.Random) -> Iterator[Question]:
     for thing in scene.things:
-        name = rng.choice([*references(scene, thing, without="colour"), f"the object at the {thing.place}"])
+        name = rng.choice([*references(scene, thing, without="colour"), f"the object {PHRASES[thing.place]}"])
         wording = rng.choice(("What color is {}?", "Which color does {} have?"))
         yield Question("colour", wording.format(name), thing.colour)
 
 
 def _shape(scene: Scene, rng: random.Random) -> Iterator[Question]:
     for thing in scene.things:
-        name = rng.choice([*references(scene, thing, without="shape"), f"the object at the {thing.place}"])
+        name = rng.choice([*references(scene, thing, without="shape"), f"the object {PHRASES[thing.place]}"])
         wording = rng.choice(("What shape is {}?", "Which shape does {} have?"))
         yield Question("shape", wording.format(name), thing.shape)
 
@@ -119,7 +119,8 @@ def _existence(scene: Scene, rng: random.Random) -> Iterator[Question]:
 def _position(scene: Scene, rng: random.Random) -> Iterator[Question]:
     for thing in scene.things:
         for name in references(scene, thing):
-            yield Question("position", rng.choice(("Where is {}?", "In which place is {}?")).format(name), thing.place)
+            wording = rng.choice(("Where is {}?", "In which place is {}?"))
+            yield Question("position", wording.format(name), PHRASES[thing.place])
 
 
 def _spatial(scene: Scene, rng: random.Random) -> Iterator[Question]:
@@ -146,7 +147,7 @@ def _relation(first: Thing, second: Thing) -> str | None:
 def _reading(scene: Scene, rng: random.Random) -> Iterator[Question]:
     cards = [thing for thing in scene.things if thing.shape == "card"]
     for card in cards:
-        names = ["the card"] if len(cards) == 1 else [f"the card at the {card.place}"]
+        names = ["the card"] if len(cards) == 1 else [f"the card {PHRASES[card.place]}"]
         if sum(other.colour == card.colour for other in cards) == 1:
             names.append(f"the {card.colour} card")
         wording = rng.choice(("What is printed on {}?", "What does {} say?", "Which character is on {}?"))

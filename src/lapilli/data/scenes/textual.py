@@ -14,7 +14,7 @@ from lapilli.data.sample import Sample, Turn
 from lapilli.data.scenes.describe import describe, listed, noun, with_article
 from lapilli.data.scenes.questions import TYPES, Question, ask, references, snapped
 from lapilli.data.scenes.scene import Scene, sample_scene
-from lapilli.data.scenes.vocabulary import COLOURS, PHRASES, SHAPES
+from lapilli.data.scenes.vocabulary import COLOURS, PHRASES, PLACES, SHAPES, is_withheld
 
 DETAIL_REQUESTS = (
     "Describe the picture.",
@@ -31,13 +31,10 @@ def textual_scene(seed: str, most: int) -> Scene:
 
 
 def reading_sample(seed: str, most: int, questions: int, kinds: Sequence[str] = tuple(TYPES)) -> Sample:
-    """A description and a conversation about it: `questions` questions of these types, sometimes a retelling."""
+    """A description and a conversation about it: `questions` questions of these types."""
     rng = random.Random(seed + "/reading")
     scene = textual_scene(seed, most)
     asked = mixed_questions(scene, rng, questions, kinds)
-    if rng.random() < 0.3:
-        place = rng.randrange(len(asked) + 1)
-        asked.insert(place, Question("detail", rng.choice(DETAIL_REQUESTS), describe(scene, rng)))
     context = describe(scene, rng, shuffled=True) + "\n"
     return Sample(id=seed, images=(), turns=conversation(asked, context))
 
@@ -46,12 +43,11 @@ Pieces = list[tuple[str, bool]]
 """A text in pieces, each with whether it is to be learned: whether it follows from what stands before it."""
 
 
-def retelling(seed: str, most: int, verbatim: bool = False) -> Pieces:
-    """A description, and the scene told again: word by word, or in reading order, as a picture's caption will be."""
+def retelling(seed: str, most: int) -> Pieces:
+    """A description, and the scene told again in other words and in reading order, as a picture's caption will be."""
     rng = random.Random(seed + "/retelling")
     scene = textual_scene(seed, most)
-    first = describe(scene, rng, shuffled=True)
-    return [(first + "\n", not verbatim), ((first if verbatim else describe(scene, rng)) + "\n", True)]
+    return [(describe(scene, rng, shuffled=True) + "\n", False), (describe(scene, rng) + "\n", True)]
 
 
 def statements(seed: str, most: int, count: int) -> Pieces:
@@ -69,40 +65,65 @@ def statements(seed: str, most: int, count: int) -> Pieces:
     return pieces
 
 
-def pairs(seed: str) -> Pieces:
-    """A list of things, no colour and no shape twice, and a sentence about each, in another order.
+def pairs(seed: str, placed: bool = False) -> Pieces:
+    """A list of things, no colour and no shape twice, and a sentence about every second one, in another order.
 
-    There is nothing to go by but the one place where the word in question stands: the look-up itself, and nothing else.
+    There is nothing to go by but the one spot where the word in question stands: the look-up itself, and nothing else.
+    Were all things told about, one could guess well among those that are left, and would learn that first.
+    `placed`, it is a list of colours or shapes with their places.
     """
     rng = random.Random(seed + "/pairs")
-    count = rng.randint(4, len(SHAPES))
-    found = list(zip(rng.sample(list(COLOURS), count), rng.sample(SHAPES, count), strict=True))
-    pieces: Pieces = [
-        (listed([with_article(f"{colour} {shape}") for colour, shape in found]).capitalize() + ".\n", False)
-    ]
-    for colour, shape in rng.sample(found, count):
-        if rng.random() < 0.5:
-            pieces += [(f"The {shape} is", False), (f" {colour}", True), (".\n", False)]
-        else:
-            pieces += [(f"The {colour}", False), (f" {shape}", True), (" is there.\n", False)]
+    found, which = _distinct(rng), rng.choice((1, 2)) if placed else 0
+    pieces: Pieces = [(listed([_named(which, *thing) for thing in found]).capitalize() + ".\n", False)]
+    for colour, shape, place in rng.sample(found, len(found) // 2):
+        start, end = rng.choice(
+            (
+                ((f"The {shape} is", colour), (f"The {colour}", shape)),
+                ((f"The {shape} lies", place), (f"The object {place} is a", shape)),
+                ((f"The {colour} object lies", place), (f"The object {place} is", colour)),
+            )[which]
+        )
+        pieces += [(start, False), (f" {end}", True), (".\n", False)]
     return pieces
 
 
+def _named(which: int, colour: str, shape: str, place: str) -> str:
+    return with_article((f"{colour} {shape}", f"{shape} {place}", f"{colour} object {place}")[which])
+
+
+def _distinct(rng: random.Random) -> list[tuple[str, str, str]]:
+    """Four to seven times a colour, a shape and a place in words, none of them withheld together."""
+    while True:
+        count = rng.randint(4, len(SHAPES))
+        cells = rng.sample(range(len(PLACES)), count)
+        found = list(zip(rng.sample(list(COLOURS), count), rng.sample(SHAPES, count), cells, strict=True))
+        if not any(is_withheld(*thing) for thing in found):
+            return [(colour, shape, PHRASES[PLACES[cell]]) for colour, shape, cell in found]
+
+
 def _statement(scene: Scene, rng: random.Random) -> tuple[str, str]:
+    """The start of a sentence and its end: every attribute, by every other one that means a single thing."""
     thing = rng.choice(scene.things)
-    options = [(f"{name} is", thing.colour) for name in references(scene, thing, without="colour")]
-    options += [(f"{name} lies", PHRASES[thing.place]) for name in references(scene, thing) if "object" not in name]
-    if sum(other.colour == thing.colour for other in scene.things) == 1:
-        options += [(f"there is only one {thing.colour}", thing.shape)] * 2
-    if thing.shape == "card":
-        options += [(f"{name} says", thing.character) for name in references(scene, thing) if "object" not in name]
-    return rng.choice(options or [(f"the object at the {thing.place} is", thing.colour)])
+    asked = rng.choice(("colour", "shape", "place", "character") if thing.shape == "card" else _ASKED)
+    spot = f"the object {PHRASES[thing.place]}"
+    if asked == "character":
+        cards = [name for name in references(scene, thing) if name.endswith("card")]
+        return f"{rng.choice([*cards, f'the card {PHRASES[thing.place]}'])} says", thing.character
+    if asked == "place":
+        names = references(scene, thing)
+        return (f"{rng.choice(names)} lies", PHRASES[thing.place]) if names else (f"{spot} is", thing.colour)
+    names = references(scene, thing, without=asked)
+    name = rng.choice([spot, *names, *names])
+    return (f"{name} is", thing.colour) if asked == "colour" else (f"{name} is a", thing.shape)
+
+
+_ASKED = ("colour", "shape", "place")
 
 
 def mixed_questions(
     scene: Scene, rng: random.Random, count: int, kinds: Sequence[str] = tuple(TYPES)
 ) -> list[Question]:
-    """At most `count` different questions, spread over the types; one of eight asks to tell all about one thing.
+    """At most `count` different questions, spread over the types; three times in ten, one asks to tell all of a thing.
 
     Types of which the scene allows no question are left out; at least one of `kinds` must be one that it always does.
     """
@@ -110,7 +131,7 @@ def mixed_questions(
     rng.shuffle(wanted)
     found = {question.text: question for kind in wanted if (question := ask(scene, kind, rng))}
     asked = list(found.values())[:count]
-    if rng.random() < count / 8:
+    if asked and rng.random() < 0.3:
         asked[rng.randrange(len(asked))] = _tell_about(scene, rng)
     return asked
 
@@ -118,7 +139,7 @@ def mixed_questions(
 def _tell_about(scene: Scene, rng: random.Random) -> Question:
     """A whole phrase as the answer: the same look-up as one word, learned from many more tokens."""
     thing = rng.choice(scene.things)
-    name = rng.choice([*references(scene, thing), f"the object at the {thing.place}"])
+    name = rng.choice([*references(scene, thing), f"the object {PHRASES[thing.place]}"])
     return Question("detail", f"Tell me about {name}.", f"{with_article(noun(thing))} {PHRASES[thing.place]}")
 
 

@@ -21,19 +21,19 @@ SIZES = ("small", "large")
 TEXTURES = ("plain", "striped", "dotted")
 CHARACTERS = "AEHKMRTXZ234579"
 
-PLACES = ("top left", "top", "top right", "left", "center", "right", "bottom left", "bottom", "bottom right")
+PLACES = ("top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right")
 """The nine cells of a three by three grid, row by row."""
 
 PHRASES = {
-    "top left": "in the top left corner",
+    "top-left": "in the top-left corner",
     "top": "at the top",
-    "top right": "in the top right corner",
+    "top-right": "in the top-right corner",
     "left": "on the left",
     "center": "in the center",
     "right": "on the right",
-    "bottom left": "in the bottom left corner",
+    "bottom-left": "in the bottom-left corner",
     "bottom": "at the bottom",
-    "bottom right": "in the bottom right corner",
+    "bottom-right": "in the bottom-right corner",
 }
 """How a place is said inside a sentence."""
 
