@@ -235,7 +235,7 @@ def test_a_full_disk_ends_the_run_until_there_is_room(tmp_path, monkeypatch):
     wanted = recipe(tmp_path, save_every=2)
     undisturbed = train(replace(wanted, out=tmp_path / "undisturbed"), progress=False)
     monkeypatch.setattr(transformers.trainer.torch, "save", _full)
-    with pytest.raises(LapilliError, match=r"checkpoint cannot be written \(.*No space left.*Make room, then go on"):
+    with pytest.raises(LapilliError, match=r"checkpoint cannot be written: .*No space left.*make room, then go on"):
         train(wanted, progress=False)
     monkeypatch.undo()
     _assert_same_weights(train(wanted, resume=True, progress=False), undisturbed)

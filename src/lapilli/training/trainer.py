@@ -60,9 +60,9 @@ class StageTrainer(Trainer):
         try:
             super()._save_checkpoint(model, trial)
         except (OSError, RuntimeError, SafetensorError) as error:  # every library has its own word for a full disk
-            reason = " ".join(str(error).split())
-            place = f"{self.args.output_dir}: the checkpoint cannot be written ({reason})"
-            raise LapilliError(f"{place}; is the disk full? Make room, then go on with --resume") from error
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else "is the disk full?"
+            place = f"{self.args.output_dir}: the checkpoint cannot be written: {reason}"
+            raise LapilliError(f"{place}; make room, then go on with --resume") from error
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
