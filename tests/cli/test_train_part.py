@@ -17,7 +17,7 @@ from lapilli.training.language import LanguageRecipe, Lesson, train_language
 def file(tmp_path):
     path = tmp_path / "recipe.yaml"
     lessons = [Lesson(steps=1, things=1, questions=2, batch_size=2)] * 2
-    sizes = {"width": 16, "layers": 1, "heads": 2, "feed_forward": 16, "log_every": 1}
+    sizes = {"width": 16, "layers": 1, "feed_forward": 16, "log_every": 1}
     path.write_text(dump(LanguageRecipe("language", tmp_path / "run", lessons, tokenizer_folder(), **sizes)))
     return path
 
@@ -40,7 +40,7 @@ def test_its_run_is_whole_and_json_is_one_object(file, capsys):
     assert figures["model"] == str(file.parent / "run/model")
     done = RunDir.open(file.parent / "run")
     done.verify()
-    assert [row["step"] for row in done.metrics()] == [1, 2]
+    assert [row["step"] for row in done.metrics()] == [1, 1, 2, 2]  # every step, and the end of every lesson
     assert read_recipe(done.path / "recipe.yaml", [], LanguageRecipe).seed == 1
 
 

@@ -99,7 +99,7 @@ BROKEN = {
         "one <image> for every picture",
     ),
     "one mark, two images": ({"image": ["a.png", "a.png"]}, "image", "1 <image> in the questions for 2 images", "one"),
-    "missing image": ({"image": "no.png"}, "image", "'no.png': no such file", "correct the path"),
+    "missing image": ({"image": "no.png"}, "image", "'no.png': no such file", "correct its path"),
     "absolute path": ({"image": "/etc/passwd"}, "image", "'/etc/passwd': an absolute path", "as seen from"),
     "path with ..": ({"image": "../a.png"}, "image", "'../a.png': leads out of", "inside the images folder"),
     "link out": ({"image": "link.png"}, "image", "'link.png': leads out of", "inside the images folder"),

@@ -104,13 +104,14 @@ def test_pairs_leave_one_word_to_look_up(placed):
         known = {frozenset(pair) for pair in (read_places(listing) if placed else read_pairs(listing))}
         assert len(known) == len(set().union(*known)) / 2 >= 4
         assert not learned
-        assert [learned for _, learned in pieces] == [False, True, False] * len(known)
+        assert [learned for _, learned in pieces] == [False, True, False] * (len(known) // 2)
         told = set()
         for (start, _), (end, _), (_, _) in zip(*[iter(pieces)] * 3, strict=True):
             name, verb = re.fullmatch(r"The (?:object )?(.+?)(?: object)?( is| is a| lies)?", start).groups()
             told.add(frozenset((name, end.strip())))
             ends[verb] += 1
-        assert told == known
+        assert told < known
+        assert len(told) == len(known) // 2
     assert ends.keys() == ({" is", " is a", " lies"} if placed else {" is", None})
     assert min(ends.values()) > 0.2 * sum(ends.values())
 
