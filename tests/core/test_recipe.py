@@ -141,6 +141,7 @@ def test_what_a_recipe_must_have(read, text, message):
     [
         ("data.fiel=x", r"--set data.fiel=x: data.fiel: no such field; did you mean file\?"),
         ("max_steps=x", "--set max_steps=x: max_steps: a whole number expected, x found"),
+        ("epochs=-1", "--set epochs=-1: epochs: -1.0 is not above 0"),
         ("name.deep=x", "--set name.deep=x: name: text expected, fields found"),
         ("name", "--set name: write it as field=value"),
         ("=x", "--set =x: write it as field=value"),
