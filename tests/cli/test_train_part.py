@@ -4,13 +4,14 @@ import json
 
 import pytest
 import torch
-from tests.training.small import tokenizer_folder
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from tests.training.small import tokenizer, tokenizer_folder
+from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPVisionModel
 
 from lapilli.cli import run
 from lapilli.core.recipe import dump, read_recipe
 from lapilli.core.run import RunDir
 from lapilli.training.language import LanguageRecipe, Lesson, train_language
+from lapilli.training.vision import VisionRecipe
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def test_a_language_model_is_trained_and_named(file, capsys):
     model = file.parent / "run/model"
     assert capsys.readouterr().out == f"{model}\n"
     loaded = AutoModelForCausalLM.from_pretrained(model).state_dict()
-    alone = train_language(read_recipe(file, [], LanguageRecipe), lambda *_, **__: None).state_dict()
+    alone = train_language(read_recipe(file, [], LanguageRecipe), tokenizer(), lambda *_, **__: None).state_dict()
     assert loaded.keys() == alone.keys()
     assert all(torch.equal(loaded[name], value) for name, value in alone.items())
     assert len(AutoTokenizer.from_pretrained(model)) == len(AutoTokenizer.from_pretrained(tokenizer_folder()))
@@ -44,12 +45,53 @@ def test_its_run_is_whole_and_json_is_one_object(file, capsys):
     assert read_recipe(done.path / "recipe.yaml", [], LanguageRecipe).seed == 1
 
 
+def test_a_vision_encoder_is_trained_and_its_steps_are_kept(tmp_path, capsys):
+    """Fewer steps than it logs every so often are steps all the same."""
+    sizes = {"scenes": 4, "steps": 2, "batch_size": 3, "width": 16, "layers": 2, "heads": 2, "text_width": 16}
+    path = tmp_path / "recipe.yaml"
+    path.write_text(dump(VisionRecipe("vision", tmp_path / "run", tokenizer_folder(), **sizes)))
+    assert run(["train", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == 2
+    RunDir.open(tmp_path / "run").verify()
+    assert CLIPVisionModel.from_pretrained(tmp_path / "run/model").config.hidden_size == 16
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ("steps=0", "steps: at least 1, not 0"),
+        ("scenes=3", "batch_size: 4 pictures of 3 scenes"),
+        ("patch=17", "patch: 17 does not divide the 96 pixels of a side"),
+        ("heads=3", "heads: 3 do not divide width and text_width"),
+    ],
+)
+def test_a_vision_encoder_that_cannot_be_is_refused(tmp_path, capsys, sizes, message):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(dump(VisionRecipe("vision", tmp_path / "run", tokenizer_folder(), scenes=4, batch_size=4)))
+    assert run(["train", str(path), "--set", sizes]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def lesson(fields):
+    """One lesson, with these fields, as an override."""
+    steps = "" if "steps" in fields else "steps: 1, "
+    return f"lessons=[{{things: 1, questions: 2, batch_size: 2, {steps}{fields}}}]"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (["--resume"], 2, "a part is trained in one go: remove its folder and start again without --resume"),
         (["--set", "widht=16"], 2, "did you mean width?"),
         (["--set", "lessons=3"], 2, "lessons: "),
+        (["--set", "lessons=[]"], 2, "lessons: at least one"),
+        (["--set", "width=36"], 2, "width: 36 is no multiple of 16"),
+        (["--set", lesson("steps: 0")], 2, "lessons[0]: steps: at least 1, not 0"),
+        (["--set", lesson("kinds: [color]")], 2, "lessons[0]: kinds: no such type 'color'; there are colour,"),
+        (["--set", lesson("kinds: [reading]")], 2, "lessons[0]: kinds: a scene may allow none of them; add one of"),
+        (["--set", lesson("paired: 0.9, stated: 0.9")], 2, "lessons[0]: paired, placed, stated and retold are shares"),
+        (["--set", "tokenizer=no/where"], 1, "no/where: no tokenizer.json"),
     ],
 )
 def test_an_error_is_one_line_and_leaves_no_run(file, capsys, arguments, code, message):

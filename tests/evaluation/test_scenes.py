@@ -163,6 +163,11 @@ def test_swapping_skips_questions_about_the_same_picture():
     assert [sample.images[0] for sample in samples] == ["b.png", "b.png", "a.png", "b.png"]
 
 
+def test_with_one_picture_there_is_nothing_to_swap():
+    with pytest.raises(LapilliError, match=r"all 2 questions are about a\.png: nothing to swap it with; ask more"):
+        seen_by([question(i, image="a.png") for i in range(2)], Path("unread"), "swapped")
+
+
 def test_alone_the_language_model_is_shown_no_picture(folder, questions):
     samples, _ = seen_by(questions, folder, "language_only")
     for one, sample in zip(questions, samples, strict=True):

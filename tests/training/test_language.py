@@ -81,6 +81,13 @@ def test_later_heads_begin_by_finding_what_follows_and_what_equals(wide):
     assert set(equal.topk(2).indices.tolist()) == {1, 5}
 
 
+def test_the_last_head_of_every_second_layer_begins_by_finding_equals_of_the_token_itself(wide):
+    """At the end of "a b c b b", all three of them."""
+    looks = attention(wide, 1, [10, 11, 12, 11, 11])[3, -1]
+    assert set(looks.topk(3).indices.tolist()) == {1, 3, 4}
+    assert looks[[1, 3, 4]].sum() > 0.9
+
+
 def test_layers_but_the_first_begin_by_adding_nothing(wide):
     first, *others = wide.model.layers
     assert first.self_attn.o_proj.weight.any()
@@ -138,7 +145,11 @@ def test_without_the_systems_words_a_conversation_is_the_same_but_for_them():
 @pytest.fixture(scope="module")
 def trained():
     figures = []
-    return train_language(recipe(), lambda step, **found: figures.append((step, found.get("loss")))), figures
+
+    def report(step, **found):
+        figures.append((step, found.get("loss")))
+
+    return train_language(recipe(), tokenizer(), report), figures
 
 
 def test_a_few_steps_lower_the_loss(trained):
@@ -150,9 +161,9 @@ def test_a_few_steps_lower_the_loss(trained):
 
 def test_the_same_seed_gives_the_same_weights_and_another_other_ones(trained):
     weights = trained[0].state_dict()
-    again = train_language(recipe(), lambda *_, **__: None).state_dict()
+    again = train_language(recipe(), tokenizer(), lambda *_, **__: None).state_dict()
     assert all(torch.equal(weights[name], value) for name, value in again.items())
-    other = train_language(replace(recipe(), seed=1), lambda *_, **__: None).state_dict()
+    other = train_language(replace(recipe(), seed=1), tokenizer(), lambda *_, **__: None).state_dict()
     assert any(not torch.equal(weights[name], value) for name, value in other.items())
 
 
@@ -186,6 +197,10 @@ def test_a_lesson_ends_when_it_is_mastered_and_the_next_one_begins():
     told = []
     easy = replace(LESSONS[0], steps=400, until=0.0)
     lessons = [easy, replace(LESSONS[1], steps=2)]
-    train_language(replace(recipe(), lessons=lessons), lambda step, **found: told.append((step, found["lesson"])))
+
+    def report(step, lesson, **_):
+        told.append((step, lesson))
+
+    train_language(replace(recipe(), lessons=lessons), tokenizer(), report)
     assert [step for step, lesson in told if lesson == 1] == [*range(1, MASTERED + 1), MASTERED]
     assert [step for step, lesson in told if lesson == 2] == [MASTERED + 1, MASTERED + 2, MASTERED + 2]

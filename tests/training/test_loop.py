@@ -276,6 +276,17 @@ def test_runs_that_are_there_are_refused_with_the_remedy(tmp_path):
             train(wanted, resume=resume, progress=False)
 
 
+def test_killed_when_only_its_manifest_is_missing_a_run_is_finished_without_training_again(tmp_path, monkeypatch):
+    wanted = recipe(tmp_path, save_every=1)
+    monkeypatch.setattr(RunDir, "finish", _die)
+    with pytest.raises(_KilledError):
+        train(wanted, progress=False)
+    monkeypatch.undo()
+    before = (wanted.out / "metrics.jsonl").read_bytes()
+    train(wanted, resume=True, progress=False).verify()
+    assert (wanted.out / "metrics.jsonl").read_bytes() == before
+
+
 def test_data_that_changed_in_between_is_refused(tmp_path):
     wanted = recipe(tmp_path)
     with pytest.raises(_KilledError):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.training.small import tokenizer, tokenizer_folder
+from tests.training.small import tokenizer
 from transformers import AutoImageProcessor, CLIPImageProcessorPil, CLIPVisionModel
 
 from lapilli.data.scenes.phrases import FACTS, UNSAID, caption_seed, draw_seed, facts_seed
@@ -180,8 +180,7 @@ def test_places_begin_as_loud_as_half_of_what_patches_show():
 @pytest.fixture(scope="module")
 def trained():
     losses = []
-    recipe = replace(RECIPE, tokenizer=tokenizer_folder())
-    return train_vision(recipe, lambda step, **figures: losses.append(sum(figures.values()))), losses
+    return train_vision(RECIPE, tokenizer(), lambda step, **figures: losses.append(sum(figures.values()))), losses
 
 
 def test_a_few_steps_lower_the_loss(trained):
@@ -191,8 +190,8 @@ def test_a_few_steps_lower_the_loss(trained):
 
 
 def test_the_same_seed_gives_the_same_weights_and_saved_ones_are_read_back(trained, tmp_path):
-    recipe = replace(RECIPE, tokenizer=tokenizer_folder())
-    again, other = (train_vision(replace(recipe, seed=s, steps=n), lambda *_, **__: None) for s, n in ((0, 12), (1, 1)))
+    rest = {"tokenizer": tokenizer(), "report": lambda *_, **__: None}
+    again, other = (train_vision(replace(RECIPE, seed=s, steps=n), **rest) for s, n in ((0, 12), (1, 1)))
     weights = trained[0].state_dict()
     assert all(torch.equal(weights[name], value) for name, value in again.state_dict().items())
     assert any(not torch.equal(weights[name], value) for name, value in other.state_dict().items())

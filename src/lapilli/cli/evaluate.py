@@ -50,10 +50,10 @@ def evaluate(
 
 
 def _draw(folder: Path, questions: int, seed: int) -> Path:
-    """New scenes of both splits; three for every question asked of a type, since not every scene has a card to read."""
+    """New scenes of both splits; four for every question of a type, since one scene in three has a card to read."""
     from lapilli.data.scenes.dataset import write_scenes
 
-    count = 3 * questions
+    count = 4 * questions
     with progress_bar() as bar:
         for split in SPLITS:
             advance = partial(_advance, bar, bar.add_task(f"scenes, {split}", total=count))
@@ -66,20 +66,18 @@ def _advance(bar: Progress, task: TaskID, done: int) -> None:
 
 
 def _score(model: Path, data: Path, per_type: int) -> dict[str, Any]:
-    from lapilli.evaluation.scenes import CONDITIONS, ask_all, best_constants, read_questions, scores
+    from lapilli.evaluation.scenes import ROUNDS, ask_rounds, best_constants, read_questions, scores
     from lapilli.inference.answer import answerer
 
     respond = answerer(model)
-    rounds = [("held_out", condition) for condition in CONDITIONS] + [("compositional", "image")]
-    asked, constants = [], []
     with progress_bar() as bar:
-        task = bar.add_task("questions", total=len(rounds))
-        for split, condition in rounds:
-            questions = read_questions(data / split, split, per_type)
-            asked += ask_all(questions, data / split, condition, respond)
-            bar.advance(task)
-            if condition == "image":
-                constants += [_constant(split, *one) for one in best_constants(questions).items()]
+        task = bar.add_task("questions", total=len(ROUNDS))
+        asked = ask_rounds(data, ROUNDS, per_type, respond, lambda: bar.advance(task))
+    constants = [
+        _constant(split, *one)
+        for split in SPLITS
+        for one in best_constants(read_questions(data / split, split, per_type)).items()
+    ]
     return {"scores": scores(asked), "constants": constants, "answers": asked}
 
 

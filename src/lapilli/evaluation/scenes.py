@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,9 @@ from lapilli.data.scenes.questions import TYPES
 from lapilli.data.scenes.vocabulary import COLOURS
 
 CONDITIONS = ("image", "blank", "swapped", "language_only")
+ROUNDS = (*(("held_out", condition) for condition in CONDITIONS), ("compositional", "image"))
+"""Every split and condition that a model is scored under."""
+
 EVERY_TYPE = "all"
 GRAY = (128, 128, 128)
 
@@ -79,8 +82,25 @@ def read_questions(folder: Path, split: str, per_type: int) -> list[SceneQuestio
     return [SceneQuestion(split=split, **row) for found in by_type.values() for row in found]
 
 
+def ask_rounds(
+    data: Path, rounds: Iterable[tuple[str, str]], per_type: int, answer: Answerer, on_round: Callable[[], None]
+) -> list[Asked]:
+    """Ask `per_type` questions of every type about the folders in `data`, once for each of `rounds`.
+
+    Calls `on_round` after each. Raises LapilliError as `read_questions` and `ask_all` do.
+    """
+    found: list[Asked] = []
+    for split, condition in rounds:
+        found += ask_all(read_questions(data / split, split, per_type), data / split, condition, answer)
+        on_round()
+    return found
+
+
 def ask_all(questions: Sequence[SceneQuestion], folder: Path, condition: str, answer: Answerer) -> list[Asked]:
-    """Ask every question under one of `CONDITIONS`; `folder` is the one the questions were read from."""
+    """Ask every question under one of `CONDITIONS`; `folder` is the one the questions were read from.
+
+    Raises LapilliError when pictures are to be swapped and there is only one.
+    """
     images = folder / "images"
     samples = [_sample(question, condition) for question in questions]
     if condition == "swapped":
@@ -151,10 +171,12 @@ def _sample(question: SceneQuestion, condition: str) -> Sample:
 def _swapped(samples: Sequence[Sample]) -> list[Sample]:
     """Every question with the picture of the next question that has another one."""
     names = [sample.images[0] for sample in samples]
+    if len(set(names)) == 1:
+        raise LapilliError(f"all {len(names)} questions are about {names[0]}: nothing to swap it with; ask more")
     swapped = []
     for index, sample in enumerate(samples):
         others = (names[(index + step) % len(names)] for step in range(1, len(names)))
-        other = next((name for name in others if name != names[index]), names[index])
+        other = next(name for name in others if name != names[index])
         swapped.append(Sample(sample.id, (other,), sample.turns))
     return swapped
 

@@ -6,9 +6,11 @@ import json
 import os
 import platform
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from statistics import harmonic_mean
+from typing import TYPE_CHECKING, Any, cast
 
 from lapilli.core.files import write_atomically
 from lapilli.core.plain import json_text
@@ -16,6 +18,7 @@ from lapilli.core.run import RunDir
 from lapilli.evaluation.scenes import best_constants, read_questions
 from lapilli.quickstart.steps import times
 from lapilli.report.schema import Results
+from lapilli.report.story import differences
 
 if TYPE_CHECKING:
     from lapilli.quickstart.journey import Journey
@@ -43,7 +46,7 @@ def collect(journey: Journey, log: Path) -> Results:
         "versions": {name: found for name, found in environment["versions"].items() if found},
         "machine": _machine(),
         **_network(out / "model"),
-        "stages": [_stage(name, run) for name, run in runs.items()],
+        "stages": [_stage(name, run, steps) for name, run in runs.items()],
         "scores": [row for row in rows if row["type"] != "all"],
         "overall": [row for row in rows if row["type"] == "all"],
         "constants": _constants(journey),
@@ -52,12 +55,14 @@ def collect(journey: Journey, log: Path) -> Results:
         "steps": steps,
         "next_commands": _next_commands(journey),
     }
-    write_atomically(out / "results.json", json_text(results, indent=1) + "\n")
-    return results  # type: ignore[return-value]
+    found = cast(Results, results)
+    found["differences"] = list(differences(found))
+    write_atomically(out / "results.json", json_text(found, indent=1) + "\n")
+    return found
 
 
-def _stage(name: str, run: RunDir) -> dict[str, Any]:
-    """What the page says of a stage; its figures are those that the training loop saved."""
+def _stage(name: str, run: RunDir, steps: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the page says of a stage; its seconds are those of its step, interrupted attempts included."""
     logged = [row for row in run.metrics() if "loss" in row]
     metrics = [{key: row[key] for key in ("step", "loss", "learning_rate")} for row in logged]
     recipe = (run.path / "recipe.yaml").read_text(encoding="utf-8")
@@ -66,8 +71,9 @@ def _stage(name: str, run: RunDir) -> dict[str, Any]:
     return {
         "name": name,
         "trains": STAGES[name],
-        **{key: trained[key] for key in ("trainable_parameters", "samples", "steps", "seconds")},
-        "samples_per_second": round(sum(speeds) / len(speeds), 1),
+        **{key: trained[key] for key in ("trainable_parameters", "samples", "steps")},
+        "seconds": next(step["seconds"] for step in steps if step.get("stage") == name),
+        "samples_per_second": round(harmonic_mean(speeds), 1),
         "metrics": metrics,
         "recipe": recipe,
     }
@@ -129,7 +135,8 @@ def _next_commands(journey: Journey) -> list[dict[str, str]]:
         "out": out / "again",
         "seed": journey.seed + 1,
     }
-    changes = [part for field, value in again.items() for part in ("--set", f"{field}={value}")]
+    overrides = [*journey.overrides, *(f"{field}={value}" for field, value in again.items())]
+    changes = [part for override in overrides for part in ("--set", override)]
     picture = journey.data("fresh") / "images/000000.png"
     return [
         _command("ask it something yourself", "ask", out / "model", picture, "How many objects are there?"),

@@ -13,11 +13,12 @@ from lapilli.core.plain import json_text
 from lapilli.data.pictures import open_picture
 from lapilli.data.sample import Sample, Turn
 from lapilli.evaluation.scenes import (
-    CONDITIONS,
+    ROUNDS,
     Answerer,
     Asked,
     SceneQuestion,
     ask_all,
+    ask_rounds,
     colours_mentioned,
     read_questions,
     scene_colours,
@@ -54,10 +55,8 @@ def score_align(journey: Journey, count: Counter) -> None:
 
 def score_instruct(journey: Journey, count: Counter) -> None:
     """After stage 2: both splits, and on the held-out one the three controls."""
-    rounds = [("held_out", condition) for condition in CONDITIONS] + [("compositional", "image")]
-    asked = _ask(
-        journey, answerer(journey.out / "instruct/model", ANSWER_TOKENS), rounds, count, "questions after stage 2"
-    )
+    answer = answerer(journey.out / "instruct/model", ANSWER_TOKENS)
+    asked = _ask(journey, answer, ROUNDS, count, "questions after stage 2")
     answers = [asdict(one.question) | {"condition": one.condition, "given": one.given} for one in asked]
     _keep(journey.out / "scores/instruct.json", {"scores": _rows("instruct", asked), "answers": answers})
 
@@ -80,14 +79,9 @@ def answer_fresh(journey: Journey) -> None:
 def _ask(
     journey: Journey, answer: Answerer, rounds: Sequence[tuple[str, str]], count: Counter, name: str
 ) -> list[Asked]:
-    found: list[Asked] = []
     with count(name, len(rounds)) as advance:
-        for split, condition in rounds:
-            folder = journey.data(split)
-            questions = read_questions(folder, split, journey.questions)
-            found += ask_all(questions, folder, condition, answer)
-            advance(len({(one.question.split, one.condition) for one in found}))
-    return found
+        done = iter(range(1, len(rounds) + 1))
+        return ask_rounds(journey.out / "data", rounds, journey.questions, answer, lambda: advance(next(done)))
 
 
 def _rows(stage: str, asked: Sequence[Asked]) -> list[dict[str, Any]]:

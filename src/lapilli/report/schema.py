@@ -152,6 +152,20 @@ class Step(StepRequired, total=False):
     peak_memory_bytes: int
 
 
+class Change(TypedDict):
+    """By how much the share right with the picture exceeds another one, with its 95 % interval.
+
+    `against` is what the other one was: a blank picture, stage 1, new pictures (of new combinations), another picture.
+    """
+
+    split: str
+    type: str
+    against: str
+    estimate: float
+    low: float
+    high: float
+
+
 class Patches(TypedDict):
     """The grid of patches that the vision encoder makes of one picture."""
 
@@ -201,6 +215,7 @@ class Results(ResultsRequired, total=False):
     scores: list[Score]
     overall: list[Score]
     constants: list[Constant]
+    differences: list[Change]
     captions: Captions
     examples: list[Example]
     steps: list[Step]

@@ -1,13 +1,14 @@
 """What the results mean: which scores belong together, what the difference is, whether it sees and where it fails."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 from lapilli.core.statistics import Proportion, wilson
 from lapilli.report import figures
-from lapilli.report.schema import CONTROLS, SPLITS, Constant, Rate, Results, Score
+from lapilli.report.schema import CONTROLS, SPLITS, Change, Constant, Rate, Results, Score
 
 CONDITIONS = {
     "image": "With the picture",
@@ -45,6 +46,37 @@ def difference(first: Proportion, second: Proportion) -> Difference:
     below = math.hypot(first.estimate - first.low, second.high - second.estimate)
     above = math.hypot(first.high - first.estimate, second.estimate - second.low)
     return Difference(estimate, max(-1.0, estimate - below), min(1.0, estimate + above))
+
+
+def differences(results: Results) -> Iterator[Change]:
+    """Every difference that the page may speak of: of each type and of all, of what the last stage's model got right.
+
+    Against a blank picture, against the stage before, and of new combinations against new pictures; and of the colours
+    that captions name, against another picture's.
+    """
+    board = scoreboard(results)
+    for split in board.splits:
+        for type_ in (*board.types(split), "all"):
+            shares = {
+                "image": board.share(split, type_),
+                "blank": board.share(split, type_, "blank"),
+                "stage 1": board.share(split, type_, stage="align"),
+                "new pictures": None if split == SPLITS[0] else board.share(SPLITS[0], type_),
+            }
+            yield from _changes(split, type_, shares)
+    if captions := results.get("captions"):
+        rates = {"image": proportion(captions["mentioned"]), "another picture": proportion(captions["shuffled"])}
+        yield from _changes("held_out", "colours in captions", rates)
+
+
+def _changes(split: str, type_: str, shares: Mapping[str, Proportion | None]) -> Iterator[Change]:
+    """The first of the shares against each of the others that there are."""
+    first, *others = shares.items()
+    for name, other in others:
+        if first[1] is not None and other is not None:
+            found = difference(first[1], other)
+            against: Any = {"split": split, "type": type_, "against": name}
+            yield against | {"estimate": found.estimate, "low": found.low, "high": found.high}
 
 
 def proportion(rate: Rate | Score) -> Proportion:
@@ -87,6 +119,11 @@ class Scoreboard:
         if not known or len(known) < len(types):
             return None
         return wilson(sum(rate.correct for rate in known), sum(rate.n for rate in known))
+
+    def share(self, split: str, type_: str, condition: str = "image", stage: str | None = None) -> Proportion | None:
+        """One score, or that over all types, of type `all`."""
+        found = self.overall if type_ == "all" else partial(self.get, type_=type_)
+        return found(split, condition=condition, stage=stage)
 
     def best_constant(self, split: str) -> float | None:
         """The share right for whoever gives each type's best constant answer."""

@@ -25,8 +25,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 class Look:
     """A head of the first layer that looks back by `distance` tokens.
 
-    The rotary frequencies `first` to `last` each add `sharpness` to the score before it is scaled: high ones tell
-    neighbours apart, without them the head takes in a window.
+    The rotary frequencies from `first` up to, not with, `last` each add `sharpness` to the score before it is scaled:
+    high ones tell neighbours apart, without them the head takes in a window.
     """
 
     distance: int
@@ -46,7 +46,8 @@ def with_first_weights(config: LlamaConfig) -> LlamaForCausalLM:
     first layer's heads tell distances, and gets from them what stood before: the token just before in one half of
     it, those a little further back in the other. In all later layers four heads look for equal tokens: for one that
     comes after an equal of mine, for an equal of the one before me, for one that comes after an equal of the one before
-    me, and likewise for those further back. Layers but the first begin by adding nothing.
+    me; the fourth, layer by layer in turn, for equals of mine, which is how to count, and for what comes after an equal
+    of those further back. Layers but the first begin by adding nothing.
     """
     model = LlamaForCausalLM(config)
     width, size = config.hidden_size, config.hidden_size // config.num_attention_heads
@@ -61,14 +62,20 @@ def with_first_weights(config: LlamaConfig) -> LlamaForCausalLM:
         token = torch.zeros(size, width)
         token[:, : width // 2] = torch.linalg.qr(torch.randn(width // 2, size))[0].T
         _look_back(model.model.layers[0].self_attn, embeddings, token, config)
-        before, behind = torch.eye(width)[width // 2 :].view(2, size, width)
-        pairs = ((token, before), (before, token), (before, before), (behind, behind))
-        for layer in model.model.layers[1:]:
-            for head, (query, key) in enumerate(pairs):
-                rows = slice(head * size, (head + 1) * size)
-                layer.self_attn.q_proj.weight[rows] = query
-                layer.self_attn.k_proj.weight[rows] = key
+        for number, layer in enumerate(model.model.layers[1:]):
+            _match(layer.self_attn, token, counts=number % 2 == 0)
     return model
+
+
+def _match(attention: Any, token: Tensor, counts: bool) -> None:
+    """Set the heads of a later layer to look for equals; `token`, (d_head, d_model), reads what a token is."""
+    size, width = token.shape
+    before, behind = torch.eye(width)[width // 2 :].view(2, size, width)
+    fourth = (token, token) if counts else (behind, behind)
+    for head, (query, key) in enumerate(((token, before), (before, token), (before, before), fourth)):
+        rows = slice(head * size, (head + 1) * size)
+        attention.q_proj.weight[rows] = query
+        attention.k_proj.weight[rows] = key
 
 
 def _look_back(attention: Any, embeddings: Tensor, token: Tensor, config: LlamaConfig) -> None:

@@ -28,7 +28,6 @@ from lapilli.data.scenes.questions import TYPES
 from lapilli.data.scenes.textual import Pieces, pairs, reading_sample, retelling, statements
 from lapilli.training.initial import LOOKS, with_first_weights
 from lapilli.training.muon import Muon
-from lapilli.training.tokenizer import tokenizer_from
 
 _Row = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Ids and labels of one text."""
@@ -45,10 +44,10 @@ class Lesson:
     It ends before, once the share of learned tokens that the model says itself has been `until` over the last
     `MASTERED` steps. Given the next lesson before this one is mastered, a model is long in learning either.
 
-    Shares of every batch are something else: `paired` lists of colours and shapes with a sentence about each, `placed`
-    lists of things and their places likewise; `stated` descriptions with sentences that follow; `retold` scenes told
-    twice in other words. Without `system` the template's opening is left out, a fifth of a short conversation and
-    always the same.
+    Shares of every batch are something else: `paired` lists of colours and shapes with sentences about half of them,
+    `placed` lists of things and their places likewise; `stated` descriptions with sentences that follow; `retold`
+    scenes told twice in other words. Questions are of these `kinds`, of one named twice twice as often. Without
+    `system` the template's opening is left out, a fifth of a short conversation and always the same.
     """
 
     steps: int
@@ -62,6 +61,21 @@ class Lesson:
     retold: float = 0.0
     kinds: list[str] = field(default_factory=lambda: list(TYPES))
     system: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "things", "questions", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: at least 1, not {getattr(self, name)}")
+        if unknown := sorted(set(self.kinds) - set(TYPES)):
+            raise ValueError(f"kinds: no such type {unknown[0]!r}; there are {', '.join(TYPES)}")
+        if not set(self.kinds) & _ALWAYS:
+            raise ValueError(f"kinds: a scene may allow none of them; add one of {', '.join(sorted(_ALWAYS))}")
+        if self.paired + self.placed + self.stated + self.retold > 1:
+            raise ValueError("paired, placed, stated and retold are shares of a batch: together at most 1")
+
+
+_ALWAYS = {"colour", "shape", "counting", "existence"}
+"""Types that every scene allows a question of."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +99,12 @@ class LanguageRecipe:
         """Of all lessons, at most."""
         return sum(lesson.steps for lesson in self.lessons)
 
+    def __post_init__(self) -> None:
+        if not self.lessons:
+            raise ValueError("lessons: at least one")
+        if self.width % (4 * len(LOOKS)):
+            raise ValueError(f"width: {self.width} is no multiple of {4 * len(LOOKS)}, four for each of the heads")
+
 
 def new_language_model(recipe: LanguageRecipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     """The untrained model, as `initial` makes it, for the tokens of `tokenizer`."""
@@ -99,22 +119,25 @@ def new_language_model(recipe: LanguageRecipe, tokenizer: PreTrainedTokenizerFas
     )  # fmt: skip
 
 
-def train_language(recipe: LanguageRecipe, report: Callable[..., None]) -> LlamaForCausalLM:
+def train_language(
+    recipe: LanguageRecipe, tokenizer: PreTrainedTokenizerFast, report: Callable[..., None]
+) -> LlamaForCausalLM:
     """Train from nothing; the same seed gives the same weights.
 
-    Calls `report(step, **figures)` every `log_every` steps and after every lesson.
+    Calls `report(step, **figures)` every `log_every` steps and after every lesson, then with the share of right tokens
+    over the last `MASTERED` steps.
     """
     torch.manual_seed(recipe.seed)
-    tokenizer = tokenizer_from(recipe.tokenizer)
     model = new_language_model(recipe, tokenizer)
     optimizers = _optimizers(model, recipe)
     step = 0
     for number, lesson in enumerate(recipe.lessons, start=1):
+        shares = list[float]()
         for loss, share in _learn(model, optimizers, recipe, lesson, tokenizer, step):
-            step += 1
+            step, shares = step + 1, [*shares[1 - MASTERED :], share]
             if step % recipe.log_every == 0:
                 report(step, lesson=number, loss=loss, token_accuracy=share)
-        report(step, lesson=number, mastered=share)
+        report(step, lesson=number, token_accuracy=sum(shares) / len(shares))
     return model
 
 

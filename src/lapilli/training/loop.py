@@ -23,8 +23,7 @@ from rich.progress import track
 from transformers import PrinterCallback, TrainingArguments
 
 from lapilli.core.errors import LapilliError, UsageError
-from lapilli.core.files import refuse_occupied, write_atomically
-from lapilli.core.plain import json_text
+from lapilli.core.files import refuse_occupied
 from lapilli.core.recipe import read_recipe
 from lapilli.core.run import RunDir
 from lapilli.data.sample import Sample, read_samples
@@ -68,6 +67,10 @@ def train(
     KeyboardInterrupt after Ctrl-C or SIGTERM, when a checkpoint has been written.
     """
     _require_place(recipe, resume)
+    if resume and _is_trained(recipe):
+        run = RunDir.open(recipe.out)
+        run.finish()
+        return run
     materials = _gather(recipe, progress)
     run, checkpoint = _reopen(recipe, materials) if resume else (_create(recipe, materials), None)
     seen, began = Seen(), time.perf_counter()
@@ -92,6 +95,21 @@ def _require_place(recipe: TrainRecipe, resume: bool) -> None:
         raise LapilliError(f"{recipe.out}: the run there has finished; name another out, or remove the folder")
     if not resume:
         raise LapilliError(f"{recipe.out}: an unfinished run is there; go on with --resume, or remove the folder")
+    if resume:
+        _require_same(recipe)
+
+
+def _require_same(recipe: TrainRecipe) -> None:
+    before = read_recipe(recipe.out / "recipe.yaml", [], TrainRecipe)
+    for field in fields(TrainRecipe):
+        old, new = getattr(before, field.name), getattr(recipe, field.name)
+        if old != new and field.name not in _FREE_ON_RESUME:
+            raise UsageError(f"{field.name}: {new}, but the run at {recipe.out} began with {old}; change it back")
+
+
+def _is_trained(recipe: TrainRecipe) -> bool:
+    """Whether the unfinished run lacks its manifest alone: the model is written whole, and then the checkpoints go."""
+    return (recipe.out / MODEL).exists() and not (recipe.out / _CHECKPOINTS).exists()
 
 
 def _gather(recipe: TrainRecipe, progress: bool) -> _Materials:
@@ -139,18 +157,11 @@ def _create(recipe: TrainRecipe, materials: _Materials) -> RunDir:
 def _reopen(recipe: TrainRecipe, materials: _Materials) -> tuple[RunDir, Path | None]:
     """The unfinished run and its last whole checkpoint, with everything that came after it taken away."""
     run = RunDir.open(recipe.out)
-    before = read_recipe(run.path / "recipe.yaml", [], TrainRecipe)
-    for field in fields(TrainRecipe):
-        old, new = getattr(before, field.name), getattr(recipe, field.name)
-        if old != new and field.name not in _FREE_ON_RESUME:
-            raise UsageError(f"{field.name}: {new}, but the run at {run.path} began with {old}; change it back")
     for name, checksum in run.load("sources").items():
         if checksum != materials.sources[name]:
             raise LapilliError(f"{run.path}: the {name} it began with has changed since; start a new run")
     checkpoint = last_checkpoint(run.path / _CHECKPOINTS)
-    step = step_of(checkpoint) if checkpoint else 0
-    kept = [json_text(line) + "\n" for line in run.metrics() if line["step"] <= step]
-    write_atomically(run.path / "metrics.jsonl", "".join(kept))
+    run.rewind(step_of(checkpoint) if checkpoint else 0)
     shutil.rmtree(run.path / MODEL, ignore_errors=True)  # written, but not yet in a manifest
     return run, checkpoint
 

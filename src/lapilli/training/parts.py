@@ -21,8 +21,10 @@ RECIPES: dict[str, type[VisionRecipe] | type[LanguageRecipe]] = {"vision": Visio
 def train_part(recipe: VisionRecipe | LanguageRecipe, on_step: Callable[[int], None] | None = None) -> RunDir:
     """Run the recipe and return its finished run folder, with the part in `model/` as `transformers` reads it.
 
-    `on_step` is told the steps done, every `log_every`. Raises LapilliError when the recipe's `out` is taken.
+    `on_step` is told the steps done, every `log_every`. Raises LapilliError when the recipe's `out` is taken or its
+    tokenizer is not there, before anything is written.
     """
+    tokenizer = tokenizer_from(recipe.tokenizer)
     run = RunDir.create(recipe.out, recipe, recipe.seed)
     began = time.perf_counter()
 
@@ -32,9 +34,9 @@ def train_part(recipe: VisionRecipe | LanguageRecipe, on_step: Callable[[int], N
             on_step(step)
 
     if isinstance(recipe, VisionRecipe):
-        save_vision(train_vision(recipe, report), run.path / MODEL)
+        save_vision(train_vision(recipe, tokenizer, report), run.path / MODEL)
     else:
-        save_language(train_language(recipe, report), tokenizer_from(recipe.tokenizer), run.path / MODEL)
+        save_language(train_language(recipe, tokenizer, report), tokenizer, run.path / MODEL)
     *_, last = run.metrics()
     run.save("training", {"seconds": time.perf_counter() - began, "steps": last["step"]})
     run.finish()

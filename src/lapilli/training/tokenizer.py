@@ -9,6 +9,7 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from lapilli.core.errors import LapilliError
 from lapilli.core.template import TEMPLATES
 from lapilli.data.sample import Turn
 from lapilli.data.scenes.describe import caption, describe
@@ -52,8 +53,16 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, max_length: int) -> P
 
 
 def tokenizer_from(folder: Path | None) -> PreTrainedTokenizerFast:
-    """The tokenizer in a folder, or without one the one that is learned from scenes."""
-    return scene_tokenizer() if folder is None else PreTrainedTokenizerFast.from_pretrained(folder)
+    """The tokenizer in a folder, or without one the one that is learned from scenes.
+
+    Raises LapilliError when there is none in the folder.
+    """
+    if folder is None:
+        return scene_tokenizer()
+    if not (folder / "tokenizer.json").is_file():
+        raise LapilliError(f"{folder}: no tokenizer.json; name a folder that has one, or leave `tokenizer` out")
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
+    return tokenizer
 
 
 def scene_tokenizer(scenes: int = 6_000, vocabulary: int = 1_024) -> PreTrainedTokenizerFast:

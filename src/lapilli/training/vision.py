@@ -37,7 +37,6 @@ from transformers import (
 from lapilli.data.scenes.phrases import FACTS, UNSAID, caption_seed, draw_seed, facts_seed
 from lapilli.data.scenes.scene import SIDE
 from lapilli.training.muon import Muon
-from lapilli.training.tokenizer import tokenizer_from
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,16 @@ class VisionRecipe:
     text_width: int = 64
     text_layers: int = 2
     log_every: int = 25
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps: at least 1, not {self.steps}")
+        if self.batch_size > self.scenes:
+            raise ValueError(f"batch_size: {self.batch_size} pictures of {self.scenes} scenes; draw more of them")
+        if SIDE % self.patch:
+            raise ValueError(f"patch: {self.patch} does not divide the {SIDE} pixels of a side")
+        if self.width % self.heads or self.text_width % self.heads:
+            raise ValueError(f"heads: {self.heads} do not divide width and text_width")
 
 
 GRAIN = 0.3
@@ -159,13 +168,14 @@ def _of_facts(scores: Tensor, facts: Tensor) -> Tensor:
     return torch.stack(losses).sum()
 
 
-def train_vision(recipe: VisionRecipe, report: Callable[..., None]) -> CLIPVisionModel:
+def train_vision(
+    recipe: VisionRecipe, tokenizer: PreTrainedTokenizerFast, report: Callable[..., None]
+) -> CLIPVisionModel:
     """Train from nothing; the same seed gives the same weights.
 
-    Calls `report(step, **figures)` every `log_every` steps.
+    Calls `report(step, **figures)` every `log_every` steps and after the last one.
     """
     torch.manual_seed(recipe.seed)
-    tokenizer = tokenizer_from(recipe.tokenizer)
     seeds = [f"vision-{recipe.seed}-{index}" for index in range(recipe.scenes)]
     pictures = _render(seeds)
     batches = _batches(recipe, seeds, pictures, tokenizer)
@@ -181,7 +191,7 @@ def train_vision(recipe: VisionRecipe, report: Callable[..., None]) -> CLIPVisio
             optimizer.step()
             schedule.step()
         model.zero_grad(set_to_none=True)
-        if step % recipe.log_every == 0:
+        if step % recipe.log_every == 0 or step == recipe.steps:
             names = ("caption_loss", "phrase_loss", "fact_loss")
             report(step, **dict(zip(names, losses.tolist(), strict=True)))
     return model.vision

@@ -1,6 +1,7 @@
 """A written folder read back: every file against the others, and the same bytes however it was made."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from lapilli.data.scenes.dataset import write_scenes
 from lapilli.data.scenes.draw import draw_scene
 from lapilli.data.scenes.questions import TYPES
 from lapilli.data.scenes.scene import sample_scene
+from lapilli.data.scenes.textual import DETAIL_REQUESTS
 from lapilli.data.scenes.vocabulary import is_withheld
 from lapilli.data.validate import validate
 
@@ -109,10 +111,11 @@ def test_a_conversation_asks_up_to_nine_questions_and_answers_them_right(folder)
         asked = list(zip(texts[::2], texts[1::2], strict=True))
         assert len(set(texts[::2])) == len(asked) <= 10
         for question, given in asked:
-            right = {answer_or_none(scene, kind, question) for kind in TYPES} - {None}
-            assert right in ({given}, set())
-            known += bool(right)
-            described += not right
+            if question in DETAIL_REQUESTS or re.fullmatch(r"Tell me about .+\.", question):
+                described += 1
+                continue
+            assert {answer_or_none(scene, kind, question) for kind in TYPES} == {given, None}
+            known += 1
     assert known > 6 * SERIAL
     assert described < 1.3 * SERIAL
 

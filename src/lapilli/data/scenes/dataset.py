@@ -49,8 +49,9 @@ def write_scenes(
 ) -> None:
     """Write `count` scenes to the new folder `out`, whole or not at all; the same arguments give the same bytes.
 
-    The splits share no scene. Only `compositional` holds the withheld combinations of colour, shape and place, and it
-    holds nothing else. `on_progress` is told how many scenes are written. Raises LapilliError as `new_folder` does.
+    The splits share no picture; two scenes of a single thing may agree in all that is said of it. Only `compositional`
+    holds the withheld combinations of colour, shape and place, and it holds nothing else. `on_progress` is told how
+    many scenes are written. Raises LapilliError as `new_folder` does.
     """
     with new_folder(out) as folder:
         for name in ("images", "masks"):

@@ -1,6 +1,6 @@
 """Questions about a scene whose answers follow from its facts, by type.
 
-Every function below yields all the questions of one type that have exactly one right answer; `ask` picks among them
+Every function below yields questions of one type, each with exactly one right answer; `ask` picks among them
 so that answers are as evenly spread as the scene allows, which leaves little to guess.
 """
 
@@ -174,6 +174,7 @@ def _pairs(scene: Scene, without: str) -> Iterator[tuple[Thing, str, Thing, str]
 
 
 def _compare_sizes(scene: Scene, rng: random.Random) -> Iterator[Question]:
+    """Which reaches further from its centre: a star is as large as the circle that its points lie on."""
     word, larger = rng.choice((("larger", True), ("smaller", False)))
     for first, name, second, other in _pairs(scene, without="size"):
         if first.size != second.size and "card" not in (first.shape, second.shape):

@@ -61,7 +61,7 @@ def statements(seed: str, most: int, count: int) -> Pieces:
     pieces: Pieces = [(describe(scene, rng, shuffled=True) + "\n", False)]
     for _ in range(count):
         start, end = _statement(scene, rng)
-        pieces += [(start[0].upper() + start[1:], False), (f" {end}.\n", True)]
+        pieces += [(start[0].upper() + start[1:], False), (f" {end}", True), (".\n", False)]
     return pieces
 
 
