@@ -138,6 +138,8 @@ def test_the_results_have_everything_that_the_page_asks_for(found):
     assert [part["role"] for part in found["parts"]] == ["vision", "projector", "language"]
     assert [step.get("stage") for step in found["steps"] if step.get("stage")] == ["align", "instruct"]
     assert found["seconds"] == pytest.approx(sum(step["seconds"] for step in found["steps"]), abs=0.1)
+    times = {step["stage"]: step["seconds"] for step in found["steps"] if "stage" in step}
+    assert {stage["name"]: stage["seconds"] for stage in found["stages"]} == times  # interrupted attempts included
 
 
 def test_the_trainable_parameters_are_the_parts_sizes(found):

@@ -31,6 +31,33 @@ def test_the_interval_of_a_difference_is_that_of_newcombes_table(first, second, 
     assert (change.low, change.high) == pytest.approx((low, high), abs=1e-4)
 
 
+def test_the_differences_are_those_between_the_scores():
+    """One type, of both splits: against blank and stage 1, and the new combinations against the new pictures."""
+    rows = [
+        score("colour", 90, 100), score("colour", 20, 100, "blank"), score("colour", 50, 100, stage="align"),
+        score("colour", 80, 100, split="compositional"),
+    ]  # fmt: skip
+    captions = {"mentioned": wilson(40, 50).__dict__, "shuffled": wilson(10, 50).__dict__}
+    found = list(story.differences({"title": "", "seed": 0, "seconds": 0.0, "scores": rows, "captions": captions}))
+    expected = {
+        ("held_out", "blank"): (wilson(90, 100), wilson(20, 100)),
+        ("held_out", "stage 1"): (wilson(90, 100), wilson(50, 100)),
+        ("compositional", "new pictures"): (wilson(80, 100), wilson(90, 100)),
+    }
+    for kind in ("colour", "all"):
+        changes = {(row["split"], row["against"]): row for row in found if row["type"] == kind}
+        assert changes.keys() == expected.keys()
+        for key, (first, second) in expected.items():
+            change = story.difference(first, second)
+            assert [changes[key][name] for name in ("estimate", "low", "high")] == [
+                change.estimate,
+                change.low,
+                change.high,
+            ]
+    assert found[-1]["against"] == "another picture"
+    assert found[-1]["estimate"] == pytest.approx(0.6)
+
+
 def test_the_overall_score_pools_every_question():
     found = board(score("colour", 90, 100), score("shape", 10, 300))
     assert found.overall("held_out") == wilson(100, 400)
