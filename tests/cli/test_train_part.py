@@ -90,7 +90,11 @@ def lesson(fields):
         (["--set", lesson("steps: 0")], 2, "lessons[0]: steps: at least 1, not 0"),
         (["--set", lesson("kinds: [color]")], 2, "lessons[0]: kinds: no such type 'color'; there are colour,"),
         (["--set", lesson("kinds: [reading]")], 2, "lessons[0]: kinds: a scene may allow none of them; add one of"),
-        (["--set", lesson("paired: 0.9, stated: 0.9")], 2, "lessons[0]: paired, placed, stated and retold are shares"),
+        (
+            ["--set", lesson("paired: 0.9, stated: 0.9")],
+            2,
+            "lessons[0]: paired, placed, counted, stated and retold are",
+        ),
         (["--set", "tokenizer=no/where"], 1, "no/where: no tokenizer.json"),
     ],
 )

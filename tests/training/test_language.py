@@ -10,7 +10,7 @@ from tests.training.small import tokenizer, tokenizer_folder
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lapilli.core.template import TEMPLATES
-from lapilli.data.scenes.textual import pairs, reading_sample, retelling, statements
+from lapilli.data.scenes.textual import counts, pairs, reading_sample, retelling, statements
 from lapilli.training.language import (
     MASTERED,
     LanguageRecipe,
@@ -120,16 +120,17 @@ def test_the_padding_changes_nothing(model, batch):
 
 
 def test_what_is_learned_of_every_kind_of_text():
-    """One row each, pairs, places, statements and told again; and four conversations, whose stops are learned too."""
-    lesson = replace(LESSONS[1], paired=0.125, placed=0.125, stated=0.125, retold=0.125)
+    """A row of every kind; and three conversations, whose stops are learned too."""
+    eighths = dict.fromkeys(("paired", "placed", "counted", "stated", "retold"), 0.125)
+    lesson = replace(LESSONS[1], **eighths)
     learned = []
     for labels in _batch(recipe(), lesson, tokenizer(), 4)["labels"]:
         learned.append(tokenizer().decode(labels[labels != -100], clean_up_tokenization_spaces=False))
     seeds = [f"language-0-4-{index}" for index in range(8)]
-    told = [pairs(seeds[0]), pairs(seeds[1], placed=True)]
-    told += [statements(seeds[2], 2, lesson.questions), retelling(seeds[3], 2)]
+    told = [pairs(seeds[0]), pairs(seeds[1], placed=True), counts(seeds[2], 2, lesson.questions)]
+    told += [statements(seeds[3], 2, lesson.questions), retelling(seeds[4], 2)]
     expected = ["".join(text for text, wanted in pieces if wanted) for pieces in told]
-    for seed in seeds[4:]:
+    for seed in seeds[5:]:
         turns = reading_sample(seed, 2, lesson.questions, lesson.kinds).turns
         expected.append("".join(f" {turn.text}</s>" for turn in turns if turn.role == "assistant"))
     assert learned == expected

@@ -25,7 +25,7 @@ from lapilli.core.layout import Role
 from lapilli.core.template import IMAGE_MARK, TEMPLATES
 from lapilli.data.encode import IGNORED, encode
 from lapilli.data.scenes.questions import TYPES
-from lapilli.data.scenes.textual import Pieces, pairs, reading_sample, retelling, statements
+from lapilli.data.scenes.textual import Pieces, counts, pairs, reading_sample, retelling, statements
 from lapilli.training.initial import LOOKS, with_first_weights
 from lapilli.training.muon import Muon
 
@@ -45,7 +45,8 @@ class Lesson:
     `MASTERED` steps. Given the next lesson before this one is mastered, a model is long in learning either.
 
     Shares of every batch are something else: `paired` lists of colours and shapes with sentences about half of them,
-    `placed` lists of things and their places likewise; `stated` descriptions with sentences that follow; `retold`
+    `placed` lists of things and their places likewise; `counted` lists with questions of how many; `stated`
+    descriptions with sentences that follow; `retold`
     scenes told twice in other words. Questions are of these `kinds`, of one named twice twice as often. Without
     `system` the template's opening is left out, a fifth of a short conversation and always the same.
     """
@@ -57,10 +58,16 @@ class Lesson:
     until: float = 1.0
     paired: float = 0.0
     placed: float = 0.0
+    counted: float = 0.0
     stated: float = 0.0
     retold: float = 0.0
     kinds: list[str] = field(default_factory=lambda: list(TYPES))
     system: bool = True
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The shares of every batch that are no conversations, in the order of `_row`."""
+        return self.paired, self.placed, self.counted, self.stated, self.retold
 
     def __post_init__(self) -> None:
         for name in ("steps", "things", "questions", "batch_size"):
@@ -70,8 +77,8 @@ class Lesson:
             raise ValueError(f"kinds: no such type {unknown[0]!r}; there are {', '.join(TYPES)}")
         if not set(self.kinds) & _ALWAYS:
             raise ValueError(f"kinds: a scene may allow none of them; add one of {', '.join(sorted(_ALWAYS))}")
-        if self.paired + self.placed + self.stated + self.retold > 1:
-            raise ValueError("paired, placed, stated and retold are shares of a batch: together at most 1")
+        if sum(self.shares) > 1:
+            raise ValueError("paired, placed, counted, stated and retold are shares of a batch: together at most 1")
 
 
 _ALWAYS = {"colour", "shape", "counting", "existence"}
@@ -204,7 +211,7 @@ def _loss(model: LlamaForCausalLM, batch: dict[str, Tensor]) -> tuple[Tensor, fl
 
 def _batch(recipe: LanguageRecipe, lesson: Lesson, tokenizer: PreTrainedTokenizerFast, step: int) -> dict[str, Tensor]:
     """`input_ids` and `labels` (text, token) of one step, padded on the right, where causal attention never looks."""
-    ends = np.cumsum([lesson.paired, lesson.placed, lesson.stated, lesson.retold]) * lesson.batch_size
+    ends = np.cumsum(lesson.shares) * lesson.batch_size
     kinds = np.searchsorted(ends, np.arange(lesson.batch_size), side="right").tolist()
     seeds = [f"language-{recipe.seed}-{step}-{index}" for index in range(lesson.batch_size)]
     rows = [_row(kind, seed, lesson, tokenizer) for kind, seed in zip(kinds, seeds, strict=True)]
@@ -220,8 +227,10 @@ def _row(kind: int, seed: str, lesson: Lesson, tokenizer: PreTrainedTokenizerFas
     if kind < 2:
         return _encode_pieces(pairs(seed, placed=kind == 1), tokenizer)
     if kind == 2:
-        return _encode_pieces(statements(seed, lesson.things, lesson.questions), tokenizer)
+        return _encode_pieces(counts(seed, lesson.things, lesson.questions), tokenizer)
     if kind == 3:
+        return _encode_pieces(statements(seed, lesson.things, lesson.questions), tokenizer)
+    if kind == 4:
         return _encode_pieces(retelling(seed, lesson.things), tokenizer)
     codec = Codec(tokenizer, "vicuna_v1", IMAGE_MARK, image_token_id=-1, patch_grid=(0, 0), image_processor=None)
     encoded = encode(reading_sample(seed, lesson.things, lesson.questions, lesson.kinds), codec)

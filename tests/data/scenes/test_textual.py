@@ -3,6 +3,7 @@
 import random
 import re
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from tests.data.scenes.oracle import PLACES, SAID, answer, read_description, read_nouns, the_one
@@ -14,6 +15,7 @@ from lapilli.data.scenes.textual import (
     DETAIL_REQUESTS,
     _distinct,
     conversation,
+    counts,
     mixed_questions,
     pairs,
     reading_sample,
@@ -87,11 +89,11 @@ def test_statements_follow_from_the_description_and_their_ends_are_learned():
     ends = Counter()
     for seed in SEEDS:
         (description, _), *sentences = statements(seed, 4, 5)
-        assert [learned for _, learned in sentences] == [False, True] * 5
+        assert [learned for _, learned in sentences] == [False, True, False] * 5
         scene = read_description(description)
-        for (start, _), (end, _) in zip(sentences[::2], sentences[1::2], strict=True):
-            assert re.fullmatch(r" .+\.\n", end)
-            ends[check_statement(scene, start[0].lower() + start[1:], end[1:-2])] += 1
+        for (start, _), (end, _), (stop, _) in zip(*[iter(sentences)] * 3, strict=True):
+            assert (end[0], stop) == (" ", ".\n")
+            ends[check_statement(scene, start[0].lower() + start[1:], end[1:])] += 1
     assert min(ends[kind] for kind in ("is", "is a", "lies", "says")) > 10
 
 
@@ -114,6 +116,21 @@ def test_pairs_leave_one_word_to_look_up(placed):
         assert len(told) == len(known) // 2
     assert ends.keys() == ({" is", " is a", " lies"} if placed else {" is", None})
     assert min(ends.values()) > 0.2 * sum(ends.values())
+
+
+def test_counts_follow_from_the_list_and_large_ones_come_up_too():
+    given = Counter()
+    for seed in SEEDS:
+        (listing, learned), *pieces = counts(seed, 6, 9)
+        assert [learned, *(learned for _, learned in pieces)] == [False, *[False, True, False] * (len(pieces) // 3)]
+        things = [SimpleNamespace(**noun) for noun in read_nouns(listing)]
+        questions = [question for question, _ in pieces[::3]]
+        assert len(set(questions)) == len(questions) <= 9
+        for question, (number, _) in zip(questions, pieces[1::3], strict=True):
+            assert number == f" {answer(things, 'counting', question)}"
+            given[number] += 1
+    assert given.keys() == {f" {number}" for number in range(7)}
+    assert given[" 3"] > 0.05 * given.total()
 
 
 def read_pairs(listing):

@@ -87,6 +87,21 @@ def pairs(seed: str, placed: bool = False) -> Pieces:
     return pieces
 
 
+def counts(seed: str, most: int, count: int) -> Pieces:
+    """A list of things of which colours and shapes recur, and at most `count` questions of how many there are.
+
+    Where a list of colours and shapes says it all, there is nothing to learn but to count.
+    """
+    rng = random.Random(seed + "/counts")
+    scene = textual_scene(seed, most)
+    things = [with_article(f"{thing.colour} {thing.shape}") for thing in scene.things]
+    pieces: Pieces = [(listed(things).capitalize() + ".\n", False)]
+    asked = {question.text: question for _ in range(count) if (question := ask(scene, "counting", rng))}
+    for question in asked.values():
+        pieces += [(question.text, False), (f" {question.answer}", True), (".\n", False)]
+    return pieces
+
+
 def _named(which: int, colour: str, shape: str, place: str) -> str:
     return with_article((f"{colour} {shape}", f"{shape} {place}", f"{colour} object {place}")[which])
 
