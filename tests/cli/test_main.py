@@ -91,7 +91,11 @@ def test_debug_adds_the_traceback(command, capsys, error):
 
 def test_an_interrupt_ends_with_130(command, capsys):
     command(lambda: signal.raise_signal(signal.SIGINT))
-    assert run(["try-it"]) == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    try:
+        assert run(["try-it"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == "lapilli: interrupted\n"
 
 
