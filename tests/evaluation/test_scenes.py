@@ -163,9 +163,13 @@ def test_swapping_skips_questions_about_the_same_picture():
     assert [sample.images[0] for sample in samples] == ["b.png", "b.png", "a.png", "b.png"]
 
 
-def test_with_one_picture_there_is_nothing_to_swap():
-    with pytest.raises(LapilliError, match=r"all 2 questions are about a\.png: nothing to swap it with; ask more"):
-        seen_by([question(i, image="a.png") for i in range(2)], Path("unread"), "swapped")
+def test_questions_about_a_single_picture_are_swapped_with_others_of_the_folder(folder, tmp_path):
+    samples, _ = seen_by([question(i, image="000000.png") for i in range(2)], folder, "swapped")
+    assert [sample.images for sample in samples] == [("000001.png",)] * 2
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/a.png").touch()
+    with pytest.raises(LapilliError, match=r"no picture but a\.png: nothing to swap it with; draw more scenes"):
+        seen_by([question(0, image="a.png")], tmp_path, "swapped")
 
 
 def test_alone_the_language_model_is_shown_no_picture(folder, questions):

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from PIL import Image
@@ -99,12 +100,12 @@ def ask_rounds(
 def ask_all(questions: Sequence[SceneQuestion], folder: Path, condition: str, answer: Answerer) -> list[Asked]:
     """Ask every question under one of `CONDITIONS`; `folder` is the one the questions were read from.
 
-    Raises LapilliError when pictures are to be swapped and there is only one.
+    Raises LapilliError when pictures are to be swapped and the folder holds only one.
     """
     images = folder / "images"
     samples = [_sample(question, condition) for question in questions]
     if condition == "swapped":
-        samples = _swapped(samples)
+        samples = _swapped(samples, images)
 
     def blank(name: str) -> Image.Image:
         return Image.new("RGB", open_picture(images, name).size, GRAY)
@@ -168,17 +169,22 @@ def _sample(question: SceneQuestion, condition: str) -> Sample:
     return Sample(question.id, (question.image,), (Turn("user", "<image>\n" + question.question),))
 
 
-def _swapped(samples: Sequence[Sample]) -> list[Sample]:
-    """Every question with the picture of the next question that has another one."""
+def _swapped(samples: Sequence[Sample], images: Path) -> list[Sample]:
+    """Every question with the picture of the next question that has another one, or else any other of `images`."""
     names = [sample.images[0] for sample in samples]
-    if len(set(names)) == 1:
-        raise LapilliError(f"all {len(names)} questions are about {names[0]}: nothing to swap it with; ask more")
     swapped = []
     for index, sample in enumerate(samples):
-        others = (names[(index + step) % len(names)] for step in range(1, len(names)))
-        other = next(name for name in others if name != names[index])
+        others = chain(names[index + 1 :], names[:index], _pictures(images))
+        other = next((name for name in others if name != names[index]), None)
+        if other is None:
+            raise LapilliError(f"{images}: no picture but {names[index]}: nothing to swap it with; draw more scenes")
         swapped.append(Sample(sample.id, (other,), sample.turns))
     return swapped
+
+
+def _pictures(images: Path) -> Iterator[str]:
+    """The names in a folder, which is read when the first is asked for."""
+    yield from sorted(file.name for file in images.iterdir())
 
 
 def _words(text: str) -> list[str]:

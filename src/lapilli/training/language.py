@@ -131,20 +131,19 @@ def train_language(
 ) -> LlamaForCausalLM:
     """Train from nothing; the same seed gives the same weights.
 
-    Calls `report(step, **figures)` every `log_every` steps and after every lesson, then with the share of right tokens
-    over the last `MASTERED` steps.
+    Calls `report(step, **figures)` every `log_every` steps and after every lesson; the token accuracy is that of
+    the lesson's last `MASTERED` steps.
     """
     torch.manual_seed(recipe.seed)
     model = new_language_model(recipe, tokenizer)
     optimizers = _optimizers(model, recipe)
     step = 0
     for number, lesson in enumerate(recipe.lessons, start=1):
-        shares = list[float]()
         for loss, share in _learn(model, optimizers, recipe, lesson, tokenizer, step):
-            step, shares = step + 1, [*shares[1 - MASTERED :], share]
+            step += 1
             if step % recipe.log_every == 0:
                 report(step, lesson=number, loss=loss, token_accuracy=share)
-        report(step, lesson=number, token_accuracy=sum(shares) / len(shares))
+        report(step, lesson=number, token_accuracy=share)
     return model
 
 
@@ -156,16 +155,20 @@ def _learn(
     tokenizer: PreTrainedTokenizerFast,
     before: int,
 ) -> Iterator[tuple[float, float]]:
-    """Loss and share of right tokens of every step of a lesson, until it is over; `before` steps were done earlier."""
+    """Loss, and share of right tokens over the last `MASTERED` steps, of every step until a lesson is over.
+
+    `before` steps were done in earlier lessons.
+    """
     last, shares = lesson is recipe.lessons[-1], list[float]()
     for step in range(lesson.steps):
         loss, share = _loss(model, _batch(recipe, lesson, tokenizer, before + step))
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         _move(optimizers, _rate(before + step, step / lesson.steps if last else 0.0))
-        yield loss.item(), share
         shares = [*shares[-MASTERED + 1 :], share]
-        if len(shares) == MASTERED and sum(shares) / MASTERED >= lesson.until:
+        lately = sum(shares) / len(shares)
+        yield loss.item(), lately
+        if len(shares) == MASTERED and lately >= lesson.until:
             return
 
 

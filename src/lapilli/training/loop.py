@@ -95,8 +95,7 @@ def _require_place(recipe: TrainRecipe, resume: bool) -> None:
         raise LapilliError(f"{recipe.out}: the run there has finished; name another out, or remove the folder")
     if not resume:
         raise LapilliError(f"{recipe.out}: an unfinished run is there; go on with --resume, or remove the folder")
-    if resume:
-        _require_same(recipe)
+    _require_same(recipe)
 
 
 def _require_same(recipe: TrainRecipe) -> None:
