@@ -10,7 +10,16 @@ from tests.training.small import tokenizer, tokenizer_folder
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lapilli.core.template import TEMPLATES
-from lapilli.data.scenes.textual import counts, pairs, reading_sample, retelling, statements
+from lapilli.data.scenes.textual import (
+    cards,
+    counts,
+    pairs,
+    reading_sample,
+    relations,
+    retelling,
+    statements,
+    two_steps,
+)
 from lapilli.training.language import (
     MASTERED,
     LanguageRecipe,
@@ -32,6 +41,9 @@ def recipe():
         stage="language", out=Path(), tokenizer=tokenizer_folder(), lessons=LESSONS, width=32, layers=2,
         feed_forward=48, learning_rate=5e-2, muon_learning_rate=0.1, log_every=1,
     )  # fmt: skip
+
+
+ONE_LESSON = replace(recipe(), lessons=LESSONS[:1])
 
 
 @pytest.fixture(scope="module")
@@ -120,18 +132,19 @@ def test_the_padding_changes_nothing(model, batch):
 
 
 def test_what_is_learned_of_every_kind_of_text():
-    """A row of every kind; and three conversations, whose stops are learned too."""
-    eighths = dict.fromkeys(("paired", "placed", "counted", "stated", "retold"), 0.125)
-    lesson = replace(LESSONS[1], **eighths)
+    """A row of every kind; the last eight are conversations, whose stops are learned too."""
+    kinds = ("paired", "placed", "counted", "stated", "retold", "carded", "related", "reasoned")
+    lesson = replace(LESSONS[1], batch_size=16, **dict.fromkeys(kinds, 1 / 16))
     learned = []
     for labels in _batch(recipe(), lesson, tokenizer(), 4)["labels"]:
         learned.append(tokenizer().decode(labels[labels != -100], clean_up_tokenization_spaces=False))
-    seeds = [f"language-0-4-{index}" for index in range(8)]
-    told = [pairs(seeds[0]), pairs(seeds[1], placed=True), counts(seeds[2], 2, lesson.questions)]
-    told += [statements(seeds[3], 2, lesson.questions), retelling(seeds[4], 2)]
+    seeds, (most, count) = [f"language-0-4-{index}" for index in range(16)], (lesson.things, lesson.questions)
+    told = [pairs(seeds[0]), pairs(seeds[1], placed=True), counts(seeds[2], most, count)]
+    told += [statements(seeds[3], most, count), retelling(seeds[4], most), cards(seeds[5])]
+    told += [relations(seeds[6], most, count), two_steps(seeds[7], most, count)]
     expected = ["".join(text for text, wanted in pieces if wanted) for pieces in told]
-    for seed in seeds[5:]:
-        turns = reading_sample(seed, 2, lesson.questions, lesson.kinds).turns
+    for seed in seeds[8:]:
+        turns = reading_sample(seed, most, count, lesson.kinds).turns
         expected.append("".join(f" {turn.text}</s>" for turn in turns if turn.role == "assistant"))
     assert learned == expected
 
@@ -186,11 +199,16 @@ def test_a_saved_model_is_what_transformers_reads(trained, tmp_path):
     assert text.endswith("USER: Hello? ASSISTANT:")
 
 
-def test_the_rate_warms_up_stays_and_falls_over_the_last_lesson():
-    assert _rate(0, 0.0) == pytest.approx(1 / 50)
-    assert [_rate(step, 0.0) for step in (49, 500)] == [1.0, 1.0]
-    assert _rate(500, 0.75) == pytest.approx(0.25)
-    assert _rate(900, 1.0) == 0
+def test_the_rate_warms_up_once_and_goes_straight_from_a_lessons_first_to_its_last():
+    assert _rate(0, (1.0, 1.0), 0.0) == pytest.approx(1 / 50)
+    assert [_rate(step, (1.0, 1.0), 0.5) for step in (49, 500)] == [1.0, 1.0]
+    assert [_rate(900, (0.6, 0.2), done) for done in (0.0, 0.25, 1.0)] == pytest.approx([0.6, 0.5, 0.2])
+
+
+def test_a_lesson_whose_rates_are_zero_changes_nothing():
+    still = replace(recipe(), lessons=[LESSONS[0], replace(LESSONS[1], rates=(0.0, 0.0))])
+    weights = [train_language(one, tokenizer(), lambda *_, **__: None).state_dict() for one in (ONE_LESSON, still)]
+    assert all(torch.equal(weights[0][name], value) for name, value in weights[1].items())
 
 
 def test_a_lesson_ends_when_it_is_mastered_and_the_next_one_begins():

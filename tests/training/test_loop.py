@@ -276,6 +276,14 @@ def test_runs_that_are_there_are_refused_with_the_remedy(tmp_path):
             train(wanted, resume=resume, progress=False)
 
 
+def test_killed_before_it_noted_what_it_began_with_a_run_begins_anew(tmp_path):
+    wanted = recipe(tmp_path)
+    undisturbed = train(wanted, progress=False)
+    killed = replace(wanted, out=tmp_path / "killed")
+    RunDir.create(killed.out, killed, killed.seed)
+    _assert_same_weights(train(killed, resume=True, progress=False), undisturbed)
+
+
 def test_killed_when_only_its_manifest_is_missing_a_run_is_finished_without_training_again(tmp_path, monkeypatch):
     wanted = recipe(tmp_path, save_every=1)
     monkeypatch.setattr(RunDir, "finish", _die)

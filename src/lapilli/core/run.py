@@ -92,6 +92,10 @@ class RunDir:
         np.savez_compressed(packed, allow_pickle=False, **arrays)
         write_atomically(self._result(name, "npz"), packed.getvalue())
 
+    def has(self, name: str) -> bool:
+        """Whether a result NAME was saved."""
+        return self._result(name, "json").is_file()
+
     def load(self, name: str) -> Any:
         """The saved result NAME, as plain values. Raises LapilliError when the run has none of that name."""
         return json.loads(self._existing(name, "json").read_text(encoding="utf-8"))

@@ -2,8 +2,8 @@
 
 What it must learn is to look a fact up in its context. Small transformers do so late and suddenly; three things bring
 the moment forward: first weights that have the parts of a look-up at hand (`initial.py`), lists in which there is
-nothing to learn but the look-up before descriptions and conversations, and an optimizer that keeps the hidden matrices'
-updates orthogonal (Muon: Jordan et al. 2024).
+nothing to learn but one thing, each kind mastered by itself and not among the rest, and an optimizer that keeps the
+hidden matrices' updates orthogonal (Muon: Jordan et al. 2024).
 """
 
 from __future__ import annotations
@@ -25,7 +25,17 @@ from lapilli.core.layout import Role
 from lapilli.core.template import IMAGE_MARK, TEMPLATES
 from lapilli.data.encode import IGNORED, encode
 from lapilli.data.scenes.questions import TYPES
-from lapilli.data.scenes.textual import Pieces, counts, pairs, reading_sample, retelling, statements
+from lapilli.data.scenes.textual import (
+    Pieces,
+    cards,
+    counts,
+    pairs,
+    reading_sample,
+    relations,
+    retelling,
+    statements,
+    two_steps,
+)
 from lapilli.training.initial import LOOKS, with_first_weights
 from lapilli.training.muon import Muon
 
@@ -42,13 +52,16 @@ class Lesson:
     """A part of the curriculum: for `steps` steps, scenes of at most `things` things with `questions` questions.
 
     It ends before, once the share of learned tokens that the model says itself has been `until` over the last
-    `MASTERED` steps. Given the next lesson before this one is mastered, a model is long in learning either.
+    `MASTERED` steps. Given the next lesson before this one is mastered, a model is long in learning either. `rates` are
+    the shares of the recipe's learning rates with which it begins and ends, on a straight line.
 
-    Shares of every batch are something else: `paired` lists of colours and shapes with sentences about half of them,
-    `placed` lists of things and their places likewise; `counted` lists with questions of how many; `stated`
-    descriptions with sentences that follow; `retold`
-    scenes told twice in other words. Questions are of these `kinds`, of one named twice twice as often. Without
-    `system` the template's opening is left out, a fifth of a short conversation and always the same.
+    Shares of every batch are something else than conversations. Lists and what follows from them, with nothing to learn
+    but one thing: `paired`, colours and shapes; `placed`, places; `counted`, how many; `carded`, what the card in a
+    place says; `related`, how two things lie; `reasoned`, two steps.
+    And `stated`, descriptions with sentences that follow; `retold`, scenes told twice in other words.
+
+    Questions are of these `kinds`, of one named twice twice as often. Without `system` the template's opening is left
+    out, a fifth of a short conversation and always the same.
     """
 
     steps: int
@@ -61,13 +74,17 @@ class Lesson:
     counted: float = 0.0
     stated: float = 0.0
     retold: float = 0.0
+    carded: float = 0.0
+    related: float = 0.0
+    reasoned: float = 0.0
+    rates: tuple[float, float] = (1.0, 1.0)
     kinds: list[str] = field(default_factory=lambda: list(TYPES))
     system: bool = True
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """The shares of every batch that are no conversations, in the order of `_row`."""
-        return self.paired, self.placed, self.counted, self.stated, self.retold
+        """The shares of every batch that are no conversations, in the order of `_TEXTS`."""
+        return tuple(getattr(self, name) for name in _TEXTS)
 
     def __post_init__(self) -> None:
         for name in ("steps", "things", "questions", "batch_size"):
@@ -78,8 +95,22 @@ class Lesson:
         if not set(self.kinds) & _ALWAYS:
             raise ValueError(f"kinds: a scene may allow none of them; add one of {', '.join(sorted(_ALWAYS))}")
         if sum(self.shares) > 1:
-            raise ValueError("paired, placed, counted, stated and retold are shares of a batch: together at most 1")
+            raise ValueError(f"{', '.join(_TEXTS)} are shares of a batch: together at most 1")
+        if min(self.rates) < 0:
+            raise ValueError(f"rates: {list(self.rates)}; they are shares of the recipe's, 0 or more")
 
+
+_TEXTS: dict[str, Callable[[str, Lesson], Pieces]] = {
+    "paired": lambda seed, lesson: pairs(seed),
+    "placed": lambda seed, lesson: pairs(seed, placed=True),
+    "counted": lambda seed, lesson: counts(seed, lesson.things, lesson.questions),
+    "stated": lambda seed, lesson: statements(seed, lesson.things, lesson.questions),
+    "retold": lambda seed, lesson: retelling(seed, lesson.things),
+    "carded": lambda seed, lesson: cards(seed),
+    "related": lambda seed, lesson: relations(seed, lesson.things, lesson.questions),
+    "reasoned": lambda seed, lesson: two_steps(seed, lesson.things, lesson.questions),
+}
+"""What the shares of a batch are made of: from a seed, as large as the lesson says."""
 
 _ALWAYS = {"colour", "shape", "counting", "existence"}
 """Types that every scene allows a question of."""
@@ -159,12 +190,12 @@ def _learn(
 
     `before` steps were done in earlier lessons.
     """
-    last, shares = lesson is recipe.lessons[-1], list[float]()
+    shares = list[float]()
     for step in range(lesson.steps):
         loss, share = _loss(model, _batch(recipe, lesson, tokenizer, before + step))
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        _move(optimizers, _rate(before + step, step / lesson.steps if last else 0.0))
+        _move(optimizers, _rate(before + step, lesson.rates, step / lesson.steps))
         shares = [*shares[-MASTERED + 1 :], share]
         lately = sum(shares) / len(shares)
         yield loss.item(), lately
@@ -198,9 +229,10 @@ def _move(optimizers: Sequence[torch.optim.Optimizer], rate: float) -> None:
         optimizer.zero_grad(set_to_none=True)
 
 
-def _rate(step: int, done: float) -> float:
-    """A short warm-up, a plateau, and a straight line down to zero over the last lesson, of which `done` is done."""
-    return min(1.0, (step + 1) / 50, 1.0 - done)
+def _rate(step: int, rates: tuple[float, float], done: float) -> float:
+    """A short warm-up at the very first, and a straight line over each lesson, of which `done` is done."""
+    first, last = rates
+    return min((step + 1) / 50, first + (last - first) * done)
 
 
 def _loss(model: LlamaForCausalLM, batch: dict[str, Tensor]) -> tuple[Tensor, float]:
@@ -226,15 +258,10 @@ def _batch(recipe: LanguageRecipe, lesson: Lesson, tokenizer: PreTrainedTokenize
 
 
 def _row(kind: int, seed: str, lesson: Lesson, tokenizer: PreTrainedTokenizerFast) -> _Row:
-    """One text of a batch; `kind` counts through a lesson's shares, conversations are what is left."""
-    if kind < 2:
-        return _encode_pieces(pairs(seed, placed=kind == 1), tokenizer)
-    if kind == 2:
-        return _encode_pieces(counts(seed, lesson.things, lesson.questions), tokenizer)
-    if kind == 3:
-        return _encode_pieces(statements(seed, lesson.things, lesson.questions), tokenizer)
-    if kind == 4:
-        return _encode_pieces(retelling(seed, lesson.things), tokenizer)
+    """One text of a batch; `kind` counts through `_TEXTS`, conversations are what is left."""
+    if kind < len(_TEXTS):
+        make = [*_TEXTS.values()][kind]
+        return _encode_pieces(make(seed, lesson), tokenizer)
     codec = Codec(tokenizer, "vicuna_v1", IMAGE_MARK, image_token_id=-1, patch_grid=(0, 0), image_processor=None)
     encoded = encode(reading_sample(seed, lesson.things, lesson.questions, lesson.kinds), codec)
     kept = lesson.system | (encoded.layout.role != Role.SYSTEM)

@@ -156,6 +156,8 @@ def _create(recipe: TrainRecipe, materials: _Materials) -> RunDir:
 def _reopen(recipe: TrainRecipe, materials: _Materials) -> tuple[RunDir, Path | None]:
     """The unfinished run and its last whole checkpoint, with everything that came after it taken away."""
     run = RunDir.open(recipe.out)
+    if not run.has("sources"):  # killed before anything was trained
+        run.save("sources", materials.sources)
     for name, checksum in run.load("sources").items():
         if checksum != materials.sources[name]:
             raise LapilliError(f"{run.path}: the {name} it began with has changed since; start a new run")

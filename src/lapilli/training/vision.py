@@ -4,8 +4,9 @@ Three losses, each a cross-entropy over cosine similarities:
 * picture and caption, over the batch (Radford et al., CLIP, arXiv 2103.00020), from the CLS token;
 * thing and phrase, over the batch, where a thing is the patch that holds its centre (phrases meet regions: Zhong et
   al., RegionCLIP, arXiv 2112.09106);
-* patch and fact, over all that could be said instead: a red object or a blue one, a star or a ring, an A or an E. Every
-  patch learns from every fact at every visit, and facts are learned apart, so that new combinations are nothing new.
+* patch and fact, over all that could be said instead: a red object or a blue one, a star or a ring, an A or an E, the
+  only one of its color or one of three. Every patch learns from every fact at every visit, and facts are learned apart,
+  so that new combinations are nothing new.
 
 The last two meet the patches of the layer before the last, which a LLaVA reads.
 """

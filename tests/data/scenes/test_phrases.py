@@ -13,6 +13,7 @@ from lapilli.data.scenes.scene import sample_scene
 
 SEEDS = [f"phrases-{index}" for index in range(300)]
 PATCH = 16
+COUNTS = ("colour_count", "shape_count", "count")
 
 
 def parts(phrase):
@@ -55,11 +56,25 @@ def test_the_facts_of_a_thing_are_all_that_can_be_said_of_it_and_true():
         for thing, patch in zip(things, caption_seed(seed, random.Random(0), PATCH).patches, strict=True):
             found = spoken(facts[patch])
             size_or_sign = {"character"} if thing.shape == "card" else {"size", "texture"}
-            assert found.keys() == {"colour", "shape", "place", "spot"} | size_or_sign
-            for name in found.keys() - {"spot", "place"}:
+            assert found.keys() == {"colour", "shape", "place", "spot", *COUNTS} | size_or_sign
+            for name in found.keys() - {"spot", "place", *COUNTS}:
                 assert found[name].split()[-1 if name in ("shape", "character") else 1] == getattr(thing, name)
             assert found["place"] == f"an object {SAID[thing.place]}"
             assert found["spot"] == "the middle of an object"
+
+
+def test_a_thing_is_told_with_how_many_are_like_it():
+    for seed in SEEDS[:100]:
+        facts, things = facts_seed(seed, PATCH), sample_scene(seed).things
+        for thing, patch in zip(things, caption_seed(seed, random.Random(0), PATCH).patches, strict=True):
+            found = spoken(facts[patch])
+            alike = {
+                "colour_count": sum(other.colour == thing.colour for other in things),
+                "shape_count": sum(other.shape == thing.shape for other in things),
+                "count": len(things),
+            }
+            for name, count in alike.items():
+                assert found[name].startswith("the only object" if count == 1 else f"one of {count} objects")
 
 
 def test_other_patches_speak_of_their_spot_alone_and_the_background_is_empty():
@@ -84,7 +99,7 @@ def test_other_patches_speak_of_their_spot_alone_and_the_background_is_empty():
 
 def test_no_two_lines_share_a_phrase_and_no_line_repeats_itself():
     phrases = [phrase for line in FACTS.values() for phrase in line]
-    assert len(set(phrases)) == len(phrases) == 8 + 7 + 2 + 3 + 15 + 9 + 3
+    assert len(set(phrases)) == len(phrases) == 8 + 7 + 2 + 3 + 15 + 9 + 3 * 6 + 3
 
 
 def test_words_are_fresh_with_fresh_random_numbers_and_the_same_with_the_same():

@@ -14,14 +14,17 @@ from lapilli.data.scenes.scene import sample_scene
 from lapilli.data.scenes.textual import (
     DETAIL_REQUESTS,
     _distinct,
+    cards,
     conversation,
     counts,
     mixed_questions,
     pairs,
     reading_sample,
+    relations,
     retelling,
     statements,
     textual_scene,
+    two_steps,
 )
 from lapilli.data.scenes.vocabulary import PHRASES, is_withheld
 
@@ -131,6 +134,38 @@ def test_counts_follow_from_the_list_and_large_ones_come_up_too():
             given[number] += 1
     assert given.keys() == {f" {number}" for number in range(7)}
     assert given[" 3"] > 0.05 * given.total()
+
+
+def test_what_a_card_says_follows_from_its_place_and_half_of_them_are_left_untold():
+    for seed in SEEDS:
+        (listing, learned), *pieces = cards(seed)
+        assert [learned, *(learned for _, learned in pieces)] == [False, *[False, True, False] * (len(pieces) // 3)]
+        said = "|".join(SAID.values())
+        known = dict(re.findall(rf"card with the (\w+ [A-Z0-9]) ({said})", listing))
+        assert all((kind.split()[0] == "digit") == kind[-1].isdigit() for kind in known)
+        signs = {place: kind[-1] for kind, place in known.items()}
+        assert len(signs) == len(set(signs.values())) >= 4
+        told = set()
+        for (question, _), (sign, _) in zip(pieces[::3], pieces[1::3], strict=True):
+            (place,) = re.findall(rf"the card ({said})", question)
+            assert sign == f" {signs[place]}"
+            told.add(place)
+        assert len(told) == len(pieces) // 3 == len(signs) // 2
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"), [(relations, "spatial"), (two_steps, "reasoning"), (comparisons, "comparison")]
+)
+def test_questions_about_a_list_follow_from_it(make, kind):
+    """Also from a list that says neither sizes nor textures; and every list has a question."""
+    for seed in SEEDS:
+        (listing, learned), *pieces = make(seed, 6, 9)
+        assert [learned, *(learned for _, learned in pieces)] == [False, *[False, True, False] * (len(pieces) // 3)]
+        questions = [question for question, _ in pieces[::3]]
+        assert 1 <= len(set(questions)) == len(questions) <= 9
+        scene = read_description(listing.replace(" card ", " card with the letter X "))  # which it leaves out
+        for question, (given, _) in zip(questions, pieces[1::3], strict=True):
+            assert given == f" {answer(scene, kind, question)}"
 
 
 def read_pairs(listing):

@@ -10,11 +10,16 @@ import numpy as np
 
 from lapilli.data.scenes.describe import noun, short_caption, with_article
 from lapilli.data.scenes.draw import draw_scene
-from lapilli.data.scenes.scene import SIDE, Scene, Thing, sample_scene
+from lapilli.data.scenes.scene import MOST, SIDE, Scene, Thing, sample_scene
 from lapilli.data.scenes.vocabulary import CHARACTERS, COLOURS, PHRASES, PLACES, SHAPES, SIZES, TEXTURES
 
 UNSAID = -100
 """Stands where a fact has no value: a circle has no character."""
+
+
+def _one_of(one: str, several: str) -> tuple[str, ...]:
+    return f"the only {one}", *(f"one of {count} {several}" for count in range(2, MOST + 1))
+
 
 SPOTS = ("the middle of an object", "beside the middle of an object", "the background")
 
@@ -25,6 +30,9 @@ FACTS: dict[str, tuple[str, ...]] = {
     "texture": tuple(f"a {texture} object" for texture in TEXTURES),
     "character": tuple(f"the {'digit' if c.isdigit() else 'letter'} {c}" for c in CHARACTERS),
     "place": tuple(f"an object {PHRASES[place]}" for place in PLACES),
+    "colour_count": _one_of("object of its color", "objects of the same color"),
+    "shape_count": _one_of("object of its shape", "objects of the same shape"),
+    "count": _one_of("object", "objects"),
     "spot": SPOTS,
 }
 """What can be said, fact by fact: exactly one phrase of each line is true of a patch, or none is said of it."""
@@ -71,7 +79,7 @@ def facts_seed(seed: str, patch: int) -> np.ndarray:
     facts = np.full((across * across, len(FACTS)), UNSAID, dtype=np.int16)
     facts[:, -1] = [_spot(scene, index, patch) for index in range(across * across)]
     for thing in scene.things:
-        facts[patch_of(thing, patch)] = [*_facts(thing), SPOTS.index("the middle of an object")]
+        facts[patch_of(thing, patch)] = [*_facts(thing), *_counts(scene, thing), SPOTS.index("the middle of an object")]
     return facts
 
 
@@ -80,6 +88,12 @@ def _facts(thing: Thing) -> list[int]:
     if thing.shape == "card":
         said["size"] = said["texture"] = ""  # nobody says them of a card
     return [_WORDS[name].index(value) if value else UNSAID for name, value in said.items()]
+
+
+def _counts(scene: Scene, thing: Thing) -> list[int]:
+    """How many things have its colour, its shape, and are there at all: one is said first, and has index 0."""
+    alike = [sum(getattr(o, name) == getattr(thing, name) for o in scene.things) for name in ("colour", "shape")]
+    return [count - 1 for count in (*alike, len(scene.things))]
 
 
 def _spot(scene: Scene, index: int, patch: int) -> int:

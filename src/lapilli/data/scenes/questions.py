@@ -144,13 +144,16 @@ def _relation(first: Thing, second: Thing) -> str | None:
     return None
 
 
+READING = ("What is printed on {}?", "What does {} say?", "Which character is on {}?")
+
+
 def _reading(scene: Scene, rng: random.Random) -> Iterator[Question]:
     cards = [thing for thing in scene.things if thing.shape == "card"]
     for card in cards:
         names = ["the card"] if len(cards) == 1 else [f"the card {PHRASES[card.place]}"]
         if sum(other.colour == card.colour for other in cards) == 1:
             names.append(f"the {card.colour} card")
-        wording = rng.choice(("What is printed on {}?", "What does {} say?", "Which character is on {}?"))
+        wording = rng.choice(READING)
         yield Question("reading", wording.format(rng.choice(names)), card.character)
 
 

@@ -11,6 +11,9 @@ from lapilli.data.scenes.vocabulary import CHARACTERS, COLOURS, PLACES, SHAPES, 
 SIDE = 96
 """Width and height of a picture, in pixels."""
 
+MOST = 6
+"""How many things a scene holds at most; at least one."""
+
 CELL = SIDE / 3
 MARGIN = 3.0
 RADII = {"small": (7.5, 9.5), "large": (12.5, 15.5)}
@@ -57,7 +60,7 @@ def sample_scene(seed: str, compositional: bool = False) -> Scene:
     the borders between cells, so that a place is never a matter of opinion; no two things share a cell.
     """
     rng = random.Random(seed)
-    count = rng.randint(1, 6)
+    count = rng.randint(1, MOST)
     colours = _palette(rng, list(COLOURS))
     shapes = _palette(rng, list(SHAPES))
     things: list[Thing] = []

@@ -6,15 +6,16 @@ become the same act.
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from lapilli.data.sample import Sample, Turn
 from lapilli.data.scenes.describe import describe, listed, noun, with_article
-from lapilli.data.scenes.questions import TYPES, Question, ask, references, snapped
+from lapilli.data.scenes.questions import READING, TYPES, Question, ask, references, snapped
 from lapilli.data.scenes.scene import Scene, sample_scene
-from lapilli.data.scenes.vocabulary import COLOURS, PHRASES, PLACES, SHAPES, is_withheld
+from lapilli.data.scenes.vocabulary import CHARACTERS, COLOURS, PHRASES, PLACES, SHAPES, is_withheld
 
 DETAIL_REQUESTS = (
     "Describe the picture.",
@@ -74,7 +75,7 @@ def pairs(seed: str, placed: bool = False) -> Pieces:
     """
     rng = random.Random(seed + "/pairs")
     found, which = _distinct(rng), rng.choice((1, 2)) if placed else 0
-    pieces: Pieces = [(listed([_named(which, *thing) for thing in found]).capitalize() + ".\n", False)]
+    pieces = _list_of(_named(which, *thing) for thing in found)
     for colour, shape, place in rng.sample(found, len(found) // 2):
         start, end = rng.choice(
             (
@@ -94,12 +95,64 @@ def counts(seed: str, most: int, count: int) -> Pieces:
     """
     rng = random.Random(seed + "/counts")
     scene = textual_scene(seed, most)
-    things = [with_article(f"{thing.colour} {thing.shape}") for thing in scene.things]
-    pieces: Pieces = [(listed(things).capitalize() + ".\n", False)]
-    asked = {question.text: question for _ in range(count) if (question := ask(scene, "counting", rng))}
-    for question in asked.values():
-        pieces += [(question.text, False), (f" {question.answer}", True), (".\n", False)]
+    asked = _different(scene, "counting", count, rng)
+    return _list_of(with_article(f"{thing.colour} {thing.shape}") for thing in scene.things) + asked
+
+
+def cards(seed: str) -> Pieces:
+    """A list of cards in their places, and what half of them say.
+
+    In ordinary scenes there is seldom more than one card; whoever takes any of them for the one in question is mostly
+    right, and learns nothing better.
+    """
+    rng = random.Random(seed + "/cards")
+    count = rng.randint(4, 7)
+    places = [PHRASES[place] for place in rng.sample(PLACES, count)]
+    found = dict(zip(places, rng.sample(CHARACTERS, count), strict=True))
+    pieces = _list_of(
+        f"a card with the {'digit' if sign.isdigit() else 'letter'} {sign} {place}" for place, sign in found.items()
+    )
+    for place in rng.sample(places, count // 2):
+        question = rng.choice(READING).format(f"the card {place}")
+        pieces += [(question, False), (f" {found[place]}", True), (".\n", False)]
     return pieces
+
+
+def relations(seed: str, most: int, count: int) -> Pieces:
+    """A list of things with their places, and at most `count` questions of how two of them lie to each other."""
+    return _quiz(seed + "/relations", "spatial", most, count)
+
+
+def two_steps(seed: str, most: int, count: int) -> Pieces:
+    """A list of things with their places, and at most `count` questions that take two steps."""
+    return _quiz(seed + "/two_steps", "reasoning", most, count)
+
+
+def _quiz(seed: str, kind: str, most: int, count: int) -> Pieces:
+    """A list of things with their places, and at most `count` different questions of one type, at least one.
+
+    All things are large and plain, so that none is named by what the list does not say.
+    """
+    rng = random.Random(seed)
+    asked: Pieces = []
+    for attempt in itertools.count():
+        scene = textual_scene(f"{seed}-{attempt}", most)
+        scene = replace(scene, things=tuple(replace(one, size="large", texture="plain") for one in scene.things))
+        if asked := _different(scene, kind, count, rng):
+            break
+    things = [f"{with_article(f'{thing.colour} {thing.shape}')} {PHRASES[thing.place]}" for thing in scene.things]
+    return _list_of(rng.sample(things, len(things))) + asked
+
+
+def _list_of(things: Iterable[str]) -> Pieces:
+    text = listed(list(things))
+    return [(text[0].upper() + text[1:] + ".\n", False)]
+
+
+def _different(scene: Scene, kind: str, count: int, rng: random.Random) -> Pieces:
+    """At most `count` different questions of one type, and their answers, which are learned."""
+    asked = {question.text: question.answer for _ in range(count) if (question := ask(scene, kind, rng))}
+    return [piece for text, answer in asked.items() for piece in ((text, False), (f" {answer}", True), (".\n", False))]
 
 
 def _named(which: int, colour: str, shape: str, place: str) -> str:
