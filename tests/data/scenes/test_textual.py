@@ -153,9 +153,7 @@ def test_what_a_card_says_follows_from_its_place_and_half_of_them_are_left_untol
         assert len(told) == len(pieces) // 3 == len(signs) // 2
 
 
-@pytest.mark.parametrize(
-    ("make", "kind"), [(relations, "spatial"), (two_steps, "reasoning")]
-)
+@pytest.mark.parametrize(("make", "kind"), [(relations, "spatial"), (two_steps, "reasoning")])
 def test_questions_about_a_list_follow_from_it(make, kind):
     """Also from a list that says neither sizes nor textures; and every list has a question."""
     for seed in SEEDS:
