@@ -94,7 +94,7 @@ def lesson(fields):
         (
             ["--set", lesson("paired: 0.9, stated: 0.9")],
             2,
-            "lessons[0]: paired, placed, counted, stated, retold, carded, related, reasoned are",
+            "lessons[0]: paired, placed, counted, stated, retold, carded, related, reasoned, compared are",
         ),
         (["--set", "tokenizer=no/where"], 1, "no/where: no tokenizer.json"),
     ],

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from lapilli.core.template import TEMPLATES
 from lapilli.data.scenes.textual import (
     cards,
+    comparisons,
     counts,
     pairs,
     reading_sample,
@@ -132,8 +133,8 @@ def test_the_padding_changes_nothing(model, batch):
 
 
 def test_what_is_learned_of_every_kind_of_text():
-    """A row of every kind; the last eight are conversations, whose stops are learned too."""
-    kinds = ("paired", "placed", "counted", "stated", "retold", "carded", "related", "reasoned")
+    """A row of every kind; the last seven are conversations, whose stops are learned too."""
+    kinds = ("paired", "placed", "counted", "stated", "retold", "carded", "related", "reasoned", "compared")
     lesson = replace(LESSONS[1], batch_size=16, **dict.fromkeys(kinds, 1 / 16))
     learned = []
     for labels in _batch(recipe(), lesson, tokenizer(), 4)["labels"]:
@@ -141,9 +142,9 @@ def test_what_is_learned_of_every_kind_of_text():
     seeds, (most, count) = [f"language-0-4-{index}" for index in range(16)], (lesson.things, lesson.questions)
     told = [pairs(seeds[0]), pairs(seeds[1], placed=True), counts(seeds[2], most, count)]
     told += [statements(seeds[3], most, count), retelling(seeds[4], most), cards(seeds[5])]
-    told += [relations(seeds[6], most, count), two_steps(seeds[7], most, count)]
+    told += [relations(seeds[6], most, count), two_steps(seeds[7], most, count), comparisons(seeds[8], count)]
     expected = ["".join(text for text, wanted in pieces if wanted) for pieces in told]
-    for seed in seeds[8:]:
+    for seed in seeds[9:]:
         turns = reading_sample(seed, most, count, lesson.kinds).turns
         expected.append("".join(f" {turn.text}</s>" for turn in turns if turn.role == "assistant"))
     assert learned == expected

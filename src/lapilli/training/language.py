@@ -28,6 +28,7 @@ from lapilli.data.scenes.questions import TYPES
 from lapilli.data.scenes.textual import (
     Pieces,
     cards,
+    comparisons,
     counts,
     pairs,
     reading_sample,
@@ -57,7 +58,7 @@ class Lesson:
 
     Shares of every batch are something else than conversations. Lists and what follows from them, with nothing to learn
     but one thing: `paired`, colours and shapes; `placed`, places; `counted`, how many; `carded`, what the card in a
-    place says; `related`, how two things lie; `reasoned`, two steps.
+    place says; `related`, how two things lie; `reasoned`, two steps; `compared`, whether colours agree.
     And `stated`, descriptions with sentences that follow; `retold`, scenes told twice in other words.
 
     Questions are of these `kinds`, of one named twice twice as often. Without `system` the template's opening is left
@@ -77,6 +78,7 @@ class Lesson:
     carded: float = 0.0
     related: float = 0.0
     reasoned: float = 0.0
+    compared: float = 0.0
     rates: tuple[float, float] = (1.0, 1.0)
     kinds: list[str] = field(default_factory=lambda: list(TYPES))
     system: bool = True
@@ -109,6 +111,7 @@ _TEXTS: dict[str, Callable[[str, Lesson], Pieces]] = {
     "carded": lambda seed, lesson: cards(seed),
     "related": lambda seed, lesson: relations(seed, lesson.things, lesson.questions),
     "reasoned": lambda seed, lesson: two_steps(seed, lesson.things, lesson.questions),
+    "compared": lambda seed, lesson: comparisons(seed, lesson.questions),
 }
 """What the shares of a batch are made of: from a seed, as large as the lesson says."""
 

@@ -15,6 +15,7 @@ from lapilli.data.scenes.textual import (
     DETAIL_REQUESTS,
     _distinct,
     cards,
+    comparisons,
     conversation,
     counts,
     mixed_questions,
@@ -164,6 +165,23 @@ def test_questions_about_a_list_follow_from_it(make, kind):
         scene = read_description(listing.replace(" card ", " card with the letter X "))  # which it leaves out
         for question, (given, _) in zip(questions, pieces[1::3], strict=True):
             assert given == f" {answer(scene, kind, question)}"
+
+
+def test_whether_two_colours_agree_follows_from_the_list_and_is_asked_evenly():
+    given = Counter()
+    for seed in SEEDS:
+        (listing, learned), *pieces = comparisons(seed, 8)
+        assert [learned, *(learned for _, learned in pieces)] == [False, *[False, True, False] * (len(pieces) // 3)]
+        colours = {noun["shape"]: noun["colour"] for noun in read_nouns(listing)}
+        assert len(colours) == len(read_nouns(listing)) >= 4
+        questions = [question for question, _ in pieces[::3]]
+        assert 1 <= len(set(questions)) == len(questions) <= 8
+        for question, (agree, _) in zip(questions, pieces[1::3], strict=True):
+            one, other = re.fullmatch(r"Do the (\w+) and the (\w+) have the same color\?", question).groups()
+            assert one != other
+            assert agree == (" yes" if colours[one] == colours[other] else " no")
+            given[agree] += 1
+    assert 0.4 < given[" yes"] / given.total() < 0.6
 
 
 def read_pairs(listing):

@@ -185,10 +185,13 @@ def _compare_sizes(scene: Scene, rng: random.Random) -> Iterator[Question]:
             yield Question("comparison", f"Is {name} {word} than {other}?", answer)
 
 
+SAME_COLOUR = "Do {} and {} have the same color?"
+
+
 def _compare_colours(scene: Scene, rng: random.Random) -> Iterator[Question]:
     for first, name, second, other in _pairs(scene, without="colour"):
         answer = "yes" if first.colour == second.colour else "no"
-        yield Question("comparison", f"Do {name} and {other} have the same color?", answer)
+        yield Question("comparison", SAME_COLOUR.format(name, other), answer)
 
 
 def _compare_numbers(scene: Scene, rng: random.Random) -> Iterator[Question]:

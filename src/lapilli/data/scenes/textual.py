@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from lapilli.data.sample import Sample, Turn
 from lapilli.data.scenes.describe import describe, listed, noun, with_article
-from lapilli.data.scenes.questions import READING, TYPES, Question, ask, references, snapped
+from lapilli.data.scenes.questions import READING, SAME_COLOUR, TYPES, Question, ask, references, snapped
 from lapilli.data.scenes.scene import Scene, sample_scene
 from lapilli.data.scenes.vocabulary import CHARACTERS, COLOURS, PHRASES, PLACES, SHAPES, is_withheld
 
@@ -126,6 +126,21 @@ def relations(seed: str, most: int, count: int) -> Pieces:
 def two_steps(seed: str, most: int, count: int) -> Pieces:
     """A list of things with their places, and at most `count` questions that take two steps."""
     return _quiz(seed + "/two_steps", "reasoning", most, count)
+
+
+def comparisons(seed: str, count: int) -> Pieces:
+    """A list of things in two or three colours, and at most `count` questions of whether the colours of two agree."""
+    rng = random.Random(seed + "/comparisons")
+    palette = rng.sample(list(COLOURS), rng.randint(2, 3))
+    colours = {shape: rng.choice(palette) for shape in rng.sample(SHAPES, rng.randint(4, len(SHAPES)))}
+    twos = [(one, other) for one in colours for other in colours if one != other]
+    groups = [[two for two in twos if (colours[two[0]] == colours[two[1]]) == alike] for alike in (True, False)]
+    asked = {rng.choice(rng.choice([group for group in groups if group])): None for _ in range(count)}
+    pieces = _list_of(with_article(f"{colour} {shape}") for shape, colour in colours.items())
+    for one, other in asked:
+        answer = " yes" if colours[one] == colours[other] else " no"
+        pieces += [(SAME_COLOUR.format(f"the {one}", f"the {other}"), False), (answer, True), (".\n", False)]
+    return pieces
 
 
 def _quiz(seed: str, kind: str, most: int, count: int) -> Pieces:
