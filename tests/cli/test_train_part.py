@@ -88,6 +88,7 @@ def lesson(fields):
         (["--set", "lessons=[]"], 2, "lessons: at least one"),
         (["--set", "width=36"], 2, "width: 36 is no multiple of 16"),
         (["--set", lesson("steps: 0")], 2, "lessons[0]: steps: at least 1, not 0"),
+        (["--set", lesson("related: 0.5")], 2, "lessons[0]: related: how two things lie is asked where there are two"),
         (["--set", lesson("rates: [1, -1]")], 2, "lessons[0]: rates: [1.0, -1.0]; they are shares"),
         (["--set", lesson("kinds: [color]")], 2, "lessons[0]: kinds: no such type 'color'; there are colour,"),
         (["--set", lesson("kinds: [reading]")], 2, "lessons[0]: kinds: a scene may allow none of them; add one of"),

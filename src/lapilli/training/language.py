@@ -58,8 +58,8 @@ class Lesson:
 
     Shares of every batch are something else than conversations. Lists and what follows from them, with nothing to learn
     but one thing: `paired`, colours and shapes; `placed`, places; `counted`, how many; `carded`, what the card in a
-    place says; `related`, how two things lie; `reasoned`, two steps; `compared`, whether colours agree.
-    And `stated`, descriptions with sentences that follow; `retold`, scenes told twice in other words.
+    place says; `related`, how two things lie; `reasoned`, two steps; `compared`, whether colours agree. And `stated`,
+    descriptions with sentences that follow; `retold`, scenes told twice in other words.
 
     Questions are of these `kinds`, of one named twice twice as often. Without `system` the template's opening is left
     out, a fifth of a short conversation and always the same.
@@ -98,6 +98,8 @@ class Lesson:
             raise ValueError(f"kinds: a scene may allow none of them; add one of {', '.join(sorted(_ALWAYS))}")
         if sum(self.shares) > 1:
             raise ValueError(f"{', '.join(_TEXTS)} are shares of a batch: together at most 1")
+        if self.related and self.things < 2:
+            raise ValueError("related: how two things lie is asked where there are two; things: 2 or more")
         if min(self.rates) < 0:
             raise ValueError(f"rates: {list(self.rates)}; they are shares of the recipe's, 0 or more")
 

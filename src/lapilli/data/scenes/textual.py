@@ -112,14 +112,15 @@ def cards(seed: str) -> Pieces:
     pieces = _list_of(
         f"a card with the {'digit' if sign.isdigit() else 'letter'} {sign} {place}" for place, sign in found.items()
     )
-    for place in rng.sample(places, count // 2):
-        question = rng.choice(READING).format(f"the card {place}")
-        pieces += [(question, False), (f" {found[place]}", True), (".\n", False)]
-    return pieces
+    told = rng.sample(places, count // 2)
+    return pieces + _answered({rng.choice(READING).format(f"the card {place}"): found[place] for place in told})
 
 
 def relations(seed: str, most: int, count: int) -> Pieces:
-    """A list of things with their places, and at most `count` questions of how two of them lie to each other."""
+    """A list of things with their places, and at most `count` questions of how two of them lie to each other.
+
+    `most` is at least 2: of one thing there is nothing to ask.
+    """
     return _quiz(seed + "/relations", "spatial", most, count)
 
 
@@ -165,8 +166,12 @@ def _list_of(things: Iterable[str]) -> Pieces:
 
 
 def _different(scene: Scene, kind: str, count: int, rng: random.Random) -> Pieces:
-    """At most `count` different questions of one type, and their answers, which are learned."""
-    asked = {question.text: question.answer for _ in range(count) if (question := ask(scene, kind, rng))}
+    """At most `count` different questions of one type, and their answers."""
+    return _answered({question.text: question.answer for _ in range(count) if (question := ask(scene, kind, rng))})
+
+
+def _answered(asked: dict[str, str]) -> Pieces:
+    """Questions and their answers, which are learned."""
     return [piece for text, answer in asked.items() for piece in ((text, False), (f" {answer}", True), (".\n", False))]
 
 
