@@ -102,7 +102,7 @@ def _save_pictures(folder: Path, scene: Scene, name: str) -> np.ndarray:
     picture, masks = draw_scene(scene)
     picture.save(folder / "images" / f"{name}.png", compress_level=1)
     labels = (masks * np.arange(1, len(masks) + 1, dtype=np.uint8)[:, None, None]).max(axis=0)
-    Image.fromarray(labels).save(folder / "masks" / f"{name}.png")
+    Image.fromarray(labels).save(folder / "masks" / f"{name}.png", compress_level=1)
     return masks
 
 
