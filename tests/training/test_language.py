@@ -27,7 +27,7 @@ from lapilli.training.language import (
     Lesson,
     _batch,
     _loss,
-    _optimizers,
+    _optimizer,
     _rate,
     new_language_model,
     save_language,
@@ -182,8 +182,8 @@ def test_the_same_seed_gives_the_same_weights_and_another_other_ones(trained):
     assert any(not torch.equal(weights[name], value) for name, value in other.items())
 
 
-def test_every_weight_is_trained_by_one_optimizer_and_only_matrices_by_muon(model):
-    muon, adamw = ([p for group in one.param_groups for p in group["params"]] for one in _optimizers(model, recipe()))
+def test_every_weight_is_trained_once_and_only_matrices_by_muon(model):
+    muon, adamw = (group["params"] for group in _optimizer(model, recipe()).param_groups)
     assert sorted(map(id, muon + adamw)) == sorted(map(id, model.parameters()))
     assert {p.ndim for p in muon} == {2}
     for outside in (model.get_input_embeddings(), model.get_output_embeddings()):

@@ -122,11 +122,18 @@ def _die(_):
     raise _KilledError
 
 
-@pytest.mark.parametrize("stage", ["align", "instruct"])
-@pytest.mark.parametrize(("save_every", "accumulate"), [(3, 1), (1, 2)])
-def test_a_run_that_died_resumes_bit_for_bit(tmp_path, stage, save_every, accumulate):
-    changes = {"epochs": 3.0, "weight_decay": 0.1, "accumulate": accumulate, "save_every": save_every}
-    wanted = recipe(tmp_path, stage, **changes)
+@pytest.mark.parametrize(
+    ("stage", "changes"),
+    [
+        ("align", {"save_every": 3}),
+        ("align", {"save_every": 1, "accumulate": 2}),
+        ("instruct", {"save_every": 3}),
+        ("instruct", {"save_every": 1, "accumulate": 2}),
+        ("instruct", {"save_every": 3, "muon_learning_rate": 1e-2}),
+    ],
+)
+def test_a_run_that_died_resumes_bit_for_bit(tmp_path, stage, changes):
+    wanted = recipe(tmp_path, stage, epochs=3.0, weight_decay=0.1, **changes)
     undisturbed = train(replace(wanted, out=tmp_path / "undisturbed"), progress=False)
     with pytest.raises(_KilledError):
         train(wanted, on_eval=_die, progress=False)  # at the end of the first epoch
@@ -210,6 +217,15 @@ def test_the_projector_may_have_a_rate_of_its_own(tmp_path):
     assert max(size for name, size in moved.items() if "projector" in name) < 1e-6
     assert min(size for name, size in moved.items() if "language_model" in name and "norm" in name) > 1e-4
     assert {line["learning_rate"] for line in run.metrics()} == {3e-3}
+
+
+def test_muon_moves_the_matrices_of_the_layers(tmp_path):
+    wanted = recipe(tmp_path, learning_rate=1e-12, muon_learning_rate=1e-2)
+    run = train(wanted, progress=False)
+    before, after = _weights(joined("clip", "llama")), _weights(run.path / "model")
+    moved = {name for name in before if float((before[name] - after[name]).abs().max()) > 1e-6}
+    matrices = {name for name, weight in before.items() if "language_model.model.layers" in name and weight.ndim == 2}
+    assert moved == matrices != set()
 
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lapilli.training.muon import Muon, orthogonal
+from lapilli.training.muon import Muon, layer_matrices, muon_group, orthogonal
 
 SHAPES = [(8, 8), (24, 8), (8, 24), (1, 5), (64, 48)]
 
@@ -39,7 +39,7 @@ def test_steps_are_those_of_torch(shape):
     """Within what bfloat16, in which torch's works, can tell apart."""
     ours, theirs = (torch.nn.Parameter(matrix(shape, 100)) for _ in range(2))
     settings = {"lr": 0.05, "momentum": 0.95, "weight_decay": 0.1}
-    optimizers = [Muon([ours], **settings), torch.optim.Muon([theirs], **settings)]
+    optimizers = [Muon([muon_group([ours], **settings)]), torch.optim.Muon([theirs], **settings)]
     start = ours.detach().clone()
     for seed in range(4):
         for parameter, optimizer in zip((ours, theirs), optimizers, strict=True):
@@ -52,8 +52,60 @@ def test_steps_are_those_of_torch(shape):
 def test_a_matrix_without_a_gradient_stays():
     still, moving = torch.nn.Parameter(matrix((3, 3))), torch.nn.Parameter(matrix((3, 3)))
     before = still.detach().clone()
-    optimizer = Muon([still, moving], lr=0.1, weight_decay=0.5)
+    optimizer = Muon([muon_group([still, moving], lr=0.1, weight_decay=0.5)])
     moving.grad = matrix((3, 3), 1)
     optimizer.step()
     assert torch.equal(still, before)
     assert not torch.equal(moving, before)
+
+
+def _two_ways():
+    """A matrix that Muon moves and two parameters that AdamW does, each twice."""
+    return [[torch.nn.Parameter(matrix(shape)) for shape in ((4, 6), (4, 6), (5,))] for _ in range(2)]
+
+
+def _give_gradients(parameters, seed):
+    for offset, parameter in enumerate(parameters):
+        parameter.grad = matrix(parameter.shape, 10 * seed + offset)
+
+
+@pytest.mark.parity
+def test_what_is_not_in_a_group_of_muons_moves_as_under_adamw():
+    (by_muon, *ours), (_, *theirs) = _two_ways()
+    optimizer = Muon([muon_group([by_muon], lr=0.1), {"params": ours}], lr=0.01, weight_decay=0.1)
+    reference = torch.optim.AdamW(theirs, lr=0.01, weight_decay=0.1)
+    for seed in range(3):
+        _give_gradients([by_muon, *ours], seed)
+        _give_gradients(theirs, seed)
+        for one, other in zip(ours, theirs, strict=True):
+            other.grad = one.grad.clone()
+        optimizer.step()
+        reference.step()
+    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+    assert not torch.equal(by_muon, _two_ways()[0][0])
+
+
+def test_its_state_is_the_whole_of_it():
+    """Saved and loaded between two steps, both kinds of groups go on as if nothing had been."""
+    one, other = _two_ways()
+    optimizers = [Muon([muon_group(p[:1], lr=0.1, weight_decay=0.1), {"params": p[1:]}], lr=0.01) for p in (one, other)]
+    for seed in range(3):
+        for parameters, optimizer in zip((one, other), optimizers, strict=True):
+            _give_gradients(parameters, seed)
+            optimizer.step()
+        fresh = Muon([muon_group(other[:1], lr=9.0), {"params": other[1:]}], lr=9.0)
+        fresh.load_state_dict(optimizers[1].state_dict())
+        optimizers[1] = fresh
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_only_matrices_of_layers_are_for_muon():
+    inner = torch.nn.TransformerEncoder(
+        torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2
+    )  # its layers are called `layers`
+    model = torch.nn.ModuleDict({"embed": torch.nn.Embedding(5, 8), "encoder": inner, "head": torch.nn.Linear(8, 5)})
+    matrices, rest = layer_matrices(model)
+    assert sorted(map(id, [*matrices, *rest])) == sorted(map(id, model.parameters()))
+    assert len(matrices) == 2 * 4
+    assert {p.ndim for p in matrices} == {2}
+    assert {id(model["embed"].weight), id(model["head"].weight)} <= set(map(id, rest))

@@ -8,7 +8,7 @@ hidden matrices' updates orthogonal (Muon: Jordan et al. 2024).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -38,7 +38,7 @@ from lapilli.data.scenes.textual import (
     two_steps,
 )
 from lapilli.training.initial import LOOKS, with_first_weights
-from lapilli.training.muon import Muon
+from lapilli.training.muon import Muon, layer_matrices, muon_group
 
 _Row = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Ids and labels of one text."""
@@ -172,10 +172,10 @@ def train_language(
     """
     torch.manual_seed(recipe.seed)
     model = new_language_model(recipe, tokenizer)
-    optimizers = _optimizers(model, recipe)
+    optimizer = _optimizer(model, recipe)
     step = 0
     for number, lesson in enumerate(recipe.lessons, start=1):
-        for loss, share in _learn(model, optimizers, recipe, lesson, tokenizer, step):
+        for loss, share in _learn(model, optimizer, recipe, lesson, tokenizer, step):
             step += 1
             if step % recipe.log_every == 0:
                 report(step, lesson=number, loss=loss, token_accuracy=share)
@@ -185,7 +185,7 @@ def train_language(
 
 def _learn(
     model: LlamaForCausalLM,
-    optimizers: Sequence[torch.optim.Optimizer],
+    optimizer: Muon,
     recipe: LanguageRecipe,
     lesson: Lesson,
     tokenizer: PreTrainedTokenizerFast,
@@ -200,7 +200,7 @@ def _learn(
         loss, share = _loss(model, _batch(recipe, lesson, tokenizer, before + step))
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        _move(optimizers, _rate(before + step, lesson.rates, step / lesson.steps))
+        _move(optimizer, _rate(before + step, lesson.rates, step / lesson.steps))
         shares = [*shares[-MASTERED + 1 :], share]
         lately = sum(shares) / len(shares)
         yield loss.item(), lately
@@ -215,23 +215,19 @@ def save_language(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, f
     tokenizer.save_pretrained(folder)
 
 
-def _optimizers(model: LlamaForCausalLM, recipe: LanguageRecipe) -> list[torch.optim.Optimizer]:
+def _optimizer(model: LlamaForCausalLM, recipe: LanguageRecipe) -> Muon:
     """Muon for the matrices of the layers, AdamW for embeddings, head and norms."""
-    hidden = [p for name, p in model.named_parameters() if p.ndim == 2 and ".layers." in name]
-    others = [p for name, p in model.named_parameters() if p.ndim != 2 or ".layers." not in name]
-    return [
-        Muon(hidden, lr=recipe.muon_learning_rate, weight_decay=0.01),
-        torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.0),
-    ]
+    matrices, rest = layer_matrices(model)
+    groups = [muon_group(matrices, recipe.muon_learning_rate, weight_decay=0.01), {"params": rest}]
+    return Muon(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
 
 
-def _move(optimizers: Sequence[torch.optim.Optimizer], rate: float) -> None:
-    """One step of every optimizer, at this share of its recipe's rate."""
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group.setdefault("full_lr", group["lr"])
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+def _move(optimizer: Muon, rate: float) -> None:
+    """One step, at this share of the recipe's rates."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.setdefault("full_lr", group["lr"])
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
 
 
 def _rate(step: int, rates: tuple[float, float], done: float) -> float:

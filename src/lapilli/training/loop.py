@@ -30,6 +30,7 @@ from lapilli.data.sample import Sample, read_samples
 from lapilli.model.llava import Llava, load, save
 from lapilli.model.parts import origin, quiet
 from lapilli.training.feed import Batcher, Examples, SimilarLengths
+from lapilli.training.muon import Muon, layer_matrices, muon_group
 from lapilli.training.objective import AnswerLoss
 from lapilli.training.recipe import TrainRecipe
 from lapilli.training.stages import STAGES, codec_of, set_trainable
@@ -170,10 +171,7 @@ def _reopen(recipe: TrainRecipe, materials: _Materials) -> tuple[RunDir, Path | 
 def _trainer(recipe: TrainRecipe, materials: _Materials, seen: Seen, watcher: Watcher) -> StageTrainer:
     """transformers' Trainer for the stage; everything the recipe says goes in here."""
     llava = materials.llava
-    parts = set_trainable(STAGES[recipe.stage], llava)
-    rates = {"language": recipe.learning_rate, "projector": recipe.projector_learning_rate or recipe.learning_rate}
-    # The Trainer logs the first group's rate: the language model's, where there is one.
-    groups = parameter_groups(dict(sorted(parts.items())), rates, recipe.weight_decay)
+    optimizer = _optimizer(recipe, llava)
     trainer = StageTrainer(
         seen,
         SimilarLengths(materials.examples.lengths, recipe.batch_size * recipe.accumulate, recipe.seed),
@@ -181,11 +179,25 @@ def _trainer(recipe: TrainRecipe, materials: _Materials, seen: Seen, watcher: Wa
         args=_arguments(recipe),
         train_dataset=materials.examples,
         data_collator=Batcher(recipe.data.images, llava.pixels, llava.processor.tokenizer.pad_token_id),
-        optimizers=(torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True), None),
+        optimizers=(optimizer, None),
         callbacks=[watcher],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _optimizer(recipe: TrainRecipe, llava: Llava) -> Muon:
+    """Freeze what the stage does not train; the optimizer moves the rest at the recipe's rates."""
+    parts = set_trainable(STAGES[recipe.stage], llava)
+    matrices = layer_matrices(llava.model.model.language_model)[0] if recipe.muon_learning_rate else []
+    by_muon = set(matrices)
+    rates = {"language": recipe.learning_rate, "projector": recipe.projector_learning_rate or recipe.learning_rate}
+    # The Trainer logs the first group's rate: the language model's, where there is one.
+    others = {part: [p for p in parts[part] if p not in by_muon] for part in sorted(parts)}
+    groups = parameter_groups(others, rates, recipe.weight_decay)
+    if recipe.muon_learning_rate:
+        groups.append(muon_group(matrices, recipe.muon_learning_rate, weight_decay=recipe.weight_decay))
+    return Muon(groups, lr=recipe.learning_rate, fused=True)
 
 
 def _arguments(recipe: TrainRecipe) -> TrainingArguments:

@@ -17,8 +17,10 @@ class Data:
 class TrainRecipe:
     """Everything that decides a training run, apart from the contents of the files it names.
 
-    `batch_size` is that of one pass and `accumulate` the passes of one step; `warmup` is a share of all steps. Rates of
-    None are the general one, and a `save_every` of None saves on interruption alone.
+    `batch_size` is that of one pass and `accumulate` the passes of one step; `warmup` is a share of all steps. Without
+    a `projector_learning_rate` the projector learns at the general one; with a `muon_learning_rate` Muon moves the
+    matrices of the language model's layers, and AdamW all the rest. Without a `save_every`, checkpoints are written on
+    interruption alone.
     """
 
     stage: Literal["align", "instruct"]
@@ -32,6 +34,7 @@ class TrainRecipe:
     accumulate: int = 1
     learning_rate: float = 1e-3
     projector_learning_rate: float | None = None
+    muon_learning_rate: float | None = None
     weight_decay: float = 0.0
     warmup: float = 0.03
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -46,10 +49,12 @@ class TrainRecipe:
         at_least_one = ("max_steps", "batch_size", "accumulate", "save_every", "log_every")
         for name in at_least_one:
             _require(getattr(self, name) is None or getattr(self, name) >= 1, name, self, "1 or more")
-        for name in ("learning_rate", "projector_learning_rate", "epochs"):
+        for name in ("learning_rate", "projector_learning_rate", "muon_learning_rate", "epochs"):
             _require(getattr(self, name) is None or getattr(self, name) > 0, name, self, "more than 0")
         for name in ("weight_decay", "clip", "workers", "seed"):
             _require(getattr(self, name) >= 0, name, self, "0 or more")
+        if self.muon_learning_rate and self.stage == "align":
+            raise ValueError("muon_learning_rate: for the language model's layers, which stage align does not train")
         _require(0 <= self.warmup < 1, "warmup", self, "a share of the steps, from 0 to below 1")
 
 

@@ -37,7 +37,7 @@ from transformers import (
 
 from lapilli.data.scenes.phrases import FACTS, UNSAID, caption_seed, draw_seed, facts_seed
 from lapilli.data.scenes.scene import SIDE
-from lapilli.training.muon import Muon
+from lapilli.training.muon import Muon, layer_matrices, muon_group
 
 
 @dataclass(frozen=True)
@@ -182,15 +182,14 @@ def train_vision(
     batches = _batches(recipe, seeds, pictures, tokenizer)
     model = Contrast(recipe, len(tokenizer), tokenizer.eos_token_id)
     _whiten(model.vision.embeddings, pictures[:1000])
-    optimizers = _optimizers(model, recipe)
-    schedules = [torch.optim.lr_scheduler.LambdaLR(one, lambda step: _rate(step, recipe.steps)) for one in optimizers]
+    optimizer = _optimizer(model, recipe)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe.steps))
     for step, batch in enumerate(batches, start=1):
         losses = model.losses(batch)
         losses.sum().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer, schedule in zip(optimizers, schedules, strict=True):
-            optimizer.step()
-            schedule.step()
+        optimizer.step()
+        schedule.step()
         model.zero_grad(set_to_none=True)
         if step % recipe.log_every == 0 or step == recipe.steps:
             names = ("caption_loss", "phrase_loss", "fact_loss")
@@ -216,18 +215,16 @@ def _whiten(embeddings: Any, pictures: np.ndarray) -> None:
         embeddings.position_embedding.weight.normal_(std=0.5)
 
 
-def _optimizers(model: Contrast, recipe: VisionRecipe) -> list[torch.optim.Optimizer]:
+def _optimizer(model: Contrast, recipe: VisionRecipe) -> Muon:
     """Muon for the matrices of the layers, AdamW for the rest; biases, norms and scales do not decay."""
-    layers = [p for name, p in model.named_parameters() if ".layers." in name and p.ndim == 2]
-    rest = [p for name, p in model.named_parameters() if not (".layers." in name and p.ndim == 2)]
+    decay = recipe.weight_decay
+    matrices, rest = layer_matrices(model)
     groups = [
-        {"params": [p for p in rest if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        muon_group(matrices, recipe.muon_learning_rate, weight_decay=decay),
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": decay},
         {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return [
-        Muon(layers, lr=recipe.muon_learning_rate, weight_decay=recipe.weight_decay),
-        torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98)),
-    ]
+    return Muon(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
 
 
 def _batches(
