@@ -37,8 +37,11 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 IMAGE = "<image>\n"
 CAPTIONS = 5
-QUESTIONS = 9
-"""Captions of a picture in the context file; questions in a conversation."""
+"""Captions of a picture in the context file."""
+
+QUESTIONS = 10
+KINDS = (*TYPES, "reading", "reading", "counting", "reasoning")
+"""Questions in a conversation, and their types: those that are learned last are asked more often."""
 
 Rows = dict[str, Any]
 """What one scene adds to each file, by the file's name."""
@@ -112,9 +115,9 @@ def _captioned(scene: Scene, name: str, rng: random.Random) -> Sample:
 
 
 def _conversation(scene: Scene, name: str, rng: random.Random) -> Sample:
-    """Nine questions, like the merged question sets of LLaVA-1.5; one picture in four is also described."""
-    asked = mixed_questions(scene, rng, QUESTIONS)
-    if rng.random() < 0.25:
+    """Ten questions, like the merged question sets of LLaVA-1.5; one picture in seven is also described."""
+    asked = mixed_questions(scene, rng, QUESTIONS, KINDS)
+    if rng.random() < 0.15:
         place = rng.randrange(len(asked) + 1)
         asked.insert(place, Question("detail", rng.choice(DETAIL_REQUESTS), describe(scene, rng)))
     return Sample(name, (f"{name}.png",), conversation(asked, IMAGE))
