@@ -18,30 +18,38 @@ def test_the_update_keeps_the_singular_vectors_and_levels_the_singular_values(sh
     for seed in range(5):
         given = matrix(shape, seed)
         u, s, vt = torch.linalg.svd(given, full_matrices=False)
-        inside = u.T @ orthogonal(given) @ vt.T
+        found = orthogonal(given[None])[0]
+        inside = u.T @ found @ vt.T
         kept = s > 0.02 * s.norm()  # five steps do not lift smaller ones all the way
         assert inside.diagonal()[kept].min() > 0.65
         assert inside.diagonal().max() < 1.25
         assert (inside - torch.diag(inside.diagonal())).abs().max() < 1e-4
-        assert torch.allclose(orthogonal(given), u @ inside @ vt, atol=1e-4)
+        assert torch.allclose(found, u @ inside @ vt, atol=1e-4)
 
 
 def test_the_scale_of_a_matrix_does_not_matter_and_nothing_stays_nothing():
-    given = matrix((6, 9))
+    given = matrix((1, 6, 9))
     for factor in (1e-3, 1e4):
         assert torch.allclose(orthogonal(given * factor), orthogonal(given), atol=1e-4)
-    assert torch.equal(orthogonal(torch.zeros(3, 4)), torch.zeros(3, 4))
+    assert torch.equal(orthogonal(torch.zeros(1, 3, 4)), torch.zeros(1, 3, 4))
+
+
+def test_in_a_stack_every_matrix_becomes_what_it_would_alone():
+    stack = torch.stack([matrix((7, 4), seed) for seed in range(3)])
+    alone = torch.cat([orthogonal(one[None]) for one in stack])
+    assert torch.allclose(orthogonal(stack), alone, atol=1e-5)
 
 
 @pytest.mark.parity
 @pytest.mark.parametrize("shape", SHAPES[:3])
 def test_steps_are_those_of_torch(shape):
     """Within what bfloat16, in which torch's works, can tell apart."""
-    ours, theirs = (torch.nn.Parameter(matrix(shape, 100)) for _ in range(2))
+    ours, theirs, other = (torch.nn.Parameter(matrix(shape, 100)) for _ in range(3))
     settings = {"lr": 0.05, "momentum": 0.95, "weight_decay": 0.1}
-    optimizers = [Muon([muon_group([ours], **settings)]), torch.optim.Muon([theirs], **settings)]
+    optimizers = [Muon([muon_group([other, ours], **settings)]), torch.optim.Muon([theirs], **settings)]
     start = ours.detach().clone()
     for seed in range(4):
+        other.grad = matrix(shape, 50 + seed)
         for parameter, optimizer in zip((ours, theirs), optimizers, strict=True):
             parameter.grad = matrix(shape, seed)
             optimizer.step()

@@ -20,7 +20,7 @@ def quickstart(
     seed: Annotated[
         int, typer.Option(help="Of the scenes, the projector's first weights and the order of training.")
     ] = 0,
-    scenes: Annotated[int, typer.Option(min=8, help="How many training scenes to draw.")] = 8_000,
+    scenes: Annotated[int, typer.Option(min=8, help="How many training scenes to draw.")] = 7_000,
     tests: Annotated[int, typer.Option(min=8, help="How many test scenes to draw for each split.")] = 600,
     override: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change both stages' recipes.")

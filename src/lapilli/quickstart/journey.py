@@ -38,7 +38,7 @@ class Journey:
 
     out: Path
     seed: int = 0
-    scenes: int = 8_000
+    scenes: int = 7_000
     tests: int = 600
     questions: int = 200
     overrides: tuple[str, ...] = ()

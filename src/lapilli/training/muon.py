@@ -21,22 +21,30 @@ class Muon(torch.optim.AdamW):
         """Move everything that has a gradient. `closure` is not called."""
         for group in self.param_groups:
             if "momentum" in group:
-                for matrix in group["params"]:
-                    self._move(matrix, group["lr"], group["momentum"], group["weight_decay"])
+                moving = [matrix for matrix in group["params"] if matrix.grad is not None]
+                for shape in dict.fromkeys(matrix.shape for matrix in moving):
+                    self._move([matrix for matrix in moving if matrix.shape == shape], group)
         super().step()
 
-    def _move(self, matrix: Tensor, lr: float, momentum: float, weight_decay: float) -> None:
-        gradient, matrix.grad = matrix.grad, None  # AdamW passes over what has none
-        if gradient is None:
-            return
+    def _move(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
+        """One step of matrices of one shape, of which the processor does a stack at once faster than one by one."""
+        wanted = torch.stack([self._wanted(matrix, group["momentum"]) for matrix in matrices])
+        rows, columns = matrices[0].shape
+        step = -group["lr"] * max(1.0, rows / columns) ** 0.5
+        for matrix, update in zip(matrices, orthogonal(wanted), strict=True):
+            matrix.mul_(1 - group["lr"] * group["weight_decay"])
+            matrix.add_(update, alpha=step)
+            matrix.grad = None  # AdamW passes over what has none
+
+    def _wanted(self, matrix: Tensor, momentum: float) -> Tensor:
+        """The gradient with Nesterov's momentum."""
         state = self.state[matrix]
         if not state:
             # AdamW asks for a step in every state that it loads.
             state.update(step=torch.zeros(()), average=torch.zeros_like(matrix))
+        gradient: Any = matrix.grad
         average = state["average"].lerp_(gradient, 1 - momentum)
-        update = orthogonal(gradient.lerp(average, momentum))  # Nesterov's momentum
-        matrix.mul_(1 - lr * weight_decay)
-        matrix.add_(update, alpha=-lr * max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5)
+        return torch.lerp(gradient, average, momentum)
 
 
 def muon_group(matrices: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> Any:
@@ -51,15 +59,17 @@ def layer_matrices(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parame
     return matrices, [p for p in model.parameters() if p not in chosen]
 
 
-def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
-    """A matrix near the closest (semi-)orthogonal one: all singular values between about 0.7 and 1.2.
+def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
+    """Matrices near the closest (semi-)orthogonal ones: all singular values between about 0.7 and 1.2.
 
-    Newton-Schulz iteration with the coefficients of the original, which trade exactness for few steps.
+    Newton-Schulz iteration with the coefficients of the original, which trade exactness for few steps. In and out have
+    the shape (matrix, m, n).
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    wide: Tensor = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    wide = wide / wide.norm().clamp(min=1e-7)
+    tall = matrices.shape[1] > matrices.shape[2]
+    wide = matrices.mT if tall else matrices
+    wide = wide / wide.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(steps):
-        gram = wide @ wide.T
-        wide = a * wide + (b * gram + c * gram @ gram) @ wide
-    return wide.T if matrix.shape[0] > matrix.shape[1] else wide
+        gram = wide @ wide.mT
+        wide = torch.baddbmm(wide, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
+    return wide.mT if tall else wide
