@@ -224,13 +224,22 @@ def test_muon_moves_the_matrices_of_the_layers(tmp_path):
     run = train(wanted, progress=False)
     before, after = _weights(joined("clip", "llama")), _weights(run.path / "model")
     moved = {name for name in before if float((before[name] - after[name]).abs().max()) > 1e-6}
+    assert max(line["learning_rate"] for line in run.metrics()) > 1e-3  # the one that moves the most is logged
     matrices = {name for name, weight in before.items() if "language_model.model.layers" in name and weight.ndim == 2}
     assert moved == matrices != set()
 
 
+def test_muon_without_layers_to_move_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("lapilli.training.loop.layer_matrices", lambda model: ([], list(model.parameters())))
+    wanted = recipe(tmp_path, muon_learning_rate=1e-2)
+    with pytest.raises(UsageError, match="muon_learning_rate: a llama has no matrices called layers; set it to null"):
+        train(wanted, progress=False)
+    assert not wanted.out.exists()
+
+
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
     wanted = recipe(tmp_path, learning_rate=1e30, clip=0.0)
-    with pytest.raises(LapilliError, match=r"step \d: the loss is (nan|inf); lower learning_rate"):
+    with pytest.raises(LapilliError, match=r"step \d: the loss is (nan|inf); lower the learning rates"):
         train(wanted, progress=False)
     assert not RunDir.open(wanted.out).is_complete
     assert not (wanted.out / "model").exists()

@@ -77,6 +77,21 @@ def _give_gradients(parameters, seed):
         parameter.grad = matrix(parameter.shape, 10 * seed + offset)
 
 
+def test_large_matrices_are_made_orthogonal_one_by_one(monkeypatch):
+    """No more than memory is left for; what comes out is the same."""
+    whole, split = ([torch.nn.Parameter(matrix((4, 6), seed)) for seed in range(3)] for _ in range(2))
+    sizes = []
+    for parameters, most in ((whole, 1 << 22), (split, 30)):
+        monkeypatch.setattr("lapilli.training.muon._STACKED", most)
+        monkeypatch.setattr(
+            "lapilli.training.muon.orthogonal", lambda stack: (sizes.append(len(stack)), orthogonal(stack))[1]
+        )
+        _give_gradients(parameters, 1)
+        Muon([muon_group(parameters, lr=0.1)]).step()
+    assert sizes == [3, 1, 1, 1]
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(whole, split, strict=True))
+
+
 @pytest.mark.parity
 def test_what_is_not_in_a_group_of_muons_moves_as_under_adamw():
     (by_muon, *ours), (_, *theirs) = _two_ways()

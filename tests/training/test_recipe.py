@@ -23,7 +23,6 @@ def test_the_recipes_that_come_with_lapilli(stage):
         ("warmup=1", "warmup: 1.0; it must be a share of the steps"),
         ("workers=-1", "workers: -1; it must be 0 or more"),
         ("schedule=cosin", "one of cosine, linear, constant expected, cosin found"),
-        ("muon_learning_rate=0.1", "muon_learning_rate: for the language model's layers, which stage align does not"),
         ("muon_learning_rate=-1", "muon_learning_rate: -1.0; it must be more than 0"),
         ("learningrate=1", "did you mean learning_rate?"),
     ],

@@ -27,6 +27,7 @@ from lapilli.data.scenes.dataset import Split, write_scenes
 from lapilli.quickstart import scoring
 from lapilli.quickstart.results import collect
 from lapilli.quickstart.steps import Step, walk
+from lapilli.training.recipe import TrainRecipe
 
 Counter = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Opens a display of progress: `with count("name", total) as advance: advance(done)`."""
@@ -79,6 +80,8 @@ def quickstart(journey: Journey, tell: Callable[[str], None], count: Counter) ->
     """
     from lapilli.report.page import write_report
 
+    for stage in ("align", "instruct"):
+        _read(journey, stage)  # a mistake in it is found before anything is written
     _require_same(journey)
     log = journey.out / "steps.json"
     walk(_steps(journey, count), log, tell)
@@ -132,13 +135,15 @@ def _join(journey: Journey) -> None:
     save(join("pebble-vision", "pebble-lm", seed=journey.seed), journey.out / "joined")
 
 
+def _read(journey: Journey, stage: str) -> TrainRecipe:
+    return read_recipe(Path(f"recipes/{stage}.yaml"), journey.recipe(stage), TrainRecipe)
+
+
 def _stage(journey: Journey, stage: str, name: str) -> Step:
     def run() -> None:
         from lapilli.training.loop import train
-        from lapilli.training.recipe import TrainRecipe
 
-        recipe = read_recipe(Path(f"recipes/{stage}.yaml"), journey.recipe(stage), TrainRecipe)
-        train(recipe, resume=(journey.out / stage / "recipe.yaml").exists())
+        train(_read(journey, stage), resume=(journey.out / stage / "recipe.yaml").exists())
 
     return Step(name, journey.out / stage / "manifest.json", run, stage)
 

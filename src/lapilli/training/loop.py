@@ -2,7 +2,7 @@
 
     recipe -> model, of which the stage's parts learn
            -> samples, encoded once
-           -> transformers' Trainer: batches, gradients, AdamW, schedule, checkpoints
+           -> transformers' Trainer: batches, gradients, AdamW or Muon, schedule, checkpoints
            -> run folder: metrics.jsonl as it goes, model/ when it is done, the manifest last
 
 A run that was stopped or killed goes on with `resume`, from its last whole checkpoint, to the very weights it would
@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import track
+from torch import nn
 from transformers import PrinterCallback, TrainingArguments
 
 from lapilli.core.errors import LapilliError, UsageError
@@ -120,6 +121,7 @@ def _gather(recipe: TrainRecipe, progress: bool) -> _Materials:
     _require_pictures(recipe, samples)
     llava = load(recipe.model)
     llava.model.float()  # what learns is kept in fp32; bf16 is a matter of autocast
+    _by_muon(recipe, llava)  # nothing is written yet
     codec = codec_of(STAGES[recipe.stage], llava)
     language: Any = llava.model.config.text_config
     examples = Examples(_counted(samples, progress), codec, language.max_position_embeddings)
@@ -189,15 +191,28 @@ def _trainer(recipe: TrainRecipe, materials: _Materials, seen: Seen, watcher: Wa
 def _optimizer(recipe: TrainRecipe, llava: Llava) -> Muon:
     """Freeze what the stage does not train; the optimizer moves the rest at the recipe's rates."""
     parts = set_trainable(STAGES[recipe.stage], llava)
-    matrices = layer_matrices(llava.model.model.language_model)[0] if recipe.muon_learning_rate else []
-    by_muon = set(matrices)
+    matrices = _by_muon(recipe, llava)
+    chosen = set(matrices)
     rates = {"language": recipe.learning_rate, "projector": recipe.projector_learning_rate or recipe.learning_rate}
-    # The Trainer logs the first group's rate: the language model's, where there is one.
-    others = {part: [p for p in parts[part] if p not in by_muon] for part in sorted(parts)}
+    # The Trainer logs the first group's rate: the language model's, that of its layers, where there is one.
+    others = {part: [p for p in parts[part] if p not in chosen] for part in sorted(parts)}
     groups = parameter_groups(others, rates, recipe.weight_decay)
-    if recipe.muon_learning_rate:
-        groups.append(muon_group(matrices, recipe.muon_learning_rate, weight_decay=recipe.weight_decay))
+    if recipe.muon_learning_rate and matrices:
+        groups.insert(0, muon_group(matrices, recipe.muon_learning_rate, weight_decay=recipe.weight_decay))
     return Muon(groups, lr=recipe.learning_rate, fused=True)
+
+
+def _by_muon(recipe: TrainRecipe, llava: Llava) -> list[nn.Parameter]:
+    """The weights that Muon is to move. Raises UsageError where it is asked for and there are none."""
+    if not recipe.muon_learning_rate or "language" not in STAGES[recipe.stage].trainable:
+        return []
+    matrices, _ = layer_matrices(llava.model.model.language_model)
+    if not matrices:
+        language: Any = llava.model.config.text_config
+        raise UsageError(
+            f"muon_learning_rate: a {language.model_type} has no matrices called layers; set it to null, for AdamW"
+        )
+    return matrices
 
 
 def _arguments(recipe: TrainRecipe) -> TrainingArguments:

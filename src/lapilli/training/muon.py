@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+_STACKED = 1 << 22  # elements that are made orthogonal at once, 16 MB
 
 
 class Muon(torch.optim.AdamW):
@@ -22,12 +24,12 @@ class Muon(torch.optim.AdamW):
         for group in self.param_groups:
             if "momentum" in group:
                 moving = [matrix for matrix in group["params"] if matrix.grad is not None]
-                for shape in dict.fromkeys(matrix.shape for matrix in moving):
-                    self._move([matrix for matrix in moving if matrix.shape == shape], group)
+                for matrices in _stacks(moving):
+                    self._move(matrices, group)
         super().step()
 
     def _move(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
-        """One step of matrices of one shape, of which the processor does a stack at once faster than one by one."""
+        """One step of matrices of one shape."""
         wanted = torch.stack([self._wanted(matrix, group["momentum"]) for matrix in matrices])
         rows, columns = matrices[0].shape
         step = -group["lr"] * max(1.0, rows / columns) ** 0.5
@@ -45,6 +47,14 @@ class Muon(torch.optim.AdamW):
         gradient: Any = matrix.grad
         average = state["average"].lerp_(gradient, 1 - momentum)
         return torch.lerp(gradient, average, momentum)
+
+
+def _stacks(matrices: list[Tensor]) -> Iterator[list[Tensor]]:
+    """Matrices of one shape together, which is faster where they are small, and no more than memory is left for."""
+    for shape in dict.fromkeys(matrix.shape for matrix in matrices):
+        alike = [matrix for matrix in matrices if matrix.shape == shape]
+        most = max(1, _STACKED // shape.numel())
+        yield from (alike[start : start + most] for start in range(0, len(alike), most))
 
 
 def muon_group(matrices: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> Any:

@@ -18,9 +18,9 @@ class TrainRecipe:
     """Everything that decides a training run, apart from the contents of the files it names.
 
     `batch_size` is that of one pass and `accumulate` the passes of one step; `warmup` is a share of all steps. Without
-    a `projector_learning_rate` the projector learns at the general one; with a `muon_learning_rate` Muon moves the
-    matrices of the language model's layers, and AdamW all the rest. Without a `save_every`, checkpoints are written on
-    interruption alone.
+    a `projector_learning_rate` the projector learns at the general one. With a `muon_learning_rate` Muon moves the
+    two-dimensional weights of the language model's layers, where they learn, and AdamW all the rest. Without a
+    `save_every`, checkpoints are written on interruption alone.
     """
 
     stage: Literal["align", "instruct"]
@@ -53,8 +53,6 @@ class TrainRecipe:
             _require(getattr(self, name) is None or getattr(self, name) > 0, name, self, "more than 0")
         for name in ("weight_decay", "clip", "workers", "seed"):
             _require(getattr(self, name) >= 0, name, self, "0 or more")
-        if self.muon_learning_rate and self.stage == "align":
-            raise ValueError("muon_learning_rate: for the language model's layers, which stage align does not train")
         _require(0 <= self.warmup < 1, "warmup", self, "a share of the steps, from 0 to below 1")
 
 

@@ -48,7 +48,7 @@ class StageTrainer(Trainer):
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not math.isfinite(loss.item()):
             step = self.state.global_step + 1
-            raise LapilliError(f"step {step}: the loss is {loss.item()}; lower learning_rate, or look at the data")
+            raise LapilliError(f"step {step}: the loss is {loss.item()}; lower the learning rates, or look at the data")
         self._seen.samples += len(inputs["input_ids"])
         self._seen.tokens += int(inputs["attention_mask"].sum())
         return loss

@@ -41,7 +41,10 @@ CAPTIONS = 5
 
 QUESTIONS = 10
 KINDS = (*TYPES, "reading", "reading", "counting", "reasoning")
-"""Questions in a conversation, and their types: those that are learned last are asked more often."""
+"""Questions in a conversation, at most, and their types: those that are learned last are asked more often.
+
+What a single card says is then asked again in other words, and the answer need not be looked up in the picture.
+"""
 
 Rows = dict[str, Any]
 """What one scene adds to each file, by the file's name."""
@@ -115,7 +118,7 @@ def _captioned(scene: Scene, name: str, rng: random.Random) -> Sample:
 
 
 def _conversation(scene: Scene, name: str, rng: random.Random) -> Sample:
-    """Ten questions, like the merged question sets of LLaVA-1.5; one picture in seven is also described."""
+    """Up to ten questions, like the merged question sets of LLaVA-1.5; one picture in seven is also described."""
     asked = mixed_questions(scene, rng, QUESTIONS, KINDS)
     if rng.random() < 0.15:
         place = rng.randrange(len(asked) + 1)

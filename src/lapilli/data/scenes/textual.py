@@ -137,11 +137,11 @@ def comparisons(seed: str, count: int) -> Pieces:
     twos = [(one, other) for one in colours for other in colours if one != other]
     groups = [[two for two in twos if (colours[two[0]] == colours[two[1]]) == alike] for alike in (True, False)]
     asked = {rng.choice(rng.choice([group for group in groups if group])): None for _ in range(count)}
-    pieces = _list_of(with_article(f"{colour} {shape}") for shape, colour in colours.items())
-    for one, other in asked:
-        answer = " yes" if colours[one] == colours[other] else " no"
-        pieces += [(SAME_COLOUR.format(f"the {one}", f"the {other}"), False), (answer, True), (".\n", False)]
-    return pieces
+    answers = {
+        SAME_COLOUR.format(f"the {one}", f"the {other}"): "yes" if colours[one] == colours[other] else "no"
+        for one, other in asked
+    }
+    return _list_of(with_article(f"{colour} {shape}") for shape, colour in colours.items()) + _answered(answers)
 
 
 def _quiz(seed: str, kind: str, most: int, count: int) -> Pieces:
