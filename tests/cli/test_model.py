@@ -1,4 +1,6 @@
-"""`lapilli model build`."""
+"""`lapilli model`."""
+
+import json
 
 import pytest
 from tests.parts import part
@@ -47,3 +49,18 @@ def test_a_folder_in_use_is_refused_before_anything_is_read(tmp_path, capsys):
     (tmp_path / "note.txt").write_text("mine")
     assert _build(tmp_path, vision="nowhere") == 1
     assert "exists and is not empty" in capsys.readouterr().err
+
+
+def test_bridges_are_a_table_and_one_json_object(capsys):
+    assert run(["model", "bridges", "--vision", "24", "--language", "48", "--layers", "2"]) == 0
+    assert "v = 24, d = 48, L = 2" in capsys.readouterr().out
+    assert run(["model", "bridges", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    linear = next(one for one in found["bridges"] if one["name"] == "linear")
+    assert linear["parameters"] == 1024 * 4096 + 4096
+    assert {one["paper"] for one in found["published"]} == {"LLaVA-1.5", "BLIP-2", "Flamingo-3B"}
+
+
+def test_a_width_of_nothing_is_refused(capsys):
+    assert run(["model", "bridges", "--vision", "0"]) == 2
+    assert "vision" in capsys.readouterr().err

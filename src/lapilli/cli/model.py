@@ -1,19 +1,26 @@
 """`lapilli model`: models made and described."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Column, Table
 
-from lapilli.cli.console import messages
+from lapilli.cli.console import messages, print_json, results
+
+if TYPE_CHECKING:
+    from lapilli.model.bridges import Bridge, Published
 
 _Part = Annotated[str, typer.Option(help="Folder, or name of a part that comes with lapilli.", show_default=False)]
 
 
 def register(app: typer.Typer) -> None:
     """Add `lapilli model` to the command line."""
-    noun = typer.Typer(help="Join models.", no_args_is_help=True)
+    noun = typer.Typer(help="Join models, and count what joins them.", no_args_is_help=True)
     noun.command("build")(_build)
+    noun.command("bridges")(_bridges)
     app.add_typer(noun, name="model")
 
 
@@ -36,6 +43,46 @@ def _build(
     for note in llava.card.notes:
         messages.print(note, markup=False, highlight=False, soft_wrap=True)
     messages.print(f"{out}: a LLaVA with {_millions(llava.model)} million parameters", markup=False, highlight=False)
+
+
+def _bridges(
+    vision: Annotated[int, typer.Option(min=1, help="Hidden size of the vision encoder.")] = 1024,
+    language: Annotated[int, typer.Option(min=1, help="Hidden size of the language model.")] = 4096,
+    layers: Annotated[int, typer.Option(min=1, help="Layers of the language model.")] = 32,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Count what LLaVA, BLIP-2 and Flamingo put between a vision encoder and a language model."""
+    from lapilli.model.bridges import Widths, bridges, published
+
+    found, known = bridges(Widths(vision, language, layers)), published()
+    if as_json:
+        print_json({"bridges": [asdict(one) for one in found], "published": [asdict(one) for one in known]})
+        return
+    results.print(_table_of_bridges(found))
+    results.print(_table_of_published(known))
+
+
+def _table_of_bridges(found: Sequence["Bridge"]) -> Table:
+    widths = found[0].widths
+    title = f"Trainable parameters for v = {widths.vision}, d = {widths.language}, L = {widths.layers}"
+    table = Table("design", "paper", Column("parameters", justify="right"), "formula", title=title)
+    for one in found:
+        table.add_row(one.name, one.paper, f"{one.parameters:,}", one.formula)
+    return table
+
+
+def _table_of_published(known: Sequence["Published"]) -> Table:
+    columns = (
+        "design",
+        "paper",
+        Column("counted", justify="right"),
+        Column("published", justify="right"),
+        "difference",
+    )
+    table = Table(*columns, title="At the papers' own widths")
+    for one in known:
+        table.add_row(one.name, one.paper, f"{one.parameters:,}", one.published, one.difference)
+    return table
 
 
 def _millions(model: object) -> str:
