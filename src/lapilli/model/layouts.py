@@ -1,0 +1,104 @@
+"""What a LLaVA's tensors are called, in every layout that is about.
+
+| layout     | written by                                      | names of the language model        |
+|------------|-------------------------------------------------|------------------------------------|
+| `original` | LLaVA's own code                                | `model.layers.0.`                  |
+| `hub`      | transformers to 4.51, llava-hf's repositories   | `language_model.model.layers.0.`   |
+| `nested`   | transformers 4.52 to 4.57                       | `model.language_model.layers.0.`   |
+| `memory`   | transformers 5 in memory                        | the same, the vision one level less |
+| `joined`   | transformers 5, saving what was built in memory | hub's, the vision one level less   |
+
+`hub` is the one that every program reads. No layout is guessed from the name of a folder: the names of the tensors say
+it, or nothing does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from lapilli.core.errors import LapilliError
+from lapilli.model.connector import depth
+
+_LANGUAGE = ("embed_tokens.", "layers.", "norm.")
+_VISION = ("embeddings.", "pre_layrnorm.", "encoder.", "post_layernorm.", "head.")
+"""What LLaMA and Qwen2, CLIP and SigLIP are made of; transformers spells CLIP's first norm so."""
+
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`beginnings` has what names begin with in `hub`, and what they begin with here; none begins another."""
+
+    name: str
+    beginnings: Mapping[str, str]
+
+    def from_hub(self, name: str) -> str:
+        """The name here of a tensor that has this one in `hub`. Raises KeyError for one that no LLaVA has."""
+        return _replaced(name, self.beginnings)
+
+    def to_hub(self, name: str) -> str:
+        """The name in `hub` of a tensor that has this one here. Raises KeyError for one that this layout has not."""
+        return _replaced(name, {here: hub for hub, here in self.beginnings.items()})
+
+
+def layouts(connector: str) -> dict[str, Layout]:
+    """Every layout by its name, for a LLaVA with this connector. Raises UsageError for a connector that is none."""
+    found = (
+        _layout("original", connector, "model.", "lm_head.", "model.vision_tower.vision_tower.vision_model.", "model."),
+        _layout("hub", connector, "language_model.model.", "language_model.lm_head.", "vision_tower.vision_model.", ""),
+        _layout("nested", connector, "model.language_model.", "lm_head.", "model.vision_tower.vision_model.", "model."),
+        _layout("memory", connector, "model.language_model.", "lm_head.", "model.vision_tower.", "model."),
+        _layout("joined", connector, "language_model.model.", "language_model.lm_head.", "vision_tower.", ""),
+    )
+    return {layout.name: layout for layout in found}
+
+
+def recognised(names: Iterable[str], connector: str) -> Layout:
+    """The one layout that all the names belong to.
+
+    Raises LapilliError with the names that the nearest one has no place for.
+    """
+    names = list(names)
+    found = [(layout, _strangers(names, layout)) for layout in layouts(connector).values()]
+    nearest, strangers = min(found, key=lambda pair: len(pair[1]))
+    if strangers:
+        more = f" and {len(strangers) - _SHOWN} more" if len(strangers) > _SHOWN else ""
+        listed = ", ".join(strangers[:_SHOWN]) + more
+        raise LapilliError(
+            f"no layout of a LLaVA has all these tensors; {nearest.name} comes nearest, without: {listed}"
+        )
+    return nearest
+
+
+def _layout(name: str, connector: str, language: str, head: str, vision: str, projector: str) -> Layout:
+    """The four parts' beginnings, joined to what each part is made of."""
+    beginnings = {"language_model.model." + part: language + part for part in _LANGUAGE}
+    beginnings |= {"vision_tower.vision_model." + part: vision + part for part in _VISION}
+    beginnings["language_model.lm_head."] = head
+    for here, original in _projector_layers(connector):
+        there = f"mm_projector.{original}" if name == "original" else f"multi_modal_projector.{here}"
+        beginnings[f"multi_modal_projector.{here}"] = projector + there
+    if depth(connector) == 1 and name != "original":  # the identity that transformers' projector has after it
+        beginnings["multi_modal_projector.linear_2."] = projector + "multi_modal_projector.linear_2."
+    return Layout(name, beginnings)
+
+
+def _projector_layers(connector: str) -> list[tuple[str, str]]:
+    """The connector's layers in transformers' words and in LLaVA's, which counts the activations between them too."""
+    layers = depth(connector)
+    if layers == 1:
+        return [("linear_1.", "")]
+    return [(f"linear_{at + 1}." if layers == 2 else f"layers.{at}.", f"{2 * at}.") for at in range(layers)]
+
+
+def _replaced(name: str, beginnings: Mapping[str, str]) -> str:
+    for old, new in beginnings.items():
+        if name.startswith(old):
+            return new + name[len(old) :]
+    raise KeyError(name)
+
+
+def _strangers(names: Iterable[str], layout: Layout) -> list[str]:
+    return [name for name in names if not name.startswith(tuple(layout.beginnings.values()))]
