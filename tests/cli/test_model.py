@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tests.parts import part
+from tests.parts import joined, part
 
 from lapilli.cli import run
 from lapilli.model.llava import load
@@ -64,3 +64,14 @@ def test_bridges_are_a_table_and_one_json_object(capsys):
 def test_a_width_of_nothing_is_refused(capsys):
     assert run(["model", "bridges", "--vision", "0"]) == 2
     assert "vision" in capsys.readouterr().err
+
+
+def test_info_is_a_table_and_one_json_object(capsys):
+    folder = str(joined("clip", "llama"))
+    assert run(["model", "info", folder]) == 0
+    said = capsys.readouterr().out
+    assert "vicuna_v1" in said and "layout joined" in said
+    assert run(["model", "info", folder, "--json"]) == 0
+    assert [one["role"] for one in json.loads(capsys.readouterr().out)["parts"]] == ["vision", "projector", "language"]
+    assert run(["model", "info", str(part("llama"))]) == 1
+    assert "no LLaVA as transformers keeps it" in capsys.readouterr().err

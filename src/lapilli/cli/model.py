@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column, Table
+from rich.text import Text
 
 from lapilli.cli.console import messages, print_json, results
 
 if TYPE_CHECKING:
     from lapilli.model.bridges import Bridge, Published
+    from lapilli.model.info import Info
 
 _Part = Annotated[str, typer.Option(help="Folder, or name of a part that comes with lapilli.", show_default=False)]
 
 
 def register(app: typer.Typer) -> None:
     """Add `lapilli model` to the command line."""
-    noun = typer.Typer(help="Join models, and count what joins them.", no_args_is_help=True)
+    noun = typer.Typer(help="Join models, describe them, and count what joins them.", no_args_is_help=True)
     noun.command("build")(_build)
+    noun.command("info")(_info)
     noun.command("bridges")(_bridges)
     app.add_typer(noun, name="model")
 
@@ -43,6 +46,44 @@ def _build(
     for note in llava.card.notes:
         messages.print(note, markup=False, highlight=False, soft_wrap=True)
     messages.print(f"{out}: a LLaVA with {_millions(llava.model)} million parameters", markup=False, highlight=False)
+
+
+def _info(
+    model: Annotated[Path, typer.Argument(help="Folder of a LLaVA.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say what a model's folder holds, without reading its weights: parts, sizes, formats, template, pictures."""
+    from lapilli.model.info import describe
+
+    info = describe(model)
+    if as_json:
+        print_json(asdict(info))
+        return
+    results.print(_table_of_parts(info))
+    for name, value in _facts(info).items():
+        results.print(f"{name:>10}  {value}", markup=False, highlight=False, soft_wrap=True)
+    for note in info.notes:
+        results.print(f"{'':>10}  {note}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _table_of_parts(info: "Info") -> Table:
+    table = Table("part", "kind", Column("parameters", justify="right"), title=Text(info.path), show_footer=True)
+    table.columns[2].footer = f"{sum(part.parameters for part in info.parts):,}"
+    for part in info.parts:
+        table.add_row(part.role, part.kind, f"{part.parameters:,}")
+    return table
+
+
+def _facts(info: "Info") -> dict[str, str]:
+    stored = ", ".join(f"{count:,} in {dtype}" for dtype, count in info.dtypes.items())
+    memory = ", ".join(f"{size / 1e6:,.1f} MB in {dtype}" for dtype, size in info.memory.items())
+    return {
+        "template": info.template,
+        "picture": f"{info.image_size} x {info.image_size}, {info.patches} patches; {info.picture}",
+        "layer": f"{info.feature_layer} of the vision encoder's hidden states is read",
+        "weights": f"{stored}; named as in layout {info.layout}",
+        "memory": memory,
+    }
 
 
 def _bridges(

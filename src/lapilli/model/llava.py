@@ -95,6 +95,8 @@ def join(
     eye = read_vision(paths["vision"], feature_layer)
     voice = read_language(paths["language"])
     _require_plain_head(voice.model, paths["language"])
+    for part, role in ((eye.tower, "vision"), (voice.model, "language")):
+        part.config._name_or_path = paths[role].name  # where the folder lies on this machine is nobody's business
     notes = _add_tokens(voice, template)
     config = _config(eye, voice, connector, feature_layer)
     model = _assemble(config, eye, voice, connector, seed)

@@ -1,0 +1,119 @@
+"""What is said of a folder, against the model that loads from it, and folders that hold something else."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.parts import joined, part
+
+from lapilli.core.errors import LapilliError
+from lapilli.model.info import describe
+from lapilli.model.layouts import layouts
+from lapilli.model.llava import load
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A folder of a LLaVA that may be changed."""
+    return shutil.copytree(joined("clip", "llama"), tmp_path / "model")
+
+
+@pytest.mark.parametrize("connector", ["linear", "mlp2x_gelu"])
+@pytest.mark.parametrize("pair", [("clip", "llama"), ("siglip", "qwen2"), ("clip", "tied_llama")])
+def test_what_is_said_is_what_loads(pair, connector):
+    folder = joined(*pair, connector)
+    llava, info = load(folder), describe(folder)
+    inner = llava.model.model
+    sizes = {one.role: one.parameters for one in info.parts}
+    language = [*inner.language_model.parameters(), *llava.model.lm_head.parameters()]
+    assert sizes["vision"] == inner.vision_tower.num_parameters()
+    assert sizes["language"] == sum(p.numel() for p in {id(p): p for p in language}.values())
+    assert sizes["projector"] == sum(
+        p.numel() for name, p in inner.multi_modal_projector.named_parameters() if "1" in name or connector != "linear"
+    )
+    assert info.patches == llava.codec.patch_grid[0] * llava.codec.patch_grid[1]
+    assert (info.template, info.connector, info.feature_layer) == (llava.template, connector, -2)
+    assert info.picture.startswith("padded to a square")
+    assert info.notes[-1] == llava.card.notes[-1]
+
+
+def test_the_parts_of_the_config_do_not_say_where_they_lay():
+    config = json.loads((joined("clip", "llama") / "config.json").read_text())
+    assert config["vision_config"]["_name_or_path"] == part("clip").name
+    assert config["text_config"]["_name_or_path"] == part("llama").name
+
+
+def test_a_folder_of_the_hub_that_lapilli_did_not_make(copy):
+    """Half of it stored in bfloat16, in two files, under the hub's names, cropping its pictures."""
+    (copy / "lapilli.json").unlink()
+    weights = load_file(copy / "model.safetensors")
+    to_hub = layouts("mlp2x_gelu")["joined"].to_hub
+    named = {to_hub(name): value.clone() for name, value in weights.items()}
+    (copy / "model.safetensors").unlink()
+    vision = {name: value for name, value in named.items() if name.startswith("vision")}
+    rest = {name: value.bfloat16() for name, value in named.items() if name not in vision}
+    save_file(vision, copy / "model-00001-of-00002.safetensors")
+    save_file(rest, copy / "model-00002-of-00002.safetensors")
+    processor = json.loads((copy / "processor_config.json").read_text())
+    processor["image_processor"]["do_pad"] = False
+    (copy / "processor_config.json").write_text(json.dumps(processor))
+    info = describe(copy)
+    assert (info.layout, info.connector, info.template, info.notes) == ("hub", "mlp2x_gelu", "vicuna_v1", ())
+    assert info.dtypes == {
+        "float32": sum(value.numel() for value in vision.values()),
+        "bfloat16": sum(value.numel() for value in rest.values()),
+    }
+    total = sum(value.numel() for value in named.values())
+    assert info.memory == {"float32": 4 * total, "bfloat16": 2 * total, "8 bit": total, "4 bit": round(total / 2)}
+    assert "cropped" in info.picture
+
+
+def _strange(folder):
+    save_file({"optimizer.step": torch.zeros(1)}, folder / "more.safetensors")
+
+
+def _twice(folder):
+    shutil.copy(folder / "model.safetensors", folder / "old.safetensors")
+
+
+def _cut_off(folder):
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:5000])
+
+
+def _no_weights(folder):
+    (folder / "model.safetensors").unlink()
+
+
+def _broken_config(folder):
+    (folder / "config.json").write_text('{"model_type": "llava",}')
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (_strange, "comes nearest, without: optimizer.step"),
+        (_twice, "is in another file too; remove what does not belong here"),
+        (_cut_off, "no safetensors: .*; fetch the file again"),
+        (_no_weights, "no \\*.safetensors"),
+        (_broken_config, "not JSON: .*; fetch the file again"),
+    ],
+)
+def test_a_damaged_folder_is_one_line(copy, harm, message):
+    harm(copy)
+    with pytest.raises(LapilliError, match=message) as caught:
+        describe(copy)
+    assert str(copy) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_language_model_alone_is_no_llava():
+    with pytest.raises(LapilliError, match=r"no LLaVA as transformers keeps it \(its model_type: llama\)"):
+        describe(part("llama"))
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(LapilliError, match=r"config\.json: no such file; give the folder of a model"):
+        describe(tmp_path / "nothing")
