@@ -49,7 +49,7 @@ def test_a_folder_of_the_hub_that_lapilli_did_not_make(copy):
     """Half of it stored in bfloat16, in two files, under the hub's names, cropping its pictures."""
     (copy / "lapilli.json").unlink()
     weights = load_file(copy / "model.safetensors")
-    to_hub = layouts("mlp2x_gelu")["joined"].to_hub
+    to_hub = layouts("mlp2x_gelu")["hub"].to_hub
     named = {to_hub(name): value.clone() for name, value in weights.items()}
     (copy / "model.safetensors").unlink()
     vision = {name: value for name, value in named.items() if name.startswith("vision")}

@@ -53,7 +53,7 @@ def test_what_transformers_has_and_writes_is_recognised(pair, connector):
     folder = joined(*pair, connector)
     assert recognised(load(folder).model.state_dict(), connector).name == "memory"
     with safe_open(folder / "model.safetensors", "np") as file:
-        assert recognised(file.keys(), connector).name == "joined"
+        assert recognised(file.keys(), connector).name == "hub"
 
 
 @pytest.mark.parametrize("connector", CONNECTORS)

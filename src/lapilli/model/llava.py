@@ -26,6 +26,7 @@ from lapilli.core.files import new_folder
 from lapilli.core.template import IMAGE_MARK, template_named
 from lapilli.model import connector as connectors
 from lapilli.model.card import Card, read_card, write_card
+from lapilli.model.layouts import layouts
 from lapilli.model.parts import (
     Language,
     Vision,
@@ -112,12 +113,28 @@ def join(
 def save(llava: Llava, out: Path) -> None:
     """Write the folder that `load`, plain transformers and other programs read; whole, or not at all.
 
+    The tensors have the names of layout `hub`; transformers 5 would give them a mixture of two layouts, of which vLLM
+    and transformers 4 find no vision encoder.
+
     Raises LapilliError when `out` holds something already, or the disk is full.
     """
     with new_folder(out) as folder, quiet():
-        write_model(llava.model, folder, out)
+        write_model(llava.model, _named(llava), folder, out)
         llava.processor.save_pretrained(folder)
         write_card(llava.card, folder)
+
+
+def _named(llava: Llava) -> dict[str, torch.Tensor]:
+    """The weights by the names that they are written under; what is tied, once."""
+    names = layouts(llava.card.connector)
+    # With a connector of their own, they are read here alone, where transformers has no rule for the hub's names.
+    written = names["hub" if connectors.depth(llava.card.connector) <= 2 else "nested"]
+    tied = llava.model.config.tie_word_embeddings
+    return {
+        written.from_hub(names["memory"].to_hub(name)): weight
+        for name, weight in llava.model.state_dict().items()
+        if not (tied and name == "lm_head.weight")
+    }
 
 
 def load(path: Path | str) -> Llava:

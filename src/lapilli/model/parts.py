@@ -9,6 +9,7 @@ from textwrap import shorten
 from typing import Any
 
 import torch
+from huggingface_hub import save_torch_state_dict
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -153,10 +154,16 @@ def read_model(loader: Any, path: Path, only: str = "", **settings: Any) -> Any:
     return model.eval()
 
 
-def write_model(model: Any, folder: Path, out: Path) -> None:
-    """Write a model's weights and configuration into a folder that is to become `out`; LapilliError if it is full."""
+def write_model(model: Any, weights: dict[str, torch.Tensor], folder: Path, out: Path) -> None:
+    """Write a model's configuration, and its weights under these names, into a folder that is to become `out`.
+
+    Raises LapilliError when the disk is full.
+    """
+    model.config.architectures, model.config.dtype = [type(model).__name__], model.dtype
+    model.config.save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
     try:
-        model.save_pretrained(folder)
+        save_torch_state_dict({name: weight.contiguous() for name, weight in weights.items()}, folder)
     except SafetensorError as error:
         raise LapilliError(f"{out}: cannot be written: {error}; free some space or choose another place") from error
 
