@@ -44,6 +44,13 @@ def test_every_mode_becomes_rgb(folder, mode):
     assert (open_picture(folder, "b").mode, open_picture(folder, "b").size) == ("RGB", (5, 4))
 
 
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled_and_not_cut_off(folder, form):
+    levels = np.array([[0, 257, 32896, 65535]], np.uint16)
+    (folder / "scan").write_bytes(_bytes(Image.fromarray(levels), form))
+    assert np.asarray(open_picture(folder, "scan"))[0].tolist() == [[0] * 3, [1] * 3, [128] * 3, [255] * 3]
+
+
 def test_the_exif_orientation_is_applied(folder):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: show it rotated by 90 degrees clockwise

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lapilli.core.errors import LapilliError
@@ -31,13 +32,21 @@ def open_picture(root: Path, name: str) -> Image.Image:
     path = _path_inside(root, name)
     try:
         with Image.open(path, formats=_FORMATS) as picture:
-            return ImageOps.exif_transpose(picture).convert("RGB")
+            return _rgb(ImageOps.exif_transpose(picture))
     except UnidentifiedImageError as error:
         raise PictureError(path, "not a picture", f"save it as one of {', '.join(_FORMATS)}") from error
     except Image.DecompressionBombError as error:
         raise PictureError(path, str(error).rstrip("."), "scale the picture down") from error
     except _UNDECODABLE as error:
         raise PictureError(path, f"cannot be decoded: {error}", "fetch or save the picture again") from error
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    """In 8 bits a channel; Pillow cuts 16 bits off at 255, which turns scans and X-rays white."""
+    if picture.mode.startswith("I"):
+        levels = np.asarray(picture).astype(np.float64)
+        picture = Image.fromarray((levels.clip(0, 65535) / 257).round().astype(np.uint8))
+    return picture.convert("RGB")
 
 
 def _path_inside(root: Path, name: str) -> Path:
