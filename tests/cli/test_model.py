@@ -74,4 +74,4 @@ def test_info_is_a_table_and_one_json_object(capsys):
     assert run(["model", "info", folder, "--json"]) == 0
     assert [one["role"] for one in json.loads(capsys.readouterr().out)["parts"]] == ["vision", "projector", "language"]
     assert run(["model", "info", str(part("llama"))]) == 1
-    assert "no LLaVA as transformers keeps it" in capsys.readouterr().err
+    assert "no LLaVA (its model_type: llama)" in capsys.readouterr().err

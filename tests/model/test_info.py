@@ -70,6 +70,76 @@ def test_a_folder_of_the_hub_that_lapilli_did_not_make(copy):
     assert "cropped" in info.picture
 
 
+ORIGINAL = {"model_type": "llava_llama", "mm_vision_tower": "openai/clip", "mm_vision_select_layer": -2}
+
+
+def _original(folder, connector, vision=True):
+    """The weights by their names in LLaVA's own code, and what its config.json says of the joining."""
+    names, weights = layouts(connector), load(joined("clip", "llama", connector)).model.state_dict()
+    hub = {names["memory"].to_hub(name): value.clone() for name, value in weights.items()}
+    if connector == "linear":
+        hub = {name: value for name, value in hub.items() if "linear_2" not in name}
+    folder.mkdir()
+    config = ORIGINAL | {"mm_projector_type": connector, "image_aspect_ratio": "pad"}
+    (folder / "config.json").write_text(json.dumps(config))
+    named = {names["original"].from_hub(name): value for name, value in hub.items()}
+    return {name: value for name, value in named.items() if vision or "vision_tower" not in name}
+
+
+@pytest.mark.parametrize("connector", ["linear", "mlp2x_gelu"])
+@pytest.mark.parametrize("form", ["bin", "safetensors"])
+def test_a_checkpoint_of_llavas_own_code(tmp_path, connector, form):
+    weights = _original(tmp_path / "model", connector)
+    half = dict(list(weights.items())[:20])
+    rest = {name: value for name, value in weights.items() if name not in half}
+    write = torch.save if form == "bin" else save_file
+    stem = "pytorch_model" if form == "bin" else "model"
+    write(half, tmp_path / f"model/{stem}-00001-of-00002.{form}")
+    write(rest, tmp_path / f"model/{stem}-00002-of-00002.{form}")
+    info, same = describe(tmp_path / "model"), describe(joined("clip", "llama", connector))
+    assert [one.parameters for one in info.parts] == [one.parameters for one in same.parts]
+    assert [one.kind for one in info.parts] == ["openai/clip", connector, "llava_llama"]
+    assert (info.layout, info.template, info.picture) == ("original", None, same.picture)
+    assert (info.image_size, info.patches, info.feature_layer) == (same.image_size, same.patches, -2)
+
+
+def test_one_that_only_names_its_vision_encoder(tmp_path):
+    save_file(_original(tmp_path / "model", "mlp2x_gelu", vision=False), tmp_path / "model/model.safetensors")
+    info = describe(tmp_path / "model")
+    assert (info.parts[0].parameters, info.image_size, info.patches) == (0, None, None)
+
+
+class _Code:
+    def __reduce__(self):
+        return print, ("run",)
+
+
+def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, capsys):
+    _original(tmp_path / "model", "linear")
+    torch.save({"lm_head.weight": _Code()}, tmp_path / "model/pytorch_model.bin")
+    with pytest.raises(
+        LapilliError, match="a pickle of more than tensors, and loading that would run code; fetch it again, or"
+    ):
+        describe(tmp_path / "model")
+    assert "run" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"", b"no pickle at all", b"PK\x03\x04 cut off"])
+def test_a_damaged_bin_is_one_line(tmp_path, content):
+    _original(tmp_path / "model", "linear")
+    (tmp_path / "model/pytorch_model.bin").write_bytes(content)
+    with pytest.raises(LapilliError, match=r"pytorch_model\.bin: .*; ") as caught:
+        describe(tmp_path / "model")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_state_of_training_is_no_model(tmp_path):
+    _original(tmp_path / "model", "linear")
+    torch.save({"step": 7, "state": {"lm_head.weight": torch.zeros(2)}}, tmp_path / "model/pytorch_model.bin")
+    with pytest.raises(LapilliError, match="not tensors by their names"):
+        describe(tmp_path / "model")
+
+
 def _strange(folder):
     save_file({"optimizer.step": torch.zeros(1)}, folder / "more.safetensors")
 
@@ -95,9 +165,9 @@ def _broken_config(folder):
     ("harm", "message"),
     [
         (_strange, "comes nearest, without: optimizer.step"),
-        (_twice, "is in another file too; remove what does not belong here"),
+        (_twice, r"is in model\.safetensors too; remove the file that does not belong here"),
         (_cut_off, "no safetensors: .*; fetch the file again"),
-        (_no_weights, "no \\*.safetensors"),
+        (_no_weights, r"neither \*\.safetensors nor pytorch_model\*\.bin"),
         (_broken_config, "not JSON: .*; fetch the file again"),
     ],
 )
@@ -110,7 +180,7 @@ def test_a_damaged_folder_is_one_line(copy, harm, message):
 
 
 def test_a_language_model_alone_is_no_llava():
-    with pytest.raises(LapilliError, match=r"no LLaVA as transformers keeps it \(its model_type: llama\)"):
+    with pytest.raises(LapilliError, match=r"no LLaVA \(its model_type: llama\)"):
         describe(part("llama"))
 
 

@@ -78,12 +78,18 @@ def _facts(info: "Info") -> dict[str, str]:
     stored = ", ".join(f"{count:,} in {dtype}" for dtype, count in info.dtypes.items())
     memory = ", ".join(f"{size / 1e6:,.1f} MB in {dtype}" for dtype, size in info.memory.items())
     return {
-        "template": info.template,
-        "picture": f"{info.image_size} x {info.image_size}, {info.patches} patches; {info.picture}",
+        "template": info.template or "not said; the folder has none",
+        "picture": f"{_side(info)}; {info.picture}",
         "layer": f"{info.feature_layer} of the vision encoder's hidden states is read",
         "weights": f"{stored}; named as in layout {info.layout}",
         "memory": memory,
     }
+
+
+def _side(info: "Info") -> str:
+    if info.patches is None:
+        return "as large as the vision encoder wants it, which is not in the folder"
+    return f"{info.image_size} x {info.image_size}, {info.patches} patches"
 
 
 def _bridges(
