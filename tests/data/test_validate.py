@@ -214,6 +214,13 @@ def test_broken_json_is_a_problem_of_the_file_and_a_broken_line_one_of_its_row(t
     assert "line 1, column 9" in found[0].message and "line 4, column 2" in found[2].message
 
 
+@pytest.mark.parametrize(("name", "content"), [("none.json", "[]"), ("none.jsonl", "\n")])
+def test_a_file_without_rows_has_a_problem_as_training_would_say(tmp_path, images, name, content):
+    (tmp_path / name).write_text(content)
+    (problem,) = validate(tmp_path / name, images).problems
+    assert (problem.row, problem.message, problem.remedy) == (None, "no rows", "a training needs at least one")
+
+
 def test_rows_are_counted_and_passed_through_track(tmp_path, images):
     seen = []
     findings = validate(_file(tmp_path, [GOOD, {}]), images, track=lambda rows: seen.extend(rows) or rows)

@@ -1,6 +1,8 @@
 """Joining: the numbers that transformers computes from the same parts, and folders that transformers itself loads."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -303,7 +305,7 @@ def test_nothing_is_left_of_a_save_that_fails(tmp_path, monkeypatch, error):
 def test_a_model_trained_by_nobody_here_is_said(tmp_path):
     with pytest.raises(LapilliError, match=r"no lapilli\.json there"):
         load(part("llama"))
-    with pytest.raises(LapilliError, match=r"no lapilli\.json there"):
+    with pytest.raises(LapilliError, match="nowhere: no such folder"):
         load(tmp_path / "nowhere")
 
 
@@ -326,3 +328,23 @@ def _copy(source, target):
     for file in source.iterdir():
         (target / file.name).write_bytes(file.read_bytes())
     return target
+
+
+@pytest.mark.parametrize(("name", "file"), [("clip", "preprocessor_config.json"), ("llama", "tokenizer.json")])
+def test_a_part_that_lacks_what_feeds_it_is_said(tmp_path, name, file):
+    folder = shutil.copytree(part(name), tmp_path / name)
+    (folder / file).unlink()
+    parts = {"vision": part("clip"), "language": part("llama"), "vision" if name == "clip" else "language": folder}
+    with pytest.raises(LapilliError, match=rf"{name}: no {re.escape(file)} or .*; copy it from where"):
+        join(**parts)
+
+
+def test_others_may_read_the_weights_where_they_may_read_the_rest():
+    folder = joined("clip", "llama")
+    assert {file.stat().st_mode for file in folder.iterdir()} == {(folder / "config.json").stat().st_mode}
+
+
+def test_the_folder_of_an_unfinished_run_is_no_model(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("stage: align\n")
+    with pytest.raises(LapilliError, match=r"the folder of a run; its model is in .*model when it is done"):
+        load(tmp_path)

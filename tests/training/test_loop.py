@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -254,6 +255,26 @@ def test_a_damaged_picture_is_one_line(tmp_path, workers):
         train(wanted, progress=False)
     assert str(caught.value).startswith("sample 'colour-3': ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_fails_before_its_first_step_is_not_in_the_way_of_the_next(tmp_path):
+    wanted = recipe(tmp_path, batch_size=15)  # all samples in the first batch
+    damaged = wanted.data.images / "3.png"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:60])
+    with pytest.raises(LapilliError, match="sample 'colour-3': "):
+        train(wanted, progress=False)
+    assert not wanted.out.exists()
+    damaged.write_bytes(whole)
+    assert train(wanted, progress=False).is_complete
+
+
+def test_where_there_is_no_terminal_progress_is_lines(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("lapilli.training.watch._BETWEEN_LINES", 0.0)
+    train(recipe(tmp_path))
+    said = capsys.readouterr()
+    assert re.search(r"^step 4 of 4, loss \d\.\d+, \d+ samples/s$", said.err, re.MULTILINE)
+    assert said.out == ""
 
 
 def test_a_full_disk_ends_the_run_until_there_is_room(tmp_path, monkeypatch):

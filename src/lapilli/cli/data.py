@@ -112,4 +112,4 @@ def _show(
     if as_json:
         print_json(plainly(encoded, codec))
     else:
-        results.print(render(encoded, codec))
+        results.print(render(encoded, codec, coloured=results.color_system is not None))

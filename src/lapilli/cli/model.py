@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from lapilli.model.bridges import Bridge, Published
     from lapilli.model.info import Info
 
-_Part = Annotated[str, typer.Option(help="Folder, or name of a part that comes with lapilli.", show_default=False)]
+_VISION = "Folder of a CLIP or SigLIP encoder, or pebble-vision, which comes with lapilli."
+_LANGUAGE = "Folder of a causal language model, or pebble-lm, which comes with lapilli."
 
 
 def register(app: typer.Typer) -> None:
@@ -29,15 +30,18 @@ def register(app: typer.Typer) -> None:
 
 def _build(
     out: Annotated[Path, typer.Argument(help="Folder to write; new or empty.", show_default=False)],
-    vision: _Part,
-    language: _Part,
-    connector: Annotated[str, typer.Option(help="linear, mlp2x_gelu, or mlpNx_gelu.")] = "mlp2x_gelu",
+    vision: Annotated[str, typer.Option(help=_VISION, show_default=False)],
+    language: Annotated[str, typer.Option(help=_LANGUAGE, show_default=False)],
+    connector: Annotated[
+        str, typer.Option(help="linear, mlp2x_gelu, or mlpNx_gelu (N > 2: for lapilli alone).")
+    ] = "mlp2x_gelu",
     template: Annotated[str, typer.Option(help="The chat template: vicuna_v1, llama_2, chatml.")] = "vicuna_v1",
     feature_layer: Annotated[int, typer.Option(help="The vision encoder's hidden state that is read.")] = -2,
     seed: Annotated[int, typer.Option(help="Of the connector's first weights.")] = 0,
 ) -> None:
     """Join a vision encoder and a language model into a LLaVA that transformers loads."""
     from lapilli.core.files import refuse_occupied
+    from lapilli.model.connector import learning
     from lapilli.model.llava import join, save
 
     refuse_occupied(out)
@@ -45,7 +49,9 @@ def _build(
     save(llava, out)
     for note in llava.card.notes:
         messages.print(note, markup=False, highlight=False, soft_wrap=True)
-    messages.print(f"{out}: a LLaVA with {_millions(llava.model)} million parameters", markup=False, highlight=False)
+    bridge = sum(p.numel() for p in learning(llava.model.model.multi_modal_projector, connector))
+    total = f"{_millions(llava.model)} million parameters, {bridge:,} of them in the connector"
+    messages.print(f"{out}: a LLaVA with {total}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _info(

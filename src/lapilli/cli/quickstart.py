@@ -36,7 +36,11 @@ def quickstart(
     from lapilli.quickstart import Journey, quickstart
 
     journey = Journey(out, seed, scenes, tests, overrides=tuple(override or ()))
-    page = quickstart(journey, messages.print, _count)
+    try:
+        page = quickstart(journey, messages.print, _count)
+    except KeyboardInterrupt:
+        messages.print(f"stopped; go on with: {journey.command}", markup=False, highlight=False, soft_wrap=True)
+        raise
     if as_json:
         print_json(json.loads((out / "results.json").read_text(encoding="utf-8")))
     else:

@@ -36,10 +36,13 @@ def as_json(encoded: Encoded, codec: Codec) -> dict[str, Any]:
     }
 
 
-def render(encoded: Encoded, codec: Codec) -> Group:
-    """The tokens in the colours of their roles, the learned ones bold and underlined; one chip an image; a legend."""
+def render(encoded: Encoded, codec: Codec, coloured: bool = True) -> Group:
+    """The tokens in the colours of their roles, the learned ones bold and underlined; one chip an image; a legend.
+
+    Without colours, the role stands before the tokens that share it, with a `+` where they are learned.
+    """
     text = Text()
-    for piece in _pieces(encoded, codec):
+    for piece in _pieces(encoded, codec, coloured):
         text.append(_BORDER if text else "", "bright_black").append(piece)
     learned = int((encoded.labels != IGNORED).sum())
     counts = f"{len(encoded.ids)} tokens, {learned} learned, {encoded.layout.image_count} images"
@@ -55,10 +58,12 @@ def _sign(char: str) -> str:
     return "↵\n" if char == "\n" else char.encode("unicode_escape").decode()
 
 
-def _pieces(encoded: Encoded, codec: Codec) -> Iterator[Text]:
+def _pieces(encoded: Encoded, codec: Codec, coloured: bool) -> Iterator[Text]:
     before: list[int] = []
     for (role, image, learned), run in groupby(range(len(encoded.ids)), key=lambda at: _look(encoded, at)):
         style = f"{_COLOURS[role]} {_LEARNED}" if learned else _COLOURS[role]
+        if not coloured:
+            yield Text(f"<{role.name.lower()}{'+' if learned else ''}>")
         if role == Role.IMAGE:
             rows, columns = encoded.layout.patches(image).shape
             yield Text(f"[image {image}: {rows}x{columns} patches]", style)

@@ -47,6 +47,8 @@ def validate(path: Path, images: Path | None, track: Track = iter) -> Findings:
     rows = read_rows(path)
     check = _Check(images)
     found = [problem for row in track(rows) for problem in check.problems(row)]
+    if not rows:
+        found = [Problem(None, None, "", "no rows", "a training needs at least one")]
     return Findings(sum(row.number is not None for row in rows), len(check.pictures), tuple(found))
 
 

@@ -39,6 +39,12 @@ def read_card(folder: Path) -> Card:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
+        if not folder.is_dir():
+            raise LapilliError(f"{folder}: no such folder; give that of a model") from None
+        if (folder / "recipe.yaml").is_file():
+            raise LapilliError(
+                f"{folder}: the folder of a run; its model is in {folder / 'model'} when it is done"
+            ) from None
         made = "`lapilli model build` or a training made"
         raise LapilliError(f"{folder}: no {CARD} there; give a folder that {made}") from None
     except ValueError as error:

@@ -1,7 +1,8 @@
 """The parts a LLaVA is joined from: vision encoders and language models in folders as Hugging Face writes them."""
 
 import hashlib
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from lapilli.core.errors import LapilliError
 SHIPPED = ("pebble-vision", "pebble-lm")
 """The small parts that come with the package."""
 
+_PICTURE_FILES = ("preprocessor_config.json", "processor_config.json")
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 _KEYS_SHOWN = 8
 _REASON_SHOWN = 240  # characters: transformers lists every model it knows
 
@@ -104,6 +107,7 @@ def read_vision(path: Path, feature_layer: int = -2) -> Vision:
     side, patch = _square(config, "image_size", path), _square(config, "patch_size", path)
     grid = side // patch
     tower = read_model(AutoModel, path, config=config, only="vision_model." if whole else "")
+    _require_one_of(path, _PICTURE_FILES)
     with explained(path), quiet():
         image_processor = AutoImageProcessor.from_pretrained(path, backend="pil", local_files_only=True)
     with torch.inference_mode():
@@ -122,6 +126,7 @@ def read_vision(path: Path, feature_layer: int = -2) -> Vision:
 def read_language(path: Path) -> Language:
     """The causal language model in `path`, with its tokenizer. Raises LapilliError as `read_model` does."""
     model = read_model(AutoModelForCausalLM, path)
+    _require_one_of(path, _TOKENIZER_FILES)
     with explained(path), quiet():
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
     if not tokenizer.is_fast:
@@ -166,6 +171,8 @@ def write_model(model: Any, weights: dict[str, torch.Tensor], folder: Path, out:
         save_torch_state_dict({name: weight.contiguous() for name, weight in weights.items()}, folder)
     except SafetensorError as error:
         raise LapilliError(f"{out}: cannot be written: {error}; free some space or choose another place") from error
+    for file in folder.glob("*.safetensors"):
+        shutil.copymode(folder / "config.json", file)  # safetensors lets nobody else read what it writes
 
 
 @contextmanager
@@ -203,6 +210,11 @@ def _square(config: Any, field: str, path: Path) -> int:
     if not isinstance(value, int):
         raise LapilliError(f"{path}: {field} is {value!r}; an encoder of square images and patches is needed")
     return value
+
+
+def _require_one_of(path: Path, names: Sequence[str]) -> None:
+    if not any((path / name).is_file() for name in names):
+        raise LapilliError(f"{path}: no {' or '.join(names)}; copy it from where the model came from")
 
 
 def _require_layer(layer: int, states: int, path: Path) -> None:

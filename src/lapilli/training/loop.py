@@ -36,7 +36,7 @@ from lapilli.training.objective import AnswerLoss
 from lapilli.training.recipe import TrainRecipe
 from lapilli.training.stages import STAGES, codec_of, set_trainable
 from lapilli.training.trainer import Seen, StageTrainer, last_checkpoint, parameter_groups, step_of
-from lapilli.training.watch import Watcher, asked_to_stop, training_bar
+from lapilli.training.watch import Watcher, asked_to_stop, lines, training_bar
 
 MODEL = "model"
 """The folder of the trained model, inside the run's."""
@@ -78,8 +78,8 @@ def train(
     seen, began = Seen(), time.perf_counter()
     with asked_to_stop() as wish, training_bar(progress) as bar:
         evaluate = None if on_eval is None else lambda: on_eval(_at_rest(materials.llava))
-        trainer = _trainer(recipe, materials, seen, Watcher(run, seen, bar, wish, evaluate))
-        _run(trainer, checkpoint)
+        trainer = _trainer(recipe, materials, seen, Watcher(run, seen, bar, wish, evaluate, lines(progress)))
+        _run(trainer, checkpoint, run)
     if trainer.state.global_step < trainer.state.max_steps:
         raise KeyboardInterrupt
     _finish(run, recipe, materials, _figures(trainer, seen, time.perf_counter() - began))
@@ -248,11 +248,13 @@ def _at_rest(llava: Llava) -> Llava:
     return llava
 
 
-def _run(trainer: StageTrainer, checkpoint: Path | None) -> None:
+def _run(trainer: StageTrainer, checkpoint: Path | None, run: RunDir) -> None:
     try:
         with quiet():
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except LapilliError as error:
+        if trainer.state.global_step == 0:  # nothing to go on from: in the way of the run that comes next
+            shutil.rmtree(run.path)
         # A data loader's worker sends its error as a traceback; the last line of that is the message.
         raise LapilliError(str(error).rpartition(f"{LapilliError.__name__}: ")[2].strip()) from error
 

@@ -17,6 +17,7 @@ from lapilli.core.run import RunDir
 from lapilli.training.trainer import Seen
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_BETWEEN_LINES = 30.0  # seconds
 
 
 @dataclass
@@ -62,13 +63,29 @@ def training_bar(shown: bool) -> Progress:
     )
 
 
+def lines(shown: bool) -> Callable[[str], None] | None:
+    """What prints a line of progress on stderr where that is no terminal, such as a log file; there the bar does."""
+    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+    return console.print if shown and not console.is_terminal else None
+
+
 class Watcher(TrainerCallback):
-    """Keeps the run's log and the bar up to date, evaluates after every epoch, and passes on the wish to stop."""
+    """Keeps the run's log and the bar up to date, evaluates after every epoch, and passes on the wish to stop.
+
+    `tell` gets a line of progress every half a minute, where there is no bar.
+    """
 
     def __init__(
-        self, run: RunDir, seen: Seen, bar: Progress, wish: Wish, on_eval: Callable[[], Mapping[str, float]] | None
+        self,
+        run: RunDir,
+        seen: Seen,
+        bar: Progress,
+        wish: Wish,
+        on_eval: Callable[[], Mapping[str, float]] | None,
+        tell: Callable[[str], None] | None,
     ) -> None:
-        self._run, self._seen, self._bar, self._wish, self._on_eval = run, seen, bar, wish, on_eval
+        self._run, self._seen, self._bar, self._wish, self._on_eval, self._tell = run, seen, bar, wish, on_eval, tell
+        self._told = time.perf_counter()
         self._task = bar.add_task("training", total=None, loss="-", speed="-")
         self._start_measuring()
 
@@ -100,7 +117,15 @@ class Watcher(TrainerCallback):
         kept = {name: logs[name] for name in ("epoch", "loss", "learning_rate", "grad_norm")}
         self._run.log(step=state.global_step, **kept, samples_per_second=samples, tokens_per_second=tokens)
         self._bar.update(self._task, loss=f"{logs['loss']:.3f}", speed=f"{samples:.0f}")
+        self._tell_now_and_then(
+            f"step {state.global_step} of {state.max_steps}, loss {logs['loss']:.3f}, {samples:.0f} samples/s"
+        )
         self._start_measuring()
+
+    def _tell_now_and_then(self, line: str) -> None:
+        if self._tell and time.perf_counter() - self._told >= _BETWEEN_LINES:
+            self._tell(line)
+            self._told = time.perf_counter()
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Also after the last epoch, whole or not."""
