@@ -21,6 +21,8 @@ LLAMA = (
 CHATML = "<|im_start|>system\nAnswer the questions.<|im_end|>"
 PROMPTS = {
     "vicuna_v1": VICUNA + " USER: <image>\nQ ASSISTANT: A</s>USER: Q2 ASSISTANT: A2</s>",
+    "llava_v1": VICUNA.replace(" user", " human") + " USER: <image>\nQ ASSISTANT: A</s>USER: Q2 ASSISTANT: A2</s>",
+    "mistral": "[INST] <image>\nQ [/INST] A </s>[INST] Q2 [/INST] A2 </s>",
     "llama_2": LLAMA + "<image>\nQ [/INST] A </s><s>[INST] Q2 [/INST] A2 </s>",
     "chatml": CHATML + "<|im_start|>user\n<image>\nQ<|im_end|><|im_start|>assistant\nA<|im_end|>"
     "<|im_start|>user\nQ2<|im_end|><|im_start|>assistant\nA2<|im_end|>",
@@ -114,7 +116,9 @@ def test_turns_in_another_order_are_refused(name, turns, for_generation, message
 
 def test_a_template_is_found_by_its_exact_name():
     assert template_named("chatml") is TEMPLATES["chatml"]
-    with pytest.raises(LapilliError, match="template 'v1': unknown; choose one of vicuna_v1, plain, llama_2, chatml"):
+    with pytest.raises(
+        LapilliError, match="template 'v1': unknown; choose one of vicuna_v1, llava_v1, plain, llama_2, mistral, chatml"
+    ):
         template_named("v1")
 
 

@@ -20,7 +20,7 @@ The strings are those that released checkpoints were trained with (LLaVA, arXiv 
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from lapilli.core.errors import LapilliError, UsageError
@@ -170,6 +170,19 @@ VICUNA_V1 = Template(
     stop="</s>",
 )
 
+# What LLaVA's own programs speak to its checkpoints, which were trained with "user": two words apart (llava_v1).
+LLAVA_V1 = replace(
+    VICUNA_V1,
+    name="llava_v1",
+    opening=(
+        (
+            "A chat between a curious human and an artificial intelligence assistant. "
+            "The assistant gives helpful, detailed, and polite answers to the human's questions.",
+            Role.SYSTEM,
+        ),
+    ),
+)
+
 PLAIN = Template(
     name="plain",
     opening=(),
@@ -202,6 +215,18 @@ LLAMA_2 = Template(
     stop="</s>",
 )
 
+# The format of Mistral's instruct models, without a system text (mistral_instruct).
+MISTRAL = Template(
+    name="mistral",
+    opening=(),
+    first_user="[INST] ",
+    later_user="[INST] ",
+    assistant=" [/INST]",
+    before_answer=" ",
+    before_stop=" ",
+    stop="</s>",
+)
+
 # LLaVA's own ChatML (chatml_direct): no line break after <|im_end|>.
 CHATML = Template(
     name="chatml",
@@ -217,7 +242,7 @@ CHATML = Template(
     stop="<|im_end|>",
 )
 
-TEMPLATES = {template.name: template for template in (VICUNA_V1, PLAIN, LLAMA_2, CHATML)}
+TEMPLATES = {template.name: template for template in (VICUNA_V1, LLAVA_V1, PLAIN, LLAMA_2, MISTRAL, CHATML)}
 """Every template by its name. Nothing guesses one from the name of a checkpoint."""
 
 
