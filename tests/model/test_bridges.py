@@ -1,10 +1,8 @@
 """Bridges: known totals, formulas that give the counts of real modules, and figures of the papers."""
 
 import pytest
-import torch
-from torch import nn
 
-from lapilli.model.bridges import GatedCrossAttention, Resampler, Widths, bridges, published
+from lapilli.model.bridges import Widths, bridges, published
 
 WIDTHS = [Widths(), Widths(1152, 2048, 24), Widths(24, 48, 2)]
 
@@ -53,12 +51,3 @@ def test_what_the_resampler_would_be_with_wider_heads():
     wider += 6 * 4 * width * (inner - width)
     assert round(wider / 1e6) == 189
     assert round((wider + 3072 * width) / 1e6) == 194
-
-
-def test_flamingos_modules_can_be_run():
-    """They are real: attention over features of the vision encoder's width, out comes the language model's."""
-    layer, resampler = GatedCrossAttention(32, 16, heads=4), Resampler(16, heads=4, depth=1)
-    states, features = torch.randn(2, 5, 32), torch.randn(2, 7, 16)
-    attended, _ = layer.inside["attention"](states, features, features)
-    assert layer.inside["transform"](attended).shape == states.shape
-    assert isinstance(resampler.layers[0]["attention"], nn.MultiheadAttention)

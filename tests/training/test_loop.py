@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tests.lessons import recipe, write_captions, write_lesson
 from tests.parts import joined
 from transformers import AutoModelForImageTextToText
@@ -142,6 +142,19 @@ def test_a_run_that_died_resumes_bit_for_bit(tmp_path, stage, changes):
     resumed = train(wanted, resume=True, progress=False)
     _assert_same_weights(resumed, undisturbed)
     assert _losses(resumed) == _losses(undisturbed)
+
+
+def test_a_resumption_that_fails_at_once_loses_nothing(tmp_path):
+    wanted = recipe(tmp_path, epochs=3.0, save_every=1)
+    with pytest.raises(_KilledError):
+        train(wanted, on_eval=_die, progress=False)
+    (newest,) = wanted.out.glob("checkpoints/checkpoint-4/learned.safetensors")
+    right = newest.read_bytes()
+    save_file({"other.weight": torch.zeros(1)}, newest)
+    with pytest.raises(LapilliError, match="holds other weights than this stage trains"):
+        train(wanted, resume=True, progress=False)
+    newest.write_bytes(right)
+    assert train(wanted, resume=True, progress=False).is_complete
 
 
 def test_a_run_without_checkpoints_starts_over(tmp_path):

@@ -66,37 +66,35 @@ class Published:
 
 
 class Resampler(nn.Module):
-    """Flamingo's Perceiver resampler: latents that look at features and at themselves, six times over."""
+    """The parameters of Flamingo's Perceiver resampler: latents that look at features and at themselves, six times."""
 
-    def __init__(self, d_vision: int, heads: int = 1, depth: int = 6) -> None:
+    def __init__(self, d_vision: int) -> None:
         super().__init__()
         self.latents = nn.Parameter(torch.empty(LATENTS, d_vision))
         self.times = nn.Parameter(torch.empty(FRAMES, d_vision))
-        self.layers = nn.ModuleList(_attend_and_transform(d_vision, d_vision, heads, norms=2) for _ in range(depth))
+        self.layers = nn.ModuleList(_attend_and_transform(d_vision, d_vision, norms=2) for _ in range(6))
         self.norm = nn.LayerNorm(d_vision)
 
 
 class GatedCrossAttention(nn.Module):
-    """One of the layers that Flamingo puts before a frozen one: both of its additions begin closed, behind a gate."""
+    """The parameters of a layer that Flamingo puts before a frozen one: both of its additions begin behind a gate."""
 
-    def __init__(self, d_model: int, d_vision: int, heads: int = 1) -> None:
+    def __init__(self, d_model: int, d_vision: int) -> None:
         super().__init__()
-        self.inside = _attend_and_transform(d_model, d_vision, heads, norms=1)
+        self.inside = _attend_and_transform(d_model, d_vision, norms=1)
         self.gates = nn.Parameter(torch.empty(2))
 
 
-def _attend_and_transform(d_model: int, d_source: int, heads: int, norms: int) -> nn.ModuleDict:
+def _attend_and_transform(d_model: int, d_source: int, norms: int) -> nn.ModuleDict:
     """Attention over a source and a feed-forward four times as wide, without biases, each behind layer norms.
 
-    The number of heads changes no count, as long as they are together as wide as the model.
+    It has one head: their number changes no count, as long as they are together as wide as the model.
     """
     wide = 4 * d_model
     return nn.ModuleDict(
         {
             "norms": nn.ModuleList(nn.LayerNorm(d_model) for _ in range(norms)),
-            "attention": nn.MultiheadAttention(
-                d_model, heads, bias=False, kdim=d_source, vdim=d_source, batch_first=True
-            ),
+            "attention": nn.MultiheadAttention(d_model, 1, bias=False, kdim=d_source, vdim=d_source),
             "transform": nn.Sequential(
                 nn.LayerNorm(d_model), nn.Linear(d_model, wide, bias=False), nn.Linear(wide, d_model, bias=False)
             ),

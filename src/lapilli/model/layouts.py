@@ -1,12 +1,12 @@
 """What a LLaVA's tensors are called, in every layout that is about.
 
-| layout     | written by                                      | names of the language model        |
-|------------|-------------------------------------------------|------------------------------------|
-| `original` | LLaVA's own code                                | `model.layers.0.`                  |
-| `hub`      | transformers to 4.51, llava-hf's repositories   | `language_model.model.layers.0.`   |
-| `nested`   | transformers 4.52 to 4.57                       | `model.language_model.layers.0.`   |
+| layout     | written by                                      | names of the language model         |
+|------------|-------------------------------------------------|-------------------------------------|
+| `original` | LLaVA's own code                                | `model.layers.0.`                   |
+| `hub`      | transformers to 4.51, llava-hf's repositories   | `language_model.model.layers.0.`    |
+| `nested`   | transformers 4.52 to 4.57                       | `model.language_model.layers.0.`    |
 | `memory`   | transformers 5 in memory                        | the same, the vision one level less |
-| `joined`   | transformers 5, saving what was built in memory | hub's, the vision one level less   |
+| `joined`   | transformers 5, saving what was built in memory | hub's, the vision one level less    |
 
 `hub` is the one that every program reads. No layout is guessed from the name of a folder: the names of the tensors say
 it, or nothing does.
@@ -56,7 +56,7 @@ def layouts(connector: str) -> dict[str, Layout]:
 
 
 def recognised(names: Iterable[str], connector: str) -> Layout:
-    """The one layout that all the names belong to.
+    """The layout that all the names belong to; of several, which differ in what is not there, the first.
 
     Raises LapilliError with the names that the nearest one has no place for.
     """
@@ -101,4 +101,5 @@ def _replaced(name: str, beginnings: Mapping[str, str]) -> str:
 
 
 def _strangers(names: Iterable[str], layout: Layout) -> list[str]:
-    return [name for name in names if not name.startswith(tuple(layout.beginnings.values()))]
+    beginnings = tuple(layout.beginnings.values())
+    return [name for name in names if not name.startswith(beginnings)]

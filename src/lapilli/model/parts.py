@@ -106,8 +106,8 @@ def read_vision(path: Path, feature_layer: int = -2) -> Vision:
     config = config.vision_config if whole else config
     side, patch = _square(config, "image_size", path), _square(config, "patch_size", path)
     grid = side // patch
-    tower = read_model(AutoModel, path, config=config, only="vision_model." if whole else "")
     _require_one_of(path, _PICTURE_FILES)
+    tower = read_model(AutoModel, path, config=config, only="vision_model." if whole else "")
     with explained(path), quiet():
         image_processor = AutoImageProcessor.from_pretrained(path, backend="pil", local_files_only=True)
     with torch.inference_mode():
@@ -125,8 +125,8 @@ def read_vision(path: Path, feature_layer: int = -2) -> Vision:
 
 def read_language(path: Path) -> Language:
     """The causal language model in `path`, with its tokenizer. Raises LapilliError as `read_model` does."""
-    model = read_model(AutoModelForCausalLM, path)
     _require_one_of(path, _TOKENIZER_FILES)
+    model = read_model(AutoModelForCausalLM, path)
     with explained(path), quiet():
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
     if not tokenizer.is_fast:

@@ -253,7 +253,7 @@ def _run(trainer: StageTrainer, checkpoint: Path | None, run: RunDir) -> None:
         with quiet():
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except LapilliError as error:
-        if trainer.state.global_step == 0:  # nothing to go on from: in the way of the run that comes next
+        if checkpoint is None and trainer.state.global_step == 0:  # nothing to go on from: only in the way of the next
             shutil.rmtree(run.path)
         # A data loader's worker sends its error as a traceback; the last line of that is the message.
         raise LapilliError(str(error).rpartition(f"{LapilliError.__name__}: ")[2].strip()) from error

@@ -92,8 +92,8 @@ def _facts(thing: Thing) -> list[int]:
 
 def _counts(scene: Scene, thing: Thing) -> list[int]:
     """How many things have its colour, its shape, and are there at all: one is said first, and has index 0."""
-    alike = [sum(getattr(o, name) == getattr(thing, name) for o in scene.things) for name in ("colour", "shape")]
-    return [count - 1 for count in (*alike, len(scene.things))]
+    counts = scene.alike(thing, "colour"), scene.alike(thing, "shape"), len(scene.things)
+    return [count - 1 for count in counts]
 
 
 def _spot(scene: Scene, index: int, patch: int) -> int:

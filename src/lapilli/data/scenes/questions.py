@@ -10,7 +10,6 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from operator import attrgetter
 
 from lapilli.data.scenes.describe import with_article
 from lapilli.data.scenes.scene import CELL, Scene, Thing
@@ -64,17 +63,11 @@ def references(scene: Scene, thing: Thing, without: str = "") -> list[str]:
             if without not in chosen
             and not (thing.shape == "card" and {"size", "texture"} & set(chosen))
             and not (thing.texture == "plain" and "texture" in chosen)
-            and _alike(scene, thing, chosen) == 1
+            and scene.alike(thing, *chosen) == 1
         ]
         if found:
             return found
     return []
-
-
-def _alike(scene: Scene, thing: Thing, attributes: tuple[str, ...]) -> int:
-    """How many of the scene's things, itself included, have what this one has of the attributes."""
-    chosen = attrgetter(*attributes)
-    return [chosen(other) for other in scene.things].count(chosen(thing))
 
 
 def _phrase(thing: Thing, attributes: tuple[str, ...]) -> str:

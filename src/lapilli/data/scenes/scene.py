@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from lapilli.data.scenes.vocabulary import CHARACTERS, COLOURS, PLACES, SHAPES, SIZES, TEXTURES, is_withheld
 
@@ -51,6 +52,11 @@ class Scene:
     things: tuple[Thing, ...]
     background: str
     seed: str
+
+    def alike(self, thing: Thing, *attributes: str) -> int:
+        """How many things, this one included, have what it has of the attributes."""
+        chosen = attrgetter(*attributes)
+        return [chosen(other) for other in self.things].count(chosen(thing))
 
 
 def sample_scene(seed: str, compositional: bool = False) -> Scene:
