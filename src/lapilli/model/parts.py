@@ -125,8 +125,8 @@ def read_vision(path: Path, feature_layer: int = -2) -> Vision:
 
 def read_language(path: Path) -> Language:
     """The causal language model in `path`, with its tokenizer. Raises LapilliError as `read_model` does."""
+    model = read_model(AutoModelForCausalLM, path)  # first: it knows what is no language model at all
     _require_one_of(path, _TOKENIZER_FILES)
-    model = read_model(AutoModelForCausalLM, path)
     with explained(path), quiet():
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
     if not tokenizer.is_fast:
