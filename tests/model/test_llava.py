@@ -293,17 +293,17 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
 def test_nothing_is_left_of_a_save_that_fails(tmp_path, monkeypatch, error):
     llava = load(joined("clip", "llama"))
 
-    def full(*_):
+    def full(*_, **__):
         raise error
 
-    monkeypatch.setattr("lapilli.model.parts.save_torch_state_dict", full)
+    monkeypatch.setattr("lapilli.model.checkpoints.shards.save_file", full)
     with pytest.raises(LapilliError, match="cannot be written: No space left"):
         save(llava, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_trained_by_nobody_here_is_said(tmp_path):
-    with pytest.raises(LapilliError, match=r"no lapilli\.json there"):
+    with pytest.raises(LapilliError, match=r"no LLaVA \(its model_type: llama\)"):
         load(part("llama"))
     with pytest.raises(LapilliError, match="nowhere: no such folder"):
         load(tmp_path / "nowhere")

@@ -9,14 +9,29 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from lapilli.cli.console import messages, print_json, results
+from lapilli.cli.console import messages, print_json, progress_bar, results
 
 if TYPE_CHECKING:
     from lapilli.model.bridges import Bridge, Published
-    from lapilli.model.info import Info
+    from lapilli.model.checkpoints.checkpoint import Checkpoint
+    from lapilli.model.checkpoints.info import Info
 
 _VISION = "Folder of a CLIP or SigLIP encoder, or pebble-vision, which comes with lapilli."
 _LANGUAGE = "Folder of a causal language model, or pebble-lm, which comes with lapilli."
+
+_TARGETS = (
+    "hf (transformers, vLLM, lapilli), original (LLaVA's own code, SGLang), split (llama.cpp's converters), projector "
+    "(mm_projector.bin); or an older layout of transformers: nested, memory, joined."
+)
+
+_Out = Annotated[Path, typer.Argument(help="Folder to write; new or empty.", show_default=False)]
+_Target = Annotated[str, typer.Option("--to", help=_TARGETS)]
+_Template = Annotated[str | None, typer.Option(help="Chat template, where the folder does not say it.")]
+_Encoder = Annotated[Path | None, typer.Option(help="Folder of the vision encoder, where the model only names it.")]
+_Pad = Annotated[
+    bool | None, typer.Option("--pad/--crop", help="Pad pictures to a square, or crop them; as the folder says.")
+]
+_ShardSize = Annotated[str, typer.Option(help="Size of a file of weights, at most.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -24,12 +39,14 @@ def register(app: typer.Typer) -> None:
     noun = typer.Typer(help="Join models, describe them, and count what joins them.", no_args_is_help=True)
     noun.command("build")(_build)
     noun.command("info")(_info)
+    noun.command("convert")(_convert)
+    noun.command("merge")(_merge)
     noun.command("bridges")(_bridges)
     app.add_typer(noun, name="model")
 
 
 def _build(
-    out: Annotated[Path, typer.Argument(help="Folder to write; new or empty.", show_default=False)],
+    out: _Out,
     vision: Annotated[str, typer.Option(help=_VISION, show_default=False)],
     language: Annotated[str, typer.Option(help=_LANGUAGE, show_default=False)],
     connector: Annotated[
@@ -61,7 +78,7 @@ def _info(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say what a model's folder holds, without reading its weights: parts, sizes, formats, template, pictures."""
-    from lapilli.model.info import describe
+    from lapilli.model.checkpoints.info import describe
 
     info = describe(model)
     if as_json:
@@ -98,6 +115,60 @@ def _side(info: "Info") -> str:
     if info.patches is None:
         return "as large as the vision encoder wants it, which is not in the folder"
     return f"{info.image_size} x {info.image_size}, {info.patches} patches"
+
+
+def _convert(
+    model: Annotated[Path, typer.Argument(help="Folder of a LLaVA, in any layout.", show_default=False)],
+    out: _Out,
+    to: _Target = "hf",
+    template: _Template = None,
+    vision: _Encoder = None,
+    pad: _Pad = None,
+    shard_size: _ShardSize = "5GB",
+) -> None:
+    """Write a LLaVA in another layout, tensor by tensor and bit for bit."""
+    from lapilli.core.files import refuse_occupied
+    from lapilli.model.checkpoints.checkpoint import Choices
+    from lapilli.model.checkpoints.read import read_checkpoint
+
+    refuse_occupied(out)
+    _write(read_checkpoint(model, Choices(template, vision, pad)), out, to, shard_size)
+
+
+def _merge(
+    adapter: Annotated[
+        Path, typer.Argument(help="Folder of a LoRA: PEFT's, or of LLaVA's trainer.", show_default=False)
+    ],
+    out: _Out,
+    base: Annotated[Path, typer.Option(help="Folder of the LLaVA or language model it was trained on.")],
+    to: _Target = "hf",
+    template: _Template = None,
+    vision: _Encoder = None,
+    pad: _Pad = None,
+    shard_size: _ShardSize = "5GB",
+) -> None:
+    """Merge an adapter into the weights it was trained on, and write the LLaVA that comes of it."""
+    from lapilli.core.files import refuse_occupied
+    from lapilli.model.checkpoints.checkpoint import Choices
+    from lapilli.model.checkpoints.merge import merge
+
+    refuse_occupied(out)
+    _write(merge(adapter, base, Choices(template, vision, pad)), out, to, shard_size)
+
+
+def _write(found: "Checkpoint", out: Path, to: str, shard_size: str) -> None:
+    from lapilli.model.checkpoints.shards import size_in_bytes
+    from lapilli.model.checkpoints.write import Writing, write_checkpoint
+
+    size = size_in_bytes(shard_size)
+    total = sum(source.bytes for source in found.tensors.values())
+    with progress_bar() as bar:
+        task = bar.add_task("weights, in MB", total=total // 1_000_000)
+        write_checkpoint(found, out, to, Writing(size, lambda done: bar.update(task, completed=done // 1_000_000)))
+    for note in found.card.notes:
+        messages.print(note, markup=False, highlight=False, soft_wrap=True)
+    written = f"{out}: layout {to}, made from {len(found.tensors)} tensors ({total / 1e6:,.1f} MB) in {found.layout}"
+    messages.print(written, markup=False, highlight=False, soft_wrap=True)
 
 
 def _bridges(

@@ -1,8 +1,10 @@
 """What a model's folder says about itself: lapilli.json for programs, README.md for people."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import lapilli
 from lapilli.core.errors import LapilliError
@@ -18,17 +20,21 @@ class Card:
     """How a model was made.
 
     `parts` says where the vision encoder and the language model came from, `notes` what was done to them since.
+    `original` is the configuration of the original LLaVA that it was converted from: with it, it can become one again.
     """
 
     template: str
     connector: str
     parts: dict[str, Origin]
     notes: tuple[str, ...] = ()
+    original: Mapping[str, Any] | None = None
 
 
 def write_card(card: Card, folder: Path) -> None:
     """Write both files into an existing folder."""
     content = {"format": _FORMAT, "lapilli": lapilli.__version__, **asdict(card)}
+    if card.original is None:
+        del content["original"]
     (folder / CARD).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(_readme(card), encoding="utf-8")
 
@@ -52,7 +58,7 @@ def read_card(folder: Path) -> Card:
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise LapilliError(f"{file}: format {_FORMAT} expected; build the model again, or use the lapilli it came from")
     parts = {role: Origin(**part) for role, part in content["parts"].items()}
-    return Card(content["template"], content["connector"], parts, tuple(content["notes"]))
+    return Card(content["template"], content["connector"], parts, tuple(content["notes"]), content.get("original"))
 
 
 def _readme(card: Card) -> str:

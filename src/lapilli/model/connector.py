@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
-from lapilli.core.errors import UsageError
+from lapilli.core.errors import LapilliError, UsageError
 
 _MLP = re.compile(r"mlp([2-9])x_gelu")
 
@@ -30,9 +30,18 @@ def depth(connector: str) -> int:
     return int(match[1])
 
 
-def activation(connector: str) -> str:
-    """What LlavaConfig.projector_hidden_act is for this connector."""
-    return "linear" if depth(connector) == 1 else "gelu"
+def projector_fields(connector: str) -> dict[str, Any]:
+    """What a LlavaConfig, or a DeepLlavaConfig, says of this connector."""
+    deep = {"projector_depth": depth(connector)} if depth(connector) > 2 else {}
+    return {"projector_hidden_act": "linear" if depth(connector) == 1 else "gelu", **deep}
+
+
+def connector_of(config: Any) -> str:
+    """The connector that a configuration describes. Raises LapilliError for an activation that no LLaVA has."""
+    act = config.projector_hidden_act
+    if act not in ("gelu", "linear"):
+        raise LapilliError(f"config.json: projector_hidden_act {act!r}: a LLaVA has gelu, or linear for one layer")
+    return "linear" if act == "linear" else f"mlp{getattr(config, 'projector_depth', 2)}x_gelu"
 
 
 def new_projector(connector: str, config: Any, seed: int) -> Any:

@@ -13,20 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    GenerationConfig,
-    LlavaForConditionalGeneration,
-    LlavaImageProcessorPil,
-    LlavaProcessor,
-)
+from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from lapilli.core.codec import Codec, codec_from
 from lapilli.core.errors import LapilliError
-from lapilli.core.files import new_folder
 from lapilli.core.template import IMAGE_MARK, template_named
 from lapilli.model import connector as connectors
-from lapilli.model.card import Card, read_card, write_card
-from lapilli.model.layouts import layouts
+from lapilli.model.card import Card
+from lapilli.model.checkpoints.checkpoint import Checkpoint
+from lapilli.model.checkpoints.layouts import layouts
+from lapilli.model.checkpoints.read import card_of
+from lapilli.model.checkpoints.stored import held
+from lapilli.model.checkpoints.write import write_checkpoint
 from lapilli.model.parts import (
     Language,
     Vision,
@@ -37,11 +35,10 @@ from lapilli.model.parts import (
     read_language,
     read_model,
     read_vision,
-    write_model,
 )
 from lapilli.model.pixels import Pixels
+from lapilli.model.processor import add_tokens, generation_config, new_processor, padding
 
-PAD_TOKEN = "<pad>"
 _FITTING = "choose a language model with a plain linear head, such as LLaMA or Qwen2"
 _SAME_LOGITS = 1e-4  # of the language model alone and inside the joined one, as a share of the largest
 
@@ -103,7 +100,7 @@ def join(
     model = _assemble(config, eye, voice, connector, seed)
     _require_same_logits(model, voice.model, paths["language"])
     processor = _processor(eye, voice.tokenizer, template)
-    model.generation_config = _generation(voice.tokenizer, template)
+    model.generation_config = generation_config(voice.tokenizer, template)
     if connectors.depth(connector) > 2:
         notes.append(f"connector {connector}: plain transformers cannot load it, only lapilli can")
     origins = {role: origin(path) for role, path in paths.items()}
@@ -118,23 +115,15 @@ def save(llava: Llava, out: Path) -> None:
 
     Raises LapilliError when `out` holds something already, or the disk is full.
     """
-    with new_folder(out) as folder, quiet():
-        write_model(llava.model, _named(llava), folder, out)
-        llava.processor.save_pretrained(folder)
-        write_card(llava.card, folder)
-
-
-def _named(llava: Llava) -> dict[str, torch.Tensor]:
-    """The weights by the names that they are written under; what is tied, once."""
-    names = layouts(llava.card.connector)
-    # With a connector of their own, they are read here alone, where transformers has no rule for the hub's names.
-    written = names["hub" if connectors.depth(llava.card.connector) <= 2 else "nested"]
+    memory = layouts(llava.card.connector)["memory"]
     tied = llava.model.config.tie_word_embeddings
-    return {
-        written.from_hub(names["memory"].to_hub(name)): weight
+    tensors = {
+        memory.to_hub(name): held(weight)
         for name, weight in llava.model.state_dict().items()
         if not (tied and name == "lm_head.weight")
     }
+    made = (llava.model.config, tensors, llava.processor, llava.model.generation_config, llava.card)
+    write_checkpoint(Checkpoint(out, "memory", *made), out)
 
 
 def load(path: Path | str) -> Llava:
@@ -143,7 +132,7 @@ def load(path: Path | str) -> Llava:
     Raises LapilliError when there is no such folder, or its weights do not fit to the last one.
     """
     path = Path(path)
-    card = read_card(path)
+    card = card_of(path)
     _, model_class = connectors.classes(card.connector)
     model = read_model(model_class, path)
     with explained(path), quiet():
@@ -159,10 +148,7 @@ def _add_tokens(voice: Language, template: str) -> list[str]:
     tokenizer, model = voice.tokenizer, voice.model
     _require_stop(tokenizer, template)
     before, rows = len(tokenizer), model.get_input_embeddings().num_embeddings
-    tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_MARK]}, replace_extra_special_tokens=False)
-    if tokenizer.pad_token is None:
-        tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
-    new = list(range(before, len(tokenizer)))
+    new = add_tokens(tokenizer)
     if not new:
         return []
     with quiet():
@@ -186,18 +172,16 @@ def _require_stop(tokenizer: Any, template: str) -> None:
 
 def _config(eye: Vision, voice: Language, connector: str, feature_layer: int) -> Any:
     config_class, _ = connectors.classes(connector)
-    deep = {"projector_depth": connectors.depth(connector)} if connectors.depth(connector) > 2 else {}
     return config_class(
         vision_config=eye.tower.config,
         text_config=voice.model.config,
         image_token_index=voice.tokenizer.convert_tokens_to_ids(IMAGE_MARK),
         image_seq_length=eye.patch_grid[0] * eye.patch_grid[1],
-        projector_hidden_act=connectors.activation(connector),
         vision_feature_select_strategy="default" if eye.tokens_before else "full",
         vision_feature_layer=feature_layer,
         pad_token_id=voice.tokenizer.pad_token_id,
         tie_word_embeddings=voice.model.config.tie_word_embeddings,
-        **deep,
+        **connectors.projector_fields(connector),
     )
 
 
@@ -236,30 +220,7 @@ def _require_same_logits(model: Any, language: Any, path: Path) -> None:
 
 
 def _processor(eye: Vision, tokenizer: Any, template: str) -> LlavaProcessor:
-    """Pictures are padded to a square with the mean colour, then resized, as LLaVA-1.5 was trained."""
-    theirs, side = eye.image_processor, eye.image_size
-    pictures = LlavaImageProcessorPil(
-        do_pad=True,
-        size={"shortest_edge": side},
-        crop_size={"height": side, "width": side},
-        resample=theirs.resample,
-        rescale_factor=theirs.rescale_factor,
-        image_mean=theirs.image_mean,
-        image_std=theirs.image_std,
-    )
     tokenizer.chat_template = template_named(template).jinja()
-    return LlavaProcessor(
-        image_processor=pictures,
-        tokenizer=tokenizer,
-        patch_size=eye.patch_size,
-        vision_feature_select_strategy="default" if eye.tokens_before else "full",
-        num_additional_image_tokens=eye.tokens_before,
-        chat_template=tokenizer.chat_template,
-    )
-
-
-def _generation(tokenizer: Any, template: str) -> GenerationConfig:
-    stop = tokenizer.convert_tokens_to_ids(template_named(template).stop)
-    return GenerationConfig(
-        do_sample=False, bos_token_id=tokenizer.bos_token_id, eos_token_id=stop, pad_token_id=tokenizer.pad_token_id
-    )
+    pictures = padding(eye.image_processor, eye.image_size)
+    strategy = "default" if eye.tokens_before else "full"
+    return new_processor(tokenizer, pictures, eye.tower.config, strategy, eye.tokens_before)

@@ -1,8 +1,7 @@
 """The parts a LLaVA is joined from: vision encoders and language models in folders as Hugging Face writes them."""
 
 import hashlib
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,6 @@ from textwrap import shorten
 from typing import Any
 
 import torch
-from huggingface_hub import save_torch_state_dict
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -153,26 +151,10 @@ def read_model(loader: Any, path: Path, only: str = "", **settings: Any) -> Any:
     superfluous = [key for key in report["unexpected_keys"] if key.startswith(only)]
     mismatched = [key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]]
     found = {"missing": report["missing_keys"], "superfluous": superfluous, "of another shape": mismatched}
-    complaints = [f"{_listed(keys)} {what}" for what, keys in found.items() if keys]
+    complaints = [f"{listed(keys)} {what}" for what, keys in found.items() if keys]
     if complaints:
         raise LapilliError(f"{path}: the weights do not fit {type(model).__name__}: {'; '.join(complaints)}")
     return model.eval()
-
-
-def write_model(model: Any, weights: dict[str, torch.Tensor], folder: Path, out: Path) -> None:
-    """Write a model's configuration, and its weights under these names, into a folder that is to become `out`.
-
-    Raises LapilliError when the disk is full.
-    """
-    model.config.architectures, model.config.dtype = [type(model).__name__], model.dtype
-    model.config.save_pretrained(folder)
-    model.generation_config.save_pretrained(folder)
-    try:
-        save_torch_state_dict({name: weight.contiguous() for name, weight in weights.items()}, folder)
-    except SafetensorError as error:
-        raise LapilliError(f"{out}: cannot be written: {error}; free some space or choose another place") from error
-    for file in folder.glob("*.safetensors"):
-        shutil.copymode(folder / "config.json", file)  # safetensors lets nobody else read what it writes
 
 
 @contextmanager
@@ -199,7 +181,8 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _listed(keys: Any) -> str:
+def listed(keys: Collection[str]) -> str:
+    """Names for a message: the first of them, and how many more there are."""
     shown = sorted(keys)[:_KEYS_SHOWN]
     more = len(keys) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")

@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from tests.parts import joined, part
 
 from lapilli.core.errors import LapilliError
-from lapilli.model.info import describe
-from lapilli.model.layouts import layouts
+from lapilli.model.checkpoints.info import describe
+from lapilli.model.checkpoints.layouts import layouts
 from lapilli.model.llava import load
 
 

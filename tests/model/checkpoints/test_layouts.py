@@ -7,7 +7,7 @@ from tests.parts import joined
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from lapilli.core.errors import LapilliError
-from lapilli.model.layouts import layouts, recognised
+from lapilli.model.checkpoints.layouts import layouts, recognised
 from lapilli.model.llava import load
 
 CONNECTORS = ["linear", "mlp2x_gelu", "mlp3x_gelu"]

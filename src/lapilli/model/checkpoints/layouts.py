@@ -21,7 +21,7 @@ from lapilli.core.errors import LapilliError
 from lapilli.model.connector import depth
 
 _LANGUAGE = ("embed_tokens.", "layers.", "norm.")
-_VISION = ("embeddings.", "pre_layrnorm.", "encoder.", "post_layernorm.", "head.")
+VISION_PARTS = ("embeddings.", "pre_layrnorm.", "encoder.", "post_layernorm.", "head.")
 """What LLaMA and Qwen2, CLIP and SigLIP are made of; transformers spells CLIP's first norm so."""
 
 _SHOWN = 8
@@ -75,7 +75,7 @@ def recognised(names: Iterable[str], connector: str) -> Layout:
 def _layout(name: str, connector: str, language: str, head: str, vision: str, projector: str) -> Layout:
     """The four parts' beginnings, joined to what each part is made of."""
     beginnings = {"language_model.model." + part: language + part for part in _LANGUAGE}
-    beginnings |= {"vision_tower.vision_model." + part: vision + part for part in _VISION}
+    beginnings |= {"vision_tower.vision_model." + part: vision + part for part in VISION_PARTS}
     beginnings["language_model.lm_head."] = head
     for here, original in _projector_layers(connector):
         there = f"mm_projector.{original}" if name == "original" else f"multi_modal_projector.{here}"

@@ -1,0 +1,127 @@
+"""A LLaVA on the disk, in no layout: its tensors by one set of names, and what goes with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lapilli.core.errors import LapilliError
+from lapilli.core.template import TEMPLATES
+from lapilli.model import connector as connectors
+from lapilli.model.card import Card
+from lapilli.model.checkpoints.layouts import VISION_PARTS, layouts, recognised
+from lapilli.model.checkpoints.stored import Source, held, json_object, stored_tensors
+from lapilli.model.parts import listed, quiet
+
+HEAD = "language_model.lm_head.weight"
+TABLE = "language_model.model.embed_tokens.weight"
+"""The two matrices with a row for every token, by their names in `hub`."""
+
+ENCODER = "model.vision_tower.vision_tower."
+"""What comes before the names of an encoder of its own in an original LLaVA."""
+
+_RECOMPUTED = (".rotary_emb.inv_freq", ".embeddings.position_ids")  # old programs stored them; they follow from configs
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a folder may leave open: the chat template's name, the encoder's folder, and whether pictures are padded."""
+
+    template: str | None = None
+    vision: Path | None = None
+    pad: bool | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A LLaVA on the disk. `tensors` go by their names in layout `hub`; `layout` is the one they were read from."""
+
+    path: Path
+    layout: str
+    config: Any
+    tensors: Mapping[str, Source]
+    processor: Any
+    generation: Any
+    card: Card
+
+
+def in_hub_names(path: Path, tensors: Mapping[str, Source], connector: str) -> tuple[str, dict[str, Source]]:
+    """The layout of the tensors, and the tensors by their names in `hub`.
+
+    Raises LapilliError with the names that no layout has a place for.
+    """
+    kept = {name: source for name, source in tensors.items() if not name.endswith(_RECOMPUTED)}
+    try:
+        layout = recognised(kept, connector)
+    except LapilliError as error:
+        raise LapilliError(f"{path}: {error}") from error
+    named = {layout.to_hub(name): source for name, source in kept.items()}
+    if layout.name == "original" and connectors.depth(connector) == 1:
+        named |= _identity(named)
+    return layout.name, named
+
+
+def vision_tensors(path: Path) -> dict[str, Source]:
+    """The tensors of the vision encoder in a folder by the names of CLIPVisionModel's files; no text encoder's."""
+    found = {}
+    for name, source in stored_tensors(path).items():
+        inner = name.removeprefix("vision_model.")
+        if not name.endswith(_RECOMPUTED) and inner.startswith(VISION_PARTS):
+            found["vision_model." + inner] = source
+    return found
+
+
+def stored_template(path: Path) -> str | None:
+    """The name of the chat template in a folder: one of ours where the text is the same, else "own"; or None."""
+    file = path / "chat_template.jinja"
+    if file.is_file():
+        text = file.read_text(encoding="utf-8")
+    else:
+        files = [path / "chat_template.json", path / "tokenizer_config.json"]
+        found = (json_object(one).get("chat_template") for one in files if one.is_file())
+        text = next((one for one in found if one), "")
+    return next((name for name, template in TEMPLATES.items() if template.jinja() == text), "own" if text else None)
+
+
+def tokens_before(vision: Any) -> int:
+    """CLIP puts a class token before the patches; SigLIP does not."""
+    return 1 if vision.model_type == "clip_vision_model" else 0
+
+
+def require_fitting(found: Checkpoint) -> None:
+    """Compare names and shapes with those of the model that the configuration makes, built without memory."""
+    expected = _expected(found.config, found.card.connector)
+    tied = {HEAD} if found.config.tie_word_embeddings else set()
+    have = found.tensors
+    faults = {
+        "missing": [name for name in expected if name not in have and name not in tied],
+        "superfluous": [name for name in have if name not in expected],
+        "of another shape": [name for name, shape in expected.items() if name in have and have[name].shape != shape],
+    }
+    complaints = [f"{listed(names)} {what}" for what, names in faults.items() if names]
+    if complaints:
+        raise LapilliError(f"{found.path}: the weights do not fit config.json: {'; '.join(complaints)}; fetch it again")
+
+
+def _expected(config: Any, connector: str) -> dict[str, tuple[int, ...]]:
+    _, model_class = connectors.classes(connector)
+    with torch.device("meta"), quiet():
+        state = model_class(config).state_dict()
+    memory = layouts(connector)["memory"]
+    return {memory.to_hub(name): tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def _identity(tensors: Mapping[str, Source]) -> dict[str, Source]:
+    """The second layer that transformers' projector has after a linear connector: it changes nothing."""
+    first = tensors.get("multi_modal_projector.linear_1.weight")
+    if first is None:  # will be listed with what else is missing
+        return {}
+    width, dtype = first.shape[0], getattr(torch, first.dtype)
+    return {
+        "multi_modal_projector.linear_2.weight": held(torch.eye(width, dtype=dtype)),
+        "multi_modal_projector.linear_2.bias": held(torch.zeros(width, dtype=dtype)),
+    }

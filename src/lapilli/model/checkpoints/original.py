@@ -1,0 +1,107 @@
+"""The configuration of LLaVA's own code, translated both ways.
+
+It is that of the language model, with fields of its own (mm_...) for what joins the two models. It names the vision
+encoder and says nothing about its shape; it names no chat template either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import AutoConfig
+
+from lapilli.core.errors import LapilliError
+from lapilli.model.connector import depth
+
+VISION_FOLDER = "vision_tower"
+"""Where we put the configuration of an encoder that has no name on the hub."""
+
+_LANGUAGES = {"llava": "llama", "llava_llama": "llama", "llava_mistral": "mistral", "llava_qwen": "qwen2"}
+_CLASSES = {"llama": "LlavaLlamaForCausalLM", "mistral": "LlavaMistralForCausalLM", "qwen2": "LlavaQwenForCausalLM"}
+_OF_OLD_CONFIGS = ("rope_theta", "rope_scaling")
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What an original configuration says of the joining; `vision` is the encoder's name or path, `pad` as trained."""
+
+    vision: str
+    connector: str
+    feature_layer: int
+    pad: bool
+
+
+def joined_of(config: Mapping[str, Any]) -> Joined:
+    """What joins the models. Raises LapilliError for what no LLaVA of one image, one token a patch, has."""
+    _refuse(config, "mm_use_im_start_end", (False, None), "the image stands between tokens of its own")
+    _refuse(config, "mm_vision_select_feature", ("patch", None), "the class token is kept among the patches")
+    _refuse(config, "image_aspect_ratio", ("pad", "square", None), "the picture is cut into tiles, as in LLaVA-1.6")
+    _refuse(config, "mm_resampler_type", (None,), "there is a resampler")
+    _refuse(config, "s2", (False, None), "the picture is read at several scales")
+    connector = config.get("mm_projector_type", "linear")
+    depth(connector)
+    # LLaVA's own default is the last layer; every script of its authors says -2, and so does every checkpoint.
+    layer = config.get("mm_vision_select_layer", -1)
+    return Joined(config["mm_vision_tower"], connector, layer, config.get("image_aspect_ratio") == "pad")
+
+
+def _refuse(config: Mapping[str, Any], field: str, known: tuple[Any, ...], meaning: str) -> None:
+    if config.get(field) not in known:
+        raise LapilliError(f"config.json: {field} is {config[field]!r}: {meaning}; such a LLaVA cannot be read here")
+
+
+def language_config(config: Mapping[str, Any]) -> Any:
+    """The language model's configuration. Raises LapilliError for a model that is not known here."""
+    kind = _LANGUAGES.get(str(config.get("model_type")))
+    if kind is None:
+        known = ", ".join(_LANGUAGES)
+        raise LapilliError(f"config.json: model_type {config.get('model_type')!r}: unknown; known are {known}")
+    fields = {*AutoConfig.for_model(kind).to_dict(), *_OF_OLD_CONFIGS} - {"model_type", "architectures"}
+    made = AutoConfig.for_model(kind, **{name: value for name, value in config.items() if name in fields})
+    made.dtype = config.get("dtype", config.get("torch_dtype"))
+    return made
+
+
+def original_config(config: Any, connector: str, vision: str, pad: bool) -> dict[str, Any]:
+    """The configuration that LLaVA's own code has for this LlavaConfig.
+
+    Raises LapilliError for a language model that its code has no class for.
+    """
+    kind = config.text_config.model_type
+    if kind not in _CLASSES:
+        raise LapilliError(f"language model {kind}: LLaVA's own code has none of that kind, only {', '.join(_CLASSES)}")
+    return {
+        **with_old_names(config.text_config.to_diff_dict()),
+        "architectures": [_CLASSES[kind]],
+        "model_type": {"llama": "llava_llama", "mistral": "llava_mistral", "qwen2": "llava_qwen"}[kind],
+        "torch_dtype": _dtype(config),
+        "mm_vision_tower": vision,
+        "mm_hidden_size": config.vision_config.hidden_size,
+        "mm_projector_type": connector,
+        "mm_vision_select_layer": config.vision_feature_layer,
+        "mm_vision_select_feature": "patch",
+        "mm_use_im_start_end": False,
+        "mm_use_im_patch_token": False,
+        "image_aspect_ratio": "pad" if pad else "square",
+        "use_mm_proj": True,
+    }
+
+
+def with_old_names(text_config: Mapping[str, Any]) -> dict[str, Any]:
+    """A language model's configuration that also says what transformers before 5 looks for under other names.
+
+    Without it an older program would take a base frequency of 10,000 for every model, and say nothing.
+    """
+    rope = dict(text_config.get("rope_parameters") or {})
+    if not rope:
+        return dict(text_config)
+    theta = rope.pop("rope_theta", 10_000.0)
+    scaled = rope.get("rope_type", "default") != "default"
+    return {**text_config, "rope_theta": theta, "rope_scaling": rope if scaled else None}
+
+
+def _dtype(config: Any) -> str | None:
+    dtype = config.dtype or config.text_config.dtype
+    return None if dtype is None else str(dtype).removeprefix("torch.")

@@ -1,0 +1,140 @@
+"""A LLaVA's folder, whatever its layout, as one Checkpoint: nothing of its weights is in memory yet.
+
+transformers' folder  config.json with vision_config and text_config, tensors in any layout of theirs
+original's folder     config.json with mm_vision_tower; the encoder's weights may be elsewhere
+split folder          language/, vision/ and llava.projector, beside a transformers' folder without weights
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, LlavaConfig, LlavaProcessor
+
+from lapilli.core.errors import LapilliError
+from lapilli.core.template import TEMPLATES, template_named
+from lapilli.model import connector as connectors
+from lapilli.model.card import CARD, Card, read_card
+from lapilli.model.checkpoints.checkpoint import (
+    ENCODER,
+    Checkpoint,
+    Choices,
+    in_hub_names,
+    require_fitting,
+    stored_template,
+    tokens_before,
+    vision_tensors,
+)
+from lapilli.model.checkpoints.original import joined_of
+from lapilli.model.checkpoints.read_original import from_original, with_encoder
+from lapilli.model.checkpoints.stored import Source, json_object, stored_tensors, tensors_in
+from lapilli.model.parts import explained, quiet
+from lapilli.model.processor import generation_config, new_processor, picture_processor
+
+PROJECTOR = "llava.projector"
+"""The file that llama.cpp's converter looks for."""
+
+
+def read_checkpoint(path: Path, choices: Choices | None = None) -> Checkpoint:
+    """The LLaVA in a folder, its tensors checked by name and shape against its configuration.
+
+    Raises LapilliError for a folder that is none, listing what is missing, superfluous or of another shape; and
+    UsageError where the folder leaves open what `choices` does not say. Nothing is taken from the folder's name.
+    """
+    choices = choices or Choices()
+    config = json_object(path / "config.json")
+    if "mm_vision_tower" in config:
+        named = dict(with_encoder(path, stored_tensors(path), joined_of(config), choices.vision))
+        return from_original(path, config, named, path, choices)
+    return _of_transformers(path, choices)
+
+
+def llava_config(path: Path) -> Any:
+    """The LlavaConfig in a folder, with the defaults filled in. Raises LapilliError for a folder of another kind."""
+    config = json_object(path / "config.json")
+    if "mm_vision_tower" in config:
+        remedy = f"`lapilli model convert {path} OUT --to hf --template NAME` makes one that can be used"
+        raise LapilliError(f"{path}: in the layout of LLaVA's own code; {remedy}")
+    if "vision_config" not in config or "text_config" not in config:
+        kind = config.get("model_type", "not said")
+        raise LapilliError(f"{path}: no LLaVA (its model_type: {kind}); give the folder of one")
+    deep = config.get("model_type") == connectors.DeepLlavaConfig.model_type
+    with explained(path), quiet():
+        return (connectors.DeepLlavaConfig if deep else LlavaConfig).from_pretrained(path, local_files_only=True)
+
+
+def card_of(path: Path) -> Card:
+    """The card in a folder or, where lapilli did not make it, one of what the folder says itself.
+
+    Raises LapilliError for a folder that holds no LLaVA, and for one without a chat template.
+    """
+    if (path / CARD).is_file() or not (path / "config.json").is_file():
+        return read_card(path)
+    connector = connectors.connector_of(llava_config(path))
+    template = stored_template(path)
+    if template is None:
+        remedy = f"`lapilli model convert {path} OUT --to hf --template NAME` writes one"
+        raise LapilliError(f"{path}: no chat template in the folder; {remedy}")
+    return Card(template, connector, {})
+
+
+def stored_layout(path: Path, config: Any) -> tuple[str, dict[str, Source]]:
+    """The layout of a transformers' or a split folder, and its tensors by their names in layout `hub`."""
+    connector = connectors.connector_of(config)
+    if (path / PROJECTOR).is_file():
+        return "split", in_hub_names(path, _split_tensors(path, config), connector)[1]
+    return in_hub_names(path, stored_tensors(path), connector)
+
+
+def _of_transformers(path: Path, choices: Choices) -> Checkpoint:
+    config = llava_config(path)
+    layout, tensors = stored_layout(path, config)
+    with explained(path), quiet():
+        theirs = LlavaProcessor.from_pretrained(path, local_files_only=True, backend="pil")
+    card = _card(path, config, choices.template)
+    if card.template in TEMPLATES:
+        theirs.tokenizer.chat_template = template_named(card.template).jinja()
+    pictures = picture_processor(theirs.image_processor, config.vision_config.image_size, choices.pad)
+    strategy, before = config.vision_feature_select_strategy, tokens_before(config.vision_config)
+    processor = new_processor(theirs.tokenizer, pictures, config.vision_config, strategy, before)
+    found = Checkpoint(path, layout, config, tensors, processor, _generation(path, processor, card), card)
+    require_fitting(found)
+    return found
+
+
+def _card(path: Path, config: Any, template: str | None) -> Card:
+    if template is None:
+        return card_of(path)
+    template_named(template)
+    if (path / CARD).is_file():
+        return replace(read_card(path), template=template)
+    return Card(template, connectors.connector_of(config), {})
+
+
+def _generation(path: Path, processor: Any, card: Card) -> Any:
+    if not (path / "generation_config.json").is_file():
+        return generation_config(processor.tokenizer, card.template)
+    with explained(path), quiet():
+        return GenerationConfig.from_pretrained(path, local_files_only=True)
+
+
+def _split_tensors(path: Path, config: Any) -> dict[str, Source]:
+    """The tensors of a split folder by their original names."""
+    vision = {ENCODER + name: source for name, source in vision_tensors(path / "vision").items()}
+    projector = dict(tensors_in(path / PROJECTOR))
+    if config.dtype == torch.bfloat16 and all(_survives(source) for source in projector.values()):
+        projector = {name: _narrowed(source) for name, source in projector.items()}
+    return {**stored_tensors(path / "language"), **vision, **projector}
+
+
+def _survives(source: Source) -> bool:
+    """Whether bfloat16 holds every number: it was one, and was widened for programs that know float32 alone."""
+    tensor = source.read()
+    return tensor.dtype == torch.float32 and torch.equal(tensor.bfloat16().float(), tensor)
+
+
+def _narrowed(source: Source) -> Source:
+    return Source(source.shape, "bfloat16", lambda: source.read().bfloat16())

@@ -1,0 +1,138 @@
+"""An original LLaVA as a Checkpoint: its configuration translated, what it names found, its vocabulary grown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
+
+from lapilli.core.errors import UsageError
+from lapilli.core.template import IMAGE_MARK, template_named
+from lapilli.model import connector as connectors
+from lapilli.model.card import Card
+from lapilli.model.checkpoints.checkpoint import (
+    ENCODER,
+    HEAD,
+    TABLE,
+    Checkpoint,
+    Choices,
+    in_hub_names,
+    require_fitting,
+    stored_template,
+    tokens_before,
+    vision_tensors,
+)
+from lapilli.model.checkpoints.original import VISION_FOLDER, Joined, joined_of, language_config
+from lapilli.model.checkpoints.stored import Source
+from lapilli.model.encoders import released_encoder
+from lapilli.model.parts import explained, quiet
+from lapilli.model.processor import add_tokens, generation_config, new_processor, picture_processor
+
+_ROWS = 64  # a vocabulary that has to grow becomes a multiple of it, as in llava-hf's conversions
+_BLOCK = 4096  # rows summed at once
+
+
+def from_original(
+    path: Path, config: Mapping[str, Any], tensors: Mapping[str, Source], tokenizer: Path, choices: Choices
+) -> Checkpoint:
+    """The LLaVA of an original configuration and tensors by their original names; `tokenizer` is its folder."""
+    template = choices.template or stored_template(path)
+    if template is None:
+        raise UsageError(f"{path}: LLaVA's own layout has no chat template; name the one of its training (--template)")
+    joined = joined_of(config)
+    text = language_config(config)
+    vision, image_processor = _encoder(path, joined, choices.vision)
+    with explained(tokenizer), quiet():
+        words = AutoTokenizer.from_pretrained(tokenizer, config=text, local_files_only=True)
+    _, named = in_hub_names(path, tensors, joined.connector)
+    named, notes = _with_rows(named, words)
+    if notes:  # otherwise the configuration must be right, and is compared with the weights
+        text.vocab_size = named[TABLE].shape[0]
+    made = _config(text, vision, joined, words)
+    pad = joined.pad if choices.pad is None else choices.pad
+    pictures = picture_processor(image_processor, vision.image_size, pad)
+    if template != "own":
+        words.chat_template = template_named(template).jinja()
+    processor = new_processor(words, pictures, vision, made.vision_feature_select_strategy, tokens_before(vision))
+    card = Card(template, joined.connector, {}, notes, dict(config))
+    found = Checkpoint(path, "original", made, named, processor, generation_config(words, template), card)
+    require_fitting(found)
+    return found
+
+
+def with_encoder(
+    path: Path, tensors: Mapping[str, Source], joined: Joined, vision: Path | None
+) -> Iterator[tuple[str, Source]]:
+    """The folder's tensors and, where it does not hold its encoder, those of the encoder's own folder."""
+    yield from tensors.items()
+    if any(name.startswith("model.vision_tower.") for name in tensors):
+        return
+    if vision is None:
+        raise UsageError(
+            f"{path}: names its vision encoder, {joined.vision}, without its weights; give its folder (--vision)"
+        )
+    for name, source in vision_tensors(vision).items():
+        yield ENCODER + name, source
+
+
+def _encoder(path: Path, joined: Joined, folder: Path | None) -> tuple[Any, Any]:
+    """The configuration and image processor of the encoder: from its folder, from beside the weights, or known here."""
+    beside = path / VISION_FOLDER
+    folder = folder or (beside if beside.is_dir() else None)
+    if folder is not None:
+        with explained(folder), quiet():
+            config = AutoConfig.from_pretrained(folder, local_files_only=True)
+            processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
+        return getattr(config, "vision_config", config), processor
+    known = released_encoder(joined.vision)
+    if known is None:
+        raise UsageError(f"{path}: its vision encoder {joined.vision!r} is not known here; give its folder (--vision)")
+    return known
+
+
+def _config(text: Any, vision: Any, joined: Joined, tokenizer: Any) -> Any:
+    config_class, _ = connectors.classes(joined.connector)
+    return config_class(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_MARK),
+        image_seq_length=(vision.image_size // vision.patch_size) ** 2,
+        vision_feature_select_strategy="default" if tokens_before(vision) else "full",
+        vision_feature_layer=joined.feature_layer,
+        pad_token_id=tokenizer.pad_token_id,
+        tie_word_embeddings=text.tie_word_embeddings,
+        **connectors.projector_fields(joined.connector),
+    )
+
+
+def _with_rows(tensors: Mapping[str, Source], tokenizer: Any) -> tuple[dict[str, Source], tuple[str, ...]]:
+    """The tensors with rows for the tokens that the tokenizer lacked, and a note on them."""
+    new = add_tokens(tokenizer)
+    rows = tensors[TABLE].shape[0] if TABLE in tensors else len(tokenizer)
+    if len(tokenizer) <= rows:
+        return dict(tensors), ()
+    grown = -(-len(tokenizer) // _ROWS) * _ROWS
+    names = ", ".join(f"{tokenizer.convert_ids_to_tokens(index)} ({index})" for index in new)
+    note = f"tokens added: {names}; embeddings of {rows} rows grew to {grown}, by the mean of the others"
+    longer = {name: _longer(tensors[name], grown) for name in (TABLE, HEAD) if name in tensors}
+    return {**tensors, **longer}, (note,)
+
+
+def _longer(source: Source, rows: int) -> Source:
+    """A table with rows added, each the mean of those that were there."""
+
+    def read() -> torch.Tensor:
+        table = source.read()
+        longer = torch.empty(rows, table.shape[1], dtype=table.dtype)
+        total = torch.zeros(table.shape[1], dtype=torch.float64)
+        for start in range(0, len(table), _BLOCK):  # in blocks: a second copy in float64 would be four times as large
+            block = table[start : start + _BLOCK]
+            longer[start : start + len(block)] = block
+            total += block.sum(dim=0, dtype=torch.float64)
+        longer[len(table) :] = (total / len(table)).to(table.dtype)
+        return longer
+
+    return Source((rows, source.shape[1]), source.dtype, read)

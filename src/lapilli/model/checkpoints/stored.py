@@ -1,0 +1,151 @@
+"""Tensors on the disk by name, shape and format, read from headers; their numbers stay there until one is asked for."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from lapilli.core.errors import LapilliError
+
+_DTYPES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2", "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8",
+    "BOOL": "bool",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """A tensor that is not there yet: its shape, its format as torch calls it, and `read`, which gives it."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    read: Callable[[], Tensor]
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """What it takes in memory and on the disk."""
+        return self.size * int(getattr(torch, self.dtype).itemsize)
+
+
+def held(tensor: Tensor) -> Source:
+    """A tensor that is in memory already."""
+    return Source(tuple(tensor.shape), dtype_name(tensor), lambda: tensor)
+
+
+def dtype_name(tensor: Tensor) -> str:
+    """The format of a tensor, such as "bfloat16"."""
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def stored_tensors(path: Path) -> dict[str, Source]:
+    """Every tensor in the folder's *.safetensors or, where it has none, *.bin files, by its name.
+
+    What is read of one is mapped from its file, and gone with the tensor. Raises LapilliError where there are none, for
+    a tensor that is in two files, for a damaged file, for an index that promises more than is there, and for a pickle
+    that holds more than tensors: loading it would run code.
+    """
+    found: dict[str, Source] = {}
+    files: dict[str, Path] = {}
+    for file in _files(path):
+        for name, tensor in tensors_in(file):
+            if name in found:
+                also = files[name].name
+                raise LapilliError(f"{file}: {name} is in {also} too; remove the file that does not belong here")
+            found[name], files[name] = tensor, file
+    return found
+
+
+def tensors_in(file: Path) -> Iterator[tuple[str, Source]]:
+    """The tensors of one file, safetensors or a pickle. Raises LapilliError as `stored_tensors` does."""
+    yield from _of_safetensors(file) if file.suffix == ".safetensors" else _of_pickle(file)
+
+
+def _files(path: Path) -> Sequence[Path]:
+    files = sorted(path.glob("*.safetensors")) or sorted(path.glob("pytorch_model*.bin"))
+    if not files:
+        raise LapilliError(f"{path}: neither *.safetensors nor pytorch_model*.bin; give the folder of a model")
+    for index in path.glob(f"*{files[0].suffix}.index.json"):
+        missing = sorted(set(json_object(index).get("weight_map", {}).values()) - {file.name for file in files})
+        if missing:
+            raise LapilliError(f"{index}: names {', '.join(missing)}, which the folder has not; fetch the rest of it")
+    return files
+
+
+def json_object(file: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises LapilliError where there is none."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise LapilliError(f"{file}: no such file; give the folder of a model") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise LapilliError(f"{file}: not JSON: {error}; fetch the file again") from error
+    if not isinstance(content, dict):
+        raise LapilliError(f"{file}: not a JSON object; fetch the file again")
+    return content
+
+
+def _of_safetensors(file: Path) -> Iterator[tuple[str, Source]]:
+    try:
+        with safe_open(file, framework="np") as opened:
+            for name in opened.keys():  # noqa: SIM118  # it is no dict
+                header = opened.get_slice(name)
+                dtype = header.get_dtype()
+                if dtype not in _DTYPES:
+                    raise LapilliError(f"{file}: {name} is in {dtype}, which no LLaVA is; save it in another format")
+                yield name, Source(tuple(header.get_shape()), _DTYPES[dtype], _reader(file, name))
+    except (SafetensorError, OSError) as error:
+        raise LapilliError(f"{file}: no safetensors: {error}; fetch the file again") from error
+
+
+def _reader(file: Path, name: str) -> Callable[[], Tensor]:
+    def read() -> Tensor:
+        with safe_open(file, framework="pt") as opened:
+            tensor: Tensor = opened.get_tensor(name)
+        return tensor
+
+    return read
+
+
+def _of_pickle(file: Path) -> Iterator[tuple[str, Source]]:
+    """On the meta device a tensor has a shape and no numbers."""
+    content = _unpickled(file, map_location="meta")
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise LapilliError(f"{file}: not tensors by their names; give the folder of a model, not of a training's state")
+    for name, tensor in content.items():
+        yield name, Source(tuple(tensor.shape), dtype_name(tensor), _unpickler(file, name))
+
+
+def _unpickler(file: Path, name: str) -> Callable[[], Tensor]:
+    def read() -> Tensor:
+        # The format before torch 1.6 is no zip file, and cannot be mapped.
+        tensor: Tensor = _unpickled(file, map_location="cpu", mmap=zipfile.is_zipfile(file))[name]
+        return tensor
+
+    return read
+
+
+def _unpickled(file: Path, **settings: Any) -> Any:
+    try:
+        return torch.load(file, weights_only=True, **settings)
+    except UnpicklingError as error:
+        reason = "damaged, or a pickle of more than tensors, and loading that would run code"
+        raise LapilliError(f"{file}: {reason}; fetch it again, or have it saved as safetensors") from error
+    except (RuntimeError, EOFError, OSError) as error:
+        reason = str(error).partition("\n")[0] or "it ends too early"
+        raise LapilliError(f"{file}: cannot be read: {reason}; fetch the file again") from error

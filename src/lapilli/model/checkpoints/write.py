@@ -1,0 +1,242 @@
+"""A Checkpoint written in any layout, whole or not at all, one file of weights in memory at a time.
+
+| target      | what it is for                                                                                   |
+|-------------|--------------------------------------------------------------------------------------------------|
+| `hf`        | transformers of any version, vLLM, lapilli: llava-hf's layout                                     |
+| `original`  | LLaVA's own code, SGLang                                                                          |
+| `split`     | llama.cpp's converters: language/, vision/ and llava.projector; the rest is as in `hf`            |
+| `projector` | stage 2 of LLaVA's own code: mm_projector.bin                                                     |
+
+Besides, every layout of `layouts` that transformers has had.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING, PreTrainedTokenizerFast
+
+from lapilli.core.errors import LapilliError, UsageError
+from lapilli.core.files import new_folder
+from lapilli.core.plain import json_text
+from lapilli.model import connector as connectors
+from lapilli.model.card import write_card
+from lapilli.model.checkpoints.checkpoint import ENCODER, HEAD, TABLE, Checkpoint
+from lapilli.model.checkpoints.layouts import layouts
+from lapilli.model.checkpoints.original import VISION_FOLDER, original_config, with_old_names
+from lapilli.model.checkpoints.read import PROJECTOR
+from lapilli.model.checkpoints.shards import SHARD_SIZE, write_tensors
+from lapilli.model.checkpoints.stored import Source
+from lapilli.model.encoders import released_name
+from lapilli.model.parts import quiet
+
+TARGETS = ("hf", "original", "split", "projector", "nested", "memory", "joined")
+
+_IDENTITY = "multi_modal_projector.linear_2."
+_SENTENCEPIECE = "tokenizer.model"
+_NO_HUB = "connector {}: only lapilli has a class for it, and transformers' older layouts no names; use hf or original"
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How it is written: bytes of a file of weights at most, and who is told the bytes that are done."""
+
+    shard_size: int = SHARD_SIZE
+    progress: Callable[[int], None] | None = None
+
+
+def write_checkpoint(found: Checkpoint, out: Path, target: str = "hf", writing: Writing | None = None) -> None:
+    """Write the LLaVA into `out`, a new or empty folder, in one of TARGETS.
+
+    Every tensor comes out bit for bit; only what a layout has no place for is left out, which is the identity behind a
+    linear connector, and rows that a conversion from `original` added. Raises UsageError for an unknown target, and
+    LapilliError for a model that it has no place for, a folder in use and a full disk.
+    """
+    if target not in TARGETS:
+        raise UsageError(f"target {target!r}: unknown; choose one of {', '.join(TARGETS)}")
+    if target in ("joined", "memory") and connectors.depth(found.card.connector) > 2:
+        raise UsageError(_NO_HUB.format(found.card.connector))
+    writers = {"original": _original, "split": _split, "projector": _projector}
+    with new_folder(out) as folder, quiet():
+        if target in writers:
+            writers[target](found, folder, out, writing or Writing())
+        else:
+            _transformers(found, target, folder, out, writing or Writing())
+
+
+def _transformers(found: Checkpoint, target: str, folder: Path, out: Path, writing: Writing) -> None:
+    # A connector of lapilli's own is read by lapilli alone, where transformers has no rule for the hub's names.
+    plain = "hub" if connectors.depth(found.card.connector) <= 2 else "nested"
+    layout = layouts(found.card.connector)[plain if target == "hf" else target]
+    _describe(found, folder)
+    _weigh({layout.from_hub(name): source for name, source in found.tensors.items()}, folder, out, writing)
+
+
+def _describe(found: Checkpoint, folder: Path) -> None:
+    """Everything of a transformers' folder but the weights."""
+    _, model_class = connectors.classes(found.card.connector)
+    write_config(found.config, model_class.__name__, _dtype(found.tensors), folder)
+    found.generation.save_pretrained(folder)
+    found.processor.save_pretrained(folder)
+    found.processor.image_processor.save_pretrained(folder)
+    # In that file of its own, every transformers finds it; in this one, those before 4.57 stumble over it.
+    _edited(folder / "processor_config.json", lambda content: content.pop("image_processor"))
+    _portable(found, folder)
+    write_card(found.card, folder)
+
+
+def write_config(config: Any, architecture: str, dtype: str, folder: Path) -> None:
+    """Write config.json, readable for programs of before transformers 5 too."""
+    config.architectures, config.dtype = [architecture], getattr(torch, dtype)
+    config.save_pretrained(folder)
+
+    def older(content: dict[str, Any]) -> None:
+        if "text_config" in content:
+            content["text_config"] = with_old_names(content["text_config"])
+        content |= {**with_old_names(content), "torch_dtype": dtype}
+
+    _edited(folder / "config.json", older)
+
+
+def _original(found: Checkpoint, folder: Path, out: Path, writing: Writing) -> None:
+    connector, vision = found.card.connector, found.config.vision_config
+    layout = layouts(connector)["original"]
+    name = released_name(vision)
+    pad = bool(getattr(found.processor.image_processor, "do_pad", False))
+    made = original_config(found.config, connector, name or VISION_FOLDER, pad)
+    tensors = _cut(_without_identity(found), found.card.original)
+    made |= {**(found.card.original or {}), "vocab_size": tensors[TABLE].shape[0]}
+    (folder / "config.json").write_text(json_text(made, indent=2) + "\n", encoding="utf-8")
+    if name is None:
+        _describe_encoder(found, folder / VISION_FOLDER)
+    found.generation.save_pretrained(folder)
+    _shorter(found.processor.tokenizer, tensors[TABLE].shape[0]).save_pretrained(folder)
+    _portable(found, folder)
+    _weigh({layout.from_hub(name): source for name, source in tensors.items()}, folder, out, writing)
+
+
+def _split(found: Checkpoint, folder: Path, out: Path, writing: Writing) -> None:
+    language, vision = folder / "language", folder / "vision"
+    _describe(found, folder)
+    _describe_encoder(found, vision)
+    text = found.config.text_config
+    write_config(text, _class_name(MODEL_FOR_CAUSAL_LM_MAPPING, text), _dtype(found.tensors), language)
+    found.generation.save_pretrained(language)
+    found.processor.tokenizer.save_pretrained(language)
+    _portable(found, language)
+    named = _original_names(found)
+    eye = {name.removeprefix(ENCODER): source for name, source in named.items() if name.startswith(ENCODER)}
+    voice = {name: source for name, source in named.items() if not name.startswith((ENCODER, "model.mm_projector."))}
+    _weigh(voice, language, out, writing)
+    _weigh(eye, vision, out, Writing(writing.shard_size))
+    torch.save(_for_numpy(named), folder / PROJECTOR)
+
+
+def _projector(found: Checkpoint, folder: Path, out: Path, writing: Writing) -> None:
+    named = {name: source for name, source in _original_names(found).items() if name.startswith("model.mm_projector.")}
+    torch.save({name: source.read().clone() for name, source in named.items()}, folder / "mm_projector.bin")
+
+
+def _for_numpy(named: Mapping[str, Source]) -> dict[str, torch.Tensor]:
+    """The projector for llama.cpp's converter, which makes numpy arrays of it: numpy has no bfloat16."""
+    found = {name: source.read() for name, source in named.items() if name.startswith("model.mm_projector.")}
+    return {
+        name: tensor.float() if tensor.dtype == torch.bfloat16 else tensor.clone() for name, tensor in found.items()
+    }
+
+
+def _describe_encoder(found: Checkpoint, folder: Path) -> None:
+    """The encoder's configuration and image processor, as it has them alone: it crops, whatever the LLaVA does."""
+    folder.mkdir()
+    vision = found.config.vision_config
+    write_config(vision, _class_name(MODEL_MAPPING, vision), _dtype(found.tensors), folder)
+    found.processor.image_processor.save_pretrained(folder)
+
+
+def _original_names(found: Checkpoint) -> dict[str, Source]:
+    layout = layouts(found.card.connector)["original"]
+    return {layout.from_hub(name): source for name, source in _without_identity(found).items()}
+
+
+def _without_identity(found: Checkpoint) -> dict[str, Source]:
+    """The tensors, less the layer behind a linear connector, if it is the identity that it must be."""
+    if connectors.depth(found.card.connector) > 1:
+        return dict(found.tensors)
+    for name in (_IDENTITY + "weight", _IDENTITY + "bias"):
+        tensor = found.tensors[name].read()
+        same = torch.eye(len(tensor), dtype=tensor.dtype) if tensor.ndim == 2 else torch.zeros_like(tensor)
+        if not torch.equal(tensor, same):
+            raise LapilliError(f"{found.path}: {name} does something, and a linear connector of LLaVA's has one layer")
+    return {name: source for name, source in found.tensors.items() if not name.startswith(_IDENTITY)}
+
+
+def _cut(tensors: dict[str, Source], original: Mapping[str, Any] | None) -> dict[str, Source]:
+    """The tensors without the rows that a conversion from `original` added for tokens it does without."""
+    rows = (original or {}).get("vocab_size")
+    if rows is None:
+        return tensors
+    return {**tensors, **{name: _shortened(tensors[name], rows) for name in (TABLE, HEAD) if name in tensors}}
+
+
+def _shortened(source: Source, rows: int) -> Source:
+    return Source((rows, source.shape[1]), source.dtype, lambda: source.read()[:rows])
+
+
+def _shorter(tokenizer: Any, rows: int) -> Any:
+    """The tokenizer without the tokens that have no row; what pads is then the unknown token, as in LLaVA."""
+    if len(tokenizer) <= rows:
+        return tokenizer
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    state["added_tokens"] = [token for token in state["added_tokens"] if token["id"] < rows]
+    kept = {"bos_token": tokenizer.bos_token, "eos_token": tokenizer.eos_token, "unk_token": tokenizer.unk_token}
+    pads = tokenizer.pad_token if tokenizer.pad_token_id < rows else tokenizer.unk_token
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(state)), pad_token=pads, **kept)
+
+
+def _portable(found: Checkpoint, folder: Path) -> None:
+    """Make the tokenizer's files readable for programs of before transformers 5, and for those that want its pieces."""
+    pieces = found.path / _SENTENCEPIECE
+    if pieces.is_file():
+        shutil.copyfile(pieces, folder / _SENTENCEPIECE)
+    _edited(folder / "tokenizer_config.json", _portable_tokenizer)
+
+
+def _portable_tokenizer(content: dict[str, Any]) -> None:
+    if content.get("tokenizer_class") == "TokenizersBackend":
+        content["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(content.get("extra_special_tokens"), list):
+        content["additional_special_tokens"] = content.pop("extra_special_tokens")
+    content.setdefault("model_input_names", ["input_ids", "attention_mask"])  # not token types: no LLaVA takes them
+    for name in ("is_local", "local_files_only", "backend"):  # says how it was read here
+        content.pop(name, None)
+
+
+def _edited(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(file.read_text(encoding="utf-8"))
+    change(content)
+    file.write_text(json_text(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _weigh(tensors: Mapping[str, Source], folder: Path, out: Path, writing: Writing) -> None:
+    write_tensors(tensors, folder, out, writing.shard_size, writing.progress)
+
+
+def _class_name(mapping: Any, config: Any) -> str:
+    """The name of transformers' class for a part."""
+    return str(mapping[type(config)].__name__)
+
+
+def _dtype(tensors: Mapping[str, Source]) -> str:
+    """The format of most parameters."""
+    counts = Counter[str]()
+    for source in tensors.values():
+        counts[source.dtype] += source.size
+    return counts.most_common(1)[0][0]

@@ -1,0 +1,79 @@
+"""The vision encoders that LLaVA's checkpoints name, and how its versions join one.
+
+LLaVA's own configuration says which encoder it had and nothing about its shape, so that the shapes of the released ones
+are here. What is here is compared with the weights before anything is made of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import CLIPImageProcessorPil, CLIPVisionConfig, SiglipImageProcessorPil, SiglipVisionConfig
+
+from lapilli.core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Joining:
+    """How a version of LLaVA joins: the connector, the hidden state it reads, and what becomes of a picture.
+
+    `pad` says that a picture is padded to a square, not cropped to one; `image_size` is in pixels, both ways.
+    """
+
+    connector: str
+    feature_layer: int
+    image_size: int
+    pad: bool
+
+
+JOININGS: Mapping[str, Joining] = {
+    "llava-v1": Joining("linear", -2, 224, pad=False),
+    "llava-v1.5": Joining("mlp2x_gelu", -2, 336, pad=True),
+}
+"""LLaVA (arXiv 2304.08485) and LLaVA-1.5 (arXiv 2310.03744)."""
+
+
+def joining_named(name: str) -> Joining:
+    """The joining of that name. Raises UsageError naming those there are."""
+    if name not in JOININGS:
+        raise UsageError(f"preset {name!r}: unknown; choose one of {', '.join(JOININGS)}")
+    return JOININGS[name]
+
+
+def released_encoder(name: str) -> tuple[Any, Any] | None:
+    """The configuration and image processor of an encoder by its name on the hub; None for one not known here."""
+    return _RELEASED[name]() if name in _RELEASED else None
+
+
+def released_name(config: Any) -> str | None:
+    """The name on the hub of the encoder with this configuration, if it is one of those known here."""
+    fields = ("model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "image_size", "patch_size")
+    shape = [getattr(config, field) for field in fields]
+    named = {name: [getattr(make()[0], field) for field in fields] for name, make in _RELEASED.items()}
+    return next((name for name, known in named.items() if known == shape), None)
+
+
+def _clip_large(image_size: int) -> tuple[Any, Any]:
+    config = CLIPVisionConfig(
+        hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, patch_size=14,
+        image_size=image_size, projection_dim=768,
+    )  # fmt: skip
+    size = {"height": image_size, "width": image_size}
+    return config, CLIPImageProcessorPil(size={"shortest_edge": image_size}, crop_size=size)
+
+
+def _siglip_so400m(image_size: int) -> tuple[Any, Any]:
+    config = SiglipVisionConfig(
+        hidden_size=1152, intermediate_size=4304, num_hidden_layers=27, num_attention_heads=16, patch_size=14,
+        image_size=image_size,
+    )  # fmt: skip
+    return config, SiglipImageProcessorPil(size={"height": image_size, "width": image_size})
+
+
+_RELEASED: Mapping[str, Callable[[], tuple[Any, Any]]] = {
+    "openai/clip-vit-large-patch14": lambda: _clip_large(224),
+    "openai/clip-vit-large-patch14-336": lambda: _clip_large(336),
+    "google/siglip-so400m-patch14-384": lambda: _siglip_so400m(384),
+}

@@ -1,0 +1,69 @@
+"""What goes with a LLaVA's weights: how a picture becomes pixels and tokens, and how an answer ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import GenerationConfig, LlavaImageProcessorPil, LlavaProcessor
+
+from lapilli.core.template import IMAGE_MARK, template_named
+
+PAD_TOKEN = "<pad>"
+
+
+def new_processor(
+    tokenizer: Any, image_processor: Any, vision: Any, strategy: str, tokens_before: int
+) -> LlavaProcessor:
+    """A LlavaProcessor for an encoder of configuration `vision`.
+
+    `strategy` is LlavaConfig.vision_feature_select_strategy, `tokens_before` counts what precedes the patches. They are
+    written out: left to their defaults, an image with a class token would get one token too few.
+    """
+    return LlavaProcessor(
+        image_processor=image_processor,
+        tokenizer=tokenizer,
+        patch_size=vision.patch_size,
+        vision_feature_select_strategy=strategy,
+        num_additional_image_tokens=tokens_before,
+        chat_template=tokenizer.chat_template,
+    )
+
+
+def padding(theirs: Any, image_size: int) -> LlavaImageProcessorPil:
+    """What an encoder's image processor does, after padding to a square with the mean colour, as for LLaVA-1.5."""
+    return LlavaImageProcessorPil(
+        do_pad=True,
+        size={"shortest_edge": image_size},
+        crop_size={"height": image_size, "width": image_size},
+        resample=theirs.resample,
+        rescale_factor=theirs.rescale_factor,
+        image_mean=theirs.image_mean,
+        image_std=theirs.image_std,
+    )
+
+
+def picture_processor(theirs: Any, image_size: int, pad: bool | None) -> Any:
+    """An image processor that pads to a square or does not, as `pad` says; None leaves it as it is."""
+    if pad is None or pad == bool(getattr(theirs, "do_pad", False)):
+        return theirs
+    if pad:
+        return padding(theirs, image_size)
+    theirs.do_pad = False
+    return theirs
+
+
+def add_tokens(tokenizer: Any) -> list[int]:
+    """Give a tokenizer what a LLaVA's lacks, <image> and a padding token; their ids, in order."""
+    before = len(tokenizer)
+    tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_MARK]}, replace_extra_special_tokens=False)
+    if tokenizer.pad_token is None:
+        tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
+    return list(range(before, len(tokenizer)))
+
+
+def generation_config(tokenizer: Any, template: str) -> GenerationConfig:
+    """Greedy answers that end at the template's stop."""
+    stop = tokenizer.convert_tokens_to_ids(template_named(template).stop)
+    return GenerationConfig(
+        do_sample=False, bos_token_id=tokenizer.bos_token_id, eos_token_id=stop, pad_token_id=tokenizer.pad_token_id
+    )
