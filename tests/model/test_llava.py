@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from tests.model.checkpoints.originals import tensors
 from tests.parts import HIDDEN, WORDS, joined, part, picture
 from transformers import (
     AutoModel,
@@ -23,8 +24,11 @@ from transformers import (
 )
 
 from lapilli.core.errors import LapilliError
+from lapilli.model.checkpoints.read import read_checkpoint
+from lapilli.model.checkpoints.stored import stored_tensors
+from lapilli.model.checkpoints.write import write_checkpoint
 from lapilli.model.llava import join, load, save
-from lapilli.model.parts import part_path, quiet, read_language
+from lapilli.model.parts import part_path, quiet, read_language, read_vision
 
 PAIRS = [
     ("clip", "llama", "linear"),
@@ -348,3 +352,56 @@ def test_the_folder_of_an_unfinished_run_is_no_model(tmp_path):
     (tmp_path / "recipe.yaml").write_text("stage: align\n")
     with pytest.raises(LapilliError, match=r"the folder of a run; its model is in .*model when it is done"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("layer", [-2, -3, 1, -1])
+@pytest.mark.parametrize("vision", ["clip", "siglip"])
+def test_layers_behind_the_one_that_is_read_are_not_run_and_not_lost(tmp_path, vision, layer):
+    """The features are those of the whole encoder, to the last bit, and the weights those of the part."""
+    llava = join(part(vision), part("llama"), feature_layer=layer)
+    tower = llava.model.model.vision_tower
+    run = []
+    for index, one in enumerate(tower.encoder.layers):
+        one.self_attn.register_forward_hook(lambda *_, index=index: run.append(index))
+    pixels = llava.pixels([picture(5)])
+    with torch.inference_mode():
+        states = tower(pixels, output_hidden_states=True).hidden_states
+        whole = read_vision(part(vision)).tower(pixels, output_hidden_states=True).hidden_states
+    assert run == list(range(layer if layer >= 0 else 4 + layer))
+    assert len(states) == len(whole) == 4
+    assert torch.equal(states[layer], whole[layer])
+    save(llava, tmp_path / "out")
+    again = load(tmp_path / "out").model.model.vision_tower.state_dict()
+    reference = read_vision(part(vision)).tower.state_dict()
+    assert all(torch.equal(again[name], tensor) for name, tensor in reference.items())
+    assert load(tmp_path / "out").model.model.vision_tower.encoder.layers[2].forward.__name__ == (
+        "forward" if layer == -1 else "_unchanged"
+    )
+
+
+@pytest.mark.parametrize("connector", ["linear", "mlp2x_gelu", "mlp3x_gelu"])
+@pytest.mark.parametrize("prefix", ["", "base_model.model."])
+def test_a_trained_connector_is_taken_from_its_file(tmp_path, connector, prefix):
+    """mm_projector.bin, as stage 1 of LLaVA's own trainer leaves it."""
+    made = tensors("clip", "llama", connector)
+    file = tmp_path / "mm_projector.bin"
+    torch.save({prefix + name: tensor for name, tensor in made.items() if "mm_projector" in name}, file)
+    llava = join(part("clip"), part("llama"), file)
+    assert llava.card.connector == connector
+    assert "connector: trained before, from mm_projector.bin" in llava.card.notes
+    save(llava, tmp_path / "out")
+    write_checkpoint(read_checkpoint(tmp_path / "out"), tmp_path / "original", "original")
+    stored = {name: source.read() for name, source in stored_tensors(tmp_path / "original").items()}
+    assert all(torch.equal(stored[name], tensor) for name, tensor in made.items() if "mm_projector" in name)
+
+
+def test_a_connector_made_for_other_models_is_refused(tmp_path):
+    made = tensors("clip", "llama", "linear")
+    torch.save({name: t for name, t in made.items() if "mm_projector" in name}, tmp_path / "mm_projector.bin")
+    with pytest.raises(
+        LapilliError, match=r"made for other models: linear_1\.weight \(48, 32\); the encoder here has 24"
+    ):
+        join(part("siglip"), part("qwen2"), tmp_path / "mm_projector.bin", "chatml")
+    torch.save({"model.embed_tokens.weight": torch.zeros(2)}, tmp_path / "mm_projector.bin")
+    with pytest.raises(LapilliError, match=r"no projector, it has model\.embed_tokens\.weight"):
+        join(part("clip"), part("llama"), tmp_path / "mm_projector.bin")

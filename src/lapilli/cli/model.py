@@ -50,25 +50,31 @@ def _build(
     vision: Annotated[str, typer.Option(help=_VISION, show_default=False)],
     language: Annotated[str, typer.Option(help=_LANGUAGE, show_default=False)],
     connector: Annotated[
-        str, typer.Option(help="linear, mlp2x_gelu, or mlpNx_gelu (N > 2: for lapilli alone).")
-    ] = "mlp2x_gelu",
+        str | None,
+        typer.Option(help="linear, mlp2x_gelu, mlpNx_gelu (N > 2: for lapilli alone), or an mm_projector.bin."),
+    ] = None,
     template: Annotated[
         str, typer.Option(help="The chat template: vicuna_v1, llava_v1, llama_2, mistral, chatml.")
     ] = "vicuna_v1",
     feature_layer: Annotated[int, typer.Option(help="The vision encoder's hidden state that is read.")] = -2,
+    preset: Annotated[
+        str | None, typer.Option(help="llava-v1 or llava-v1.5: connector and pictures as that version has them.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the connector's first weights.")] = 0,
 ) -> None:
     """Join a vision encoder and a language model into a LLaVA that transformers loads."""
     from lapilli.core.files import refuse_occupied
     from lapilli.model.connector import learning
+    from lapilli.model.encoders import preset_for
     from lapilli.model.llava import join, save
 
     refuse_occupied(out)
-    llava = join(vision, language, connector, template, feature_layer, seed)
+    version = preset_for(vision, preset)
+    llava = join(vision, language, connector or version.connector, template, feature_layer, seed, version.pad)
     save(llava, out)
     for note in llava.card.notes:
         messages.print(note, markup=False, highlight=False, soft_wrap=True)
-    bridge = sum(p.numel() for p in learning(llava.model.model.multi_modal_projector, connector))
+    bridge = sum(p.numel() for p in learning(llava.model.model.multi_modal_projector, llava.card.connector))
     total = f"{_millions(llava.model)} million parameters, {bridge:,} of them in the connector"
     messages.print(f"{out}: a LLaVA with {total}", markup=False, highlight=False, soft_wrap=True)
 

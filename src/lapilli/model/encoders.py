@@ -10,36 +10,50 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import CLIPImageProcessorPil, CLIPVisionConfig, SiglipImageProcessorPil, SiglipVisionConfig
+from transformers import (
+    AutoConfig,
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    SiglipImageProcessorPil,
+    SiglipVisionConfig,
+)
 
 from lapilli.core.errors import UsageError
+from lapilli.model.parts import explained, part_path, quiet
 
 
 @dataclass(frozen=True)
-class Joining:
-    """How a version of LLaVA joins: the connector, the hidden state it reads, and what becomes of a picture.
-
-    `pad` says that a picture is padded to a square, not cropped to one; `image_size` is in pixels, both ways.
-    """
+class Preset:
+    """A version of LLaVA: its connector, the side of its pictures in pixels, and whether they are padded or cropped."""
 
     connector: str
-    feature_layer: int
     image_size: int
     pad: bool
 
 
-JOININGS: Mapping[str, Joining] = {
-    "llava-v1": Joining("linear", -2, 224, pad=False),
-    "llava-v1.5": Joining("mlp2x_gelu", -2, 336, pad=True),
+PRESETS: Mapping[str, Preset] = {
+    "llava-v1": Preset("linear", 224, pad=False),
+    "llava-v1.5": Preset("mlp2x_gelu", 336, pad=True),
 }
-"""LLaVA (arXiv 2304.08485) and LLaVA-1.5 (arXiv 2310.03744)."""
+"""LLaVA (arXiv 2304.08485) and LLaVA-1.5 (arXiv 2310.03744); both read the last layer but one of CLIP-L/14."""
 
 
-def joining_named(name: str) -> Joining:
-    """The joining of that name. Raises UsageError naming those there are."""
-    if name not in JOININGS:
-        raise UsageError(f"preset {name!r}: unknown; choose one of {', '.join(JOININGS)}")
-    return JOININGS[name]
+def preset_for(vision: str, name: str | None) -> Preset:
+    """The preset of that name, for an encoder given as `join` takes it; without a name, LLaVA-1.5's for any size.
+
+    Raises UsageError for an unknown name, and for an encoder of pictures of another size.
+    """
+    if name is None:
+        return PRESETS["llava-v1.5"]
+    if name not in PRESETS:
+        raise UsageError(f"preset {name!r}: unknown; choose one of {', '.join(PRESETS)}")
+    path = part_path(vision)
+    with explained(path), quiet():
+        config = AutoConfig.from_pretrained(path, local_files_only=True)
+    size, wanted = getattr(config, "vision_config", config).image_size, PRESETS[name].image_size
+    if size != wanted:
+        raise UsageError(f"preset {name}: pictures of {wanted} pixels, but {path} takes {size}; give another encoder")
+    return PRESETS[name]
 
 
 def released_encoder(name: str) -> tuple[Any, Any] | None:

@@ -22,6 +22,7 @@ from lapilli.model import connector as connectors
 from lapilli.model.card import Card
 from lapilli.model.checkpoints.checkpoint import Checkpoint
 from lapilli.model.checkpoints.layouts import layouts
+from lapilli.model.checkpoints.projector import fill, read_projector
 from lapilli.model.checkpoints.read import card_of
 from lapilli.model.checkpoints.stored import held
 from lapilli.model.checkpoints.write import write_checkpoint
@@ -37,7 +38,7 @@ from lapilli.model.parts import (
     read_vision,
 )
 from lapilli.model.pixels import Pixels
-from lapilli.model.processor import add_tokens, generation_config, new_processor, padding
+from lapilli.model.processor import add_tokens, generation_config, new_processor, picture_processor
 
 _FITTING = "choose a language model with a plain linear head, such as LLaMA or Qwen2"
 _SAME_LOGITS = 1e-4  # of the language model alone and inside the joined one, as a share of the largest
@@ -78,33 +79,40 @@ class Llava:
 def join(
     vision: Path | str,
     language: Path | str,
-    connector: str = "mlp2x_gelu",
+    connector: Path | str = "mlp2x_gelu",
     template: str = "vicuna_v1",
     feature_layer: int = -2,
     seed: int = 0,
+    pad: bool = True,
 ) -> Llava:
     """A LLaVA of a vision encoder and a language model, given as folders or names of shipped parts.
 
-    `feature_layer` is the hidden state that the projector reads: -2 is the last layer but one, as in LLaVA. `seed`
-    makes the projector's weights. The parts' weights are used as they are. Raises LapilliError for parts that cannot
-    be read or do not go together.
+    `connector` is the name of a new one, whose weights `seed` makes, or the file of a trained one (mm_projector.bin).
+    `feature_layer` is the hidden state that it reads: -2 is the last layer but one, as in LLaVA. `pad` says that
+    pictures are padded to a square, not cropped. The parts' weights are used as they are. Raises LapilliError for
+    parts that cannot be read or do not go together.
     """
     paths = {"vision": part_path(str(vision)), "language": part_path(str(language))}
+    trained = read_projector(Path(connector)) if Path(connector).is_file() else None
+    name = trained[0] if trained else str(connector)
     eye = read_vision(paths["vision"], feature_layer)
     voice = read_language(paths["language"])
     _require_plain_head(voice.model, paths["language"])
     for part, role in ((eye.tower, "vision"), (voice.model, "language")):
         part.config._name_or_path = paths[role].name  # where the folder lies on this machine is nobody's business
     notes = _add_tokens(voice, template)
-    config = _config(eye, voice, connector, feature_layer)
-    model = _assemble(config, eye, voice, connector, seed)
+    config = _config(eye, voice, name, feature_layer)
+    model = _assemble(config, eye, voice, name, seed)
+    if trained:
+        fill(model.model.multi_modal_projector, trained[1], Path(connector))
+        notes.append(f"connector: trained before, from {Path(connector).name}")
     _require_same_logits(model, voice.model, paths["language"])
-    processor = _processor(eye, voice.tokenizer, template)
+    processor = _processor(eye, voice.tokenizer, template, pad)
     model.generation_config = generation_config(voice.tokenizer, template)
-    if connectors.depth(connector) > 2:
-        notes.append(f"connector {connector}: plain transformers cannot load it, only lapilli can")
+    if connectors.depth(name) > 2:
+        notes.append(f"connector {name}: plain transformers cannot load it, only lapilli can")
     origins = {role: origin(path) for role, path in paths.items()}
-    return Llava(model, processor, Card(template, connector, origins, tuple(notes)))
+    return Llava(without_unused_layers(model), processor, Card(template, name, origins, tuple(notes)))
 
 
 def save(llava: Llava, out: Path) -> None:
@@ -137,7 +145,26 @@ def load(path: Path | str) -> Llava:
     model = read_model(model_class, path)
     with explained(path), quiet():
         processor = LlavaProcessor.from_pretrained(path, local_files_only=True, backend="pil")
-    return Llava(model, processor, card)
+    return Llava(without_unused_layers(model), processor, card)
+
+
+def without_unused_layers(model: Any) -> Any:
+    """The model, whose vision encoder no longer runs the layers behind the one that is read.
+
+    They keep their weights and names, so that saving loses nothing. LLaVA reads the last layer but one: a
+    twenty-fourth of CLIP-L, and more of a smaller encoder, would be computed for nothing.
+    """
+    layers = model.model.vision_tower.encoder.layers
+    chosen = model.config.vision_feature_layer
+    read = [chosen] if isinstance(chosen, int) else chosen
+    used = max(layer if layer >= 0 else len(layers) + 1 + layer for layer in read)
+    for layer in layers[used:]:
+        layer.forward = _unchanged
+    return model
+
+
+def _unchanged(hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+    return hidden_states
 
 
 def _add_tokens(voice: Language, template: str) -> list[str]:
@@ -219,8 +246,8 @@ def _require_same_logits(model: Any, language: Any, path: Path) -> None:
         )
 
 
-def _processor(eye: Vision, tokenizer: Any, template: str) -> LlavaProcessor:
+def _processor(eye: Vision, tokenizer: Any, template: str, pad: bool) -> LlavaProcessor:
     tokenizer.chat_template = template_named(template).jinja()
-    pictures = padding(eye.image_processor, eye.image_size)
+    pictures = picture_processor(eye.image_processor, eye.image_size, pad)
     strategy = "default" if eye.tokens_before else "full"
     return new_processor(tokenizer, pictures, eye.tower.config, strategy, eye.tokens_before)

@@ -56,9 +56,8 @@ def test_a_folder_of_the_hub_that_lapilli_did_not_make(copy):
     rest = {name: value.bfloat16() for name, value in named.items() if name not in vision}
     save_file(vision, copy / "model-00001-of-00002.safetensors")
     save_file(rest, copy / "model-00002-of-00002.safetensors")
-    processor = json.loads((copy / "processor_config.json").read_text())
-    processor["image_processor"]["do_pad"] = False
-    (copy / "processor_config.json").write_text(json.dumps(processor))
+    processor = json.loads((copy / "preprocessor_config.json").read_text())
+    (copy / "preprocessor_config.json").write_text(json.dumps(processor | {"do_pad": False}))
     info = describe(copy)
     assert (info.layout, info.connector, info.template, info.notes) == ("hub", "mlp2x_gelu", "vicuna_v1", ())
     assert info.dtypes == {

@@ -119,7 +119,7 @@ def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
 
 def _of_language_model(folder: Path, adapter: Adapter, base: Path, choices: Choices) -> Checkpoint:
     """LLaVA's own trainer leaves an adapter of the language model, a projector, and the encoder's name."""
-    config = json_object(folder / "config.json")
+    config = json_object(folder / "config.json") if (folder / "config.json").is_file() else {}
     if "mm_vision_tower" not in config:
         raise LapilliError(f"{base}: no LLaVA, and {folder} does not say what to make of it; give the adapter's LLaVA")
     new = {name: source for name, source in adapter.whole.items() if name.startswith("model.mm_projector.")}

@@ -98,8 +98,8 @@ def with_old_names(text_config: Mapping[str, Any]) -> dict[str, Any]:
     if not rope:
         return dict(text_config)
     theta = rope.pop("rope_theta", 10_000.0)
-    scaled = rope.get("rope_type", "default") != "default"
-    return {**text_config, "rope_theta": theta, "rope_scaling": rope if scaled else None}
+    scaled = {"rope_scaling": rope} if rope.get("rope_type", "default") != "default" else {}
+    return {**text_config, "rope_theta": theta, **scaled}
 
 
 def _dtype(config: Any) -> str | None:

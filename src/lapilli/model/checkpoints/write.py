@@ -198,7 +198,9 @@ def _shorter(tokenizer: Any, rows: int) -> Any:
     state["added_tokens"] = [token for token in state["added_tokens"] if token["id"] < rows]
     kept = {"bos_token": tokenizer.bos_token, "eos_token": tokenizer.eos_token, "unk_token": tokenizer.unk_token}
     pads = tokenizer.pad_token if tokenizer.pad_token_id < rows else tokenizer.unk_token
-    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(state)), pad_token=pads, **kept)
+    shorter = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(state)), pad_token=pads, **kept)
+    shorter.chat_template = tokenizer.chat_template
+    return shorter
 
 
 def _portable(found: Checkpoint, folder: Path) -> None:

@@ -1,0 +1,54 @@
+"""A trained connector alone: mm_projector.bin, which stage 1 of LLaVA's own trainer leaves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lapilli.core.errors import LapilliError
+from lapilli.model.checkpoints.layouts import layouts
+from lapilli.model.checkpoints.stored import tensors_in
+from lapilli.model.parts import listed
+
+_NAME = re.compile(r"(?:.*\.)?mm_projector\.(?:(?P<layer>\d+)\.)?(?P<kind>weight|bias)")
+
+
+def read_projector(file: Path) -> tuple[str, dict[str, Tensor]]:
+    """The connector's name, told by its layers, and its tensors as transformers' projector names them.
+
+    Raises LapilliError for a file that is none, and for one that holds more: what stands around an image in LLaVA's
+    first versions was trained with it.
+    """
+    found = {name: source.read() for name, source in tensors_in(file)}
+    strange = [name for name in found if not _NAME.fullmatch(name)]
+    if strange or not found:
+        raise LapilliError(f"{file}: no projector, it has {listed(strange) or 'no tensors'}; give mm_projector.bin")
+    named = {f"model.mm_projector.{_inner(name)}": tensor for name, tensor in found.items()}
+    connector = _connector(named)
+    layout = layouts(connector)["original"]
+    return connector, {layout.to_hub(name).removeprefix("multi_modal_projector."): t for name, t in named.items()}
+
+
+def fill(projector: Any, tensors: Mapping[str, Tensor], file: Path) -> None:
+    """Put a file's tensors into a projector of transformers' or ours. Raises LapilliError where they do not fit."""
+    own = dict(projector.named_parameters())
+    odd = [name for name, tensor in tensors.items() if name not in own or own[name].shape != tensor.shape]
+    if odd:
+        shapes = ", ".join(f"{name} {tuple(tensors[name].shape)}" for name in odd)
+        widths = f"{own['linear_1.weight' if 'linear_1.weight' in own else 'layers.0.weight'].shape[1]}"
+        raise LapilliError(f"{file}: made for other models: {shapes}; the encoder here has {widths} features")
+    for name, tensor in tensors.items():
+        own[name].data = tensor.to(own[name].dtype)
+
+
+def _inner(name: str) -> str:
+    return name.rpartition("mm_projector.")[2]
+
+
+def _connector(named: Mapping[str, Tensor]) -> str:
+    layers = sum(name.endswith("weight") for name in named)
+    return "linear" if "model.mm_projector.weight" in named else f"mlp{layers}x_gelu"

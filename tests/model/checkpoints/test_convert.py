@@ -1,0 +1,390 @@
+"""Every layout into every other, tensor by tensor; and what is not a LLaVA, said in one line."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.model.checkpoints.originals import config, original
+from tests.parts import IMAGE_SIZE, joined, part, picture
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+)
+
+from lapilli.core.errors import LapilliError, UsageError
+from lapilli.model.checkpoints.checkpoint import Choices
+from lapilli.model.checkpoints.info import describe
+from lapilli.model.checkpoints.layouts import layouts
+from lapilli.model.checkpoints.read import read_checkpoint
+from lapilli.model.checkpoints.read_original import from_original
+from lapilli.model.checkpoints.shards import size_in_bytes
+from lapilli.model.checkpoints.stored import Source, stored_tensors
+from lapilli.model.checkpoints.write import TARGETS, Writing, write_checkpoint
+from lapilli.model.llava import load, save
+
+LLAMA = Path(__file__).parents[4] / "shared/data/tokenizers/llama2"
+PAIRS = [("clip", "llama"), ("siglip", "qwen2"), ("clip", "tied_llama")]
+CONNECTORS = ["linear", "mlp2x_gelu"]
+WAY_BACK = [target for target in TARGETS if target not in ("hf", "projector")]
+
+
+def convert(path, out, target="hf", **choices):
+    found = read_checkpoint(path, Choices(**choices))
+    write_checkpoint(found, out, target, Writing(shard_size=choices.get("shard_size", 5_000_000_000)))
+    return out
+
+
+def weights(folder):
+    """Every tensor of a folder and its subfolders' safetensors, by its name there."""
+    return {name: source.read() for name, source in stored_tensors(folder).items()}
+
+
+def assert_same_tensors(ours, theirs):
+    assert sorted(ours) == sorted(theirs)
+    for name, tensor in theirs.items():
+        assert ours[name].dtype == tensor.dtype
+        assert torch.equal(ours[name], tensor), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("connector", [*CONNECTORS, "mlp3x_gelu"])
+@pytest.mark.parametrize("pair", PAIRS[:2])
+def test_original_to_hf_to_original(tmp_path, pair, connector, dtype):
+    """Bit for bit, the same names, though hf has rows for <image> in between; and the same configuration."""
+    path = original(tmp_path / "original", *pair, connector, dtype)
+    template = "chatml" if pair[1] == "qwen2" else "vicuna_v1"
+    there = convert(path, tmp_path / "hf", template=template)
+    back = convert(there, tmp_path / "back", "original")
+    assert_same_tensors(weights(back), weights(path))
+    before, after = (json.loads((folder / "config.json").read_text()) for folder in (path, back))
+    assert {name: after[name] for name in before} == before
+    assert AutoTokenizer.from_pretrained(back)("USER: yes?").input_ids == (
+        AutoTokenizer.from_pretrained(path, config=LlamaConfig())("USER: yes?").input_ids
+    )
+
+
+@pytest.mark.parametrize("target", WAY_BACK)
+@pytest.mark.parametrize("connector", CONNECTORS)
+@pytest.mark.parametrize("pair", PAIRS)
+def test_hf_to_any_layout_to_hf(tmp_path, pair, connector, target):
+    path = joined(*pair, connector)
+    there = convert(path, tmp_path / "there", target)
+    back = convert(there, tmp_path / "back")
+    assert_same_tensors(weights(back), weights(path))
+    assert describe(there).layout == ("original" if target == "original" else target)
+    same = ("chat_template.jinja", "tokenizer.json", "preprocessor_config.json")
+    assert [(back / name).read_bytes() for name in same] == [(path / name).read_bytes() for name in same]
+    assert load(back).template == load(path).template
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_survives_a_projector_for_numpy(tmp_path, dtype):
+    """llama.cpp's converter knows no bfloat16; what was widened for it is narrowed again."""
+    path = convert(original(tmp_path / "original", dtype=dtype), tmp_path / "hf", template="vicuna_v1")
+    split = convert(path, tmp_path / "split", "split")
+    projector = torch.load(split / "llava.projector", weights_only=True)
+    assert sorted(projector) == [f"model.mm_projector.{at}.{what}" for at in (0, 2) for what in ("bias", "weight")]
+    assert all(tensor.numpy().dtype.kind == "f" for tensor in projector.values())
+    assert_same_tensors(weights(convert(split, tmp_path / "back")), weights(path))
+
+
+@pytest.mark.parametrize("connector", CONNECTORS)
+@pytest.mark.parametrize("pair", PAIRS)
+def test_what_transformers_5_saves_of_a_model_built_in_memory(tmp_path, pair, connector):
+    """Its own save_pretrained mixes two layouts; converted, the names are the hub's."""
+    path = joined(*pair, connector)
+    shutil.copytree(path, tmp_path / "joined", ignore=shutil.ignore_patterns("*.safetensors"))
+    model = LlavaForConditionalGeneration(LlavaConfig.from_pretrained(path))
+    model.load_state_dict(load(path).model.state_dict())
+    model.save_pretrained(tmp_path / "joined")
+    assert describe(tmp_path / "joined").layout == "joined"
+    assert_same_tensors(weights(convert(tmp_path / "joined", tmp_path / "hf")), weights(path))
+
+
+@pytest.mark.parametrize("connector", CONNECTORS)
+@pytest.mark.parametrize("pair", PAIRS[:2])
+def test_plain_transformers_reads_a_converted_original(tmp_path, pair, connector):
+    """Same logits as the same weights put into transformers' class by hand, and same pixels."""
+    path = original(tmp_path / "original", *pair, connector)
+    out = convert(path, tmp_path / "hf", template="chatml" if pair[1] == "qwen2" else "vicuna_v1")
+    ours, theirs = load(out), AutoModelForImageTextToText.from_pretrained(out)
+    processor = AutoProcessor.from_pretrained(out)
+    text = processor.apply_chat_template(
+        [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "yes?"}]}], add_generation_prompt=True
+    )
+    inputs = processor(images=picture(1, 50, 30), text=text, return_tensors="pt")
+    assert torch.equal(inputs["pixel_values"], ours.pixels([picture(1, 50, 30)]))
+    with torch.inference_mode():
+        assert torch.equal(theirs(**inputs).logits, ours.model(**inputs).logits)
+        by_hand = _by_hand(path, inputs, out)
+    assert np.abs(theirs(**inputs).logits.detach().numpy()[..., : by_hand.shape[-1]] - by_hand.numpy()).max() < 1e-5
+
+
+def _by_hand(path, inputs, out):
+    """The original's own weights through its parts: encoder, connector, words, one after the other."""
+    named, settings = weights(path), json.loads((out / "config.json").read_text())
+    inner = load(out).model.model
+    states = inner.vision_tower(inputs["pixel_values"], output_hidden_states=True).hidden_states[-2]
+    features = states[:, 1:] if settings["vision_feature_select_strategy"] == "default" else states
+    first = "0." if "model.mm_projector.0.weight" in named else ""
+    carried = features @ named[f"model.mm_projector.{first}weight"].T + named[f"model.mm_projector.{first}bias"]
+    if first:
+        second = "model.mm_projector.2."
+        carried = torch.nn.functional.gelu(carried) @ named[second + "weight"].T + named[second + "bias"]
+    ids, table = inputs["input_ids"][0], named["model.embed_tokens.weight"]
+    is_image = ids == settings["image_token_index"]
+    words = table[torch.where(is_image, 0, ids)]
+    words[is_image] = carried[0]
+    last = inner.language_model(inputs_embeds=words[None]).last_hidden_state
+    return last @ named.get("lm_head.weight", table).T
+
+
+def test_new_rows_are_the_mean_and_make_a_multiple_of_64(tmp_path):
+    out = convert(original(tmp_path / "original"), tmp_path / "hf", template="vicuna_v1")
+    table = weights(out)["language_model.model.embed_tokens.weight"]
+    assert table.shape[0] == 384
+    mean = table[:360].double().mean(dim=0).float()
+    assert torch.equal(table[360:], mean.expand(24, -1))
+    notes = read_checkpoint(out).card.notes
+    assert notes == (
+        "tokens added: <image> (360), <pad> (361); embeddings of 360 rows grew to 384, by the mean of the others",
+    )
+
+
+def test_files_keep_to_their_size_and_the_index_names_them(tmp_path):
+    path = joined("clip", "llama")
+    write_checkpoint(read_checkpoint(path), tmp_path / "out", "hf", Writing(shard_size=60_000))
+    index = json.loads((tmp_path / "out/model.safetensors.index.json").read_text())
+    files = sorted(file.name for file in (tmp_path / "out").glob("*.safetensors"))
+    assert len(files) > 3
+    assert sorted(set(index["weight_map"].values())) == files
+    tensors = weights(tmp_path / "out")
+    assert sorted(index["weight_map"]) == sorted(tensors)
+    assert index["metadata"]["total_size"] == sum(tensor.nbytes for tensor in tensors.values())
+    for file in files:
+        held = load_file(tmp_path / "out" / file)
+        assert sum(tensor.nbytes for tensor in held.values()) <= 60_000 or len(held) == 1
+    assert_same_tensors(tensors, weights(path))
+    assert torch.equal(load(tmp_path / "out").model.lm_head.weight, load(path).model.lm_head.weight)
+
+
+def test_seven_billion_parameters_by_name_and_shape(tmp_path):
+    """LLaVA-1.5 7B's published configuration and 686 names, shapes alone: what comes out is llava-hf's."""
+    if not LLAMA.exists():
+        pytest.skip("Llama's own tokenizer is not here")
+    published = {
+        "architectures": ["LlavaLlamaForCausalLM"], "bos_token_id": 1, "eos_token_id": 2, "hidden_act": "silu",
+        "hidden_size": 4096, "image_aspect_ratio": "pad", "intermediate_size": 11008, "max_position_embeddings": 4096,
+        "mm_hidden_size": 1024, "mm_projector_type": "mlp2x_gelu", "mm_vision_select_layer": -2,
+        "mm_vision_select_feature": "patch", "mm_vision_tower": "openai/clip-vit-large-patch14-336",
+        "model_type": "llava", "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 32,
+        "pad_token_id": 0, "rms_norm_eps": 1e-05, "tie_word_embeddings": False, "torch_dtype": "float16",
+        "vocab_size": 32000,
+    }  # fmt: skip
+    vision = CLIPVisionConfig(
+        hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, patch_size=14,
+        image_size=336,
+    )  # fmt: skip
+    text = LlamaConfig(vocab_size=32000)
+    with torch.device("meta"):
+        state = LlavaForConditionalGeneration(LlavaConfig(vision_config=vision, text_config=text)).state_dict()
+    memory, there = layouts("mlp2x_gelu")["memory"], layouts("mlp2x_gelu")["original"]
+    named = {
+        there.from_hub(memory.to_hub(name)): Source(tuple(tensor.shape), "float16", lambda: None)
+        for name, tensor in state.items()
+    }
+    found = from_original(tmp_path, published, named, LLAMA, Choices("vicuna_v1"))
+    assert len(named) == len(found.tensors) == 686
+    assert found.tensors["language_model.lm_head.weight"].shape == (32064, 4096)
+    assert found.tensors["language_model.model.embed_tokens.weight"].shape == (32064, 4096)
+    assert (found.config.image_token_index, found.config.image_seq_length, found.config.text_config.vocab_size) == (
+        32000, 576, 32064,
+    )  # fmt: skip
+    assert found.processor.image_processor.do_pad
+    assert found.config.projector_hidden_act == "gelu"
+    sizes = sum(source.size for source in found.tensors.values())
+    assert sizes == 7_063_427_072  # as `lapilli model bridges` counts
+
+
+def test_an_encoder_that_is_only_named_is_taken_from_its_folder(tmp_path):
+    path = original(tmp_path / "original")
+    everything = weights(path)
+    for file in path.glob("*.safetensors"):
+        file.unlink()
+    save_file({n: t for n, t in everything.items() if "vision_tower" not in n}, path / "model.safetensors")
+    with pytest.raises(UsageError, match=r"its vision encoder, somebody/clip, without its weights; give its folder"):
+        convert(path, tmp_path / "out", template="vicuna_v1")
+    whole = convert(path, tmp_path / "hf", template="vicuna_v1", vision=part("clip"))
+    assert_same_tensors(weights(convert(whole, tmp_path / "back", "original")), everything)
+
+
+def test_the_text_half_of_a_whole_clip_is_left_where_it_is(tmp_path):
+    path = original(tmp_path / "original")
+    for file in path.glob("*.safetensors"):
+        kept = {n: t for n, t in load_file(file).items() if "vision_tower" not in n}
+        save_file(kept, file)
+    out = convert(path, tmp_path / "hf", template="vicuna_v1", vision=part("whole_clip"))
+    name = "vision_model.pre_layrnorm.weight"
+    assert torch.equal(weights(out)["vision_tower." + name], weights(part("whole_clip"))[name])
+    assert not any("text_model" in name for name in weights(out))
+
+
+def test_buffers_that_old_programs_stored_are_left_out(tmp_path):
+    path = original(tmp_path / "original")
+    inner = "model.vision_tower.vision_tower.vision_model.embeddings.position_ids"
+    extra = {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(6), inner: torch.arange(10)[None]}
+    save_file(extra, path / "model-buffers.safetensors")
+    out = convert(path, tmp_path / "hf", template="vicuna_v1")
+    assert not any(name.endswith(("inv_freq", "position_ids")) for name in weights(out))
+
+
+def test_a_pickled_original_is_read_as_well(tmp_path):
+    path = original(tmp_path / "original", form="bin")
+    there = convert(path, tmp_path / "hf", template="vicuna_v1")
+    assert_same_tensors(weights(convert(there, tmp_path / "back", "original")), weights(path))
+
+
+def test_a_stage_1_projector_is_written_as_llava_writes_it(tmp_path):
+    path = original(tmp_path / "original")
+    there = convert(convert(path, tmp_path / "hf", template="vicuna_v1"), tmp_path / "projector", "projector")
+    assert [file.name for file in there.iterdir()] == ["mm_projector.bin"]
+    held = torch.load(there / "mm_projector.bin", weights_only=True)
+    assert_same_tensors(held, {n: t for n, t in weights(path).items() if "mm_projector" in n})
+
+
+def test_how_a_picture_is_prepared_is_as_trained_unless_said(tmp_path):
+    path = original(tmp_path / "original")
+    settings = json.loads((path / "config.json").read_text())
+    wide = picture(3, 2 * IMAGE_SIZE, IMAGE_SIZE)
+    padded = load(convert(path, tmp_path / "padded", template="vicuna_v1")).pixels([wide])
+    (path / "config.json").write_text(json.dumps(settings | {"image_aspect_ratio": "square"}))
+    cropped = load(convert(path, tmp_path / "cropped", template="vicuna_v1"))
+    assert not cropped.processor.image_processor.do_pad
+    assert not torch.equal(cropped.pixels([wide]), padded)
+    again = load(convert(tmp_path / "cropped", tmp_path / "again", pad=True))
+    assert torch.equal(again.pixels([wide]), padded)
+    there = convert(tmp_path / "cropped", tmp_path / "there", "original")
+    assert json.loads((there / "config.json").read_text())["image_aspect_ratio"] == "square"
+    assert torch.equal(load(convert(there, tmp_path / "hf")).pixels([wide]), cropped.pixels([wide]))
+
+
+def test_the_template_is_asked_for_and_kept(tmp_path):
+    path = original(tmp_path / "original")
+    with pytest.raises(UsageError, match="no chat template; name the one of its training"):
+        convert(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    there = convert(path, tmp_path / "hf", template="llava_v1")
+    assert load(there).template == "llava_v1"
+    assert load(convert(convert(there, tmp_path / "o", "original"), tmp_path / "h")).template == "llava_v1"
+
+
+def test_a_folder_that_lapilli_did_not_make_is_used_as_it_is(tmp_path):
+    shutil.copytree(
+        joined("clip", "llama"), tmp_path / "hub", ignore=shutil.ignore_patterns("lapilli.json", "README.md")
+    )
+    llava = load(tmp_path / "hub")
+    assert (llava.template, llava.card.connector) == ("vicuna_v1", "mlp2x_gelu")
+    save(llava, tmp_path / "again")
+    assert_same_tensors(weights(tmp_path / "again"), weights(tmp_path / "hub"))
+
+
+def _less(folder):
+    _change(folder, lambda named: named.pop("language_model.model.norm.weight"))
+
+
+def _more(folder):
+    _change(folder, lambda named: named.update({"language_model.model.layers.9.mlp.up_proj.weight": torch.ones(1)}))
+
+
+def _other(folder):
+    _change(folder, lambda named: named.update({"multi_modal_projector.linear_1.bias": torch.ones(3)}))
+
+
+def _change(folder, change):
+    named = {name: tensor.clone() for name, tensor in load_file(folder / "model.safetensors").items()}
+    change(named)
+    save_file(named, folder / "model.safetensors")
+
+
+def _lost_file(folder):
+    content = {"weight_map": {"lm_head.weight": "model-00002-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (_less, r"language_model\.model\.norm\.weight missing"),
+        (_more, r"language_model\.model\.layers\.9\.mlp\.up_proj\.weight superfluous"),
+        (_other, r"multi_modal_projector\.linear_1\.bias of another shape"),
+        (_lost_file, r"names model-00002-of-00002\.safetensors, which the folder has not"),
+    ],
+)
+def test_what_does_not_fit_is_listed_and_nothing_is_written(tmp_path, harm, message):
+    shutil.copytree(joined("clip", "llama"), tmp_path / "model")
+    harm(tmp_path / "model")
+    with pytest.raises(LapilliError, match=message):
+        convert(tmp_path / "model", tmp_path / "out", "original")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("mm_use_im_start_end", True, "the image stands between tokens of its own"),
+        ("mm_vision_select_feature", "cls_patch", "the class token is kept"),
+        ("image_aspect_ratio", "anyres", "cut into tiles"),
+        ("mm_projector_type", "qformer", "connector 'qformer': unknown"),
+        ("model_type", "llava_mpt", "model_type 'llava_mpt': unknown; known are llava, llava_llama"),
+        ("mm_resampler_type", "perceiver", "there is a resampler"),
+    ],
+)
+def test_an_original_of_another_make_is_refused(tmp_path, field, value, message):
+    path = original(tmp_path / "original")
+    (path / "config.json").write_text(json.dumps(config("clip", "llama", "mlp2x_gelu") | {field: value}))
+    with pytest.raises(LapilliError, match=message):
+        convert(path, tmp_path / "out", template="vicuna_v1")
+
+
+def test_an_encoder_nobody_knows_is_asked_for(tmp_path):
+    path = original(tmp_path / "original")
+    shutil.rmtree(path / "vision_tower")
+    with pytest.raises(UsageError, match=r"its vision encoder 'somebody/clip' is not known here; give its folder"):
+        convert(path, tmp_path / "out", template="vicuna_v1")
+
+
+def test_a_second_layer_that_does_something_cannot_be_left_out(tmp_path):
+    shutil.copytree(joined("clip", "llama", "linear"), tmp_path / "model")
+    _change(tmp_path / "model", lambda named: named["multi_modal_projector.linear_2.bias"].add_(1))
+    with pytest.raises(LapilliError, match=r"linear_2\.bias does something"):
+        convert(tmp_path / "model", tmp_path / "out", "original")
+    assert not (tmp_path / "out").exists()
+
+
+def test_targets_and_sizes_are_checked(tmp_path):
+    with pytest.raises(UsageError, match="target 'gguf': unknown; choose one of hf, original, split"):
+        convert(joined("clip", "llama"), tmp_path / "out", "gguf")
+    assert [size_in_bytes(text) for text in ("5GB", "1.5 mb", "10B")] == [5_000_000_000, 1_500_000, 10]
+    for text in ("5", "0GB", "GB", "-1MB"):
+        with pytest.raises(UsageError, match="write a number and its unit"):
+            size_in_bytes(text)
+
+
+def test_one_file_of_weights_is_in_memory_at_a_time(tmp_path):
+    """The whole measured in a process of its own; 400 MB of weights in files of at most 100."""
+    script = Path(__file__).parents[3] / "benchmarks/convert.py"
+    command = [sys.executable, str(script), "--megabytes", "400", "--shard", "100", "--json"]
+    result = json.loads(subprocess.check_output(command, text=True, cwd=tmp_path))
+    assert result["weights_mb"] >= 400
+    assert max(way["ratio"] for way in result["ways"].values()) <= 1.3
