@@ -36,7 +36,7 @@ def _build(
         str, typer.Option(help="linear, mlp2x_gelu, or mlpNx_gelu (N > 2: for lapilli alone).")
     ] = "mlp2x_gelu",
     template: Annotated[
-        str, typer.Option(help="The chat template: vicuna_v1, llava_v1, llama_2, mistral, chatml.")
+        str, typer.Option(help="The chat template: vicuna_v1, llava_v1, llama_2, mistral, chatml, or own.")
     ] = "vicuna_v1",
     feature_layer: Annotated[int, typer.Option(help="The vision encoder's hidden state that is read.")] = -2,
     seed: Annotated[int, typer.Option(help="Of the connector's first weights.")] = 0,

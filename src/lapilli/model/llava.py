@@ -20,10 +20,10 @@ from transformers import (
     LlavaProcessor,
 )
 
-from lapilli.core.codec import Codec, codec_from
+from lapilli.core.codec import Codec, chat_template, codec_from, stop_id
 from lapilli.core.errors import LapilliError
 from lapilli.core.files import new_folder
-from lapilli.core.template import IMAGE_MARK, template_named
+from lapilli.core.template import IMAGE_MARK
 from lapilli.model import connector as connectors
 from lapilli.model.card import Card, read_card, write_card
 from lapilli.model.layouts import layouts
@@ -75,7 +75,7 @@ class Llava:
     @property
     def stop_id(self) -> int:
         """The token that ends an answer."""
-        return int(self.processor.tokenizer.convert_tokens_to_ids(template_named(self.template).stop))
+        return self.codec.stop_id
 
 
 def join(
@@ -88,9 +88,9 @@ def join(
 ) -> Llava:
     """A LLaVA of a vision encoder and a language model, given as folders or names of shipped parts.
 
-    `feature_layer` is the hidden state that the projector reads: -2 is the last layer but one, as in LLaVA. `seed`
-    makes the projector's weights. The parts' weights are used as they are. Raises LapilliError for parts that cannot
-    be read or do not go together.
+    `feature_layer` is the hidden state that the projector reads: -2 is the last layer but one, as in LLaVA. The
+    template `own` is the language model's. `seed` makes the projector's weights; the parts' are used as they are.
+    Raises LapilliError for parts that cannot be read or do not go together.
     """
     paths = {"vision": part_path(str(vision)), "language": part_path(str(language))}
     eye = read_vision(paths["vision"], feature_layer)
@@ -157,7 +157,7 @@ def _add_tokens(voice: Language, template: str) -> list[str]:
     The new rows are the mean of the others: close to nothing in particular, and of no unusual length.
     """
     tokenizer, model = voice.tokenizer, voice.model
-    _require_stop(tokenizer, template)
+    stop_id(chat_template(template, tokenizer), tokenizer)  # first: the template must go with the language model
     before, rows = len(tokenizer), model.get_input_embeddings().num_embeddings
     tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_MARK]}, replace_extra_special_tokens=False)
     if tokenizer.pad_token is None:
@@ -172,16 +172,6 @@ def _add_tokens(voice: Language, template: str) -> list[str]:
             module.weight[new] = module.weight[:before].mean(dim=0)
     names = ", ".join(f"{tokenizer.convert_ids_to_tokens(index)} ({index})" for index in new)
     return [f"tokens added: {names}; their embeddings are the mean of the other {before}"]
-
-
-def _require_stop(tokenizer: Any, template: str) -> None:
-    stop = template_named(template).stop
-    ids = tokenizer.encode(stop, add_special_tokens=False)
-    if len(ids) != 1:
-        raise LapilliError(
-            f"template {template}: its stop {stop!r} is {len(ids)} tokens of this language model, not one; "
-            "choose the template the model was trained with"
-        )
 
 
 def _config(eye: Vision, voice: Language, connector: str, feature_layer: int) -> Any:
@@ -247,7 +237,7 @@ def _processor(eye: Vision, tokenizer: Any, template: str) -> LlavaProcessor:
         image_mean=theirs.image_mean,
         image_std=theirs.image_std,
     )
-    tokenizer.chat_template = template_named(template).jinja()
+    tokenizer.chat_template = chat_template(template, tokenizer).jinja()
     return LlavaProcessor(
         image_processor=pictures,
         tokenizer=tokenizer,
@@ -259,7 +249,9 @@ def _processor(eye: Vision, tokenizer: Any, template: str) -> LlavaProcessor:
 
 
 def _generation(tokenizer: Any, template: str) -> GenerationConfig:
-    stop = tokenizer.convert_tokens_to_ids(template_named(template).stop)
     return GenerationConfig(
-        do_sample=False, bos_token_id=tokenizer.bos_token_id, eos_token_id=stop, pad_token_id=tokenizer.pad_token_id
+        do_sample=False,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=stop_id(chat_template(template, tokenizer), tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
     )
