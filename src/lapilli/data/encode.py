@@ -71,14 +71,15 @@ def _require_sound(segments: Sequence[Segment], template: ChatTemplate, codec: C
         raise LapilliError(f"{marks} {IMAGE_MARK} in the questions, {images} images; write one mark for every image")
     # A stop of white space, the line break of plain captions, may well occur in an answer.
     refused = [IMAGE_MARK, codec.image_token, *([template.stop] if template.stop.strip() else [])]
+    answered = {segment.turn for segment in segments if segment.role == Role.ANSWER and segment.text.strip()}
     for segment in segments:
+        if segment.role == Role.STOP and segment.turn not in answered:  # of nothing, a template may make no segment
+            raise LapilliError(f"{_spoken(segment)}: empty answer; write the answer, or remove the question too")
         if segment.role == Role.ANSWER:
             _require_sound_answer(segment, refused)
 
 
 def _require_sound_answer(segment: Segment, refused: Sequence[str]) -> None:
-    if not segment.text.strip():
-        raise LapilliError(f"{_spoken(segment)}: empty answer; write the answer, or remove the question too")
     for text in refused:
         if text in segment.text:
             remedy = "remove it, the model gives it a meaning"
