@@ -87,3 +87,12 @@ def test_what_cannot_be_read_is_said(tmp_path):
     with pytest.raises(LapilliError, match="cannot be read as a Hugging Face model") as caught:
         codec_of_tokenizer(tmp_path, "vicuna_v1", 4)
     assert "\n" not in str(caught.value)
+
+
+@needs_llama
+def test_pieces_beside_another_model_s_config_are_not_taken_for_llama_s(tmp_path):
+    shutil.copy(LLAMA / "tokenizer.model", tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    assert read_tokenizer(tmp_path).encode("hi") == [1, 7251]
+    (tmp_path / "config.json").write_text('{"model_type": "gemma"}')
+    assert type(read_tokenizer(tmp_path)) is not type(read_tokenizer(LLAMA))

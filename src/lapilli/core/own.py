@@ -83,7 +83,8 @@ class OwnTemplate:
 
         `turns` and `for_generation` are those of `Template.segments`. Raises LapilliError for another order of turns
         and where the template refuses the conversation or changes its texts. But for generation, it also does where no
-        special token follows an answer, and where an answer does not begin with the prompt that asks for it.
+        special token follows an answer, and where an answer does not begin with the prompt that asks for it, be it in
+        characters or in this tokenizer's tokens.
         """
         spoken = in_order(turns, for_generation)
         text, contents = self._rendered(spoken, for_generation)
@@ -92,6 +93,9 @@ class OwnTemplate:
             if end > start:
                 pieces.append(Segment(text[start:end], role, turn, role in (Role.ANSWER, Role.STOP)))
             start = end
+        if not for_generation and not self._keeps_prompts:
+            what = "this tokenizer reads the end of a prompt otherwise once an answer follows"
+            raise LapilliError(f"template {OWN}: {what}; train in a named template")
         return pieces
 
     def _ends(
@@ -140,6 +144,16 @@ class OwnTemplate:
             return 0
         what = "no special token follows an answer, so that none could be learned as its stop"
         raise LapilliError(f"template {OWN}: {what}; train in a named template")
+
+    @cached_property
+    def _keeps_prompts(self) -> bool:
+        """Whether a prompt has the same tokens when a word follows. Two line breaks are one token to GPT-2's kind of
+        tokenizer, and two before a word: no token lies across the border, and yet the model would learn another prompt.
+        """
+        asked, _ = self._rendered([_Said("user", "a")], True)
+        answered, _ = self._rendered([_Said("user", "a"), _Said("assistant", "b")], False)
+        ids, whole = (self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (asked, answered))
+        return bool(whole[: len(ids)] == ids)
 
     @cached_property
     def _stop_behind_answers(self) -> str | None:

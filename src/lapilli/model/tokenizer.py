@@ -32,8 +32,11 @@ def read_tokenizer(path: Path) -> Any:
         raise LapilliError(f"{path}: no {' or '.join(_FILES)}; copy it from where the model came from")
     only_pieces = (path / _PIECES).is_file() and not (path / "tokenizer.json").is_file()
     with explained(path), quiet():
-        bare = only_pieces and not (path / "tokenizer_config.json").is_file()
-        tokenizer = _llama(path) if bare else AutoTokenizer.from_pretrained(path, local_files_only=True)
+        tokenizer = (
+            _llama(path)
+            if only_pieces and _says_no_other(path)
+            else AutoTokenizer.from_pretrained(path, local_files_only=True)
+        )
     if not tokenizer.is_fast:
         raise LapilliError(f"{path}: its tokenizer gives no character offsets; save it with a tokenizer.json")
     if only_pieces and isinstance(tokenizer, LlamaTokenizer):
@@ -53,6 +56,14 @@ def codec_of_tokenizer(path: Path, template: str, image_tokens: int) -> Codec:
     side = isqrt(image_tokens)
     grid = (side, side) if side * side == image_tokens else (1, image_tokens)
     return Codec(tokenizer, template, IMAGE_MARK, tokenizer.convert_tokens_to_ids(IMAGE_MARK), grid, None)
+
+
+def _says_no_other(path: Path) -> bool:
+    """Whether nothing beside a file of pieces says that it is another model's than Llama's."""
+    if (path / "tokenizer_config.json").is_file():
+        return False
+    config = path / "config.json"
+    return not config.is_file() or json.loads(config.read_text(encoding="utf-8")).get("model_type") == "llama"
 
 
 def _llama(path: Path) -> Any:
