@@ -8,7 +8,7 @@ from tests.parts import joined, picture
 from transformers import pipeline
 
 from lapilli.cli import run
-from lapilli.model.parts import quiet
+from lapilli.model.reading import quiet
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 from rich.console import Console
-from tests.parts import joined
+from tests.parts import joined, part
 
 from lapilli.cli import console, run
 from lapilli.cli.console import results
@@ -141,3 +141,25 @@ def test_show_of_a_bad_row_and_of_none_is_an_error(folder, capsys):
     assert run(["data", "show", str(path), "--row", "5", "--model", model]) == 1
     assert capsys.readouterr().err == f"lapilli: {path}, row 5: there are 1 rows; they count from 0\n"
     assert run(["data", "show", str(path), "--row", "-1", "--model", model]) == 2
+
+
+def test_show_without_a_model_prints_what_the_model_would(folder, capsys):
+    path = str(_file(folder, [GOOD]))
+    model, tokenizer = str(joined("clip", "llama")), str(part("llama"))
+    assert run(["data", "show", path, "--row", "0", "--model", model, "--json"]) == 0
+    shown = capsys.readouterr().out
+    alone = ["--tokenizer", tokenizer, "--template", "vicuna_v1", "--image-tokens", "9"]
+    assert run(["data", "show", path, "--row", "0", *alone, "--json"]) == 0
+    assert capsys.readouterr().out == shown
+    assert run(["data", "show", path, "--row", "0", *alone]) == 0
+    assert "[image 0: 3x3 patches]" in capsys.readouterr().out
+
+
+def test_show_takes_a_model_or_all_that_stands_for_one(folder, capsys):
+    path = str(_file(folder, [GOOD]))
+    model, tokenizer = str(joined("clip", "llama")), str(part("llama"))
+    wrong = [[], ["--model", model, "--template", "plain"], ["--tokenizer", tokenizer, "--image-tokens", "9"]]
+    for options in wrong:
+        assert run(["data", "show", path, "--row", "0", *options]) == 2
+        told = "lapilli: give either --model, or all of --tokenizer, --template and --image-tokens\n"
+        assert capsys.readouterr().err == told

@@ -293,6 +293,13 @@ def test_what_cannot_be_learned_is_refused_with_the_sample_s_name(simple_codec, 
         encode(sample, simple_codec)
 
 
+@pytest.mark.parametrize("answer", ["", " ", "\n"])
+def test_an_empty_answer_is_refused_where_the_template_makes_no_segment_of_it(simple_tokenizer, answer):
+    chatml = codec_from(make_processor(simple_tokenizer, "chatml"), "chatml", GRID)
+    with pytest.raises(LapilliError, match="turn 1: empty answer"):
+        encode(_sample(("?", answer), ("?", "x")), chatml)
+
+
 def test_an_image_token_in_the_text_that_is_no_mark_is_refused(simple_codec):
     tokenizer = simple_codec.tokenizer
     other = simple_codec.__class__(

@@ -133,3 +133,9 @@ def test_what_cannot_be_asked_is_said(tmp_path):
         answer(llava, [shows], tmp_path)
     with pytest.raises(LapilliError, match="of up to 500, but the language model reads 256"):
         answer(llava, [shows], _noise, max_new_tokens=500)
+
+
+def test_a_template_whose_stop_the_model_has_not_is_refused():
+    """Its last token would end every answer at the first ">"."""
+    with pytest.raises(LapilliError, match=r"template chatml: its stop .* is 9 tokens of this language model, not one"):
+        answer(load(joined("clip", "llama")), _samples(1), _noise, template="chatml")

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from tests.core.chat_templates import QWEN_2
 from tests.model.checkpoints.originals import tensors
 from tests.parts import HIDDEN, WORDS, joined, part, picture
 from transformers import (
@@ -24,11 +25,14 @@ from transformers import (
 )
 
 from lapilli.core.errors import LapilliError
+from lapilli.data.encode import encode
+from lapilli.data.sample import Sample, Turn
 from lapilli.model.checkpoints.read import read_checkpoint
 from lapilli.model.checkpoints.stored import stored_tensors
 from lapilli.model.checkpoints.write import write_checkpoint
 from lapilli.model.llava import join, load, save
-from lapilli.model.parts import part_path, quiet, read_language, read_vision
+from lapilli.model.parts import part_path, read_language, read_vision
+from lapilli.model.reading import quiet
 
 PAIRS = [
     ("clip", "llama", "linear"),
@@ -234,6 +238,7 @@ def test_a_truncated_weight_file_is_one_line(tmp_path):
         ({"connector": "mlp"}, "connector 'mlp': unknown; choose linear"),
         ({"template": "chatml"}, "its stop '<|im_end|>' is 9 tokens"),
         ({"template": "vicuna"}, "template 'vicuna': unknown"),
+        ({"template": "own"}, "template own: the tokenizer has no chat template"),
         ({"feature_layer": -5}, "feature layer -5, but there are 4"),
         ({"vision": Path("nowhere")}, "nowhere: no folder with a config.json"),
     ],
@@ -405,3 +410,42 @@ def test_a_connector_made_for_other_models_is_refused(tmp_path):
     torch.save({"model.embed_tokens.weight": torch.zeros(2)}, tmp_path / "mm_projector.bin")
     with pytest.raises(LapilliError, match=r"no projector, it has model\.embed_tokens\.weight"):
         join(part("clip"), part("llama"), tmp_path / "mm_projector.bin")
+
+
+@pytest.mark.parity
+def test_a_language_model_s_own_template_is_kept_and_spoken(tmp_path):
+    folder = shutil.copytree(part("qwen2"), tmp_path / "qwen2")
+    (folder / "chat_template.jinja").write_text(QWEN_2)
+    save(join(part("siglip"), folder, template="own"), tmp_path / "joined")
+    llava = load(tmp_path / "joined")
+    assert (llava.template, llava.stop_id) == ("own", llava.processor.tokenizer.convert_tokens_to_ids("<|im_end|>"))
+    assert llava.model.generation_config.eos_token_id == llava.stop_id
+    assert json.loads((tmp_path / "joined/lapilli.json").read_text())["template"] == "own"
+    assert (tmp_path / "joined/chat_template.jinja").read_text() == QWEN_2
+    turns = (Turn("user", "<image>\nWhat color?"), Turn("assistant", "red"))
+    encoded = encode(Sample("it", ("a.png",), turns), llava.codec)
+    with quiet():
+        processor = AutoProcessor.from_pretrained(tmp_path / "joined")
+    read = processor.apply_chat_template(
+        llava.codec.chat.messages(turns),
+        tokenize=True,
+        return_dict=True,
+        processor_kwargs={"images": [picture(1)]},
+    )
+    assert encoded.ids.tolist() == np.ravel(read["input_ids"]).tolist()
+    assert processor.decode(encoded.ids[encoded.labels != -100]) == "red<|im_end|>"
+
+
+def test_captions_alone_can_be_the_template_of_a_model_whose_line_break_follows_a_lone_space(tmp_path):
+    """As with Llama's tokenizer, which reads a line break as a space and the byte; the byte alone ends a caption."""
+    folder = shutil.copytree(part("llama"), tmp_path / "llama")
+    state = json.loads((folder / "tokenizer.json").read_text())
+    state["pre_tokenizer"]["add_prefix_space"] = True
+    (folder / "tokenizer.json").write_text(json.dumps(state))
+    llava = join(part("clip"), folder, template="plain")
+    tokenizer = llava.processor.tokenizer
+    assert len(tokenizer.encode("\n", add_special_tokens=False)) == 2
+    assert tokenizer.decode([llava.stop_id]) == "\n"
+    assert llava.model.generation_config.eos_token_id == llava.stop_id
+    encoded = encode(Sample("it", ("a",), (Turn("user", "<image>"), Turn("assistant", "a kite"))), llava.codec)
+    assert encoded.labels[-1] == llava.stop_id

@@ -18,7 +18,7 @@ from lapilli.cli import run
 from lapilli.core.recipe import read_recipe
 from lapilli.core.run import RunDir
 from lapilli.data.scenes.questions import TYPES
-from lapilli.model.parts import quiet
+from lapilli.model.reading import quiet
 from lapilli.quickstart import Journey
 from lapilli.report.schema import CONTROLS, Results
 from lapilli.training import loop

@@ -23,7 +23,7 @@ from lapilli.core.run import RunDir
 from lapilli.data.sample import read_samples
 from lapilli.inference.answer import answer
 from lapilli.model.llava import load
-from lapilli.model.parts import quiet
+from lapilli.model.reading import quiet
 from lapilli.training.loop import train
 
 

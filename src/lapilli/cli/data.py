@@ -10,6 +10,7 @@ from lapilli.cli.console import print_json, progress_bar, results
 from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from lapilli.core.codec import Codec
     from lapilli.data.sample import Row
     from lapilli.data.validate import Findings, Problem
 
@@ -96,20 +97,48 @@ def _print_problems(problems: "Iterable[Problem]") -> None:
 def _show(
     file: _File,
     row: Annotated[int, typer.Option(min=0, help="Which row; the first is 0.")],
-    model: Annotated[Path, typer.Option(help="Folder of a joined model, for its tokenizer and template.")],
+    model: Annotated[Path | None, typer.Option(help="Folder of a joined model.", show_default=False)] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Without a model: folder of a tokenizer.", show_default=False)
+    ] = None,
+    template: Annotated[str | None, typer.Option(help="Without a model: the template.", show_default=False)] = None,
+    image_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Without a model: tokens of an image.", show_default=False)
+    ] = None,
     as_json: _Json = False,
 ) -> None:
-    """Show the tokens of one row as the model is trained on them: their roles, and which of them are learned."""
+    """Show the tokens of one row as a model is trained on them: their roles, and which of them are learned.
+
+    Give --model, or --tokenizer, --template and --image-tokens.
+    """
     from lapilli.data.encode import encode
     from lapilli.data.sample import read_sample
     from lapilli.data.show import as_json as plainly
     from lapilli.data.show import render
-    from lapilli.model.llava import load
 
+    parts = (tokenizer, template, image_tokens)
+    _require_one_source(model, parts)
     sample = read_sample(file, row)
-    codec = load(model).codec
+    codec = _codec(model, *parts)
     encoded = encode(sample, codec)
     if as_json:
         print_json(plainly(encoded, codec))
     else:
         results.print(render(encoded, codec, coloured=results.color_system is not None))
+
+
+def _require_one_source(model: Path | None, parts: Sequence[object]) -> None:
+    given = [part is not None for part in parts]
+    if any(given) if model is not None else not all(given):
+        raise UsageError("give either --model, or all of --tokenizer, --template and --image-tokens")
+
+
+def _codec(model: Path | None, tokenizer: Path | None, template: str | None, image_tokens: int | None) -> "Codec":
+    if model is not None:
+        from lapilli.model.llava import load
+
+        return load(model).codec
+    from lapilli.model.tokenizer import codec_of_tokenizer
+
+    assert tokenizer is not None and template is not None and image_tokens is not None
+    return codec_of_tokenizer(tokenizer, template, image_tokens)

@@ -54,7 +54,7 @@ def _build(
         typer.Option(help="linear, mlp2x_gelu, mlpNx_gelu (N > 2: for lapilli alone), or an mm_projector.bin."),
     ] = None,
     template: Annotated[
-        str, typer.Option(help="The chat template: vicuna_v1, llava_v1, llama_2, mistral, chatml.")
+        str, typer.Option(help="The chat template: vicuna_v1, llava_v1, llama_2, mistral, chatml, or own.")
     ] = "vicuna_v1",
     feature_layer: Annotated[int, typer.Option(help="The vision encoder's hidden state that is read.")] = -2,
     preset: Annotated[

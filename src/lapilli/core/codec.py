@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.template import template_named
+from lapilli.core.own import OWN, OwnTemplate
+from lapilli.core.template import ChatTemplate, template_named
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -17,7 +19,8 @@ class Codec:
     """The reading side of one model.
 
     `image_token` (`image_token_id` in the vocabulary) stands for one patch; an image is `patch_grid` = (rows, columns)
-    of them, after the model has dropped what it drops, such as CLIP's class token. `template` names the chat template.
+    of them, after the model has dropped what it drops, such as CLIP's class token. `template` is the name of
+    `chat`, the chat template.
     """
 
     tokenizer: PreTrainedTokenizerFast
@@ -27,13 +30,50 @@ class Codec:
     patch_grid: tuple[int, int]
     image_processor: Any
 
+    @cached_property
+    def chat(self) -> ChatTemplate:
+        """The chat template itself."""
+        return chat_template(self.template, self.tokenizer)
+
+    @cached_property
+    def stop_id(self) -> int:
+        """The token that ends an answer. Raises LapilliError as the function of this name does."""
+        return stop_id(self.chat, self.tokenizer)
+
+
+def chat_template(name: str, tokenizer: Any) -> ChatTemplate:
+    """The template of that name, which may be the tokenizer's own.
+
+    Raises UsageError for an unknown one, and LapilliError where it is the tokenizer's own, and there is none.
+    """
+    if name != OWN:
+        return template_named(name)
+    if not tokenizer.chat_template:
+        raise LapilliError(f"template {OWN}: the tokenizer has no chat template; choose a named one")
+    return OwnTemplate(tokenizer)
+
+
+def stop_id(template: ChatTemplate, tokenizer: Any) -> int:
+    """The token by which generation knows that an answer has ended.
+
+    A stop of several tokens is refused with a LapilliError: it would end answers at its last token, wherever that
+    stands. A line break is not, where only a space comes before its own token, as with Llama's tokenizers.
+    """
+    *before, last = tokenizer.encode(template.stop, add_special_tokens=False)
+    if before and (template.stop.strip() or tokenizer.decode([last]) != template.stop):
+        raise LapilliError(
+            f"template {template.name}: its stop {template.stop!r} is {len(before) + 1} tokens of this language model, "
+            "not one; choose the template the model was trained with"
+        )
+    return int(last)
+
 
 def codec_from(processor: Any, template: str, patch_grid: tuple[int, int]) -> Codec:
     """The codec of a Hugging Face LlavaProcessor.
 
     Raises LapilliError for an unknown template, and for a tokenizer without character offsets: they make the labels.
     """
-    template_named(template)
+    chat_template(template, processor.tokenizer)
     if not processor.tokenizer.is_fast:
         name = type(processor.tokenizer).__name__
         raise LapilliError(f"tokenizer {name}: gives no character offsets; use the fast tokenizer of this model")

@@ -54,6 +54,41 @@ class Segment:
     learned: bool
 
 
+class ChatTemplate(Protocol):
+    """What is asked of a template, one of those below or a tokenizer's own (`core.own`)."""
+
+    @property
+    def name(self) -> str:
+        """What it is chosen by."""
+
+    @property
+    def stop(self) -> str:
+        """The text that ends an answer."""
+
+    def segments(self, turns: Sequence[SpokenTurn], for_generation: bool = False) -> list[Segment]:
+        """The prompt of a conversation, in pieces: see `Template.segments`."""
+
+    def jinja(self) -> str:
+        """The template as a Hugging Face `chat_template`."""
+
+
+def in_order(turns: Sequence[SpokenTurn], for_generation: bool) -> list[SpokenTurn]:
+    """The turns that are rendered: without the last answer, where there is one, for generation.
+
+    Raises LapilliError unless they alternate, the user first, and end with an answer; for generation, with a question.
+    """
+    spoken = list(turns)
+    if for_generation and spoken and spoken[-1].role == "assistant":
+        spoken.pop()
+    for index, turn in enumerate(spoken):
+        if turn.role != _ORDER[index % 2]:
+            raise LapilliError(f"turn {index}: {_ORDER[index % 2]} expected, {turn.role} found; turns alternate")
+    last = "user" if for_generation else "assistant"
+    if not spoken or spoken[-1].role != last:
+        raise LapilliError(f"the last of {len(spoken)} turns must be the {last}'s")
+    return spoken
+
+
 @dataclass(frozen=True)
 class Template:
     """The fixed texts of one chat format; the fields stand in the order in which the prompt has them."""
@@ -74,10 +109,9 @@ class Template:
         `turns` alternate, the user first, and end with an answer. `for_generation` leaves out the last answer, where
         there is one, and ends with the text that asks for it. Raises LapilliError on any other order.
         """
-        spoken = list(turns)
-        if for_generation and spoken and spoken[-1].role == "assistant":
-            spoken.pop()
-        self._require_order(spoken, "user" if for_generation else "assistant")
+        spoken = in_order(turns, for_generation)
+        if self.caption and len(spoken) > 2:
+            raise LapilliError(f"template {self.name}: one picture and its caption expected, {len(spoken)} turns found")
         pieces = [Segment(text, role, -1, False) for text, role in self.opening]
         for index, turn in enumerate(spoken):
             pieces += (self._question if turn.role == "user" else self._answer)(turn.text, index // 2)
@@ -96,15 +130,6 @@ class Template:
             Segment(self.before_answer + text, Role.ANSWER, turn, True),
             Segment(self.before_stop + self.stop, Role.STOP, turn, True),
         ]
-
-    def _require_order(self, turns: list[SpokenTurn], last: str) -> None:
-        for index, turn in enumerate(turns):
-            if turn.role != _ORDER[index % 2]:
-                raise LapilliError(f"turn {index}: {_ORDER[index % 2]} expected, {turn.role} found; turns alternate")
-        if not turns or turns[-1].role != last:
-            raise LapilliError(f"the last of {len(turns)} turns must be the {last}'s")
-        if self.caption and len(turns) > 2:
-            raise LapilliError(f"template {self.name}: one picture and its caption expected, {len(turns)} turns found")
 
     def jinja(self) -> str:
         """The template as a Hugging Face `chat_template`.
@@ -247,7 +272,7 @@ TEMPLATES = {template.name: template for template in (VICUNA_V1, LLAVA_V1, PLAIN
 
 
 def template_named(name: str) -> Template:
-    """The template of that name. Raises UsageError naming those there are."""
+    """The template of that name. Raises UsageError naming those there are; `own` is none, it is a tokenizer's."""
     if name not in TEMPLATES:
-        raise UsageError(f"template {name!r}: unknown; choose one of {', '.join(TEMPLATES)}")
+        raise UsageError(f"template {name!r}: unknown; choose one of {', '.join(TEMPLATES)}, or own")
     return TEMPLATES[name]

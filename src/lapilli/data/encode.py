@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lapilli.core.codec import Codec
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import OFF, Positions, Role, TokenLayout
-from lapilli.core.template import IMAGE_MARK, Segment, Template, template_named
+from lapilli.core.template import IMAGE_MARK, ChatTemplate, Segment
 from lapilli.data.sample import Sample
 
 IGNORED = -100
@@ -54,9 +54,8 @@ def encode(sample: Sample, codec: Codec, for_generation: bool = False) -> Encode
     learned text to text that is not.
     """
     try:
-        template = template_named(codec.template)
-        segments = template.segments(sample.turns, for_generation)
-        _require_sound(segments, template, codec, len(sample.images))
+        segments = codec.chat.segments(sample.turns, for_generation)
+        _require_sound(segments, codec.chat, codec, len(sample.images))
         ids, segment_of = _tokens(segments, codec)
         ids, segment_of = _with_patches(ids, segment_of, codec, len(sample.images))
         return _encoded(sample, segments, ids, segment_of, codec)
@@ -64,7 +63,7 @@ def encode(sample: Sample, codec: Codec, for_generation: bool = False) -> Encode
         raise LapilliError(f"sample {sample.id!r}: {error}") from error
 
 
-def _require_sound(segments: Sequence[Segment], template: Template, codec: Codec, images: int) -> None:
+def _require_sound(segments: Sequence[Segment], template: ChatTemplate, codec: Codec, images: int) -> None:
     if not segments:
         raise LapilliError(f"template {template.name} keeps the pictures of a question alone, and there are none")
     marks = sum(segment.text.count(IMAGE_MARK) for segment in segments if segment.role == Role.QUESTION)
@@ -72,14 +71,15 @@ def _require_sound(segments: Sequence[Segment], template: Template, codec: Codec
         raise LapilliError(f"{marks} {IMAGE_MARK} in the questions, {images} images; write one mark for every image")
     # A stop of white space, the line break of plain captions, may well occur in an answer.
     refused = [IMAGE_MARK, codec.image_token, *([template.stop] if template.stop.strip() else [])]
+    answered = {segment.turn for segment in segments if segment.role == Role.ANSWER and segment.text.strip()}
     for segment in segments:
+        if segment.role == Role.STOP and segment.turn not in answered:  # of nothing, a template may make no segment
+            raise LapilliError(f"{_spoken(segment)}: empty answer; write the answer, or remove the question too")
         if segment.role == Role.ANSWER:
             _require_sound_answer(segment, refused)
 
 
 def _require_sound_answer(segment: Segment, refused: Sequence[str]) -> None:
-    if not segment.text.strip():
-        raise LapilliError(f"{_spoken(segment)}: empty answer; write the answer, or remove the question too")
     for text in refused:
         if text in segment.text:
             remedy = "remove it, the model gives it a meaning"
@@ -95,8 +95,14 @@ def _tokens(segments: Sequence[Segment], codec: Codec) -> tuple[NDArray[np.int64
     """Ids (token,) with one token for an image, and the segment (token,) that every token belongs to."""
     texts = [segment.text.replace(IMAGE_MARK, codec.image_token) for segment in segments]
     text = "".join(texts)
+    begun = codec.tokenizer.bos_token is not None and text.startswith(codec.tokenizer.bos_token)
     read = codec.tokenizer(
-        text, return_offsets_mapping=True, return_attention_mask=False, return_token_type_ids=False, verbose=False
+        text,
+        add_special_tokens=not begun,  # as transformers' processors have it, for templates that begin a text themselves
+        return_offsets_mapping=True,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        verbose=False,
     )
     ids = np.array(read["input_ids"], dtype=np.int64)
     starts, ends = _spans(np.array(read["offset_mapping"], dtype=np.intp).reshape(-1, 2))

@@ -13,13 +13,12 @@ from transformers import GenerationConfig
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import OFF, Role, TokenLayout
-from lapilli.core.template import template_named
 from lapilli.data.collate import collate
 from lapilli.data.encode import Encoded, encode
 from lapilli.data.pictures import open_picture
 from lapilli.data.sample import Sample
 from lapilli.model.llava import Llava, load
-from lapilli.model.parts import quiet
+from lapilli.model.reading import quiet
 
 Pictures: TypeAlias = Path | Callable[[str], Image.Image]
 """Where pictures come from: a folder, or whatever makes one of a name, such as a blank one."""
@@ -54,6 +53,7 @@ def answer(
     with and without pictures may be mixed. Raises LapilliError for a sample that cannot be encoded or seen.
     """
     codec = replace(llava.codec, template=template or llava.template)
+    stops = (codec.stop_id, llava.stop_id)
     prompts = [encode(sample, codec, for_generation=True) for sample in samples]
     # By length, so that little is padding; the longest first, so that too large a batch fails at once.
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index].ids))
@@ -61,7 +61,7 @@ def answer(
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
         rows = [prompts[index] for index in chosen]
-        found.update(zip(chosen, _answer_batch(llava, rows, images, max_new_tokens, codec.template), strict=True))
+        found.update(zip(chosen, _answer_batch(llava, rows, images, max_new_tokens, stops), strict=True))
         if progress is not None:
             progress(len(found))
     return [found[index] for index in range(len(prompts))]
@@ -80,7 +80,7 @@ def answerer(
 
 
 def _answer_batch(
-    llava: Llava, rows: Sequence[Encoded], images: Pictures | None, max_new_tokens: int, template: str
+    llava: Llava, rows: Sequence[Encoded], images: Pictures | None, max_new_tokens: int, stops: Sequence[int]
 ) -> Iterator[Answer]:
     tokenizer: Any = llava.processor.tokenizer
     _require_room(llava, rows[0], max_new_tokens)
@@ -88,7 +88,6 @@ def _answer_batch(
     pixels = llava.pixels(pictures) if pictures else None
     batch = collate(rows, tokenizer.pad_token_id, "left", pixels)
     del batch["labels"]
-    stops = (tokenizer.encode(template_named(template).stop, add_special_tokens=False)[-1], llava.stop_id)
     generated = _generate(llava, batch, max_new_tokens, stops).numpy()
     for row, new in zip(rows, generated, strict=True):
         yield _answer(row, new, stops, tokenizer)

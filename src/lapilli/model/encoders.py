@@ -19,7 +19,8 @@ from transformers import (
 )
 
 from lapilli.core.errors import UsageError
-from lapilli.model.parts import explained, part_path, quiet
+from lapilli.model.parts import part_path
+from lapilli.model.reading import explained, quiet
 
 
 @dataclass(frozen=True)

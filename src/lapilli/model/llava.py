@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
-from lapilli.core.codec import Codec, codec_from
+from lapilli.core.codec import Codec, chat_template, codec_from, stop_id
 from lapilli.core.errors import LapilliError
-from lapilli.core.template import IMAGE_MARK, template_named
+from lapilli.core.template import IMAGE_MARK
 from lapilli.model import connector as connectors
 from lapilli.model.card import Card
 from lapilli.model.checkpoints.checkpoint import Checkpoint
@@ -26,19 +26,10 @@ from lapilli.model.checkpoints.projector import fill, read_projector
 from lapilli.model.checkpoints.read import card_of
 from lapilli.model.checkpoints.stored import held
 from lapilli.model.checkpoints.write import write_checkpoint
-from lapilli.model.parts import (
-    Language,
-    Vision,
-    explained,
-    origin,
-    part_path,
-    quiet,
-    read_language,
-    read_model,
-    read_vision,
-)
+from lapilli.model.parts import Language, Vision, origin, part_path, read_language, read_model, read_vision
 from lapilli.model.pixels import Pixels
 from lapilli.model.processor import add_tokens, generation_config, new_processor, picture_processor
+from lapilli.model.reading import explained, quiet
 
 _FITTING = "choose a language model with a plain linear head, such as LLaMA or Qwen2"
 _SAME_LOGITS = 1e-4  # of the language model alone and inside the joined one, as a share of the largest
@@ -73,7 +64,7 @@ class Llava:
     @property
     def stop_id(self) -> int:
         """The token that ends an answer."""
-        return int(self.processor.tokenizer.convert_tokens_to_ids(template_named(self.template).stop))
+        return self.codec.stop_id
 
 
 def join(
@@ -88,8 +79,9 @@ def join(
     """A LLaVA of a vision encoder and a language model, given as folders or names of shipped parts.
 
     `connector` is the name of a new one, whose weights `seed` makes, or the file of a trained one (mm_projector.bin).
-    `feature_layer` is the hidden state that it reads: -2 is the last layer but one, as in LLaVA. `pad` says that
-    pictures are padded to a square, not cropped. The parts' weights are used as they are. Raises LapilliError for
+    `feature_layer` is the hidden state that it reads: -2 is the last layer but one, as in LLaVA. The template
+    `own` is the language model's. `pad` says that pictures are padded to a square, not cropped. The parts' weights are
+    used as they are. Raises LapilliError for
     parts that cannot be read or do not go together.
     """
     paths = {"vision": part_path(str(vision)), "language": part_path(str(language))}
@@ -173,7 +165,7 @@ def _add_tokens(voice: Language, template: str) -> list[str]:
     The new rows are the mean of the others: close to nothing in particular, and of no unusual length.
     """
     tokenizer, model = voice.tokenizer, voice.model
-    _require_stop(tokenizer, template)
+    stop_id(chat_template(template, tokenizer), tokenizer)  # first: the template must go with the language model
     before, rows = len(tokenizer), model.get_input_embeddings().num_embeddings
     new = add_tokens(tokenizer)
     if not new:
@@ -185,16 +177,6 @@ def _add_tokens(voice: Language, template: str) -> list[str]:
             module.weight[new] = module.weight[:before].mean(dim=0)
     names = ", ".join(f"{tokenizer.convert_ids_to_tokens(index)} ({index})" for index in new)
     return [f"tokens added: {names}; their embeddings are the mean of the other {before}"]
-
-
-def _require_stop(tokenizer: Any, template: str) -> None:
-    stop = template_named(template).stop
-    ids = tokenizer.encode(stop, add_special_tokens=False)
-    if len(ids) != 1:
-        raise LapilliError(
-            f"template {template}: its stop {stop!r} is {len(ids)} tokens of this language model, not one; "
-            "choose the template the model was trained with"
-        )
 
 
 def _config(eye: Vision, voice: Language, connector: str, feature_layer: int) -> Any:
@@ -247,7 +229,7 @@ def _require_same_logits(model: Any, language: Any, path: Path) -> None:
 
 
 def _processor(eye: Vision, tokenizer: Any, template: str, pad: bool) -> LlavaProcessor:
-    tokenizer.chat_template = template_named(template).jinja()
+    tokenizer.chat_template = chat_template(template, tokenizer).jinja()
     pictures = picture_processor(eye.image_processor, eye.image_size, pad)
     strategy = "default" if eye.tokens_before else "full"
     return new_processor(tokenizer, pictures, eye.tower.config, strategy, eye.tokens_before)

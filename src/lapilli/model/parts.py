@@ -1,33 +1,28 @@
 """The parts a LLaVA is joined from: vision encoders and language models in folders as Hugging Face writes them."""
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoModel,
     AutoModelForCausalLM,
-    AutoTokenizer,
 )
-from transformers.utils import logging
 
 from lapilli.core.errors import LapilliError
+from lapilli.model.reading import explained, quiet
+from lapilli.model.tokenizer import read_tokenizer
 
 SHIPPED = ("pebble-vision", "pebble-lm")
 """The small parts that come with the package."""
 
 _PICTURE_FILES = ("preprocessor_config.json", "processor_config.json")
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 _KEYS_SHOWN = 8
-_REASON_SHOWN = 240  # characters: transformers lists every model it knows
 
 
 @dataclass(frozen=True)
@@ -124,12 +119,7 @@ def read_vision(path: Path, feature_layer: int = -2) -> Vision:
 def read_language(path: Path) -> Language:
     """The causal language model in `path`, with its tokenizer. Raises LapilliError as `read_model` does."""
     model = read_model(AutoModelForCausalLM, path)  # first: it knows what is no language model at all
-    _require_one_of(path, _TOKENIZER_FILES)
-    with explained(path), quiet():
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    if not tokenizer.is_fast:
-        raise LapilliError(f"{path}: its tokenizer gives no character offsets; save it with a tokenizer.json")
-    return Language(model, tokenizer)
+    return Language(model, read_tokenizer(path))
 
 
 def read_model(loader: Any, path: Path, only: str = "", **settings: Any) -> Any:
@@ -155,30 +145,6 @@ def read_model(loader: Any, path: Path, only: str = "", **settings: Any) -> Any:
     if complaints:
         raise LapilliError(f"{path}: the weights do not fit {type(model).__name__}: {'; '.join(complaints)}")
     return model.eval()
-
-
-@contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn what transformers raises on an unreadable folder into one line."""
-    try:
-        yield
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = shorten(str(error), width=_REASON_SHOWN, placeholder=" …")
-        raise LapilliError(f"{path}: cannot be read as a Hugging Face model: {reason}") from error
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without transformers' progress bars and load reports: what they would say is checked here, and raised."""
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def listed(keys: Collection[str]) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 from transformers import GenerationConfig, LlavaImageProcessorPil, LlavaProcessor
 
-from lapilli.core.template import IMAGE_MARK, template_named
+from lapilli.core.codec import chat_template, stop_id
+from lapilli.core.template import IMAGE_MARK
 
 PAD_TOKEN = "<pad>"
 
@@ -63,7 +64,7 @@ def add_tokens(tokenizer: Any) -> list[int]:
 
 def generation_config(tokenizer: Any, template: str) -> GenerationConfig:
     """Greedy answers that end at the template's stop."""
-    stop = tokenizer.convert_tokens_to_ids(template_named(template).stop)
+    stop = stop_id(chat_template(template, tokenizer), tokenizer)
     return GenerationConfig(
         do_sample=False, bos_token_id=tokenizer.bos_token_id, eos_token_id=stop, pad_token_id=tokenizer.pad_token_id
     )

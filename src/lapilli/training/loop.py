@@ -29,7 +29,8 @@ from lapilli.core.recipe import read_recipe
 from lapilli.core.run import RunDir
 from lapilli.data.sample import Sample, read_samples
 from lapilli.model.llava import Llava, load, save
-from lapilli.model.parts import origin, quiet
+from lapilli.model.parts import origin
+from lapilli.model.reading import quiet
 from lapilli.training.feed import Batcher, Examples, SimilarLengths
 from lapilli.training.muon import Muon, layer_matrices, muon_group
 from lapilli.training.objective import AnswerLoss

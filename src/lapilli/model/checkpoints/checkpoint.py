@@ -10,12 +10,14 @@ from typing import Any
 import torch
 
 from lapilli.core.errors import LapilliError
+from lapilli.core.own import OWN
 from lapilli.core.template import TEMPLATES
 from lapilli.model import connector as connectors
 from lapilli.model.card import Card
 from lapilli.model.checkpoints.layouts import VISION_PARTS, layouts, recognised
 from lapilli.model.checkpoints.stored import Source, held, json_object, stored_tensors
-from lapilli.model.parts import listed, quiet
+from lapilli.model.parts import listed
+from lapilli.model.reading import quiet
 
 HEAD = "language_model.lm_head.weight"
 TABLE = "language_model.model.embed_tokens.weight"
@@ -76,7 +78,7 @@ def vision_tensors(path: Path) -> dict[str, Source]:
 
 
 def stored_template(path: Path) -> str | None:
-    """The name of the chat template in a folder: one of ours where the text is the same, else "own"; or None."""
+    """The name of the chat template in a folder: one of ours where the text is the same, else `own`; or None."""
     file = path / "chat_template.jinja"
     if file.is_file():
         text = file.read_text(encoding="utf-8")
@@ -84,7 +86,7 @@ def stored_template(path: Path) -> str | None:
         files = [path / "chat_template.json", path / "tokenizer_config.json"]
         found = (json_object(one).get("chat_template") for one in files if one.is_file())
         text = next((one for one in found if one), "")
-    return next((name for name, template in TEMPLATES.items() if template.jinja() == text), "own" if text else None)
+    return next((name for name, template in TEMPLATES.items() if template.jinja() == text), OWN if text else None)
 
 
 def tokens_before(vision: Any) -> int:

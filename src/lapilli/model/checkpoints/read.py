@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LlavaConfig, LlavaProcessor
 
+from lapilli.core.codec import chat_template
 from lapilli.core.errors import LapilliError
-from lapilli.core.template import TEMPLATES, template_named
 from lapilli.model import connector as connectors
 from lapilli.model.card import CARD, Card, read_card
 from lapilli.model.checkpoints.checkpoint import (
@@ -31,8 +31,8 @@ from lapilli.model.checkpoints.checkpoint import (
 from lapilli.model.checkpoints.original import joined_of
 from lapilli.model.checkpoints.read_original import from_original, with_encoder
 from lapilli.model.checkpoints.stored import Source, json_object, stored_tensors, tensors_in
-from lapilli.model.parts import explained, quiet
 from lapilli.model.processor import generation_config, new_processor, picture_processor
+from lapilli.model.reading import explained, quiet
 
 PROJECTOR = "llava.projector"
 """The file that llama.cpp's converter looks for."""
@@ -95,8 +95,7 @@ def _of_transformers(path: Path, choices: Choices) -> Checkpoint:
     with explained(path), quiet():
         theirs = LlavaProcessor.from_pretrained(path, local_files_only=True, backend="pil")
     card = _card(path, config, choices.template)
-    if card.template in TEMPLATES:
-        theirs.tokenizer.chat_template = template_named(card.template).jinja()
+    theirs.tokenizer.chat_template = chat_template(card.template, theirs.tokenizer).jinja()
     pictures = picture_processor(theirs.image_processor, config.vision_config.image_size, choices.pad)
     strategy, before = config.vision_feature_select_strategy, tokens_before(config.vision_config)
     processor = new_processor(theirs.tokenizer, pictures, config.vision_config, strategy, before)
@@ -108,7 +107,6 @@ def _of_transformers(path: Path, choices: Choices) -> Checkpoint:
 def _card(path: Path, config: Any, template: str | None) -> Card:
     if template is None:
         return card_of(path)
-    template_named(template)
     if (path / CARD).is_file():
         return replace(read_card(path), template=template)
     return Card(template, connectors.connector_of(config), {})

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
+from transformers import AutoConfig, AutoImageProcessor
 
+from lapilli.core.codec import chat_template
 from lapilli.core.errors import UsageError
-from lapilli.core.template import IMAGE_MARK, template_named
+from lapilli.core.template import IMAGE_MARK
 from lapilli.model import connector as connectors
 from lapilli.model.card import Card
 from lapilli.model.checkpoints.checkpoint import (
@@ -28,8 +29,9 @@ from lapilli.model.checkpoints.checkpoint import (
 from lapilli.model.checkpoints.original import VISION_FOLDER, Joined, joined_of, language_config
 from lapilli.model.checkpoints.stored import Source
 from lapilli.model.encoders import released_encoder
-from lapilli.model.parts import explained, quiet
 from lapilli.model.processor import add_tokens, generation_config, new_processor, picture_processor
+from lapilli.model.reading import explained, quiet
+from lapilli.model.tokenizer import read_tokenizer
 
 _ROWS = 64  # a vocabulary that has to grow becomes a multiple of it, as in llava-hf's conversions
 _BLOCK = 4096  # rows summed at once
@@ -45,8 +47,7 @@ def from_original(
     joined = joined_of(config)
     text = language_config(config)
     vision, image_processor = _encoder(path, joined, choices.vision)
-    with explained(tokenizer), quiet():
-        words = AutoTokenizer.from_pretrained(tokenizer, config=text, local_files_only=True)
+    words = read_tokenizer(tokenizer, text)
     _, named = in_hub_names(path, tensors, joined.connector)
     named, notes = _with_rows(named, words)
     if notes:  # otherwise the configuration must be right, and is compared with the weights
@@ -54,8 +55,7 @@ def from_original(
     made = _config(text, vision, joined, words)
     pad = joined.pad if choices.pad is None else choices.pad
     pictures = picture_processor(image_processor, vision.image_size, pad)
-    if template != "own":
-        words.chat_template = template_named(template).jinja()
+    words.chat_template = chat_template(template, words).jinja()
     processor = new_processor(words, pictures, vision, made.vision_feature_select_strategy, tokens_before(vision))
     card = Card(template, joined.connector, {}, notes, dict(config))
     found = Checkpoint(path, "original", made, named, processor, generation_config(words, template), card)

@@ -36,7 +36,7 @@ from lapilli.model.checkpoints.read import PROJECTOR
 from lapilli.model.checkpoints.shards import SHARD_SIZE, write_tensors
 from lapilli.model.checkpoints.stored import Source
 from lapilli.model.encoders import released_name
-from lapilli.model.parts import quiet
+from lapilli.model.reading import quiet
 
 TARGETS = ("hf", "original", "split", "projector", "nested", "memory", "joined")
 

@@ -1,0 +1,82 @@
+"""Tokenizers in folders, as they were trained; no weights are touched.
+
+transformers 5 makes a fast tokenizer of a sentencepiece file, but merges its pieces in the order of their numbers, and
+not of their scores. In Llama's vocabulary the two differ for runs of spaces: "a  b" became "▁a", "▁▁", "b" instead of
+the "▁a", "▁", "▁b" that Llama, Vicuna and LLaVA were trained with. Here the scores decide, as in sentencepiece.
+"""
+
+import json
+from math import isqrt
+from pathlib import Path
+from typing import Any
+
+from sentencepiece import SentencePieceProcessor
+from tokenizers import models
+from transformers import AutoTokenizer, LlamaTokenizer
+
+from lapilli.core.codec import Codec, chat_template
+from lapilli.core.errors import LapilliError
+from lapilli.core.template import IMAGE_MARK
+from lapilli.model.reading import explained, quiet
+
+_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")  # a folder with a tokenizer has one of these
+_PIECES = "tokenizer.model"
+
+
+def read_tokenizer(path: Path, config: Any = None) -> Any:
+    """The fast tokenizer in a folder: the kind that gives character offsets, of which labels are made.
+
+    `config` is the language model's, where transformers does not know what the folder's config.json is of.
+    Raises LapilliError where there is none, where its files cannot be read, and for one that gives no offsets.
+    """
+    if not any((path / name).is_file() for name in _FILES):
+        raise LapilliError(f"{path}: no {' or '.join(_FILES)}; copy it from where the model came from")
+    only_pieces = (path / _PIECES).is_file() and not (path / "tokenizer.json").is_file()
+    with explained(path), quiet():
+        tokenizer = (
+            _llama(path)
+            if only_pieces and _says_no_other(path)
+            else AutoTokenizer.from_pretrained(path, config=config, local_files_only=True)
+        )
+    if not tokenizer.is_fast:
+        raise LapilliError(f"{path}: its tokenizer gives no character offsets; save it with a tokenizer.json")
+    if only_pieces and isinstance(tokenizer, LlamaTokenizer):
+        _merge_by_score(tokenizer, path / _PIECES)
+    return tokenizer
+
+
+def codec_of_tokenizer(path: Path, template: str, image_tokens: int) -> Codec:
+    """The codec of the tokenizer in a folder, without a model: images can be counted with it, but not prepared.
+
+    `<image>` becomes a special token where it is none, in memory. An image is a square of `image_tokens` patches where
+    that is a square number, and one row of them elsewhere. Raises LapilliError as `read_tokenizer` and `chat_template`.
+    """
+    tokenizer = read_tokenizer(path)
+    tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_MARK]}, replace_extra_special_tokens=False)
+    chat_template(template, tokenizer)
+    side = isqrt(image_tokens)
+    grid = (side, side) if side * side == image_tokens else (1, image_tokens)
+    return Codec(tokenizer, template, IMAGE_MARK, tokenizer.convert_tokens_to_ids(IMAGE_MARK), grid, None)
+
+
+def _says_no_other(path: Path) -> bool:
+    """Whether nothing beside a file of pieces says that it is another model's than Llama's."""
+    if (path / "tokenizer_config.json").is_file():
+        return False
+    config = path / "config.json"
+    return not config.is_file() or json.loads(config.read_text(encoding="utf-8")).get("model_type") == "llama"
+
+
+def _llama(path: Path) -> Any:
+    """Llama 2's tokenizer, of its file of pieces alone: such a file does not say whose it is, nor that <s> begins."""
+    return LlamaTokenizer.from_pretrained(path, local_files_only=True, add_bos_token=True, legacy=False)
+
+
+def _merge_by_score(tokenizer: LlamaTokenizer, file: Path) -> None:
+    """Put the merges in sentencepiece's order: by score, and of equal ones, runs of spaces, the longer left piece."""
+    pieces = SentencePieceProcessor(model_file=str(file))
+    score = {pieces.id_to_piece(index): pieces.get_score(index) for index in range(pieces.get_piece_size())}
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    pairs = [(left, right) for left, right in model["merges"] if left + right in score]
+    pairs.sort(key=lambda pair: (score["".join(pair)], len(pair[0]), len(pair[1])), reverse=True)
+    tokenizer.backend_tokenizer.model = models.BPE(model["vocab"], pairs, fuse_unk=True, byte_fallback=True)

@@ -1,0 +1,98 @@
+"""Tokenizers in folders: Llama's own against the sentencepiece library, and codecs without a model."""
+
+import random
+import shutil
+
+import pytest
+import sentencepiece
+from tests.data.readers import LLAMA, real_llama
+from tests.parts import joined, part
+from transformers import AutoTokenizer
+
+from lapilli.core.errors import LapilliError, UsageError
+from lapilli.data.encode import encode
+from lapilli.data.sample import Sample, Turn
+from lapilli.model.llava import load
+from lapilli.model.tokenizer import codec_of_tokenizer, read_tokenizer
+
+needs_llama = pytest.mark.skipif(not LLAMA.exists(), reason="Llama's own tokenizer is not here")
+SAMPLE = Sample("it", ("a.png",), (Turn("user", "<image>\nWhat  is it?"), Turn("assistant", "A kite.")))
+
+
+@pytest.mark.parity
+@needs_llama
+@pytest.mark.parametrize("legacy", [False, True])
+def test_1000_random_texts_have_the_ids_of_sentencepiece(legacy):
+    pieces = [
+        " ",
+        "  ",
+        "   ",
+        " " * 8,
+        "\n",
+        "\t",
+        "a",
+        "the",
+        "red",
+        ".",
+        "中",
+        "😀",
+        "12",
+        "def",
+        "é",
+        "----",
+        "\n\n",
+    ]
+    oracle = sentencepiece.SentencePieceProcessor(model_file=str(LLAMA / "tokenizer.model"))
+    tokenizer, chance = real_llama(legacy), random.Random(0)
+    texts = ["x" + "".join(chance.choices(pieces, k=chance.randint(1, 20))) for _ in range(1_000)]
+    assert [tokenizer.encode(text) for text in texts] == [[1, *oracle.encode(text)] for text in texts]
+
+
+@needs_llama
+def test_a_folder_of_pieces_alone_is_llama_2_s_tokenizer_with_its_start(tmp_path):
+    tokenizer = read_tokenizer(LLAMA)
+    assert tokenizer.is_fast
+    spelled = tokenizer.convert_ids_to_tokens(tokenizer.encode("a  b</s>USER"))
+    assert spelled == ["<s>", "▁a", "▁", "▁b", "</s>", "USER"]
+    tokenizer.save_pretrained(tmp_path)
+    assert read_tokenizer(tmp_path).encode("a  b</s>USER") == tokenizer.encode("a  b</s>USER")
+    assert AutoTokenizer.from_pretrained(tmp_path).encode("a  b") == tokenizer.encode("a  b")
+
+
+@pytest.mark.parametrize(("count", "grid"), [(9, (3, 3)), (576, (24, 24)), (1, (1, 1)), (8, (1, 8))])
+def test_a_codec_without_a_model_reads_as_the_model_does(count, grid):
+    codec = codec_of_tokenizer(part("llama"), "vicuna_v1", count)
+    assert codec.patch_grid == grid
+    encoded, whole = encode(SAMPLE, codec), encode(SAMPLE, load(joined("clip", "llama")).codec)
+    assert encoded.layout.patches(0).shape == grid
+    if count == 9:
+        assert encoded.ids.tolist() == whole.ids.tolist() and encoded.labels.tolist() == whole.labels.tolist()
+
+
+def test_the_folder_is_left_as_it_was(tmp_path):
+    folder = shutil.copytree(part("llama"), tmp_path / "llama")
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    codec_of_tokenizer(folder, "vicuna_v1", 4)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_what_cannot_be_read_is_said(tmp_path):
+    with pytest.raises(LapilliError, match=r"no tokenizer\.json or tokenizer\.model or vocab\.json; copy it from"):
+        codec_of_tokenizer(tmp_path, "vicuna_v1", 4)
+    with pytest.raises(UsageError, match="template 'v1': unknown"):
+        codec_of_tokenizer(part("llama"), "v1", 4)
+    with pytest.raises(LapilliError, match="template own: the tokenizer has no chat template"):
+        codec_of_tokenizer(part("llama"), "own", 4)
+    (tmp_path / "tokenizer.model").write_bytes(b"no pieces at all")
+    with pytest.raises(LapilliError, match="cannot be read as a Hugging Face model") as caught:
+        codec_of_tokenizer(tmp_path, "vicuna_v1", 4)
+    assert "\n" not in str(caught.value)
+
+
+@needs_llama
+def test_pieces_beside_another_model_s_config_are_not_taken_for_llama_s(tmp_path):
+    shutil.copy(LLAMA / "tokenizer.model", tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    assert read_tokenizer(tmp_path).encode("hi") == [1, 7251]
+    (tmp_path / "config.json").write_text('{"model_type": "gemma"}')
+    assert type(read_tokenizer(tmp_path)) is not type(read_tokenizer(LLAMA))
