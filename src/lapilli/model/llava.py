@@ -28,8 +28,8 @@ from lapilli.model.checkpoints.stored import held
 from lapilli.model.checkpoints.write import write_checkpoint
 from lapilli.model.parts import Language, Vision, origin, part_path, read_language, read_model, read_vision
 from lapilli.model.pixels import Pixels
-from lapilli.model.processor import add_tokens, generation_config, new_processor, picture_processor
-from lapilli.model.reading import explained, quiet
+from lapilli.model.processor import add_tokens, generation_config, new_processor, picture_processor, read_processor
+from lapilli.model.reading import quiet
 
 _FITTING = "choose a language model with a plain linear head, such as LLaMA or Qwen2"
 _SAME_LOGITS = 1e-4  # of the language model alone and inside the joined one, as a share of the largest
@@ -135,9 +135,7 @@ def load(path: Path | str) -> Llava:
     card = card_of(path)
     _, model_class = connectors.classes(card.connector)
     model = read_model(model_class, path)
-    with explained(path), quiet():
-        processor = LlavaProcessor.from_pretrained(path, local_files_only=True, backend="pil")
-    return Llava(without_unused_layers(model), processor, card)
+    return Llava(without_unused_layers(model), read_processor(path), card)
 
 
 def without_unused_layers(model: Any) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from transformers import GenerationConfig, LlavaImageProcessorPil, LlavaProcessor
 
 from lapilli.core.codec import chat_template, stop_id
 from lapilli.core.template import IMAGE_MARK
+from lapilli.model.reading import explained, quiet
 
 PAD_TOKEN = "<pad>"
 
@@ -28,6 +30,15 @@ def new_processor(
         num_additional_image_tokens=tokens_before,
         chat_template=tokenizer.chat_template,
     )
+
+
+def read_processor(path: Path) -> LlavaProcessor:
+    """The processor in a folder. Where it alone has a chat template, as in llava-hf's, its tokenizer gets it too."""
+    with explained(path), quiet():
+        processor = LlavaProcessor.from_pretrained(path, local_files_only=True, backend="pil")
+    if not processor.tokenizer.chat_template:
+        processor.tokenizer.chat_template = processor.chat_template
+    return processor
 
 
 def padding(theirs: Any, image_size: int) -> LlavaImageProcessorPil:

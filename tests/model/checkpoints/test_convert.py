@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.core.chat_templates import LLAVA_HF
 from tests.model.checkpoints.originals import config, original
 from tests.parts import IMAGE_SIZE, joined, part, picture
 from transformers import (
@@ -23,6 +24,9 @@ from transformers import (
 )
 
 from lapilli.core.errors import LapilliError, UsageError
+from lapilli.data.encode import encode
+from lapilli.data.sample import Sample, Turn
+from lapilli.inference.answer import answer
 from lapilli.model.checkpoints.checkpoint import Choices
 from lapilli.model.checkpoints.info import describe
 from lapilli.model.checkpoints.layouts import layouts
@@ -297,6 +301,27 @@ def test_a_folder_that_lapilli_did_not_make_is_used_as_it_is(tmp_path):
     assert (llava.template, llava.card.connector) == ("vicuna_v1", "mlp2x_gelu")
     save(llava, tmp_path / "again")
     assert_same_tensors(weights(tmp_path / "again"), weights(tmp_path / "hub"))
+
+
+def test_llava_hfs_own_folder_of_1_5(tmp_path):
+    """Its chat template in a file of the processor's, no word of lapilli's, pictures cropped: used, and given on."""
+    shutil.copytree(joined("clip", "llama"), tmp_path / "hub")
+    for name in ("lapilli.json", "chat_template.jinja"):
+        (tmp_path / "hub" / name).unlink()
+    (tmp_path / "hub/chat_template.json").write_text(json.dumps({"chat_template": LLAVA_HF}))
+    llava = load(tmp_path / "hub")
+    sample = Sample("1", ("a",), (Turn("user", "<image>\nWhat is it?"),))
+    ids = encode(sample, llava.codec, for_generation=True).ids
+    assert llava.template == "own"
+    assert llava.processor.tokenizer.decode([i for i in ids if i != llava.codec.image_token_id]) == (
+        "<s>USER: \nWhat is it? ASSISTANT:"
+    )
+    text = answer(llava, [sample], lambda _: picture(1))[0].text
+    for target in ("hf", "original"):
+        there = convert(tmp_path / "hub", tmp_path / target, target)
+        back = load(convert(there, tmp_path / f"{target}-back"))
+        assert (back.template, back.processor.chat_template) == ("own", LLAVA_HF)
+        assert answer(back, [sample], lambda _: picture(1))[0].text == text
 
 
 def _less(folder):

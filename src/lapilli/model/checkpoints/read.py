@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, LlavaConfig, LlavaProcessor
+from transformers import GenerationConfig, LlavaConfig
 
 from lapilli.core.codec import chat_template
 from lapilli.core.errors import LapilliError
@@ -31,7 +31,7 @@ from lapilli.model.checkpoints.checkpoint import (
 from lapilli.model.checkpoints.original import joined_of
 from lapilli.model.checkpoints.read_original import from_original, with_encoder
 from lapilli.model.checkpoints.stored import Source, json_object, stored_tensors, tensors_in
-from lapilli.model.processor import generation_config, new_processor, picture_processor
+from lapilli.model.processor import generation_config, new_processor, picture_processor, read_processor
 from lapilli.model.reading import explained, quiet
 
 PROJECTOR = "llava.projector"
@@ -92,8 +92,7 @@ def stored_layout(path: Path, config: Any) -> tuple[str, dict[str, Source]]:
 def _of_transformers(path: Path, choices: Choices) -> Checkpoint:
     config = llava_config(path)
     layout, tensors = stored_layout(path, config)
-    with explained(path), quiet():
-        theirs = LlavaProcessor.from_pretrained(path, local_files_only=True, backend="pil")
+    theirs = read_processor(path)
     card = _card(path, config, choices.template)
     theirs.tokenizer.chat_template = chat_template(card.template, theirs.tokenizer).jinja()
     pictures = picture_processor(theirs.image_processor, config.vision_config.image_size, choices.pad)
