@@ -18,10 +18,10 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lapilli.core.environment import versions
 from lapilli.core.errors import LapilliError
 from lapilli.core.files import explain_write, refuse_occupied, write_atomically
 from lapilli.core.plain import json_text
@@ -29,8 +29,6 @@ from lapilli.core.recipe import dump
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-_PACKAGES = ("lapilli", "torch", "transformers", "accelerate", "tokenizers", "safetensors", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
@@ -164,16 +162,8 @@ def _environment(seed: int) -> dict[str, Any]:
         "seed": seed,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {package: _version(package) for package in _PACKAGES},
+        "versions": versions(),
     }
-
-
-def _version(package: str) -> str | None:
-    """The installed version, read from its metadata: importing torch would take seconds."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _now() -> str:

@@ -124,9 +124,11 @@ def _original(found: Checkpoint, folder: Path, out: Path, writing: Writing) -> N
 
 
 def _split(found: Checkpoint, folder: Path, out: Path, writing: Writing) -> None:
-    language, vision = folder / "language", folder / "vision"
+    language, vision, layer = folder / "language", folder / "vision", found.config.vision_feature_layer
     _describe(found, folder)
     _describe_encoder(found, vision)
+    # Left out, llama.cpp's converter takes the last layer but one.
+    _edited(vision / "config.json", lambda content: content.update(mm_vision_select_layer=layer))
     text = found.config.text_config
     write_config(text, _class_name(MODEL_FOR_CAUSAL_LM_MAPPING, text), _dtype(found.tensors), language)
     found.generation.save_pretrained(language)

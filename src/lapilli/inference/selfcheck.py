@@ -1,0 +1,129 @@
+"""Whether a model does what it should, whatever it answers: the ways in which a LLaVA goes wrong without a word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from lapilli.core.codec import chat_template
+from lapilli.core.errors import LapilliError
+from lapilli.core.layout import Role
+from lapilli.core.template import IMAGE_MARK
+from lapilli.data.encode import encode
+from lapilli.data.sample import Sample, Turn
+from lapilli.inference.answer import answer
+from lapilli.inference.chat import Chat
+from lapilli.model.llava import Llava
+
+_TOKENS = 12  # of an answer: enough to part ways
+_QUESTIONS = ("What is in the picture?", "Yes?", "What color is it, and where does it lie?")
+_WIDTH, _HEIGHT = 97, 61  # neither square nor a multiple of any patch
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: what has to hold, whether it does, and the figures that say so."""
+
+    name: str
+    holds: bool
+    detail: str
+
+
+def self_check(llava: Llava) -> Iterator[Finding]:
+    """Every check, one after the other, on a picture of noise."""
+    for name, check in _CHECKS.items():
+        try:
+            holds, detail = check(llava)
+        except LapilliError as error:
+            holds, detail = False, str(error)
+        yield Finding(name, holds, detail)
+
+
+def _finite(llava: Llava) -> tuple[bool, str]:
+    bad = [name for name, weight in llava.model.named_parameters() if not torch.isfinite(weight).all()]
+    return not bad, f"{', '.join(bad[:3])} not" if bad else "all of them"
+
+
+def _placeholders(llava: Llava) -> tuple[bool, str]:
+    """As many <image> tokens in the prompt as the projector gives features for a picture."""
+    tokens = len(encode(_asked(_QUESTIONS[0]), llava.codec, for_generation=True).layout.positions(Role.IMAGE))
+    model: Any = llava.model
+    pixels = llava.pixels([_noise("")]).to(model.device, model.model.vision_tower.dtype)
+    with torch.inference_mode():
+        (features,) = model.get_image_features(pixel_values=pixels).pooler_output
+    return tokens == len(features), f"{tokens} tokens, {len(features)} features of a picture"
+
+
+def _stored_template(llava: Llava) -> tuple[bool, str]:
+    """The folder's chat template, which other programs render, is the one that is spoken here."""
+    named = chat_template(llava.template, llava.processor.tokenizer).jinja()
+    stored = llava.processor.chat_template
+    same = stored == named
+    return same, f"{llava.template}" if same else f"{llava.template} is not what chat_template.jinja says"
+
+
+def _same_tokens(llava: Llava) -> tuple[bool, str]:
+    """The processor of transformers makes the same tokens of a conversation."""
+    sample = _asked(_QUESTIONS[0])
+    ours = encode(sample, llava.codec, for_generation=True).ids
+    parts = [{"type": "image"}, {"type": "text", "text": _QUESTIONS[0]}]
+    theirs = llava.processor.apply_chat_template(
+        [{"role": "user", "content": parts}], add_generation_prompt=True, tokenize=True, return_dict=True,
+        processor_kwargs={"images": [_noise("")]},
+    )  # fmt: skip
+    ids = np.ravel(theirs["input_ids"])
+    return np.array_equal(ours, ids), f"{len(ours)} here, {len(ids)} by its processor"
+
+
+def _ends(llava: Llava) -> tuple[bool, str]:
+    """What other programs generate ends where answers end here."""
+    stops = np.ravel(llava.model.generation_config.eos_token_id or []).tolist()
+    token = llava.processor.tokenizer.convert_ids_to_tokens(llava.stop_id)
+    return llava.stop_id in stops, f"{token!r} ({llava.stop_id}); generation_config.json has {stops}"
+
+
+def _batched(llava: Llava) -> tuple[bool, str]:
+    """Answers in one batch, padded, with and without a picture, are those of one sample at a time."""
+    samples = [_asked(question) for question in _QUESTIONS]
+    samples.append(replace(samples[0], images=(), turns=(Turn("user", _QUESTIONS[0]),)))
+    together = [one.text for one in answer(llava, samples, _noise, _TOKENS)]
+    alone = [one.text for sample in samples for one in answer(llava, [sample], _noise, _TOKENS)]
+    same = sum(one == other for one, other in zip(together, alone, strict=True))
+    return same == len(samples), f"{same} of {len(samples)} answers the same"
+
+
+def _chatting(llava: Llava) -> tuple[bool, str]:
+    """A second turn, which reads only what is new, answers as reading it all anew does."""
+    chat = Chat(llava, _noise, _TOKENS)
+    for index, question in enumerate(_QUESTIONS[:2]):
+        said = chat.say(question, () if index else ("noise",))
+        if not said:
+            return True, f"no words to question {index + 1}: nothing to go on from"
+    turns = chat.sample.turns[:-1]
+    (anew,) = answer(llava, [replace(chat.sample, turns=turns)], _noise, _TOKENS)
+    return said == anew.text, f"{said!r}" if said == anew.text else f"{said!r}, but anew {anew.text!r}"
+
+
+def _asked(question: str) -> Sample:
+    return Sample("self-check", ("noise",), (Turn("user", f"{IMAGE_MARK}\n{question}"),))
+
+
+def _noise(_: str) -> Image.Image:
+    levels = np.random.default_rng(0).integers(0, 256, (_HEIGHT, _WIDTH, 3), dtype=np.uint8)
+    return Image.fromarray(levels)
+
+
+_CHECKS: dict[str, Callable[[Llava], tuple[bool, str]]] = {
+    "weights are numbers": _finite,
+    "<image> tokens = features": _placeholders,
+    "template = the stored one": _stored_template,
+    "tokens = the processor's": _same_tokens,
+    "an answer's end is stored": _ends,
+    "batched = single": _batched,
+    "chat = ask": _chatting,
+}
