@@ -154,6 +154,26 @@ def _by_hand(path, inputs, out):
     return last @ named.get("lm_head.weight", table).T
 
 
+@pytest.mark.parametrize("rope", [{"rope_type": "default"}, {"rope_type": "linear", "factor": 2.0}])
+def test_older_programs_find_the_rotary_frequencies_where_they_look(tmp_path, rope):
+    """transformers 4 and llama.cpp read rope_theta, and would take 10,000 where it is not."""
+    path = original(tmp_path / "original")
+    settings = json.loads((path / "config.json").read_text()) | {"rope_theta": 1e6}
+    scaled = {"rope_scaling": rope} if rope["rope_type"] != "default" else {}
+    (path / "config.json").write_text(json.dumps(settings | scaled))
+    hf = convert(path, tmp_path / "hf", template="vicuna_v1")
+    split = convert(hf, tmp_path / "split", "split")
+    for config in (
+        json.loads((hf / "config.json").read_text())["text_config"],
+        json.loads((split / "language/config.json").read_text()),
+    ):
+        assert config["rope_theta"] == config["rope_parameters"]["rope_theta"] == 1e6
+        assert ("rope_scaling" in config) == bool(scaled)
+        assert config.get("rope_scaling", {}).get("factor") == rope.get("factor")
+    loaded = load(convert(split, tmp_path / "back")).model.config.text_config.rope_parameters
+    assert {name: loaded[name] for name in ("rope_theta", *rope)} == {"rope_theta": 1e6, **rope}
+
+
 def test_new_rows_are_the_mean_and_make_a_multiple_of_64(tmp_path):
     out = convert(original(tmp_path / "original"), tmp_path / "hf", template="vicuna_v1")
     table = weights(out)["language_model.model.embed_tokens.weight"]
