@@ -40,6 +40,7 @@ from lapilli.model.parts import (
     write_model,
 )
 from lapilli.model.pixels import Pixels
+from lapilli.model.placement import AS_STORED, Placement
 
 PAD_TOKEN = "<pad>"
 _FITTING = "choose a language model with a plain linear head, such as LLaMA or Qwen2"
@@ -137,15 +138,16 @@ def _named(llava: Llava) -> dict[str, torch.Tensor]:
     }
 
 
-def load(path: Path | str) -> Llava:
-    """The model in a folder that `save` wrote, on the CPU, in eval mode.
+def load(path: Path | str, placement: Placement = AS_STORED) -> Llava:
+    """The model in a folder that `save` wrote, in eval mode; on the CPU and as it is stored, unless placed elsewhere.
 
-    Raises LapilliError when there is no such folder, or its weights do not fit to the last one.
+    Raises LapilliError when there is no such folder, or its weights do not fit to the last one, or the place is not
+    there.
     """
     path = Path(path)
     card = read_card(path)
     _, model_class = connectors.classes(card.connector)
-    model = read_model(model_class, path)
+    model = read_model(model_class, path, **placement.settings())
     with explained(path), quiet():
         processor = LlavaProcessor.from_pretrained(path, local_files_only=True, backend="pil")
     return Llava(model, processor, card)
