@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import BitsAndBytesConfig
-from transformers.utils import is_bitsandbytes_available
+from transformers.utils.import_utils import is_bitsandbytes_available
 
 from lapilli.core.errors import LapilliError, UsageError
 
@@ -23,9 +23,9 @@ class Placement:
     device  "cpu", "cuda", "cuda:N" or another of torch's; "auto" is the first accelerator, or the CPU where there is
             none; "balanced" spreads the layers over all CUDA GPUs, as accelerate does
     dtype   "fp32", "bf16" or "fp16"; None is that in which the weights are stored, on every device
-    bits    8 (LLM.int8, arXiv 2208.07339) or 4 (NF4 with double quantisation, arXiv 2305.14314) for the linear layers of
-            the language model, by bitsandbytes on a CUDA GPU. Vision encoder, projector and head stay whole, in `dtype`
-            or, where that is None, in fp16 beside 8 bits and bf16 beside 4; None leaves everything whole
+    bits    8 (LLM.int8, arXiv 2208.07339) or 4 (NF4 with double quantisation, arXiv 2305.14314) for the linear layers
+            of the language model, by bitsandbytes on a CUDA GPU. Vision encoder, projector and head stay whole, in
+            `dtype` or, where that is None, in fp16 beside 8 bits and bf16 beside 4; None leaves everything whole
 
     Raises UsageError for a word that is none of these.
     """
