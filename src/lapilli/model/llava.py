@@ -71,7 +71,7 @@ class Llava:
     def pixels(self) -> Pixels:
         """What turns pictures into this model's pixel values."""
         config: Any = self.model.config.vision_config
-        return Pixels(self.processor.image_processor, config.image_size)
+        return Pixels(self.processor.image_processor, config.image_size, config.patch_size)
 
     @property
     def stop_id(self) -> int:
