@@ -9,6 +9,7 @@ import typer
 from rich.progress import Progress, TaskID
 
 from lapilli.cli.console import print_json, progress_bar, results
+from lapilli.cli.options import Device
 from lapilli.core.errors import UsageError
 
 SPLITS: tuple[Literal["held_out"], Literal["compositional"]] = ("held_out", "compositional")
@@ -30,6 +31,7 @@ def evaluate(
     questions: Annotated[int, typer.Option(min=1, help="How many questions of each type.")] = 200,
     seed: Annotated[int, typer.Option(help="Of the scenes drawn anew.")] = 1,
     out: Annotated[Path | None, typer.Option(help="A new run folder for the scores and every answer.")] = None,
+    device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Accuracy by type of question with 95 % intervals, beside the controls that show whether the model sees."""
@@ -40,7 +42,7 @@ def evaluate(
     if out:
         refuse_occupied(out)
     with TemporaryDirectory() as drawn:
-        found = _score(model, data or _draw(Path(drawn), questions, seed), questions)
+        found = _score(model, data or _draw(Path(drawn), questions, seed), questions, device)
     if out:
         _keep(out, model, seed, found)
     if as_json:
@@ -65,11 +67,12 @@ def _advance(bar: Progress, task: TaskID, done: int) -> None:
     bar.update(task, completed=done)
 
 
-def _score(model: Path, data: Path, per_type: int) -> dict[str, Any]:
+def _score(model: Path, data: Path, per_type: int, device: str) -> dict[str, Any]:
     from lapilli.evaluation.scenes import ROUNDS, ask_rounds, best_constants, read_questions, scores
     from lapilli.inference.answer import answerer
+    from lapilli.model.placement import Placement
 
-    respond = answerer(model)
+    respond = answerer(model, placement=Placement(device))
     with progress_bar() as bar:
         task = bar.add_task("questions", total=len(ROUNDS))
         asked = ask_rounds(data, ROUNDS, per_type, respond, lambda: bar.advance(task))
