@@ -131,9 +131,7 @@ class _Session:
         """Let a picture go with the next question."""
         if not name:
             raise LapilliError("/image: which one? write /image PATH")
-        is_quoted = name[0] in "'\"" and name[-1] == name[0]
-        # To the end of all links: a picture is opened in the folder where it lies.
-        path = Path(os.path.realpath(Path(name[1:-1] if is_quoted else name).expanduser()))
+        path = _path(name)
         size = _open(str(path)).size
         _say(f"{path.name}: {size[0]} x {size[1]} pixels, goes with the next question")
         note_hidden(path.name, self.pixels.framing(size).hidden)
@@ -149,17 +147,17 @@ class _Session:
         """Write what was said as LLaVA's JSON."""
         from lapilli.data.sample import write_samples
 
-        file, sample = Path(rest).expanduser(), self.chat.sample
         if not rest:
             raise LapilliError("/save: where? write /save FILE.json")
+        file, sample = _path(rest), self.chat.sample
         if not sample.turns:
             raise LapilliError("/save: nothing has been said; ask something first")
-        if file.exists() and file.resolve() not in self.saved:
+        if file.exists() and file not in self.saved:
             raise LapilliError(f"{file}: exists; choose another name")
         folder = Path(os.path.commonpath([Path(name).parent for name in sample.images] or [Path.cwd()]))
         names = tuple(Path(name).relative_to(folder).as_posix() for name in sample.images)
         write_samples(file, [replace(sample, images=names)])
-        self.saved.add(file.resolve())
+        self.saved.add(file)
         _say(f"{file}: {len(sample.turns)} turns; the paths of its {len(names)} pictures start from {folder}")
         _say(f"lapilli data show {shlex.quote(str(file))} --row 0 --model {shlex.quote(str(self.model))}")
 
@@ -196,6 +194,15 @@ _COMMANDS = {
     "/help": _Command("", "print this", _Session.help),
     "/quit": _Command("", "leave, as does Ctrl-D; Ctrl-C stops an answer", _Session.leave),
 }
+
+
+def _path(typed: str) -> Path:
+    """The file that is meant, with or without quotes, at the end of all links: where it lies, a picture is opened."""
+    name = typed[1:-1] if typed[0] in "'\"" and typed[-1] == typed[0] else typed
+    try:
+        return Path(os.path.realpath(Path(name).expanduser()))
+    except (OSError, ValueError, RuntimeError) as error:  # a zero byte; the home of nobody
+        raise LapilliError(f"{typed!r}: not a usable path: {error}; correct it") from error
 
 
 def _prepare_input() -> None:
