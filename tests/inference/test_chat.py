@@ -5,14 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.parts import joined, picture
+from tests.parts import joined, part, picture
+from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM
 
 from lapilli.core.errors import LapilliError
 from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn, read_samples, write_samples
 from lapilli.inference.answer import answer
 from lapilli.inference.chat import Chat
-from lapilli.model.llava import load
+from lapilli.model.llava import join, load
+from lapilli.model.parts import quiet
 
 PAIRS = [("clip", "llama"), ("siglip", "qwen2")]
 QUESTIONS = [("What color is it?", ["1"]), ("How many squares?", []), ("And these two?", ["2", "3"]), ("Why?", [])]
@@ -46,6 +48,24 @@ def test_every_turn_is_what_reading_all_of_it_anew_gives(pair):
         assert len(chat.sample.turns) == 2 * number + 2
     assert counts == [1, 2]  # every picture once
     assert chat.sample.images == ("1", "2", "3")
+
+
+@pytest.mark.parametrize("window", [16, 4096])
+def test_layers_that_look_back_a_little_way_alone(window, tmp_path):
+    """Mistral's first models: what has left the window is kept in a chat all the same, and must not be looked at."""
+    torch.manual_seed(6)
+    tokenizer = AutoTokenizer.from_pretrained(part("llama"))
+    sizes = {"hidden_size": 48, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = MistralConfig(
+        **sizes, vocab_size=len(tokenizer), num_hidden_layers=3, sliding_window=window, initializer_range=0.15
+    )
+    with quiet():
+        MistralForCausalLM(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    llava, other = join(part("clip"), tmp_path), join(part("clip"), tmp_path)
+    chat = Chat(llava, _noise, max_new_tokens=6)
+    for question, images in QUESTIONS:
+        assert chat.say(question, images) == _anew(chat, other) != ""
 
 
 def _logits(llava):

@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.progress import Progress, TaskID
@@ -11,6 +11,9 @@ from rich.progress import Progress, TaskID
 from lapilli.cli.console import print_json, progress_bar, results
 from lapilli.cli.options import Device
 from lapilli.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from lapilli.model.placement import Placement
 
 SPLITS: tuple[Literal["held_out"], Literal["compositional"]] = ("held_out", "compositional")
 
@@ -38,11 +41,14 @@ def evaluate(
     if unknown := [bench for bench in benches if bench != "scenes"]:
         raise UsageError(f"no benchmark {unknown[0]!r}; there is: scenes")
     from lapilli.core.files import refuse_occupied
+    from lapilli.model.placement import Placement
 
     if out:
         refuse_occupied(out)
+    placement = Placement(device)
+    placement.settings()  # a device that is not there is said before anything is drawn
     with TemporaryDirectory() as drawn:
-        found = _score(model, data or _draw(Path(drawn), questions, seed), questions, device)
+        found = _score(model, data or _draw(Path(drawn), questions, seed), questions, placement)
     if out:
         _keep(out, model, seed, found)
     if as_json:
@@ -67,12 +73,11 @@ def _advance(bar: Progress, task: TaskID, done: int) -> None:
     bar.update(task, completed=done)
 
 
-def _score(model: Path, data: Path, per_type: int, device: str) -> dict[str, Any]:
+def _score(model: Path, data: Path, per_type: int, placement: "Placement") -> dict[str, Any]:
     from lapilli.evaluation.scenes import ROUNDS, ask_rounds, best_constants, read_questions, scores
     from lapilli.inference.answer import answerer
-    from lapilli.model.placement import Placement
 
-    respond = answerer(model, placement=Placement(device))
+    respond = answerer(model, placement=placement)
     with progress_bar() as bar:
         task = bar.add_task("questions", total=len(ROUNDS))
         asked = ask_rounds(data, ROUNDS, per_type, respond, lambda: bar.advance(task))
