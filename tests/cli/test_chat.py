@@ -1,6 +1,7 @@
-"""`lapilli chat`: a script through a pipe, and a person at a terminal, as real processes."""
+"""`lapilli chat`: scripts through a pipe, and a person at a terminal; of either kind, one as a real process."""
 
 import fcntl
+import io
 import json
 import os
 import pty
@@ -37,11 +38,26 @@ def pictures(tmp_path):
     return folder
 
 
-def _piped(lines, *arguments, model=None):
-    command = [PROGRAM, "chat", model or joined("clip", "llama"), "--max-new-tokens", "6", *arguments]
-    typed = lines if isinstance(lines, bytes) else "".join(line + "\n" for line in lines).encode()
-    done = subprocess.run([*map(str, command)], input=typed, capture_output=True, timeout=PATIENCE)
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
+@pytest.fixture
+def piped(monkeypatch, capsys):
+    """Run `lapilli chat` with these lines as its input; its exit code, stdout and stderr."""
+
+    def chat(lines, *arguments, model=None):
+        typed = lines if isinstance(lines, bytes) else "".join(line + "\n" for line in lines).encode()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed), encoding="utf-8"))
+        model = model or joined("clip", "llama")
+        code = run([*map(str, ["chat", model, "--max-new-tokens", 6, *arguments])])
+        return code, *capsys.readouterr()
+
+    return chat
+
+
+def _process(lines):
+    """The same in a process of its own."""
+    command = [PROGRAM, "chat", joined("clip", "llama"), "--max-new-tokens", "6"]
+    typed = "".join(line + "\n" for line in lines)
+    done = subprocess.run([*map(str, command)], input=typed, capture_output=True, text=True, timeout=PATIENCE)
+    return done.returncode, done.stdout, done.stderr
 
 
 def _expected(turns, images, folder):
@@ -67,7 +83,7 @@ def test_a_script_through_a_pipe(pictures, tmp_path):
     """Answers on stdout, a line each; what was saved is read back and shown by the command that is printed."""
     file = tmp_path / "a chat.json"
     script = [f"/image {pictures}/one.png", "What color is it?", "", f"/image '{pictures}/more/two.png'", "And this?"]
-    code, out, err = _piped([*script, "Why?", f"/save {file}", "/quit", "never asked"])
+    code, out, err = _process([*script, "Why?", f"/save {file}", "/quit", "never asked"])
     turns = _expected(["What color is it?", "And this?", "Why?"], [["one.png"], ["more/two.png"], []], pictures)
     assert code == 0
     assert out == "".join(_line(turn.text) + "\n" for turn in turns[1::2])
@@ -81,7 +97,7 @@ def test_a_script_through_a_pipe(pictures, tmp_path):
     assert validated.returncode == 0
 
 
-def test_errors_are_a_line_each_and_the_session_goes_on(pictures, tmp_path):
+def test_errors_are_a_line_each_and_the_session_goes_on(piped, pictures, tmp_path):
     (tmp_path / "there.json").write_text("[]")
     faulty = {
         "/image": "/image: which one? write /image PATH",
@@ -96,7 +112,7 @@ def test_errors_are_a_line_each_and_the_session_goes_on(pictures, tmp_path):
     }
     more = {f"/save {tmp_path}/there.json": "there.json: exists; choose another name"}
     more[f"/save {tmp_path}/chat.txt"] = "chat.txt: ending '.txt'"
-    code, out, err = _piped([*faulty, "Why?", *more])
+    code, out, err = piped([*faulty, "Why?", *more])
     assert code == 1
     assert out == _line(_expected(["Why?"], [[]], pictures)[1].text) + "\n"
     lines = err.splitlines()
@@ -108,8 +124,8 @@ def test_errors_are_a_line_each_and_the_session_goes_on(pictures, tmp_path):
     assert not (tmp_path / "new.json").exists()
 
 
-def test_reset_show_and_help(pictures):
-    code, out, err = _piped(["/show", f"/image {pictures}/one.png", "Why?", "/show", "/reset", "Why?", "/help"])
+def test_reset_show_and_help(piped, pictures):
+    code, out, err = piped(["/show", f"/image {pictures}/one.png", "Why?", "/show", "/reset", "Why?", "/help"])
     assert code == 0
     opening, asked = out.split("\n", 1)[0], out.split("USER: ")[1]
     assert opening.startswith("<s>A chat between a curious user")
@@ -121,8 +137,8 @@ def test_reset_show_and_help(pictures):
         assert command in err
 
 
-def test_pictures_from_the_start_and_bytes_that_are_no_text(pictures):
-    code, out, _ = _piped(b"What \xff\xfe?", "--image", f"{pictures}/one.png", "--image", f"{pictures}/more/two.png")
+def test_pictures_from_the_start_and_bytes_that_are_no_text(piped, pictures):
+    code, out, _ = piped(b"What \xff\xfe?", "--image", f"{pictures}/one.png", "--image", f"{pictures}/more/two.png")
     turns = _expected(["What \ufffd\ufffd?"], [["one.png", "more/two.png"]], pictures)
     assert (code, out) == (0, _line(turns[1].text) + "\n")
 
@@ -143,14 +159,14 @@ def test_what_cannot_begin(pictures, capsys):
         assert message in said.err
 
 
-def test_what_a_crop_hides_is_said(tmp_path, capsys):
+def test_what_a_crop_hides_is_said(piped, tmp_path, capsys):
     """A checkpoint that crops; a wide picture loses its sides, in ask and in chat."""
     llava = load(joined("clip", "llama"))
     llava.processor.image_processor.do_pad = False
     save(llava, tmp_path / "cropping")
     picture(1, 40, 30).save(tmp_path / "wide.png")
     note = "wide.png: 25 % of the picture is not seen; the model's crop leaves it out"
-    code, _, err = _piped([f"/image {tmp_path}/wide.png"], model=tmp_path / "cropping")
+    code, _, err = piped([f"/image {tmp_path}/wide.png"], model=tmp_path / "cropping")
     assert code == 0
     assert err.splitlines()[1] == note
     assert run(["ask", str(tmp_path / "cropping"), str(tmp_path / "wide.png"), "Why?", "--json"]) == 0
@@ -252,10 +268,10 @@ def test_an_interrupted_script_ends(patient):
         assert it.stderr.read().count(b"\n") == 1
 
 
-def test_a_picture_is_opened_where_its_link_leads(pictures, tmp_path):
+def test_a_picture_is_opened_where_its_link_leads(piped, pictures, tmp_path):
     (tmp_path / "link.png").symlink_to(pictures / "one.png")
     Image.open(tmp_path / "link.png").close()
-    code, _, err = _piped([f"/image {tmp_path}/link.png", "Why?", f"/save {tmp_path}/chat.jsonl"])
+    code, _, err = piped([f"/image {tmp_path}/link.png", "Why?", f"/save {tmp_path}/chat.jsonl"])
     assert code == 0
     assert read_samples(tmp_path / "chat.jsonl")[0].images == ("one.png",)
     assert str(pictures) in err

@@ -27,7 +27,8 @@ class Chat:
 
     The prompt of every turn is encoded whole, as `answer` would encode it, and compared with what the cache is of. The
     beginning that they share is kept, the rest is read. So every answer is the one that reading all of it anew gives,
-    whatever tokens the earlier answers consisted of, and a picture goes through the vision encoder once.
+    whatever tokens the earlier answers consisted of, and a picture goes through the vision encoder once. Sums are
+    rounded otherwise, though: where two tokens are equally likely to the last digits, the answers may part.
     """
 
     def __init__(
