@@ -28,7 +28,7 @@ from transformers import (
 )
 
 from lapilli.model.llava import join, save
-from lapilli.model.parts import quiet
+from lapilli.model.reading import quiet
 
 IMAGE_SIZE = 24
 PATCH_SIZE = 8

@@ -90,6 +90,7 @@ def test_errors_are_one_line(data, tmp_path, capsys):
         ),
         (("scenes", "--data", data, "--out", tmp_path / "taken"), 1, "taken"),
         (("scenes", "--questions", 0), 2, "--questions"),
+        (("scenes", "--device", "abacus"), 2, "device 'abacus': unknown"),
         ((), 2, "BENCH"),
     ]:
         assert _evaluate(*arguments) == code

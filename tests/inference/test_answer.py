@@ -42,6 +42,26 @@ def test_a_mixed_batch_gives_what_each_sample_gets_alone(pair):
         assert one.layout == other.layout
 
 
+def _mixed(count=16):
+    """In turn without a picture, with one and with two; no two questions of one length."""
+    for index in range(count):
+        images = tuple(str(10 * index + number) for number in range(index % 3))
+        question = "<image>\n" * len(images) + "What " + "very " * index + "color?"
+        earlier = (Turn("user", "Is it red?"), Turn("assistant", "no")) if index % 4 == 1 else ()
+        yield Sample(f"m{index}", images, (*earlier, Turn("user", question)))
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_one_batch_of_16_with_no_one_and_two_pictures(pair):
+    llava, samples = load(joined(*pair)), list(_mixed())
+    together = answer(llava, samples, _noise, max_new_tokens=8, batch_size=16)
+    alone = [answer(llava, [sample], _noise, max_new_tokens=8)[0] for sample in samples]
+    assert [one.layout.image_count for one in together] == [index % 3 for index in range(16)]
+    assert len({len(one.ids) for one in together}) > 12
+    for one, other in zip(together, alone, strict=True):
+        assert (one.id, one.text, one.ids.tolist()) == (other.id, other.text, other.ids.tolist())
+
+
 @pytest.mark.parametrize("pair", PAIRS)
 def test_every_token_is_the_likeliest_of_one_forward_pass(pair):
     """Without padding and without a cache: the model's own logits over the whole sequence name the same tokens."""

@@ -27,7 +27,7 @@ def test_every_level_of_every_channel(side):
     )
     levels = np.resize(np.arange(256, dtype=np.uint8), (11 * 11 * 3 * side * side // 3, 3))[: 11 * side * side]
     pictures = [Image.fromarray(part) for part in levels.reshape(11, side, side, 3)]
-    made = Pixels(processor, side)(pictures)
+    made = Pixels(processor, side, side)(pictures)
     assert torch.equal(made, processor(pictures, return_tensors="pt")["pixel_values"])
     assert made.dtype == torch.float32
 

@@ -20,7 +20,7 @@ from lapilli.core.errors import LapilliError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
-NOUNS = ("quickstart", "ask", "data", "model", "train", "evaluate")
+NOUNS = ("quickstart", "ask", "chat", "data", "model", "train", "evaluate", "doctor")
 """The files of commands, in the order of the help page."""
 
 app = typer.Typer(

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from lapilli.cli.console import print_json, results
+from lapilli.cli.console import note_hidden, print_json, results
+from lapilli.cli.options import Bits, Device, Dtype
 from lapilli.core.errors import UsageError
 
 
@@ -19,6 +20,9 @@ def _ask(
     image: Annotated[Path, typer.Argument(help="A picture.", show_default=False)],
     question: Annotated[str, typer.Argument(help="What to ask about it.", show_default=False)],
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The answer ends after so many tokens.")] = 64,
+    device: Device = "auto",
+    dtype: Dtype = None,
+    bits: Bits = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Ask a model about a picture."""
@@ -28,13 +32,19 @@ def _ask(
         raise UsageError("question: empty; ask something about the picture")
     if IMAGE_MARK in question:
         raise UsageError(f"question: {question!r} holds {IMAGE_MARK}, which stands for a picture; leave it out")
+    from lapilli.data.pictures import open_picture
     from lapilli.data.sample import Sample, Turn
     from lapilli.inference.answer import answer
     from lapilli.model.llava import load
+    from lapilli.model.placement import Placement
 
+    llava = load(model, Placement(device, dtype, bits))
+    picture = open_picture(image.parent, image.name)
+    hidden = llava.pixels.framing(picture.size).hidden
+    note_hidden(image.name, hidden)
     sample = Sample("question", (image.name,), (Turn("user", f"{IMAGE_MARK}\n{question}"),))
-    (given,) = answer(load(model), [sample], image.parent, max_new_tokens)
+    (given,) = answer(llava, [sample], lambda name: picture, max_new_tokens)
     if as_json:
-        print_json({"model": model, "image": image, "question": question, "answer": given.text})
+        print_json({"model": model, "image": image, "question": question, "answer": given.text, "hidden": hidden})
     else:
-        results.print(given.text, markup=False, highlight=False, soft_wrap=True)
+        results.print(given.text, markup=False, emoji=False, highlight=False, soft_wrap=True)

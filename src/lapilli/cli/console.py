@@ -20,6 +20,13 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json_text(value) + "\n")
 
 
+def note_hidden(name: str, share: float) -> None:
+    """Say on stderr that a crop keeps a share of a picture from the model, if it does."""
+    if share:
+        note = f"{name}: {100 * share:.2g} % of the picture is not seen; the model's crop leaves it out"
+        messages.print(note, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
 def progress_bar() -> Progress:
     """A display of progress on stderr, for a terminal only: a context manager; its last state stays."""
     return Progress(

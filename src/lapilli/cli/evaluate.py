@@ -3,13 +3,17 @@
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.progress import Progress, TaskID
 
 from lapilli.cli.console import print_json, progress_bar, results
+from lapilli.cli.options import Device
 from lapilli.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from lapilli.model.placement import Placement
 
 SPLITS: tuple[Literal["held_out"], Literal["compositional"]] = ("held_out", "compositional")
 
@@ -30,17 +34,21 @@ def evaluate(
     questions: Annotated[int, typer.Option(min=1, help="How many questions of each type.")] = 200,
     seed: Annotated[int, typer.Option(help="Of the scenes drawn anew.")] = 1,
     out: Annotated[Path | None, typer.Option(help="A new run folder for the scores and every answer.")] = None,
+    device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Accuracy by type of question with 95 % intervals, beside the controls that show whether the model sees."""
     if unknown := [bench for bench in benches if bench != "scenes"]:
         raise UsageError(f"no benchmark {unknown[0]!r}; there is: scenes")
     from lapilli.core.files import refuse_occupied
+    from lapilli.model.placement import Placement
 
     if out:
         refuse_occupied(out)
+    placement = Placement(device)
+    placement.settings()  # a device that is not there is said before anything is drawn
     with TemporaryDirectory() as drawn:
-        found = _score(model, data or _draw(Path(drawn), questions, seed), questions)
+        found = _score(model, data or _draw(Path(drawn), questions, seed), questions, placement)
     if out:
         _keep(out, model, seed, found)
     if as_json:
@@ -65,11 +73,11 @@ def _advance(bar: Progress, task: TaskID, done: int) -> None:
     bar.update(task, completed=done)
 
 
-def _score(model: Path, data: Path, per_type: int) -> dict[str, Any]:
+def _score(model: Path, data: Path, per_type: int, placement: "Placement") -> dict[str, Any]:
     from lapilli.evaluation.scenes import ROUNDS, ask_rounds, best_constants, read_questions, scores
     from lapilli.inference.answer import answerer
 
-    respond = answerer(model)
+    respond = answerer(model, placement=placement)
     with progress_bar() as bar:
         task = bar.add_task("questions", total=len(ROUNDS))
         asked = ask_rounds(data, ROUNDS, per_type, respond, lambda: bar.advance(task))

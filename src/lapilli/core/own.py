@@ -67,6 +67,11 @@ class OwnTemplate:
             raise LapilliError(f"template {OWN}: no special token ends an answer, and the tokenizer has no end token")
         return str(found)
 
+    @property
+    def ends_answers(self) -> bool:
+        """Whether a special token follows an answer."""
+        return self._stop_behind_answers is not None
+
     def jinja(self) -> str:
         """The template as the tokenizer has it."""
         return str(self.tokenizer.get_chat_template())

@@ -65,6 +65,10 @@ class ChatTemplate(Protocol):
     def stop(self) -> str:
         """The text that ends an answer."""
 
+    @property
+    def ends_answers(self) -> bool:
+        """Whether a text follows an answer by which one can tell its end; without it, nothing can be learned."""
+
     def segments(self, turns: Sequence[SpokenTurn], for_generation: bool = False) -> list[Segment]:
         """The prompt of a conversation, in pieces: see `Template.segments`."""
 
@@ -102,6 +106,7 @@ class Template:
     before_stop: str
     stop: str  # ends an answer
     caption: bool = False  # one exchange, of which only the pictures and the answer are kept
+    ends_answers = True  # with `stop`
 
     def segments(self, turns: Sequence[SpokenTurn], for_generation: bool = False) -> list[Segment]:
         """The prompt of a conversation, in pieces; none is empty.

@@ -3,25 +3,17 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from PIL import Image
-from transformers import GenerationConfig
 
-from lapilli.core.errors import LapilliError
 from lapilli.core.layout import OFF, Role, TokenLayout
 from lapilli.data.collate import collate
 from lapilli.data.encode import Encoded, encode
-from lapilli.data.pictures import open_picture
 from lapilli.data.sample import Sample
+from lapilli.inference.greedy import Pictures, generate, opened, require_room, text_of, words_of
 from lapilli.model.llava import Llava, load
-from lapilli.model.reading import quiet
-
-Pictures: TypeAlias = Path | Callable[[str], Image.Image]
-"""Where pictures come from: a folder, or whatever makes one of a name, such as a blank one."""
+from lapilli.model.placement import AS_STORED, Placement
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +60,10 @@ def answer(
 
 
 def answerer(
-    model: Path, max_new_tokens: int = 32, template: str | None = None
+    model: Path, max_new_tokens: int = 32, template: str | None = None, placement: Placement = AS_STORED
 ) -> Callable[[Sequence[Sample], Pictures], list[str]]:
     """A function that answers samples with the model in a folder, for evaluations that never see a model."""
-    llava = load(model)
+    llava = load(model, placement)
 
     def respond(samples: Sequence[Sample], images: Pictures) -> list[str]:
         return [one.text for one in answer(llava, samples, images, max_new_tokens, template=template)]
@@ -82,38 +74,19 @@ def answerer(
 def _answer_batch(
     llava: Llava, rows: Sequence[Encoded], images: Pictures | None, max_new_tokens: int, stops: Sequence[int]
 ) -> Iterator[Answer]:
-    tokenizer: Any = llava.processor.tokenizer
-    _require_room(llava, rows[0], max_new_tokens)
-    pictures = [_open(images, name, row) for row in rows for name in row.images]
+    longest, tokenizer = rows[0], llava.processor.tokenizer
+    remedy = "shorten the sample or ask for fewer"
+    require_room(llava, len(longest.ids), max_new_tokens, f"sample {longest.id!r}", remedy)
+    pictures = [opened(images, name, f"sample {row.id!r}") for row in rows for name in row.images]
     pixels = llava.pixels(pictures) if pictures else None
     batch = collate(rows, tokenizer.pad_token_id, "left", pixels)
     del batch["labels"]
-    generated = _generate(llava, batch, max_new_tokens, stops).numpy()
+    generated = generate(llava, batch, max_new_tokens, stops).numpy()
     for row, new in zip(rows, generated, strict=True):
-        yield _answer(row, new, stops, tokenizer)
-
-
-def _generate(llava: Llava, batch: dict[str, torch.Tensor], max_new_tokens: int, stops: Sequence[int]) -> torch.Tensor:
-    """The new tokens of every row, (batch, token), padded after their stop; on the CPU."""
-    model: Any = llava.model.eval()
-    config = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        eos_token_id=list(stops),
-        pad_token_id=llava.processor.tokenizer.pad_token_id,
-    )
-    with torch.inference_mode(), quiet():
-        inputs = {name: value.to(model.device) for name, value in batch.items()}
-        sequences: torch.Tensor = model.generate(**inputs, generation_config=config)
-    return sequences[:, batch["input_ids"].shape[1] :].cpu()
-
-
-def _answer(row: Encoded, new: NDArray[np.int64], stops: Sequence[int], tokenizer: Any) -> Answer:
-    (ends,) = np.isin(new, stops).nonzero()
-    words = int(ends[0]) if ends.size else len(new)
-    kept = new[: words + 1]  # with the stop, if there is one
-    text = tokenizer.decode(new[:words].tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return Answer(row.id, text.strip(), np.concatenate([row.ids, kept]), _continued(row.layout, words, len(kept)))
+        words = words_of(new, stops)
+        kept = new[: words + 1]  # with the stop, if there is one
+        layout = _continued(row.layout, words, len(kept))
+        yield Answer(row.id, text_of(new[:words].tolist(), llava), np.concatenate([row.ids, kept]), layout)
 
 
 def _continued(prompt: TokenLayout, words: int, tokens: int) -> TokenLayout:
@@ -127,19 +100,3 @@ def _continued(prompt: TokenLayout, words: int, tokens: int) -> TokenLayout:
         row=np.concatenate([prompt.row, off]),
         column=np.concatenate([prompt.column, off]),
     )
-
-
-def _open(images: Pictures | None, name: str, row: Encoded) -> Image.Image:
-    if images is None:
-        raise LapilliError(f"sample {row.id!r}: shows {name}, but there is no folder of pictures; name one")
-    return images(name) if callable(images) else open_picture(images, name)
-
-
-def _require_room(llava: Llava, longest: Encoded, max_new_tokens: int) -> None:
-    language: Any = llava.model.config.text_config
-    needed, room = len(longest.ids) + max_new_tokens, language.max_position_embeddings
-    if needed > room:
-        raise LapilliError(
-            f"sample {longest.id!r}: {len(longest.ids)} tokens and an answer of up to {max_new_tokens}, but the "
-            f"language model reads {room}; shorten the sample or ask for fewer"
-        )

@@ -72,7 +72,8 @@ def _same_tokens(llava: Llava) -> tuple[bool, str]:
     sample = _asked(_QUESTIONS[0])
     ours = encode(sample, llava.codec, for_generation=True).ids
     parts = [{"type": "image"}, {"type": "text", "text": _QUESTIONS[0]}]
-    theirs = llava.processor.apply_chat_template(
+    processor: Any = llava.processor
+    theirs = processor.apply_chat_template(
         [{"role": "user", "content": parts}], add_generation_prompt=True, tokenize=True, return_dict=True,
         processor_kwargs={"images": [_noise("")]},
     )  # fmt: skip

@@ -28,6 +28,7 @@ from lapilli.model.checkpoints.stored import held
 from lapilli.model.checkpoints.write import write_checkpoint
 from lapilli.model.parts import Language, Vision, origin, part_path, read_language, read_model, read_vision
 from lapilli.model.pixels import Pixels
+from lapilli.model.placement import AS_STORED, Placement
 from lapilli.model.processor import add_tokens, generation_config, new_processor, picture_processor, read_processor
 from lapilli.model.reading import quiet
 
@@ -59,7 +60,7 @@ class Llava:
     def pixels(self) -> Pixels:
         """What turns pictures into this model's pixel values."""
         config: Any = self.model.config.vision_config
-        return Pixels(self.processor.image_processor, config.image_size)
+        return Pixels(self.processor.image_processor, config.image_size, config.patch_size)
 
     @property
     def stop_id(self) -> int:
@@ -126,15 +127,16 @@ def save(llava: Llava, out: Path) -> None:
     write_checkpoint(Checkpoint(out, "memory", *made), out)
 
 
-def load(path: Path | str) -> Llava:
-    """The model in a folder that `save` wrote, on the CPU, in eval mode.
+def load(path: Path | str, placement: Placement = AS_STORED) -> Llava:
+    """The model in a folder that `save` wrote, in eval mode; on the CPU and as it is stored, unless placed elsewhere.
 
-    Raises LapilliError when there is no such folder, or its weights do not fit to the last one.
+    Raises LapilliError when there is no such folder, or its weights do not fit to the last one, or the place is not
+    there.
     """
     path = Path(path)
     card = card_of(path)
     _, model_class = connectors.classes(card.connector)
-    model = read_model(model_class, path)
+    model = read_model(model_class, path, **placement.settings())
     return Llava(without_unused_layers(model), read_processor(path), card)
 
 

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from lapilli.model.framing import Framing, framing
+
 _LEVELS = 256  # of one channel of a picture
 
 
@@ -19,9 +21,10 @@ class Pixels:
     of each channel's value, so that a table of 256 values a channel, made by the processor itself, replaces it.
     """
 
-    def __init__(self, image_processor: Any, side: int) -> None:
+    def __init__(self, image_processor: Any, side: int, patch_size: int) -> None:
         self._image_processor = image_processor
         self._side = side
+        self._patch_size = patch_size
         self._table = self._values_of_levels()
 
     def __call__(self, pictures: Sequence[Image.Image]) -> Tensor:
@@ -30,6 +33,13 @@ class Pixels:
         for index, picture in enumerate(pictures):
             made[index] = self._look_up(picture) if self._fits(picture) else self._process(picture)
         return torch.from_numpy(made)
+
+    def framing(self, size: tuple[int, int]) -> Framing:
+        """What every patch shows of a picture of (width, height), and the share of it that none shows.
+
+        Raises LapilliError for an image processor that resizes in a way unheard of in LLaVA.
+        """
+        return framing(self._image_processor, size, self._side, self._patch_size)
 
     def _fits(self, picture: Image.Image) -> bool:
         return picture.mode == "RGB" and picture.size == (self._side, self._side)

@@ -163,13 +163,13 @@ def test_older_programs_find_the_rotary_frequencies_where_they_look(tmp_path, ro
     (path / "config.json").write_text(json.dumps(settings | scaled))
     hf = convert(path, tmp_path / "hf", template="vicuna_v1")
     split = convert(hf, tmp_path / "split", "split")
-    for config in (
+    for written in (
         json.loads((hf / "config.json").read_text())["text_config"],
         json.loads((split / "language/config.json").read_text()),
     ):
-        assert config["rope_theta"] == config["rope_parameters"]["rope_theta"] == 1e6
-        assert ("rope_scaling" in config) == bool(scaled)
-        assert config.get("rope_scaling", {}).get("factor") == rope.get("factor")
+        assert written["rope_theta"] == written["rope_parameters"]["rope_theta"] == 1e6
+        assert ("rope_scaling" in written) == bool(scaled)
+        assert written.get("rope_scaling", {}).get("factor") == rope.get("factor")
     loaded = load(convert(split, tmp_path / "back")).model.config.text_config.rope_parameters
     assert {name: loaded[name] for name in ("rope_theta", *rope)} == {"rope_theta": 1e6, **rope}
 

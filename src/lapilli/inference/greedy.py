@@ -1,0 +1,70 @@
+"""What answering a batch and talking share: the greedy continuation of prompts, and what it takes to begin one."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from transformers import GenerationConfig
+
+from lapilli.core.errors import LapilliError
+from lapilli.data.pictures import open_picture
+from lapilli.model.llava import Llava
+from lapilli.model.placement import placed
+from lapilli.model.reading import quiet
+
+Pictures: TypeAlias = Path | Callable[[str], Image.Image]
+"""Where pictures come from: a folder, or whatever makes one of a name, such as a blank one."""
+
+
+def generate(
+    llava: Llava, batch: dict[str, torch.Tensor], max_new_tokens: int, stops: Sequence[int], **more: Any
+) -> torch.Tensor:
+    """The new tokens of every row, (batch, token), the likeliest each time, padded after their stop; on the CPU.
+
+    `more` goes to transformers' `generate`: a cache that holds the beginning of the prompts, a streamer.
+    """
+    model: Any = llava.model.eval()
+    config = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        eos_token_id=list(stops),
+        pad_token_id=llava.processor.tokenizer.pad_token_id,
+    )
+    with torch.inference_mode(), quiet():
+        sequences: torch.Tensor = model.generate(**placed(batch, model), generation_config=config, **more)
+    return sequences[:, batch["input_ids"].shape[1] :].cpu()
+
+
+def words_of(new: Sequence[int] | NDArray[np.int64], stops: Sequence[int]) -> int:
+    """How many of these tokens are an answer's: those before the first stop."""
+    (ends,) = np.isin(new, stops).nonzero()
+    return int(ends[0]) if ends.size else len(new)
+
+
+def text_of(words: Sequence[int], llava: Llava) -> str:
+    """The answer that these tokens spell, without the spaces around it."""
+    tokenizer: Any = llava.processor.tokenizer
+    text: str = tokenizer.decode(list(words), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return text.strip()
+
+
+def opened(pictures: Pictures | None, name: str, where: str) -> Image.Image:
+    """The picture of that name. Raises LapilliError, for the sample `where`, when it cannot be had."""
+    if pictures is None:
+        raise LapilliError(f"{where}: shows {name}, but there is no folder of pictures; name one")
+    return pictures(name) if callable(pictures) else open_picture(pictures, name)
+
+
+def require_room(llava: Llava, tokens: int, max_new_tokens: int, where: str, remedy: str) -> None:
+    """Raise LapilliError, with the remedy, when a prompt and its answer may not fit into the language model."""
+    language: Any = llava.model.config.text_config
+    room = language.max_position_embeddings
+    if tokens + max_new_tokens > room:
+        raise LapilliError(
+            f"{where}: {tokens} tokens and an answer of up to {max_new_tokens}, but the language model reads {room}; "
+            f"{remedy}"
+        )
