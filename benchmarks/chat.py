@@ -1,10 +1,12 @@
 """Time to the first token of a chat's second turn: with what was read kept, and reading all of it anew; prints medians.
 
-    python benchmarks/chat.py [--repetitions 20] [--answer 16] [--json FILE]
+    python benchmarks/chat.py [--repetitions 20] [--answer 16] [--threads 1] [--json FILE]
 
-The model is a tiny random CLIP + LLaMA whose pictures are 576 tokens, as LLaVA-1.5's: 336 pixels in patches of 14. Both
-ways are asked the same second question after the same first exchange about one picture, in alternation, and read it
-from words and picture on: encoding the text, and where it is not known, preparing and encoding the picture.
+The model is a tiny random CLIP + LLaMA, of the shipped parts' widths and depths, whose pictures are 576 tokens, as
+LLaVA-1.5's: 336 pixels in patches of 14. Both ways are asked the same second question after the same first exchange
+about one picture, in alternation, and take it from words and picture on: encoding the text and, where it is not known,
+preparing and encoding the picture. One thread is the default: with more, tiny layers wait for each other, and for
+whatever else the machine does.
 """
 
 import argparse
@@ -40,8 +42,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=20)
     parser.add_argument("--answer", type=int, default=16, help="tokens of an answer")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="a file for the figures")
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     with TemporaryDirectory() as folder:
         llava = tiny(Path(folder))
     found = measure(llava, options.repetitions, options.answer)
@@ -53,12 +57,18 @@ def main() -> None:
 def tiny(folder: Path) -> Llava:
     """A random LLaVA of 576 tokens a picture, with the tokenizer of the shipped language model."""
     tokenizer = read_language(part_path("pebble-lm")).tokenizer
-    sizes: dict[str, Any] = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4}
+    shape: dict[str, Any] = {"hidden_size": 128, "num_attention_heads": 4}
     torch.manual_seed(0)
-    eye = CLIPVisionModel(CLIPVisionConfig(**sizes, num_hidden_layers=4, image_size=SIDE, patch_size=PATCH))
+    seeing = CLIPVisionConfig(**shape, intermediate_size=512, num_hidden_layers=6, image_size=SIDE, patch_size=PATCH)
+    eye = CLIPVisionModel(seeing)
     # Wide initial weights: with the usual ones, a random model says one token again and again.
     words = LlamaConfig(
-        **sizes, num_hidden_layers=4, vocab_size=len(tokenizer), max_position_embeddings=2048, initializer_range=0.15
+        **shape,
+        intermediate_size=256,
+        num_hidden_layers=5,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=2048,
+        initializer_range=0.15,
     )
     prepare = CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
     with quiet():

@@ -27,7 +27,9 @@ def generate(
 
     `more` goes to transformers' `generate`: a cache that holds the beginning of the prompts, a streamer.
     """
-    model: Any = llava.model.eval()
+    model: Any = llava.model
+    if model.training:  # asked first, for eval() goes through every module, before every answer
+        model.eval()
     config = GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,
