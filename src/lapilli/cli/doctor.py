@@ -59,7 +59,7 @@ def _print_place(place: dict[str, Any]) -> None:
     for package, version in place["versions"].items():
         table.add_row(package, version or "not installed")
     for package, version in place["extras"].items():
-        table.add_row(package, version or "not installed", _EXTRAS[package])
+        table.add_row(package, version or "not installed", Text(_EXTRAS[package]))
     for device in place["devices"]:
-        table.add_row("device", device)
+        table.add_row("device", Text(device))
     results.print(table)

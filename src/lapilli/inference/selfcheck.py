@@ -39,8 +39,8 @@ def self_check(llava: Llava) -> Iterator[Finding]:
     for name, check in _CHECKS.items():
         try:
             holds, detail = check(llava)
-        except LapilliError as error:
-            holds, detail = False, str(error)
+        except (LapilliError, ValueError, RuntimeError) as error:  # transformers' way to say that sizes do not fit
+            holds, detail = False, " ".join(str(error).split())
         yield Finding(name, holds, detail)
 
 

@@ -1,0 +1,69 @@
+"""Every check of `lapilli doctor` holds for a sound model, and fails for one harmed in the way it looks for."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from tests.parts import joined
+
+from lapilli.inference import chat
+from lapilli.inference.selfcheck import self_check
+from lapilli.model.llava import load
+
+
+def failed(llava):
+    return [finding.name for finding in self_check(llava) if not finding.holds]
+
+
+@pytest.mark.parametrize("connector", ["linear", "mlp2x_gelu"])
+@pytest.mark.parametrize("pair", [("clip", "llama"), ("siglip", "qwen2")])
+def test_a_sound_model_passes(pair, connector):
+    findings = list(self_check(load(joined(*pair, connector))))
+    assert len(findings) == 7
+    assert [finding for finding in findings if not finding.holds] == []
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return shutil.copytree(joined("clip", "llama"), tmp_path / "model")
+
+
+def _edit(file, **changes):
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def test_a_template_that_others_would_render_otherwise(folder):
+    file = folder / "chat_template.jinja"
+    file.write_text(file.read_text().replace("curious user", "curious human"))
+    assert failed(load(folder)) == ["template = the stored one", "tokens = the processor's"]
+
+
+def test_a_processor_that_counts_one_token_too_few(folder):
+    _edit(folder / "processor_config.json", num_additional_image_tokens=0)
+    assert failed(load(folder)) == ["tokens = the processor's"]
+
+
+def test_an_end_that_others_do_not_know(folder):
+    _edit(folder / "generation_config.json", eos_token_id=7)
+    assert failed(load(folder)) == ["an answer's end is stored"]
+
+
+def test_an_encoder_of_another_grid():
+    llava = load(joined("clip", "llama"))
+    llava.model.config.vision_feature_select_strategy = "full"  # keeps the class token
+    assert "<image> tokens = features" in failed(llava)
+
+
+def test_weights_that_are_no_numbers():
+    llava = load(joined("clip", "llama"))
+    llava.model.lm_head.weight.data[3, 3] = torch.nan
+    (finding, *_) = self_check(llava)
+    assert (finding.name, finding.holds, finding.detail) == ("weights are numbers", False, "lm_head.weight not")
+
+
+def test_a_chat_that_does_not_forget_what_was_answered(monkeypatch):
+    """A memory that keeps what it should have forgotten answers otherwise."""
+    llava = load(joined("clip", "llama"))
+    monkeypatch.setattr(chat.Memory, "forget", lambda *_: None)
+    assert failed(llava) == ["chat = ask"]
