@@ -19,6 +19,8 @@ from transformers import (
     CLIPVisionModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -49,13 +51,14 @@ _HOLD = TemporaryDirectory(prefix="lapilli-parts-")  # kept until the tests end
 
 @cache
 def part(name: str) -> Path:
-    """The folder of a part: clip, whole_clip, siglip, llama, tied_llama or qwen2."""
+    """The folder of a part: clip, whole_clip, siglip, llama, tied_llama, mistral or qwen2."""
     makers = {
         "clip": make_clip,
         "whole_clip": make_whole_clip,
         "siglip": make_siglip,
         "llama": make_llama,
         "tied_llama": lambda folder: make_llama(folder, tied=True),
+        "mistral": make_mistral,
         "qwen2": make_qwen2,
     }
     with quiet():
@@ -69,7 +72,7 @@ def joined(vision: str, language: str, connector: str = "mlp2x_gelu") -> Path:
 
 @cache
 def _joined(vision: str, language: str, connector: str) -> Path:
-    template = "chatml" if language == "qwen2" else "vicuna_v1"
+    template = {"qwen2": "chatml", "mistral": "mistral"}.get(language, "vicuna_v1")
     folder = Path(_HOLD.name) / f"{vision}-{language}-{connector}"
     save(join(part(vision), part(language), connector, template), folder)
     return folder
@@ -133,6 +136,29 @@ def make_llama(folder: Path, tied: bool = False) -> Path:
         eos_token_id=tokenizer.eos_token_id,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def make_mistral(folder: Path) -> Path:
+    """A MistralForCausalLM with the tokenizer of `make_llama`, and a sliding window that its context exceeds."""
+    torch.manual_seed(6)
+    tokenizer = _tokenizer(["<unk>", "<s>", "</s>"], bos="<s>")
+    tokenizer.add_special_tokens({"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"})
+    config = MistralConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=48,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        sliding_window=64,
+        initializer_range=0.15,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    MistralForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

@@ -40,6 +40,7 @@ PAIRS = [
     ("siglip", "qwen2", "linear"),
     ("siglip", "qwen2", "mlp2x_gelu"),
     ("whole_clip", "tied_llama", "mlp2x_gelu"),
+    ("clip", "mistral", "mlp2x_gelu"),
 ]
 
 
@@ -219,7 +220,7 @@ def test_only_safetensors_are_read(tmp_path):
     weights = load_file(pickled / "model.safetensors")
     torch.save(weights, pickled / "pytorch_model.bin")
     (pickled / "model.safetensors").unlink()
-    with pytest.raises(LapilliError, match=r"no \*\.safetensors; only that format is read"):
+    with pytest.raises(LapilliError, match=r"no \*\.safetensors; only that format is loaded"):
         join(pickled, part("llama"))
 
 

@@ -135,9 +135,9 @@ def _require_one_source(model: Path | None, parts: Sequence[object]) -> None:
 
 def _codec(model: Path | None, tokenizer: Path | None, template: str | None, image_tokens: int | None) -> "Codec":
     if model is not None:
-        from lapilli.model.llava import load
+        from lapilli.model.llava import codec_of
 
-        return load(model).codec
+        return codec_of(model)
     from lapilli.model.tokenizer import codec_of_tokenizer
 
     assert tokenizer is not None and template is not None and image_tokens is not None

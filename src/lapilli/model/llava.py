@@ -23,7 +23,7 @@ from lapilli.model.card import Card
 from lapilli.model.checkpoints.checkpoint import Checkpoint
 from lapilli.model.checkpoints.layouts import layouts
 from lapilli.model.checkpoints.projector import fill, read_projector
-from lapilli.model.checkpoints.read import card_of
+from lapilli.model.checkpoints.read import card_of, llava_config
 from lapilli.model.checkpoints.stored import held
 from lapilli.model.checkpoints.write import write_checkpoint
 from lapilli.model.parts import Language, Vision, origin, part_path, read_language, read_model, read_vision
@@ -52,9 +52,7 @@ class Llava:
     @property
     def codec(self) -> Codec:
         """What encoding a sample needs of this model."""
-        config: Any = self.model.config.vision_config
-        side = config.image_size // config.patch_size
-        return codec_from(self.processor, self.template, (side, side))
+        return _codec(self.processor, self.template, self.model.config)
 
     @cached_property
     def pixels(self) -> Pixels:
@@ -138,6 +136,16 @@ def load(path: Path | str, placement: Placement = AS_STORED) -> Llava:
     _, model_class = connectors.classes(card.connector)
     model = read_model(model_class, path, **placement.settings())
     return Llava(without_unused_layers(model), read_processor(path), card)
+
+
+def codec_of(path: Path) -> Codec:
+    """What encoding a sample needs of the model in a folder: no weight is read."""
+    return _codec(read_processor(path), card_of(path).template, llava_config(path))
+
+
+def _codec(processor: LlavaProcessor, template: str, config: Any) -> Codec:
+    side = config.vision_config.image_size // config.vision_config.patch_size
+    return codec_from(processor, template, (side, side))
 
 
 def without_unused_layers(model: Any) -> Any:

@@ -83,7 +83,10 @@ def weight_files(path: Path) -> list[Path]:
     """
     files = sorted(path.glob("*.safetensors"))
     if not files:
-        raise LapilliError(f"{path}: no *.safetensors; only that format is read: save the model with safetensors first")
+        raise LapilliError(
+            f"{path}: no *.safetensors; only that format is loaded: of a LLaVA, `lapilli model convert` makes it; save "
+            "any other model with safetensors first"
+        )
     return files
 
 

@@ -7,7 +7,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.parts import part
 
-MODEL_TYPES = {"llama": ("LlavaLlamaForCausalLM", "llava_llama"), "qwen2": ("LlavaQwenForCausalLM", "llava_qwen")}
+MODEL_TYPES = {
+    "llama": ("LlavaLlamaForCausalLM", "llava_llama"),
+    "mistral": ("LlavaMistralForCausalLM", "llava_mistral"),
+    "qwen2": ("LlavaQwenForCausalLM", "llava_qwen"),
+}
 
 
 def original(folder, vision="clip", language="llama", connector="mlp2x_gelu", dtype=torch.float32, form="safetensors"):

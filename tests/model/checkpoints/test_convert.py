@@ -38,7 +38,7 @@ from lapilli.model.checkpoints.write import TARGETS, Writing, write_checkpoint
 from lapilli.model.llava import load, save
 
 LLAMA = Path(__file__).parents[4] / "shared/data/tokenizers/llama2"
-PAIRS = [("clip", "llama"), ("siglip", "qwen2"), ("clip", "tied_llama")]
+PAIRS = [("clip", "llama"), ("siglip", "qwen2"), ("clip", "tied_llama"), ("clip", "mistral")]
 CONNECTORS = ["linear", "mlp2x_gelu"]
 WAY_BACK = [target for target in TARGETS if target not in ("hf", "projector")]
 
@@ -61,9 +61,9 @@ def assert_same_tensors(ours, theirs):
         assert torch.equal(ours[name], tensor), name
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("connector", [*CONNECTORS, "mlp3x_gelu"])
-@pytest.mark.parametrize("pair", PAIRS[:2])
+@pytest.mark.parametrize("pair", [*PAIRS[:2], ("clip", "mistral")])
 def test_original_to_hf_to_original(tmp_path, pair, connector, dtype):
     """Bit for bit, the same names, though hf has rows for <image> in between; and the same configuration."""
     path = original(tmp_path / "original", *pair, connector, dtype)
@@ -321,6 +321,15 @@ def test_a_folder_that_lapilli_did_not_make_is_used_as_it_is(tmp_path):
     assert (llava.template, llava.card.connector) == ("vicuna_v1", "mlp2x_gelu")
     save(llava, tmp_path / "again")
     assert_same_tensors(weights(tmp_path / "again"), weights(tmp_path / "hub"))
+
+
+def test_what_a_config_says_is_not_is_not(tmp_path):
+    """Mistral's later models have no sliding window; transformers' own default is one."""
+    path = original(tmp_path / "original", language="mistral")
+    (path / "config.json").write_text(
+        json.dumps(json.loads((path / "config.json").read_text()) | {"sliding_window": None})
+    )
+    assert load(convert(path, tmp_path / "hf", template="mistral")).model.config.text_config.sliding_window is None
 
 
 def test_llava_hfs_own_folder_of_1_5(tmp_path):
