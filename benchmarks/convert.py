@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=int, default=2000)
     parser.add_argument("--shard", type=int, default=500, help="megabytes")
+    parser.add_argument("--ways", type=int, default=len(WAYS), help="the first so many of them")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--way", nargs=3, help=argparse.SUPPRESS)  # one way, in the process that is measured
     options = parser.parse_args()
@@ -45,15 +47,15 @@ def main() -> None:
         print(json.dumps(measured(Path(options.way[0]), Path(options.way[1]), options.way[2], options.shard)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        found = every_way(Path(folder), options.megabytes, options.shard)
+        found = every_way(Path(folder), options.megabytes, options.shard, WAYS[: options.ways])
     print(json.dumps(found) if options.json else table(found))
 
 
-def every_way(folder: Path, megabytes: int, shard: int) -> dict[str, Any]:
+def every_way(folder: Path, megabytes: int, shard: int, chosen: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Each way's figures by its name, one after the other: every way reads what an earlier one wrote."""
     weights = make_original(folder / "original", megabytes, shard)
     ways = {}
-    for source, target in WAYS:
+    for source, target in chosen:
         out = folder / (target if not (folder / target).exists() else f"{target} of {source}")
         command = [sys.executable, __file__, "--shard", str(shard), "--way", str(folder / source), str(out), target]
         ways[f"{source} to {target}"] = json.loads(subprocess.check_output(command, text=True))
