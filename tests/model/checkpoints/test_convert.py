@@ -436,7 +436,7 @@ def test_targets_and_sizes_are_checked(tmp_path):
 
 
 def test_one_file_of_weights_is_in_memory_at_a_time(tmp_path):
-    """Measured in a process of its own: an original of 320 MB in files of at most 80; the benchmark has the other ways."""
+    """Measured in a process of its own, of 320 MB in files of at most 80; the benchmark has the other ways."""
     script = Path(__file__).parents[3] / "benchmarks/convert.py"
     command = [sys.executable, str(script), "--megabytes", "320", "--shard", "80", "--ways", "1", "--json"]
     result = json.loads(subprocess.check_output(command, text=True, cwd=tmp_path))
