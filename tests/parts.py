@@ -6,6 +6,7 @@
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -120,22 +121,8 @@ def make_siglip(folder: Path) -> Path:
 def make_llama(folder: Path, tied: bool = False) -> Path:
     """A LlamaForCausalLM whose tokenizer adds <s> and has </s>, but neither <image> nor a padding token."""
     torch.manual_seed(4)
-    tokenizer = _tokenizer(["<unk>", "<s>", "</s>"], bos="<s>")
-    tokenizer.add_special_tokens({"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"})
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=48,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        initializer_range=0.15,
-        tie_word_embeddings=tied,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer = _llama_tokenizer()
+    LlamaForCausalLM(LlamaConfig(**_llama_sizes(tokenizer), tie_word_embeddings=tied)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -143,24 +130,31 @@ def make_llama(folder: Path, tied: bool = False) -> Path:
 def make_mistral(folder: Path) -> Path:
     """A MistralForCausalLM with the tokenizer of `make_llama`, and a sliding window that its context exceeds."""
     torch.manual_seed(6)
-    tokenizer = _tokenizer(["<unk>", "<s>", "</s>"], bos="<s>")
-    tokenizer.add_special_tokens({"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"})
-    config = MistralConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=48,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        sliding_window=64,
-        initializer_range=0.15,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    MistralForCausalLM(config).save_pretrained(folder)
+    tokenizer = _llama_tokenizer()
+    MistralForCausalLM(MistralConfig(**_llama_sizes(tokenizer), sliding_window=64)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def _llama_tokenizer() -> PreTrainedTokenizerFast:
+    tokenizer = _tokenizer(["<unk>", "<s>", "</s>"], bos="<s>")
+    tokenizer.add_special_tokens({"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"})
+    return tokenizer
+
+
+def _llama_sizes(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 48,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 256,
+        "initializer_range": 0.15,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
 
 
 def make_qwen2(folder: Path) -> Path:
