@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessorList
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import OFF, Role, TokenLayout
@@ -100,13 +100,26 @@ def _generate(llava: Llava, batch: dict[str, torch.Tensor], max_new_tokens: int,
     config = GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,
+        num_beams=1,  # whatever the model's own generation_config.json says
+        num_return_sequences=1,
         eos_token_id=list(stops),
         pad_token_id=llava.processor.tokenizer.pad_token_id,
     )
     with torch.inference_mode(), quiet():
         inputs = {name: value.to(model.device) for name, value in batch.items()}
-        sequences: torch.Tensor = model.generate(**inputs, generation_config=config)
+        checked = LogitsProcessorList([require_numbers])
+        sequences: torch.Tensor = model.generate(**inputs, generation_config=config, logits_processor=checked)
     return sequences[:, batch["input_ids"].shape[1] :].cpu()
+
+
+def require_numbers(ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """The logits of the next token, (batch, vocab), as they are. Raises LapilliError where they are no numbers."""
+    if not logits.amax(dim=-1).isfinite().all():
+        raise LapilliError(
+            "the model computes no numbers (NaN or infinity): its weights are damaged, or too large for its format; "
+            "fetch them again, or run it in float32"
+        )
+    return logits
 
 
 def _answer(row: Encoded, new: NDArray[np.int64], stops: Sequence[int], tokenizer: Any) -> Answer:

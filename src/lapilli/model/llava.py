@@ -23,7 +23,7 @@ from lapilli.model.card import Card
 from lapilli.model.checkpoints.checkpoint import Checkpoint
 from lapilli.model.checkpoints.layouts import layouts
 from lapilli.model.checkpoints.projector import fill, read_projector
-from lapilli.model.checkpoints.read import card_of
+from lapilli.model.checkpoints.read import card_of, llava_config
 from lapilli.model.checkpoints.stored import held
 from lapilli.model.checkpoints.write import write_checkpoint
 from lapilli.model.parts import (
@@ -142,10 +142,22 @@ def load(path: Path | str) -> Llava:
     path = Path(path)
     card = card_of(path)
     _, model_class = connectors.classes(card.connector)
+    llava_config(path)
     model = read_model(model_class, path)
     with explained(path), quiet():
         processor = LlavaProcessor.from_pretrained(path, local_files_only=True, backend="pil")
+    _require_tokens(path, processor.tokenizer, model.config)
     return Llava(without_unused_layers(model), processor, card)
+
+
+def _require_tokens(path: Path, tokenizer: Any, config: Any) -> None:
+    """Refuse a tokenizer that does not mark images as the model expects them, or cannot pad."""
+    image = tokenizer.convert_tokens_to_ids(IMAGE_MARK)
+    if image != config.image_token_id or tokenizer.pad_token_id is None:
+        found = (
+            f"{IMAGE_MARK} is token {image}, in config.json {config.image_token_id}; pads with {tokenizer.pad_token}"
+        )
+        raise LapilliError(f"{path}: its tokenizer does not fit ({found}); fetch the tokenizer's files again")
 
 
 def without_unused_layers(model: Any) -> Any:

@@ -1,6 +1,7 @@
 """The parts a LLaVA is joined from: vision encoders and language models in folders as Hugging Face writes them."""
 
 import hashlib
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from transformers import (
 from transformers.utils import logging
 
 from lapilli.core.errors import LapilliError
+from lapilli.model.checkpoints.stored import model_config, stored_tensors
 
 SHIPPED = ("pebble-vision", "pebble-lm")
 """The small parts that come with the package."""
@@ -27,6 +29,8 @@ SHIPPED = ("pebble-vision", "pebble-lm")
 _PICTURE_FILES = ("preprocessor_config.json", "processor_config.json")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 _KEYS_SHOWN = 8
+_SPEAKING = (OSError, ValueError, ImportError, SafetensorError)  # whose messages are sentences
+_SPARE = 2  # times as many parameters as are stored: tied ones, and a few that are missing and will be listed
 _REASON_SHOWN = 240  # characters: transformers lists every model it knows
 
 
@@ -98,6 +102,7 @@ def read_vision(path: Path, feature_layer: int = -2) -> Vision:
     A blank image is run through it once, to see how many tokens come before those of the patches. Raises LapilliError
     for missing or superfluous weights, and for an encoder whose tokens are not one per patch, after at most one other.
     """
+    model_config(path)
     with explained(path), quiet():
         config = AutoConfig.from_pretrained(path, local_files_only=True)
     whole = hasattr(config, "vision_config")
@@ -123,6 +128,7 @@ def read_vision(path: Path, feature_layer: int = -2) -> Vision:
 
 def read_language(path: Path) -> Language:
     """The causal language model in `path`, with its tokenizer. Raises LapilliError as `read_model` does."""
+    model_config(path)
     model = read_model(AutoModelForCausalLM, path)  # first: it knows what is no language model at all
     _require_one_of(path, _TOKENIZER_FILES)
     with explained(path), quiet():
@@ -139,6 +145,7 @@ def read_model(loader: Any, path: Path, only: str = "", **settings: Any) -> Any:
     weights that are missing, superfluous or of another shape: transformers would go on with random ones.
     """
     weight_files(path)
+    _require_all_there(loader, path, settings.get("config"))
     with explained(path), quiet():
         model, report = loader.from_pretrained(
             path,
@@ -153,8 +160,28 @@ def read_model(loader: Any, path: Path, only: str = "", **settings: Any) -> Any:
     found = {"missing": report["missing_keys"], "superfluous": superfluous, "of another shape": mismatched}
     complaints = [f"{listed(keys)} {what}" for what, keys in found.items() if keys]
     if complaints:
-        raise LapilliError(f"{path}: the weights do not fit {type(model).__name__}: {'; '.join(complaints)}")
+        raise LapilliError(
+            f"{path}: the weights do not fit {type(model).__name__}: {'; '.join(complaints)}; fetch it again"
+        )
     return model.eval()
+
+
+def _require_all_there(loader: Any, path: Path, config: Any) -> None:
+    """Refuse a configuration of far more than the files hold, before memory is taken for it."""
+    stored = sum(source.size for source in stored_tensors(path).values())
+    with explained(path), quiet(), torch.device("meta"):
+        if config is None:
+            config = _class_of(loader).from_pretrained(path, local_files_only=True)
+        model = loader.from_config(config) if hasattr(loader, "from_config") else loader(config)
+    described = sum(parameter.numel() for parameter in model.parameters())
+    if described > _SPARE * max(stored, 1):
+        counts = f"config.json describes {described:,} parameters, but the weights are {stored:,}"
+        raise LapilliError(f"{path}: {counts}; fetch the folder again")
+
+
+def _class_of(loader: Any) -> Any:
+    """The class that reads the configuration of what `loader` loads."""
+    return getattr(loader, "config_class", None) or AutoConfig
 
 
 @contextmanager
@@ -162,19 +189,24 @@ def explained(path: Path) -> Iterator[None]:
     """Turn what transformers raises on an unreadable folder into one line."""
     try:
         yield
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = shorten(str(error), width=_REASON_SHOWN, placeholder=" …")
-        raise LapilliError(f"{path}: cannot be read as a Hugging Face model: {reason}") from error
+    except LapilliError:
+        raise
+    except Exception as error:  # whatever a folder breaks in there: tokenizers raises bare Exceptions
+        said = str(error) if isinstance(error, _SPEAKING) else f"{type(error).__name__}: {error}"
+        reason = shorten(said, width=_REASON_SHOWN, placeholder=" …").rstrip(".")
+        remedy = "mend that, or fetch the folder again"
+        raise LapilliError(f"{path}: cannot be read as a Hugging Face model: {reason}; {remedy}") from error
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without transformers' progress bars and load reports: what they would say is checked here, and raised."""
+    """Without transformers' progress bars, warnings and load reports: what they would say is checked, and raised."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):
+            yield
     finally:
         logging.set_verbosity(level)
         if bars:
