@@ -20,6 +20,8 @@ from lapilli.core.errors import LapilliError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
+_LONGEST = 2_000  # characters of a message
+
 NOUNS = ("quickstart", "ask", "chat", "data", "model", "train", "evaluate", "doctor")
 """The files of commands, in the order of the help page."""
 
@@ -91,8 +93,14 @@ def _fail(message: str, exit_code: int, settings: Settings) -> int:
     if settings.debug:
         traceback.print_exc()
     if message:  # empty when typer has already printed a help page
-        print("lapilli:", " ".join(message.split()), file=sys.stderr)
+        print("lapilli:", _one_line(message), file=sys.stderr)
     return exit_code
+
+
+def _one_line(message: str) -> str:
+    """A message without what a terminal would obey, and of some length: it may quote what somebody else wrote."""
+    line = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in " ".join(message.split()))
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
 
 
 def main() -> NoReturn:

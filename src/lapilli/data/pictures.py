@@ -1,5 +1,6 @@
 """Pictures opened from the images folder of a data set, and from nowhere else."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,9 @@ from lapilli.core.errors import LapilliError
 
 # What people keep photographs and drawings in. Pillow knows more, some of them programs to be run (EPS).
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+
+_LONGEST = 20_000  # pixels of a side, 1.2 GB as a square; telephones' panoramas have 16,382
+_SLENDEREST = 200  # times as long as wide
 
 # Everything that Pillow's decoders raise on damaged files, found by feeding them some.
 _UNDECODABLE = (OSError, SyntaxError, ValueError, RuntimeError)
@@ -27,11 +31,13 @@ def open_picture(root: Path, name: str) -> Image.Image:
     """The picture `name` below the folder `root`, wholly decoded, RGB, turned upright as its EXIF orientation says.
 
     Raises PictureError, a LapilliError, when the path is absolute or leaves the folder (by ".." or a symbolic link),
-    and when the file is missing, no picture, damaged, or larger than Pillow's limit against decompression bombs.
+    and when the file is missing, no picture, damaged, or a decompression bomb: larger than Pillow's limit, or so long
+    and thin that it would become one when it is padded to a square, or its shorter side is scaled to an encoder's.
     """
     path = _path_inside(root, name)
     try:
-        with Image.open(path, formats=_FORMATS) as picture:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=_FORMATS) as picture:
+            _require_shape(path, picture.size)
             return _rgb(ImageOps.exif_transpose(picture))
     except UnidentifiedImageError as error:
         raise PictureError(path, "not a picture", f"save it as one of {', '.join(_FORMATS)}") from error
@@ -41,11 +47,19 @@ def open_picture(root: Path, name: str) -> Image.Image:
         raise PictureError(path, f"cannot be decoded: {error}", "fetch or save the picture again") from error
 
 
+def _require_shape(path: Path, size: tuple[int, int]) -> None:
+    if max(size) > min(_LONGEST, _SLENDEREST * min(size)):
+        limit = f"more than {_LONGEST:,} pixels a side, or {_SLENDEREST} times the other, grow too large when prepared"
+        raise PictureError(path, f"{size[0]} x {size[1]} pixels: {limit}", "scale the picture down, or cut it")
+
+
 def _rgb(picture: Image.Image) -> Image.Image:
     """In 8 bits a channel; Pillow cuts 16 bits off at 255, which turns scans and X-rays white."""
     if picture.mode.startswith("I"):
-        levels = np.asarray(picture).astype(np.float64)
-        picture = Image.fromarray((levels.clip(0, 65535) / 257).round().astype(np.uint8))
+        levels = np.asarray(picture).clip(0, 65535).astype(np.uint32)
+        levels += 128  # half of 257: rounded, in whole numbers, which take half the memory
+        levels //= 257
+        picture = Image.fromarray(levels.astype(np.uint8))
     return picture.convert("RGB")
 
 

@@ -124,6 +124,8 @@ def read_rows(path: Path) -> list[Row]:
     Raises LapilliError when the file cannot be read, or has another ending.
     """
     lines = _is_lines(path)
+    if path.exists() and not path.is_file():  # a pipe would be waited for without end
+        raise LapilliError(f"{path}: cannot be read: not a file; check the path")
     try:
         raw = path.read_bytes()
     except OSError as error:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessorList
 
 from lapilli.core.errors import LapilliError
 from lapilli.data.pictures import open_picture
@@ -33,12 +33,27 @@ def generate(
     config = GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,
+        num_beams=1,  # whatever the model's own generation_config.json says
+        num_return_sequences=1,
         eos_token_id=list(stops),
         pad_token_id=llava.processor.tokenizer.pad_token_id,
     )
+    checked = LogitsProcessorList([require_numbers])
     with torch.inference_mode(), quiet():
-        sequences: torch.Tensor = model.generate(**placed(batch, model), generation_config=config, **more)
+        sequences: torch.Tensor = model.generate(
+            **placed(batch, model), generation_config=config, logits_processor=checked, **more
+        )
     return sequences[:, batch["input_ids"].shape[1] :].cpu()
+
+
+def require_numbers(ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """The logits of the next token, (batch, vocab), as they are. Raises LapilliError where they are no numbers."""
+    if not logits.amax(dim=-1).isfinite().all():
+        raise LapilliError(
+            "the model computes no numbers (NaN or infinity): its weights are damaged, or too large for its format; "
+            "fetch them again, or run it in float32"
+        )
+    return logits
 
 
 def words_of(new: Sequence[int] | NDArray[np.int64], stops: Sequence[int]) -> int:

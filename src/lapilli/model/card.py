@@ -53,12 +53,16 @@ def read_card(folder: Path) -> Card:
             ) from None
         made = "`lapilli model build` or a training made"
         raise LapilliError(f"{folder}: no {CARD} there; give a folder that {made}") from None
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise LapilliError(f"{file}: not JSON ({error}); build the model again") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise LapilliError(f"{file}: format {_FORMAT} expected; build the model again, or use the lapilli it came from")
-    parts = {role: Origin(**part) for role, part in content["parts"].items()}
-    return Card(content["template"], content["connector"], parts, tuple(content["notes"]), content.get("original"))
+    try:
+        parts = {role: Origin(**part) for role, part in content["parts"].items()}
+        names = (str(content["template"]), str(content["connector"]))
+        return Card(*names, parts, tuple(content["notes"]), content.get("original"))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise LapilliError(f"{file}: not what lapilli writes ({error}); build the model again") from error
 
 
 def _readme(card: Card) -> str:

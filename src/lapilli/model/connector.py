@@ -40,7 +40,9 @@ def connector_of(config: Any) -> str:
     """The connector that a configuration describes. Raises LapilliError for an activation that no LLaVA has."""
     act = config.projector_hidden_act
     if act not in ("gelu", "linear"):
-        raise LapilliError(f"config.json: projector_hidden_act {act!r}: a LLaVA has gelu, or linear for one layer")
+        raise LapilliError(
+            f"config.json: projector_hidden_act {act!r}: a LLaVA has gelu, or linear for one layer; fetch it again"
+        )
     return "linear" if act == "linear" else f"mlp{getattr(config, 'projector_depth', 2)}x_gelu"
 
 

@@ -134,8 +134,11 @@ def load(path: Path | str, placement: Placement = AS_STORED) -> Llava:
     path = Path(path)
     card = card_of(path)
     _, model_class = connectors.classes(card.connector)
+    llava_config(path)
     model = read_model(model_class, path, **placement.settings())
-    return Llava(without_unused_layers(model), read_processor(path), card)
+    processor = read_processor(path)
+    _require_tokens(path, processor.tokenizer, model.config)
+    return Llava(without_unused_layers(model), processor, card)
 
 
 def codec_of(path: Path) -> Codec:
@@ -146,6 +149,16 @@ def codec_of(path: Path) -> Codec:
 def _codec(processor: LlavaProcessor, template: str, config: Any) -> Codec:
     side = config.vision_config.image_size // config.vision_config.patch_size
     return codec_from(processor, template, (side, side))
+
+
+def _require_tokens(path: Path, tokenizer: Any, config: Any) -> None:
+    """Refuse a tokenizer that does not mark images as the model expects them, or cannot pad."""
+    image = tokenizer.convert_tokens_to_ids(IMAGE_MARK)
+    if image != config.image_token_id or tokenizer.pad_token_id is None:
+        found = (
+            f"{IMAGE_MARK} is token {image}, in config.json {config.image_token_id}; pads with {tokenizer.pad_token}"
+        )
+        raise LapilliError(f"{path}: its tokenizer does not fit ({found}); fetch the tokenizer's files again")
 
 
 def without_unused_layers(model: Any) -> Any:

@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from lapilli.core.errors import LapilliError
+from lapilli.model.checkpoints.stored import model_config, stored_tensors
 from lapilli.model.reading import explained, quiet
 from lapilli.model.tokenizer import read_tokenizer
 
@@ -23,6 +24,7 @@ SHIPPED = ("pebble-vision", "pebble-lm")
 
 _PICTURE_FILES = ("preprocessor_config.json", "processor_config.json")
 _KEYS_SHOWN = 8
+_SPARE = 2  # times as many parameters as are stored: tied ones, and a few that are missing and will be listed
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def read_vision(path: Path, feature_layer: int = -2) -> Vision:
     A blank image is run through it once, to see how many tokens come before those of the patches. Raises LapilliError
     for missing or superfluous weights, and for an encoder whose tokens are not one per patch, after at most one other.
     """
+    model_config(path)
     with explained(path), quiet():
         config = AutoConfig.from_pretrained(path, local_files_only=True)
     whole = hasattr(config, "vision_config")
@@ -121,6 +124,7 @@ def read_vision(path: Path, feature_layer: int = -2) -> Vision:
 
 def read_language(path: Path) -> Language:
     """The causal language model in `path`, with its tokenizer. Raises LapilliError as `read_model` does."""
+    model_config(path)
     model = read_model(AutoModelForCausalLM, path)  # first: it knows what is no language model at all
     return Language(model, read_tokenizer(path))
 
@@ -132,6 +136,7 @@ def read_model(loader: Any, path: Path, only: str = "", **settings: Any) -> Any:
     weights that are missing, superfluous or of another shape: transformers would go on with random ones.
     """
     weight_files(path)
+    _require_all_there(loader, path, settings.get("config"))
     with explained(path), quiet():
         model, report = loader.from_pretrained(
             path,
@@ -146,8 +151,28 @@ def read_model(loader: Any, path: Path, only: str = "", **settings: Any) -> Any:
     found = {"missing": report["missing_keys"], "superfluous": superfluous, "of another shape": mismatched}
     complaints = [f"{listed(keys)} {what}" for what, keys in found.items() if keys]
     if complaints:
-        raise LapilliError(f"{path}: the weights do not fit {type(model).__name__}: {'; '.join(complaints)}")
+        raise LapilliError(
+            f"{path}: the weights do not fit {type(model).__name__}: {'; '.join(complaints)}; fetch it again"
+        )
     return model.eval()
+
+
+def _require_all_there(loader: Any, path: Path, config: Any) -> None:
+    """Refuse a configuration of far more than the files hold, before memory is taken for it."""
+    stored = sum(source.size for source in stored_tensors(path).values())
+    with explained(path), quiet(), torch.device("meta"):
+        if config is None:
+            config = _class_of(loader).from_pretrained(path, local_files_only=True)
+        model = loader.from_config(config) if hasattr(loader, "from_config") else loader(config)
+    described = sum(parameter.numel() for parameter in model.parameters())
+    if described > _SPARE * max(stored, 1):
+        counts = f"config.json describes {described:,} parameters, but the weights are {stored:,}"
+        raise LapilliError(f"{path}: {counts}; fetch the folder again")
+
+
+def _class_of(loader: Any) -> Any:
+    """The class that reads the configuration of what `loader` loads."""
+    return getattr(loader, "config_class", None) or AutoConfig
 
 
 def listed(keys: Collection[str]) -> str:

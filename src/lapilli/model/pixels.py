@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from lapilli.core.errors import LapilliError
 from lapilli.model.framing import Framing, framing
 
 _LEVELS = 256  # of one channel of a picture
+_FILE = "preprocessor_config.json"
 
 
 class Pixels:
@@ -25,7 +27,7 @@ class Pixels:
         self._image_processor = image_processor
         self._side = side
         self._patch_size = patch_size
-        self._table = self._values_of_levels()
+        self._table = self._tried()
 
     def __call__(self, pictures: Sequence[Image.Image]) -> Tensor:
         """The pixel values of RGB pictures, float32, shape (picture, 3, side, side)."""
@@ -52,6 +54,18 @@ class Pixels:
         values = self._image_processor(picture, return_tensors="np")["pixel_values"][0]
         return np.asarray(values, dtype=np.float32)
 
+    def _tried(self) -> NDArray[np.float32]:
+        """The table, where the processor is of use. Raises LapilliError where it is not."""
+        _require_sides(self._image_processor, self._side)
+        try:
+            with np.errstate(all="ignore"):
+                table = self._values_of_levels()
+        except ValueError as error:
+            raise LapilliError(f"{_FILE}: cannot be followed: {error}; fetch the file again") from error
+        if not np.isfinite(table).all():
+            raise LapilliError(f"{_FILE}: makes no numbers of pictures; fetch the file again")
+        return table
+
     def _values_of_levels(self) -> NDArray[np.float32]:
         """The processor's value of each level of each channel, shape (3, 256), from pictures that hold them all."""
         count = self._side * self._side
@@ -59,3 +73,13 @@ class Pixels:
         levels = np.resize(np.arange(_LEVELS, dtype=np.uint8), (pictures, self._side, self._side))
         values = np.stack([self._process(Image.fromarray(np.stack([level] * 3, axis=-1))) for level in levels])
         return values.transpose(1, 0, 2, 3).reshape(3, -1)[:, :_LEVELS].copy()
+
+
+def _require_sides(image_processor: Any, side: int) -> None:
+    """Refuse sizes that do not end at the encoder's, before a picture of such a size is made."""
+    sizes = dict(image_processor.size or {})
+    crops = dict(image_processor.crop_size or {}) if getattr(image_processor, "do_center_crop", False) else {}
+    last = {size for size in (crops or sizes).values() if size is not None}
+    if last != {side} or not all(0 < size <= 2 * side for size in sizes.values() if size is not None):
+        found = f"size {sizes}, crop_size {crops}, but the vision encoder takes {side} x {side} pixels"
+        raise LapilliError(f"{_FILE}: {found}; fetch the file again")

@@ -17,7 +17,7 @@ from lapilli.model.card import Card
 from lapilli.model.checkpoints.layouts import VISION_PARTS, layouts, recognised
 from lapilli.model.checkpoints.stored import Source, held, json_object, stored_tensors
 from lapilli.model.parts import listed
-from lapilli.model.reading import quiet
+from lapilli.model.reading import explained, quiet
 
 HEAD = "language_model.lm_head.weight"
 TABLE = "language_model.model.embed_tokens.weight"
@@ -81,12 +81,19 @@ def stored_template(path: Path) -> str | None:
     """The name of the chat template in a folder: one of ours where the text is the same, else `own`; or None."""
     file = path / "chat_template.jinja"
     if file.is_file():
-        text = file.read_text(encoding="utf-8")
+        text = _text(file)
     else:
         files = [path / "chat_template.json", path / "tokenizer_config.json"]
         found = (json_object(one).get("chat_template") for one in files if one.is_file())
         text = next((one for one in found if one), "")
     return next((name for name, template in TEMPLATES.items() if template.jinja() == text), OWN if text else None)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LapilliError(f"{file}: no text in UTF-8: {error}; fetch the file again") from error
 
 
 def tokens_before(vision: Any) -> int:
@@ -96,7 +103,7 @@ def tokens_before(vision: Any) -> int:
 
 def require_fitting(found: Checkpoint) -> None:
     """Compare names and shapes with those of the model that the configuration makes, built without memory."""
-    expected = _expected(found.config, found.card.connector)
+    expected = _expected(found.path, found.config, found.card.connector)
     tied = {HEAD} if found.config.tie_word_embeddings else set()
     have = found.tensors
     faults = {
@@ -109,12 +116,16 @@ def require_fitting(found: Checkpoint) -> None:
         raise LapilliError(f"{found.path}: the weights do not fit config.json: {'; '.join(complaints)}; fetch it again")
 
 
-def _expected(config: Any, connector: str) -> dict[str, tuple[int, ...]]:
+def _expected(path: Path, config: Any, connector: str) -> dict[str, tuple[int, ...]]:
     _, model_class = connectors.classes(connector)
-    with torch.device("meta"), quiet():
+    with explained(path), quiet(), torch.device("meta"):
         state = model_class(config).state_dict()
     memory = layouts(connector)["memory"]
-    return {memory.to_hub(name): tuple(tensor.shape) for name, tensor in state.items()}
+    try:
+        return {memory.to_hub(name): tuple(tensor.shape) for name, tensor in state.items()}
+    except KeyError as error:
+        kind, known = config.text_config.model_type, "only one of tensors named as LLaMA's can be converted"
+        raise LapilliError(f"{path}: its language model, {kind}, has {error}; {known}") from error
 
 
 def _identity(tensors: Mapping[str, Source]) -> dict[str, Source]:

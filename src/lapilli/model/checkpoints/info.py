@@ -14,7 +14,7 @@ from lapilli.model.card import CARD, Card, read_card
 from lapilli.model.checkpoints.checkpoint import in_hub_names, stored_template
 from lapilli.model.checkpoints.original import joined_of
 from lapilli.model.checkpoints.read import llava_config, stored_layout
-from lapilli.model.checkpoints.stored import Source, json_object, stored_tensors
+from lapilli.model.checkpoints.stored import Source, json_object, model_config, stored_tensors
 
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "8 bit": 1.0, "4 bit": 0.5}
 """Bytes of a parameter in the formats that models are run in."""
@@ -60,7 +60,7 @@ def describe(path: Path) -> Info:
 
     Raises LapilliError for a folder that holds no LLaVA, with the tensors that have no place in one.
     """
-    config = json_object(path / "config.json")
+    config = model_config(path)
     return _original(path, config) if "mm_vision_tower" in config else _of_transformers(path)
 
 

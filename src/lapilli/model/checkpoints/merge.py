@@ -21,7 +21,7 @@ from lapilli.model.checkpoints.checkpoint import Checkpoint, Choices, in_hub_nam
 from lapilli.model.checkpoints.original import joined_of
 from lapilli.model.checkpoints.read import read_checkpoint
 from lapilli.model.checkpoints.read_original import from_original, with_encoder
-from lapilli.model.checkpoints.stored import Source, json_object, stored_tensors, tensors_in
+from lapilli.model.checkpoints.stored import Source, json_object, model_config, stored_tensors, tensors_in
 from lapilli.model.parts import listed
 
 NON_LORA = "non_lora_trainables.bin"
@@ -49,7 +49,7 @@ def merge(folder: Path, base: Path, choices: Choices | None = None) -> Checkpoin
     """
     choices = choices or Choices()
     adapter = read_adapter(folder)
-    config = json_object(base / "config.json")
+    config = model_config(base)
     if "mm_vision_tower" not in config and "vision_config" not in config:
         return _of_language_model(folder, adapter, base, choices)
     found = read_checkpoint(base, choices)
@@ -119,7 +119,7 @@ def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
 
 def _of_language_model(folder: Path, adapter: Adapter, base: Path, choices: Choices) -> Checkpoint:
     """LLaVA's own trainer leaves an adapter of the language model, a projector, and the encoder's name."""
-    config = json_object(folder / "config.json") if (folder / "config.json").is_file() else {}
+    config = model_config(folder) if (folder / "config.json").is_file() else {}
     if "mm_vision_tower" not in config:
         raise LapilliError(f"{base}: no LLaVA, and {folder} does not say what to make of it; give the adapter's LLaVA")
     new = {name: source for name, source in adapter.whole.items() if name.startswith("model.mm_projector.")}

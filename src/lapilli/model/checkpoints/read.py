@@ -30,7 +30,7 @@ from lapilli.model.checkpoints.checkpoint import (
 )
 from lapilli.model.checkpoints.original import joined_of
 from lapilli.model.checkpoints.read_original import from_original, with_encoder
-from lapilli.model.checkpoints.stored import Source, json_object, stored_tensors, tensors_in
+from lapilli.model.checkpoints.stored import Source, model_config, stored_tensors, tensors_in
 from lapilli.model.processor import generation_config, new_processor, picture_processor, read_processor
 from lapilli.model.reading import explained, quiet
 
@@ -45,7 +45,7 @@ def read_checkpoint(path: Path, choices: Choices | None = None) -> Checkpoint:
     UsageError where the folder leaves open what `choices` does not say. Nothing is taken from the folder's name.
     """
     choices = choices or Choices()
-    config = json_object(path / "config.json")
+    config = model_config(path)
     if "mm_vision_tower" in config:
         named = dict(with_encoder(path, stored_tensors(path), joined_of(config), choices.vision))
         return from_original(path, config, named, path, choices)
@@ -54,16 +54,30 @@ def read_checkpoint(path: Path, choices: Choices | None = None) -> Checkpoint:
 
 def llava_config(path: Path) -> Any:
     """The LlavaConfig in a folder, with the defaults filled in. Raises LapilliError for a folder of another kind."""
-    config = json_object(path / "config.json")
+    config = model_config(path)
     if "mm_vision_tower" in config:
         remedy = f"`lapilli model convert {path} OUT --to hf --template NAME` makes one that can be used"
         raise LapilliError(f"{path}: in the layout of LLaVA's own code; {remedy}")
-    if "vision_config" not in config or "text_config" not in config:
-        kind = config.get("model_type", "not said")
+    kind = config.get("model_type", "not said")
+    kinds = {one.model_type: one for one in (LlavaConfig, connectors.DeepLlavaConfig)}
+    if "vision_config" not in config or "text_config" not in config or not isinstance(kind, str) or kind not in kinds:
         raise LapilliError(f"{path}: no LLaVA (its model_type: {kind}); give the folder of one")
-    deep = config.get("model_type") == connectors.DeepLlavaConfig.model_type
     with explained(path), quiet():
-        return (connectors.DeepLlavaConfig if deep else LlavaConfig).from_pretrained(path, local_files_only=True)
+        made = kinds[kind].from_pretrained(path, local_files_only=True)
+    _require_sizes(path, made)
+    return made
+
+
+def _require_sizes(path: Path, config: Any) -> None:
+    """Refuse a vision encoder without patches, and a layer that it does not have."""
+    vision, layer = config.vision_config, config.vision_feature_layer
+    side, patch = getattr(vision, "image_size", None), getattr(vision, "patch_size", None)
+    if not isinstance(side, int) or not isinstance(patch, int) or not 0 < patch <= side:
+        raise LapilliError(f"{path}: image_size {side}, patch_size {patch}: no square patches; fetch config.json again")
+    states = vision.num_hidden_layers + 1
+    if not isinstance(layer, int) or not -states <= layer < states:
+        remedy = "fetch config.json again"
+        raise LapilliError(f"{path}: vision_feature_layer {layer}, not one of {states} hidden states; {remedy}")
 
 
 def card_of(path: Path) -> Card:

@@ -27,7 +27,7 @@ from lapilli.model.checkpoints.checkpoint import (
     vision_tensors,
 )
 from lapilli.model.checkpoints.original import VISION_FOLDER, Joined, joined_of, language_config
-from lapilli.model.checkpoints.stored import Source
+from lapilli.model.checkpoints.stored import Source, model_config
 from lapilli.model.encoders import released_encoder
 from lapilli.model.processor import add_tokens, generation_config, new_processor, picture_processor
 from lapilli.model.reading import explained, quiet
@@ -83,6 +83,7 @@ def _encoder(path: Path, joined: Joined, folder: Path | None) -> tuple[Any, Any]
     beside = path / VISION_FOLDER
     folder = folder or (beside if beside.is_dir() else None)
     if folder is not None:
+        model_config(folder)
         with explained(folder), quiet():
             config = AutoConfig.from_pretrained(folder, local_files_only=True)
             processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import struct
+import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -22,6 +24,21 @@ _DTYPES = {
     "F8_E5M2": "float8_e5m2", "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8",
     "BOOL": "bool",
 }  # fmt: skip
+
+_MOST_LAYERS = 1_000  # the deepest models have some 200; transformers would make any number, for hours
+
+# What torch's reader of pickles raises on damaged ones besides UnpicklingError, found by feeding it some.
+_DAMAGED = (
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+)
 
 
 @dataclass(frozen=True)
@@ -81,14 +98,44 @@ def _files(path: Path) -> Sequence[Path]:
     if not files:
         raise LapilliError(f"{path}: neither *.safetensors nor pytorch_model*.bin; give the folder of a model")
     for index in path.glob(f"*{files[0].suffix}.index.json"):
-        missing = sorted(set(json_object(index).get("weight_map", {}).values()) - {file.name for file in files})
+        named = json_object(index).get("weight_map", {})
+        if not isinstance(named, dict) or not all(isinstance(name, str) for name in named.values()):
+            raise LapilliError(f"{index}: its weight_map does not name a file for each tensor; fetch the file again")
+        missing = sorted(set(named.values()) - {file.name for file in files})
         if missing:
             raise LapilliError(f"{index}: names {', '.join(missing)}, which the folder has not; fetch the rest of it")
     return files
 
 
+def model_config(path: Path) -> dict[str, Any]:
+    """config.json of a model's folder.
+
+    Raises LapilliError where there is none, and for one that would keep transformers busy without end, or have it
+    fetch code: kernels are programs.
+    """
+    config = json_object(path / "config.json")
+    for name, value in _settings(config):
+        if name.endswith(("layers", "n_layer")) and isinstance(value, int | float) and value > _MOST_LAYERS:
+            limit = f"no model has more than {_MOST_LAYERS:,}"
+            raise LapilliError(f"{path / 'config.json'}: {name} is {value}, and {limit}; fetch the file again")
+        if name.endswith("attn_implementation") and "/" in str(value):
+            remedy = "remove that line"
+            raise LapilliError(f"{path / 'config.json'}: {name} is {value!r}, code from elsewhere; {remedy}")
+    return config
+
+
+def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The fields of a configuration and of those inside it."""
+    for name, value in config.items():
+        yield name, value
+        if isinstance(value, dict):
+            yield from value.items()
+
+
 def json_object(file: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises LapilliError where there is none."""
+    if file.exists() and not file.is_file():  # a pipe would be waited for without end
+        raise LapilliError(f"{file}: not a file; fetch it again")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -141,11 +188,26 @@ def _unpickler(file: Path, name: str) -> Callable[[], Tensor]:
 
 
 def _unpickled(file: Path, **settings: Any) -> Any:
+    _require_uncompressed(file)
     try:
-        return torch.load(file, weights_only=True, **settings)
+        with warnings.catch_warnings(action="ignore"):  # of what is said below, or does not matter
+            return torch.load(file, weights_only=True, **settings)
     except UnpicklingError as error:
         reason = "damaged, or a pickle of more than tensors, and loading that would run code"
         raise LapilliError(f"{file}: {reason}; fetch it again, or have it saved as safetensors") from error
-    except (RuntimeError, EOFError, OSError) as error:
+    except _DAMAGED as error:
         reason = str(error).partition("\n")[0] or "it ends too early"
         raise LapilliError(f"{file}: cannot be read: {reason}; fetch the file again") from error
+
+
+def _require_uncompressed(file: Path) -> None:
+    """Refuse what would swell in memory: torch.save packs its files into an archive as they are."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            packed = [one.filename for one in archive.infolist() if one.file_size > one.compress_size]
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return  # no archive: torch says what it is
+    if packed:
+        raise LapilliError(
+            f"{file}: {packed[0]} is compressed in it, which torch.save never does; fetch the file again"
+        )
