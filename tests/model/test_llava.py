@@ -223,7 +223,7 @@ def test_a_truncated_weight_file_is_one_line(tmp_path):
     broken = _copy(joined("clip", "llama"), tmp_path / "broken")
     whole = (broken / "model.safetensors").read_bytes()
     (broken / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(LapilliError, match="no safetensors: .*; fetch the file again") as caught:
+    with pytest.raises(LapilliError, match=r"no safetensors: .*; fetch the file again") as caught:
         load(broken)
     assert "\n" not in str(caught.value)
 

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from lapilli.core.errors import UsageError
-from lapilli.model.parts import explained, part_path, quiet
+from lapilli.model.parts import LOCAL, explained, part_path, quiet
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def preset_for(vision: str, name: str | None) -> Preset:
         raise UsageError(f"preset {name!r}: unknown; choose one of {', '.join(PRESETS)}")
     path = part_path(vision)
     with explained(path), quiet():
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
+        config = AutoConfig.from_pretrained(path, **LOCAL)
     size, wanted = getattr(config, "vision_config", config).image_size, PRESETS[name].image_size
     if size != wanted:
         raise UsageError(f"preset {name}: pictures of {wanted} pixels, but {path} takes {size}; give another encoder")

@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,9 @@ from lapilli.model.checkpoints.stored import model_config, stored_tensors
 
 SHIPPED = ("pebble-vision", "pebble-lm")
 """The small parts that come with the package."""
+
+LOCAL: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+"""For every from_pretrained of an Auto class: no network, and no code from a folder, which it would else ask about."""
 
 _PICTURE_FILES = ("preprocessor_config.json", "processor_config.json")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -104,7 +107,7 @@ def read_vision(path: Path, feature_layer: int = -2) -> Vision:
     """
     model_config(path)
     with explained(path), quiet():
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
+        config = AutoConfig.from_pretrained(path, **LOCAL)
     whole = hasattr(config, "vision_config")
     config = config.vision_config if whole else config
     side, patch = _square(config, "image_size", path), _square(config, "patch_size", path)
@@ -112,7 +115,7 @@ def read_vision(path: Path, feature_layer: int = -2) -> Vision:
     _require_one_of(path, _PICTURE_FILES)
     tower = read_model(AutoModel, path, config=config, only="vision_model." if whole else "")
     with explained(path), quiet():
-        image_processor = AutoImageProcessor.from_pretrained(path, backend="pil", local_files_only=True)
+        image_processor = AutoImageProcessor.from_pretrained(path, backend="pil", **LOCAL)
     with torch.inference_mode():
         blank = torch.zeros(1, config.num_channels, side, side, dtype=tower.dtype)
         states = tower(blank, output_hidden_states=True).hidden_states
@@ -132,7 +135,7 @@ def read_language(path: Path) -> Language:
     model = read_model(AutoModelForCausalLM, path)  # first: it knows what is no language model at all
     _require_one_of(path, _TOKENIZER_FILES)
     with explained(path), quiet():
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(path, **LOCAL)
     if not tokenizer.is_fast:
         raise LapilliError(f"{path}: its tokenizer gives no character offsets; save it with a tokenizer.json")
     return Language(model, tokenizer)
@@ -150,7 +153,7 @@ def read_model(loader: Any, path: Path, only: str = "", **settings: Any) -> Any:
         model, report = loader.from_pretrained(
             path,
             use_safetensors=True,
-            local_files_only=True,
+            **LOCAL,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # so that they come back in the report, to be listed with the others
             **settings,
@@ -171,7 +174,7 @@ def _require_all_there(loader: Any, path: Path, config: Any) -> None:
     stored = sum(source.size for source in stored_tensors(path).values())
     with explained(path), quiet(), torch.device("meta"):
         if config is None:
-            config = _class_of(loader).from_pretrained(path, local_files_only=True)
+            config = _class_of(loader).from_pretrained(path, **LOCAL)
         model = loader.from_config(config) if hasattr(loader, "from_config") else loader(config)
     described = sum(parameter.numel() for parameter in model.parameters())
     if described > _SPARE * max(stored, 1):

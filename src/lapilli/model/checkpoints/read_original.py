@@ -28,7 +28,7 @@ from lapilli.model.checkpoints.checkpoint import (
 from lapilli.model.checkpoints.original import VISION_FOLDER, Joined, joined_of, language_config
 from lapilli.model.checkpoints.stored import Source, model_config
 from lapilli.model.encoders import released_encoder
-from lapilli.model.parts import explained, quiet
+from lapilli.model.parts import LOCAL, explained, quiet
 from lapilli.model.processor import add_tokens, generation_config, new_processor, picture_processor
 
 _ROWS = 64  # a vocabulary that has to grow becomes a multiple of it, as in llava-hf's conversions
@@ -46,7 +46,7 @@ def from_original(
     text = language_config(config)
     vision, image_processor = _encoder(path, joined, choices.vision)
     with explained(tokenizer), quiet():
-        words = AutoTokenizer.from_pretrained(tokenizer, config=text, local_files_only=True)
+        words = AutoTokenizer.from_pretrained(tokenizer, config=text, **LOCAL)
     _, named = in_hub_names(path, tensors, joined.connector)
     named, notes = _with_rows(named, words)
     if notes:  # otherwise the configuration must be right, and is compared with the weights
@@ -85,8 +85,8 @@ def _encoder(path: Path, joined: Joined, folder: Path | None) -> tuple[Any, Any]
     if folder is not None:
         model_config(folder)
         with explained(folder), quiet():
-            config = AutoConfig.from_pretrained(folder, local_files_only=True)
-            processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
+            config = AutoConfig.from_pretrained(folder, **LOCAL)
+            processor = AutoImageProcessor.from_pretrained(folder, backend="pil", **LOCAL)
         return getattr(config, "vision_config", config), processor
     known = released_encoder(joined.vision)
     if known is None:
