@@ -64,7 +64,6 @@ def test_a_telephone_s_picture_of_two_frames_opens(folder):
     assert open_picture(folder, "mpo.jpg").size == (40, 24)
 
 
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_broken_exif_is_no_reason_to_refuse_a_whole_picture(folder):
     _noise().save(folder / "exif.jpg", exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\xff\xff\x00\x01garbage")
     assert open_picture(folder, "exif.jpg").size == (40, 24)
@@ -131,7 +130,6 @@ def test_a_decompression_bomb_is_refused(folder, monkeypatch):
         open_picture(folder, "sub/a.png")
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"])
 def test_no_damage_raises_anything_but_a_lapilli_error(folder, form):
     chance, whole = random.Random(0), _bytes(_noise(), form)
@@ -144,3 +142,30 @@ def test_no_damage_raises_anything_but_a_lapilli_error(folder, form):
             assert open_picture(folder, "damaged").mode == "RGB"
         except LapilliError as error:
             assert str(error).startswith(str(Path(folder).resolve()))
+
+
+@pytest.mark.parametrize(
+    ("size", "taken"),
+    [
+        ((16_382, 100), True),
+        ((200, 1), True),
+        ((201, 1), False),
+        ((1, 201), False),
+        ((20_001, 200), False),
+    ],
+)
+def test_what_would_become_a_bomb_when_it_is_prepared_is_refused(folder, size, taken):
+    """Padded to a square, or its shorter side scaled to an encoder's; a telephone's panorama is none."""
+    Image.new("L", size).save(folder / "long.png")
+    if taken:
+        assert open_picture(folder, "long.png").size == size
+    else:
+        with pytest.raises(LapilliError, match=f"{size[0]} x {size[1]} pixels: .*; scale the picture down, or cut it"):
+            open_picture(folder, "long.png")
+
+
+def test_scanned_levels_are_rounded_right(folder):
+    levels = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    Image.fromarray(levels).save(folder / "all.png")
+    expected = (levels.astype(np.float64) / 257).round().astype(np.uint8)
+    assert np.array_equal(np.asarray(open_picture(folder, "all.png"))[..., 0], expected)

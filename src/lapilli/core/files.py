@@ -74,7 +74,7 @@ def refuse_occupied(path: Path) -> None:
     """Raise LapilliError when `path` is a file, or a folder with something in it."""
     if path.is_dir() and any(path.iterdir()):
         raise LapilliError(f"{path}: the folder exists and is not empty; choose another name or remove it")
-    if path.exists() and not path.is_dir():
+    if (path.exists() or path.is_symlink()) and not path.is_dir():  # a link to nothing is none to write through
         raise LapilliError(f"{path}: a file of that name exists; choose another name or remove it")
 
 

@@ -30,7 +30,10 @@ _Span: TypeAlias = tuple[int, int]  # first character and end
 _End: TypeAlias = tuple[int, Role, int]  # of a segment: where it ends, its role and its turn
 
 # What a program that somebody else wrote may end with.
-_FAILURES = (TemplateError, TypeError, ValueError, KeyError, IndexError, AttributeError)
+_FAILURES = (
+    TemplateError,
+    *(TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError),
+)
 _REASON_SHOWN = 200  # characters
 _PLACE = re.compile(rf"mark\d+of\d+text|{re.escape(IMAGE_MARK)}")  # of a text or an image; letters survive any template
 
@@ -223,8 +226,8 @@ class OwnTemplate:
                 self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=for_generation)
             )
         except _FAILURES as error:
-            reason = shorten(str(error), _REASON_SHOWN, placeholder=" …")
-            raise LapilliError(f"template {OWN}: it refuses the conversation: {reason}") from error
+            reason = shorten(str(error) or type(error).__name__, _REASON_SHOWN, placeholder=" …")
+            raise LapilliError(f"template {OWN}: it refuses the conversation: {reason}; choose a named one") from error
 
 
 def _text_part(text: str) -> dict[str, str]:

@@ -20,7 +20,7 @@ from transformers import (
 
 from lapilli.core.errors import UsageError
 from lapilli.model.parts import part_path
-from lapilli.model.reading import explained, quiet
+from lapilli.model.reading import LOCAL, explained, quiet
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def preset_for(vision: str, name: str | None) -> Preset:
         raise UsageError(f"preset {name!r}: unknown; choose one of {', '.join(PRESETS)}")
     path = part_path(vision)
     with explained(path), quiet():
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
+        config = AutoConfig.from_pretrained(path, **LOCAL)
     size, wanted = getattr(config, "vision_config", config).image_size, PRESETS[name].image_size
     if size != wanted:
         raise UsageError(f"preset {name}: pictures of {wanted} pixels, but {path} takes {size}; give another encoder")

@@ -16,7 +16,7 @@ from transformers import (
 
 from lapilli.core.errors import LapilliError
 from lapilli.model.checkpoints.stored import model_config, stored_tensors
-from lapilli.model.reading import explained, quiet
+from lapilli.model.reading import LOCAL, explained, quiet
 from lapilli.model.tokenizer import read_tokenizer
 
 SHIPPED = ("pebble-vision", "pebble-lm")
@@ -100,7 +100,7 @@ def read_vision(path: Path, feature_layer: int = -2) -> Vision:
     """
     model_config(path)
     with explained(path), quiet():
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
+        config = AutoConfig.from_pretrained(path, **LOCAL)
     whole = hasattr(config, "vision_config")
     config = config.vision_config if whole else config
     side, patch = _square(config, "image_size", path), _square(config, "patch_size", path)
@@ -108,7 +108,7 @@ def read_vision(path: Path, feature_layer: int = -2) -> Vision:
     _require_one_of(path, _PICTURE_FILES)
     tower = read_model(AutoModel, path, config=config, only="vision_model." if whole else "")
     with explained(path), quiet():
-        image_processor = AutoImageProcessor.from_pretrained(path, backend="pil", local_files_only=True)
+        image_processor = AutoImageProcessor.from_pretrained(path, backend="pil", **LOCAL)
     with torch.inference_mode():
         blank = torch.zeros(1, config.num_channels, side, side, dtype=tower.dtype)
         states = tower(blank, output_hidden_states=True).hidden_states
@@ -141,7 +141,7 @@ def read_model(loader: Any, path: Path, only: str = "", **settings: Any) -> Any:
         model, report = loader.from_pretrained(
             path,
             use_safetensors=True,
-            local_files_only=True,
+            **LOCAL,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # so that they come back in the report, to be listed with the others
             **settings,
@@ -162,7 +162,7 @@ def _require_all_there(loader: Any, path: Path, config: Any) -> None:
     stored = sum(source.size for source in stored_tensors(path).values())
     with explained(path), quiet(), torch.device("meta"):
         if config is None:
-            config = _class_of(loader).from_pretrained(path, local_files_only=True)
+            config = _class_of(loader).from_pretrained(path, **LOCAL)
         model = loader.from_config(config) if hasattr(loader, "from_config") else loader(config)
     described = sum(parameter.numel() for parameter in model.parameters())
     if described > _SPARE * max(stored, 1):

@@ -9,7 +9,7 @@ from transformers import GenerationConfig, LlavaImageProcessorPil, LlavaProcesso
 
 from lapilli.core.codec import chat_template, stop_id
 from lapilli.core.template import IMAGE_MARK
-from lapilli.model.reading import explained, quiet
+from lapilli.model.reading import LOCAL, explained, quiet
 
 PAD_TOKEN = "<pad>"
 
@@ -35,7 +35,7 @@ def new_processor(
 def read_processor(path: Path) -> LlavaProcessor:
     """The processor in a folder. Where it alone has a chat template, as in llava-hf's, its tokenizer gets it too."""
     with explained(path), quiet():
-        processor = LlavaProcessor.from_pretrained(path, local_files_only=True, backend="pil")
+        processor = LlavaProcessor.from_pretrained(path, backend="pil", **LOCAL)
     if not processor.tokenizer.chat_template:
         processor.tokenizer.chat_template = processor.chat_template
     return processor

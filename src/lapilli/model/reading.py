@@ -1,16 +1,20 @@
 """What everything that reads a folder through transformers needs: its errors in one line, and its silence."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers.utils import logging
 
 from lapilli.core.errors import LapilliError
+
+LOCAL: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+"""For every from_pretrained of an Auto class: no network, and no code from a folder, which it would else ask about."""
 
 _SPEAKING = (OSError, ValueError, ImportError, SafetensorError)  # whose messages are sentences
 _FOREIGN = (*_SPEAKING, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, StrictDataclassError)

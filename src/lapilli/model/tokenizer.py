@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, LlamaTokenizer
 from lapilli.core.codec import Codec, chat_template
 from lapilli.core.errors import LapilliError
 from lapilli.core.template import IMAGE_MARK
-from lapilli.model.reading import explained, quiet
+from lapilli.model.reading import LOCAL, explained, quiet
 
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")  # a folder with a tokenizer has one of these
 _PIECES = "tokenizer.model"
@@ -36,7 +36,7 @@ def read_tokenizer(path: Path, config: Any = None) -> Any:
         tokenizer = (
             _llama(path)
             if only_pieces and _says_no_other(path)
-            else AutoTokenizer.from_pretrained(path, config=config, local_files_only=True)
+            else AutoTokenizer.from_pretrained(path, config=config, **LOCAL)
         )
     if not tokenizer.is_fast:
         raise LapilliError(f"{path}: its tokenizer gives no character offsets; save it with a tokenizer.json")

@@ -30,7 +30,7 @@ from lapilli.model.checkpoints.original import VISION_FOLDER, Joined, joined_of,
 from lapilli.model.checkpoints.stored import Source, model_config
 from lapilli.model.encoders import released_encoder
 from lapilli.model.processor import add_tokens, generation_config, new_processor, picture_processor
-from lapilli.model.reading import explained, quiet
+from lapilli.model.reading import LOCAL, explained, quiet
 from lapilli.model.tokenizer import read_tokenizer
 
 _ROWS = 64  # a vocabulary that has to grow becomes a multiple of it, as in llava-hf's conversions
@@ -85,8 +85,8 @@ def _encoder(path: Path, joined: Joined, folder: Path | None) -> tuple[Any, Any]
     if folder is not None:
         model_config(folder)
         with explained(folder), quiet():
-            config = AutoConfig.from_pretrained(folder, local_files_only=True)
-            processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
+            config = AutoConfig.from_pretrained(folder, **LOCAL)
+            processor = AutoImageProcessor.from_pretrained(folder, backend="pil", **LOCAL)
         return getattr(config, "vision_config", config), processor
     known = released_encoder(joined.vision)
     if known is None:

@@ -97,6 +97,8 @@ def _files(path: Path) -> Sequence[Path]:
     files = sorted(path.glob("*.safetensors")) or sorted(path.glob("pytorch_model*.bin"))
     if not files:
         raise LapilliError(f"{path}: neither *.safetensors nor pytorch_model*.bin; give the folder of a model")
+    if odd := next((file for file in files if not file.is_file()), None):  # a pipe would be waited for without end
+        raise LapilliError(f"{odd}: not a file; fetch it again")
     for index in path.glob(f"*{files[0].suffix}.index.json"):
         named = json_object(index).get("weight_map", {})
         if not isinstance(named, dict) or not all(isinstance(name, str) for name in named.values()):

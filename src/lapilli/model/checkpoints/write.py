@@ -219,7 +219,7 @@ def _portable_tokenizer(content: dict[str, Any]) -> None:
     if isinstance(content.get("extra_special_tokens"), list):
         content["additional_special_tokens"] = content.pop("extra_special_tokens")
     content.setdefault("model_input_names", ["input_ids", "attention_mask"])  # not token types: no LLaVA takes them
-    for name in ("is_local", "local_files_only", "backend"):  # says how it was read here
+    for name in ("is_local", "local_files_only", "trust_remote_code", "backend"):  # says how it was read here
         content.pop(name, None)
 
 
