@@ -63,11 +63,13 @@ def released_encoder(name: str) -> tuple[Any, Any] | None:
 
 
 def released_name(config: Any) -> str | None:
-    """The name on the hub of the encoder with this configuration, if it is one of those known here."""
-    fields = ("model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "image_size", "patch_size")
-    shape = [getattr(config, field) for field in fields]
-    named = {name: [getattr(make()[0], field) for field in fields] for name, make in _RELEASED.items()}
-    return next((name for name, known in named.items() if known == shape), None)
+    """The name on the hub of the encoder with this configuration, field by field, if it is one of those known here."""
+    found = {name: value for name, value in config.to_dict().items() if name not in _INCIDENTAL}
+    for name, make in _RELEASED.items():
+        known = {field: value for field, value in make()[0].to_dict().items() if field not in _INCIDENTAL}
+        if known == found:
+            return name
+    return None
 
 
 def _clip_large(image_size: int) -> tuple[Any, Any]:
@@ -87,6 +89,7 @@ def _siglip_so400m(image_size: int) -> tuple[Any, Any]:
     return config, SiglipImageProcessorPil(size={"height": image_size, "width": image_size})
 
 
+_INCIDENTAL = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "initializer_range")
 _RELEASED: Mapping[str, Callable[[], tuple[Any, Any]]] = {
     "openai/clip-vit-large-patch14": lambda: _clip_large(224),
     "openai/clip-vit-large-patch14-336": lambda: _clip_large(336),

@@ -5,6 +5,7 @@ from fractions import Fraction
 from typing import Any, TypeAlias
 
 from lapilli.core.errors import LapilliError
+from lapilli.model.processor import pads_to_square
 
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, right, bottom, in pixels from the top left corner of the upright original."""
@@ -71,9 +72,7 @@ def _span(scale: Fraction, cut: int, padding: int, pixels: int) -> Span:
 
 
 def _padded(processor: Any, size: tuple[int, int]) -> tuple[int, int]:
-    # Others have a do_pad too, which is about batches and adds at the right and the bottom, after the crop.
-    to_square = hasattr(processor, "pad_to_square") and processor.do_pad
-    return (max(size), max(size)) if to_square else size
+    return (max(size), max(size)) if pads_to_square(processor) else size
 
 
 def _resized(processor: Any, size: tuple[int, int]) -> tuple[int, int]:

@@ -33,10 +33,10 @@ def new_processor(
 
 
 def read_processor(path: Path) -> LlavaProcessor:
-    """The processor in a folder. Where it alone has a chat template, as in llava-hf's, its tokenizer gets it too."""
+    """The processor in a folder. Its chat template, which it may have alone as in llava-hf's, is the tokenizer's."""
     with explained(path), quiet():
         processor = LlavaProcessor.from_pretrained(path, backend="pil", **LOCAL)
-    if not processor.tokenizer.chat_template:
+    if processor.chat_template:
         processor.tokenizer.chat_template = processor.chat_template
     return processor
 
@@ -56,12 +56,17 @@ def padding(theirs: Any, image_size: int) -> LlavaImageProcessorPil:
 
 def picture_processor(theirs: Any, image_size: int, pad: bool | None) -> Any:
     """An image processor that pads to a square or does not, as `pad` says; None leaves it as it is."""
-    if pad is None or pad == bool(getattr(theirs, "do_pad", False)):
+    if pad is None or pad == pads_to_square(theirs):
         return theirs
     if pad:
         return padding(theirs, image_size)
     theirs.do_pad = False
     return theirs
+
+
+def pads_to_square(image_processor: Any) -> bool:
+    """Whether it does as LLaVA-1.5. Others have a do_pad too, which is about batches."""
+    return hasattr(image_processor, "pad_to_square") and bool(image_processor.do_pad)
 
 
 def add_tokens(tokenizer: Any) -> list[int]:

@@ -20,7 +20,7 @@ from lapilli.core.template import IMAGE_MARK
 from lapilli.model.reading import LOCAL, explained, quiet
 
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")  # a folder with a tokenizer has one of these
-_PIECES = "tokenizer.model"
+PIECES = "tokenizer.model"
 
 
 def read_tokenizer(path: Path, config: Any = None) -> Any:
@@ -31,7 +31,7 @@ def read_tokenizer(path: Path, config: Any = None) -> Any:
     """
     if not any((path / name).is_file() for name in _FILES):
         raise LapilliError(f"{path}: no {' or '.join(_FILES)}; copy it from where the model came from")
-    only_pieces = (path / _PIECES).is_file() and not (path / "tokenizer.json").is_file()
+    only_pieces = (path / PIECES).is_file() and not (path / "tokenizer.json").is_file()
     with explained(path), quiet():
         tokenizer = (
             _llama(path)
@@ -41,7 +41,7 @@ def read_tokenizer(path: Path, config: Any = None) -> Any:
     if not tokenizer.is_fast:
         raise LapilliError(f"{path}: its tokenizer gives no character offsets; save it with a tokenizer.json")
     if only_pieces and isinstance(tokenizer, LlamaTokenizer):
-        _merge_by_score(tokenizer, path / _PIECES)
+        _merge_by_score(tokenizer, path / PIECES)
     return tokenizer
 
 
@@ -57,6 +57,14 @@ def codec_of_tokenizer(path: Path, template: str, image_tokens: int) -> Codec:
     side = isqrt(image_tokens)
     grid = (side, side) if side * side == image_tokens else (1, image_tokens)
     return Codec(tokenizer, template, IMAGE_MARK, tokenizer.convert_tokens_to_ids(IMAGE_MARK), grid, None)
+
+
+def is_pieces(file: Path) -> bool:
+    """Whether the file is there, and is what sentencepiece writes."""
+    try:
+        return file.is_file() and bool(SentencePieceProcessor(model_file=str(file)).get_piece_size())
+    except (OSError, RuntimeError):
+        return False
 
 
 def _says_no_other(path: Path) -> bool:

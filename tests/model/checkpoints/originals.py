@@ -66,7 +66,7 @@ def config(vision, language, connector, dtype=torch.float32):
         "transformers_version": "4.31.0",
         "freeze_mm_mlp_adapter": False,
         "image_aspect_ratio": "pad",
-        "mm_hidden_size": 32,
+        "mm_hidden_size": 24 if vision == "siglip" else 32,
         "mm_projector_type": connector,
         "mm_resampler_type": None,
         "mm_use_im_patch_token": False,

@@ -122,7 +122,7 @@ def _weights(tensors: Mapping[str, Source], kinds: Mapping[str, str]) -> dict[st
 
 
 def _picture(processor: Mapping[str, Any]) -> str:
-    if processor.get("do_pad"):
+    if processor.get("do_pad") and str(processor.get("image_processor_type", "Llava")).startswith("Llava"):
         return "padded to a square with the mean colour, then resized"
     if processor.get("do_center_crop"):
         return "resized by its shorter side, then cropped to the middle"

@@ -25,6 +25,7 @@ from lapilli.model.checkpoints.stored import Source, json_object, model_config, 
 from lapilli.model.parts import listed
 
 NON_LORA = "non_lora_trainables.bin"
+_BASE_UNTOUCHED = ("gaussian", "eva", "orthogonal")  # ways of peft to begin that leave the base's weights alone
 _PREFIX = re.compile(r"^(base_model\.model\.)?")
 _LOW_RANK = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])(\.default)?\.weight")
 
@@ -89,7 +90,11 @@ def _require_lora(folder: Path, config: Mapping[str, Any]) -> None:
     kind = config.get("peft_type")
     if kind != "LORA":
         raise LapilliError(f"{folder}: an adapter of kind {kind!r}; only LORA is merged here: merge it with peft")
-    for field in ("use_dora", "fan_in_fan_out", "use_qalora", "alora_invocation_tokens"):
+    started = config.get("init_lora_weights", True)
+    if isinstance(started, str) and started not in _BASE_UNTOUCHED:
+        remedy = "merge it with peft"
+        raise LapilliError(f"{folder}: its init_lora_weights, {started!r}, changed the base before training; {remedy}")
+    for field in ("use_dora", "use_bdlora", "fan_in_fan_out", "use_qalora", "alora_invocation_tokens"):
         if config.get(field):
             raise LapilliError(f"{folder}: its {field} is {config[field]!r}, which is not merged here: do it with peft")
 
@@ -101,7 +106,7 @@ def _tensors(folder: Path) -> dict[str, Source]:
         raise LapilliError(f"{folder}: neither adapter_model.safetensors nor adapter_model.bin; fetch it again")
     others = folder / NON_LORA
     return {
-        _PREFIX.sub("", name): source
+        _PREFIX.sub("", name).replace(".base_layer.", "."): source
         for file in (files[0], *([others] if others.is_file() else []))
         for name, source in tensors_in(file)
     }
@@ -109,7 +114,7 @@ def _tensors(folder: Path) -> dict[str, Source]:
 
 def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
     """alpha / rank, or alpha / sqrt(rank) for rank-stabilised LoRA (arXiv 2312.03732)."""
-    alpha = config.get("lora_alpha", rank)
+    alpha = config.get("lora_alpha", 8)  # peft's default
     for pattern, own in (config.get("alpha_pattern") or {}).items():
         if re.match(rf"(.*\.)?({pattern})$", module):
             alpha = own
@@ -145,7 +150,7 @@ def _merged(folder: Path, tensors: Mapping[str, Source], adapter: Adapter) -> di
         raise LapilliError(
             f"{folder}: changes {listed(strangers)}, which the base has not; give the base it was made on"
         )
-    misshapen = [name for name, pair in adapter.pairs.items() if _shape(pair) != tensors[name].shape]
+    misshapen = [name for name, pair in adapter.pairs.items() if _product_shape(pair) != tensors[name].shape]
     if misshapen:
         raise LapilliError(f"{folder}: {listed(misshapen)} of another shape than in the base; give the right base")
     sums = {name: _sum(tensors[name], pair) for name, pair in adapter.pairs.items()}
@@ -153,8 +158,10 @@ def _merged(folder: Path, tensors: Mapping[str, Source], adapter: Adapter) -> di
     return {**tensors, **sums, **whole}
 
 
-def _shape(pair: tuple[Source, Source, float]) -> tuple[int, int]:
-    return pair[1].shape[0], pair[0].shape[1]
+def _product_shape(pair: tuple[Source, Source, float]) -> tuple[int, int] | None:
+    """The shape of B @ A; None where they do not go together."""
+    down, up = pair[0].shape, pair[1].shape
+    return (up[0], down[1]) if up[1] == down[0] else None
 
 
 def _sum(weight: Source, pair: tuple[Source, Source, float]) -> Source:

@@ -19,7 +19,11 @@ VISION_FOLDER = "vision_tower"
 """Where we put the configuration of an encoder that has no name on the hub."""
 
 _LANGUAGES = {"llava": "llama", "llava_llama": "llama", "llava_mistral": "mistral", "llava_qwen": "qwen2"}
-_CLASSES = {"llama": "LlavaLlamaForCausalLM", "mistral": "LlavaMistralForCausalLM", "qwen2": "LlavaQwenForCausalLM"}
+_CLASSES = {
+    "llama": ("LlavaLlamaForCausalLM", "llava_llama"),
+    "mistral": ("LlavaMistralForCausalLM", "llava_mistral"),
+    "qwen2": ("LlavaQwenForCausalLM", "llava_qwen"),
+}
 _OF_OLD_CONFIGS = ("rope_theta", "rope_scaling")
 
 
@@ -67,29 +71,38 @@ def language_config(config: Mapping[str, Any]) -> Any:
     return made
 
 
-def original_config(config: Any, connector: str, vision: str, pad: bool) -> dict[str, Any]:
-    """The configuration that LLaVA's own code has for this LlavaConfig.
+def original_config(text: Any, d_vision: int | None, joined: Joined, dtype: str | None) -> dict[str, Any]:
+    """The configuration that LLaVA's own code has for this language model's and this joining.
 
     Raises LapilliError for a language model that its code has no class for.
     """
-    kind = config.text_config.model_type
-    if kind not in _CLASSES:
-        raise LapilliError(f"language model {kind}: LLaVA's own code has none of that kind, only {', '.join(_CLASSES)}")
+    if text.model_type not in _CLASSES:
+        known = ", ".join(_CLASSES)
+        raise LapilliError(f"language model {text.model_type}: LLaVA's own code has none of that kind, only {known}")
+    architecture, model_type = _CLASSES[text.model_type]
     return {
-        **with_old_names(config.text_config.to_diff_dict()),
-        "architectures": [_CLASSES[kind]],
-        "model_type": {"llama": "llava_llama", "mistral": "llava_mistral", "qwen2": "llava_qwen"}[kind],
-        "torch_dtype": _dtype(config),
-        "mm_vision_tower": vision,
-        "mm_hidden_size": config.vision_config.hidden_size,
-        "mm_projector_type": connector,
-        "mm_vision_select_layer": config.vision_feature_layer,
+        **with_old_names(text.to_diff_dict()),
+        "architectures": [architecture],
+        "model_type": model_type,
+        "torch_dtype": dtype,
+        "mm_vision_tower": joined.vision,
+        "mm_hidden_size": d_vision,
+        "mm_projector_type": joined.connector,
+        "mm_vision_select_layer": joined.feature_layer,
         "mm_vision_select_feature": "patch",
         "mm_use_im_start_end": False,
         "mm_use_im_patch_token": False,
-        "image_aspect_ratio": "pad" if pad else "square",
+        "image_aspect_ratio": "pad" if joined.pad else "square",
         "use_mm_proj": True,
     }
+
+
+def restored(made: Mapping[str, Any], original: Mapping[str, Any]) -> dict[str, Any]:
+    """`original` as it was, but for what has become of it since: fields of `made` that it would not have led to."""
+    dtype = original.get("dtype", original.get("torch_dtype"))
+    then = original_config(language_config(original), original.get("mm_hidden_size"), joined_of(original), dtype)
+    changed = {name: value for name, value in made.items() if name not in original or value != then.get(name)}
+    return {**original, **changed}
 
 
 def with_old_names(text_config: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,10 +114,10 @@ def with_old_names(text_config: Mapping[str, Any]) -> dict[str, Any]:
     if not rope:
         return dict(text_config)
     theta = rope.pop("rope_theta", 10_000.0)
-    scaled = {"rope_scaling": rope} if rope.get("rope_type", "default") != "default" else {}
-    return {**text_config, "rope_theta": theta, **scaled}
-
-
-def _dtype(config: Any) -> str | None:
-    dtype = config.dtype or config.text_config.dtype
-    return None if dtype is None else str(dtype).removeprefix("torch.")
+    kind = rope.pop("rope_type", rope.pop("type", "default"))
+    if kind == "default":
+        return {**text_config, "rope_theta": theta}
+    # The two oldest kinds had no other fields than these, and programs that refuse others.
+    old = {"type": kind, "factor": rope.get("factor")}
+    scaling = old if kind in ("linear", "dynamic") else {"rope_type": kind, **rope}
+    return {**text_config, "rope_theta": theta, "rope_scaling": scaling}

@@ -15,7 +15,7 @@ import torch
 from transformers import GenerationConfig, LlavaConfig
 
 from lapilli.core.codec import chat_template
-from lapilli.core.errors import LapilliError
+from lapilli.core.errors import LapilliError, UsageError
 from lapilli.model import connector as connectors
 from lapilli.model.card import CARD, Card, read_card
 from lapilli.model.checkpoints.checkpoint import (
@@ -46,6 +46,8 @@ def read_checkpoint(path: Path, choices: Choices | None = None) -> Checkpoint:
     """
     choices = choices or Choices()
     config = model_config(path)
+    if choices.vision is not None and "mm_vision_tower" not in config:
+        raise UsageError(f"{path}: has its vision encoder; {choices.vision} has no place in it: leave out --vision")
     if "mm_vision_tower" in config:
         named = dict(with_encoder(path, stored_tensors(path), joined_of(config), choices.vision))
         return from_original(path, config, named, path, choices)
@@ -63,9 +65,26 @@ def llava_config(path: Path) -> Any:
     if "vision_config" not in config or "text_config" not in config or not isinstance(kind, str) or kind not in kinds:
         raise LapilliError(f"{path}: no LLaVA (its model_type: {kind}); give the folder of one")
     with explained(path), quiet():
-        made = kinds[kind].from_pretrained(path, local_files_only=True)
+        made: Any = kinds[kind].from_pretrained(path, local_files_only=True)
+    made.text_config.tie_word_embeddings = made.tie_word_embeddings
     _require_sizes(path, made)
+    _require_plain(path, made)
     return made
+
+
+def _require_plain(path: Path, config: Any) -> None:
+    """Refuse what is no LLaVA of one image, one token a patch, in weights that are numbers."""
+    strategy = "default" if tokens_before(config.vision_config) else "full"
+    odd = {
+        "vision_feature_select_strategy": config.vision_feature_select_strategy != strategy,
+        "multimodal_projector_bias": not config.multimodal_projector_bias,
+        "quantization_config": getattr(config, "quantization_config", None) is not None,
+        "image_token_index": not 0 <= config.image_token_id < config.text_config.vocab_size,
+    }
+    for field, is_odd in odd.items():
+        if is_odd:
+            value = getattr(config, field)
+            raise LapilliError(f"{path}: its {field} is {value!r}, as no LLaVA's that can be read here; give another")
 
 
 def _require_sizes(path: Path, config: Any) -> None:
@@ -112,7 +131,8 @@ def _of_transformers(path: Path, choices: Choices) -> Checkpoint:
     pictures = picture_processor(theirs.image_processor, config.vision_config.image_size, choices.pad)
     strategy, before = config.vision_feature_select_strategy, tokens_before(config.vision_config)
     processor = new_processor(theirs.tokenizer, pictures, config.vision_config, strategy, before)
-    found = Checkpoint(path, layout, config, tensors, processor, _generation(path, processor, card), card)
+    generation = _generation(path, processor, card, choices.template)
+    found = Checkpoint(path, layout, config, tensors, processor, generation, card)
     require_fitting(found)
     return found
 
@@ -125,11 +145,15 @@ def _card(path: Path, config: Any, template: str | None) -> Card:
     return Card(template, connectors.connector_of(config), {})
 
 
-def _generation(path: Path, processor: Any, card: Card) -> Any:
+def _generation(path: Path, processor: Any, card: Card, chosen: str | None) -> Any:
+    made = generation_config(processor.tokenizer, card.template)
     if not (path / "generation_config.json").is_file():
-        return generation_config(processor.tokenizer, card.template)
+        return made
     with explained(path), quiet():
-        return GenerationConfig.from_pretrained(path, local_files_only=True)
+        found = GenerationConfig.from_pretrained(path, local_files_only=True)
+    if chosen is not None:
+        found.eos_token_id = made.eos_token_id
+    return found
 
 
 def _split_tensors(path: Path, config: Any) -> dict[str, Source]:

@@ -19,11 +19,7 @@ from torch import Tensor
 
 from lapilli.core.errors import LapilliError
 
-_DTYPES = {
-    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn",
-    "F8_E5M2": "float8_e5m2", "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8",
-    "BOOL": "bool",
-}  # fmt: skip
+_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64"}
 
 _MOST_LAYERS = 1_000  # the deepest models have some 200; transformers would make any number, for hours
 
@@ -156,7 +152,8 @@ def _of_safetensors(file: Path) -> Iterator[tuple[str, Source]]:
                 header = opened.get_slice(name)
                 dtype = header.get_dtype()
                 if dtype not in _DTYPES:
-                    raise LapilliError(f"{file}: {name} is in {dtype}, which no LLaVA is; save it in another format")
+                    remedy = "give the model that it was quantised from"
+                    raise LapilliError(f"{file}: {name} is in {dtype}, which nothing is computed in; {remedy}")
                 yield name, Source(tuple(header.get_shape()), _DTYPES[dtype], _reader(file, name))
     except (SafetensorError, OSError) as error:
         raise LapilliError(f"{file}: no safetensors: {error}; fetch the file again") from error

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING, PreTrainedTokenizerFast
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING, LlamaTokenizer, PreTrainedTokenizerFast
 
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.files import new_folder
@@ -31,17 +31,19 @@ from lapilli.model import connector as connectors
 from lapilli.model.card import write_card
 from lapilli.model.checkpoints.checkpoint import ENCODER, HEAD, TABLE, Checkpoint
 from lapilli.model.checkpoints.layouts import layouts
-from lapilli.model.checkpoints.original import VISION_FOLDER, original_config, with_old_names
+from lapilli.model.checkpoints.original import VISION_FOLDER, Joined, original_config, restored, with_old_names
 from lapilli.model.checkpoints.read import PROJECTOR
 from lapilli.model.checkpoints.shards import SHARD_SIZE, write_tensors
 from lapilli.model.checkpoints.stored import Source
 from lapilli.model.encoders import released_name
+from lapilli.model.processor import pads_to_square
 from lapilli.model.reading import quiet
+from lapilli.model.tokenizer import PIECES, is_pieces
 
 TARGETS = ("hf", "original", "split", "projector", "nested", "memory", "joined")
 
 _IDENTITY = "multi_modal_projector.linear_2."
-_SENTENCEPIECE = "tokenizer.model"
+_LLAMA = ("legacy", "add_bos_token", "add_eos_token")  # what Llama's tokenizers are told, and LLaVA's trainer asks for
 _NO_HUB = "connector {}: only lapilli has a class for it, and transformers' older layouts no names; use hf or original"
 
 
@@ -107,19 +109,23 @@ def write_config(config: Any, architecture: str, dtype: str, folder: Path) -> No
 
 
 def _original(found: Checkpoint, folder: Path, out: Path, writing: Writing) -> None:
-    connector, vision = found.card.connector, found.config.vision_config
-    layout = layouts(connector)["original"]
-    name = released_name(vision)
-    pad = bool(getattr(found.processor.image_processor, "do_pad", False))
-    made = original_config(found.config, connector, name or VISION_FOLDER, pad)
+    config, original = found.config, found.card.original or {}
+    name = original.get("mm_vision_tower") or released_name(config.vision_config) or VISION_FOLDER
+    pad = pads_to_square(found.processor.image_processor)
+    joined = Joined(name, found.card.connector, config.vision_feature_layer, pad)
     tensors = _cut(_without_identity(found), found.card.original)
-    made |= {**(found.card.original or {}), "vocab_size": tensors[TABLE].shape[0]}
-    (folder / "config.json").write_text(json_text(made, indent=2) + "\n", encoding="utf-8")
-    if name is None:
-        _describe_encoder(found, folder / VISION_FOLDER)
-    found.generation.save_pretrained(folder)
-    _shorter(found.processor.tokenizer, tensors[TABLE].shape[0]).save_pretrained(folder)
+    rows = tensors[TABLE].shape[0]
+    made = original_config(config.text_config, config.vision_config.hidden_size, joined, _dtype(found.tensors))
+    settings = (restored(made, original) if original else made) | {"vocab_size": rows}
+    (folder / "config.json").write_text(json_text(settings, indent=2) + "\n", encoding="utf-8")
+    _describe_encoder(found, folder / VISION_FOLDER)
+    tokenizer = _shorter(found.processor.tokenizer, rows)
+    tokenizer.save_pretrained(folder)
     _portable(found, folder)
+    found.generation.save_pretrained(folder)
+    if (found.generation.pad_token_id or 0) >= rows:
+        _edited(folder / "generation_config.json", lambda content: content.update(pad_token_id=tokenizer.pad_token_id))
+    layout = layouts(found.card.connector)["original"]
     _weigh({layout.from_hub(name): source for name, source in tensors.items()}, folder, out, writing)
 
 
@@ -156,7 +162,7 @@ def _for_numpy(named: Mapping[str, Source]) -> dict[str, torch.Tensor]:
 
 
 def _describe_encoder(found: Checkpoint, folder: Path) -> None:
-    """The encoder's configuration and image processor, as it has them alone: it crops, whatever the LLaVA does."""
+    """The encoder's configuration, and the image processor of the LLaVA."""
     folder.mkdir()
     vision = found.config.vision_config
     write_config(vision, _class_name(MODEL_MAPPING, vision), _dtype(found.tensors), folder)
@@ -198,18 +204,24 @@ def _shorter(tokenizer: Any, rows: int) -> Any:
         return tokenizer
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     state["added_tokens"] = [token for token in state["added_tokens"] if token["id"] < rows]
-    kept = {"bos_token": tokenizer.bos_token, "eos_token": tokenizer.eos_token, "unk_token": tokenizer.unk_token}
+    kept = {name: getattr(tokenizer, name) for name in ("bos_token", "eos_token", "unk_token", "model_max_length")}
     pads = tokenizer.pad_token if tokenizer.pad_token_id < rows else tokenizer.unk_token
     shorter = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(state)), pad_token=pads, **kept)
-    shorter.chat_template = tokenizer.chat_template
+    shorter.chat_template, shorter.padding_side = tokenizer.chat_template, tokenizer.padding_side
     return shorter
 
 
 def _portable(found: Checkpoint, folder: Path) -> None:
     """Make the tokenizer's files readable for programs of before transformers 5, and for those that want its pieces."""
-    pieces = found.path / _SENTENCEPIECE
-    if pieces.is_file():
-        shutil.copyfile(pieces, folder / _SENTENCEPIECE)
+    pieces = found.path / PIECES
+    if is_pieces(pieces):
+        shutil.copyfile(pieces, folder / PIECES)
+    tokenizer = found.processor.tokenizer
+    said: dict[str, Any] = {}
+    if isinstance(tokenizer, LlamaTokenizer):
+        said = {name: tokenizer.init_kwargs[name] for name in _LLAMA if name in tokenizer.init_kwargs}
+        said["tokenizer_class"] = "LlamaTokenizer"
+    _edited(folder / "tokenizer_config.json", lambda content: content.update(said))
     _edited(folder / "tokenizer_config.json", _portable_tokenizer)
 
 
