@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from tests.parts import part
+
 from lapilli.cli import run
+
+WEIGHTS = "model.safetensors"
 
 SECONDS = 20  # a tiny model answers in one, also on a busy machine; what is kept out here takes minutes, or for ever
 MEGABYTES = 300  # far more than a tiny model needs
@@ -37,6 +41,19 @@ class Canary:
 def canary_module(folder):
     """A module that does the same when it is imported."""
     return f"import os\nos.mkdir({str(folder / 'ran')!r})\n"
+
+
+def command(name, folder):
+    """The command line, which writes to `out` if it writes."""
+    model, out = folder / "model", folder / "out"
+    return {
+        "ask": ["ask", model, folder / "picture.png", "What?", "--max-new-tokens", 2],
+        "info": ["model", "info", model],
+        "convert": ["model", "convert", model, out],
+        "original": ["model", "convert", model, out, "--to", "original"],
+        "vision": ["model", "build", out, "--vision", model, "--language", part("llama")],
+        "language": ["model", "build", out, "--vision", part("clip"), "--language", model],
+    }[name]
 
 
 def say(arguments, capsys):

@@ -2,45 +2,18 @@
 
 import json
 import os
-import pickle
 import shutil
 import struct
-import zipfile
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.hostile.refusal import Canary, assert_bounded, assert_refused, canary_module, say, snapshot
-from tests.model.checkpoints.originals import original
-from tests.parts import joined, part, picture
+from tests.hostile.refusal import WEIGHTS, assert_bounded, assert_refused, canary_module, command, say, snapshot
+from tests.parts import part
 
 NORM = "language_model.model.norm.weight"
-WEIGHTS = "model.safetensors"
 COMMANDS = ("ask", "info", "convert")
 READERS = ("ask", "convert")  # which need more of a folder than its description
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A whole model, a picture to ask about, and a file beside them that nobody may touch."""
-    shutil.copytree(joined("clip", "llama"), tmp_path / "model")
-    picture(5, 40, 30).save(tmp_path / "picture.png")
-    shutil.copy(tmp_path / "model" / WEIGHTS, tmp_path / "elsewhere.safetensors")
-    return tmp_path
-
-
-def command(name, folder):
-    """The command line, which writes to `out` if it writes."""
-    model, out = folder / "model", folder / "out"
-    return {
-        "ask": ["ask", model, folder / "picture.png", "What?", "--max-new-tokens", 2],
-        "info": ["model", "info", model],
-        "convert": ["model", "convert", model, out],
-        "original": ["model", "convert", model, out, "--to", "original"],
-        "vision": ["model", "build", out, "--vision", model, "--language", part("llama")],
-        "language": ["model", "build", out, "--vision", part("clip"), "--language", model],
-    }[name]
 
 
 def stored(header, body=b"", size=None):
@@ -89,22 +62,6 @@ def code(**fields):
     return change
 
 
-def pickled(folder):
-    return pickle.dumps({"weight": Canary(folder)}, protocol=2)
-
-
-def old_pickle(folder):
-    torch.save({"weight": Canary(folder)}, folder / "old", _use_new_zipfile_serialization=False)
-    return (folder / "old").read_bytes()
-
-
-def zip_bomb(folder):
-    with zipfile.ZipFile(folder / "zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("archive/data.pkl", bytes(1 << 30))
-        archive.writestr("archive/version", "3\n")
-    return (folder / "zip").read_bytes()
-
-
 WEIGHT_FILES = {
     "a header of 2^60 bytes": stored(b"{}", size=2**60),
     "a header that is no JSON": stored(b"hello"),
@@ -121,16 +78,6 @@ WEIGHT_FILES = {
     "a name of a megabyte": stored({"x" * 1_000_000: tensor()}, bytes(8)),
     "nothing": b"",
     "a web page": b"<!doctype html><title>404</title>",
-}
-
-PICKLES = {
-    "one that runs code": (pickled, "loading that would run code"),
-    "one of before torch 1.6": (old_pickle, "loading that would run code"),
-    "a builtin function": (b"\x80\x02cbuiltins\neval\n.", "loading that would run code"),
-    "a gigabyte in a zip": (zip_bomb, "compressed in it, which torch.save never does"),
-    "text": (b"hello", "fetch the file again"),
-    "nothing": (b"", "it ends too early"),
-    "half a dictionary": (b"\x80\x02}q\x00", "it ends too early"),
 }
 
 CONFIGS = {
@@ -229,31 +176,6 @@ def cases(table):
 def test_weights_that_are_none(name, which, folder, capsys):
     (folder / "model" / WEIGHTS).write_bytes(WEIGHT_FILES[name])
     assert_refused(folder, command(which, folder), capsys, "")
-
-
-@pytest.mark.parametrize("name", PICKLES)
-@pytest.mark.parametrize("which", ["info", "convert", "adapter", "besides", "connector", "projector"])
-def test_pickles_are_read_for_tensors_and_nothing_is_run(name, which, folder, capsys):
-    """Wherever one may stand: a model's weights, an adapter's, what was trained besides, and trained connectors."""
-    make, message = PICKLES[name]
-    content, model = make(folder) if callable(make) else make, folder / "model"
-    places = {"adapter": "adapter_model.bin", "besides": "non_lora_trainables.bin", "connector": "mm_projector.bin",
-              "projector": "llava.projector"}  # fmt: skip
-    (model / places.get(which, "pytorch_model.bin")).write_bytes(content)
-    if which in ("info", "convert"):
-        (model / WEIGHTS).unlink()
-    (model / "adapter_config.json").write_text('{"peft_type": "LORA"}')
-    if which == "besides":
-        save_file({}, model / "adapter_model.safetensors")
-    merge = ["model", "merge", model, folder / "out", "--base", joined("clip", "llama")]
-    build = ["model", "build", folder / "out", "--vision", part("clip"), "--language", part("llama")]
-    arguments = {"adapter": merge, "besides": merge, "connector": [*build, "--connector", model / "mm_projector.bin"]}
-    if which == "projector":
-        shutil.copytree(part("llama"), model / "language")
-        shutil.copytree(part("clip"), model / "vision")
-    assert_refused(
-        folder, arguments.get(which) or command("info" if which == "info" else "convert", folder), capsys, message
-    )
 
 
 @pytest.mark.parametrize(("name", "which"), cases(CONFIGS))
@@ -357,62 +279,3 @@ def test_pipes_are_not_waited_for(name, which, folder, capsys):
     assert said.code in (0, 1)
     assert_bounded(said)
     assert said.code == 0 or snapshot(folder) == before
-
-
-def test_a_link_to_weights_is_read_and_never_written_through(folder, capsys):
-    (folder / "model" / WEIGHTS).unlink()
-    (folder / "model" / WEIGHTS).symlink_to("../elsewhere.safetensors")
-    before = snapshot(folder)
-    assert say(command("convert", folder), capsys).code == 0
-    assert {path: content for path, content in snapshot(folder).items() if path in before} == before
-    assert not (folder / "out" / WEIGHTS).is_symlink()
-
-
-def full(folder):
-    (folder / "out").symlink_to(folder / "model")
-
-
-def dangling(folder):
-    (folder / "out").symlink_to(folder / "nowhere")
-
-
-def occupied(folder):
-    (folder / "out").mkdir()
-    (folder / "out/mine").write_text("keep")
-
-
-def a_file(folder):
-    (folder / "out").write_text("keep")
-
-
-@pytest.mark.parametrize("make", [full, dangling, occupied, a_file])
-@pytest.mark.parametrize("which", ["convert", "build", "merge"])
-def test_places_that_are_taken(make, which, folder, capsys):
-    make(folder)
-    out = folder / "out"
-    arguments = {
-        "convert": command("convert", folder),
-        "build": ["model", "build", out, "--vision", part("clip"), "--language", part("llama")],
-        "merge": ["model", "merge", folder / "model", out, "--base", folder / "model"],
-    }[which]
-    assert_refused(folder, arguments, capsys, "choose another")
-
-
-def test_into_the_model_itself(folder, capsys):
-    """Inside is a new folder like any other; the model is not touched, and is refused as the place itself."""
-    before = snapshot(folder / "model")
-    assert_refused(folder, ["model", "convert", folder / "model", folder / "model"], capsys, "not empty")
-    assert say(["model", "convert", folder / "model", folder / "model/again"], capsys).code == 0
-    assert {path: content for path, content in snapshot(folder / "model").items() if path in before} == before
-
-
-@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="a place where nobody can write")
-def test_a_place_that_cannot_be_written_to(folder, capsys):
-    assert_refused(folder, ["model", "convert", folder / "model", "/proc/nowhere/out"], capsys, "cannot be written")
-
-
-def test_an_original_without_what_it_names(tmp_path, capsys):
-    path = original(tmp_path / "model", form="bin")
-    shutil.rmtree(path / "vision_tower")
-    named = ["model", "convert", path, tmp_path / "out", "--template", "vicuna_v1"]
-    assert_refused(tmp_path, named, capsys, "give its folder (--vision)", code=2)
