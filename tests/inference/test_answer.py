@@ -97,6 +97,18 @@ def _saying(token):
     return llava
 
 
+def test_an_answer_is_the_likeliest_whatever_the_folder_says_of_generation():
+    """transformers would take penalties and beams from generation_config.json."""
+    llava = load(joined("clip", "llama"))
+    sample = Sample("1", ("a",), (Turn("user", "<image>\nWhy?"),))
+    (plainly,) = answer(llava, [sample], lambda _: picture(1), 20)
+    own = {"repetition_penalty": 5.0, "no_repeat_ngram_size": 1, "num_beams": 4, "temperature": 0.3, "do_sample": True}
+    llava.model.generation_config = GenerationConfig(**own, eos_token_id=2)
+    (anyway,) = answer(llava, [sample], lambda _: picture(1), 20)
+    assert anyway.ids.tolist() == plainly.ids.tolist()
+    assert llava.model.generation_config.repetition_penalty == 5.0
+
+
 def test_it_ends_at_the_stop_token():
     llava = _saying(2)
     for one in answer(llava, _samples(3), _noise, max_new_tokens=6):

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from tests.parts import joined
 
+from lapilli.core.template import template_named
 from lapilli.inference import chat
 from lapilli.inference.selfcheck import self_check
 from lapilli.model.llava import load
@@ -22,6 +24,14 @@ def test_a_sound_model_passes(pair, connector):
     findings = list(self_check(load(joined(*pair, connector))))
     assert len(findings) == 7
     assert [finding for finding in findings if not finding.holds] == []
+
+
+def test_a_model_for_captions_passes():
+    llava = load(joined("clip", "llama"))
+    plain = replace(llava, card=replace(llava.card, template="plain"))
+    plain.processor.chat_template = template_named("plain").jinja()
+    plain.model.generation_config.eos_token_id = plain.stop_id
+    assert failed(plain) == []
 
 
 @pytest.fixture

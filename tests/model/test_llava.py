@@ -401,6 +401,24 @@ def test_a_trained_connector_is_taken_from_its_file(tmp_path, connector, prefix)
     assert all(torch.equal(stored[name], tensor) for name, tensor in made.items() if "mm_projector" in name)
 
 
+@pytest.mark.parametrize(
+    ("change", "odd"),
+    [
+        (lambda named: named.pop("model.mm_projector.0.bias"), r"model\.mm_projector\.0\.bias"),
+        (
+            lambda named: named.update({"model.mm_projector.1.weight": named.pop("model.mm_projector.2.weight")}),
+            r"model\.mm_projector\.1\.weight, model\.mm_projector\.2\.weight",
+        ),
+    ],
+)
+def test_a_connector_that_lacks_something_is_not_filled_up_at_random(tmp_path, change, odd):
+    named = {n: t for n, t in tensors("clip", "llama", "mlp2x_gelu").items() if "mm_projector" in n}
+    change(named)
+    torch.save(named, tmp_path / "mm_projector.bin")
+    with pytest.raises(LapilliError, match=f"not the layers of a connector, by {odd}; fetch it again"):
+        join(part("clip"), part("llama"), tmp_path / "mm_projector.bin")
+
+
 def test_a_connector_made_for_other_models_is_refused(tmp_path):
     made = tensors("clip", "llama", "linear")
     torch.save({name: t for name, t in made.items() if "mm_projector" in name}, tmp_path / "mm_projector.bin")

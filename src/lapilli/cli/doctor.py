@@ -28,7 +28,7 @@ def _doctor(
 ) -> None:
     """Say what is installed here and what it runs on; with a model, whether it does what it should.
 
-    The exit code is 1 where a check fails.
+    The exit code is 1 where a check fails. The checks are made in float32, in which rounding decides no answer.
     """
     from lapilli.model.placement import devices
 
@@ -44,9 +44,10 @@ def _doctor(
 def _checked(model: Path, shown: bool) -> "list[Finding]":
     from lapilli.inference.selfcheck import self_check
     from lapilli.model.llava import load
+    from lapilli.model.placement import Placement
 
     findings = []
-    for finding in self_check(load(model)):
+    for finding in self_check(load(model, Placement(dtype="fp32"))):
         findings.append(finding)
         if shown:
             mark = Text("ok     ", "green") if finding.holds else Text("FAILED ", "bold red")

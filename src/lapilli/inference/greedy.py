@@ -1,6 +1,7 @@
 """What answering a batch and talking share: the greedy continuation of prompts, and what it takes to begin one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -33,17 +34,25 @@ def generate(
     config = GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,
-        num_beams=1,  # whatever the model's own generation_config.json says
-        num_return_sequences=1,
         eos_token_id=list(stops),
         pad_token_id=llava.processor.tokenizer.pad_token_id,
     )
     checked = LogitsProcessorList([require_numbers])
-    with torch.inference_mode(), quiet():
+    with torch.inference_mode(), quiet(), _alone(model, config):
         sequences: torch.Tensor = model.generate(
             **placed(batch, model), generation_config=config, logits_processor=checked, **more
         )
     return sequences[:, batch["input_ids"].shape[1] :].cpu()
+
+
+@contextmanager
+def _alone(model: Any, config: GenerationConfig) -> Iterator[None]:
+    """With this configuration in the place of the model's own, of which transformers would take penalties and beams."""
+    own, model.generation_config = model.generation_config, config
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 def require_numbers(ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:

@@ -83,7 +83,8 @@ def _same_tokens(llava: Llava) -> tuple[bool, str]:
 
 def _ends(llava: Llava) -> tuple[bool, str]:
     """What other programs generate ends where answers end here."""
-    stops = np.ravel(llava.model.generation_config.eos_token_id or []).tolist()
+    eos = llava.model.generation_config.eos_token_id
+    stops = [] if eos is None else np.ravel(eos).tolist()
     token = llava.processor.tokenizer.convert_ids_to_tokens(llava.stop_id)
     return llava.stop_id in stops, f"{token!r} ({llava.stop_id}); generation_config.json has {stops}"
 
@@ -91,7 +92,8 @@ def _ends(llava: Llava) -> tuple[bool, str]:
 def _batched(llava: Llava) -> tuple[bool, str]:
     """Answers in one batch, padded, with and without a picture, are those of one sample at a time."""
     samples = [_asked(question) for question in _QUESTIONS]
-    samples.append(replace(samples[0], images=(), turns=(Turn("user", _QUESTIONS[0]),)))
+    if not _captions(llava):
+        samples.append(replace(samples[0], images=(), turns=(Turn("user", _QUESTIONS[0]),)))
     together = [one.text for one in answer(llava, samples, _noise, _TOKENS)]
     alone = [one.text for sample in samples for one in answer(llava, [sample], _noise, _TOKENS)]
     same = sum(one == other for one, other in zip(together, alone, strict=True))
@@ -100,6 +102,8 @@ def _batched(llava: Llava) -> tuple[bool, str]:
 
 def _chatting(llava: Llava) -> tuple[bool, str]:
     """A second turn, which reads only what is new, answers as reading it all anew does."""
+    if _captions(llava):
+        return True, "captions alone: there is no second turn"
     chat = Chat(llava, _noise, _TOKENS)
     for index, question in enumerate(_QUESTIONS[:2]):
         said = chat.say(question, () if index else ("noise",))
@@ -108,6 +112,11 @@ def _chatting(llava: Llava) -> tuple[bool, str]:
     turns = chat.sample.turns[:-1]
     (anew,) = answer(llava, [replace(chat.sample, turns=turns)], _noise, _TOKENS)
     return said == anew.text, f"{said!r}" if said == anew.text else f"{said!r}, but anew {anew.text!r}"
+
+
+def _captions(llava: Llava) -> bool:
+    """Whether its template is for one picture and its caption, as in stage 1."""
+    return bool(getattr(llava.codec.chat, "caption", False))
 
 
 def _asked(question: str) -> Sample:

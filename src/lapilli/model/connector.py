@@ -16,6 +16,7 @@ from transformers import LlavaConfig, LlavaForConditionalGeneration
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
 from lapilli.core.errors import LapilliError, UsageError
+from lapilli.core.template import IMAGE_MARK
 
 _MLP = re.compile(r"mlp([2-9])x_gelu")
 
@@ -44,6 +45,24 @@ def connector_of(config: Any) -> str:
             f"config.json: projector_hidden_act {act!r}: a LLaVA has gelu, or linear for one layer; fetch it again"
         )
     return "linear" if act == "linear" else f"mlp{getattr(config, 'projector_depth', 2)}x_gelu"
+
+
+def joined_config(
+    vision: Any, text: Any, connector: str, feature_layer: int, tokenizer: Any, tokens_before: int
+) -> Any:
+    """The LlavaConfig of two models' configurations; `tokens_before` (0 or 1) precede the patches of an image."""
+    config_class, _ = classes(connector)
+    return config_class(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_MARK),
+        image_seq_length=(vision.image_size // vision.patch_size) ** 2,
+        vision_feature_select_strategy="default" if tokens_before else "full",
+        vision_feature_layer=feature_layer,
+        pad_token_id=tokenizer.pad_token_id,
+        tie_word_embeddings=text.tie_word_embeddings,
+        **projector_fields(connector),
+    )
 
 
 def new_projector(connector: str, config: Any, seed: int) -> Any:

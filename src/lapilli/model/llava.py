@@ -92,7 +92,8 @@ def join(
     for part, role in ((eye.tower, "vision"), (voice.model, "language")):
         part.config._name_or_path = paths[role].name  # where the folder lies on this machine is nobody's business
     notes = _add_tokens(voice, template)
-    config = _config(eye, voice, name, feature_layer)
+    vision, text = eye.tower.config, voice.model.config
+    config = connectors.joined_config(vision, text, name, feature_layer, voice.tokenizer, eye.tokens_before)
     model = _assemble(config, eye, voice, name, seed)
     if trained:
         fill(model.model.multi_modal_projector, trained[1], Path(connector))
@@ -198,21 +199,6 @@ def _add_tokens(voice: Language, template: str) -> list[str]:
             module.weight[new] = module.weight[:before].mean(dim=0)
     names = ", ".join(f"{tokenizer.convert_ids_to_tokens(index)} ({index})" for index in new)
     return [f"tokens added: {names}; their embeddings are the mean of the other {before}"]
-
-
-def _config(eye: Vision, voice: Language, connector: str, feature_layer: int) -> Any:
-    config_class, _ = connectors.classes(connector)
-    return config_class(
-        vision_config=eye.tower.config,
-        text_config=voice.model.config,
-        image_token_index=voice.tokenizer.convert_tokens_to_ids(IMAGE_MARK),
-        image_seq_length=eye.patch_grid[0] * eye.patch_grid[1],
-        vision_feature_select_strategy="default" if eye.tokens_before else "full",
-        vision_feature_layer=feature_layer,
-        pad_token_id=voice.tokenizer.pad_token_id,
-        tie_word_embeddings=voice.model.config.tie_word_embeddings,
-        **connectors.projector_fields(connector),
-    )
 
 
 def _assemble(config: Any, eye: Vision, voice: Language, connector: str, seed: int) -> Any:

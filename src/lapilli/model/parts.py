@@ -19,6 +19,9 @@ from lapilli.model.checkpoints.stored import model_config, stored_tensors
 from lapilli.model.reading import LOCAL, explained, quiet
 from lapilli.model.tokenizer import read_tokenizer
 
+ENCODERS = ("clip_vision_model", "siglip_vision_model")
+"""The kinds of vision encoders whose tensors have names in every layout of a LLaVA."""
+
 SHIPPED = ("pebble-vision", "pebble-lm")
 """The small parts that come with the package."""
 
@@ -103,6 +106,8 @@ def read_vision(path: Path, feature_layer: int = -2) -> Vision:
         config = AutoConfig.from_pretrained(path, **LOCAL)
     whole = hasattr(config, "vision_config")
     config = config.vision_config if whole else config
+    if config.model_type not in ENCODERS:
+        raise LapilliError(f"{path}: an encoder of kind {config.model_type}; a LLaVA takes {' or '.join(ENCODERS)}")
     side, patch = _square(config, "image_size", path), _square(config, "patch_size", path)
     grid = side // patch
     _require_one_of(path, _PICTURE_FILES)

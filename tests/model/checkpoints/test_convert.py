@@ -27,7 +27,7 @@ from lapilli.core.errors import LapilliError, UsageError
 from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
 from lapilli.inference.answer import answer
-from lapilli.model.checkpoints.checkpoint import Choices
+from lapilli.model.checkpoints.checkpoint import HEAD, Choices
 from lapilli.model.checkpoints.info import describe
 from lapilli.model.checkpoints.layouts import layouts
 from lapilli.model.checkpoints.read import read_checkpoint
@@ -35,6 +35,7 @@ from lapilli.model.checkpoints.read_original import from_original
 from lapilli.model.checkpoints.shards import size_in_bytes
 from lapilli.model.checkpoints.stored import Source, stored_tensors
 from lapilli.model.checkpoints.write import TARGETS, Writing, write_checkpoint
+from lapilli.model.encoders import released_encoder, released_name
 from lapilli.model.llava import load, save
 
 LLAMA = Path(__file__).parents[4] / "shared/data/tokenizers/llama2"
@@ -351,6 +352,130 @@ def test_llava_hfs_own_folder_of_1_5(tmp_path):
         back = load(convert(there, tmp_path / f"{target}-back"))
         assert (back.template, back.processor.chat_template) == ("own", LLAVA_HF)
         assert answer(back, [sample], lambda _: picture(1))[0].text == text
+
+
+@pytest.mark.parametrize(
+    ("field", "change", "expected"),
+    [
+        ("mm_vision_select_layer", lambda config: config.update(vision_feature_layer=-1), -1),
+        ("rope_theta", lambda config: config["text_config"]["rope_parameters"].update(rope_theta=5e5), 5e5),
+        ("eos_token_id", lambda config: config["text_config"].update(eos_token_id=7), 7),
+    ],
+)
+def test_what_has_become_of_a_converted_model_goes_back_with_it(tmp_path, field, change, expected):
+    """Only what is as it was comes from the original's own configuration."""
+    there = convert(original(tmp_path / "original"), tmp_path / "hf", template="vicuna_v1")
+    content = json.loads((there / "config.json").read_text())
+    content["text_config"].pop("rope_theta")
+    change(content)
+    (there / "config.json").write_text(json.dumps(content))
+    back = json.loads((convert(there, tmp_path / "back", "original") / "config.json").read_text())
+    assert back[field] == expected
+    before = json.loads((tmp_path / "original/config.json").read_text())
+    assert {name: back[name] for name in before if name != field} == {n: v for n, v in before.items() if n != field}
+
+
+def test_a_cast_model_says_its_new_format(tmp_path):
+    there = convert(original(tmp_path / "original"), tmp_path / "hf", template="vicuna_v1")
+    half = load(there)
+    half.model.bfloat16()
+    save(half, tmp_path / "half")
+    back = json.loads((convert(tmp_path / "half", tmp_path / "back", "original") / "config.json").read_text())
+    assert back["torch_dtype"] == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"vision_feature_select_strategy": "full"}, "vision_feature_select_strategy is 'full'"),
+        ({"vision_feature_layer": [-2, -1]}, r"vision_feature_layer \[-2, -1\]"),
+        ({"vision_feature_layer": 99}, "vision_feature_layer 99"),
+        ({"multimodal_projector_bias": False}, "multimodal_projector_bias is False"),
+        ({"image_token_index": 99_999}, "image_token_index is 99999"),
+        ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, "quantization_config is"),
+        ({"projector_hidden_act": "relu"}, "projector_hidden_act 'relu'"),
+    ],
+)
+def test_a_llava_of_another_make_is_refused_and_not_half_carried_over(tmp_path, change, message):
+    shutil.copytree(joined("clip", "llama"), tmp_path / "model")
+    file = tmp_path / "model/config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    for use in (lambda: convert(tmp_path / "model", tmp_path / "out", "original"), lambda: load(tmp_path / "model")):
+        with pytest.raises(LapilliError, match=message):
+            use()
+    assert not (tmp_path / "out").exists()
+
+
+def test_quantised_weights_are_refused(tmp_path):
+    shutil.copytree(joined("clip", "llama"), tmp_path / "model")
+    _change(tmp_path / "model", lambda named: named.update({HEAD: named[HEAD].to(torch.int8)}))
+    with pytest.raises(LapilliError, match=r"lm_head\.weight is in I8, which nothing is computed in; give the model"):
+        convert(tmp_path / "model", tmp_path / "out")
+
+
+def test_an_encoder_s_folder_has_no_place_in_a_llava_of_transformers(tmp_path):
+    with pytest.raises(UsageError, match="has its vision encoder; .* leave out --vision"):
+        convert(joined("clip", "llama"), tmp_path / "out", vision=part("clip"))
+
+
+def test_heads_tied_above_are_tied_below(tmp_path):
+    """The language model's own configuration may leave it to the whole's, and is written alone by some layouts."""
+    shutil.copytree(joined("clip", "tied_llama"), tmp_path / "model")
+    file = tmp_path / "model/config.json"
+    content = json.loads(file.read_text())
+    content["text_config"].pop("tie_word_embeddings")
+    file.write_text(json.dumps(content))
+    there = convert(tmp_path / "model", tmp_path / "there", "original")
+    assert json.loads((there / "config.json").read_text())["tie_word_embeddings"] is True
+    split = convert(tmp_path / "model", tmp_path / "split", "split")
+    assert json.loads((split / "language/config.json").read_text())["tie_word_embeddings"] is True
+
+
+def test_another_template_brings_its_own_end(tmp_path):
+    out = convert(joined("siglip", "qwen2"), tmp_path / "out", template="own")
+    assert load(out).template == "own"
+    out = convert(joined("clip", "llama"), tmp_path / "plain", template="plain")
+    newline = load(out).stop_id
+    assert json.loads((out / "generation_config.json").read_text())["eos_token_id"] == newline != 2
+
+
+@pytest.mark.parametrize("changes", [{"hidden_act": "gelu"}, {"layer_norm_eps": 1e-3}, {"image_size": 448}])
+def test_an_encoder_is_called_by_a_released_name_only_if_it_is_that_one_s_in_every_field(changes):
+    config, _ = released_encoder("openai/clip-vit-large-patch14-336")
+    assert released_name(config) == "openai/clip-vit-large-patch14-336"
+    for name, value in changes.items():
+        setattr(config, name, value)
+    assert released_name(config) is None
+
+
+def test_where_a_folder_lay_is_not_told(tmp_path):
+    path = original(tmp_path / "original")
+    file = path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"mm_vision_tower": "/home/alice/secret/clip"}))
+    out = convert(path, tmp_path / "hf", template="vicuna_v1")
+    assert not any(b"alice" in one.read_bytes() for one in out.iterdir())
+
+
+def test_what_llama_s_tokenizer_was_told_is_kept(tmp_path):
+    """LLaVA's trainer asks its tokenizer whether it is a legacy one, and how long a text may be."""
+    if not LLAMA.exists():
+        pytest.skip("Llama's own tokenizer is not here")
+    path = original(tmp_path / "original")
+    (path / "tokenizer.json").unlink()
+    shutil.copy(LLAMA / "tokenizer.model", path)
+    said = {"tokenizer_class": "LlamaTokenizer", "legacy": False, "add_bos_token": True, "add_eos_token": False}
+    said |= {"model_max_length": 2048, "padding_side": "right", "unk_token": "<unk>", "pad_token": "<unk>"}
+    (path / "tokenizer_config.json").write_text(json.dumps(said | {"bos_token": "<s>", "eos_token": "</s>"}))
+    grown = {name: tensor.repeat(100, 1)[:32000] for name, tensor in weights(path).items() if len(tensor) == 360}
+    for file in path.glob("*.safetensors"):
+        save_file({name: grown.get(name, tensor) for name, tensor in load_file(file).items()}, file)
+    config_file = path / "config.json"
+    config_file.write_text(json.dumps(json.loads(config_file.read_text()) | {"vocab_size": 32000}))
+    back = convert(convert(path, tmp_path / "hf", template="vicuna_v1"), tmp_path / "back", "original")
+    kept = json.loads((back / "tokenizer_config.json").read_text())
+    assert {name: kept[name] for name in said} == said
+    assert (back / "tokenizer.model").read_bytes() == (LLAMA / "tokenizer.model").read_bytes()
+    assert AutoTokenizer.from_pretrained(back, config=LlamaConfig())("USER: yes? 42").input_ids[0] == 1
 
 
 def _less(folder):

@@ -154,6 +154,31 @@ def test_other_kinds_are_refused(tmp_path, change, message):
         merge(tmp_path / "lora", base)
 
 
+@pytest.mark.parametrize("start", ["pissa", "olora"])
+def test_an_adapter_that_changed_its_base_first_is_refused(tmp_path, start):
+    """Its A and B are the change from weights that are nowhere: merged into the base, they would be wrong."""
+    wrapped = get_peft_model(
+        load(joined("clip", "llama")).model, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=start)
+    )
+    wrapped.save_pretrained(tmp_path / "lora")
+    with pytest.raises(LapilliError, match=f"its init_lora_weights, '{start}', changed the base before training"):
+        merge(tmp_path / "lora", joined("clip", "llama"))
+
+
+@pytest.mark.parity
+def test_biases_that_were_trained_are_taken_over(tmp_path):
+    base = joined("siglip", "qwen2")
+    wrapped = trained(load(base).model, tmp_path / "lora", r=2, target_modules=["q_proj"], bias="lora_only")
+    with torch.no_grad():
+        for name, parameter in wrapped.named_parameters():
+            if name.endswith("q_proj.base_layer.bias"):
+                parameter.add_(1)
+    wrapped.save_pretrained(tmp_path / "lora")
+    ours = load(merged(tmp_path / "lora", base, tmp_path / "out")).model.state_dict()
+    theirs = wrapped.merge_and_unload().state_dict()
+    assert max(float((ours[name] - theirs[name]).abs().max()) for name in ours) < 1e-6
+
+
 def test_the_wrong_base_is_said(tmp_path):
     get_peft_model(load(joined("clip", "llama")).model, LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(
         tmp_path / "lora"

@@ -30,6 +30,12 @@ def read_projector(file: Path) -> tuple[str, dict[str, Tensor]]:
     named = {f"model.mm_projector.{_inner(name)}": tensor for name, tensor in found.items()}
     connector = _connector(named)
     layout = layouts(connector)["original"]
+    expected = {
+        f"{start}{kind}" for start in layout.beginnings.values() if ".mm_p" in start for kind in ("weight", "bias")
+    }
+    if set(named) != expected:
+        odd = listed(set(named) ^ expected)
+        raise LapilliError(f"{file}: not the layers of a connector, by {odd}; fetch it again")
     return connector, {layout.to_hub(name).removeprefix("multi_modal_projector."): t for name, t in named.items()}
 
 

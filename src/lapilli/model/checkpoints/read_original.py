@@ -11,7 +11,6 @@ from transformers import AutoConfig, AutoImageProcessor
 
 from lapilli.core.codec import chat_template
 from lapilli.core.errors import UsageError
-from lapilli.core.template import IMAGE_MARK
 from lapilli.model import connector as connectors
 from lapilli.model.card import Card
 from lapilli.model.checkpoints.checkpoint import (
@@ -52,15 +51,24 @@ def from_original(
     named, notes = _with_rows(named, words)
     if notes:  # otherwise the configuration must be right, and is compared with the weights
         text.vocab_size = named[TABLE].shape[0]
-    made = _config(text, vision, joined, words)
+    before = tokens_before(vision)
+    made = connectors.joined_config(vision, text, joined.connector, joined.feature_layer, words, before)
     pad = joined.pad if choices.pad is None else choices.pad
     pictures = picture_processor(image_processor, vision.image_size, pad)
     words.chat_template = chat_template(template, words).jinja()
-    processor = new_processor(words, pictures, vision, made.vision_feature_select_strategy, tokens_before(vision))
-    card = Card(template, joined.connector, {}, notes, dict(config))
+    processor = new_processor(words, pictures, vision, made.vision_feature_select_strategy, before)
+    card = Card(template, joined.connector, {}, notes, _without_places(config))
     found = Checkpoint(path, "original", made, named, processor, generation_config(words, template), card)
     require_fitting(found)
     return found
+
+
+def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration, its paths shortened to names: where a folder lay is nobody's business."""
+    return {
+        name: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+        for name, value in config.items()
+    }
 
 
 def with_encoder(
@@ -92,21 +100,6 @@ def _encoder(path: Path, joined: Joined, folder: Path | None) -> tuple[Any, Any]
     if known is None:
         raise UsageError(f"{path}: its vision encoder {joined.vision!r} is not known here; give its folder (--vision)")
     return known
-
-
-def _config(text: Any, vision: Any, joined: Joined, tokenizer: Any) -> Any:
-    config_class, _ = connectors.classes(joined.connector)
-    return config_class(
-        vision_config=vision,
-        text_config=text,
-        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_MARK),
-        image_seq_length=(vision.image_size // vision.patch_size) ** 2,
-        vision_feature_select_strategy="default" if tokens_before(vision) else "full",
-        vision_feature_layer=joined.feature_layer,
-        pad_token_id=tokenizer.pad_token_id,
-        tie_word_embeddings=text.tie_word_embeddings,
-        **connectors.projector_fields(joined.connector),
-    )
 
 
 def _with_rows(tensors: Mapping[str, Source], tokenizer: Any) -> tuple[dict[str, Source], tuple[str, ...]]:
