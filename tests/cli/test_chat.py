@@ -97,10 +97,22 @@ def test_a_script_through_a_pipe(pictures, tmp_path):
     assert validated.returncode == 0
 
 
+def test_pictures_shown_by_mistake_can_be_taken_back(piped, pictures, tmp_path):
+    file = tmp_path / "chat.json"
+    lines = [f"/image {pictures}/one.png", f"/image {pictures}/one.png", "/image", "Why?", f"/save {file}"]
+    code, _, err = piped(lines)
+    assert code == 0
+    assert "2 pictures no longer go with the next question" in err
+    assert read_samples(file)[0].images == ()
+    code, _, err = piped(["Why?", f"/save {tmp_path}/nowhere/new.json"])
+    assert (code, (tmp_path / "nowhere").exists()) == (1, False)
+    assert "no such folder; make it, or choose another" in err
+
+
 def test_errors_are_a_line_each_and_the_session_goes_on(piped, pictures, tmp_path):
     (tmp_path / "there.json").write_text("[]")
     faulty = {
-        "/image": "/image: which one? write /image PATH",
+        f"/save {tmp_path}/nowhere/new.json": "nothing has been said",
         "/image nowhere.png": "nowhere.png: no such file",
         "/image a\0b": "not a usable path",
         "/image ~nobody-of-that-name/a.png": "not a usable path",

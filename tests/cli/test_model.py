@@ -75,7 +75,7 @@ def test_info_is_a_table_and_one_json_object(capsys):
     folder = str(joined("clip", "llama"))
     assert run(["model", "info", folder]) == 0
     said = capsys.readouterr().out
-    assert "vicuna_v1" in said and "layout hub" in said
+    assert "vicuna_v1" in said and "layout hf" in said
     assert run(["model", "info", folder, "--json"]) == 0
     assert [one["role"] for one in json.loads(capsys.readouterr().out)["parts"]] == ["vision", "projector", "language"]
     assert run(["model", "info", str(part("llama"))]) == 1

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 from tests.parts import joined, picture
+from transformers import GenerationConfig
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Role

@@ -311,7 +311,7 @@ def test_what_is_wrong_is_found_before_anything_is_written(tmp_path):
         train(wanted, progress=False)
     with pytest.raises(UsageError, match=r"data\.images: missing, but .*lesson\.json shows pictures"):
         train(replace(wanted, data=replace(wanted.data, images=None)), progress=False)
-    with pytest.raises(LapilliError, match=r"no lapilli\.json there"):
+    with pytest.raises(LapilliError, match=r"no config\.json there"):
         train(replace(wanted, data=write_captions(tmp_path / "other"), model=tmp_path), progress=False)
     (tmp_path / "empty.json").write_text("[]")
     with pytest.raises(LapilliError, match=r"empty\.json: no samples"):

@@ -127,7 +127,9 @@ class _Session:
     def show_picture(self, name: str) -> None:
         """Let a picture go with the next question."""
         if not name:
-            raise LapilliError("/image: which one? write /image PATH")
+            _say(f"{len(self.waiting)} pictures no longer go with the next question; /image PATH shows one")
+            self.waiting.clear()
+            return
         path = _path(name)
         size = _open(str(path)).size
         _say(f"{path.name}: {size[0]} x {size[1]} pixels, goes with the next question")
@@ -149,6 +151,8 @@ class _Session:
         file, sample = _path(rest), self.chat.sample
         if not sample.turns:
             raise LapilliError("/save: nothing has been said; ask something first")
+        if not file.parent.is_dir():
+            raise LapilliError(f"{file}: no such folder; make it, or choose another")
         if file.exists() and file not in self.saved:
             raise LapilliError(f"{file}: exists; choose another name")
         folder = Path(os.path.commonpath([Path(name).parent for name in sample.images] or [Path.cwd()]))
@@ -184,7 +188,11 @@ class _Command:
 
 
 _COMMANDS = {
-    "/image": _Command(" PATH", "show a picture with the next question; may be repeated", _Session.show_picture),
+    "/image": _Command(
+        " PATH",
+        "show a picture with the next question, and others; without PATH, none",
+        _Session.show_picture,
+    ),
     "/reset": _Command("", "forget the conversation", _Session.reset),
     "/save": _Command(" FILE", "write the conversation as a row of LLaVA's JSON", _Session.save),
     "/show": _Command("", "print the exact prompt so far, which the next question continues", _Session.show),

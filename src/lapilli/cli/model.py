@@ -138,7 +138,8 @@ def _convert(
     from lapilli.model.checkpoints.read import read_checkpoint
 
     refuse_occupied(out)
-    _write(read_checkpoint(model, Choices(template, vision, pad)), out, to, shard_size)
+    found = read_checkpoint(model, Choices(template, vision, pad))
+    _write(found, out, to, shard_size, found.card.notes if found.layout == "original" else ())
 
 
 def _merge(
@@ -159,10 +160,11 @@ def _merge(
     from lapilli.model.checkpoints.merge import merge
 
     refuse_occupied(out)
-    _write(merge(adapter, base, Choices(template, vision, pad)), out, to, shard_size)
+    found = merge(adapter, base, Choices(template, vision, pad))
+    _write(found, out, to, shard_size, found.card.notes[-1:])
 
 
-def _write(found: "Checkpoint", out: Path, to: str, shard_size: str) -> None:
+def _write(found: "Checkpoint", out: Path, to: str, shard_size: str, notes: Sequence[str]) -> None:
     from lapilli.model.checkpoints.shards import size_in_bytes
     from lapilli.model.checkpoints.write import Writing, write_checkpoint
 
@@ -171,7 +173,7 @@ def _write(found: "Checkpoint", out: Path, to: str, shard_size: str) -> None:
     with progress_bar() as bar:
         task = bar.add_task("weights, in MB", total=total // 1_000_000)
         write_checkpoint(found, out, to, Writing(size, lambda done: bar.update(task, completed=done // 1_000_000)))
-    for note in found.card.notes:
+    for note in notes:
         messages.print(note, markup=False, highlight=False, soft_wrap=True)
     written = f"{out}: layout {to}, made from {len(found.tensors)} tensors ({total / 1e6:,.1f} MB) in {found.layout}"
     messages.print(written, markup=False, highlight=False, soft_wrap=True)

@@ -46,7 +46,7 @@ def self_check(llava: Llava) -> Iterator[Finding]:
 
 def _finite(llava: Llava) -> tuple[bool, str]:
     bad = [name for name, weight in llava.model.named_parameters() if not torch.isfinite(weight).all()]
-    return not bad, f"{', '.join(bad[:3])} not" if bad else "all of them"
+    return not bad, f"NaN or infinity in {', '.join(bad[:3])}: fetch them again" if bad else "all of them"
 
 
 def _placeholders(llava: Llava) -> tuple[bool, str]:

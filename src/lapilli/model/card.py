@@ -51,8 +51,7 @@ def read_card(folder: Path) -> Card:
             raise LapilliError(
                 f"{folder}: the folder of a run; its model is in {folder / 'model'} when it is done"
             ) from None
-        made = "`lapilli model build` or a training made"
-        raise LapilliError(f"{folder}: no {CARD} there; give a folder that {made}") from None
+        raise LapilliError(f"{folder}: no config.json there; give the folder of a LLaVA") from None
     except (OSError, ValueError, RecursionError) as error:
         raise LapilliError(f"{file}: not JSON ({error}); build the model again") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:

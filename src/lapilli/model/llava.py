@@ -23,7 +23,7 @@ from lapilli.model.card import Card
 from lapilli.model.checkpoints.checkpoint import Checkpoint
 from lapilli.model.checkpoints.layouts import layouts
 from lapilli.model.checkpoints.projector import fill, read_projector
-from lapilli.model.checkpoints.read import card_of, llava_config
+from lapilli.model.checkpoints.read import card_of, llava_config, require_whole
 from lapilli.model.checkpoints.stored import held
 from lapilli.model.checkpoints.write import write_checkpoint
 from lapilli.model.parts import Language, Vision, origin, part_path, read_language, read_model, read_vision
@@ -84,7 +84,8 @@ def join(
     parts that cannot be read or do not go together.
     """
     paths = {"vision": part_path(str(vision)), "language": part_path(str(language))}
-    trained = read_projector(Path(connector)) if Path(connector).is_file() else None
+    file = Path(connector) / "mm_projector.bin" if Path(connector).is_dir() else Path(connector)
+    trained = read_projector(file) if file.is_file() else None
     name = trained[0] if trained else str(connector)
     eye = read_vision(paths["vision"], feature_layer)
     voice = read_language(paths["language"])
@@ -96,8 +97,8 @@ def join(
     config = connectors.joined_config(vision, text, name, feature_layer, voice.tokenizer, eye.tokens_before)
     model = _assemble(config, eye, voice, name, seed)
     if trained:
-        fill(model.model.multi_modal_projector, trained[1], Path(connector))
-        notes.append(f"connector: trained before, from {Path(connector).name}")
+        fill(model.model.multi_modal_projector, trained[1], file)
+        notes.append(f"connector: trained before, from {file.name}")
     _require_same_logits(model, voice.model, paths["language"])
     processor = _processor(eye, voice.tokenizer, template, pad)
     model.generation_config = generation_config(voice.tokenizer, template)
@@ -110,7 +111,7 @@ def join(
 def save(llava: Llava, out: Path) -> None:
     """Write the folder that `load`, plain transformers and other programs read; whole, or not at all.
 
-    The tensors have the names of layout `hub`; transformers 5 would give them a mixture of two layouts, of which vLLM
+    The tensors have the names of layout `hf`; transformers 5 would give them a mixture of two layouts, of which vLLM
     and transformers 4 find no vision encoder.
 
     Raises LapilliError when `out` holds something already, or the disk is full.
@@ -123,7 +124,7 @@ def save(llava: Llava, out: Path) -> None:
         if not (tied and name == "lm_head.weight")
     }
     made = (llava.model.config, tensors, llava.processor, llava.model.generation_config, llava.card)
-    write_checkpoint(Checkpoint(out, "memory", *made), out)
+    write_checkpoint(Checkpoint(out, out, "memory", *made), out)
 
 
 def load(path: Path | str, placement: Placement = AS_STORED) -> Llava:
@@ -133,6 +134,7 @@ def load(path: Path | str, placement: Placement = AS_STORED) -> Llava:
     there.
     """
     path = Path(path)
+    require_whole(path)
     card = card_of(path)
     _, model_class = connectors.classes(card.connector)
     llava_config(path)

@@ -21,6 +21,7 @@ from transformers import (
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    SiglipVisionModel,
 )
 
 from lapilli.core.errors import LapilliError, UsageError
@@ -36,7 +37,7 @@ from lapilli.model.checkpoints.shards import size_in_bytes
 from lapilli.model.checkpoints.stored import Source, stored_tensors
 from lapilli.model.checkpoints.write import TARGETS, Writing, write_checkpoint
 from lapilli.model.encoders import released_encoder, released_name
-from lapilli.model.llava import load, save
+from lapilli.model.llava import join, load, save
 
 LLAMA = Path(__file__).parents[4] / "shared/data/tokenizers/llama2"
 PAIRS = [("clip", "llama"), ("siglip", "qwen2"), ("clip", "tied_llama"), ("clip", "mistral")]
@@ -316,12 +317,12 @@ def test_the_template_is_asked_for_and_kept(tmp_path):
 
 def test_a_folder_that_lapilli_did_not_make_is_used_as_it_is(tmp_path):
     shutil.copytree(
-        joined("clip", "llama"), tmp_path / "hub", ignore=shutil.ignore_patterns("lapilli.json", "README.md")
+        joined("clip", "llama"), tmp_path / "hf", ignore=shutil.ignore_patterns("lapilli.json", "README.md")
     )
-    llava = load(tmp_path / "hub")
+    llava = load(tmp_path / "hf")
     assert (llava.template, llava.card.connector) == ("vicuna_v1", "mlp2x_gelu")
     save(llava, tmp_path / "again")
-    assert_same_tensors(weights(tmp_path / "again"), weights(tmp_path / "hub"))
+    assert_same_tensors(weights(tmp_path / "again"), weights(tmp_path / "hf"))
 
 
 def test_what_a_config_says_is_not_is_not(tmp_path):
@@ -335,11 +336,11 @@ def test_what_a_config_says_is_not_is_not(tmp_path):
 
 def test_llava_hfs_own_folder_of_1_5(tmp_path):
     """Its chat template in a file of the processor's, no word of lapilli's, pictures cropped: used, and given on."""
-    shutil.copytree(joined("clip", "llama"), tmp_path / "hub")
+    shutil.copytree(joined("clip", "llama"), tmp_path / "theirs")
     for name in ("lapilli.json", "chat_template.jinja"):
-        (tmp_path / "hub" / name).unlink()
-    (tmp_path / "hub/chat_template.json").write_text(json.dumps({"chat_template": LLAVA_HF}))
-    llava = load(tmp_path / "hub")
+        (tmp_path / "theirs" / name).unlink()
+    (tmp_path / "theirs/chat_template.json").write_text(json.dumps({"chat_template": LLAVA_HF}))
+    llava = load(tmp_path / "theirs")
     sample = Sample("1", ("a",), (Turn("user", "<image>\nWhat is it?"),))
     ids = encode(sample, llava.codec, for_generation=True).ids
     assert llava.template == "own"
@@ -348,7 +349,7 @@ def test_llava_hfs_own_folder_of_1_5(tmp_path):
     )
     text = answer(llava, [sample], lambda _: picture(1))[0].text
     for target in ("hf", "original"):
-        there = convert(tmp_path / "hub", tmp_path / target, target)
+        there = convert(tmp_path / "theirs", tmp_path / target, target)
         back = load(convert(there, tmp_path / f"{target}-back"))
         assert (back.template, back.processor.chat_template) == ("own", LLAVA_HF)
         assert answer(back, [sample], lambda _: picture(1))[0].text == text
@@ -414,7 +415,7 @@ def test_quantised_weights_are_refused(tmp_path):
 
 
 def test_an_encoder_s_folder_has_no_place_in_a_llava_of_transformers(tmp_path):
-    with pytest.raises(UsageError, match="has its vision encoder; .* leave out --vision"):
+    with pytest.raises(UsageError, match=r"has its vision encoder; .* leave out --vision"):
         convert(joined("clip", "llama"), tmp_path / "out", vision=part("clip"))
 
 
@@ -549,6 +550,28 @@ def test_a_second_layer_that_does_something_cannot_be_left_out(tmp_path):
     with pytest.raises(LapilliError, match=r"linear_2\.bias does something"):
         convert(tmp_path / "model", tmp_path / "out", "original")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_used_says_what_to_do(tmp_path):
+    split = convert(joined("clip", "llama"), tmp_path / "split", "split")
+    with pytest.raises(LapilliError, match=r"in parts, for llama\.cpp's converters; `lapilli model convert .* joins"):
+        load(split)
+    projector = convert(joined("clip", "llama"), tmp_path / "projector", "projector")
+    with pytest.raises(LapilliError, match=r"a connector alone; `lapilli model build --connector .*mm_projector\.bin`"):
+        describe(projector)
+    built = join(part("clip"), part("llama"), projector)
+    assert built.card.notes[-1] == "connector: trained before, from mm_projector.bin"
+
+
+def test_an_encoder_without_a_released_name_is_written_whole_beside(tmp_path):
+    """LLaVA's own code loads the encoder, weights and all, from where mm_vision_tower says."""
+    there = convert(joined("siglip", "qwen2"), tmp_path / "there", "original")
+    name = json.loads((there / "config.json").read_text())["mm_vision_tower"]
+    assert name == "siglip_vision_tower"
+    encoder, report = SiglipVisionModel.from_pretrained(there / name, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    reference = load(joined("siglip", "qwen2")).model.model.vision_tower.state_dict()
+    assert all(torch.equal(tensor, reference[key]) for key, tensor in encoder.state_dict().items())
 
 
 def test_targets_and_sizes_are_checked(tmp_path):

@@ -49,7 +49,7 @@ def test_a_folder_of_the_hub_that_lapilli_did_not_make(copy):
     """Half of it stored in bfloat16, in two files, under the hub's names, cropping its pictures."""
     (copy / "lapilli.json").unlink()
     weights = load_file(copy / "model.safetensors")
-    to_hub = layouts("mlp2x_gelu")["hub"].to_hub
+    to_hub = layouts("mlp2x_gelu")["hf"].to_hub
     named = {to_hub(name): value.clone() for name, value in weights.items()}
     (copy / "model.safetensors").unlink()
     vision = {name: value for name, value in named.items() if name.startswith("vision")}
@@ -59,7 +59,7 @@ def test_a_folder_of_the_hub_that_lapilli_did_not_make(copy):
     processor = json.loads((copy / "preprocessor_config.json").read_text())
     (copy / "preprocessor_config.json").write_text(json.dumps(processor | {"do_pad": False}))
     info = describe(copy)
-    assert (info.layout, info.connector, info.template, info.notes) == ("hub", "mlp2x_gelu", "vicuna_v1", ())
+    assert (info.layout, info.connector, info.template, info.notes) == ("hf", "mlp2x_gelu", "vicuna_v1", ())
     assert info.dtypes == {
         "float32": sum(value.numel() for value in vision.values()),
         "bfloat16": sum(value.numel() for value in rest.values()),
@@ -163,7 +163,7 @@ def _broken_config(folder):
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (_strange, "comes nearest, without: optimizer.step"),
+        (_strange, "comes nearest, without optimizer.step"),
         (_twice, r"is in model\.safetensors too; remove the file that does not belong here"),
         (_cut_off, "no safetensors: .*; fetch the file again"),
         (_no_weights, r"neither \*\.safetensors nor pytorch_model\*\.bin"),

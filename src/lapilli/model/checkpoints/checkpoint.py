@@ -21,7 +21,7 @@ from lapilli.model.reading import explained, quiet
 
 HEAD = "language_model.lm_head.weight"
 TABLE = "language_model.model.embed_tokens.weight"
-"""The two matrices with a row for every token, by their names in `hub`."""
+"""The two matrices with a row for every token, by their names in `hf`."""
 
 ENCODER = "model.vision_tower.vision_tower."
 """What comes before the names of an encoder of its own in an original LLaVA."""
@@ -40,9 +40,13 @@ class Choices:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A LLaVA on the disk. `tensors` go by their names in layout `hub`; `layout` is the one they were read from."""
+    """A LLaVA on the disk, and where its tokenizer's files are.
+
+    `tensors` go by their names in layout `hf`; `layout` is the one they were read from.
+    """
 
     path: Path
+    tokenizer_path: Path
     layout: str
     config: Any
     tensors: Mapping[str, Source]
@@ -52,7 +56,7 @@ class Checkpoint:
 
 
 def in_hub_names(path: Path, tensors: Mapping[str, Source], connector: str) -> tuple[str, dict[str, Source]]:
-    """The layout of the tensors, and the tensors by their names in `hub`.
+    """The layout of the tensors, and the tensors by their names in `hf`.
 
     Raises LapilliError with the names that no layout has a place for.
     """

@@ -3,12 +3,12 @@
 | layout     | written by                                      | names of the language model         |
 |------------|-------------------------------------------------|-------------------------------------|
 | `original` | LLaVA's own code                                | `model.layers.0.`                   |
-| `hub`      | transformers to 4.51, llava-hf's repositories   | `language_model.model.layers.0.`    |
+| `hf`      | transformers to 4.51, llava-hf's repositories   | `language_model.model.layers.0.`    |
 | `nested`   | transformers 4.52 to 4.57                       | `model.language_model.layers.0.`    |
 | `memory`   | transformers 5 in memory                        | the same, the vision one level less |
 | `joined`   | transformers 5, saving what was built in memory | hub's, the vision one level less    |
 
-`hub` is the one that every program reads. No layout is guessed from the name of a folder: the names of the tensors say
+`hf` is the one that every program reads. No layout is guessed from the name of a folder: the names of the tensors say
 it, or nothing does.
 """
 
@@ -29,17 +29,17 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class Layout:
-    """`beginnings` has what names begin with in `hub`, and what they begin with here; none begins another."""
+    """`beginnings` has what names begin with in `hf`, and what they begin with here; none begins another."""
 
     name: str
     beginnings: Mapping[str, str]
 
     def from_hub(self, name: str) -> str:
-        """The name here of a tensor that has this one in `hub`. Raises KeyError for one that no LLaVA has."""
+        """The name here of a tensor that has this one in `hf`. Raises KeyError for one that no LLaVA has."""
         return _replaced(name, self.beginnings)
 
     def to_hub(self, name: str) -> str:
-        """The name in `hub` of a tensor that has this one here. Raises KeyError for one that this layout has not."""
+        """The name in `hf` of a tensor that has this one here. Raises KeyError for one that this layout has not."""
         return _replaced(name, {here: hub for hub, here in self.beginnings.items()})
 
 
@@ -47,7 +47,7 @@ def layouts(connector: str) -> dict[str, Layout]:
     """Every layout by its name, for a LLaVA with this connector. Raises UsageError for a connector that is none."""
     found = (
         _layout("original", connector, "model.", "lm_head.", "model.vision_tower.vision_tower.vision_model.", "model."),
-        _layout("hub", connector, "language_model.model.", "language_model.lm_head.", "vision_tower.vision_model.", ""),
+        _layout("hf", connector, "language_model.model.", "language_model.lm_head.", "vision_tower.vision_model.", ""),
         _layout("nested", connector, "model.language_model.", "lm_head.", "model.vision_tower.vision_model.", "model."),
         _layout("memory", connector, "model.language_model.", "lm_head.", "model.vision_tower.", "model."),
         _layout("joined", connector, "language_model.model.", "language_model.lm_head.", "vision_tower.", ""),
@@ -67,7 +67,7 @@ def recognised(names: Iterable[str], connector: str) -> Layout:
         more = f" and {len(strangers) - _SHOWN} more" if len(strangers) > _SHOWN else ""
         listed = ", ".join(strangers[:_SHOWN]) + more
         raise LapilliError(
-            f"no layout of a LLaVA has all these tensors; {nearest.name} comes nearest, without: {listed}"
+            f"no LLaVA's layout has all these tensors; {nearest.name} comes nearest, without {listed}; fetch it again"
         )
     return nearest
 

@@ -64,6 +64,8 @@ def merge(folder: Path, base: Path, choices: Choices | None = None) -> Checkpoin
 
 def read_adapter(folder: Path) -> Adapter:
     """The adapter in a folder. Raises LapilliError for one of another kind than LoRA, listing what is not known."""
+    if not (folder / "adapter_config.json").is_file():
+        raise LapilliError(f"{folder}: no adapter_config.json there; give the folder of an adapter")
     config = json_object(folder / "adapter_config.json")
     _require_lora(folder, config)
     sides: dict[str, dict[str, Source]] = {}
@@ -138,7 +140,7 @@ def _touched(adapter: Adapter) -> dict[str, Source]:
 
 
 def _renamed(adapter: Adapter, changed: Mapping[str, Source]) -> Adapter:
-    """The adapter by the names in `hub`: `changed` holds the same sources under those."""
+    """The adapter by the names in `hf`: `changed` holds the same sources under those."""
     names = {id(source): name for name, source in changed.items()}
     pairs = {names[id(pair[1])]: pair for pair in adapter.pairs.values()}
     return Adapter(pairs, {names[id(source)]: source for source in adapter.whole.values() if id(source) in names})

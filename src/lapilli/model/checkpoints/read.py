@@ -74,6 +74,7 @@ def llava_config(path: Path) -> Any:
 
 def _require_plain(path: Path, config: Any) -> None:
     """Refuse what is no LLaVA of one image, one token a patch, in weights that are numbers."""
+    connectors.connector_of(config)
     strategy = "default" if tokens_before(config.vision_config) else "full"
     odd = {
         "vision_feature_select_strategy": config.vision_feature_select_strategy != strategy,
@@ -114,8 +115,15 @@ def card_of(path: Path) -> Card:
     return Card(template, connector, {})
 
 
+def require_whole(path: Path) -> None:
+    """Raise LapilliError for a split folder."""
+    if (path / PROJECTOR).is_file():
+        remedy = f"`lapilli model convert {path} OUT` joins them"
+        raise LapilliError(f"{path}: a LLaVA in parts, for llama.cpp's converters; {remedy}")
+
+
 def stored_layout(path: Path, config: Any) -> tuple[str, dict[str, Source]]:
-    """The layout of a transformers' or a split folder, and its tensors by their names in layout `hub`."""
+    """The layout of a transformers' or a split folder, and its tensors by their names in layout `hf`."""
     connector = connectors.connector_of(config)
     if (path / PROJECTOR).is_file():
         return "split", in_hub_names(path, _split_tensors(path, config), connector)[1]
@@ -132,7 +140,7 @@ def _of_transformers(path: Path, choices: Choices) -> Checkpoint:
     strategy, before = config.vision_feature_select_strategy, tokens_before(config.vision_config)
     processor = new_processor(theirs.tokenizer, pictures, config.vision_config, strategy, before)
     generation = _generation(path, processor, card, choices.template)
-    found = Checkpoint(path, layout, config, tensors, processor, generation, card)
+    found = Checkpoint(path, path, layout, config, tensors, processor, generation, card)
     require_fitting(found)
     return found
 

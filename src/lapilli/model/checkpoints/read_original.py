@@ -58,7 +58,7 @@ def from_original(
     words.chat_template = chat_template(template, words).jinja()
     processor = new_processor(words, pictures, vision, made.vision_feature_select_strategy, before)
     card = Card(template, joined.connector, {}, notes, _without_places(config))
-    found = Checkpoint(path, "original", made, named, processor, generation_config(words, template), card)
+    found = Checkpoint(path, tokenizer, "original", made, named, processor, generation_config(words, template), card)
     require_fitting(found)
     return found
 
@@ -88,14 +88,16 @@ def with_encoder(
 
 def _encoder(path: Path, joined: Joined, folder: Path | None) -> tuple[Any, Any]:
     """The configuration and image processor of the encoder: from its folder, from beside the weights, or known here."""
-    beside = path / VISION_FOLDER
-    folder = folder or (beside if beside.is_dir() else None)
+    beside = (path / VISION_FOLDER, path / joined.vision)
+    folder = folder or next((one for one in beside if (one / "config.json").is_file() and one.parent == path), None)
     if folder is not None:
         model_config(folder)
         with explained(folder), quiet():
             config = AutoConfig.from_pretrained(folder, **LOCAL)
             processor = AutoImageProcessor.from_pretrained(folder, backend="pil", **LOCAL)
-        return getattr(config, "vision_config", config), processor
+        config = getattr(config, "vision_config", config)
+        config._name_or_path = folder.name
+        return config, processor
     known = released_encoder(joined.vision)
     if known is None:
         raise UsageError(f"{path}: its vision encoder {joined.vision!r} is not known here; give its folder (--vision)")

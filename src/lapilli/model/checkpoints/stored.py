@@ -111,6 +111,9 @@ def model_config(path: Path) -> dict[str, Any]:
     Raises LapilliError where there is none, and for one that would keep transformers busy without end, or have it
     fetch code: kernels are programs.
     """
+    if (path / "mm_projector.bin").is_file() and not (path / "config.json").exists():
+        remedy = f"`lapilli model build --connector {path / 'mm_projector.bin'}` joins two models with it"
+        raise LapilliError(f"{path}: a connector alone; {remedy}")
     config = json_object(path / "config.json")
     for name, value in _settings(config):
         if name.endswith(("layers", "n_layer")) and isinstance(value, int | float) and value > _MOST_LAYERS:

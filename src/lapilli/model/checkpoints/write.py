@@ -34,7 +34,7 @@ from lapilli.model.checkpoints.layouts import layouts
 from lapilli.model.checkpoints.original import VISION_FOLDER, Joined, original_config, restored, with_old_names
 from lapilli.model.checkpoints.read import PROJECTOR
 from lapilli.model.checkpoints.shards import SHARD_SIZE, write_tensors
-from lapilli.model.checkpoints.stored import Source
+from lapilli.model.checkpoints.stored import Source, json_object
 from lapilli.model.encoders import released_name
 from lapilli.model.processor import pads_to_square
 from lapilli.model.reading import quiet
@@ -43,7 +43,6 @@ from lapilli.model.tokenizer import PIECES, is_pieces
 TARGETS = ("hf", "original", "split", "projector", "nested", "memory", "joined")
 
 _IDENTITY = "multi_modal_projector.linear_2."
-_LLAMA = ("legacy", "add_bos_token", "add_eos_token")  # what Llama's tokenizers are told, and LLaVA's trainer asks for
 _NO_HUB = "connector {}: only lapilli has a class for it, and transformers' older layouts no names; use hf or original"
 
 
@@ -76,8 +75,8 @@ def write_checkpoint(found: Checkpoint, out: Path, target: str = "hf", writing: 
 
 def _transformers(found: Checkpoint, target: str, folder: Path, out: Path, writing: Writing) -> None:
     # A connector of lapilli's own is read by lapilli alone, where transformers has no rule for the hub's names.
-    plain = "hub" if connectors.depth(found.card.connector) <= 2 else "nested"
-    layout = layouts(found.card.connector)[plain if target == "hf" else target]
+    deep = connectors.depth(found.card.connector) > 2
+    layout = layouts(found.card.connector)["nested" if deep and target == "hf" else target]
     _describe(found, folder)
     _weigh({layout.from_hub(name): source for name, source in found.tensors.items()}, folder, out, writing)
 
@@ -110,15 +109,18 @@ def write_config(config: Any, architecture: str, dtype: str, folder: Path) -> No
 
 def _original(found: Checkpoint, folder: Path, out: Path, writing: Writing) -> None:
     config, original = found.config, found.card.original or {}
-    name = original.get("mm_vision_tower") or released_name(config.vision_config) or VISION_FOLDER
+    name = original.get("mm_vision_tower") or released_name(config.vision_config)
+    folder_name = VISION_FOLDER if name else f"{config.vision_config.model_type.partition('_')[0]}_{VISION_FOLDER}"
     pad = pads_to_square(found.processor.image_processor)
-    joined = Joined(name, found.card.connector, config.vision_feature_layer, pad)
+    joined = Joined(name or folder_name, found.card.connector, config.vision_feature_layer, pad)
     tensors = _cut(_without_identity(found), found.card.original)
     rows = tensors[TABLE].shape[0]
     made = original_config(config.text_config, config.vision_config.hidden_size, joined, _dtype(found.tensors))
     settings = (restored(made, original) if original else made) | {"vocab_size": rows}
     (folder / "config.json").write_text(json_text(settings, indent=2) + "\n", encoding="utf-8")
-    _describe_encoder(found, folder / VISION_FOLDER)
+    _describe_encoder(found, folder / folder_name)
+    if not name:  # LLaVA's own code loads the encoder from where mm_vision_tower says, and its weights with it
+        _weigh(_encoder_alone(_original_names(found)), folder / folder_name, out, Writing(writing.shard_size))
     tokenizer = _shorter(found.processor.tokenizer, rows)
     tokenizer.save_pretrained(folder)
     _portable(found, folder)
@@ -141,10 +143,9 @@ def _split(found: Checkpoint, folder: Path, out: Path, writing: Writing) -> None
     found.processor.tokenizer.save_pretrained(language)
     _portable(found, language)
     named = _original_names(found)
-    eye = {name.removeprefix(ENCODER): source for name, source in named.items() if name.startswith(ENCODER)}
     voice = {name: source for name, source in named.items() if not name.startswith((ENCODER, "model.mm_projector."))}
     _weigh(voice, language, out, writing)
-    _weigh(eye, vision, out, Writing(writing.shard_size))
+    _weigh(_encoder_alone(named), vision, out, Writing(writing.shard_size))
     torch.save(_for_numpy(named), folder / PROJECTOR)
 
 
@@ -167,6 +168,11 @@ def _describe_encoder(found: Checkpoint, folder: Path) -> None:
     vision = found.config.vision_config
     write_config(vision, _class_name(MODEL_MAPPING, vision), _dtype(found.tensors), folder)
     found.processor.image_processor.save_pretrained(folder)
+
+
+def _encoder_alone(named: Mapping[str, Source]) -> dict[str, Source]:
+    """The encoder's tensors by the names of its own class."""
+    return {name.removeprefix(ENCODER): source for name, source in named.items() if name.startswith(ENCODER)}
 
 
 def _original_names(found: Checkpoint) -> dict[str, Source]:
@@ -213,16 +219,20 @@ def _shorter(tokenizer: Any, rows: int) -> Any:
 
 def _portable(found: Checkpoint, folder: Path) -> None:
     """Make the tokenizer's files readable for programs of before transformers 5, and for those that want its pieces."""
-    pieces = found.path / PIECES
+    pieces, theirs = found.tokenizer_path / PIECES, found.tokenizer_path / "tokenizer_config.json"
     if is_pieces(pieces):
         shutil.copyfile(pieces, folder / PIECES)
-    tokenizer = found.processor.tokenizer
-    said: dict[str, Any] = {}
-    if isinstance(tokenizer, LlamaTokenizer):
-        said = {name: tokenizer.init_kwargs[name] for name in _LLAMA if name in tokenizer.init_kwargs}
-        said["tokenizer_class"] = "LlamaTokenizer"
-    _edited(folder / "tokenizer_config.json", lambda content: content.update(said))
+    told = json_object(theirs) if theirs.is_file() else {}
+    _edited(folder / "tokenizer_config.json", lambda content: content.update(_llama(found.processor.tokenizer, told)))
     _edited(folder / "tokenizer_config.json", _portable_tokenizer)
+
+
+def _llama(tokenizer: Any, told: Mapping[str, Any]) -> dict[str, Any]:
+    """What Llama's tokenizers are told, and LLaVA's trainer asks for; transformers 5 does not write it."""
+    if not isinstance(tokenizer, LlamaTokenizer) and told.get("tokenizer_class") != "LlamaTokenizer":
+        return {}
+    fields = ("legacy", "add_bos_token", "add_eos_token")
+    return {"tokenizer_class": "LlamaTokenizer", **{name: told[name] for name in fields if name in told}}
 
 
 def _portable_tokenizer(content: dict[str, Any]) -> None:
