@@ -231,7 +231,7 @@ def _llama(tokenizer: Any, told: Mapping[str, Any]) -> dict[str, Any]:
     """What Llama's tokenizers are told, and LLaVA's trainer asks for; transformers 5 does not write it."""
     if not isinstance(tokenizer, LlamaTokenizer) and told.get("tokenizer_class") != "LlamaTokenizer":
         return {}
-    fields = ("legacy", "add_bos_token", "add_eos_token")
+    fields = ("legacy", "add_bos_token", "add_eos_token", "padding_side")
     return {"tokenizer_class": "LlamaTokenizer", **{name: told[name] for name in fields if name in told}}
 
 
