@@ -245,6 +245,7 @@ def test_a_person_at_a_terminal(patient, pictures, tmp_path):
         write("\x03")
         wait_for("stopped; the answer ends there")
         wait_for("> ")
+        time.sleep(0.5)  # a Ctrl-C between the prompt and the first look at the keyboard waits for the next key
         write("half a li\x03")
         wait_for("> ")
         write("/show\n")

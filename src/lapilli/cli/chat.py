@@ -225,8 +225,8 @@ def _say(message: str) -> None:
 def _print_piece(piece: str) -> None:
     from lapilli.data.show import visible
 
-    shown = "\n".join(map(visible, piece.split("\n")))
-    results.print(Text(shown, "green"), end="", soft_wrap=True)
+    # Written at once: rich would keep what Ctrl-C cuts off, and print it later.
+    typer.secho("\n".join(map(visible, piece.split("\n"))), fg="green", nl=False)
 
 
 def _print_end(answer: str | None) -> None:
