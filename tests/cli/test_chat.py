@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -199,6 +200,16 @@ def patient(tmp_path_factory):
     return folder / "model"
 
 
+def _interruptible():
+    """Whoever runs the tests in the background ignores Ctrl-C, and so would what they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _interruptible_at_its_terminal():
+    _interruptible()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 @contextmanager
 def _terminal(*arguments):
     """The program on a terminal of its own: a function that types, one that waits for a text, and the process."""
@@ -209,7 +220,7 @@ def _terminal(*arguments):
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C reaches it
+        preexec_fn=_interruptible_at_its_terminal,
         env={**os.environ, "TERM": "xterm", "COLUMNS": "400"},
     )
     os.close(theirs)
@@ -269,7 +280,8 @@ def test_a_person_at_a_terminal(patient, pictures, tmp_path):
 def test_an_interrupted_script_ends(patient):
     """Nobody is there to go on with it."""
     command = [PROGRAM, "chat", patient, "--max-new-tokens", "50000"]
-    it = subprocess.Popen([*map(str, command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    it = subprocess.Popen([*map(str, command)], **pipes, preexec_fn=_interruptible)
     try:
         it.stdin.write(b"/show\nWhy?\nWhy?\n")
         it.stdin.close()

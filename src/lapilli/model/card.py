@@ -67,7 +67,7 @@ def read_card(folder: Path) -> Card:
 def _readme(card: Card) -> str:
     deep = connectors.depth(card.connector) > 2
     lines = [
-        "# A LLaVA joined by lapilli",
+        "# A LLaVA, written by lapilli",
         "",
         *(f"* {role}: {part.name} (SHA-256 of its weights: {part.sha256})" for role, part in card.parts.items()),
         f"* connector: {card.connector}",
