@@ -572,6 +572,9 @@ def test_an_encoder_without_a_released_name_is_written_whole_beside(tmp_path):
     assert not report["missing_keys"] and not report["unexpected_keys"]
     reference = load(joined("siglip", "qwen2")).model.model.vision_tower.state_dict()
     assert all(torch.equal(tensor, reference[key]) for key, tensor in encoder.state_dict().items())
+    again = convert(convert(there, tmp_path / "hf"), tmp_path / "again", "original")
+    assert (again / name / "model.safetensors").read_bytes() == (there / name / "model.safetensors").read_bytes()
+    assert (again / "config.json").read_bytes() == (there / "config.json").read_bytes()
 
 
 def test_targets_and_sizes_are_checked(tmp_path):

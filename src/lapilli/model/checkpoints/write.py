@@ -108,19 +108,13 @@ def write_config(config: Any, architecture: str, dtype: str, folder: Path) -> No
 
 
 def _original(found: Checkpoint, folder: Path, out: Path, writing: Writing) -> None:
-    config, original = found.config, found.card.original or {}
-    name = original.get("mm_vision_tower") or released_name(config.vision_config)
-    folder_name = VISION_FOLDER if name else f"{config.vision_config.model_type.partition('_')[0]}_{VISION_FOLDER}"
-    pad = pads_to_square(found.processor.image_processor)
-    joined = Joined(name or folder_name, found.card.connector, config.vision_feature_layer, pad)
     tensors = _cut(_without_identity(found), found.card.original)
-    rows = tensors[TABLE].shape[0]
-    made = original_config(config.text_config, config.vision_config.hidden_size, joined, _dtype(found.tensors))
-    settings = (restored(made, original) if original else made) | {"vocab_size": rows}
+    rows, own, name = tensors[TABLE].shape[0], _own_folder(found), _encoder_name(found)
+    settings = _original_settings(found, name or own) | {"vocab_size": rows}
     (folder / "config.json").write_text(json_text(settings, indent=2) + "\n", encoding="utf-8")
-    _describe_encoder(found, folder / folder_name)
+    _describe_encoder(found, folder / (VISION_FOLDER if name else own))
     if not name:  # LLaVA's own code loads the encoder from where mm_vision_tower says, and its weights with it
-        _weigh(_encoder_alone(_original_names(found)), folder / folder_name, out, Writing(writing.shard_size))
+        _weigh(_encoder_alone(_original_names(found)), folder / own, out, Writing(writing.shard_size))
     tokenizer = _shorter(found.processor.tokenizer, rows)
     tokenizer.save_pretrained(folder)
     _portable(found, folder)
@@ -129,6 +123,25 @@ def _original(found: Checkpoint, folder: Path, out: Path, writing: Writing) -> N
         _edited(folder / "generation_config.json", lambda content: content.update(pad_token_id=tokenizer.pad_token_id))
     layout = layouts(found.card.connector)["original"]
     _weigh({layout.from_hub(name): source for name, source in tensors.items()}, folder, out, writing)
+
+
+def _original_settings(found: Checkpoint, encoder: str) -> dict[str, Any]:
+    """The original's config.json: that which it had, where it was converted from one, but for what has changed."""
+    config, pad = found.config, pads_to_square(found.processor.image_processor)
+    joined = Joined(encoder, found.card.connector, config.vision_feature_layer, pad)
+    made = original_config(config.text_config, config.vision_config.hidden_size, joined, _dtype(found.tensors))
+    return restored(made, found.card.original) if found.card.original else made
+
+
+def _own_folder(found: Checkpoint) -> str:
+    """Where an encoder without a name on the hub lies: programs tell its kind by the words in the path."""
+    return f"{found.config.vision_config.model_type.partition('_')[0]}_{VISION_FOLDER}"
+
+
+def _encoder_name(found: Checkpoint) -> str | None:
+    """What the encoder is called where it can be fetched: as the original said, or as a released one of its make."""
+    name = (found.card.original or {}).get("mm_vision_tower") or released_name(found.config.vision_config)
+    return None if name == _own_folder(found) else name
 
 
 def _split(found: Checkpoint, folder: Path, out: Path, writing: Writing) -> None:
