@@ -24,6 +24,14 @@ CORPUS = [
 GREEDY_LINES = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
+AWKWARD = [
+    *("USER:", "ASSISTANT:", " ", "  ", "\n", "\n\n", "a", "red", ".", "?", "é", "e\u0301", "中", "文", "😀", "12"),
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467",  # one family, five characters
+    *("<", "s>", "</", "▁", "Ġ", "\u00a0", "\t", "[INST]", "[/INST]", "assistant", "\u202e", "ﬁ", "İ"),
+]
+"""Pieces of texts on which tokenizers and templates trip."""
+
+
 def trained(kind):
     tokenizer = Tokenizer(models.BPE(byte_fallback=kind == "pieces", unk_token="<unk>" if kind == "pieces" else None))
     alphabet = pre_tokenizers.ByteLevel.alphabet()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.core.chat_templates import ENDED, LLAVA_HF, SPECIAL
-from tests.data.readers import GRID, KINDS, LLAMA_KINDS, llama, make_processor, trained
+from tests.data.readers import AWKWARD, GRID, KINDS, LLAMA_KINDS, llama, make_processor, trained
 from transformers import LlavaProcessor
 
 from lapilli.core.codec import codec_from
@@ -15,27 +15,7 @@ from lapilli.core.layout import Role
 from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
 
-PIECES = [
-    "USER:",
-    " ",
-    "  ",
-    "\n",
-    "\n\n",
-    "a",
-    "red",
-    ".",
-    "?",
-    "é",
-    "e\u0301",
-    "中",
-    "😀",
-    "👨‍👩‍👧",
-    "12",
-    "<",
-    "s>",
-    "▁",
-]
-PIECES += ["Ġ", "\u00a0", "\t", "[INST]", "assistant", "\u202e", "ﬁ", "İ", "<|im", "{{ x }}", "mark0of0text"]
+PIECES = [*AWKWARD, "<|im", "{{ x }}", "mark0of0text"]
 
 
 @pytest.fixture(scope="module", params=KINDS + LLAMA_KINDS)
