@@ -115,7 +115,7 @@ def random_tensors(config: Any) -> dict[str, Source]:
         state = Model(config).state_dict()
     names = layouts("mlp2x_gelu")
     return {
-        names["original"].from_hub(names["memory"].to_hub(name)): random_source(tuple(tensor.shape))
+        names["original"].from_hf(names["memory"].to_hf(name)): random_source(tuple(tensor.shape))
         for name, tensor in state.items()
     }
 

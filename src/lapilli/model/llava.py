@@ -80,8 +80,7 @@ def join(
     `connector` is the name of a new one, whose weights `seed` makes, or the file of a trained one (mm_projector.bin).
     `feature_layer` is the hidden state that it reads: -2 is the last layer but one, as in LLaVA. The template
     `own` is the language model's. `pad` says that pictures are padded to a square, not cropped. The parts' weights are
-    used as they are. Raises LapilliError for
-    parts that cannot be read or do not go together.
+    used as they are. Raises LapilliError for parts that cannot be read or do not go together.
     """
     paths = {"vision": part_path(str(vision)), "language": part_path(str(language))}
     file = Path(connector) / "mm_projector.bin" if Path(connector).is_dir() else Path(connector)
@@ -119,7 +118,7 @@ def save(llava: Llava, out: Path) -> None:
     memory = layouts(llava.card.connector)["memory"]
     tied = llava.model.config.tie_word_embeddings
     tensors = {
-        memory.to_hub(name): held(weight)
+        memory.to_hf(name): held(weight)
         for name, weight in llava.model.state_dict().items()
         if not (tied and name == "lm_head.weight")
     }
@@ -171,10 +170,8 @@ def without_unused_layers(model: Any) -> Any:
     twenty-fourth of CLIP-L, and more of a smaller encoder, would be computed for nothing.
     """
     layers = model.model.vision_tower.encoder.layers
-    chosen = model.config.vision_feature_layer
-    read = [chosen] if isinstance(chosen, int) else chosen
-    used = max(layer if layer >= 0 else len(layers) + 1 + layer for layer in read)
-    for layer in layers[used:]:
+    read = model.config.vision_feature_layer
+    for layer in layers[read if read >= 0 else len(layers) + 1 + read :]:
         layer.forward = _unchanged
     return model
 
@@ -240,5 +237,4 @@ def _require_same_logits(model: Any, language: Any, path: Path) -> None:
 def _processor(eye: Vision, tokenizer: Any, template: str, pad: bool) -> LlavaProcessor:
     tokenizer.chat_template = chat_template(template, tokenizer).jinja()
     pictures = picture_processor(eye.image_processor, eye.image_size, pad)
-    strategy = "default" if eye.tokens_before else "full"
-    return new_processor(tokenizer, pictures, eye.tower.config, strategy, eye.tokens_before)
+    return new_processor(tokenizer, pictures, eye.tower.config, eye.tokens_before)

@@ -14,19 +14,16 @@ from lapilli.model.reading import LOCAL, explained, quiet
 PAD_TOKEN = "<pad>"
 
 
-def new_processor(
-    tokenizer: Any, image_processor: Any, vision: Any, strategy: str, tokens_before: int
-) -> LlavaProcessor:
-    """A LlavaProcessor for an encoder of configuration `vision`.
+def new_processor(tokenizer: Any, image_processor: Any, vision: Any, tokens_before: int) -> LlavaProcessor:
+    """A LlavaProcessor for an encoder of configuration `vision`, with `tokens_before` (0 or 1) before the patches.
 
-    `strategy` is LlavaConfig.vision_feature_select_strategy, `tokens_before` counts what precedes the patches. They are
-    written out: left to their defaults, an image with a class token would get one token too few.
+    That is written out: left to its default, an image with a class token would get one token too few.
     """
     return LlavaProcessor(
         image_processor=image_processor,
         tokenizer=tokenizer,
         patch_size=vision.patch_size,
-        vision_feature_select_strategy=strategy,
+        vision_feature_select_strategy="default" if tokens_before else "full",
         num_additional_image_tokens=tokens_before,
         chat_template=tokenizer.chat_template,
     )

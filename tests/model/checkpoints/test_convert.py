@@ -46,8 +46,7 @@ WAY_BACK = [target for target in TARGETS if target not in ("hf", "projector")]
 
 
 def convert(path, out, target="hf", **choices):
-    found = read_checkpoint(path, Choices(**choices))
-    write_checkpoint(found, out, target, Writing(shard_size=choices.get("shard_size", 5_000_000_000)))
+    write_checkpoint(read_checkpoint(path, Choices(**choices)), out, target)
     return out
 
 
@@ -227,7 +226,7 @@ def test_seven_billion_parameters_by_name_and_shape(tmp_path):
         state = LlavaForConditionalGeneration(LlavaConfig(vision_config=vision, text_config=text)).state_dict()
     memory, there = layouts("mlp2x_gelu")["memory"], layouts("mlp2x_gelu")["original"]
     named = {
-        there.from_hub(memory.to_hub(name)): Source(tuple(tensor.shape), "float16", lambda: None)
+        there.from_hf(memory.to_hf(name)): Source(tuple(tensor.shape), "float16", lambda: None)
         for name, tensor in state.items()
     }
     found = from_original(tmp_path, published, named, LLAMA, Choices("vicuna_v1"))

@@ -49,8 +49,8 @@ def test_a_folder_of_the_hub_that_lapilli_did_not_make(copy):
     """Half of it stored in bfloat16, in two files, under the hub's names, cropping its pictures."""
     (copy / "lapilli.json").unlink()
     weights = load_file(copy / "model.safetensors")
-    to_hub = layouts("mlp2x_gelu")["hf"].to_hub
-    named = {to_hub(name): value.clone() for name, value in weights.items()}
+    to_hf = layouts("mlp2x_gelu")["hf"].to_hf
+    named = {to_hf(name): value.clone() for name, value in weights.items()}
     (copy / "model.safetensors").unlink()
     vision = {name: value for name, value in named.items() if name.startswith("vision")}
     rest = {name: value.bfloat16() for name, value in named.items() if name not in vision}
@@ -75,13 +75,13 @@ ORIGINAL = {"model_type": "llava_llama", "mm_vision_tower": "openai/clip", "mm_v
 def _original(folder, connector, vision=True):
     """The weights by their names in LLaVA's own code, and what its config.json says of the joining."""
     names, weights = layouts(connector), load(joined("clip", "llama", connector)).model.state_dict()
-    hub = {names["memory"].to_hub(name): value.clone() for name, value in weights.items()}
+    hub = {names["memory"].to_hf(name): value.clone() for name, value in weights.items()}
     if connector == "linear":
         hub = {name: value for name, value in hub.items() if "linear_2" not in name}
     folder.mkdir()
     config = ORIGINAL | {"mm_projector_type": connector, "image_aspect_ratio": "pad"}
     (folder / "config.json").write_text(json.dumps(config))
-    named = {names["original"].from_hub(name): value for name, value in hub.items()}
+    named = {names["original"].from_hf(name): value for name, value in hub.items()}
     return {name: value for name, value in named.items() if vision or "vision_tower" not in name}
 
 

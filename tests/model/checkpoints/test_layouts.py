@@ -26,7 +26,7 @@ def seven_billion():
 def test_the_original_names_of_seven_billion_are_the_released_ones(seven_billion):
     """686 tensors, as many as the index of liuhaotian/llava-v1.5-7b and of llava-hf/llava-1.5-7b-hf has."""
     found, original = layouts("mlp2x_gelu"), layouts("mlp2x_gelu")["original"]
-    names = {original.from_hub(found["memory"].to_hub(name)) for name in seven_billion}
+    names = {original.from_hf(found["memory"].to_hf(name)) for name in seven_billion}
     assert len(names) == len(seven_billion) == 686
     vision = "model.vision_tower.vision_tower.vision_model."
     assert {
@@ -39,7 +39,7 @@ def test_the_original_names_of_seven_billion_are_the_released_ones(seven_billion
 
 
 def test_the_names_on_the_hub(seven_billion):
-    names = {layouts("mlp2x_gelu")["memory"].to_hub(name) for name in seven_billion}
+    names = {layouts("mlp2x_gelu")["memory"].to_hf(name) for name in seven_billion}
     assert {
         "language_model.lm_head.weight", "language_model.model.layers.0.self_attn.q_proj.weight",
         "multi_modal_projector.linear_1.weight", "multi_modal_projector.linear_2.bias",
@@ -61,12 +61,12 @@ def test_what_transformers_has_and_writes_is_recognised(pair, connector):
 def test_every_name_comes_back_through_every_layout(pair, connector):
     found = layouts(connector)
     in_memory = list(load(joined(*pair, connector)).model.state_dict())
-    hub = [found["memory"].to_hub(name) for name in in_memory]
+    hub = [found["memory"].to_hf(name) for name in in_memory]
     for layout in found.values():
         kept = [name for name in hub if not (layout.name == "original" and _identity(name, connector))]
-        there = [layout.from_hub(name) for name in kept]
+        there = [layout.from_hf(name) for name in kept]
         assert len(set(there)) == len(there)
-        assert [layout.to_hub(name) for name in there] == kept
+        assert [layout.to_hf(name) for name in there] == kept
         assert recognised(there, connector).name == layout.name
 
 
@@ -84,8 +84,8 @@ def test_plain_transformers_reads_them_all(tmp_path):
     for name in ("hf", "nested"):
         out = tmp_path / name
         llava.model.config.save_pretrained(out)
-        weights = {found["memory"].to_hub(key): value for key, value in llava.model.state_dict().items()}
-        named = {found[name].from_hub(key): value.contiguous() for key, value in weights.items()}
+        weights = {found["memory"].to_hf(key): value for key, value in llava.model.state_dict().items()}
+        named = {found[name].from_hf(key): value.contiguous() for key, value in weights.items()}
         save_file(named, out / "model.safetensors", metadata={"format": "pt"})
         again, report = LlavaForConditionalGeneration.from_pretrained(out, output_loading_info=True)
         assert not report["missing_keys"] and not report["unexpected_keys"]

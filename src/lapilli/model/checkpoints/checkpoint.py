@@ -55,7 +55,7 @@ class Checkpoint:
     card: Card
 
 
-def in_hub_names(path: Path, tensors: Mapping[str, Source], connector: str) -> tuple[str, dict[str, Source]]:
+def in_hf_names(path: Path, tensors: Mapping[str, Source], connector: str) -> tuple[str, dict[str, Source]]:
     """The layout of the tensors, and the tensors by their names in `hf`.
 
     Raises LapilliError with the names that no layout has a place for.
@@ -65,7 +65,7 @@ def in_hub_names(path: Path, tensors: Mapping[str, Source], connector: str) -> t
         layout = recognised(kept, connector)
     except LapilliError as error:
         raise LapilliError(f"{path}: {error}") from error
-    named = {layout.to_hub(name): source for name, source in kept.items()}
+    named = {layout.to_hf(name): source for name, source in kept.items()}
     if layout.name == "original" and connectors.depth(connector) == 1:
         named |= _identity(named)
     return layout.name, named
@@ -126,7 +126,7 @@ def _expected(path: Path, config: Any, connector: str) -> dict[str, tuple[int, .
         state = model_class(config).state_dict()
     memory = layouts(connector)["memory"]
     try:
-        return {memory.to_hub(name): tuple(tensor.shape) for name, tensor in state.items()}
+        return {memory.to_hf(name): tuple(tensor.shape) for name, tensor in state.items()}
     except KeyError as error:
         kind, known = config.text_config.model_type, "only one of tensors named as LLaMA's can be converted"
         raise LapilliError(f"{path}: its language model, {kind}, has {error}; {known}") from error

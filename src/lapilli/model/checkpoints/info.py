@@ -11,7 +11,7 @@ from typing import Any
 
 from lapilli.model import connector as connectors
 from lapilli.model.card import CARD, Card, read_card
-from lapilli.model.checkpoints.checkpoint import in_hub_names, stored_template
+from lapilli.model.checkpoints.checkpoint import in_hf_names, stored_template
 from lapilli.model.checkpoints.original import joined_of
 from lapilli.model.checkpoints.read import llava_config, stored_layout
 from lapilli.model.checkpoints.stored import Source, json_object, model_config, stored_tensors
@@ -84,7 +84,7 @@ def _original(path: Path, config: Mapping[str, Any]) -> Info:
     """A checkpoint of LLaVA's own code: it names the vision encoder, and may hold its weights or not."""
     joined = joined_of(config)
     kinds = {"vision": joined.vision, "projector": joined.connector, "language": str(config.get("model_type"))}
-    layout, tensors = in_hub_names(path, stored_tensors(path), joined.connector)
+    layout, tensors = in_hf_names(path, stored_tensors(path), joined.connector)
     size, patches = _image(tensors)
     return Info(
         path=str(path), layout=layout, connector=joined.connector, **_weights(tensors, kinds),

@@ -34,11 +34,11 @@ class Layout:
     name: str
     beginnings: Mapping[str, str]
 
-    def from_hub(self, name: str) -> str:
+    def from_hf(self, name: str) -> str:
         """The name here of a tensor that has this one in `hf`. Raises KeyError for one that no LLaVA has."""
         return _replaced(name, self.beginnings)
 
-    def to_hub(self, name: str) -> str:
+    def to_hf(self, name: str) -> str:
         """The name in `hf` of a tensor that has this one here. Raises KeyError for one that this layout has not."""
         return _replaced(name, {here: hub for hub, here in self.beginnings.items()})
 

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from lapilli.core.errors import LapilliError
-from lapilli.model.checkpoints.checkpoint import Checkpoint, Choices, in_hub_names, require_fitting
+from lapilli.model.checkpoints.checkpoint import Checkpoint, Choices, require_fitting
+from lapilli.model.checkpoints.layouts import recognised
 from lapilli.model.checkpoints.original import joined_of
 from lapilli.model.checkpoints.read import read_checkpoint
 from lapilli.model.checkpoints.read_original import from_original, with_encoder
@@ -54,8 +55,7 @@ def merge(folder: Path, base: Path, choices: Choices | None = None) -> Checkpoin
     if "mm_vision_tower" not in config and "vision_config" not in config:
         return _of_language_model(folder, adapter, base, choices)
     found = read_checkpoint(base, choices)
-    _, changed = in_hub_names(folder, _touched(adapter), found.card.connector)
-    tensors = _merged(folder, found.tensors, _renamed(adapter, changed))
+    tensors = _merged(folder, found.tensors, _in_hf_names(folder, adapter, found.card.connector))
     note = f"adapter merged: {folder.resolve().name}"
     merged = replace(found, tensors=tensors, card=replace(found.card, notes=(*found.card.notes, note)))
     require_fitting(merged)
@@ -135,15 +135,14 @@ def _of_language_model(folder: Path, adapter: Adapter, base: Path, choices: Choi
     return from_original(folder, config, _merged(folder, named, Adapter(adapter.pairs, rest)), base, choices)
 
 
-def _touched(adapter: Adapter) -> dict[str, Source]:
-    return {name: pair[1] for name, pair in adapter.pairs.items()} | dict(adapter.whole)
-
-
-def _renamed(adapter: Adapter, changed: Mapping[str, Source]) -> Adapter:
-    """The adapter by the names in `hf`: `changed` holds the same sources under those."""
-    names = {id(source): name for name, source in changed.items()}
-    pairs = {names[id(pair[1])]: pair for pair in adapter.pairs.values()}
-    return Adapter(pairs, {names[id(source)]: source for source in adapter.whole.values() if id(source) in names})
+def _in_hf_names(folder: Path, adapter: Adapter, connector: str) -> Adapter:
+    """The adapter by the names of layout `hf`, whichever it was trained in."""
+    try:
+        layout = recognised([*adapter.pairs, *adapter.whole], connector)
+    except LapilliError as error:
+        raise LapilliError(f"{folder}: {error}") from error
+    pairs = {layout.to_hf(name): pair for name, pair in adapter.pairs.items()}
+    return Adapter(pairs, {layout.to_hf(name): source for name, source in adapter.whole.items()})
 
 
 def _merged(folder: Path, tensors: Mapping[str, Source], adapter: Adapter) -> dict[str, Source]:

@@ -16,7 +16,7 @@ from lapilli.core.errors import LapilliError
 from lapilli.model.connector import depth
 
 VISION_FOLDER = "vision_tower"
-"""Where we put the configuration of an encoder that has no name on the hub."""
+"""Where we put the configuration of an encoder that is fetched by its name."""
 
 _LANGUAGES = {"llava": "llama", "llava_llama": "llama", "llava_mistral": "mistral", "llava_qwen": "qwen2"}
 _CLASSES = {

@@ -36,7 +36,7 @@ def read_projector(file: Path) -> tuple[str, dict[str, Tensor]]:
     if set(named) != expected:
         odd = listed(set(named) ^ expected)
         raise LapilliError(f"{file}: not the layers of a connector, by {odd}; fetch it again")
-    return connector, {layout.to_hub(name).removeprefix("multi_modal_projector."): t for name, t in named.items()}
+    return connector, {layout.to_hf(name).removeprefix("multi_modal_projector."): t for name, t in named.items()}
 
 
 def fill(projector: Any, tensors: Mapping[str, Tensor], file: Path) -> None:

@@ -22,7 +22,7 @@ from lapilli.model.checkpoints.checkpoint import (
     ENCODER,
     Checkpoint,
     Choices,
-    in_hub_names,
+    in_hf_names,
     require_fitting,
     stored_template,
     tokens_before,
@@ -126,8 +126,8 @@ def stored_layout(path: Path, config: Any) -> tuple[str, dict[str, Source]]:
     """The layout of a transformers' or a split folder, and its tensors by their names in layout `hf`."""
     connector = connectors.connector_of(config)
     if (path / PROJECTOR).is_file():
-        return "split", in_hub_names(path, _split_tensors(path, config), connector)[1]
-    return in_hub_names(path, stored_tensors(path), connector)
+        return "split", in_hf_names(path, _split_tensors(path, config), connector)[1]
+    return in_hf_names(path, stored_tensors(path), connector)
 
 
 def _of_transformers(path: Path, choices: Choices) -> Checkpoint:
@@ -137,8 +137,8 @@ def _of_transformers(path: Path, choices: Choices) -> Checkpoint:
     card = _card(path, config, choices.template)
     theirs.tokenizer.chat_template = chat_template(card.template, theirs.tokenizer).jinja()
     pictures = picture_processor(theirs.image_processor, config.vision_config.image_size, choices.pad)
-    strategy, before = config.vision_feature_select_strategy, tokens_before(config.vision_config)
-    processor = new_processor(theirs.tokenizer, pictures, config.vision_config, strategy, before)
+    vision = config.vision_config
+    processor = new_processor(theirs.tokenizer, pictures, vision, tokens_before(vision))
     generation = _generation(path, processor, card, choices.template)
     found = Checkpoint(path, path, layout, config, tensors, processor, generation, card)
     require_fitting(found)
@@ -154,13 +154,12 @@ def _card(path: Path, config: Any, template: str | None) -> Card:
 
 
 def _generation(path: Path, processor: Any, card: Card, chosen: str | None) -> Any:
-    made = generation_config(processor.tokenizer, card.template)
     if not (path / "generation_config.json").is_file():
-        return made
+        return generation_config(processor.tokenizer, card.template)
     with explained(path), quiet():
         found = GenerationConfig.from_pretrained(path, local_files_only=True)
     if chosen is not None:
-        found.eos_token_id = made.eos_token_id
+        found.eos_token_id = generation_config(processor.tokenizer, chosen).eos_token_id
     return found
 
 

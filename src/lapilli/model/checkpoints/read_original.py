@@ -19,7 +19,7 @@ from lapilli.model.checkpoints.checkpoint import (
     TABLE,
     Checkpoint,
     Choices,
-    in_hub_names,
+    in_hf_names,
     require_fitting,
     stored_template,
     tokens_before,
@@ -47,7 +47,7 @@ def from_original(
     text = language_config(config)
     vision, image_processor = _encoder(path, joined, choices.vision)
     words = read_tokenizer(tokenizer, text)
-    _, named = in_hub_names(path, tensors, joined.connector)
+    _, named = in_hf_names(path, tensors, joined.connector)
     named, notes = _with_rows(named, words)
     if notes:  # otherwise the configuration must be right, and is compared with the weights
         text.vocab_size = named[TABLE].shape[0]
@@ -56,7 +56,7 @@ def from_original(
     pad = joined.pad if choices.pad is None else choices.pad
     pictures = picture_processor(image_processor, vision.image_size, pad)
     words.chat_template = chat_template(template, words).jinja()
-    processor = new_processor(words, pictures, vision, made.vision_feature_select_strategy, before)
+    processor = new_processor(words, pictures, vision, before)
     card = Card(template, joined.connector, {}, notes, _without_places(config))
     found = Checkpoint(path, tokenizer, "original", made, named, processor, generation_config(words, template), card)
     require_fitting(found)

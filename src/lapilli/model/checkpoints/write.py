@@ -78,7 +78,7 @@ def _transformers(found: Checkpoint, target: str, folder: Path, out: Path, writi
     deep = connectors.depth(found.card.connector) > 2
     layout = layouts(found.card.connector)["nested" if deep and target == "hf" else target]
     _describe(found, folder)
-    _weigh({layout.from_hub(name): source for name, source in found.tensors.items()}, folder, out, writing)
+    _weigh({layout.from_hf(name): source for name, source in found.tensors.items()}, folder, out, writing)
 
 
 def _describe(found: Checkpoint, folder: Path) -> None:
@@ -122,7 +122,7 @@ def _original(found: Checkpoint, folder: Path, out: Path, writing: Writing) -> N
     if (found.generation.pad_token_id or 0) >= rows:
         _edited(folder / "generation_config.json", lambda content: content.update(pad_token_id=tokenizer.pad_token_id))
     layout = layouts(found.card.connector)["original"]
-    _weigh({layout.from_hub(name): source for name, source in tensors.items()}, folder, out, writing)
+    _weigh({layout.from_hf(name): source for name, source in tensors.items()}, folder, out, writing)
 
 
 def _original_settings(found: Checkpoint, encoder: str) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def _encoder_alone(named: Mapping[str, Source]) -> dict[str, Source]:
 
 def _original_names(found: Checkpoint) -> dict[str, Source]:
     layout = layouts(found.card.connector)["original"]
-    return {layout.from_hub(name): source for name, source in _without_identity(found).items()}
+    return {layout.from_hf(name): source for name, source in _without_identity(found).items()}
 
 
 def _without_identity(found: Checkpoint) -> dict[str, Source]:
@@ -236,8 +236,8 @@ def _portable(found: Checkpoint, folder: Path) -> None:
     if is_pieces(pieces):
         shutil.copyfile(pieces, folder / PIECES)
     told = json_object(theirs) if theirs.is_file() else {}
-    _edited(folder / "tokenizer_config.json", lambda content: content.update(_llama(found.processor.tokenizer, told)))
-    _edited(folder / "tokenizer_config.json", _portable_tokenizer)
+    said = _llama(found.processor.tokenizer, told)
+    _edited(folder / "tokenizer_config.json", lambda content: _make_portable(content, said))
 
 
 def _llama(tokenizer: Any, told: Mapping[str, Any]) -> dict[str, Any]:
@@ -248,7 +248,8 @@ def _llama(tokenizer: Any, told: Mapping[str, Any]) -> dict[str, Any]:
     return {"tokenizer_class": "LlamaTokenizer", **{name: told[name] for name in fields if name in told}}
 
 
-def _portable_tokenizer(content: dict[str, Any]) -> None:
+def _make_portable(content: dict[str, Any], said: Mapping[str, Any]) -> None:
+    content |= said
     if content.get("tokenizer_class") == "TokenizersBackend":
         content["tokenizer_class"] = "PreTrainedTokenizerFast"
     if isinstance(content.get("extra_special_tokens"), list):
