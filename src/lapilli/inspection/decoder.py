@@ -1,0 +1,102 @@
+"""The parts of a language model that inspection reads: those of LLaMA, which Vicuna, Mistral and Qwen2 share."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+
+from lapilli.core.errors import LapilliError
+
+_BLOCK = ("input_layernorm", "self_attn", "post_attention_layernorm", "mlp")
+_ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "scaling", "head_dim")
+_MLP = ("gate_proj", "up_proj", "down_proj", "act_fn")
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """The language model's own modules. `blocks` are its layers, `norm` the last norm, `head` makes the logits."""
+
+    blocks: Any
+    norm: Any
+    head: Any
+    config: Any
+
+    @property
+    def depth(self) -> int:
+        """The number of layers."""
+        return len(self.blocks)
+
+    @property
+    def heads(self) -> int:
+        """The number of attention heads of a layer; there may be fewer heads of keys and values."""
+        return int(self.config.num_attention_heads)
+
+    @property
+    def kv_heads(self) -> int:
+        """The number of heads that keys and values have."""
+        return int(self.config.num_key_value_heads)
+
+    def window(self, layer: int) -> int | None:
+        """How many positions, itself included, a position of this layer looks back on; None for all."""
+        attention = self.blocks[layer].self_attn
+        own = hasattr(attention, "sliding_window")
+        width: int | None = attention.sliding_window if own else getattr(self.config, "sliding_window", None)
+        return width
+
+    def query(self, layer: int, residual: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+        """The queries of rows whose residual before this layer is (row, d_model); float32, (row, head, d_head).
+
+        `rotary` are the cosines and sines of the rows' positions, (row, d_head) each.
+        """
+        block = self.blocks[layer]
+        attention = block.self_attn
+        query = attention.q_proj(block.input_layernorm(residual)).unflatten(-1, (-1, attention.head_dim))
+        if hasattr(attention, "q_norm"):
+            query = attention.q_norm(query)
+        cos, sin = rotary
+        rotated, _ = apply_rotary_pos_emb(query, query, cos, sin, unsqueeze_dim=1)
+        return rotated.float()
+
+    def output_matrix(self, layer: int) -> Tensor:
+        """What the heads' outputs, side by side, are multiplied with; float32, (d_model, head * d_head)."""
+        weight: Tensor = self.blocks[layer].self_attn.o_proj.weight
+        return weight.float()
+
+    def down_matrix(self, layer: int) -> Tensor:
+        """What the MLP's neurons are multiplied with; float32, (d_model, neuron)."""
+        weight: Tensor = self.blocks[layer].mlp.down_proj.weight
+        return weight.float()
+
+    def neurons(self, layer: int, residual: Tensor) -> Tensor:
+        """What goes into the MLP's last matrix, of rows whose residual before the MLP is (row, d_model)."""
+        block = self.blocks[layer]
+        normed = block.post_attention_layernorm(residual)
+        made: Tensor = block.mlp.act_fn(block.mlp.gate_proj(normed)) * block.mlp.up_proj(normed)
+        return made
+
+    def scale(self, residual: Tensor) -> Tensor:
+        """The factor by which the last norm scales residuals (..., d_model); float32, (..., 1)."""
+        return torch.rsqrt(residual.float().pow(2).mean(-1, keepdim=True) + self.norm.variance_epsilon)
+
+
+def decoder(model: Any) -> Decoder:
+    """The language model inside a LLaVA. Raises LapilliError for one that is not built as LLaMA is, or is quantised."""
+    language = model.model.language_model
+    if not _is_known(language):
+        name = type(language).__name__
+        raise LapilliError(f"{name}: only language models built like LLaMA (Vicuna, Mistral, Qwen2) can be looked into")
+    if getattr(model, "is_quantized", False):
+        raise LapilliError("the model's weights are quantised; load it without bits to look into it")
+    return Decoder(language.layers, language.norm, model.lm_head, language.config)
+
+
+def _is_known(language: Any) -> bool:
+    if not hasattr(language, "layers") or not hasattr(getattr(language, "norm", None), "variance_epsilon"):
+        return False
+    block = language.layers[0]
+    if not all(hasattr(block, name) for name in _BLOCK):
+        return False
+    parts = [(block.self_attn, name) for name in _ATTENTION] + [(block.mlp, name) for name in _MLP]
+    return all(hasattr(module, name) for module, name in parts)

@@ -1,0 +1,119 @@
+"""The direct decomposition: a logit as an exact sum of what was added to the residual stream at the row that made it.
+
+With the last norm's scale held at its value, a logit is linear in the stream, and the stream is a sum: the row's own
+embedding, what every head brings from every position, what every MLP adds, and biases. The method is direct logit
+attribution (Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"), carried on to positions.
+It counts paths of one step alone: what reached a position on the way there is not told apart (see all_paths.py).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import pad
+
+from lapilli.core.layout import Role
+from lapilli.inspection.target import Target
+from lapilli.inspection.trace import Trace, attention
+
+
+@dataclass(frozen=True, eq=False)
+class Direct:
+    """The parts of every row's target, in logits, float64.
+
+    value          (row,)               the target, from the model's own logits
+    positions      (row, token)         through attention, by the position it was read from: all layers and heads
+    heads          (row, layer, head)   through attention, by head: all positions
+    heads_image    (row, layer, head)   of which from image positions
+    mlps           (row, layer)
+    embedding      (row,)               of the row's own token
+    biases         (row, layer)         of the attention's output matrices; 0 in most models
+
+    `positions` and `heads` are two ways to cut the same sum: positions + embedding + mlps + biases = value.
+    """
+
+    value: NDArray[np.float64]
+    positions: NDArray[np.float64]
+    heads: NDArray[np.float64]
+    heads_image: NDArray[np.float64]
+    mlps: NDArray[np.float64]
+    embedding: NDArray[np.float64]
+    biases: NDArray[np.float64]
+
+    @property
+    def error(self) -> NDArray[np.float64]:
+        """By how much the parts miss the value, as a share of it, (row,): rounding, or a model built otherwise."""
+        parts = self.positions.sum(1) + self.embedding + self.mlps.sum(1) + self.biases.sum(1)
+        missed: NDArray[np.float64] = np.abs(parts - self.value) / np.abs(self.value)
+        return missed
+
+
+@torch.inference_mode()
+def decompose(trace: Trace, target: Target | None = None) -> Direct:
+    """Take the target (centred, if none is given) of every row of a trace apart."""
+    target = target or Target()
+    ids = torch.from_numpy(trace.next_ids).to(trace.logits.device)
+    readout = readouts(trace, target)
+    image = torch.from_numpy(trace.layout.role == Role.IMAGE).to(readout.device)
+    layers = [head_positions(trace, readout, layer) for layer in range(trace.decoder.depth)]
+    return Direct(
+        value=_numbers(target.of_logits(trace.logits, ids)),
+        positions=np.sum([_numbers(parts.sum(1)) for parts in layers], axis=0),
+        heads=np.stack([_numbers(parts.sum(2)) for parts in layers], axis=1),
+        heads_image=np.stack([_numbers(parts[:, :, image].sum(2)) for parts in layers], axis=1),
+        mlps=_numbers(torch.einsum("rld,rd->rl", trace.mlp_out.float(), readout)),
+        embedding=_numbers(torch.einsum("rd,rd->r", trace.resid[:, 0].float(), readout)),
+        biases=np.stack([_numbers(_bias(trace, readout, layer)) for layer in range(trace.decoder.depth)], axis=1),
+    )
+
+
+def readouts(trace: Trace, target: Target) -> Tensor:
+    """The vector whose product with a part of a row's residual stream is that part of the target; (row, d_model).
+
+    The last norm's weight and its scale at this row are in it: the scale is held.
+    """
+    model = trace.decoder
+    ids = torch.from_numpy(trace.next_ids).to(model.head.weight.device)
+    directions = target.directions(model.head.weight, ids)
+    weight: Tensor = model.norm.weight
+    return directions * weight.float() * model.scale(trace.resid[:, -1])
+
+
+@torch.inference_mode()
+def head_positions(trace: Trace, readout: Tensor, layer: int) -> Tensor:
+    """What each head of a layer brings to the target from each position; float32, (row, head, token).
+
+    `readout` is that of `readouts`.
+    """
+    model = trace.decoder
+    by_head = (readout @ model.output_matrix(layer)).unflatten(1, (model.kv_heads, model.heads // model.kv_heads, -1))
+    values = torch.einsum("rkgd,ktd->rkgt", by_head, trace.values[layer].float()).flatten(1, 2)
+    parts = attention(trace, layer) * values
+    return pad(parts, (0, len(trace.ids) - parts.shape[-1]))
+
+
+@torch.inference_mode()
+def head_outputs(trace: Trace, layer: int) -> Tensor:
+    """What each head of a layer adds to the rows' streams; float32, (row, head, d_model)."""
+    model = trace.decoder
+    weights = attention(trace, layer).unflatten(1, (model.kv_heads, -1))
+    mixed = torch.einsum("rkgt,ktd->rkgd", weights, trace.values[layer].float()).flatten(1, 2)
+    return torch.einsum("rhd,mhd->rhm", mixed, model.output_matrix(layer).unflatten(1, mixed.shape[1:]))
+
+
+@torch.inference_mode()
+def neuron_parts(trace: Trace, readout: Tensor, layer: int) -> Tensor:
+    """What each neuron of a layer's MLP adds to the target; float32, (row, neuron). They sum to the MLP's part."""
+    neurons = trace.decoder.neurons(layer, trace.resid[:, layer] + trace.attn_out[:, layer])
+    return neurons.float() * (readout @ trace.decoder.down_matrix(layer))
+
+
+def _bias(trace: Trace, readout: Tensor, layer: int) -> Tensor:
+    bias = trace.decoder.blocks[layer].self_attn.o_proj.bias
+    return torch.zeros(len(readout)) if bias is None else readout @ bias.float()
+
+
+def _numbers(tensor: Tensor) -> NDArray[np.float64]:
+    return np.asarray(tensor.cpu(), np.float64)

@@ -1,0 +1,256 @@
+"""Tracing: one ordinary forward or generate call leaves all that is needed to take its logits apart.
+
+    with recording(llava) as record:
+        (given,) = answer(llava, [sample], pictures)
+    trace = record.trace(given.ids, given.layout)
+
+The keys and values of every position lie in the cache that the model makes anyway. Beside them the residual stream
+and what each layer adds to it are kept, at the rows asked about alone; their queries are computed again when they are
+needed. The model runs as ever: its attention stays fused, and no matrix of tokens by tokens is ever made.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lapilli.core.errors import LapilliError
+from lapilli.core.layout import Positions, Role, TokenLayout
+from lapilli.inspection.decoder import Decoder, decoder
+from lapilli.inspection.sites import watching
+from lapilli.model.llava import Llava
+
+_KEPT = ("resid_pre", "attn_out", "mlp_out")
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """The residual stream of every position of a sequence.
+
+    resid      (layer + 1, token, d_model)  before every layer, and behind the last
+    attn_out   (layer, token, d_model)      what every layer's attention added
+    """
+
+    resid: Tensor
+    attn_out: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What one sequence left behind in a model, at the rows asked about. A row predicts the token that follows it.
+
+    ids, layout   the sequence, (token,): prompt and answer
+    rows          (row,)                          the positions asked about, ascending
+    resid         (row, layer + 1, d_model)       the residual stream before every layer, and behind the last
+    attn_out      (row, layer, d_model)           what every layer's attention added to it
+    mlp_out       (row, layer, d_model)           what every layer's MLP added to it
+    rotary        2 x (row, d_head)               cosine and sine of the rows' positions
+    keys, values  layers of (kv_head, token, d_head), rotated as the model does; views into its cache, in which the
+                  last token is missing when nothing has read it
+    stream        the stream of every position, where it was asked for
+
+    Tensors are where the model is, in its dtype.
+    """
+
+    llava: Llava
+    ids: NDArray[np.int64]
+    layout: TokenLayout
+    rows: Positions
+    resid: Tensor
+    attn_out: Tensor
+    mlp_out: Tensor
+    rotary: tuple[Tensor, Tensor]
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    stream: Stream | None = None
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """The language model that was traced."""
+        return decoder(self.llava.model)
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """What every row predicts, float32, (row, vocab)."""
+        with torch.inference_mode():
+            logits: Tensor = self.decoder.head(self.decoder.norm(self.resid[:, -1]))
+        return logits.float()
+
+    @cached_property
+    def next_ids(self) -> NDArray[np.int64]:
+        """The token that follows each row, (row,); behind the end of the sequence, the likeliest."""
+        likeliest = self.logits.argmax(-1).cpu().numpy()
+        follows = np.append(self.ids, -1)[self.rows + 1]
+        return np.where(follows < 0, likeliest, follows)
+
+    def at(self, row: int) -> "Trace":
+        """The same with one row alone, number `row` of `rows`."""
+        one = slice(row, row + 1)
+        cos, sin = self.rotary
+        return replace(
+            self,
+            rows=self.rows[one],
+            resid=self.resid[one],
+            attn_out=self.attn_out[one],
+            mlp_out=self.mlp_out[one],
+            rotary=(cos[one], sin[one]),
+        )
+
+
+def attention(trace: Trace, layer: int) -> Tensor:
+    """How much every row looks at every position, by head, in one layer; float32, (row, head, token)."""
+    model = trace.decoder
+    query = model.query(layer, trace.resid[:, layer], trace.rotary).unflatten(1, (model.kv_heads, -1))
+    keys = trace.keys[layer].float()
+    scores = torch.einsum("rkgd,ktd->rkgt", query, keys) * model.blocks[layer].self_attn.scaling
+    seen = _seen(trace, layer).to(scores.device)
+    weights: Tensor = scores.masked_fill(~seen[:, None, None], -torch.inf).softmax(-1).flatten(1, 2)
+    return weights
+
+
+def _seen(trace: Trace, layer: int) -> Tensor:
+    """Which positions each row may look at: those before it and its own, within the layer's window; (row, token)."""
+    rows = torch.from_numpy(trace.rows)[:, None]
+    back = rows - torch.arange(trace.keys[layer].shape[1])
+    window = trace.decoder.window(layer)
+    return (back >= 0) & (back < window) if window else back >= 0
+
+
+@contextmanager
+def recording(
+    llava: Llava, rows: Sequence[int] | Positions | None = None, whole: bool = False
+) -> Iterator["Recording"]:
+    """Within it, forward and generate calls of the model are recorded; what they compute stays the same, to the bit.
+
+    `rows` are positions in the batch as it is padded; without them it is the last position of every call: those that
+    predict what `generate` makes. `whole` keeps the stream of every position too. A call without a cache, or with an
+    empty one, begins a new recording. Raises LapilliError for language models that are not built like LLaMA.
+    """
+    record = Recording(llava, None if rows is None else np.unique(rows), whole)
+    language: Any = llava.model.model.language_model
+    with ExitStack() as hooks:
+        for handle in (
+            language.register_forward_pre_hook(record.enter, with_kwargs=True),
+            language.rotary_emb.register_forward_hook(record.turn),
+            language.register_forward_hook(record.leave),
+        ):
+            hooks.callback(handle.remove)
+        hooks.enter_context(watching(llava.model, record.watchers()))
+        yield record
+
+
+@final
+class Recording:
+    """What has been kept of a batch so far; `trace` hands out one of its sequences."""
+
+    def __init__(self, llava: Llava, rows: Positions | None, whole: bool) -> None:
+        self._llava = llava
+        self._depth = decoder(llava.model).depth
+        self._asked = rows
+        self._whole = whole
+        self._begin(None)
+
+    def trace(self, ids: NDArray[np.int64], layout: TokenLayout, index: int = 0) -> Trace:
+        """The trace of sequence number `index` of the batch, of whose tokens `ids` and `layout` speak, unpadded.
+
+        Rows behind its stop are left out. Raises LapilliError when too little of it has been recorded, or when a
+        cache with a sliding window has dropped what the window moved past.
+        """
+        start = self._start(index)
+        rows = np.concatenate([np.empty(0, np.intp), *self._rows]) - start
+        inside = (rows >= 0) & (rows < len(ids))
+        (kept,) = np.nonzero(inside & (layout.role[np.where(inside, rows, 0)] != Role.STOP))
+        self._require_recorded(start + int(rows[kept].max(initial=-1)) + 1, len(kept))
+        span = slice(start, start + len(ids))
+        cache: Any = self._cache
+        return Trace(
+            llava=self._llava,
+            ids=ids,
+            layout=layout,
+            rows=rows[kept],
+            resid=self._layers("resid_pre", index)[kept],
+            attn_out=self._layers("attn_out", index)[kept],
+            mlp_out=self._layers("mlp_out", index)[kept],
+            rotary=(self._table(0, index)[kept], self._table(1, index)[kept]),
+            keys=tuple(layer.keys[index, :, span] for layer in cache.layers),
+            values=tuple(layer.values[index, :, span] for layer in cache.layers),
+            stream=self._stream(index, span) if self._whole else None,
+        )
+
+    def watchers(self) -> dict[str, Any]:
+        """What to call with what passes which site."""
+        found: dict[str, Any] = {}
+        for layer in range(self._depth):
+            found |= {f"llm.layers.{layer}.{site}": partial(self._keep, site, layer) for site in _KEPT}
+        return found | {f"llm.layers.{self._depth - 1}.resid_post": partial(self._keep, "resid_pre", self._depth)}
+
+    def enter(self, language: Any, arguments: Any, given: dict[str, Any]) -> None:
+        """To be called before the language model: which positions it is about to read."""
+        cache = given.get("past_key_values")
+        if cache is None or not cache.get_seq_length():
+            self._begin(given.get("attention_mask"))
+        self._reads = given["inputs_embeds"].shape[1]
+        asked = self._asked if self._asked is not None else np.array([self._read + self._reads - 1])
+        self._columns = asked[(asked >= self._read) & (asked < self._read + self._reads)] - self._read
+        self._rows.append(self._columns + self._read)
+
+    def turn(self, rotary: Any, arguments: Any, tables: tuple[Tensor, Tensor]) -> None:
+        """To be called behind the rotary embedding, with the cosines and sines of the positions read."""
+        self._tables.append(tuple(table[:, self._columns].clone() for table in tables))
+
+    def leave(self, language: Any, arguments: Any, output: Any) -> None:
+        """To be called behind the language model."""
+        self._cache = output.past_key_values
+        self._read += self._reads
+
+    def _begin(self, mask: Tensor | None) -> None:
+        self._mask = mask
+        self._read = 0
+        self._cache = None
+        self._rows: list[Positions] = []
+        self._tables: list[tuple[Tensor, ...]] = []
+        self._kept: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
+        self._all: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
+
+    def _keep(self, site: str, layer: int, passing: Tensor) -> None:
+        self._kept[site, layer].append(passing[:, self._columns].clone())
+        if self._whole:
+            self._all[site, layer].append(passing)
+
+    def _start(self, index: int) -> int:
+        """Where a sequence begins in the padded batch."""
+        return 0 if self._mask is None else int(self._mask[index].long().argmax())
+
+    def _layers(self, site: str, index: int) -> Tensor:
+        """What was kept of a site, (row, layer, d_model)."""
+        depth = self._depth + (site == "resid_pre")
+        return torch.stack([torch.cat([part[index] for part in self._kept[site, at]]) for at in range(depth)], dim=1)
+
+    def _table(self, which: int, index: int) -> Tensor:
+        """The cosines or the sines of the rows, (row, d_head); the model may make one table for all sequences."""
+        return torch.cat([tables[which][min(index, len(tables[which]) - 1)] for tables in self._tables])
+
+    def _stream(self, index: int, span: slice) -> Stream:
+        resid, attn_out = (
+            torch.stack([torch.cat([part[index] for part in self._all[site, at]])[span] for at in range(depth)])
+            for site, depth in (("resid_pre", self._depth + 1), ("attn_out", self._depth))
+        )
+        return Stream(resid, attn_out)
+
+    def _require_recorded(self, reach: int, rows: int) -> None:
+        if self._cache is None or not rows:
+            raise LapilliError("nothing of this sequence has been recorded; run the model inside `recording`")
+        cache: Any = self._cache
+        held = min(layer.keys.shape[2] for layer in cache.layers)
+        if held < max(reach, self._read):
+            raise LapilliError(
+                f"the cache holds {held} of {self._read} positions: a sliding window has dropped the others; give the "
+                "model past_key_values=DynamicCache()"
+            )
