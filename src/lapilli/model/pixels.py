@@ -36,6 +36,15 @@ class Pixels:
             made[index] = self._look_up(picture) if self._fits(picture) else self._process(picture)
         return torch.from_numpy(made)
 
+    def view(self, picture: Image.Image) -> Image.Image:
+        """A picture as the vision encoder gets it: padded, resized and cropped, `side` x `side`, RGB in 8 bits.
+
+        Its pixel values are those of `picture`, up to the rounding of a processor that does not resize to 8 bits.
+        """
+        values = self([picture])[0].numpy()
+        levels = [np.interp(values[channel], *_ascending(self._table[channel])) for channel in range(3)]
+        return Image.fromarray(np.stack(levels, axis=-1).round().astype(np.uint8))
+
     def framing(self, size: tuple[int, int]) -> Framing:
         """What every patch shows of a picture of (width, height), and the share of it that none shows.
 
@@ -73,6 +82,12 @@ class Pixels:
         levels = np.resize(np.arange(_LEVELS, dtype=np.uint8), (pictures, self._side, self._side))
         values = np.stack([self._process(Image.fromarray(np.stack([level] * 3, axis=-1))) for level in levels])
         return values.transpose(1, 0, 2, 3).reshape(3, -1)[:, :_LEVELS].copy()
+
+
+def _ascending(table: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """The values of the levels and the levels, in ascending order of the values."""
+    order = np.argsort(table)
+    return table[order], order
 
 
 def _require_sides(image_processor: Any, side: int) -> None:

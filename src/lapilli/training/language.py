@@ -198,7 +198,7 @@ def _learn(
     shares = list[float]()
     for step in range(lesson.steps):
         loss, share = _loss(model, _batch(recipe, lesson, tokenizer, before + step))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         _move(optimizer, _rate(before + step, lesson.rates, step / lesson.steps))
         shares = [*shares[-MASTERED + 1 :], share]

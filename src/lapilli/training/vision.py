@@ -186,7 +186,7 @@ def train_vision(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe.steps))
     for step, batch in enumerate(batches, start=1):
         losses = model.losses(batch)
-        losses.sum().backward()  # type: ignore[no-untyped-call]
+        losses.sum().backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()

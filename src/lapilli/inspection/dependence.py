@@ -1,0 +1,37 @@
+"""Whether an answer depends on the picture at all."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from lapilli.inspection.removal import Readings
+
+RULE = (
+    "no visual dependence: with the picture blurred beyond recognition the word is still the likeliest one, and its "
+    "probability at least half of what it was"
+)
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """One word with the picture as it is, blurred beyond recognition, and blank: log-probabilities, in nats.
+
+    `said_blurred` is the likeliest text in the word's place when the picture is blurred.
+    """
+
+    verdict: Literal["visual", "no visual dependence"]
+    full: float
+    blurred: float
+    blank: float
+    said_blurred: str
+
+
+def dependence(clean: Readings, gone: Readings, word: slice, say: str, ids: list[int]) -> Dependence:
+    """Of the reading of a sequence as it is, and one of it with the picture blurred and blank, in this order.
+
+    `word` are the word's rows, `ids` its tokens; `say` is what the likeliest tokens of the blurred one spell.
+    """
+    full = float(clean.log_prob[0, word].sum())
+    blurred, blank = (float(total) for total in gone.log_prob[:, word].sum(1))
+    same = gone.likeliest[0, word].tolist() == ids and blurred > full - math.log(2)
+    return Dependence("no visual dependence" if same else "visual", full, blurred, blank, say)

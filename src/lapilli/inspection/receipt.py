@@ -1,0 +1,145 @@
+"""The causal receipt: what an explanation predicts of removing the patches it names, and what then happens.
+
+A map is a claim: these patches carry the answer. The claim is put to the test by taking them away, and as many others
+at random, scattered and in connected pieces of the same sizes. See research on deletion tests: Petsiuk et al. 2018
+(RISE); on why masks need controls: Jain et al. 2022, "Missingness Bias in Model Debugging".
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lapilli.core.layout import Positions
+from lapilli.inspection.regions import in_pieces, pieces, scattered, strongest
+from lapilli.inspection.removal import Readings
+
+Verdict: TypeAlias = Literal["confirmed", "weaker", "not-confirmed", "opposite", "not-tested"]
+Remove: TypeAlias = Callable[[Sequence[Positions]], Readings]
+"""Reads the sequence again, once without each of the sets of patches."""
+
+SHARE = 8
+"""A receipt is about an eighth of the picture: 72 of 576 patches."""
+
+RULE = (
+    "confirmed: the change lies beyond all controls, on the predicted side, and is at least half of the predicted; "
+    "weaker: beyond all controls, but less than half; opposite: beyond all controls on the other side; "
+    "not-confirmed: among the controls; not-tested: no controls, or no effect predicted"
+)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What removing some patches did to one word, beside what was predicted and what chance does.
+
+    Changes are of the target's sum over the word's tokens, in logits: negative when the word lost.
+    """
+
+    map: str
+    kind: str
+    patches: tuple[int, ...]
+    predicted: float
+    change: float
+    log_prob: tuple[float, float]  # of the word, before and after
+    said: tuple[str, str]  # the likeliest tokens, before and after
+    scattered: tuple[float, ...]
+    contiguous: tuple[float, ...]
+    seed: int
+    seconds: float
+
+    @property
+    def controls(self) -> tuple[float, ...]:
+        """All controls' changes."""
+        return self.scattered + self.contiguous
+
+    @property
+    def verdict(self) -> Verdict:
+        """By RULE."""
+        return verdict(self.predicted, self.change, self.controls)
+
+
+def verdict(predicted: float, measured: float, controls: Sequence[float]) -> Verdict:
+    """What RULE says of a predicted and a measured change and those of random removals."""
+    if not controls or predicted == 0:
+        return "not-tested"
+    side = np.sign(predicted)
+    gains = side * np.asarray(controls)
+    if side * measured > max(gains.max(), 0):
+        return "confirmed" if side * measured >= abs(predicted) / 2 else "weaker"
+    return "opposite" if side * measured < min(gains.min(), 0) else "not-confirmed"
+
+
+@dataclass(frozen=True, eq=False)
+class Claim:
+    """What a map says of one word.
+
+    map      the map's name
+    values   (patch,) what it gives every patch, summed over the word's tokens
+    word     the word's rows in the trace
+    """
+
+    map: str
+    values: NDArray[np.float64]
+    word: slice
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The patches that a map names, and random ones: as many, scattered and in pieces of the same sizes.
+
+    The random ones are drawn from those that the map does not name: the claim is that these matter, not others.
+    """
+
+    named: Positions
+    scattered: list[Positions]
+    contiguous: list[Positions]
+    seed: int
+
+
+def draw(named: Positions, grid: tuple[int, int], controls: int, seed: int) -> Draw:
+    """`controls` random sets of either kind for the patches `named` of a grid of (rows, columns)."""
+    rng = np.random.default_rng(seed)
+    others = np.setdiff1d(np.arange(grid[0] * grid[1]), named)
+    sizes = pieces(named, grid)
+    return Draw(
+        named,
+        [scattered(rng, others, len(named)) for _ in range(controls)],
+        [in_pieces(rng, others, sizes, grid) for _ in range(controls)],
+        seed,
+    )
+
+
+def take(
+    claim: Claim, kind: str, remove: Remove, clean: Readings, drawn: Draw, say: Callable[[NDArray[np.int64]], str]
+) -> Receipt:
+    """Remove what the claim's map names, and the random sets, and write down what the word's target did.
+
+    `clean` is the reading of the sequence as it is, `kind` the way of removing; `say` turns ids to text.
+    """
+    begun = time.perf_counter()
+    sets = [drawn.named, *drawn.scattered, *drawn.contiguous]
+    read = remove(sets)
+    word, count = claim.word, len(drawn.scattered)
+    changes = (read.value[:, word] - clean.value[0, word]).sum(1).tolist()
+    return Receipt(
+        map=claim.map,
+        kind=kind,
+        patches=tuple(drawn.named.tolist()),
+        predicted=-float(claim.values[drawn.named].sum()),
+        change=changes[0],
+        log_prob=(float(clean.log_prob[0, word].sum()), float(read.log_prob[0, word].sum())),
+        said=(say(clean.likeliest[0, word]), say(read.likeliest[0, word])),
+        scattered=tuple(changes[1 : 1 + count]),
+        contiguous=tuple(changes[1 + count :]),
+        seed=drawn.seed,
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def top(values: NDArray[np.float64]) -> Positions:
+    """The patches that a receipt for a map of (patch,) is about: the strongest eighth, of which none is negative."""
+    count = min(max(1, round(len(values) / SHARE)), max(1, int((values > 0).sum())))
+    return strongest(values, count)
