@@ -20,12 +20,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from transformers import DynamicCache
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Positions, Role, TokenLayout
+from lapilli.data.encode import Encoded
 from lapilli.inspection.decoder import Decoder, decoder
 from lapilli.inspection.sites import watching
 from lapilli.model.llava import Llava
+from lapilli.model.placement import placed
 
 _KEPT = ("resid_pre", "attn_out", "mlp_out")
 
@@ -144,6 +147,21 @@ def recording(
             hooks.callback(handle.remove)
         hooks.enter_context(watching(llava.model, record.watchers()))
         yield record
+
+
+@torch.inference_mode()
+def traced(llava: Llava, encoded: Encoded, pixels: Tensor | None = None, whole: bool = False) -> Trace:
+    """The trace of one sequence whose answer is given: of the rows that predict the tokens of its last answer.
+
+    `pixels` are its pictures, (image, 3, side, side). Raises LapilliError as `recording` does.
+    """
+    last = encoded.layout.turn == encoded.layout.turn.max()
+    (answer,) = np.nonzero(np.isin(encoded.layout.role, (Role.ANSWER, Role.STOP)) & last)
+    batch = {"input_ids": torch.from_numpy(encoded.ids)[None]} | ({} if pixels is None else {"pixel_values": pixels})
+    model: Any = llava.model
+    with recording(llava, answer - 1, whole) as record:
+        model(**placed(batch, model), use_cache=True, past_key_values=DynamicCache(), logits_to_keep=1)
+    return record.trace(encoded.ids, encoded.layout)
 
 
 @final
