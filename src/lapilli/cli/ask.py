@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from lapilli.cli.console import note_hidden, print_json, results
+from lapilli.cli.console import print_json, results
 from lapilli.cli.options import Bits, Device, Dtype
-from lapilli.core.errors import UsageError
+from lapilli.cli.questions import asked, shown
 
 
 def register(app: typer.Typer) -> None:
@@ -26,23 +26,13 @@ def _ask(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Ask a model about a picture."""
-    from lapilli.core.template import IMAGE_MARK
-
-    if not question.strip():
-        raise UsageError("question: empty; ask something about the picture")
-    if IMAGE_MARK in question:
-        raise UsageError(f"question: {question!r} holds {IMAGE_MARK}, which stands for a picture; leave it out")
-    from lapilli.data.pictures import open_picture
-    from lapilli.data.sample import Sample, Turn
+    sample = asked(image, question)
     from lapilli.inference.answer import answer
     from lapilli.model.llava import load
     from lapilli.model.placement import Placement
 
     llava = load(model, Placement(device, dtype, bits))
-    picture = open_picture(image.parent, image.name)
-    hidden = llava.pixels.framing(picture.size).hidden
-    note_hidden(image.name, hidden)
-    sample = Sample("question", (image.name,), (Turn("user", f"{IMAGE_MARK}\n{question}"),))
+    picture, hidden = shown(llava, image)
     (given,) = answer(llava, [sample], lambda name: picture, max_new_tokens)
     if as_json:
         print_json({"model": model, "image": image, "question": question, "answer": given.text, "hidden": hidden})

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from transformers import DynamicCache
 
 from lapilli.core.layout import OFF, Role, TokenLayout
 from lapilli.data.collate import collate
@@ -81,7 +82,8 @@ def _answer_batch(
     pixels = llava.pixels(pictures) if pictures else None
     batch = collate(rows, tokenizer.pad_token_id, "left", pixels)
     del batch["labels"]
-    generated = generate(llava, batch, max_new_tokens, stops).numpy()
+    # Not the cache of the model's choice: one of a sliding window drops what inspection/ has to read.
+    generated = generate(llava, batch, max_new_tokens, stops, past_key_values=DynamicCache()).numpy()
     for row, new in zip(rows, generated, strict=True):
         words = words_of(new, stops)
         kept = new[: words + 1]  # with the stop, if there is one

@@ -51,11 +51,14 @@ class Direct:
 
 
 @torch.inference_mode()
-def decompose(trace: Trace, target: Target | None = None) -> Direct:
-    """Take the target (centred, if none is given) of every row of a trace apart."""
+def decompose(trace: Trace, target: Target | None = None, tokens: NDArray[np.int64] | None = None) -> Direct:
+    """Take the target (centred, if none is given) of every row of a trace apart.
+
+    `tokens` (row,) are those whose logits it is about; if none are given, those that follow the rows.
+    """
     target = target or Target()
-    ids = torch.from_numpy(trace.next_ids).to(trace.logits.device)
-    readout = readouts(trace, target)
+    ids = torch.from_numpy(trace.next_ids if tokens is None else tokens).to(trace.logits.device)
+    readout = readouts(trace, target, ids)
     image = torch.from_numpy(trace.layout.role == Role.IMAGE).to(readout.device)
     layers = [head_positions(trace, readout, layer) for layer in range(trace.decoder.depth)]
     return Direct(
@@ -69,13 +72,13 @@ def decompose(trace: Trace, target: Target | None = None) -> Direct:
     )
 
 
-def readouts(trace: Trace, target: Target) -> Tensor:
+def readouts(trace: Trace, target: Target, ids: Tensor) -> Tensor:
     """The vector whose product with a part of a row's residual stream is that part of the target; (row, d_model).
 
-    The last norm's weight and its scale at this row are in it: the scale is held.
+    The target is that of the tokens `ids` (row,). The last norm's weight and its scale at each row are in the vector:
+    the scale is held.
     """
     model = trace.decoder
-    ids = torch.from_numpy(trace.next_ids).to(model.head.weight.device)
     directions = target.directions(model.head.weight, ids)
     weight: Tensor = model.norm.weight
     return directions * weight.float() * model.scale(trace.resid[:, -1])

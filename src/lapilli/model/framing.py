@@ -42,6 +42,13 @@ class Framing:
         return left, top, right, bottom
 
     @property
+    def bounds(self) -> Box:
+        """What all patches together show of the original; where they show padding, it reaches beyond the picture."""
+        left, right = self.across
+        top, bottom = self.down
+        return float(left), float(top), float(right), float(bottom)
+
+    @property
     def hidden(self) -> float:
         """The share of the picture's area that no patch shows; 0 when it was padded."""
         width, height = self.size

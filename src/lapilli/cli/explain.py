@@ -1,0 +1,141 @@
+"""`lapilli explain`: why a model said what it said about a picture."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lapilli.cli.console import print_json, progress_bar, results
+from lapilli.cli.options import Device, Dtype
+from lapilli.cli.questions import asked, shown
+from lapilli.core.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    from lapilli.data.sample import Sample
+    from lapilli.inspection.target import Target
+    from lapilli.inspection.trace import Trace
+    from lapilli.model.llava import Llava
+
+_MAX_NEW_TOKENS = 64
+_STEPS = 6
+
+
+def register(app: typer.Typer) -> None:
+    """Add `lapilli explain` to the command line."""
+    app.command("explain")(_explain)
+
+
+def _explain(
+    model: Annotated[Path, typer.Argument(help="A model's folder.", show_default=False)],
+    image: Annotated[Path, typer.Argument(help="A picture.", show_default=False)],
+    question: Annotated[str, typer.Argument(help="What to ask about it.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write, with the page explanation.html; new or empty.")
+    ] = None,
+    answer: Annotated[str | None, typer.Option(help="The answer to explain; the model's own, if not given.")] = None,
+    contrast: Annotated[str | None, typer.Option(help="Explain why the answer was not this one.")] = None,
+    target: Annotated[str, typer.Option(help="centred: the logit less the mean over all words; token: the logit.")] = (
+        "centred"
+    ),
+    remove: Annotated[str | None, typer.Option(help="Receipts for these patches, as 3-5,9, not the maps' own.")] = None,
+    controls: Annotated[int, typer.Option(min=0, help="Random removals of either kind that a receipt has.")] = 20,
+    seed: Annotated[int, typer.Option(help="Draws the random removals.")] = 0,
+    device: Device = "auto",
+    dtype: Dtype = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say which patches, words, heads and layers an answer came from, and what it does without them.
+
+    The parts add up to the model's logit. A receipt says what removing the named patches did, beside random ones.
+    """
+    from lapilli.core.files import refuse_occupied
+    from lapilli.inspection.explain import answer_text, explain
+    from lapilli.inspection.explanation import explanation
+    from lapilli.model.llava import load
+    from lapilli.model.placement import Placement
+
+    sample = asked(image, question)
+    if out is not None:
+        refuse_occupied(out)
+    llava = load(model, Placement(device, dtype))
+    picture, hidden = shown(llava, image)
+    trace = _answered(llava, sample, picture, answer)
+    chosen, at = _target(trace, sample, target, contrast)
+    patches = None if remove is None else _patches(remove, trace.layout.patches(0).size)
+    with _steps() as step:
+        findings = explain(trace, picture, chosen, at, controls, patches, seed, step)
+    given = answer_text(trace)
+    options = {"answer": given, "contrast": contrast, "target": None if contrast else target, "dtype": dtype}
+    command = _command(model, image, question, options)
+    made = explanation(findings, picture, model.resolve().name, command, seed, contrast)
+    if out is not None:
+        made.save(out)
+    if as_json:
+        print_json({"folder": out, "hidden": hidden, **made.description})
+    else:
+        results.print(str(made), markup=False, emoji=False, highlight=False, soft_wrap=True)
+        if out is not None:
+            results.print(f"{out / 'explanation.html'}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _answered(llava: "Llava", sample: "Sample", picture: "Image", given: str | None) -> "Trace":
+    """The trace of the answer that is given, or of the one that the model makes."""
+    from lapilli.inference.answer import answer
+    from lapilli.inspection.contrast import answered
+    from lapilli.inspection.trace import recording, traced
+
+    if given is not None:
+        return traced(llava, answered(llava, sample, given), llava.pixels([picture]), whole=True)
+    with recording(llava, whole=True) as record:
+        (made,) = answer(llava, [sample], lambda name: picture, _MAX_NEW_TOKENS)
+    return record.trace(made.ids, made.layout)
+
+
+def _target(trace: "Trace", sample: "Sample", kind: str, contrast: str | None) -> "tuple[Target, int | None]":
+    from lapilli.inspection.contrast import contrasted
+    from lapilli.inspection.target import Target
+
+    if contrast is not None:
+        return contrasted(trace, sample, contrast)
+    if kind not in ("centred", "token"):
+        raise UsageError(f"--target {kind}: unknown; choose centred or token")
+    return Target(kind), None
+
+
+def _patches(text: str, count: int) -> "NDArray[np.intp]":
+    """The patches that --remove names, such as 3-5,9. Raises UsageError for what is none of `count`."""
+    import numpy as np
+
+    found = set[int]()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if not first.strip().isdecimal() or (last and not last.strip().isdecimal()):
+            raise UsageError(f"--remove {text}: {part!r} is no patch; write numbers and ranges, such as 3-5,9")
+        found |= set(range(int(first), int(last or first) + 1))
+    if not found or max(found) >= count or len(found) == count:
+        raise UsageError(f"--remove {text}: there are {count} patches, numbered from 0; name some of them, not all")
+    return np.array(sorted(found), np.intp)
+
+
+def _command(model: Path, image: Path, question: str, options: "dict[str, Any]") -> list[str]:
+    """What explains the same answer again."""
+    said = [f for name, value in options.items() if value is not None for f in (f"--{name}", str(value))]
+    return ["lapilli", "explain", str(model), str(image), question, *said]
+
+
+@contextmanager
+def _steps() -> "Iterator[Callable[[str], None]]":
+    """A display of the steps of an explanation, on a terminal."""
+    with progress_bar() as bar:
+        task = bar.add_task("reading", total=_STEPS)
+
+        def begin(step: str) -> None:
+            bar.update(task, description=step, advance=1)
+
+        yield begin

@@ -1,0 +1,36 @@
+"""A question about one picture, as several commands take it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lapilli.cli.console import note_hidden
+from lapilli.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from lapilli.data.sample import Sample
+    from lapilli.model.llava import Llava
+
+
+def asked(image: Path, question: str) -> "Sample":
+    """The sample that asks a question about a picture. Raises UsageError for what is no question."""
+    from lapilli.core.template import IMAGE_MARK
+
+    if not question.strip():
+        raise UsageError("question: empty; ask something about the picture")
+    if IMAGE_MARK in question:
+        raise UsageError(f"question: {question!r} holds {IMAGE_MARK}, which stands for a picture; leave it out")
+    from lapilli.data.sample import Sample, Turn
+
+    return Sample("question", (image.name,), (Turn("user", f"{IMAGE_MARK}\n{question}"),))
+
+
+def shown(llava: "Llava", image: Path) -> "tuple[Image, float]":
+    """The picture, and the share of it that the model does not see, which is said on stderr if there is one."""
+    from lapilli.data.pictures import open_picture
+
+    picture = open_picture(image.parent, image.name)
+    hidden = llava.pixels.framing(picture.size).hidden
+    note_hidden(image.name, hidden)
+    return picture, hidden

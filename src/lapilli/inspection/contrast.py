@@ -1,0 +1,40 @@
+"""Why this answer and not another: the token at which they part, and the one that would have come there."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lapilli.core.errors import UsageError
+from lapilli.core.layout import Role
+from lapilli.data.encode import Encoded, encode
+from lapilli.data.sample import Sample, Turn
+from lapilli.inspection.target import Target
+from lapilli.inspection.trace import Trace
+from lapilli.model.llava import Llava
+
+
+def answered(llava: Llava, sample: Sample, text: str) -> Encoded:
+    """The sample with this answer to its question. Raises LapilliError for an answer that cannot be encoded."""
+    return encode(replace(sample, turns=(*sample.turns, Turn("assistant", text))), llava.codec)
+
+
+def contrasted(trace: Trace, sample: Sample, text: str) -> tuple[Target, int]:
+    """The difference to what another answer would have had where it parts from the traced one, and that row.
+
+    Answers that begin alike are told apart at their first different token. Raises UsageError when they do not differ
+    before the traced one ends.
+    """
+    other = _answer_ids(answered(trace.llava, sample, text))
+    given = trace.next_ids
+    shared = min(len(other), len(given))
+    (apart,) = np.nonzero(other[:shared] != given[:shared])
+    stops = np.append(trace.layout.role, Role.STOP)[trace.rows + 1] == Role.STOP
+    if not len(apart) or stops[apart[0]]:
+        raise UsageError(f"contrast {text!r}: nowhere differs from the answer; give another")
+    return Target("difference", int(other[apart[0]])), int(apart[0])
+
+
+def _answer_ids(encoded: Encoded) -> NDArray[np.int64]:
+    last = encoded.layout.turn == encoded.layout.turn.max()
+    return encoded.ids[np.isin(encoded.layout.role, (Role.ANSWER, Role.STOP)) & last]

@@ -1,0 +1,189 @@
+"""Findings in words and numbers: the content of `explanation.json`, as report/explanation/schema.json has it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lapilli.core.layout import Role
+from lapilli.inspection import dependence, receipt
+from lapilli.inspection.arrays import bos_id, likeliest
+from lapilli.inspection.explain import Findings, answer_text
+from lapilli.inspection.receipt import Receipt
+from lapilli.inspection.sources import ALL_PATHS, DIRECT, groups
+from lapilli.inspection.trace import Trace
+from lapilli.inspection.words import pieces_of
+from lapilli.model.framing import Framing
+
+TOLERANCE = {"float32": 1e-5, "bfloat16": 0.1, "float16": 0.02}
+"""By how much sums may miss a logit, as a share of it, in the dtype that the model computes in."""
+
+_RULE = (
+    "direct: the last norm's scale is held; all paths: all norms' scales and the attention weights are held, "
+    "activations by act(z)/z, products halved"
+)
+
+
+def model_part(trace: Trace, name: str) -> dict[str, Any]:
+    """What was asked."""
+    model = trace.decoder
+    return {"name": name, "run": None, "layers": model.depth, "heads": model.heads, "kv_heads": model.kv_heads}
+
+
+def prompt_part(trace: Trace) -> dict[str, Any]:
+    """The prompt: all that comes before the answer. Patches are ids, but no tokens to read."""
+    patches = trace.layout.patches(0).ravel()
+    end = int(trace.rows[0]) + 1
+    source = _source_names(trace)
+    read = [at for at in range(end) if trace.layout.role[at] != Role.IMAGE]
+    pieces = pieces_of(trace.llava.processor.tokenizer, trace.ids[read].tolist())
+    tokens = [
+        {"id": int(trace.ids[at]), "text": text, "source": source[at], "position": at}
+        for at, text in zip(read, pieces, strict=True)
+    ]
+    before = sum(at < patches[0] for at in read)
+    text = "".join(pieces[:before]) + "<image>" + "".join(pieces[before:])
+    span = [int(patches[0]), int(patches[-1]) + 1]
+    return {"text": text, "tokens": tokens, "image_span": span, "ids": trace.ids[:end].tolist()}
+
+
+def answer_part(findings: Findings) -> dict[str, Any]:
+    """The answer: its tokens with what else could have come, and its words."""
+    trace = findings.trace
+    words = [
+        {"text": "".join(findings.pieces[first:end]).strip(), "tokens": [first, end]} for first, end in findings.words
+    ]
+    tokens = [_answer_token(findings, row) for row in range(len(trace.rows))]
+    return {"text": answer_text(trace), "tokens": tokens, "words": words, "focus": findings.focus}
+
+
+def method_part(findings: Findings, against: str | None) -> dict[str, Any]:
+    """What was computed."""
+    target: dict[str, Any] = {"kind": findings.target.kind}
+    if findings.target.against is not None:
+        target |= {"against": findings.target.against, "against_text": against or ""}
+    return {
+        "name": "direct decomposition and relevance of all paths",
+        "unit": "logit",
+        "target": target,
+        "sources": list(DIRECT),
+        "all_paths_sources": list(ALL_PATHS),
+        "frozen_norm": True,
+        "rule": _RULE,
+    }
+
+
+def view_part(framing: Framing, side: int) -> dict[str, Any]:
+    """Where the encoder's pixels lie in the picture, and what of it is not among them."""
+    left, top, right, bottom = framing.bounds
+    width, height = framing.size
+    across, down = (right - left) / side, (bottom - top) / side
+    padded = left < 0 or top < 0 or right > width or bottom > height
+    return {
+        "size": [side, side],
+        "to_image": [across, 0, 0, down, left, top],
+        "lost": "cropped" if framing.hidden else "padded" if padded else "nothing",
+        "hidden": framing.hidden,
+    }
+
+
+def checks_part(findings: Findings) -> list[dict[str, Any]]:
+    """By how much the sums miss the logits, at the worst token."""
+    tolerance = TOLERANCE[str(findings.trace.resid.dtype).removeprefix("torch.")]
+    errors = {
+        "direct: sum of sources = the model's logit": findings.direct.error,
+        "all paths: sum of sources = the model's logit": findings.all_paths.error,
+    }
+    return [
+        {"name": name, "value": float(error.max()), "tolerance": tolerance, "passed": bool(error.max() <= tolerance)}
+        for name, error in errors.items()
+    ]
+
+
+def dependence_part(found: dependence.Dependence) -> dict[str, Any]:
+    """Whether the word in focus depends on the picture."""
+    return {
+        "verdict": found.verdict,
+        "rule": dependence.RULE,
+        "answer_blurred": found.said_blurred,
+        "log_prob": {"full": found.full, "blurred": found.blurred, "blank": found.blank},
+    }
+
+
+def receipts_part(findings: Findings, command: Sequence[str]) -> list[dict[str, Any]]:
+    """All receipts; `command` is what explains the same answer again, to which the patches are added."""
+    first, end = findings.words[findings.focus]
+    word = "".join(findings.pieces[first:end]).strip()
+    return [
+        {"id": f"{number}", "word": findings.focus, **_receipt(found, word, command)}
+        for number, found in enumerate(findings.receipts)
+    ]
+
+
+def _receipt(found: Receipt, word: str, command: Sequence[str]) -> dict[str, Any]:
+    count = len(found.patches)
+    return {
+        "claim": f"{count} patches carry {-found.predicted:+.3g} of the target of {word!r}",
+        "map": found.map,
+        "done": {"kind": found.kind, "patches": list(found.patches)},
+        "predicted": found.predicted,
+        "measured": _measured(found),
+        "controls": {
+            "kind": f"{len(found.scattered)} random sets of {count} other patches; as many in pieces of the same sizes",
+            "changes": list(found.scattered),
+            "contiguous": list(found.contiguous),
+        },
+        "verdict": found.verdict,
+        "rule": receipt.RULE,
+        "command": [*command, "--remove", ranges(found.patches), "--seed", str(found.seed)],
+        "seed": found.seed,
+        "seconds": found.seconds,
+    }
+
+
+def _measured(found: Receipt) -> dict[str, Any]:
+    before, after = found.log_prob
+    return {
+        "change": found.change,
+        "prob_before": float(np.exp(before)),
+        "prob_after": float(np.exp(after)),
+        "answer_before": found.said[0],
+        "answer_after": found.said[1],
+    }
+
+
+def ranges(patches: Sequence[int]) -> str:
+    """Patch numbers as `--remove` reads them: 3-5,9."""
+    runs: list[list[int]] = []
+    for patch in sorted(patches):
+        if runs and patch == runs[-1][1] + 1:
+            runs[-1][1] = patch
+        else:
+            runs.append([patch, patch])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def _source_names(trace: Trace) -> dict[int, str]:
+    within = groups(trace.ids, trace.layout, bos_id(trace))
+    return {int(at): name for name, positions in within.items() for at in positions}
+
+
+def _answer_token(findings: Findings, row: int) -> dict[str, Any]:
+    trace = findings.trace
+    tokenizer: Any = trace.llava.processor.tokenizer
+    said = int(trace.next_ids[row])
+    ids, probs = (found[row] for found in likeliest(trace))
+    logits = trace.logits[row]
+    return {
+        "id": said,
+        "text": findings.pieces[row],
+        "source": "stop" if row >= findings.words[-1][1] else "answer",
+        "logit": float(logits[said]),
+        "prob": float(logits.softmax(-1)[said]),
+        "rank": int((logits > logits[said]).sum()),
+        "value": float(findings.direct.value[row]),
+        "top": [
+            {"id": int(token), "text": tokenizer.decode([int(token)]), "prob": float(prob)}
+            for token, prob in zip(ids, probs, strict=True)
+        ],
+    }

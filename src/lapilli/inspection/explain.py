@@ -1,0 +1,186 @@
+"""From a trace to findings: every view of one answer about one picture, and what holds when it is put to the test."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from lapilli.core.errors import LapilliError
+from lapilli.core.layout import Positions, Role
+from lapilli.inspection.all_paths import AllPaths, all_paths
+from lapilli.inspection.dependence import Dependence, dependence
+from lapilli.inspection.direct import Direct, decompose
+from lapilli.inspection.increase import head_increases, layer_increases
+from lapilli.inspection.lens import Lens, lens
+from lapilli.inspection.receipt import Claim, Receipt, Remove, draw, take, top
+from lapilli.inspection.removal import Readings, blank, blurred, readings, replaced, reread
+from lapilli.inspection.routes import Routes, read_knockout, routes
+from lapilli.inspection.target import Target
+from lapilli.inspection.trace import Trace
+from lapilli.inspection.words import pieces_of, words_of
+
+LENS_WORDS = 5
+"""How many words are kept of what a patch says."""
+
+Progress: TypeAlias = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """All that was found out about one answer.
+
+    target       what was taken apart
+    pieces       (row,) the text of every token of the answer
+    words        the answer's words, from which row to before which; what ends the answer is in none
+    focus        the number of the word that `receipts` and `dependence` are about
+    """
+
+    trace: Trace
+    target: Target
+    pieces: list[str]
+    words: list[tuple[int, int]]
+    focus: int
+    direct: Direct
+    all_paths: AllPaths
+    layer_increases: NDArray[np.float32]
+    head_increases: NDArray[np.float32]
+    lens: Lens
+    routes: Routes
+    dependence: Dependence
+    receipts: list[Receipt]
+    seconds: float
+
+
+def explain(
+    trace: Trace,
+    picture: Image.Image,
+    target: Target | None = None,
+    at: int | None = None,
+    controls: int = 20,
+    removed: Positions | None = None,
+    seed: int = 0,
+    progress: Progress = lambda step: None,
+) -> Findings:
+    """Explain the answer of a trace, recorded with `whole`, of a sequence with the one `picture`.
+
+    Receipts are of the word that row `at` belongs to; if none is given, of the one that the picture speaks for most.
+    They are for the patches that each map names, or for `removed`, beside `controls` random sets of either kind, which
+    `seed` draws. `progress` is told what is being done. Raises LapilliError for a sequence without an answer, and for
+    one with other than one picture.
+    """
+    begun = time.perf_counter()
+    _require_explainable(trace)
+    target = target or Target()
+    pixel_values = trace.llava.pixels([picture])
+    progress("what was added at the last position")
+    direct = decompose(trace, target)
+    increases = layer_increases(trace), head_increases(trace)
+    progress("all paths, back to the pixels")
+    paths = all_paths(trace.llava, trace.ids, trace.layout, pixel_values, trace.rows, target, to_pixels=True)
+    progress("what the patches say")
+    patches = trace.layout.patches(0)
+    said = lens(trace, patches.ravel(), LENS_WORDS)
+    progress("routes")
+    ways = routes(trace, target)
+    pieces, words = answer_words(trace)
+    image_part = paths.positions[:, patches.ravel()].sum(1)
+    focus = _focus(words, at, image_part)
+    word = slice(*words[focus])
+    progress("receipts")
+    shown = Shown(trace, trace.llava.pixels.view(picture), pixel_values, target)
+    maps = {"direct": direct.positions, "all paths": paths.positions}
+    claims = [Claim(name, found[word][:, patches.ravel()].sum(0), word) for name, found in maps.items()]
+    return Findings(
+        trace, target, pieces, words, focus, direct, paths, *increases, said, ways,
+        shown.dependence(word), shown.receipts(claims, removed, controls, seed), time.perf_counter() - begun,
+    )  # fmt: skip
+
+
+def answer_words(trace: Trace) -> tuple[list[str], list[tuple[int, int]]]:
+    """The text of every token that a trace's rows predict, and the words they make up, as of `Findings`."""
+    tokenizer: Any = trace.llava.processor.tokenizer
+    pieces = pieces_of(tokenizer, trace.next_ids.tolist())
+    stops = np.append(trace.layout.role, Role.STOP)[trace.rows + 1] == Role.STOP
+    return pieces, words_of(pieces[: len(pieces) - int(stops.sum())])
+
+
+def answer_text(trace: Trace) -> str:
+    """The answer of a trace, without the spaces around it."""
+    pieces, words = answer_words(trace)
+    return "".join(pieces[: words[-1][1]]).strip()
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A traced sequence and the picture it shows, to be read again without parts of it.
+
+    view           the picture as the encoder got it
+    pixel_values   (1, 3, side, side)
+    """
+
+    trace: Trace
+    view: Image.Image
+    pixel_values: Tensor
+    target: Target
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        rows, columns = self.trace.layout.patches(0).shape
+        return rows, columns
+
+    def blurred(self, sets: Sequence[Positions]) -> Readings:
+        """Read again with the cells of each set of patches blurred in the picture; the encoder sees it anew."""
+        soft = blurred(self.view)
+        return self._reread([replaced(self.view, soft, patches, self.grid) for patches in sets])
+
+    def unread(self, sets: Sequence[Positions]) -> Readings:
+        """Read again where no text looks at each set of patches, in any layer; what they gave their neighbours stays."""
+        positions = self.trace.layout.patches(0).ravel()
+        return read_knockout(self.trace, [positions[patches] for patches in sets], self.target)
+
+    def dependence(self, word: slice) -> Dependence:
+        """Whether a word depends on the picture at all."""
+        gone = self._reread([blurred(self.view), blank(self.view)])
+        say = self._say(gone.likeliest[0, word])
+        return dependence(self._clean, gone, word, say, self.trace.next_ids[word].tolist())
+
+    def receipts(self, claims: Sequence[Claim], removed: Positions | None, controls: int, seed: int) -> list[Receipt]:
+        """Of every claim, by both ways of removing; for the patches that it names, or for `removed`."""
+        found = []
+        ways: dict[str, Remove] = {"read-knockout": self.unread, "blur": self.blurred}
+        for claim in claims:
+            drawn = draw(top(claim.values) if removed is None else removed, self.grid, controls, seed)
+            found += [take(claim, kind, way, self._clean, drawn, self._say) for kind, way in ways.items()]
+        return found
+
+    @property
+    def _clean(self) -> Readings:
+        return readings(self.trace.logits[None], self.trace, self.target)
+
+    def _reread(self, views: Sequence[Image.Image]) -> Readings:
+        return reread(self.trace, views, self.target, self.pixel_values)
+
+    def _say(self, ids: NDArray[np.int64]) -> str:
+        tokenizer: Any = self.trace.llava.processor.tokenizer
+        text: str = tokenizer.decode(ids.tolist(), clean_up_tokenization_spaces=False)
+        return text.strip()
+
+
+def _focus(words: list[tuple[int, int]], at: int | None, image_part: NDArray[np.float64]) -> int:
+    """The number of the word at that row, or of the one that has most of the picture."""
+    if at is not None:
+        return next(number for number, (first, end) in enumerate(words) if first <= at < end)
+    return int(np.argmax([image_part[first:end].sum() for first, end in words]))
+
+
+def _require_explainable(trace: Trace) -> None:
+    if trace.layout.image_count != 1:
+        raise LapilliError(f"{trace.layout.image_count} pictures in the sequence; an explanation is of one")
+    if not answer_words(trace)[1]:
+        raise LapilliError("the answer is empty: there is no word to explain; ask something else, or give the answer")
