@@ -100,12 +100,13 @@ class DeepProjector(nn.Module):
         d_vision, d_model = config.vision_config.hidden_size, config.text_config.hidden_size
         widths = [d_vision] + [d_model] * config.projector_depth
         self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths))
+        self.act = nn.GELU()  # a module, so that hooks see it
 
     def forward(self, features: Tensor) -> Tensor:
         """The features, carried over; the GELU is the exact one."""
         carried: Tensor = self.layers[0](features)
         for layer in self.layers[1:]:
-            carried = layer(nn.functional.gelu(carried))
+            carried = layer(self.act(carried))
         return carried
 
 
