@@ -56,7 +56,7 @@ class Decoder:
         if hasattr(attention, "q_norm"):
             query = attention.q_norm(query)
         cos, sin = rotary
-        rotated, _ = apply_rotary_pos_emb(query, query, cos, sin, unsqueeze_dim=1)
+        rotated: Tensor = apply_rotary_pos_emb(query, query, cos, sin, unsqueeze_dim=1)[0]
         return rotated.float()
 
     def output_matrix(self, layer: int) -> Tensor:
