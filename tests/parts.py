@@ -52,14 +52,16 @@ _HOLD = TemporaryDirectory(prefix="lapilli-parts-")  # kept until the tests end
 
 @cache
 def part(name: str) -> Path:
-    """The folder of a part: clip, whole_clip, siglip, llama, tied_llama, mistral or qwen2."""
+    """The folder of a part: clip, whole_clip, siglip, llama, tied_llama, mha_llama, mistral, narrow_mistral or qwen2."""
     makers = {
         "clip": make_clip,
         "whole_clip": make_whole_clip,
         "siglip": make_siglip,
         "llama": make_llama,
         "tied_llama": lambda folder: make_llama(folder, tied=True),
+        "mha_llama": lambda folder: make_llama(folder, num_key_value_heads=4, attention_bias=True),
         "mistral": make_mistral,
+        "narrow_mistral": lambda folder: make_mistral(folder, window=16),
         "qwen2": make_qwen2,
     }
     with quiet():
@@ -118,20 +120,21 @@ def make_siglip(folder: Path) -> Path:
     return folder
 
 
-def make_llama(folder: Path, tied: bool = False) -> Path:
+def make_llama(folder: Path, tied: bool = False, **more: Any) -> Path:
     """A LlamaForCausalLM whose tokenizer adds <s> and has </s>, but neither <image> nor a padding token."""
     torch.manual_seed(4)
     tokenizer = _llama_tokenizer()
-    LlamaForCausalLM(LlamaConfig(**_llama_sizes(tokenizer), tie_word_embeddings=tied)).save_pretrained(folder)
+    sizes = {**_llama_sizes(tokenizer), **more}
+    LlamaForCausalLM(LlamaConfig(**sizes, tie_word_embeddings=tied)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
-def make_mistral(folder: Path) -> Path:
+def make_mistral(folder: Path, window: int = 64) -> Path:
     """A MistralForCausalLM with the tokenizer of `make_llama`, and a sliding window that its context exceeds."""
     torch.manual_seed(6)
     tokenizer = _llama_tokenizer()
-    MistralForCausalLM(MistralConfig(**_llama_sizes(tokenizer), sliding_window=64)).save_pretrained(folder)
+    MistralForCausalLM(MistralConfig(**_llama_sizes(tokenizer), sliding_window=window)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

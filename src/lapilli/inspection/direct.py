@@ -107,6 +107,16 @@ def head_outputs(trace: Trace, layer: int) -> Tensor:
 
 
 @torch.inference_mode()
+def position_outputs(trace: Trace, layer: int, head: int) -> Tensor:
+    """What one head adds to the rows' streams from each position; float32, (row, token, d_model)."""
+    model = trace.decoder
+    values = trace.values[layer][head * model.kv_heads // model.heads].float()
+    matrix = model.output_matrix(layer).unflatten(1, (model.heads, -1))[:, head]
+    parts = attention(trace, layer)[:, head, :, None] * (values @ matrix.T)
+    return pad(parts, (0, 0, 0, len(trace.ids) - parts.shape[1]))
+
+
+@torch.inference_mode()
 def neuron_parts(trace: Trace, readout: Tensor, layer: int) -> Tensor:
     """What each neuron of a layer's MLP adds to the target; float32, (row, neuron). They sum to the MLP's part."""
     neurons = trace.decoder.neurons(layer, trace.resid[:, layer] + trace.attn_out[:, layer])

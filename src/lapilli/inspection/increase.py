@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lapilli.inspection.direct import head_outputs
-from lapilli.inspection.trace import Trace, attention
+from lapilli.inspection.direct import head_outputs, position_outputs
+from lapilli.inspection.trace import Trace
 
 _AT_ONCE = 256  # distributions over the vocabulary that are held at a time
 
@@ -38,12 +38,7 @@ def head_increases(trace: Trace) -> NDArray[np.float32]:
 def position_increases(trace: Trace, row: int, layer: int, head: int) -> NDArray[np.float32]:
     """Of what one head brings from every position to row number `row`, on its layer's input; (token,)."""
     one = trace.at(row)
-    model = one.decoder
-    weights = attention(one, layer)[:, head]
-    values = one.values[layer][head * model.kv_heads // model.heads].float()
-    matrix = model.output_matrix(layer).unflatten(1, (model.heads, -1))[:, head]
-    found = _increases(one, layer, weights[..., None] * (values @ matrix.T))[0].cpu().numpy()
-    return np.pad(found, (0, len(trace.ids) - len(found)))
+    return _increases(one, layer, position_outputs(one, layer, head))[0].cpu().numpy()
 
 
 @torch.inference_mode()
