@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lapilli.inspection.direct import decompose
@@ -15,6 +14,35 @@ LIKELIEST = 5
 """How many tokens are named that could have come in a token's place."""
 
 _ALTERNATIVES = 3  # of them whose logits are taken apart too
+
+AXES = {
+    "sources": ("token", "source"),
+    "image_patches": ("token", "patch"),
+    "layers": ("token", "attention or MLP", "layer"),
+    "heads": ("token", "layer", "head"),
+    "heads_image": ("token", "layer", "head"),
+    "heads_log_prob_increase": ("token", "layer", "head"),
+    "layers_log_prob_increase": ("token", "attention or MLP", "layer"),
+    "all_paths_sources": ("token", "source"),
+    "all_paths_patches": ("token", "patch"),
+    "all_paths_pixels": ("token", "patch"),
+    "alternatives_sources": ("token", "alternative", "source"),
+    "alternatives_patches": ("token", "alternative", "patch"),
+    "routes": ("token", "route", "window"),
+    "routes_whole": ("token", "route, and all from the image"),
+    "lens_ids": ("depth", "patch", "word"),
+    "lens_probs": ("depth", "patch", "word"),
+}
+"""What the axes of every array count."""
+
+_IN_NATS = ("heads_log_prob_increase", "layers_log_prob_increase", "routes", "routes_whole")
+_UNITS = dict.fromkeys(AXES, "logit") | dict.fromkeys(_IN_NATS, "nat") | {"lens_ids": "id", "lens_probs": "probability"}
+
+
+def described(name: str) -> dict[str, Any]:
+    """What explanation.json says of an array."""
+    file, exact = "arrays.safetensors", name != "lens_probs"  # rounded to half precision
+    return {"file": file, "axes": list(AXES[name]), "unit": _UNITS[name], "exact": exact}
 
 
 def arrays_of(findings: Findings) -> dict[str, NDArray[Any]]:

@@ -10,10 +10,12 @@ from lapilli.inspection import dependence, receipt
 from lapilli.inspection.arrays import bos_id, likeliest
 from lapilli.inspection.explain import Findings, answer_text
 from lapilli.inspection.receipt import Receipt
+from lapilli.inspection.routes import ROUTES, Routes
 from lapilli.inspection.sources import ALL_PATHS, DIRECT, groups
 from lapilli.inspection.trace import Trace
 from lapilli.inspection.words import pieces_of
 from lapilli.model.framing import Framing
+from lapilli.model.words import words as spelled
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 0.1, "float16": 0.02}
 """By how much sums may miss a logit, as a share of it, in the dtype that the model computes in."""
@@ -100,6 +102,28 @@ def checks_part(findings: Findings) -> list[dict[str, Any]]:
     ]
 
 
+def grid_part(findings: Findings) -> dict[str, Any]:
+    """The grid of patches, and those that are more than a cell of the picture."""
+    rows, columns = findings.trace.layout.patches(0).shape
+    marked = {"sinks": findings.sinks.tolist(), "registers": findings.registers.tolist()}
+    return {"rows": rows, "cols": columns, **marked}
+
+
+def routes_part(routes: Routes) -> dict[str, Any]:
+    """What the routes' arrays are of."""
+    windows = [[window.start, window.stop] for window in routes.windows]
+    return {"names": list(ROUTES), "windows": windows, "window": max(len(window) for window in routes.windows)}
+
+
+def vocabulary_part(findings: Findings) -> dict[str, str]:
+    """The text of every token that the lens has read."""
+    ids = np.unique(findings.lens.ids).tolist()
+    return {
+        str(index): text
+        for index, text in zip(ids, spelled(findings.trace.llava.processor.tokenizer, ids), strict=True)
+    }
+
+
 def dependence_part(found: dependence.Dependence) -> dict[str, Any]:
     """Whether the word in focus depends on the picture."""
     return {
@@ -170,9 +194,9 @@ def _source_names(trace: Trace) -> dict[int, str]:
 
 def _answer_token(findings: Findings, row: int) -> dict[str, Any]:
     trace = findings.trace
-    tokenizer: Any = trace.llava.processor.tokenizer
     said = int(trace.next_ids[row])
-    ids, probs = (found[row] for found in likeliest(trace))
+    ids, probs = (found[row].tolist() for found in likeliest(trace))
+    texts = spelled(trace.llava.processor.tokenizer, ids)
     logits = trace.logits[row]
     return {
         "id": said,
@@ -182,8 +206,5 @@ def _answer_token(findings: Findings, row: int) -> dict[str, Any]:
         "prob": float(logits.softmax(-1)[said]),
         "rank": int((logits > logits[said]).sum()),
         "value": float(findings.direct.value[row]),
-        "top": [
-            {"id": int(token), "text": tokenizer.decode([int(token)]), "prob": float(prob)}
-            for token, prob in zip(ids, probs, strict=True)
-        ],
+        "top": [{"id": index, "text": text, "prob": prob} for index, text, prob in zip(ids, texts, probs, strict=True)],
     }

@@ -20,6 +20,7 @@ from lapilli.inspection.lens import Lens, lens
 from lapilli.inspection.receipt import Claim, Receipt, Remove, draw, take, top
 from lapilli.inspection.removal import Readings, blank, blurred, readings, replaced, reread
 from lapilli.inspection.routes import Routes, read_knockout, routes
+from lapilli.inspection.sinks import registers, sinks
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Trace
 from lapilli.inspection.words import pieces_of, words_of
@@ -38,6 +39,8 @@ class Findings:
     pieces       (row,) the text of every token of the answer
     words        the answer's words, from which row to before which; what ends the answer is in none
     focus        the number of the word that `receipts` and `dependence` are about
+    sinks        patches that gather attention whatever is asked, and
+    registers    patches whose vectors are unusually long; both by their numbers in the picture
     """
 
     trace: Trace
@@ -50,6 +53,8 @@ class Findings:
     layer_increases: NDArray[np.float32]
     head_increases: NDArray[np.float32]
     lens: Lens
+    sinks: Positions
+    registers: Positions
     routes: Routes
     dependence: Dependence
     receipts: list[Receipt]
@@ -85,6 +90,7 @@ def explain(
     progress("what the patches say")
     patches = trace.layout.patches(0)
     said = lens(trace, patches.ravel(), LENS_WORDS)
+    marked = sinks(trace, direct).images[0].patches, registers(trace.llava, pixel_values).patches[0]
     progress("routes")
     ways = routes(trace, target)
     pieces, words = answer_words(trace)
@@ -96,7 +102,7 @@ def explain(
     maps = {"direct": direct.positions, "all paths": paths.positions}
     claims = [Claim(name, found[word][:, patches.ravel()].sum(0), word) for name, found in maps.items()]
     return Findings(
-        trace, target, pieces, words, focus, direct, paths, *increases, said, ways,
+        trace, target, pieces, words, focus, direct, paths, *increases, said, *marked, ways,
         shown.dependence(word), shown.receipts(claims, removed, controls, seed), time.perf_counter() - begun,
     )  # fmt: skip
 

@@ -26,7 +26,7 @@ from lapilli import __version__
 from lapilli.core.files import new_folder, write_atomically
 from lapilli.core.plain import json_text
 from lapilli.inspection import describe
-from lapilli.inspection.arrays import arrays_of
+from lapilli.inspection.arrays import arrays_of, described
 from lapilli.inspection.explain import Findings
 from lapilli.report.explanation import page
 
@@ -98,10 +98,10 @@ def explanation(
         "dependence": describe.dependence_part(findings.dependence),
         "checks": describe.checks_part(findings),
         "receipts": describe.receipts_part(findings, command),
-        "arrays": {},
+        "vocabulary": describe.vocabulary_part(findings),
     }
     arrays = arrays_of(findings)
-    description["arrays"] = {name: describe.array_part(name) for name in arrays}
+    description["arrays"] = {name: described(name) for name in arrays}
     return Explanation(description, arrays, pictures)
 
 
