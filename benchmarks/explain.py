@@ -27,24 +27,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from lapilli.inspection.routes import routes
 from PIL import Image
 from transformers import (
     CLIPImageProcessorPil,
     CLIPVisionConfig,
     CLIPVisionModel,
-    DynamicCache,
     LlamaConfig,
     LlamaForCausalLM,
 )
 
 from lapilli.core.files import write_atomically
 from lapilli.core.layout import Role
-from lapilli.data.encode import Encoded, encode
+from lapilli.data.encode import Encoded
 from lapilli.data.sample import Sample, Turn
 from lapilli.inference.answer import answer
-from lapilli.inspection.direct import decompose, head_positions, readouts
+from lapilli.inspection.direct import decompose, readouts
 from lapilli.inspection.increase import head_increases, layer_increases, position_increases
-from lapilli.inspection.routes import routes
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Trace, attention, recording, traced
 from lapilli.model.llava import Llava, join
@@ -130,7 +129,11 @@ def measure(llava: Llava, repetitions: int) -> dict[str, Any]:
     error = float(decompose(trace).error.max())
     return {
         "parameters": sum(weight.numel() for weight in llava.model.parameters()),
-        "tokens": {"image": int((trace.layout.role == Role.IMAGE).sum()), "all": len(trace.ids), "answer": len(trace.rows)},
+        "tokens": {
+            "image": int((trace.layout.role == Role.IMAGE).sum()),
+            "all": len(trace.ids),
+            "answer": len(trace.rows),
+        },
         "device": str(trace.resid.device),
         "threads": torch.get_num_threads(),
         "ratios": ratios,

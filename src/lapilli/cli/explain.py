@@ -99,13 +99,14 @@ def _answered(llava: "Llava", sample: "Sample", picture: "Image", given: str | N
 
 def _target(trace: "Trace", sample: "Sample", kind: str, contrast: str | None) -> "tuple[Target, int | None]":
     from lapilli.inspection.contrast import contrasted
-    from lapilli.inspection.target import Target
+    from lapilli.inspection.target import Kind, Target
 
     if contrast is not None:
         return contrasted(trace, sample, contrast)
-    if kind not in ("centred", "token"):
-        raise UsageError(f"--target {kind}: unknown; choose centred or token")
-    return Target(kind), None
+    kinds: dict[str, Kind] = {"centred": "centred", "token": "token"}
+    if kind not in kinds:
+        raise UsageError(f"--target {kind}: unknown; choose {' or '.join(kinds)}")
+    return Target(kinds[kind]), None
 
 
 def _patches(text: str, count: int) -> "NDArray[np.intp]":

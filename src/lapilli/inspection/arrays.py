@@ -60,14 +60,17 @@ def arrays_of(findings: Findings) -> dict[str, NDArray[Any]]:
         "layers_log_prob_increase": findings.layer_increases,
         "all_paths_sources": np.concatenate([summed(paths.positions, within), paths.biases[:, None]], axis=1),
         "all_paths_patches": paths.positions[:, patches],
-        "all_paths_pixels": paths.cells[:, 0].reshape(len(trace.rows), -1),
+        "all_paths_pixels": np.asarray(paths.cells)[:, 0].reshape(len(trace.rows), -1),
         "routes": findings.routes.log_prob_change,
         "routes_whole": findings.routes.whole_log_prob_change,
     }
     if findings.target.kind != "difference":
         found |= _alternatives(findings, within, patches)
     made = {name: np.ascontiguousarray(values, np.float32) for name, values in found.items()}
-    lens = {"lens_ids": findings.lens.ids.astype(np.int32), "lens_probs": findings.lens.probs.astype(np.float16)}
+    lens: dict[str, NDArray[Any]] = {
+        "lens_ids": findings.lens.ids.astype(np.int32),
+        "lens_probs": findings.lens.probs.astype(np.float16),
+    }
     return made | lens
 
 

@@ -146,7 +146,7 @@ class Shown:
         return self._reread([replaced(self.view, soft, patches, self.grid) for patches in sets])
 
     def unread(self, sets: Sequence[Positions]) -> Readings:
-        """Read again where no text looks at each set of patches, in any layer; what they gave their neighbours stays."""
+        """Read again where no text looks at each set of patches; what they gave other patches stays."""
         positions = self.trace.layout.patches(0).ravel()
         return read_knockout(self.trace, [positions[patches] for patches in sets], self.target)
 

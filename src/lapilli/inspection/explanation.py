@@ -13,7 +13,7 @@ import hashlib
 import io
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from lapilli.core.plain import json_text
 from lapilli.inspection import describe
 from lapilli.inspection.arrays import arrays_of, described
 from lapilli.inspection.explain import Findings
+from lapilli.inspection.summary import summary
 from lapilli.report.explanation import page
 
 _LOSSLESS = 512 * 512  # pixels up to which the picture is kept exactly
@@ -43,13 +44,16 @@ class Explanation:
     """
 
     description: dict[str, Any]
-    arrays: dict[str, NDArray[Any]]
-    pictures: dict[str, bytes]
+    arrays: dict[str, NDArray[Any]] = field(repr=False)
+    pictures: dict[str, bytes] = field(repr=False)
 
     def save(self, out: Path) -> None:
         """Write the folder, whole or not at all. Raises LapilliError when `out` holds something already."""
         with new_folder(out) as folder:
             self._write(folder)
+
+    def __str__(self) -> str:
+        return summary(self.description, self.arrays)
 
     def _repr_html_(self) -> str:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,0 +1,67 @@
+"""An explanation on a few lines of text, for a terminal."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lapilli.inspection.sources import ALL_PATHS, DIRECT, READ
+
+
+def summary(description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
+    """The answer, what the word in focus is made of, its routes, its receipts and the checks; lines, unwrapped."""
+    answer = description["answer"]
+    word = answer["words"][answer["focus"]]
+    rows = slice(*word["tokens"])
+    lines = [answer["text"], "", f"{word['text']!r}: {_target(description)}", *_sources(arrays, rows)]
+    lines += ["", *_routes(description, arrays, rows), *_dependence(description["dependence"])]
+    lines += [_receipt(receipt) for receipt in description["receipts"]]
+    lines += [_check(check) for check in description["checks"]]
+    return "\n".join(lines)
+
+
+def _target(description: Mapping[str, Any]) -> str:
+    target = description["method"]["target"]
+    names = {"token": "the logit", "centred": "the logit less the mean of all"}
+    name = names.get(target["kind"]) or f"the logit less that of {target['against_text']!r}"
+    return f"{name}, by what it came from; direct is the last step alone, all paths is every way there"
+
+
+def _sources(arrays: Mapping[str, NDArray[Any]], rows: slice) -> Iterator[str]:
+    direct = dict(zip(DIRECT, arrays["sources"][rows].sum(0), strict=True))
+    paths = dict(zip(ALL_PATHS, arrays["all_paths_sources"][rows].sum(0), strict=True))
+    yield f"  {'':14}{'direct':>9}{'all paths':>11}"
+    for name in (*READ, "embedding", "MLPs", "biases"):
+        cells = [f"{found[name]:+.2f}" if name in found else "" for found in (direct, paths)]
+        yield f"  {name:14}{cells[0]:>9}{cells[1]:>11}"
+    yield f"  {'together':14}{sum(direct.values()):>+9.2f}{sum(paths.values()):>+11.2f}"
+
+
+def _routes(description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], rows: slice) -> Iterator[str]:
+    changes = arrays["routes_whole"][rows].sum(0)
+    names = [*description["routes"]["names"], "image → all text"]
+    said = ", ".join(f"{name} {change:+.2f}" for name, change in zip(names, changes, strict=True))
+    yield f"log-probability when a way is cut in all layers: {said}"
+
+
+def _dependence(found: Mapping[str, Any]) -> Iterator[str]:
+    probs = {name: f"{np.exp(value):.2g}" for name, value in found["log_prob"].items()}
+    yield f"probability {probs['full']}; picture blurred {probs['blurred']}, blank {probs['blank']}"
+    if found["verdict"] != "visual":
+        yield f"NO VISUAL DEPENDENCE: the blurred picture gives {found['answer_blurred']!r} too; the maps show no reason"
+
+
+def _receipt(receipt: Mapping[str, Any]) -> str:
+    measured, controls = receipt["measured"], receipt["controls"]["changes"] + receipt["controls"]["contiguous"]
+    after = "" if measured["answer_after"] == measured["answer_before"] else f", says {measured['answer_after']!r}"
+    others = f"random ones {np.mean(controls):+.2f} ± {np.std(controls):.2f}" if controls else "no random ones"
+    return (
+        f"{receipt['verdict']}: {receipt['map']}, {len(receipt['done']['patches'])} patches by "
+        f"{receipt['done']['kind']}: predicted {receipt['predicted']:+.2f}, measured {measured['change']:+.2f}{after}; "
+        f"{others}"
+    )
+
+
+def _check(check: Mapping[str, Any]) -> str:
+    return f"{'ok' if check['passed'] else 'FAILED'}: {check['name']}, off by {check['value']:.1e} of it"
