@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def random_llava(folder: Path, device: str) -> Llava:
-    """A random LLaVA of 100 million parameters; its weights are wide, so that it does not say one token again and again."""
+    """A random LLaVA of 100 million parameters, with weights so wide that it does not repeat one token."""
     tokenizer = read_language(part_path("pebble-lm")).tokenizer
     torch.manual_seed(0)
     eye = CLIPVisionModel(

@@ -119,3 +119,12 @@ def _unmade(processor):
     pixels = Pixels(PROCESSORS["pad"], SIDE, PATCH)
     pixels._image_processor = processor
     return pixels
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kind", PROCESSORS)
+def test_the_bounds_are_those_of_all_boxes(kind, size):
+    framing = Pixels(PROCESSORS[kind], SIDE, PATCH).framing(size)
+    rows, columns = framing.grid
+    first, last = framing.box(0, 0), framing.box(rows - 1, columns - 1)
+    assert framing.bounds == pytest.approx((*first[:2], *last[2:]))

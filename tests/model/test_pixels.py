@@ -37,3 +37,18 @@ def test_a_grey_picture_goes_the_long_way():
     grey = picture(0).convert("L")
     expected = llava.processor.image_processor(grey, return_tensors="pt")["pixel_values"]
     assert torch.equal(llava.pixels([grey]), expected)
+
+
+@pytest.mark.parametrize("size", [(24, 24), (48, 24), (24, 60), (7, 7), (333, 20)])
+@pytest.mark.parametrize("pair", [("clip", "llama"), ("siglip", "qwen2")])
+def test_the_view_is_what_the_encoder_gets(pair, size):
+    """To the last bit where the processor makes 8 bits on its way: the view's pixel values are the picture's."""
+    llava = load(joined(*pair))
+    view = llava.pixels.view(picture(3, *size))
+    assert view.size == (24, 24) and view.mode == "RGB"
+    assert torch.equal(llava.pixels([view]), llava.pixels([picture(3, *size)]))
+
+
+def test_the_view_of_a_picture_of_the_models_size_is_the_picture():
+    llava = load(joined("clip", "llama"))
+    assert np.array_equal(np.asarray(llava.pixels.view(picture(3))), np.asarray(picture(3)))

@@ -66,12 +66,11 @@ def arrays_of(findings: Findings) -> dict[str, NDArray[Any]]:
     }
     if findings.target.kind != "difference":
         found |= _alternatives(findings, within, patches)
-    made = {name: np.ascontiguousarray(values, np.float32) for name, values in found.items()}
     lens: dict[str, NDArray[Any]] = {
         "lens_ids": findings.lens.ids.astype(np.int32),
         "lens_probs": findings.lens.probs.astype(np.float16),
     }
-    return made | lens
+    return {name: np.ascontiguousarray(values, np.float32) for name, values in found.items()} | lens
 
 
 def likeliest(trace: Trace) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -82,7 +82,7 @@ def reread(
         some = trace.llava.pixels(views[start : start + _AT_ONCE])
         pictures = pixel_values.repeat(len(some), 1, 1, 1, 1)
         pictures[:, image] = some
-        ids = torch.from_numpy(trace.ids).expand(len(some), -1)
+        ids = torch.tensor(trace.ids).expand(len(some), -1)
         batch = placed({"input_ids": ids, "pixel_values": pictures.flatten(0, 1)}, model)
         found.append(model(**batch, logits_to_keep=rows.to(model.device), use_cache=False).logits)
     return readings(torch.cat(found), trace, target)

@@ -49,7 +49,7 @@ def _dependence(found: Mapping[str, Any]) -> Iterator[str]:
     probs = {name: f"{np.exp(value):.2g}" for name, value in found["log_prob"].items()}
     yield f"probability {probs['full']}; picture blurred {probs['blurred']}, blank {probs['blank']}"
     if found["verdict"] != "visual":
-        yield f"NO VISUAL DEPENDENCE: the blurred picture gives {found['answer_blurred']!r} too; the maps show no reason"
+        yield f"NO VISUAL DEPENDENCE: the blurred picture gives {found['answer_blurred']!r} too; no map is a reason"
 
 
 def _receipt(receipt: Mapping[str, Any]) -> str:

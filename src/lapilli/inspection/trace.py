@@ -157,7 +157,7 @@ def traced(llava: Llava, encoded: Encoded, pixels: Tensor | None = None, whole: 
     """
     last = encoded.layout.turn == encoded.layout.turn.max()
     (answer,) = np.nonzero(np.isin(encoded.layout.role, (Role.ANSWER, Role.STOP)) & last)
-    batch = {"input_ids": torch.from_numpy(encoded.ids)[None]} | ({} if pixels is None else {"pixel_values": pixels})
+    batch = {"input_ids": torch.tensor(encoded.ids)[None]} | ({} if pixels is None else {"pixel_values": pixels})
     model: Any = llava.model
     with recording(llava, answer - 1, whole) as record:
         model(**placed(batch, model), use_cache=True, past_key_values=DynamicCache(), logits_to_keep=1)

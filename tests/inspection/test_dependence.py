@@ -1,0 +1,26 @@
+import numpy as np
+import pytest
+
+from lapilli.inspection.dependence import dependence
+from lapilli.inspection.removal import Readings
+
+
+def readings(probs, likeliest):
+    return Readings(np.zeros((len(probs), 2)), np.log(probs), np.array(likeliest))
+
+
+@pytest.mark.parametrize(
+    ("blurred", "likeliest", "verdict"),
+    [
+        ([0.9, 0.8], [5, 6], "no visual dependence"),
+        ([0.9, 0.41], [5, 6], "no visual dependence"),  # 0.369 of 0.72: more than half
+        ([0.9, 0.39], [5, 6], "visual"),  # 0.351: less than half
+        ([0.9, 0.8], [5, 7], "visual"),  # another word
+    ],
+)
+def test_the_verdict_follows_the_rule(blurred, likeliest, verdict):
+    clean = readings([[0.9, 0.8]], [[5, 6]])
+    gone = readings([blurred, [0.1, 0.1]], [likeliest, [1, 2]])
+    found = dependence(clean, gone, slice(0, 2), "said", [5, 6])
+    assert found.verdict == verdict and found.said_blurred == "said"
+    assert np.allclose([found.full, found.blurred, found.blank], np.log([0.72, np.prod(blurred), 0.01]))

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+from lapilli.inspection.receipt import Claim, draw, take, top, verdict
+from lapilli.inspection.removal import Readings
+
+CONTROLS = [-0.3, 0.1, 0.0, -0.2]
+
+
+@pytest.mark.parametrize(
+    ("predicted", "measured", "said"),
+    [
+        (-2.0, -2.4, "confirmed"),
+        (-2.0, -1.0, "confirmed"),  # half is enough
+        (-2.0, -0.9, "weaker"),
+        (-2.0, -0.3, "not-confirmed"),  # as much as a control
+        (-2.0, 0.05, "not-confirmed"),
+        (-2.0, 0.2, "opposite"),
+        (2.0, 1.2, "confirmed"),  # a map may name what speaks against a word
+        (2.0, -0.4, "opposite"),
+        (0.0, -3.0, "not-tested"),
+    ],
+)
+def test_verdicts_follow_the_rule(predicted, measured, said):
+    assert verdict(predicted, measured, CONTROLS) == said
+
+
+def test_a_verdict_needs_controls():
+    assert verdict(-2.0, -5.0, []) == "not-tested"
+
+
+def test_a_change_to_the_right_side_of_bad_controls_alone_is_no_confirmation():
+    assert verdict(-2.0, 0.1, [0.5, 0.6]) == "not-confirmed"  # less of a gain than at random, but still a gain
+    assert verdict(-2.0, -0.1, [-0.5, -0.6]) == "not-confirmed"
+
+
+def test_the_top_is_an_eighth_of_the_patches_and_none_of_them_negative():
+    assert top(np.arange(576.0)).tolist() == list(range(504, 576))
+    values = np.full(36, -1.0)
+    values[[3, 30]] = 2.0, 1.0
+    assert top(values).tolist() == [3, 30]
+    assert top(-np.arange(1.0, 10.0)).tolist() == [0]  # the least bad, if nothing speaks for the word
+    assert top(np.array([0.0, 1.0])).tolist() == [1]
+
+
+def test_controls_avoid_the_named_patches_and_follow_the_seed():
+    named = np.array([0, 1, 7])
+    drawn = draw(named, (6, 6), 20, seed=3)
+    sets = [*drawn.scattered, *drawn.contiguous]
+    assert len(sets) == 40 and all(len(one) == 3 and not np.isin(one, named).any() for one in sets)
+    again, other = draw(named, (6, 6), 20, seed=3), draw(named, (6, 6), 20, seed=4)
+    assert [one.tolist() for one in sets] == [one.tolist() for one in [*again.scattered, *again.contiguous]]
+    assert [one.tolist() for one in drawn.scattered] != [one.tolist() for one in other.scattered]
+
+
+def test_a_receipt_holds_what_removing_did():
+    """In a world where a word's value is the sum of its patches, prediction and measurement are the same."""
+    worth = np.linspace(-1, 2, 36)
+    clean = Readings(np.array([[9.0, 4.0, 6.0]]), np.log([[0.5, 0.5, 0.8]]), np.array([[1, 2, 3]]))
+
+    def remove(sets):
+        lost = np.array([[0.0, worth[one].sum() / 2, worth[one].sum() / 2] for one in sets])
+        return Readings(clean.value - lost, clean.log_prob - lost, np.repeat([[1, 9, 3]], len(sets), 0))
+
+    claim = Claim("direct", worth, slice(1, 3))
+    found = take(claim, "blur", remove, clean, draw(top(worth), (6, 6), 20, seed=0), lambda ids: str(ids.tolist()))
+    assert found.patches == (32, 33, 34, 35)
+    assert found.predicted == pytest.approx(-worth[32:].sum()) and found.change == pytest.approx(found.predicted)
+    assert found.said == ("[2, 3]", "[9, 3]")
+    assert found.log_prob[0] == pytest.approx(np.log(0.4)) and len(found.scattered) == len(found.contiguous) == 20
+    assert found.verdict == "confirmed"
