@@ -39,10 +39,12 @@ class Stream:
 
     resid      (layer + 1, token, d_model)  before every layer, and behind the last
     attn_out   (layer, token, d_model)      what every layer's attention added
+    rotary     2 x (token, d_head)          cosine and sine of every position
     """
 
     resid: Tensor
     attn_out: Tensor
+    rotary: tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +198,7 @@ class Recording:
             resid=self._layers("resid_pre", index)[kept],
             attn_out=self._layers("attn_out", index)[kept],
             mlp_out=self._layers("mlp_out", index)[kept],
-            rotary=(self._table(0, index)[kept], self._table(1, index)[kept]),
+            rotary=(_table(self._tables, 0, index)[kept], _table(self._tables, 1, index)[kept]),
             keys=tuple(layer.keys[index, :, span] for layer in cache.layers),
             values=tuple(layer.values[index, :, span] for layer in cache.layers),
             stream=self._stream(index, span) if self._whole else None,
@@ -222,6 +224,8 @@ class Recording:
     def turn(self, rotary: Any, arguments: Any, tables: tuple[Tensor, Tensor]) -> None:
         """To be called behind the rotary embedding, with the cosines and sines of the positions read."""
         self._tables.append(tuple(table[:, self._columns].clone() for table in tables))
+        if self._whole:
+            self._all_tables.append(tables)
 
     def leave(self, language: Any, arguments: Any, output: Any) -> None:
         """To be called behind the language model."""
@@ -234,6 +238,7 @@ class Recording:
         self._cache = None
         self._rows: list[Positions] = []
         self._tables: list[tuple[Tensor, ...]] = []
+        self._all_tables: list[tuple[Tensor, ...]] = []
         self._kept: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
         self._all: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
 
@@ -251,16 +256,13 @@ class Recording:
         depth = self._depth + (site == "resid_pre")
         return torch.stack([torch.cat([part[index] for part in self._kept[site, at]]) for at in range(depth)], dim=1)
 
-    def _table(self, which: int, index: int) -> Tensor:
-        """The cosines or the sines of the rows, (row, d_head); the model may make one table for all sequences."""
-        return torch.cat([tables[which][min(index, len(tables[which]) - 1)] for tables in self._tables])
-
     def _stream(self, index: int, span: slice) -> Stream:
         resid, attn_out = (
             torch.stack([torch.cat([part[index] for part in self._all[site, at]])[span] for at in range(depth)])
             for site, depth in (("resid_pre", self._depth + 1), ("attn_out", self._depth))
         )
-        return Stream(resid, attn_out)
+        cos, sin = (_table(self._all_tables, which, index)[span] for which in range(2))
+        return Stream(resid, attn_out, (cos, sin))
 
     def _require_recorded(self, reach: int, rows: int) -> None:
         if self._cache is None or not rows:
@@ -272,3 +274,8 @@ class Recording:
                 f"the cache holds {held} of {self._read} positions: a sliding window has dropped the others; give the "
                 "model past_key_values=DynamicCache()"
             )
+
+
+def _table(calls: Sequence[tuple[Tensor, ...]], which: int, index: int) -> Tensor:
+    """The cosines or the sines of a sequence, (row, d_head); the model may make one table for all sequences."""
+    return torch.cat([tables[which][min(index, len(tables[which]) - 1)] for tables in calls])

@@ -1,0 +1,244 @@
+"""Replaying: the end of a traced sequence once more, in many variants at a time, with some looks cut.
+
+An image comes before the text that asks about it, and nothing that is cut behind it changes its keys and values. So a
+variant runs again only the positions from its first cut query on, and only the layers from its first cut layer on: the
+keys and values before the one are the trace's, the residual stream before the other is the trace's too. The layers
+are the model's own modules, called in batches of variants.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lapilli.core.errors import LapilliError
+from lapilli.core.layout import Positions
+from lapilli.inspection.target import Target
+from lapilli.inspection.trace import Stream, Trace
+
+_MASKED = ("eager", "sdpa")  # the implementations of attention that take a mask of their caller's
+_BYTES = 2**28  # of keys, values and activations that a batch of variants may hold at a time, about
+_AT_ONCE = 256  # distributions over the vocabulary that are held at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """Looks that are taken away: before the softmax their scores are -inf, so that the others share their weight.
+
+    queries   (n,)   the positions that look
+    keys      (m,)   the positions that they no longer see
+    layers           the layers in which, in every head
+
+    Without keys nothing is cut, but the positions are run again: what rounding does.
+    """
+
+    queries: Positions
+    keys: Positions
+    layers: range
+
+
+Variant: TypeAlias = Sequence[Cut]
+
+
+@dataclass(frozen=True, eq=False)
+class Replayed:
+    """What the rows of a trace predict under every variant, float32.
+
+    log_prob        (variant, row)   of the token that follows the row in the trace
+    target          (variant, row)   the target for that token
+    clean_log_prob  (row,)           the same in the trace itself
+    clean_target    (row,)
+    """
+
+    log_prob: NDArray[np.float32]
+    target: NDArray[np.float32]
+    clean_log_prob: NDArray[np.float32]
+    clean_target: NDArray[np.float32]
+
+    @property
+    def log_prob_change(self) -> NDArray[np.float32]:
+        """Of every variant against the trace, (variant, row): below 0 where the looks that were cut had helped."""
+        return self.log_prob - self.clean_log_prob
+
+    @property
+    def target_change(self) -> NDArray[np.float32]:
+        """Of every variant against the trace, (variant, row)."""
+        return self.target - self.clean_target
+
+
+@torch.inference_mode()
+def replay(
+    trace: Trace, variants: Sequence[Variant], target: Target | None = None, at_once: int | None = None
+) -> Replayed:
+    """What the rows of a trace, recorded whole, would have predicted with these looks cut; all else is the model's.
+
+    The answer is that of the trace, word for word. The target is centred, if none is given; `at_once` is how many
+    variants are run together, as many as memory allows without it, and changes nothing but rounding. In float32 the
+    result is that of a full run under the same mask, to rounding; in bfloat16 its error is that of two runs of the
+    model in batches of other shapes. To be called outside of `recording`, whose hooks would take it for a call.
+
+    Raises LapilliError for a trace without its whole stream, and for attention that takes no mask (flash attention);
+    ValueError for positions or layers that are not there, and for a position that is left with nothing to look at.
+    """
+    target = target or Target()
+    clean = _read(trace, trace.resid[None, :, -1], trace.next_ids, target)
+    found = np.repeat(clean, len(variants), axis=1)
+    for chosen, first, streams in _ends(trace, variants, at_once):
+        found[:, chosen, first:] = _read(trace, streams, trace.next_ids[first:], target)
+    return Replayed(*found, *clean[:, 0])
+
+
+@torch.inference_mode()
+def replay_logits(trace: Trace, variants: Sequence[Variant], at_once: int | None = None) -> Tensor:
+    """All logits of `replay`, float32, (variant, row, vocab), where the model is: much memory for many variants."""
+    found = trace.logits.repeat(len(variants), 1, 1)
+    for chosen, first, streams in _ends(trace, variants, at_once):
+        found[torch.from_numpy(chosen).to(found.device), first:] = _logits(trace, streams)
+    return found
+
+
+def _logits(trace: Trace, streams: Tensor) -> Tensor:
+    model = trace.decoder
+    logits: Tensor = model.head(model.norm(streams))
+    return logits.float()
+
+
+def _read(trace: Trace, streams: Tensor, ids: NDArray[np.int64], target: Target) -> NDArray[np.float32]:
+    """Log-probability and target of `ids` (row,), from streams (variant, row, d_model); (2, variant, row)."""
+    tokens = torch.from_numpy(ids).to(streams.device).repeat(len(streams))
+    found = []
+    for some, following in zip(streams.flatten(0, 1).split(_AT_ONCE), tokens.split(_AT_ONCE), strict=True):
+        logits = _logits(trace, some)
+        log_prob = logits.gather(1, following[:, None])[:, 0] - logits.logsumexp(1)
+        found.append(torch.stack([log_prob, target.of_logits(logits, following)]))
+    return np.asarray(torch.cat(found, dim=1).unflatten(1, streams.shape[:2]).cpu())
+
+
+def _ends(trace: Trace, variants: Sequence[Variant], at_once: int | None) -> Iterator[tuple[Positions, int, Tensor]]:
+    """Numbers of variants, the first row that they may change, and the rows' streams behind the last layer from it on.
+
+    Streams are (variant, row, d_model). Variants that change no row are left out.
+    """
+    stream = _require_replayable(trace)
+    end = int(trace.rows.max()) + 1
+    for start, chosen in _by_start(trace, variants, end).items():
+        suffix = _Suffix(trace, stream, start, end)
+        chosen.sort(key=lambda number: _first_layer(variants[number]))
+        size = at_once or suffix.fitting()
+        first = int(np.searchsorted(trace.rows, start))
+        for begin in range(0, len(chosen), size):
+            some = chosen[begin : begin + size]
+            streams = suffix.run([variants[number] for number in some])
+            yield np.array(some), first, streams[:, trace.rows[first:] - start]
+
+
+def _require_replayable(trace: Trace) -> Stream:
+    attention = trace.decoder.config._attn_implementation
+    if attention not in _MASKED:
+        raise LapilliError(f"attention {attention!r} takes no mask; call set_attn_implementation('sdpa') on the model")
+    if trace.stream is None:
+        raise LapilliError("the trace holds its rows alone; record it with whole=True to replay it")
+    return trace.stream
+
+
+def _by_start(trace: Trace, variants: Sequence[Variant], end: int) -> dict[int, list[int]]:
+    """The numbers of the variants by the first position that they change, as far as it comes before `end`."""
+    found = defaultdict(list)
+    for number, variant in enumerate(variants):
+        for cut in variant:
+            _require_inside(trace, cut)
+        start = min((int(cut.queries.min()) for cut in variant if cut.queries.size and cut.layers), default=end)
+        if start < end:
+            found[start].append(number)
+    return found
+
+
+def _require_inside(trace: Trace, cut: Cut) -> None:
+    for name, positions in (("queries", cut.queries), ("keys", cut.keys)):
+        if positions.size and not 0 <= positions.min() <= positions.max() < len(trace.ids):
+            raise ValueError(f"{name} of a cut: {positions}, in a sequence of {len(trace.ids)} tokens")
+    if cut.layers and not 0 <= min(cut.layers) <= max(cut.layers) < trace.decoder.depth:
+        raise ValueError(f"layers of a cut: {cut.layers}, of {trace.decoder.depth}")
+
+
+def _first_layer(variant: Variant) -> int:
+    return min(min(cut.layers) for cut in variant if cut.queries.size and cut.layers)
+
+
+@final
+class _Prefix:
+    """As much of a transformers cache as a layer uses: it holds what comes before, and never keeps what is new."""
+
+    def __init__(self, trace: Trace, length: int) -> None:
+        self._held = [
+            (keys[:, :length], values[:, :length]) for keys, values in zip(trace.keys, trace.values, strict=True)
+        ]
+
+    def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Both with what comes before them; (variant, kv_head, token, d_head)."""
+        before, beside = (held.expand(len(keys), -1, -1, -1) for held in self._held[layer])
+        return torch.cat([before, keys], dim=2), torch.cat([beside, values], dim=2)
+
+
+@final
+class _Suffix:
+    """The positions of a sequence from `start` to `end`, to be run again."""
+
+    def __init__(self, trace: Trace, stream: Stream, start: int, end: int) -> None:
+        self._trace = trace
+        self._start = start
+        self._end = end
+        self._resid = stream.resid[:, start:end]
+        self._rotary = tuple(table[None, start:end] for table in stream.rotary)
+        self._prefix = _Prefix(trace, start)
+        self._mask: tuple[object, Tensor] = (None, self._resid)
+
+    def fitting(self) -> int:
+        """How many variants to run together."""
+        model = self._trace.decoder
+        new, width = self._end - self._start, model.heads * self._trace.keys[0].shape[-1]
+        held = 4 * self._end * width + 4 * new * int(model.config.intermediate_size)
+        scores = 2 * model.heads * new * self._end if model.config._attn_implementation == "eager" else 0
+        return max(1, _BYTES // (self._resid.element_size() * (held + scores)))
+
+    def run(self, variants: Sequence[Variant]) -> Tensor:
+        """Behind the last layer, (variant, token, d_model). The variants come in the order of their first layers."""
+        joining = [_first_layer(variant) for variant in variants]
+        hidden = self._resid[0, None][:0]
+        for layer in range(joining[0], self._trace.decoder.depth):
+            if joining.count(layer):
+                hidden = torch.cat([hidden, self._resid[layer].expand(joining.count(layer), -1, -1)])
+            hidden = self._trace.decoder.blocks[layer](
+                hidden,
+                attention_mask=self._additive_mask(layer, variants[: len(hidden)]),
+                position_embeddings=self._rotary,
+                past_key_values=self._prefix,
+            )
+        return hidden
+
+    def _additive_mask(self, layer: int, variants: Sequence[Variant]) -> Tensor:
+        """0 where a position may look and -inf elsewhere, (variant, 1, token, token), the same for all heads."""
+        window = self._trace.decoder.window(layer)
+        cuts = [[cut for cut in variant if layer in cut.layers] for variant in variants]
+        asked = (window, [[id(cut) for cut in some] for some in cuts])
+        if self._mask[0] != asked:  # in many layers it is that of the layer before
+            seen = torch.from_numpy(self._seen(window, cuts)).to(self._resid.device)
+            self._mask = asked, torch.zeros_like(seen, dtype=self._resid.dtype).masked_fill_(~seen, -torch.inf)
+        return self._mask[1][:, None]
+
+    def _seen(self, window: int | None, cuts: Sequence[Variant]) -> NDArray[np.bool_]:
+        """Which positions each position may look at, by variant, (variant, token, token)."""
+        back = np.arange(self._start, self._end)[:, None] - np.arange(self._end)
+        seen = np.repeat(((back >= 0) & (back < (window or self._end)))[None], len(cuts), axis=0)
+        for one, variant in zip(seen, cuts, strict=True):
+            for cut in variant:
+                queries, keys = (np.isin(np.arange(self._end), positions) for positions in (cut.queries, cut.keys))
+                one[np.ix_(queries[self._start :], keys)] = False
+        if not seen.any(-1).all():
+            raise ValueError("a cut leaves a position with nothing to look at; leave it its own")
+        return seen
