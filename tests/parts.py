@@ -52,7 +52,7 @@ _HOLD = TemporaryDirectory(prefix="lapilli-parts-")  # kept until the tests end
 
 @cache
 def part(name: str) -> Path:
-    """The folder of a part: clip, whole_clip, siglip, llama, tied_llama, mha_llama, mistral, narrow_mistral or qwen2."""
+    """The folder of a part: clip, whole_clip, siglip, qwen2, (tied_, mha_) llama, or (narrow_) mistral."""
     makers = {
         "clip": make_clip,
         "whole_clip": make_whole_clip,

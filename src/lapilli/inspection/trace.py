@@ -109,6 +109,7 @@ class Trace:
         )
 
 
+@torch.inference_mode()
 def attention(trace: Trace, layer: int) -> Tensor:
     """How much every row looks at every position, by head, in one layer; float32, (row, head, token)."""
     model = trace.decoder

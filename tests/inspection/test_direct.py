@@ -1,0 +1,179 @@
+"""The direct decomposition: every part against loops over layers, heads and positions; the sum against the model."""
+
+import numpy as np
+import pytest
+import torch
+from tests.inspection.oracle import ALL_PAIRS, PAIRS, SAMPLES, awake, batch_of, close, generated, traced
+from transformers import DynamicCache
+
+from lapilli.core.errors import UsageError
+from lapilli.core.layout import Role
+from lapilli.inspection.direct import (
+    decompose,
+    head_outputs,
+    head_positions,
+    neuron_parts,
+    position_outputs,
+    readouts,
+)
+from lapilli.inspection.target import Target
+from lapilli.inspection.trace import recording
+
+KINDS = [Target("token"), Target("centred"), Target("difference", against=7)]
+
+
+def _readout(own, row, token, target):
+    """The vector whose product with a part of the stream is its part of the target."""
+    direction = own.head[token].copy()
+    if target.kind == "centred":
+        direction -= own.head.mean(0)
+    if target.kind == "difference":
+        direction -= own.head[target.against]
+    return direction * own.gamma * own.scale(row)
+
+
+def _value(logits, token, target):
+    taken = {"token": 0.0, "centred": logits.mean(), "difference": logits[target.against or 0]}
+    return logits[token] - taken[target.kind]
+
+
+def _by_loops(own, row, token, target):
+    """Parts (layer, head, position) through attention of one row's target."""
+    readout = _readout(own, row, token, target)
+    layers, heads, _, _ = own.sizes
+    parts = np.zeros((layers, heads, len(own.logits)))
+    for layer in range(layers):
+        for head in range(heads):
+            for position in range(row + 1):
+                parts[layer, head, position] = readout @ own.writes(layer, head, row, position)
+    return parts
+
+
+@pytest.mark.parametrize("pair", ALL_PAIRS)
+def test_every_part_is_that_of_the_loops(pair):
+    for case, target in zip(traced(pair), [*KINDS, Target()], strict=True):
+        trace, own = case.trace, case.own
+        found = decompose(trace, target)
+        is_image = trace.layout.role == Role.IMAGE
+        for number in (0, 1, len(trace.rows) - 1):
+            row, token = int(trace.rows[number]), int(trace.ids[trace.rows[number] + 1])
+            parts = _by_loops(own, row, token, target)
+            readout = _readout(own, row, token, target)
+            close(found.positions[number], parts.sum((0, 1)))
+            close(found.heads[number], parts.sum(2))
+            close(found.heads_image[number], parts[:, :, is_image].sum(2))
+            close(found.mlps[number], own.mlp_out[:, row] @ readout)
+            close(found.embedding[number], own.resid[0, row] @ readout)
+            close(found.biases[number], own.out_bias @ readout)
+            close(found.value[number], _value(own.logits[row], token, target))
+
+
+@pytest.mark.parametrize("target", KINDS)
+@pytest.mark.parametrize("pair", ALL_PAIRS)
+def test_the_parts_sum_to_the_logits_that_generate_gave(pair, target):
+    for case in traced(pair):
+        found = decompose(case.trace, target)
+        tokens = case.trace.next_ids
+        value = np.array([_value(row, token, target) for row, token in zip(case.logits, tokens, strict=True)])
+        rest = found.embedding + found.mlps.sum(1) + found.biases.sum(1)
+        for parts in (found.positions.sum(1), found.heads.sum((1, 2))):
+            assert np.abs(parts + rest - value).max() <= 1e-5 * np.abs(case.logits).max()
+        assert np.abs(found.error * found.value).max() <= 1e-5 * np.abs(case.logits).max()
+        assert np.median(found.error) <= 1e-5
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("pair", ALL_PAIRS)
+def test_the_parts_sum_to_the_logits_of_a_plain_forward_pass(pair, side):
+    llava = awake(pair)
+    prompts, batch = batch_of(llava, SAMPLES, side)
+    width = batch["input_ids"].shape[1]
+    with recording(llava, rows=range(width)) as record, torch.inference_mode():
+        logits = llava.model(**batch, past_key_values=DynamicCache()).logits.double().numpy()
+    for index, prompt in enumerate(prompts):
+        trace = record.trace(prompt.ids, prompt.layout, index)
+        found = decompose(trace, Target("token"))
+        start = width - len(prompt.ids) if side == "left" else 0
+        value = logits[index, trace.rows + start, trace.next_ids]
+        parts = found.positions.sum(1) + found.embedding + found.mlps.sum(1) + found.biases.sum(1)
+        assert len(trace.rows) > 20
+        assert np.abs(parts - value).max() <= 1e-5 * np.abs(logits[index]).max()
+
+
+@pytest.mark.parametrize("pair", ALL_PAIRS)
+def test_in_bf16_the_parts_miss_the_logits_by_less_than_a_fiftieth_of_the_largest(pair):
+    """Every sum into the stream is rounded to 8 bits, and so is every logit."""
+    llava = awake(pair, dtype=torch.bfloat16)
+    prompts, batch = batch_of(llava, SAMPLES)
+    with recording(llava) as record:
+        said = generated(llava, batch, 8, past_key_values=DynamicCache())
+    logits = torch.stack(said.logits, dim=1).double().numpy()
+    for index, prompt in enumerate(prompts):
+        trace = record.trace(prompt.ids, prompt.layout, index)
+        found = decompose(trace, Target("token"))
+        parts = found.positions.sum(1) + found.embedding + found.mlps.sum(1) + found.biases.sum(1)
+        assert np.abs(parts - logits[index, :1].max(1)).max() <= np.abs(logits).max() / 50
+
+
+@pytest.mark.parametrize("pair", ALL_PAIRS)
+def test_what_heads_write_is_that_of_the_loops(pair):
+    case = traced(pair)[2]
+    trace, own = case.trace, case.own
+    layers, heads, _, _ = own.sizes
+    for layer in range(layers):
+        outputs = head_outputs(trace, layer)
+        close(outputs.sum(1) + torch.from_numpy(own.out_bias[layer]), own.attn_out[layer, trace.rows])
+        for head in range(heads):
+            writes = position_outputs(trace, layer, head)
+            for number in (0, len(trace.rows) - 1):
+                row = int(trace.rows[number])
+                expected = np.zeros((len(trace.ids), own.resid.shape[-1]))
+                for position in range(row + 1):
+                    expected[position] = own.writes(layer, head, row, position)
+                close(writes[number], expected)
+                close(outputs[number, head], expected.sum(0))
+
+
+@pytest.mark.parametrize("pair", ALL_PAIRS)
+def test_one_layer_by_heads_and_positions(pair):
+    case = traced(pair)[1]
+    readout = readouts(case.trace, KINDS[1])
+    row, token = int(case.trace.rows[4]), int(case.trace.next_ids[4])
+    close(readout[4], _readout(case.own, row, token, KINDS[1]))
+    expected = _by_loops(case.own, row, token, KINDS[1])
+    for layer in range(case.trace.decoder.depth):
+        close(head_positions(case.trace, readout, layer)[4], expected[layer])
+
+
+@pytest.mark.parametrize("pair", ALL_PAIRS)
+def test_neurons_sum_to_their_mlp(pair):
+    case = traced(pair)[3]
+    trace, own = case.trace, case.own
+    readout, found = readouts(trace, Target()), decompose(trace)
+    for layer in range(trace.decoder.depth):
+        parts = neuron_parts(trace, readout, layer)
+        close(parts.double().sum(1), found.mlps[:, layer])
+        for number in (0, 5):
+            row = int(trace.rows[number])
+            vector = _readout(own, row, int(trace.next_ids[number]), Target())
+            expected = [own.neurons[layer, row, n] * own.down[layer][:, n] @ vector for n in range(parts.shape[1])]
+            close(parts[number], expected)
+
+
+def test_a_change_at_one_position_is_foretold_by_its_parts():
+    """Values are scaled at one patch, in one layer: with everything behind held, the logit moves by what is taken."""
+    case = traced(PAIRS[0])[1]
+    readout = readouts(case.trace, Target("token"))
+    patch, last = int(case.trace.layout.patches(0)[1, 1]), case.trace.decoder.depth - 1
+    taken = head_positions(case.trace, readout, last)[0, :, patch].sum()
+    row = int(case.trace.rows[0])
+    stream = case.own.resid[-1, row] - sum(case.own.writes(last, head, row, patch) for head in range(4))
+    token = int(case.trace.next_ids[0])
+    moved = case.own.logits[row, token] - case.own.frozen(stream, row)[token]
+    assert abs(float(taken) - moved) < 1e-5
+
+
+@pytest.mark.parametrize(("kind", "against"), [("logit", None), ("difference", None), ("token", 3), ("centred", 3)])
+def test_a_target_that_is_none_is_refused(kind, against):
+    with pytest.raises(UsageError, match=f"target '?{kind}"):
+        Target(kind, against)

@@ -1,0 +1,84 @@
+"""Log-probability increases: against the formulas of Yu & Ananiadou, written out as loops."""
+
+import numpy as np
+import pytest
+import torch
+from tests.inspection.oracle import ALL_PAIRS, PAIRS, close, traced
+
+from lapilli.inspection import increase
+from lapilli.inspection.increase import head_increases, layer_increases, neuron_increases, position_increases
+
+ROWS = (0, 7, 19)
+
+
+def _inc(own, row, token, stream, part):
+    return own.log_prob(stream + part, row, token) - own.log_prob(stream, row, token)
+
+
+def _row(case, number):
+    return int(case.trace.rows[number]), int(case.trace.next_ids[number])
+
+
+@pytest.mark.parametrize("pair", ALL_PAIRS)
+def test_layers(pair):
+    for case in traced(pair):
+        own, found = case.own, layer_increases(case.trace)
+        for number in ROWS:
+            row, token = _row(case, number)
+            for layer in range(own.sizes[0]):
+                before, attention = own.resid[layer, row], own.attn_out[layer, row]
+                expected = (
+                    _inc(own, row, token, before, attention),
+                    _inc(own, row, token, before + attention, own.mlp_out[layer, row]),
+                )
+                close(found[number, :, layer], expected)
+
+
+@pytest.mark.parametrize("pair", ALL_PAIRS)
+def test_heads_and_positions(pair):
+    case = traced(pair)[2]
+    own, found = case.own, head_increases(case.trace)
+    layers, heads, _, _ = own.sizes
+    for number in (0, 19):
+        row, token = _row(case, number)
+        for layer in range(layers):
+            for head in range(heads):
+                writes = [own.writes(layer, head, row, position) for position in range(row + 1)]
+                before = own.resid[layer, row]
+                close(found[number, layer, head], _inc(own, row, token, before, sum(writes)))
+                expected = np.zeros(len(case.trace.ids))
+                expected[: row + 1] = [_inc(own, row, token, before, part) for part in writes]
+                close(position_increases(case.trace, number, layer, head), expected)
+
+
+@pytest.mark.parametrize("pair", ALL_PAIRS)
+def test_neurons(pair):
+    case = traced(pair)[1]
+    own = case.own
+    for number in ROWS:
+        row, token = _row(case, number)
+        for layer in range(own.sizes[0]):
+            stream = own.resid[layer, row] + own.attn_out[layer, row]
+            parts = own.neurons[layer, row][:, None] * own.down[layer].T
+            expected = [_inc(own, row, token, stream, part) for part in parts]
+            close(neuron_increases(case.trace, number, layer), expected)
+
+
+def test_however_few_distributions_are_held(monkeypatch):
+    trace = traced(PAIRS[1])[2].trace
+    whole = head_increases(trace), neuron_increases(trace, 0, 1)
+    monkeypatch.setattr(increase, "_AT_ONCE", 7)
+    close(head_increases(trace), whole[0])
+    close(neuron_increases(trace, 0, 1), whole[1])
+
+
+def test_the_last_layer_ends_at_the_models_own_log_probability():
+    case = traced(PAIRS[0])[0]
+    logits = torch.from_numpy(case.logits).double()
+    expected = logits.log_softmax(-1).numpy()[np.arange(len(logits)), case.trace.next_ids]
+    last = case.trace.decoder.depth - 1
+    for number in ROWS:
+        row, token = _row(case, number)
+        before = case.own.log_prob(case.own.resid[last, row], row, token)
+        found = layer_increases(case.trace)[number, :, last].sum()
+        assert abs(before + found - expected[number]) < 1e-5

@@ -1,0 +1,220 @@
+"""Traces: against the model's own numbers from one slow pass; recording changes nothing and leaves nothing behind."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tests.inspection.oracle import (
+    ALL_PAIRS,
+    PAIRS,
+    SAMPLES,
+    TOKENS,
+    awake,
+    batch_of,
+    close,
+    generated,
+    own_numbers,
+    traced,
+)
+from tests.parts import picture
+from transformers import DynamicCache
+
+from lapilli.core.errors import LapilliError
+from lapilli.core.layout import Role
+from lapilli.inference.answer import answer
+from lapilli.inspection.sites import watching
+from lapilli.inspection.trace import attention, recording
+
+NARROW = ("clip", "narrow_mistral")
+
+
+@pytest.mark.parametrize("pair", ALL_PAIRS)
+def test_what_generating_a_mixed_batch_leaves_is_what_one_pass_computes(pair):
+    for case in traced(pair):
+        trace, own, rows = case.trace, case.own, case.trace.rows
+        assert len(rows) == TOKENS
+        assert np.array_equal(rows, len(trace.ids) - 1 - TOKENS + np.arange(TOKENS))
+        close(trace.resid, own.resid[:, rows].transpose(1, 0, 2))
+        close(trace.attn_out, own.attn_out[:, rows].transpose(1, 0, 2))
+        close(trace.mlp_out, own.mlp_out[:, rows].transpose(1, 0, 2))
+        close(trace.stream.resid, own.resid[:, :-1])
+        close(trace.stream.attn_out, own.attn_out[:, :-1])
+        for layer, values in enumerate(trace.values):
+            close(values, own.values[layer, :, :-1])
+        close(trace.logits, own.logits[rows])
+        close(trace.logits, case.logits)
+        assert np.array_equal(trace.next_ids, trace.ids[rows + 1])
+
+
+@pytest.mark.parametrize("pair", ALL_PAIRS)
+def test_attention_is_that_of_eager_attention(pair):
+    for case in traced(pair):
+        for layer in range(case.trace.decoder.depth):
+            close(attention(case.trace, layer), case.own.weights[layer][:, case.trace.rows, :-1].transpose(1, 0, 2))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("pair", ALL_PAIRS)
+def test_earlier_rows_of_a_plain_padded_forward_pass(pair, side):
+    """No position ids are given, so that on the left the padding counts among the positions."""
+    llava, slow = awake(pair), awake(pair, "eager")
+    prompts, batch = batch_of(llava, SAMPLES, side)
+    width = batch["input_ids"].shape[1]
+    asked = [3, 5, width - 20, width - 2]
+    with recording(llava, rows=asked) as record, torch.inference_mode():
+        logits = llava.model(**batch, past_key_values=DynamicCache()).logits.numpy()
+    for index, prompt in enumerate(prompts):
+        start = width - len(prompt.ids) if side == "left" else 0
+        inside = [row - start for row in asked if start <= row < start + len(prompt.ids)]
+        rows = [row for row in inside if prompt.layout.role[row] != Role.STOP]
+        trace = record.trace(prompt.ids, prompt.layout, index)
+        pixels = slow.pixels([picture(int(name)) for name in prompt.images]) if prompt.images else None
+        own = own_numbers(slow, prompt.ids, pixels)
+        assert trace.rows.tolist() == rows
+        close(trace.logits, logits[index, np.array(rows) + start])
+        close(trace.resid, own.resid[:, rows].transpose(1, 0, 2))
+        for layer in range(trace.decoder.depth):
+            close(attention(trace, layer), own.weights[layer][:, rows].transpose(1, 0, 2))
+
+
+def test_the_last_row_of_a_sequence_predicts_the_likeliest():
+    llava = awake(PAIRS[0])
+    (prompt,), batch = batch_of(llava, SAMPLES[1:2])
+    with recording(llava) as record, torch.inference_mode():
+        logits = llava.model(**batch).logits[0, -1]
+    assert record.trace(prompt.ids, prompt.layout).next_ids.tolist() == [int(logits.argmax())]
+
+
+def test_a_row_by_itself_is_that_row():
+    trace = traced(PAIRS[0])[1].trace
+    one = trace.at(3)
+    assert one.rows.tolist() == [trace.rows[3]]
+    assert one.next_ids.tolist() == [trace.next_ids[3]]
+    for layer in range(trace.decoder.depth):
+        close(attention(one, layer)[0], attention(trace, layer)[3])
+
+
+def test_answers_are_traced_and_the_row_of_the_stop_is_left_out():
+    llava = awake(PAIRS[0])
+    llava.model.lm_head.register_forward_hook(lambda module, given, out: out.index_fill(-1, torch.tensor([2]), 99))
+    with recording(llava) as record:
+        (given,) = answer(llava, SAMPLES[1:2], lambda name: picture(int(name)), max_new_tokens=5)
+    trace = record.trace(given.ids, given.layout)
+    assert trace.layout.role[-1] == Role.STOP
+    assert trace.rows.tolist() == [len(given.ids) - 2]
+    assert trace.next_ids.tolist() == [llava.stop_id]
+
+
+def test_every_generate_call_begins_a_new_recording():
+    llava = awake(PAIRS[0])
+    with recording(llava) as record:
+        for sample in (SAMPLES[2], SAMPLES[1]):
+            (given,) = answer(llava, [sample], lambda name: picture(int(name)), max_new_tokens=3)
+    trace = record.trace(given.ids, given.layout)
+    with recording(llava) as alone:
+        answer(llava, SAMPLES[1:2], lambda name: picture(int(name)), max_new_tokens=3)
+    assert torch.equal(trace.resid, alone.trace(given.ids, given.layout).resid)
+
+
+def test_a_cropped_cache_is_refused_with_its_remedy():
+    llava = awake(NARROW)
+    (prompt,), batch = batch_of(llava, SAMPLES[1:2])
+    with recording(llava) as record, torch.inference_mode():
+        llava.model(**batch)
+    with pytest.raises(LapilliError, match="sliding window has dropped the others; give the model past_key_values"):
+        record.trace(prompt.ids, prompt.layout)
+
+
+def test_nothing_recorded_is_said():
+    llava = awake(PAIRS[0])
+    (prompt,), batch = batch_of(llava, SAMPLES[1:2])
+    with recording(llava) as record:
+        pass
+    with pytest.raises(LapilliError, match="nothing of this sequence has been recorded"):
+        record.trace(prompt.ids, prompt.layout)
+    with recording(llava) as record, torch.inference_mode():
+        llava.model(**batch, use_cache=False)
+    with pytest.raises(LapilliError, match="nothing of this sequence has been recorded"):
+        record.trace(prompt.ids, prompt.layout)
+
+
+@pytest.mark.parametrize("pair", ALL_PAIRS)
+def test_recording_changes_no_bit(pair):
+    llava = awake(pair)
+    _, batch = batch_of(llava, SAMPLES)
+    with torch.inference_mode():
+        plain = llava.model(**batch).logits
+    free = generated(llava, batch, 6)
+    with recording(llava, whole=True), torch.inference_mode():
+        assert torch.equal(llava.model(**batch).logits, plain)
+    with recording(llava, rows=[1, 2], whole=True):
+        recorded = generated(llava, batch, 6)
+    assert torch.equal(recorded.sequences, free.sequences)
+    assert all(torch.equal(one, other) for one, other in zip(recorded.logits, free.logits, strict=True))
+
+
+def _hooks(llava):
+    """How many hooks every module has; transformers has its own in the vision encoder, from the first call on."""
+    return {
+        name: tuple(map(len, (module._forward_hooks, module._forward_pre_hooks)))
+        for name, module in llava.model.named_modules()
+    }
+
+
+class _Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("thrown", [_Stopped, KeyboardInterrupt])
+def test_no_hook_is_left_behind(thrown):
+    llava = awake(PAIRS[0])
+    _, batch = batch_of(llava, SAMPLES)
+    generated(llava, batch, 2)
+    before = _hooks(llava)
+    assert {counts for name, counts in before.items() if ".language_model" in name} == {(0, 0)}
+    with recording(llava, whole=True), recording(llava):
+        generated(llava, batch, 2)
+    assert _hooks(llava) == before
+
+    def stop(passing):
+        raise thrown
+
+    for site in ("projector", "llm.layers.1.mlp_out", "logits"):
+        with pytest.raises(thrown), recording(llava), watching(llava.model, {site: stop}):
+            generated(llava, batch, 2)
+        assert _hooks(llava) == before
+    with pytest.raises(thrown), recording(llava):
+        raise thrown
+    assert _hooks(llava) == before
+
+
+def test_recordings_may_be_nested():
+    llava = awake(PAIRS[0])
+    (prompt,), batch = batch_of(llava, SAMPLES[1:2])
+    with recording(llava) as outer, recording(llava, rows=[4, 5], whole=True) as inner, torch.inference_mode():
+        logits = llava.model(**batch).logits[0]
+    one, other = (record.trace(prompt.ids, prompt.layout) for record in (outer, inner))
+    close(one.logits, logits[-1:])
+    close(other.logits, logits[4:6])
+    assert one.stream is None
+
+
+def test_a_model_built_otherwise_is_refused():
+    llava = awake(PAIRS[0])
+    llava.model.model.language_model.norm = torch.nn.LayerNorm(48)
+    with pytest.raises(LapilliError, match="LlamaModel: only language models built like LLaMA"), recording(llava):
+        pass
+
+
+def test_a_quantised_model_is_refused():
+    llava = awake(PAIRS[0])
+    llava.model.is_quantized = True
+    with pytest.raises(LapilliError, match="load it without bits"), recording(llava):
+        pass
+
+
+def test_tensors_without_the_last_token_when_nothing_has_read_it():
+    case = traced(PAIRS[0])[0]
+    assert case.trace.keys[0].shape[1] == len(case.trace.ids) - 1
+    assert replace(case.trace, stream=None).stream is None
