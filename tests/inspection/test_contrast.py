@@ -1,4 +1,5 @@
 import pytest
+from tests.parts import joined, picture
 
 from lapilli.core.errors import UsageError
 from lapilli.data.sample import Sample, Turn
@@ -6,7 +7,6 @@ from lapilli.inspection.contrast import answered, contrasted
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import traced
 from lapilli.model.llava import load
-from tests.parts import joined, picture
 
 SAMPLE = Sample("q", ("a",), (Turn("user", "<image>\nWhat color is the circle?"),))
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.parts import joined, picture
 
 from lapilli.core.layout import Role
 from lapilli.data.collate import collate
@@ -11,7 +12,6 @@ from lapilli.inspection.removal import blank, blurred, readings, replaced, rerea
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import traced
 from lapilli.model.llava import load
-from tests.parts import joined, picture
 
 GRID = (3, 3)
 
