@@ -65,7 +65,11 @@ def test_a_receipt_holds_what_removing_did():
     claim = Claim("direct", worth, slice(1, 3))
     found = take(claim, "blur", remove, clean, draw(top(worth), (6, 6), 20, seed=0), lambda ids: str(ids.tolist()))
     assert found.patches == (32, 33, 34, 35)
-    assert found.predicted == pytest.approx(-worth[32:].sum()) and found.change == pytest.approx(found.predicted)
+    assert found.predicted == pytest.approx(-worth[32:].sum()) and found.target.named == pytest.approx(found.predicted)
     assert found.said == ("[2, 3]", "[9, 3]")
-    assert found.log_prob[0] == pytest.approx(np.log(0.4)) and len(found.scattered) == len(found.contiguous) == 20
+    assert found.before == pytest.approx(np.log(0.4))
+    assert len(found.target.scattered) == len(found.target.contiguous) == 20
+    drawn = draw(top(worth), (6, 6), 20, seed=0)
+    assert found.target.contiguous == pytest.approx([-worth[one].sum() for one in drawn.contiguous])
+    assert found.log_prob.controls == pytest.approx([-worth[one].sum() for one in drawn.scattered + drawn.contiguous])
     assert found.verdict == "confirmed"

@@ -153,9 +153,9 @@ def _receipt(found: Receipt, word: str, command: Sequence[str]) -> dict[str, Any
         "predicted": found.predicted,
         "measured": _measured(found),
         "controls": {
-            "kind": f"{len(found.scattered)} random sets of {count} other patches; as many in pieces of the same sizes",
-            "changes": list(found.scattered),
-            "contiguous": list(found.contiguous),
+            "kind": f"{len(found.target.scattered)} random sets of {count} other patches; as many in pieces of the same sizes",
+            "changes": list(found.target.scattered),
+            "contiguous": list(found.target.contiguous),
         },
         "verdict": found.verdict,
         "rule": receipt.RULE,
@@ -166,11 +166,10 @@ def _receipt(found: Receipt, word: str, command: Sequence[str]) -> dict[str, Any
 
 
 def _measured(found: Receipt) -> dict[str, Any]:
-    before, after = found.log_prob
     return {
-        "change": found.change,
-        "prob_before": float(np.exp(before)),
-        "prob_after": float(np.exp(after)),
+        "change": found.target.named,
+        "prob_before": float(np.exp(found.before)),
+        "prob_after": float(np.exp(found.before + found.log_prob.named)),
         "answer_before": found.said[0],
         "answer_after": found.said[1],
     }

@@ -32,33 +32,50 @@ RULE = (
 
 
 @dataclass(frozen=True)
+class Changes:
+    """What removals changed: of the named patches, and of random ones, scattered and in connected pieces."""
+
+    named: float
+    scattered: tuple[float, ...]
+    contiguous: tuple[float, ...]
+
+    @property
+    def controls(self) -> tuple[float, ...]:
+        """Those of all random removals."""
+        return self.scattered + self.contiguous
+
+
+@dataclass(frozen=True)
 class Receipt:
     """What removing some patches did to one word, beside what was predicted and what chance does.
 
-    Changes are of the target's sum over the word's tokens, in logits: negative when the word lost.
+    target      the change of the target's sum over the word's tokens, in logits: negative when the word lost; what
+                `predicted` predicts
+    log_prob    the change of the word's log-probability, in nats
+    before      the word's log-probability with all patches
+    said        the likeliest text in the word's place, before and after the named patches were removed
     """
 
     map: str
     kind: str
     patches: tuple[int, ...]
     predicted: float
-    change: float
-    log_prob: tuple[float, float]  # of the word, before and after
-    said: tuple[str, str]  # the likeliest tokens, before and after
-    scattered: tuple[float, ...]
-    contiguous: tuple[float, ...]
+    target: Changes
+    log_prob: Changes
+    before: float
+    said: tuple[str, str]
     seed: int
     seconds: float
 
     @property
-    def controls(self) -> tuple[float, ...]:
-        """All controls' changes."""
-        return self.scattered + self.contiguous
-
-    @property
     def verdict(self) -> Verdict:
         """By RULE."""
-        return verdict(self.predicted, self.change, self.controls)
+        return verdict(self.predicted, self.target.named, self.target.controls)
+
+
+def verdict(self) -> Verdict:
+    """By RULE."""
+    return verdict(self.predicted, self.change, self.controls)
 
 
 def verdict(predicted: float, measured: float, controls: Sequence[float]) -> Verdict:
@@ -120,23 +137,27 @@ def take(
     `clean` is the reading of the sequence as it is, `kind` the way of removing; `say` turns ids to text.
     """
     begun = time.perf_counter()
-    sets = [drawn.named, *drawn.scattered, *drawn.contiguous]
-    read = remove(sets)
-    word, count = claim.word, len(drawn.scattered)
-    changes = (read.value[:, word] - clean.value[0, word]).sum(1).tolist()
+    read = remove([drawn.named, *drawn.scattered, *drawn.contiguous])
+    word = claim.word
     return Receipt(
         map=claim.map,
         kind=kind,
         patches=tuple(drawn.named.tolist()),
         predicted=-float(claim.values[drawn.named].sum()),
-        change=changes[0],
-        log_prob=(float(clean.log_prob[0, word].sum()), float(read.log_prob[0, word].sum())),
+        target=_changes(read.value - clean.value, drawn, word),
+        log_prob=_changes(read.log_prob - clean.log_prob, drawn, word),
+        before=float(clean.log_prob[0, word].sum()),
         said=(say(clean.likeliest[0, word]), say(read.likeliest[0, word])),
-        scattered=tuple(changes[1 : 1 + count]),
-        contiguous=tuple(changes[1 + count :]),
         seed=drawn.seed,
         seconds=time.perf_counter() - begun,
     )
+
+
+def _changes(of_rows: NDArray[np.float64], drawn: Draw, word: slice) -> Changes:
+    """Of changes (set, row), the word's."""
+    named, *others = of_rows[:, word].sum(1).tolist()
+    count = len(drawn.scattered)
+    return Changes(named, tuple(others[:count]), tuple(others[count:]))
 
 
 def top(values: NDArray[np.float64]) -> Positions:
