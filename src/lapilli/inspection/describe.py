@@ -153,7 +153,7 @@ def _receipt(found: Receipt, word: str, command: Sequence[str]) -> dict[str, Any
         "predicted": found.predicted,
         "measured": _measured(found),
         "controls": {
-            "kind": f"{len(found.target.scattered)} random sets of {count} other patches; as many in pieces of the same sizes",
+            "kind": f"{len(found.target.scattered)} random sets of {count} other patches; as many in pieces",
             "changes": list(found.target.scattered),
             "contiguous": list(found.target.contiguous),
         },
