@@ -1,0 +1,125 @@
+"""The page `explanation.html`: one explained answer as one file that needs nothing else."""
+
+import base64
+import gzip
+import hashlib
+import html
+import io
+import json
+import secrets
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from lapilli.core.errors import LapilliError
+from lapilli.core.files import write_atomically
+from lapilli.report.explanation import bundle
+from lapilli.report.pictures import data_uri
+
+_LARGEST_SIDE = 1280  # pixels: twice what the page shows on a screen of double density, nearly
+_KEPT_BYTES = 500_000  # a smaller file is shown as it is
+
+
+def write_page(folder: Path) -> Path:
+    """Write `explanation.html` into an explanation's folder and return its path.
+
+    Raises LapilliError when the folder does not hold a sound explanation or the page cannot be written.
+    """
+    out = folder / "explanation.html"
+    write_atomically(out, render(folder))
+    return out
+
+
+def render(folder: Path) -> str:
+    """The page as text: it asks for nothing outside itself, and all text of the explanation stays text.
+
+    Raises LapilliError when the folder does not hold a sound explanation.
+    """
+    explanation, arrays = bundle.read(folder)
+    bundle.check(explanation, arrays, str(folder))
+    script = f"{_own('explain.js')}\n{_own('boot.js')}"
+    style = _own("explain.css")
+    return _environment().get_template("page.html.jinja").render(
+        title=f"{explanation['answer']['text'].strip()[:60]} · lapilli",
+        policy=_policy(script, style),
+        script=Markup(script),
+        style=Markup(style),
+        explanation=Markup(_json_in_html(_carried(explanation, folder))),
+        arrays=base64.b64encode(gzip.compress((folder / bundle.ARRAYS).read_bytes(), mtime=0)).decode(),
+    )  # fmt: skip
+
+
+def frame(page: str, height: int = 900) -> str:
+    """The page as a sandboxed frame for a notebook. It runs its own script only and sees nothing of the notebook.
+
+    `height` in pixels holds until the page reports its own; where a notebook drops the script that listens to it, the
+    frame scrolls inside.
+    """
+    name = f"lapilli-{secrets.token_hex(6)}"  # outputs of one notebook must not share a name
+    listen = (
+        f'(frame => addEventListener("message", event => {{ if (event.source === frame.contentWindow && '
+        f'event.data?.lapilliHeight > 0) frame.style.height = event.data.lapilliHeight + "px"; }}))'
+        f'(document.getElementById("{name}"))'
+    )
+    return (
+        f'<iframe id="{name}" title="Explanation of an answer" sandbox="allow-scripts" '
+        f'style="width:100%;height:{height:d}px;border:0" srcdoc="{html.escape(page)}"></iframe>'
+        f"<script>{listen}</script>"
+    )
+
+
+def _own(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("lapilli.report", "explanation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _policy(script: str, style: str) -> str:
+    """Only this script and this style run, pictures come with the page, and nothing is fetched or sent."""
+    hashed = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style)]
+    return (
+        f"default-src 'none'; script-src 'sha256-{hashed[0]}'; style-src 'sha256-{hashed[1]}'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _json_in_html(value: Any) -> str:
+    """JSON that no HTML parser reads as the end of its element or the start of a comment."""
+    said = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return said.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _carried(explanation: dict[str, Any], folder: Path) -> dict[str, Any]:
+    image = explanation["image"]
+    return {
+        "explanation": explanation,
+        "image": _picture(image["file"], folder),
+        "view": _picture(image["view"]["file"], folder),
+    }
+
+
+def _picture(name: str, folder: Path) -> str:
+    """The picture as a data URI, made smaller where its file is large."""
+    uri = data_uri(name, folder)
+    if uri is None:
+        raise LapilliError(f"{folder / name}: the picture is missing; explain the answer again")
+    if (folder / name).stat().st_size <= _KEPT_BYTES:
+        return uri
+    with Image.open(folder / name) as picture:
+        smaller = picture.convert("RGB")
+    smaller.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
+    content = io.BytesIO()
+    smaller.save(content, "JPEG", quality=88)
+    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"

@@ -1,0 +1,283 @@
+"""The page as a browser shows it: chromium, headless, offline. Waits are for states, never for time."""
+
+import pytest
+from tests.report.explanation.conftest import PLANS
+from tests.report.explanation.fake_bundle import affine, make_bundle
+
+from lapilli.report.explanation.page import frame
+
+WORD = ".words [data-word='{}']"
+KEPT = "() => { const root = document.querySelector('.explain'); return [root.dataset.word, location.hash]; }"
+
+
+def hash_is(page, part):
+    page.wait_for_function("part => location.hash.slice(1).split('&').includes(part)", arg=part)
+
+
+def patch_point(page, patch):
+    """The middle of a patch in the window."""
+    box = page.locator(".picture .cells").bounding_box()
+    side = int(page.get_attribute(".picture .cells", "aria-colcount"))
+    row, column = divmod(patch, side)
+    return box["x"] + (column + 0.5) * box["width"] / side, box["y"] + (row + 0.5) * box["height"] / side
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_it_opens_offline_without_a_request_or_an_error(show, name):
+    page = show(name)
+    assert page.get_attribute(".explain", "data-state") == "ready"
+    assert page.locator(".part h2").all_inner_texts()[0] == "Where the evidence comes from"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_mouse_and_keyboard_keep_the_same(show):
+    mouse, keys = show("full"), show("full")
+    mouse.click(WORD.format(4))
+    mouse.mouse.click(*patch_point(mouse, 25))
+    mouse.locator(".network .cells").click(position={"x": 3, "y": 3})
+    keys.focus(WORD.format(13))
+    keys.keyboard.press("Home")
+    for _ in range(4):
+        keys.keyboard.press("ArrowRight")
+    keys.focus(".picture [data-cell='0']")
+    keys.keyboard.press("ArrowDown")
+    keys.keyboard.press("ArrowRight")
+    keys.keyboard.press("Enter")
+    keys.focus(".network [data-cell='0']")
+    keys.keyboard.press("Enter")
+    for page in (mouse, keys):
+        hash_is(page, "p=25")
+        hash_is(page, "h=0")
+    assert mouse.evaluate(KEPT) == keys.evaluate(KEPT) == ["4", "#w=4&p=25&h=0"]
+
+
+def test_hover_previews_and_click_keeps(show):
+    page = show("full")
+    page.hover(WORD.format(2))
+    page.wait_for_selector(".explain[data-word='13'][data-shown='2']")
+    page.mouse.move(5, 5)
+    page.wait_for_selector(".explain[data-word='13'][data-shown='13']")
+    page.click(WORD.format(2))
+    page.wait_for_selector(".explain[data-word='2']")
+    hash_is(page, "w=2")
+    page.go_back()
+    page.wait_for_selector(".explain[data-word='13']")
+
+
+def test_a_link_is_believed_as_far_as_it_makes_sense(show):
+    page = show("full", "#w=3&map=all&p=9999&d=x&nonsense=1&s=answer")
+    page.wait_for_selector(".explain[data-word='3']")
+    assert page.is_checked("input[value=all] >> nth=0") and page.is_checked("input[value=answer]")
+    assert page.locator(".picture .mark.locked").is_hidden()
+
+
+def test_another_word_turns_the_target_into_a_difference(show):
+    page = show("full")
+    _, arrays = make_bundle(PLANS["full"])
+    page.click("[data-against='13.0']")
+    page.wait_for_function("document.querySelector('.target b').textContent === 'moving rather than cab'")
+    wanted = float(arrays["sources"][13].sum() - arrays["alternatives_sources"][13, 0].sum())
+    assert f"{wanted:+.2f}".replace("-", "−") in page.inner_text(".target")
+    assert page.is_disabled("input[value=pixels]")
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.querySelector('.target b').textContent === 'moving'")
+
+
+def test_a_word_of_two_tokens_is_their_sum(show):
+    page = show("full", "#w=19")
+    page.wait_for_selector(".explain[data-word='19']")
+    values = make_bundle(PLANS["full"])[1]["sources"].astype(float).sum(1)
+    assert f"{values[19] + values[20]:+.2f}".replace("-", "−") in page.inner_text(".target")
+    assert page.locator(".token").count() == 2
+
+
+PIXEL = """([x, y]) => {
+  const canvas = document.querySelector('.picture .heat'), box = canvas.getBoundingClientRect();
+  const at = canvas.width / box.width, pen = canvas.getContext('2d');
+  return [...pen.getImageData((x - box.x) * at, (y - box.y) * at, 1, 1).data];
+}"""
+
+
+@pytest.mark.parametrize("name", ["full", "padded", "small"])
+def test_a_patch_has_its_colour_in_its_place(show, name):
+    """The strongest patch not on an outline lies where the affine map puts it, in the colour of its sign."""
+    plan = PLANS[name]
+    page = show(name, "#w=1")
+    page.wait_for_selector(".explain[data-word='1']")
+    values = make_bundle(plan)[1]["image_patches"][1]
+    sizes = sorted(abs(values))
+    most = sizes[min(len(sizes) - 1, int(0.99 * len(sizes)))]
+    patch = int(abs(values).argmax())
+    scale, _, _, _, left, top = affine(plan)
+    side = scale * plan.side / plan.rows
+    frame_left, frame_top = min(0, left), min(0, top)
+    frame_width = max(plan.size[0], left + scale * plan.side) - frame_left
+    box = page.locator(".picture .heat").bounding_box()
+    ratio = box["width"] / frame_width
+    x = box["x"] + (left + (patch % plan.rows + 0.5) * side - frame_left) * ratio
+    y = box["y"] + (top + (patch // plan.rows + 0.5) * side - frame_top) * ratio
+    red, green, blue, alpha = page.evaluate(PIXEL, [x, y])
+    wanted = (213, 94, 0) if values[patch] > 0 else (0, 114, 178)
+    assert max(abs(a - b) for a, b in zip((red, green, blue), wanted, strict=True)) <= 3
+    assert abs(alpha - 255 * 0.75 * min(1, abs(values[patch]) / most)) <= 2
+
+
+def test_nothing_is_drawn_where_a_patch_does_nothing(show):
+    page = show("full", "#w=1")
+    page.wait_for_selector(".explain[data-word='1']")
+    values = abs(make_bundle(PLANS["full"])[1]["image_patches"][1])
+    assert page.evaluate(PIXEL, list(patch_point(page, int(values.argmin()))))[3] == 0
+
+
+COSTS = """async () => {
+  const frames = [], plan = window.requestAnimationFrame.bind(window);
+  window.requestAnimationFrame = draw => plan(time => { const from = performance.now(), done = new MessageChannel();
+    draw(time); done.port1.onmessage = () => frames.push(performance.now() - from); done.port2.postMessage(0); });
+  const still = () => new Promise(go => plan(() => setTimeout(go, 0)));
+  const layers = [document.querySelector('.picture .cells'), document.querySelector('.network .cells')];
+  const words = [...document.querySelectorAll('.word')], costs = [];
+  for (let move = 0; move < 200; move++) {
+    frames.length = 0;
+    const from = performance.now(), layer = layers[move % 3];
+    if (layer) {
+      const box = layer.getBoundingClientRect();
+      const [clientX, clientY] = [box.x + (move * 37 % box.width), box.y + (move * 53 % box.height)];
+      layer.dispatchEvent(new PointerEvent('pointermove', { bubbles: true, clientX, clientY }));
+    } else words[move % words.length].dispatchEvent(new PointerEvent('pointerover', { bubbles: true }));
+    const handled = performance.now() - from;
+    await still(); await still();
+    costs.push(handled + frames.reduce((all, cost) => all + cost, 0));
+  }
+  return costs.sort((a, b) => a - b);
+}"""
+
+
+def test_hovering_costs_less_than_a_frame(show):
+    """200 moves over words, patches and heads: handler, script, style, layout and paint."""
+    page = show("full")
+    costs = page.evaluate(COSTS)
+    assert len(costs) == 200 and costs[100] > 0
+    assert costs[190] <= 16, f"95 % of moves within {costs[190]:.1f} ms, half within {costs[100]:.1f} ms"
+
+
+def test_hostile_text_stays_text(show):
+    page = show("hostile", "#p=3")
+    assert page.locator(".word").all_inner_texts()[:3] == [
+        "</script><script>alert(1)</script>",
+        "<img src=x onerror=alert(2)>",
+        "<!--",
+    ]
+    assert page.locator("img").count() == 1 and page.locator(".explain script").count() == 0
+    assert "‹202e›" in page.inner_text(".words")
+    assert "onerror" in page.inner_text(".patch-words")
+
+
+LEAST_CONTRAST = """() => {
+  const linear = value => value <= .04045 ? value / 12.92 : ((value + .055) / 1.055) ** 2.4;
+  const light = colour => {
+    const [red, green, blue] = colour.match(/[\\d.]+/g).map(part => linear(part / 255));
+    return .2126 * red + .7152 * green + .0722 * blue;
+  };
+  const ground = light(getComputedStyle(document.documentElement).backgroundColor);
+  const contrast = ink => (Math.max(ink, ground) + .05) / (Math.min(ink, ground) + .05);
+  return [...document.querySelectorAll('.explain :is(p, td, th, h2, label span, small, b)')]
+    .filter(node => node.offsetParent && !node.closest('[aria-selected=true], [aria-pressed=true], :disabled'))
+    .map(node => contrast(light(getComputedStyle(node).color)))
+    .reduce((least, each) => Math.min(least, each));
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_both_themes_are_legible(show, scheme):
+    page = show("full", color_scheme=scheme)
+    assert page.evaluate(LEAST_CONTRAST) >= 4.5
+    page.check("input[value=dark]" if scheme == "light" else "input[value=light]", force=True)
+    assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == (
+        "dark" if scheme == "light" else "light"
+    )
+
+
+SMALL_TARGETS = """() => [...document.querySelectorAll('.explain :is(button, label)')]
+  .filter(node => node.offsetParent && Math.min(node.offsetWidth, node.offsetHeight) < 24)
+  .map(node => node.textContent)"""
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 720), (700, 900), (640, 360), (360, 700)])
+def test_no_width_needs_sideways_scrolling(show, width, height):
+    page = show("full", "#p=100", viewport={"width": width, "height": height})
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    assert page.evaluate(SMALL_TARGETS) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "kind"),
+    [
+        ("full", "Depends on the picture.", "sees"),
+        ("padded", "No visual dependence.", "blind"),
+        ("untested", "was not tested", "quiet"),
+    ],
+)
+def test_the_dependence_is_said(show, name, said, kind):
+    page = show(name)
+    assert said in page.inner_text(f".dependence.{kind}")
+
+
+def test_receipts_say_their_verdict_in_words_and_signs(show):
+    page = show("full")
+    cards = page.locator(".receipt:visible")
+    assert cards.locator(".verdict").all_inner_texts() == ["✓Confirmed", "⇄Opposite"]
+    assert page.locator(".untested").is_hidden()
+    first = cards.first
+    assert (
+        first.locator("line.control").count() == 14
+        and first.locator(".hollow").count() == first.locator(".dot").count() == 1
+    )
+    assert "A taxi → A boat" in first.inner_text() and "'101-104" not in first.inner_text()
+    page.click(WORD.format(0))
+    page.wait_for_selector("[data-receipt='9d00']:visible")
+    assert page.inner_text("[data-receipt='9d00'] .verdict") == "○Not tested"  # it says confirmed, but without controls
+    page.click(WORD.format(5))
+    page.wait_for_selector(".untested:visible")
+
+
+def test_tables_keys_and_toggles(show):
+    page = show("full")
+    page.click(".sources .tools button >> nth=0")
+    assert page.locator(".sources .numbers-table tbody tr").count() == 2
+    page.keyboard.press("?")
+    page.wait_for_selector("dialog[open]")
+    page.keyboard.press("Escape")
+    page.keyboard.press("m")
+    hash_is(page, "map=all")
+    page.keyboard.press("]")
+    hash_is(page, "h=0")
+    page.keyboard.press("ArrowDown")
+    hash_is(page, "d=23")
+    page.keyboard.press("g")
+    hash_is(page, "colour=1")
+
+
+def test_holding_space_shows_the_photograph_alone(show):
+    page = show("full")
+    drawn = "() => document.querySelector('.heat').getContext('2d').getImageData(0, 0, 480, 300).data.some(v => v)"
+    assert page.evaluate(drawn)
+    page.keyboard.down(" ")
+    page.wait_for_function(f"() => !({drawn})()")
+    page.keyboard.up(" ")
+    page.wait_for_function(drawn)
+
+
+def test_a_notebook_frame_draws_and_grows(show, written, tmp_path):
+    notebook = tmp_path / "notebook.html"
+    page_text = written(PLANS["small"]).read_text(encoding="utf-8")
+    notebook.write_text(
+        f"<!doctype html><meta charset=utf-8><body>{frame(page_text, 300)}{frame(page_text, 300)}", encoding="utf-8"
+    )
+    page = show("small", source=notebook.as_uri())
+    for element in page.locator("iframe").all():
+        inside = element.content_frame
+        inside.locator(".explain[data-state=ready]").wait_for()
+        inside.locator(WORD.format(0)).click()
+        inside.locator(".explain[data-word='0']").wait_for()
+    page.wait_for_function("[...document.querySelectorAll('iframe')].every(frame => frame.offsetHeight > 600)")
+    assert page.locator("iframe").first.content_frame.locator(".download").first.is_hidden()

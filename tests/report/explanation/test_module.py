@@ -1,0 +1,165 @@
+"""The functions of explain.js, called in a browser as any host would."""
+
+import base64
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from tests.report.explanation.fake_bundle import SMALL, write_bundle
+
+from lapilli.report.explanation import page as page_module
+
+SOURCE = (Path(page_module.__file__).parent / "explain.js").read_text(encoding="utf-8")
+NAMES = re.findall(r"^export (?:const|function) (\w+)", SOURCE, re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def page(browser):
+    opened = browser.new_page()
+    opened.add_script_tag(type="module", content=f"{SOURCE}\nwindow.lib = {{ render, {', '.join(NAMES)} }};")
+    opened.wait_for_function("window.lib")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def call(page):
+    return lambda script, argument=None: page.evaluate(f"argument => {{ const lib = window.lib; {script} }}", argument)
+
+
+def test_every_tensor_is_read_as_it_was_written(call, tmp_path):
+    path = write_bundle(tmp_path, SMALL) / "arrays.safetensors"
+    told = call(
+        """const bytes = Uint8Array.from(atob(argument), sign => sign.charCodeAt(0));
+        const shifted = new Uint8Array(bytes.length + 3); shifted.set(bytes, 3);
+        const read = lib.readTensors(bytes.buffer), other = lib.readTensors(new DataView(shifted.buffer, 3));
+        return Object.entries(read).map(([name, { shape, numbers }]) =>
+            [name, shape, [...numbers], [...other[name].numbers]]);""",
+        base64.b64encode(path.read_bytes()).decode(),
+    )
+    stored = load_file(path)
+    assert {name for name, *_ in told} == set(stored)
+    for name, shape, numbers, shifted in told:
+        assert shape == list(stored[name].shape)
+        assert np.array_equal(np.array(numbers), stored[name].ravel().astype(float)) and numbers == shifted
+
+
+def test_half_precision(call):
+    bits = [0x0000, 0x3C00, 0xC000, 0x7BFF, 0x0001, 0x03FF, 0x3555, 0xFC00]
+    wanted = np.array(bits, np.uint16).view(np.float16).astype(float)
+    read = call("return [...lib.halves(Uint16Array.from(argument))].map(String)", bits)
+    assert [float(value.replace("Infinity", "inf")) for value in read] == list(wanted)
+
+
+def test_opacity_is_proportional_and_ends(call):
+    values = [0, 0.039, 0.05, 0.5, 1, 3, -0.5]
+    assert call("return argument.map(value => lib.opacity(value, 1))", values) == pytest.approx(
+        [0, 0, 0.0375, 0.375, 0.75, 0.75, 0.375]
+    )
+    assert call("return lib.opacity(1, 0)") == 0
+
+
+def test_half_of_the_sum_is_carried_by_the_fewest(call):
+    rng = np.random.default_rng(1)
+    values = rng.normal(0, 1, 60)
+    for sign in (1, -1):
+        chosen = call("return [...lib.halfOf(Float64Array.from(argument[0]), argument[1])]", [values.tolist(), sign])
+        one_sided = np.sort(np.clip(sign * values, 0, None))[::-1]
+        fewest = int(np.searchsorted(one_sided.cumsum(), one_sided.sum() / 2)) + 1
+        assert len(chosen) == fewest and (sign * values)[chosen].sum() >= one_sided.sum() / 2
+    assert call("return lib.halfOf(new Float32Array(4), 1).size") == 0
+
+
+def test_the_border_of_a_block_is_its_outline(call):
+    lines = call("return lib.border(new Set([0, 1, 4, 5]), 4, 4)")
+    assert len(lines) == 8
+    assert call("return lib.border(new Set([5]), 4, 4)") == [[1, 1, 2, 1], [1, 2, 2, 2], [1, 1, 1, 2], [2, 1, 2, 2]]
+
+
+def test_the_percentile_is_of_sizes(call):
+    assert call("return lib.percentile(Float32Array.from({ length: 100 }, (_, at) => -at))") == 99
+    assert call("return lib.percentile([], 0.5)") == 0
+
+
+def test_the_frame_holds_picture_and_view(call):
+    cropped = call("return lib.frameOf([570, 380], [336, 336], [380 / 336, 0, 0, 380 / 336, 95, 0])")
+    assert cropped == {"left": 0, "top": 0, "width": 570, "height": 380}
+    padded = call("return lib.frameOf([570, 380], [336, 336], [570 / 336, 0, 0, 570 / 336, 0, -95])")
+    assert padded == pytest.approx({"left": 0, "top": -95, "width": 570, "height": 570})
+
+
+def test_grid_lines_meet_without_a_gap(call):
+    lines = call("return lib.gridLines(24, 336, 380 / 336, 95, 0, 480 / 570)")
+    assert lines[0] == 80 and lines[-1] == 400 and len(lines) == 25
+    assert set(np.diff(lines).tolist()) <= {13, 14}
+
+
+def test_parts_are_laid_end_to_end_from_zero(call):
+    parts = call("return lib.stack(['MLPs', 'image', 'question'], [2, 3, -1])")
+    assert [(part["name"], part["from"], part["to"]) for part in parts] == [
+        ("image", 0, 3),
+        ("MLPs", 3, 5),
+        ("question", 0, -1),
+    ]
+
+
+def test_shares_are_given_for_one_sign_only(call):
+    assert call("return lib.shares([-1, -3])") == [0.25, 0.75]
+    assert call("return lib.shares([-1, 3])") is None and call("return lib.shares([0, 0])") is None
+
+
+def test_labels_are_pushed_apart(call):
+    assert call("return lib.apart([10, 50, 12], 13)") == [10, 50, 23]
+
+
+def test_heads_are_ordered_within_their_layer(call):
+    assert call("return lib.headOrder([1, -3, 2, 4], 2, 2, true)") == [[1, 0], [3, 2]]
+    assert call("return lib.headOrder([1, -3, 2, 4], 2, 2, false)") == [[0, 1], [2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(3.123, "+3.12"), (-0.0301, "−0.030"), (0, "0"), (123.44, "+123.4"), (-2e-5, "−2e−5"), (0.0996, "+0.10")],
+)
+def test_numbers_are_written_with_their_sign(call, value, said):
+    assert call("return lib.signed(argument)", value) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(" dog", "·dog"), ("\n", "⏎"), ("a\tb", "a⇥b"), ("\x1b[", "‹1b›["), ("\u202ex", "‹202e›x"), ("", "∅")],
+)
+def test_tokens_show_what_no_font_prints(call, text, said):
+    assert call("return lib.visible(argument)", text) == said
+
+
+def test_csv_is_quoted_and_disarmed(call):
+    assert call("return lib.asCsv([['a', 'b\"c', '=1+1'], [1.5, 'x,y', '-2']])") == 'a,"b""c",\'=1+1\r\n1.5,"x,y",\'-2'
+
+
+def test_a_verdict_needs_controls(call):
+    script = "return lib.verdictOf({ verdict: 'confirmed', controls: { changes: argument } })"
+    assert call(script, []) == "not-tested" and call(script, [0.1]) == "confirmed"
+
+
+def test_the_store_draws_once_and_only_what_changed(call):
+    assert call("""const plans = [], drawn = [], store = lib.createStore({ a: 1, b: 2 }, plan => plans.push(plan));
+        store.draws(['a'], () => drawn.push('a')); store.draws(['b'], () => drawn.push('b'));
+        store.set({ a: 2 }); store.set({ a: 3 }); store.set({ b: 2 }); plans.forEach(plan => plan());
+        return [plans.length, drawn]""") == [1, ["a"]]
+
+
+def test_the_host_answers_as_a_widget_does(call):
+    assert call("""const sent = [], heard = [], model = lib.host({ a: 1 },
+            (content, _, reply) => { sent.push(content); reply('yes'); });
+        const listen = () => heard.push('a');
+        model.on('change:a', listen); model.on('msg:custom', reply => heard.push(reply));
+        model.set('a', 2); model.set('a', 2); model.off('change:a', listen); model.set('a', 3); model.send('ask');
+        return [model.get('a'), sent, heard]""") == [3, ["ask"], ["a", "yes"]]
+
+
+def test_rendering_can_be_undone(call):
+    assert call("""const el = document.createElement('div'), end = lib.render({ model: lib.host({}), el });
+        const before = el.childElementCount; end(); return [before, el.childElementCount]""") == [1, 0]
