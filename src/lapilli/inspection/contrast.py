@@ -37,4 +37,5 @@ def contrasted(trace: Trace, sample: Sample, text: str) -> tuple[Target, int]:
 
 def _answer_ids(encoded: Encoded) -> NDArray[np.int64]:
     last = encoded.layout.turn == encoded.layout.turn.max()
-    return encoded.ids[np.isin(encoded.layout.role, (Role.ANSWER, Role.STOP)) & last]
+    answer: NDArray[np.int64] = encoded.ids[np.isin(encoded.layout.role, (Role.ANSWER, Role.STOP)) & last]
+    return answer

@@ -73,11 +73,6 @@ class Receipt:
         return verdict(self.predicted, self.target.named, self.target.controls)
 
 
-def verdict(self) -> Verdict:
-    """By RULE."""
-    return verdict(self.predicted, self.change, self.controls)
-
-
 def verdict(predicted: float, measured: float, controls: Sequence[float]) -> Verdict:
     """What RULE says of a predicted and a measured change and those of random removals."""
     if not controls or predicted == 0:
