@@ -173,6 +173,13 @@ def test_a_change_at_one_position_is_foretold_by_its_parts():
     assert abs(float(taken) - moved) < 1e-5
 
 
+def test_a_token_against_itself_is_missed_by_nothing():
+    case = traced(PAIRS[0])[1]
+    found = decompose(case.trace.at(2), Target("difference", against=int(case.trace.next_ids[2])))
+    assert found.value.tolist() == [0.0]
+    assert found.error.tolist() == [0.0]
+
+
 @pytest.mark.parametrize(("kind", "against"), [("logit", None), ("difference", None), ("token", 3), ("centred", 3)])
 def test_a_target_that_is_none_is_refused(kind, against):
     with pytest.raises(UsageError, match=f"target '?{kind}"):
