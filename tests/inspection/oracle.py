@@ -1,4 +1,4 @@
-"""A model's own numbers, by the slow way: eager attention, one pass over the whole sequence, no cache, float64 after it.
+"""A model's own numbers, by the slow way: eager attention, one pass over the whole sequence, no cache, then float64.
 
 `traced` makes what is held to them: the traces of a padded batch of mixed prompts and the answers generated to them.
 """

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tests.inspection.oracle import ALL_PAIRS, PAIRS, SAMPLES, awake, batch_of, close, generated, traced
+from tests.inspection.oracle import ALL_PAIRS, PAIRS, SAMPLES, awake, batch_of, close, continued, generated, traced
 from transformers import DynamicCache
 
 from lapilli.core.errors import UsageError
@@ -79,7 +79,7 @@ def test_the_parts_sum_to_the_logits_that_generate_gave(pair, target):
         for parts in (found.positions.sum(1), found.heads.sum((1, 2))):
             assert np.abs(parts + rest - value).max() <= 1e-5 * np.abs(case.logits).max()
         assert np.abs(found.error * found.value).max() <= 1e-5 * np.abs(case.logits).max()
-        assert np.median(found.error) <= 1e-5
+        assert target.kind != "token" or found.error.max() <= 1e-5
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -101,18 +101,19 @@ def test_the_parts_sum_to_the_logits_of_a_plain_forward_pass(pair, side):
 
 
 @pytest.mark.parametrize("pair", ALL_PAIRS)
-def test_in_bf16_the_parts_miss_the_logits_by_less_than_a_fiftieth_of_the_largest(pair):
-    """Every sum into the stream is rounded to 8 bits, and so is every logit."""
+def test_in_bf16_the_parts_miss_the_logits_by_less_than_a_hundredth_of_the_largest(pair):
+    """Every sum into the stream is rounded to 8 bits, and so is every logit; it grows with the depth."""
     llava = awake(pair, dtype=torch.bfloat16)
     prompts, batch = batch_of(llava, SAMPLES)
     with recording(llava) as record:
         said = generated(llava, batch, 8, past_key_values=DynamicCache())
     logits = torch.stack(said.logits, dim=1).double().numpy()
+    new = said.sequences[:, batch["input_ids"].shape[1] :].numpy()
     for index, prompt in enumerate(prompts):
-        trace = record.trace(prompt.ids, prompt.layout, index)
-        found = decompose(trace, Target("token"))
+        ids = np.concatenate([prompt.ids, new[index]])
+        found = decompose(record.trace(ids, continued(prompt.layout, 8), index), Target("token"))
         parts = found.positions.sum(1) + found.embedding + found.mlps.sum(1) + found.biases.sum(1)
-        assert np.abs(parts - logits[index, :1].max(1)).max() <= np.abs(logits).max() / 50
+        assert np.abs(parts - logits[index, np.arange(8), new[index]]).max() <= np.abs(logits).max() / 100
 
 
 @pytest.mark.parametrize("pair", ALL_PAIRS)
@@ -171,6 +172,13 @@ def test_a_change_at_one_position_is_foretold_by_its_parts():
     token = int(case.trace.next_ids[0])
     moved = case.own.logits[row, token] - case.own.frozen(stream, row)[token]
     assert abs(float(taken) - moved) < 1e-5
+
+
+def test_a_token_against_itself_is_missed_by_nothing():
+    case = traced(PAIRS[0])[1]
+    found = decompose(case.trace.at(2), Target("difference", against=int(case.trace.next_ids[2])))
+    assert found.value.tolist() == [0.0]
+    assert found.error.tolist() == [0.0]
 
 
 @pytest.mark.parametrize(("kind", "against"), [("logit", None), ("difference", None), ("token", 3), ("centred", 3)])

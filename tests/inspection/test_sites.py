@@ -16,9 +16,9 @@ def _passing(llava, batch):
     seen = {}
     names = [f"llm.layers.{layer}.{site}" for layer in range(2) for site in SITES]
     names += ["vision.layers.0", "vision.layers.1", "projector", "logits"]
-    with watching(llava.model, {name: lambda passing, n=name: seen.update({n: passing}) for name in names}):
-        with torch.inference_mode():
-            output = llava.model(**batch)
+    watchers = {name: lambda passing, n=name: seen.update({n: passing}) for name in names}
+    with watching(llava.model, watchers), torch.inference_mode():
+        output = llava.model(**batch)
     return seen, output
 
 

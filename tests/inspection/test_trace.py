@@ -1,7 +1,5 @@
 """Traces: against the model's own numbers from one slow pass; recording changes nothing and leaves nothing behind."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -13,6 +11,7 @@ from tests.inspection.oracle import (
     awake,
     batch_of,
     close,
+    continued,
     generated,
     own_numbers,
     traced,
@@ -66,8 +65,7 @@ def test_earlier_rows_of_a_plain_padded_forward_pass(pair, side):
         logits = llava.model(**batch, past_key_values=DynamicCache()).logits.numpy()
     for index, prompt in enumerate(prompts):
         start = width - len(prompt.ids) if side == "left" else 0
-        inside = [row - start for row in asked if start <= row < start + len(prompt.ids)]
-        rows = [row for row in inside if prompt.layout.role[row] != Role.STOP]
+        rows = [row - start for row in asked if start <= row < start + len(prompt.ids)]
         trace = record.trace(prompt.ids, prompt.layout, index)
         pixels = slow.pixels([picture(int(name)) for name in prompt.images]) if prompt.images else None
         own = own_numbers(slow, prompt.ids, pixels)
@@ -117,6 +115,37 @@ def test_every_generate_call_begins_a_new_recording():
     assert torch.equal(trace.resid, alone.trace(given.ids, given.layout).resid)
 
 
+def test_the_row_of_an_earlier_stop_is_one_as_any():
+    llava = awake(PAIRS[0])
+    (prompt,), batch = batch_of(llava, SAMPLES[3:4])
+    (stop,) = prompt.layout.positions(Role.STOP)
+    with recording(llava, rows=[stop, stop + 1]) as record, torch.inference_mode():
+        logits = llava.model(**batch).logits[0]
+    trace = record.trace(prompt.ids, prompt.layout)
+    assert trace.rows.tolist() == [stop, stop + 1]
+    close(trace.logits, logits[stop : stop + 2])
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_going_on_with_a_cache_that_was_not_recorded(pair):
+    """As a chat does: the rows are where they are in the sequence; the stream of all cannot be had."""
+    llava, slow = awake(pair), awake(pair, "eager")
+    (prompt,), batch = batch_of(llava, SAMPLES[1:2])
+    cache = DynamicCache()
+    first = generated(llava, batch, 4, past_key_values=cache)
+    longer = {"input_ids": torch.cat([first.sequences, torch.tensor([[9, 10]])], dim=1)}
+    with recording(llava) as record, recording(llava, whole=True) as whole:
+        said = generated(llava, longer, 3, past_key_values=cache)
+    ids, layout = said.sequences[0].numpy(), continued(prompt.layout, 9)
+    trace, own = record.trace(ids, layout), own_numbers(slow, ids, slow.pixels([picture(1)]))
+    assert trace.rows.tolist() == [len(ids) - 4, len(ids) - 3, len(ids) - 2]
+    close(trace.resid, own.resid[:, trace.rows].transpose(1, 0, 2))
+    for layer in range(trace.decoder.depth):
+        close(attention(trace, layer), own.weights[layer][:, trace.rows, :-1].transpose(1, 0, 2))
+    with pytest.raises(LapilliError, match="has not been recorded: the model went on with a cache; give it an empty"):
+        whole.trace(ids, layout)
+
+
 def test_a_cropped_cache_is_refused_with_its_remedy():
     llava = awake(NARROW)
     (prompt,), batch = batch_of(llava, SAMPLES[1:2])
@@ -162,11 +191,11 @@ def _hooks(llava):
     }
 
 
-class _Stopped(Exception):
+class _StopError(Exception):
     pass
 
 
-@pytest.mark.parametrize("thrown", [_Stopped, KeyboardInterrupt])
+@pytest.mark.parametrize("thrown", [_StopError, KeyboardInterrupt])
 def test_no_hook_is_left_behind(thrown):
     llava = awake(PAIRS[0])
     _, batch = batch_of(llava, SAMPLES)
@@ -212,9 +241,3 @@ def test_a_quantised_model_is_refused():
     llava.model.is_quantized = True
     with pytest.raises(LapilliError, match="load it without bits"), recording(llava):
         pass
-
-
-def test_tensors_without_the_last_token_when_nothing_has_read_it():
-    case = traced(PAIRS[0])[0]
-    assert case.trace.keys[0].shape[1] == len(case.trace.ids) - 1
-    assert replace(case.trace, stream=None).stream is None

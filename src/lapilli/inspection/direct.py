@@ -44,10 +44,13 @@ class Direct:
 
     @property
     def error(self) -> NDArray[np.float64]:
-        """By how much the parts miss the value, as a share of it, (row,): rounding, or a model built otherwise."""
+        """By how much the parts miss the value, as a share of it, (row,): rounding, or a model built otherwise.
+
+        Where the value is 0, as the difference of a token to itself is, in logits.
+        """
         parts = self.positions.sum(1) + self.embedding + self.mlps.sum(1) + self.biases.sum(1)
-        missed: NDArray[np.float64] = np.abs(parts - self.value) / np.abs(self.value)
-        return missed
+        missed: NDArray[np.float64] = np.abs(parts - self.value)
+        return missed / np.where(self.value == 0, 1.0, np.abs(self.value))
 
 
 @torch.inference_mode()
@@ -72,6 +75,7 @@ def decompose(trace: Trace, target: Target | None = None, tokens: NDArray[np.int
     )
 
 
+@torch.inference_mode()
 def readouts(trace: Trace, target: Target, ids: Tensor) -> Tensor:
     """The vector whose product with a part of a row's residual stream is that part of the target; (row, d_model).
 

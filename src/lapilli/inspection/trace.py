@@ -136,8 +136,9 @@ def recording(
     """Within it, forward and generate calls of the model are recorded; what they compute stays the same, to the bit.
 
     `rows` are positions in the batch as it is padded; without them it is the last position of every call: those that
-    predict what `generate` makes. `whole` keeps the stream of every position too. A call without a cache, or with an
-    empty one, begins a new recording. Raises LapilliError for language models that are not built like LLaMA.
+    predict what `generate` makes. `whole` keeps the stream of every position too. A call that does not go on where the
+    last one ended begins a new recording; it may go on with the cache of one that was not recorded. Raises LapilliError
+    for language models that are not built like LLaMA.
     """
     record = Recording(llava, None if rows is None else np.unique(rows), whole)
     language: Any = llava.model.model.language_model
@@ -176,18 +177,18 @@ class Recording:
         self._depth = decoder(llava.model).depth
         self._asked = rows
         self._whole = whole
-        self._begin(None)
+        self._begin(None, 0)
 
     def trace(self, ids: NDArray[np.int64], layout: TokenLayout, index: int = 0) -> Trace:
         """The trace of sequence number `index` of the batch, of whose tokens `ids` and `layout` speak, unpadded.
 
-        Rows behind its stop are left out. Raises LapilliError when too little of it has been recorded, or when a
-        cache with a sliding window has dropped what the window moved past.
+        The row of a stop at its end is left out, and what is behind it. Raises LapilliError when too little of it has
+        been recorded, or when a cache with a sliding window has dropped what the window moved past.
         """
         start = self._start(index)
         rows = np.concatenate([np.empty(0, np.intp), *self._rows]) - start
-        inside = (rows >= 0) & (rows < len(ids))
-        (kept,) = np.nonzero(inside & (layout.role[np.where(inside, rows, 0)] != Role.STOP))
+        end = len(ids) - (layout.role[-1] == Role.STOP)
+        (kept,) = np.nonzero((rows >= 0) & (rows < end))
         self._require_recorded(start + int(rows[kept].max(initial=-1)) + 1, len(kept))
         span = slice(start, start + len(ids))
         cache: Any = self._cache
@@ -215,8 +216,9 @@ class Recording:
     def enter(self, language: Any, arguments: Any, given: dict[str, Any]) -> None:
         """To be called before the language model: which positions it is about to read."""
         cache = given.get("past_key_values")
-        if cache is None or not cache.get_seq_length():
-            self._begin(given.get("attention_mask"))
+        held = 0 if cache is None else cache.get_seq_length()
+        if not held or held != self._read:
+            self._begin(given.get("attention_mask"), held)
         self._reads = given["inputs_embeds"].shape[1]
         asked = self._asked if self._asked is not None else np.array([self._read + self._reads - 1])
         self._columns = asked[(asked >= self._read) & (asked < self._read + self._reads)] - self._read
@@ -233,9 +235,10 @@ class Recording:
         self._cache = output.past_key_values
         self._read += self._reads
 
-    def _begin(self, mask: Tensor | None) -> None:
+    def _begin(self, mask: Tensor | None, held: int) -> None:
+        """Forget everything; the model goes on behind `held` positions in its cache."""
         self._mask = mask
-        self._read = 0
+        self._read = self._unseen = held
         self._cache = None
         self._rows: list[Positions] = []
         self._tables: list[tuple[Tensor, ...]] = []
@@ -258,6 +261,11 @@ class Recording:
         return torch.stack([torch.cat([part[index] for part in self._kept[site, at]]) for at in range(depth)], dim=1)
 
     def _stream(self, index: int, span: slice) -> Stream:
+        if self._unseen:
+            raise LapilliError(
+                f"the stream of the first {self._unseen} positions has not been recorded: the model went on with a "
+                "cache; give it an empty one"
+            )
         resid, attn_out = (
             torch.stack([torch.cat([part[index] for part in self._all[site, at]])[span] for at in range(depth)])
             for site, depth in (("resid_pre", self._depth + 1), ("attn_out", self._depth))
