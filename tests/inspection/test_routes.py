@@ -116,8 +116,6 @@ def test_shares_say_what_part_of_the_whole_each_way_carries():
         for row in range(4):
             ways = [whole[row, way] / whole[row, 4] for way in range(3)]
             assert shares[row] == pytest.approx([*ways, 1 - sum(ways)], rel=1e-4)
-    one_layer = routes(generated(llava_of("deep"), sample(), tokens=1).trace)
-    assert one_layer.log_prob_change.shape == (1, 4, 5)
 
 
 def test_in_the_last_layer_an_answer_reads_by_itself_alone():

@@ -76,10 +76,10 @@ def ablated_patches(
     chosen = torch.from_numpy(np.array(patches, np.bool_))
 
     def change(features: Tensor) -> Tensor:
-        _require_pictures(tuple(chosen.shape), tuple(features.shape), "patches")
+        _require_pictures("patches", tuple(chosen.shape), features)
+        if source is not None and source.ndim == features.ndim:
+            _require_pictures("values", tuple(source.shape[len(source) == 1 : 2]), features)
         held = features.mean(1, keepdim=True) if source is None else source.to(features)
-        if held.ndim == features.ndim and len(held) != 1:
-            _require_pictures(tuple(held.shape[:2]), tuple(features.shape), "values")
         return torch.where(chosen.to(features.device)[..., None], held, features)
 
     with watching(llava.model, {"projector": change}):
@@ -101,7 +101,7 @@ class _Read:
 
 def _heads_watcher(values: Mapping[int, Tensor], width: int, read: _Read) -> Watcher:
     def change(outputs: Tensor) -> Tensor:
-        changed = outputs.clone().unflatten(-1, (-1, width))
+        changed: Tensor = outputs.clone().unflatten(-1, (-1, width))
         for head, value in values.items():
             if value.ndim == 1:
                 changed[:, :, head] = value.to(changed)
@@ -159,8 +159,7 @@ def _projected(model: Any, pixels: Tensor) -> Tensor:
     return made.clone()
 
 
-def _require_pictures(given: tuple[int, ...], shown: tuple[int, ...], name: str) -> None:
-    if given != shown[1:2] and given != shown[:2]:
-        raise LapilliError(
-            f"{name} {given}, but the call shows {shown[0]} pictures of {shown[1]} patches; give it one line for each"
-        )
+def _require_pictures(name: str, given: tuple[int, ...], features: Tensor) -> None:
+    pictures, patches = features.shape[:2]
+    if given not in ((patches,), (pictures, patches)):
+        raise LapilliError(f"{name} {given}: the call shows {pictures} x {patches} (picture, patch); give as many")
