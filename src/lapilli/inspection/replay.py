@@ -22,7 +22,7 @@ from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Stream, Trace
 
 _MASKED = ("eager", "sdpa")  # the implementations of attention that take a mask of their caller's
-_BYTES = 2**28  # of keys, values and activations that a batch of variants may hold at a time, about
+_BYTES = {"cpu": 2**27, "other": 2**30}  # of keys, values and activations that a batch of variants holds, about
 _AT_ONCE = 256  # distributions over the vocabulary that are held at a time
 
 
@@ -204,7 +204,8 @@ class _Suffix:
         new, width = self._end - self._start, model.heads * self._trace.keys[0].shape[-1]
         held = 4 * self._end * width + 4 * new * int(model.config.intermediate_size)
         scores = 2 * model.heads * new * self._end if model.config._attn_implementation == "eager" else 0
-        return max(1, _BYTES // (self._resid.element_size() * (held + scores)))
+        room = _BYTES["cpu" if self._resid.device.type == "cpu" else "other"]
+        return max(1, room // (self._resid.element_size() * (held + scores)))
 
     def run(self, variants: Sequence[Variant]) -> Tensor:
         """Behind the last layer, (variant, token, d_model). The variants come in the order of their first layers."""
