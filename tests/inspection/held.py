@@ -24,7 +24,10 @@ class Held:
         out = x @ self.weights[f"{name}.weight"].T
         return out + self.weights[f"{name}.bias"] if f"{name}.bias" in self.weights else out
 
-    def mixed(self, name, weights, values):
+    def by_head(self, name, x, heads):
+        return self.linear(name, x).unflatten(-1, (heads, -1)).transpose(1, 2)
+
+    def mixed(self, weights, values):
         return (weights @ values).transpose(1, 2).flatten(2)
 
     # The language model: embeddings (batch, token, d_model) to logits (batch, token, vocab).
@@ -42,16 +45,14 @@ class Held:
 
     def causal(self, name, x):
         text = self.config.text_config
-        q, k, v = (
-            self.linear(f"{name}.{part}_proj", x).unflatten(-1, (heads, -1)).transpose(1, 2)
-            for part, heads in zip("qkv", (text.num_attention_heads, *[text.num_key_value_heads] * 2), strict=True)
-        )
+        q = self.by_head(f"{name}.q_proj", x, text.num_attention_heads)
+        k, v = (self.by_head(f"{name}.{part}_proj", x, text.num_key_value_heads) for part in "kv")
         k, v = (part.repeat_interleave(text.num_attention_heads // text.num_key_value_heads, 1) for part in (k, v))
         scores = self.turned(q) @ self.turned(k).transpose(2, 3) / math.sqrt(q.shape[-1])
         back = torch.arange(x.shape[1])[:, None] - torch.arange(x.shape[1])
         seen = (back >= 0) & (back < (getattr(text, "sliding_window", None) or 10**9))
         weights = self.hold(name, scores.masked_fill(~seen, -math.inf).softmax(-1))
-        return self.linear(f"{name}.o_proj", self.mixed(name, weights, v))
+        return self.linear(f"{name}.o_proj", self.mixed(weights, v))
 
     def turned(self, x):
         width = x.shape[-1] // 2
@@ -97,14 +98,9 @@ class Held:
 
     def looking(self, at, x, sizes, clip):
         normed = self.norm(f"{at}.layer_norm1", x)
-        q, k, v = (
-            self.linear(f"{at}.self_attn.{part}_proj", normed)
-            .unflatten(-1, (sizes.num_attention_heads, -1))
-            .transpose(1, 2)
-            for part in "qkv"
-        )
+        q, k, v = (self.by_head(f"{at}.self_attn.{part}_proj", normed, sizes.num_attention_heads) for part in "qkv")
         weights = self.hold(f"{at}.self_attn", (q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])).softmax(-1))
-        x = x + self.linear(f"{at}.self_attn.out_proj", self.mixed(at, weights, v))
+        x = x + self.linear(f"{at}.self_attn.out_proj", self.mixed(weights, v))
         z = self.linear(f"{at}.mlp.fc1", self.norm(f"{at}.layer_norm2", x))
         tanh = torch.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))
         ratio = self.hold(f"{at}.mlp", torch.sigmoid(1.702 * z) if clip else (1 + tanh) / 2)
@@ -112,17 +108,16 @@ class Held:
 
     def norm(self, name, x):
         centred = x - x.mean(-1, keepdim=True)
-        scale = self.hold(
-            name, (centred.square().mean(-1, keepdim=True) + self.config.vision_config.layer_norm_eps).rsqrt()
-        )
+        variance = centred.square().mean(-1, keepdim=True)
+        scale = self.hold(name, (variance + self.config.vision_config.layer_norm_eps).rsqrt())
         return centred * scale * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
 
     def gelu(self, name, z):
         return z * self.hold(f"{name}.gelu", (1 + torch.erf(z / math.sqrt(2))) / 2)
 
 
-def put(rows, layout_positions, tokens):
+def put(rows, positions, tokens):
     """Sequences (batch, tokens, d_model) of nothing but these rows (batch, n, d_model) at their positions."""
     x = torch.zeros(len(rows), tokens, rows.shape[-1], dtype=torch.float64)
-    x[:, layout_positions] = rows
+    x[:, positions] = rows
     return x
