@@ -77,8 +77,8 @@ def test_two_models_are_ruled_apart():
 def test_a_neuron_at_zero_has_the_slope_of_its_activation():
     mlp = (model := load(joined("clip", "llama")).model).model.language_model.layers[0].mlp
     x = torch.randn(3, 48)
-    x[1] = 0  # then every gate is exactly 0, and so is every up
-    mlp.gate_proj.weight.data[:7] = 0
+    mlp.gate_proj.weight.data[:7, 1:] = 0
+    x[:, 0] = 0  # then seven gates are exactly 0, but hang on x
     with linear_rules(model):
         found = gradient_of_mlp(mlp, x)
     gate, up, down = (part.weight.double() for part in (mlp.gate_proj, mlp.up_proj, mlp.down_proj))
