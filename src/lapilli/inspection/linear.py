@@ -114,7 +114,7 @@ def _slope(activation: Callable[[Tensor], Tensor]) -> float:
 
 def _as_if(linear: Tensor, output: Tensor) -> Tensor:
     """The output, with the gradient of `linear`, which is equal to it but for rounding."""
-    made: Tensor = _AsIf.apply(linear.to(output.dtype), output.detach())
+    made: Tensor = _AsIf.apply(linear.to(output.dtype), output.detach())  # type: ignore[no-untyped-call]
     return made
 
 
@@ -124,5 +124,5 @@ class _AsIf(torch.autograd.Function):
         return output.view_as(output)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None
