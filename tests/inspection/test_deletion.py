@@ -86,5 +86,8 @@ def test_deleting_a_position_with_the_rest_frozen_changes_the_target_as_predicte
             predicted = direct.positions[at, position]
             size = max(abs(direct.value[at]), abs(predicted))
             assert change == pytest.approx(-predicted, abs=1e-5 * size)
-            by_head = [head_positions(trace, readouts(trace, target), layer)[at, :, position] for layer in layers]
+            by_head = [
+                head_positions(trace, readouts(trace, target, torch.from_numpy(trace.next_ids)), layer)[at, :, position]
+                for layer in layers
+            ]
             assert float(sum(parts.sum() for parts in by_head)) == pytest.approx(predicted, rel=1e-4, abs=1e-6)

@@ -2,11 +2,7 @@ import numpy as np
 import pytest
 
 from lapilli.inspection.dependence import dependence
-from lapilli.inspection.removal import Readings
-
-
-def readings(probs, likeliest):
-    return Readings(np.zeros((len(probs), 2)), np.log(probs), np.array(likeliest))
+from lapilli.inspection.readings import Readings
 
 
 @pytest.mark.parametrize(
@@ -19,8 +15,8 @@ def readings(probs, likeliest):
     ],
 )
 def test_the_verdict_follows_the_rule(blurred, likeliest, verdict):
-    clean = readings([[0.9, 0.8]], [[5, 6]])
-    gone = readings([blurred, [0.1, 0.1]], [likeliest, [1, 2]])
-    found = dependence(clean, gone, slice(0, 2), "said", [5, 6])
+    clean = np.zeros(2), np.log([0.9, 0.8]), np.array([5, 6])
+    gone = Readings(np.zeros((2, 2)), np.log([blurred, [0.1, 0.1]]), np.array([likeliest, [1, 2]]), *clean)
+    found = dependence(gone, slice(0, 2), "said", [5, 6])
     assert found.verdict == verdict and found.said_blurred == "said"
     assert np.allclose([found.full, found.blurred, found.blank], np.log([0.72, np.prod(blurred), 0.01]))

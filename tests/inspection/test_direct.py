@@ -138,7 +138,7 @@ def test_what_heads_write_is_that_of_the_loops(pair):
 @pytest.mark.parametrize("pair", ALL_PAIRS)
 def test_one_layer_by_heads_and_positions(pair):
     case = traced(pair)[1]
-    readout = readouts(case.trace, KINDS[1])
+    readout = readouts(case.trace, KINDS[1], torch.from_numpy(case.trace.next_ids))
     row, token = int(case.trace.rows[4]), int(case.trace.next_ids[4])
     close(readout[4], _readout(case.own, row, token, KINDS[1]))
     expected = _by_loops(case.own, row, token, KINDS[1])
@@ -150,7 +150,7 @@ def test_one_layer_by_heads_and_positions(pair):
 def test_neurons_sum_to_their_mlp(pair):
     case = traced(pair)[3]
     trace, own = case.trace, case.own
-    readout, found = readouts(trace, Target()), decompose(trace)
+    readout, found = readouts(trace, Target(), torch.from_numpy(trace.next_ids)), decompose(trace)
     for layer in range(trace.decoder.depth):
         parts = neuron_parts(trace, readout, layer)
         close(parts.double().sum(1), found.mlps[:, layer])
@@ -164,7 +164,7 @@ def test_neurons_sum_to_their_mlp(pair):
 def test_a_change_at_one_position_is_foretold_by_its_parts():
     """Values are scaled at one patch, in one layer: with everything behind held, the logit moves by what is taken."""
     case = traced(PAIRS[0])[1]
-    readout = readouts(case.trace, Target("token"))
+    readout = readouts(case.trace, Target("token"), torch.from_numpy(case.trace.next_ids))
     patch, last = int(case.trace.layout.patches(0)[1, 1]), case.trace.decoder.depth - 1
     taken = head_positions(case.trace, readout, last)[0, :, patch].sum()
     row = int(case.trace.rows[0])

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from lapilli.inspection.readings import Readings
 from lapilli.inspection.receipt import Claim, draw, take, top, verdict
-from lapilli.inspection.removal import Readings
 
 CONTROLS = [-0.3, 0.1, 0.0, -0.2]
 
@@ -56,14 +56,14 @@ def test_controls_avoid_the_named_patches_and_follow_the_seed():
 def test_a_receipt_holds_what_removing_did():
     """In a world where a word's value is the sum of its patches, prediction and measurement are the same."""
     worth = np.linspace(-1, 2, 36)
-    clean = Readings(np.array([[9.0, 4.0, 6.0]]), np.log([[0.5, 0.5, 0.8]]), np.array([[1, 2, 3]]))
+    clean = np.array([9.0, 4.0, 6.0]), np.log([0.5, 0.5, 0.8]), np.array([1, 2, 3])
 
     def remove(sets):
         lost = np.array([[0.0, worth[one].sum() / 2, worth[one].sum() / 2] for one in sets])
-        return Readings(clean.value - lost, clean.log_prob - lost, np.repeat([[1, 9, 3]], len(sets), 0))
+        return Readings(clean[0] - lost, clean[1] - lost, np.repeat([[1, 9, 3]], len(sets), 0), *clean)
 
     claim = Claim("direct", worth, slice(1, 3))
-    found = take(claim, "blur", remove, clean, draw(top(worth), (6, 6), 20, seed=0), lambda ids: str(ids.tolist()))
+    found = take(claim, "blur", remove, draw(top(worth), (6, 6), 20, seed=0), lambda ids: str(ids.tolist()))
     assert found.patches == (32, 33, 34, 35)
     assert found.predicted == pytest.approx(-worth[32:].sum()) and found.target.named == pytest.approx(found.predicted)
     assert found.said == ("[2, 3]", "[9, 3]")

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from lapilli.inspection.removal import Readings
+from lapilli.inspection.readings import Readings
 
 RULE = (
     "no visual dependence: with the picture blurred beyond recognition the word is still the likeliest one, and its "
@@ -26,12 +26,12 @@ class Dependence:
     said_blurred: str
 
 
-def dependence(clean: Readings, gone: Readings, word: slice, say: str, ids: list[int]) -> Dependence:
-    """Of the reading of a sequence as it is, and one of it with the picture blurred and blank, in this order.
+def dependence(gone: Readings, word: slice, say: str, ids: list[int]) -> Dependence:
+    """Of a sequence that was read with the picture blurred and blank, in this order.
 
     `word` are the word's rows, `ids` its tokens; `say` is what the likeliest tokens of the blurred one spell.
     """
-    full = float(clean.log_prob[0, word].sum())
+    full = float(gone.clean_log_prob[word].sum())
     blurred, blank = (float(total) for total in gone.log_prob[:, word].sum(1))
     same = gone.likeliest[0, word].tolist() == ids and blurred > full - math.log(2)
     return Dependence("no visual dependence" if same else "visual", full, blurred, blank, say)

@@ -16,10 +16,12 @@ from lapilli.inspection.all_paths import AllPaths, all_paths
 from lapilli.inspection.dependence import Dependence, dependence
 from lapilli.inspection.direct import Direct, decompose
 from lapilli.inspection.increase import head_increases, layer_increases
+from lapilli.inspection.knockout import read_knockout
 from lapilli.inspection.lens import Lens, lens
+from lapilli.inspection.readings import Readings
 from lapilli.inspection.receipt import Claim, Receipt, Remove, draw, take, top
-from lapilli.inspection.removal import Readings, blank, blurred, readings, replaced, reread
-from lapilli.inspection.routes import Routes, read_knockout, routes
+from lapilli.inspection.removal import blank, blurred, replaced, reread
+from lapilli.inspection.routes import Routes, routes
 from lapilli.inspection.sinks import registers, sinks
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Trace
@@ -154,7 +156,7 @@ class Shown:
         """Whether a word depends on the picture at all."""
         gone = self._reread([blurred(self.view), blank(self.view)])
         say = self._say(gone.likeliest[0, word])
-        return dependence(self._clean, gone, word, say, self.trace.next_ids[word].tolist())
+        return dependence(gone, word, say, self.trace.next_ids[word].tolist())
 
     def receipts(self, claims: Sequence[Claim], removed: Positions | None, controls: int, seed: int) -> list[Receipt]:
         """Of every claim, by both ways of removing; for the patches that it names, or for `removed`."""
@@ -162,12 +164,8 @@ class Shown:
         ways: dict[str, Remove] = {"read-knockout": self.unread, "blur": self.blurred}
         for claim in claims:
             drawn = draw(top(claim.values) if removed is None else removed, self.grid, controls, seed)
-            found += [take(claim, kind, way, self._clean, drawn, self._say) for kind, way in ways.items()]
+            found += [take(claim, kind, way, drawn, self._say) for kind, way in ways.items()]
         return found
-
-    @property
-    def _clean(self) -> Readings:
-        return readings(self.trace.logits[None], self.trace, self.target)
 
     def _reread(self, views: Sequence[Image.Image]) -> Readings:
         return reread(self.trace, views, self.target, self.pixel_values)

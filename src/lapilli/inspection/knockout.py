@@ -6,32 +6,20 @@ is measured is what the text reads at these positions themselves.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lapilli.core.layout import Positions, Role, TokenLayout
+from lapilli.inspection.readings import Readings
 from lapilli.inspection.replay import Cut, replay
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Trace
 
 
-@dataclass(frozen=True, eq=False)
-class Knockout:
-    """What each set of patches changes when it is no longer read, float32; below 0 where reading it had helped.
-
-    log_prob_change  (set, row)   in nats, of the token that follows the row
-    target_change    (set, row)   in logits of the target
-    """
-
-    log_prob_change: NDArray[np.float32]
-    target_change: NDArray[np.float32]
-
-
 def read_knockout(
     trace: Trace, sets: NDArray[np.bool_] | Sequence[Positions], target: Target | None = None
-) -> Knockout:
+) -> Readings:
     """Hide sets of patches, one after the other, from all text behind the first image, in every layer.
 
     `sets` are bool, (set, patch), over the patches of all images in the order of the sequence, or lists of positions.
@@ -44,8 +32,7 @@ def read_knockout(
     (text,) = np.nonzero(trace.layout.role != Role.IMAGE)
     readers = text[text > image.min(initial=trace.layout.length)]
     layers = range(trace.decoder.depth)
-    found = replay(trace, [[Cut(readers, keys, layers)] if keys.size else [] for keys in hidden], target)
-    return Knockout(found.log_prob_change, found.target_change)
+    return replay(trace, [[Cut(readers, keys, layers)] if keys.size else [] for keys in hidden], target)
 
 
 def _positions(layout: TokenLayout, sets: NDArray[np.bool_] | Sequence[Positions]) -> list[Positions]:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapilli.core.layout import Positions
+from lapilli.inspection.readings import Readings
 from lapilli.inspection.regions import in_pieces, pieces, scattered, strongest
-from lapilli.inspection.removal import Readings
 
 Verdict: TypeAlias = Literal["confirmed", "weaker", "not-confirmed", "opposite", "not-tested"]
 Remove: TypeAlias = Callable[[Sequence[Positions]], Readings]
@@ -124,12 +124,10 @@ def draw(named: Positions, grid: tuple[int, int], controls: int, seed: int) -> D
     )
 
 
-def take(
-    claim: Claim, kind: str, remove: Remove, clean: Readings, drawn: Draw, say: Callable[[NDArray[np.int64]], str]
-) -> Receipt:
+def take(claim: Claim, kind: str, remove: Remove, drawn: Draw, say: Callable[[NDArray[np.int64]], str]) -> Receipt:
     """Remove what the claim's map names, and the random sets, and write down what the word's target did.
 
-    `clean` is the reading of the sequence as it is, `kind` the way of removing; `say` turns ids to text.
+    `kind` names the way of removing; `say` turns ids to text.
     """
     begun = time.perf_counter()
     read = remove([drawn.named, *drawn.scattered, *drawn.contiguous])
@@ -139,16 +137,16 @@ def take(
         kind=kind,
         patches=tuple(drawn.named.tolist()),
         predicted=-float(claim.values[drawn.named].sum()),
-        target=_changes(read.value - clean.value, drawn, word),
-        log_prob=_changes(read.log_prob - clean.log_prob, drawn, word),
-        before=float(clean.log_prob[0, word].sum()),
-        said=(say(clean.likeliest[0, word]), say(read.likeliest[0, word])),
+        target=_changes(read.target_change, drawn, word),
+        log_prob=_changes(read.log_prob_change, drawn, word),
+        before=float(read.clean_log_prob[word].sum()),
+        said=(say(read.clean_likeliest[word]), say(read.likeliest[0, word])),
         seed=drawn.seed,
         seconds=time.perf_counter() - begun,
     )
 
 
-def _changes(of_rows: NDArray[np.float64], drawn: Draw, word: slice) -> Changes:
+def _changes(of_rows: NDArray[np.float32], drawn: Draw, word: slice) -> Changes:
     """Of changes (set, row), the word's."""
     named, *others = of_rows[:, word].sum(1).tolist()
     count = len(drawn.scattered)

@@ -1,46 +1,20 @@
 """Taking parts of a picture away, in its pixels, and reading the same sequence again."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from torch import Tensor
 
 from lapilli.core.layout import Positions
+from lapilli.inspection.readings import Readings, clean, said, together
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Trace
 from lapilli.model.placement import placed
 
 _BLUR = 0.25  # of the side: colours survive a weaker one
 _AT_ONCE = 8  # pictures that are read in one batch
-
-
-@dataclass(frozen=True, eq=False)
-class Readings:
-    """What each of several variants of a sequence says at the rows of a trace.
-
-    value      float64 (variant, row)  the target
-    log_prob   float64 (variant, row)  of the token that follows
-    likeliest  int64 (variant, row)    the token that the variant would say
-    """
-
-    value: NDArray[np.float64]
-    log_prob: NDArray[np.float64]
-    likeliest: NDArray[np.int64]
-
-
-def readings(logits: Tensor, trace: Trace, target: Target) -> Readings:
-    """What logits (variant, row, vocab) say of the trace's tokens."""
-    logits = logits.float()
-    ids = torch.from_numpy(trace.next_ids).to(logits.device).expand(logits.shape[:2])
-    log_prob = logits.gather(-1, ids[..., None])[..., 0] - logits.logsumexp(-1)
-    value = target.of_logits(logits, ids)
-    return Readings(
-        np.asarray(value.cpu(), np.float64), np.asarray(log_prob.cpu(), np.float64), logits.argmax(-1).cpu().numpy()
-    )
 
 
 def blurred(view: Image.Image) -> Image.Image:
@@ -84,5 +58,6 @@ def reread(
         pictures[:, image] = some
         ids = torch.tensor(trace.ids).expand(len(some), -1)
         batch = placed({"input_ids": ids, "pixel_values": pictures.flatten(0, 1)}, model)
-        found.append(model(**batch, logits_to_keep=rows.to(model.device), use_cache=False).logits)
-    return readings(torch.cat(found), trace, target)
+        logits = model(**batch, logits_to_keep=rows.to(model.device), use_cache=False).logits
+        found.append(said(logits, trace.next_ids, target))
+    return Readings(*together(found), *clean(trace, target))

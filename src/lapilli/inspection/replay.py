@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Positions
+from lapilli.inspection.readings import Readings, Said, clean, said, together
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Stream, Trace
 
@@ -45,36 +46,10 @@ class Cut:
 Variant: TypeAlias = Sequence[Cut]
 
 
-@dataclass(frozen=True, eq=False)
-class Replayed:
-    """What the rows of a trace predict under every variant, float32.
-
-    log_prob        (variant, row)   of the token that follows the row in the trace
-    target          (variant, row)   the target for that token
-    clean_log_prob  (row,)           the same in the trace itself
-    clean_target    (row,)
-    """
-
-    log_prob: NDArray[np.float32]
-    target: NDArray[np.float32]
-    clean_log_prob: NDArray[np.float32]
-    clean_target: NDArray[np.float32]
-
-    @property
-    def log_prob_change(self) -> NDArray[np.float32]:
-        """Of every variant against the trace, (variant, row): below 0 where the looks that were cut had helped."""
-        return self.log_prob - self.clean_log_prob
-
-    @property
-    def target_change(self) -> NDArray[np.float32]:
-        """Of every variant against the trace, (variant, row)."""
-        return self.target - self.clean_target
-
-
 @torch.inference_mode()
 def replay(
     trace: Trace, variants: Sequence[Variant], target: Target | None = None, at_once: int | None = None
-) -> Replayed:
+) -> Readings:
     """What the rows of a trace, recorded whole, would have predicted with these looks cut; all else is the model's.
 
     The answer is that of the trace, word for word. The target is centred, if none is given; `at_once` is how many
@@ -86,11 +61,14 @@ def replay(
     ValueError for positions or layers that are not there, and for a position that is left with nothing to look at.
     """
     target = target or Target()
-    clean = _read(trace, trace.resid[None, :, -1], trace.next_ids, target)
-    found = np.repeat(clean, len(variants), axis=1)
+    as_it_is = clean(trace, target)
+    shape = (len(variants), len(trace.rows))
+    target_of, log_prob = (np.broadcast_to(part, shape).copy() for part in as_it_is[:2])
+    likeliest = np.broadcast_to(as_it_is[2], shape).copy()
     for chosen, first, streams in _ends(trace, variants, at_once):
-        found[:, chosen, first:] = _read(trace, streams, trace.next_ids[first:], target)
-    return Replayed(*found, *clean[:, 0])
+        found = _read(trace, streams, trace.next_ids[first:], target)
+        target_of[chosen, first:], log_prob[chosen, first:], likeliest[chosen, first:] = found
+    return Readings(target_of, log_prob, likeliest, *as_it_is)
 
 
 @torch.inference_mode()
@@ -108,15 +86,10 @@ def _logits(trace: Trace, streams: Tensor) -> Tensor:
     return logits.float()
 
 
-def _read(trace: Trace, streams: Tensor, ids: NDArray[np.int64], target: Target) -> NDArray[np.float32]:
-    """Log-probability and target of `ids` (row,), from streams (variant, row, d_model); (2, variant, row)."""
-    tokens = torch.from_numpy(ids).to(streams.device).repeat(len(streams))
-    found = []
-    for some, following in zip(streams.flatten(0, 1).split(_AT_ONCE), tokens.split(_AT_ONCE), strict=True):
-        logits = _logits(trace, some)
-        log_prob = logits.gather(1, following[:, None])[:, 0] - logits.logsumexp(1)
-        found.append(torch.stack([log_prob, target.of_logits(logits, following)]))
-    return np.asarray(torch.cat(found, dim=1).unflatten(1, streams.shape[:2]).cpu())
+def _read(trace: Trace, streams: Tensor, ids: NDArray[np.int64], target: Target) -> Said:
+    """What streams (variant, row, d_model) say of `ids` (row,); (variant, row) each."""
+    size = max(1, _AT_ONCE // len(ids))
+    return together([said(_logits(trace, some), ids, target) for some in streams.split(size)])
 
 
 def _ends(trace: Trace, variants: Sequence[Variant], at_once: int | None) -> Iterator[tuple[Positions, int, Tensor]]:
