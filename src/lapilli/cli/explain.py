@@ -71,7 +71,8 @@ def _explain(
     with _steps() as step:
         findings = explain(trace, picture, chosen, at, controls, patches, seed, step)
     given = answer_text(trace)
-    options = {"answer": given, "contrast": contrast, "target": None if contrast else target, "dtype": dtype}
+    options: dict[str, Any] = {"answer": given, "contrast": contrast, "controls": controls, "dtype": dtype}
+    options |= {} if contrast else {"target": target}
     command = _command(model, image, question, options)
     made = explanation(findings, picture, model.resolve().name, command, seed, contrast)
     if out is not None:

@@ -52,17 +52,22 @@ class AllPaths:
     vision_biases: NDArray[np.float64] | None = None
 
     @property
-    def error(self) -> NDArray[np.float64]:
-        """By how much the parts miss what they are parts of, as a share of the value, (row,); the larger of the two.
-
-        About 1e-6 in float32, below 1e-5. In bfloat16, whose numbers have three digits, it is about a hundredth, and
-        positions are off by up to 2 % of the largest. Of a value near 0 the share is larger.
-        """
+    def missed(self) -> NDArray[np.float64]:
+        """By how much the parts miss what they are parts of, in logits, (row,); the larger of the two."""
         missed = np.abs(self.positions.sum(1) + self.biases - self.value)
         if self.cells is not None and self.vision_biases is not None:
             image = self.positions[:, self.layout.role == Role.IMAGE].sum(1)
             missed = np.maximum(missed, np.abs(self.cells.sum((1, 2, 3)) + self.vision_biases - image))
-        share: NDArray[np.float64] = missed / np.abs(self.value)
+        return missed
+
+    @property
+    def error(self) -> NDArray[np.float64]:
+        """The same as a share of the value, (row,).
+
+        About 1e-6 in float32, below 1e-5. In bfloat16, whose numbers have three digits, it is about a hundredth, and
+        positions are off by up to 2 % of the largest. Of a value near 0 the share is larger.
+        """
+        share: NDArray[np.float64] = self.missed / np.abs(self.value)
         return share
 
 

@@ -18,7 +18,7 @@ from lapilli.model.framing import Framing
 from lapilli.model.words import words as spelled
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 0.1, "float16": 0.02}
-"""By how much sums may miss a logit, as a share of it, in the dtype that the model computes in."""
+"""By how much sums may miss a logit, by the dtype that the model computes in: a share of it, or of 1 if it is smaller."""
 
 _RULE = (
     "direct: the last norm's scale is held; all paths: all norms' scales and the attention weights are held, "
@@ -92,13 +92,14 @@ def view_part(framing: Framing, side: int) -> dict[str, Any]:
 def checks_part(findings: Findings) -> list[dict[str, Any]]:
     """By how much the sums miss the logits, at the worst token."""
     tolerance = TOLERANCE[str(findings.trace.resid.dtype).removeprefix("torch.")]
-    errors = {
-        "direct: sum of sources = the model's logit": findings.direct.error,
-        "all paths: sum of sources = the model's logit": findings.all_paths.error,
+    found = {
+        "direct: the parts' sum against the model's logit": findings.direct,
+        "all paths: the parts' sum against the model's logit": findings.all_paths,
     }
+    worst = {name: float((of.missed / np.maximum(np.abs(of.value), 1)).max()) for name, of in found.items()}
     return [
-        {"name": name, "value": float(error.max()), "tolerance": tolerance, "passed": bool(error.max() <= tolerance)}
-        for name, error in errors.items()
+        {"name": name, "value": value, "tolerance": tolerance, "passed": value <= tolerance}
+        for name, value in worst.items()
     ]
 
 

@@ -43,14 +43,15 @@ class Direct:
     biases: NDArray[np.float64]
 
     @property
-    def error(self) -> NDArray[np.float64]:
-        """By how much the parts miss the value, as a share of it, (row,): rounding, or a model built otherwise.
-
-        Where the value is 0, as the difference of a token to itself is, in logits.
-        """
+    def missed(self) -> NDArray[np.float64]:
+        """By how much the parts miss the value, in logits, (row,): rounding, or a model built otherwise."""
         parts = self.positions.sum(1) + self.embedding + self.mlps.sum(1) + self.biases.sum(1)
-        missed: NDArray[np.float64] = np.abs(parts - self.value)
-        return missed / np.where(self.value == 0, 1.0, np.abs(self.value))
+        return np.abs(parts - self.value)
+
+    @property
+    def error(self) -> NDArray[np.float64]:
+        """The same as a share of the value; where that is 0, as the difference of a token to itself is, in logits."""
+        return self.missed / np.where(self.value == 0, 1.0, np.abs(self.value))
 
 
 @torch.inference_mode()

@@ -1,0 +1,105 @@
+"""`lapilli explain`, from the command line to the folder."""
+
+import json
+
+import pytest
+from tests.parts import joined, picture
+
+from lapilli.cli import run
+
+QUESTION = "What color is the circle?"
+
+
+@pytest.fixture
+def image(tmp_path):
+    picture(5, 40, 30).save(tmp_path / "noise.png")
+    return tmp_path / "noise.png"
+
+
+def _explain(*arguments):
+    return run(["explain", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("pair", [("clip", "llama"), ("siglip", "qwen2"), ("clip", "mistral")], ids="-".join)
+def test_it_explains_the_answer_that_ask_gives(pair, image, tmp_path, capsys):
+    assert run(["ask", str(joined(*pair)), str(image), QUESTION, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)["answer"]
+    out = tmp_path / "why"
+    assert _explain(joined(*pair), image, QUESTION, "--out", out, "--controls", 2, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["answer"]["text"] == answer
+    written = json.loads((out / "explanation.json").read_text())
+    assert written == {name: value for name, value in said.items() if name not in ("folder", "hidden")}
+    assert all(check["passed"] for check in said["checks"]) and len(said["receipts"]) == 4
+    assert (out / "explanation.html").stat().st_size < 2_000_000
+
+
+def test_the_command_in_a_receipt_gives_that_receipt_again(image, tmp_path, capsys):
+    model = joined("clip", "llama")
+    assert _explain(model, image, QUESTION, "--answer", "a red circle", "--controls", 3, "--seed", 4, "--json") == 0
+    first = json.loads(capsys.readouterr().out)
+    receipt = first["receipts"][2]
+    assert run([*receipt["command"][1:], "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["answer"]["text"] == "a red circle"
+    same = next(r for r in again["receipts"] if (r["map"], r["done"]) == (receipt["map"], receipt["done"]))
+    assert same["measured"] == pytest.approx(receipt["measured"], abs=1e-6)
+    assert same["controls"]["changes"] == pytest.approx(receipt["controls"]["changes"], abs=1e-6)
+
+
+def test_a_contrast_is_explained_where_the_answers_part(image, capsys):
+    options = ["--answer", "a small blue circle", "--contrast", "a small green circle", "--controls", 0, "--json"]
+    assert _explain(joined("clip", "llama"), image, QUESTION, *options) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["method"]["target"]["kind"] == "difference"
+    assert said["answer"]["words"][said["answer"]["focus"]]["text"] == "blue"
+
+
+def test_without_a_folder_it_prints_and_writes_nothing(image, tmp_path, capsys):
+    assert _explain(joined("clip", "llama"), image, QUESTION, "--answer", "red", "--controls", 0) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("red\n") and "not-tested" in said.out and "together" in said.out
+    assert said.err == "" and [file.name for file in tmp_path.iterdir()] == ["noise.png"]
+
+
+def test_a_picture_that_is_partly_cropped_is_said_to_be(tmp_path, capsys):
+    model = tmp_path / "model"
+    assert run(["model", "convert", str(joined("clip", "llama")), str(model), "--to", "hf"]) == 0
+    settings = json.loads((model / "preprocessor_config.json").read_text())
+    (model / "preprocessor_config.json").write_text(json.dumps(settings | {"do_pad": False}))
+    picture(5, 48, 24).save(tmp_path / "wide.png")
+    capsys.readouterr()
+    assert _explain(model, tmp_path / "wide.png", QUESTION, "--answer", "red", "--controls", 0, "--json") == 0
+    said = capsys.readouterr()
+    assert "50 % of the picture is not seen" in said.err
+    view = json.loads(said.out)["image"]["view"]
+    assert view["hidden"] == 0.5 and view["lost"] == "cropped" and view["to_image"][4] == 12
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--target", "loud"], 2, "choose centred or token"),
+        (["--remove", "3-x"], 2, "'3-x' is no patch"),
+        (["--remove", "0-8"], 2, "there are 9 patches, numbered from 0; name some of them, not all"),
+        (["--remove", "12"], 2, "there are 9 patches"),
+        (["--remove", "5-3"], 2, "--remove 5-3"),
+        (["--answer", "red", "--contrast", "red"], 2, "nowhere differs"),
+        (["--answer", " "], 1, "answer"),
+        (["--controls", -1], 2, "greater than or equal to 0"),
+    ],
+)
+def test_wrong_options_are_one_line_and_write_nothing(options, code, message, image, tmp_path, capsys):
+    out = tmp_path / "why"
+    assert _explain(joined("clip", "llama"), image, QUESTION, "--out", out, *options) == code
+    said = capsys.readouterr()
+    assert said.out == "" and not out.exists()
+    assert len(said.err.splitlines()) == 1 and message in said.err
+
+
+def test_a_folder_that_is_taken_is_refused_before_anything_is_computed(image, tmp_path, capsys):
+    out = tmp_path / "why"
+    out.mkdir()
+    (out / "mine.txt").write_text("mine")
+    assert _explain(tmp_path / "no model", image, QUESTION, "--out", out) == 1
+    assert "why" in capsys.readouterr().err and (out / "mine.txt").read_text() == "mine"

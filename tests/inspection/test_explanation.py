@@ -1,0 +1,175 @@
+"""From an answer to the folder: what is written is what was computed, and the folder holds to its schema and sums."""
+
+import json
+import re
+from functools import cache
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.parts import joined, picture
+
+from lapilli.core.errors import LapilliError
+from lapilli.data.encode import encode
+from lapilli.data.sample import Sample, Turn
+from lapilli.inspection.arrays import AXES
+from lapilli.inspection.contrast import answered, contrasted
+from lapilli.inspection.explain import answer_text, explain
+from lapilli.inspection.explanation import explanation
+from lapilli.inspection.sources import ALL_PATHS, DIRECT
+from lapilli.inspection.target import Target
+from lapilli.inspection.trace import traced
+from lapilli.model.llava import load
+from lapilli.report.explanation import bundle
+
+ASKED = Sample("question", ("noise",), (Turn("user", "<image>\nWhat color is the circle?"),))
+ANSWER = "a small blue triangle, red"
+COMMAND = ["lapilli", "explain", "MODEL", "IMAGE", "QUESTION"]
+PAIRS = [("clip", "llama"), ("siglip", "qwen2"), ("clip", "mistral")]
+NOISE = picture(7, 40, 30)
+
+
+@cache
+def found(pair, kind="centred"):
+    llava = load(joined(*pair))
+    trace = traced(llava, answered(llava, ASKED, ANSWER), llava.pixels([NOISE]), whole=True)
+    target, at = (Target(kind), None) if kind != "difference" else contrasted(trace, ASKED, "a small green triangle")
+    return explain(trace, NOISE, target, at, controls=3, seed=5)
+
+
+def made(pair, kind="centred"):
+    findings = found(pair, kind)
+    return explanation(findings, NOISE, "tiny", COMMAND, 5, "green" if kind == "difference" else None)
+
+
+@pytest.mark.parametrize("kind", ["centred", "token", "difference"])
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+def test_the_folder_holds_to_its_schema_and_its_sums(pair, kind, tmp_path):
+    out = tmp_path / "why"
+    made(pair, kind).save(out)
+    description, arrays = bundle.read(out)
+    bundle.check(description, arrays)
+    without = {name for name in AXES if kind == "difference" and name.startswith("alternatives")}
+    assert set(arrays) == set(AXES) - without
+    assert {file.name for file in out.iterdir()} >= {"explanation.html", "image.png", "view.png", "receipts"}
+    assert description["method"]["target"]["kind"] == kind
+    assert all(check["passed"] for check in description["checks"])
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+def test_the_arrays_are_what_was_found(pair):
+    findings, arrays = found(pair), made(pair).arrays
+    patches = findings.trace.layout.patches(0).ravel()
+    direct, paths = findings.direct, findings.all_paths
+    for name, expected in {
+        "image_patches": direct.positions[:, patches],
+        "heads": direct.heads,
+        "heads_image": direct.heads_image,
+        "all_paths_patches": paths.positions[:, patches],
+        "all_paths_pixels": paths.cells[:, 0].reshape(len(direct.value), -1),
+        "routes": findings.routes.log_prob_change,
+        "lens_ids": findings.lens.ids,
+    }.items():
+        assert np.array_equal(arrays[name], expected.astype(arrays[name].dtype)), name
+    assert np.allclose(arrays["heads_image"].sum((1, 2)), arrays["sources"][:, DIRECT.index("image")], atol=1e-5)
+    assert np.allclose(arrays["sources"].sum(1), direct.value, atol=1e-5)
+    assert np.allclose(arrays["all_paths_sources"].sum(1), direct.value, atol=1e-5)
+    assert arrays["all_paths_sources"].shape[1] == len(ALL_PATHS)
+
+
+def test_alternatives_are_the_parts_of_other_tokens_logits():
+    """Their sum is the other token's centred logit, and the difference of the two is that of the logits."""
+    findings, arrays = found(PAIRS[0]), made(PAIRS[0]).arrays
+    description = made(PAIRS[0]).description
+    logits = findings.trace.logits
+    for row, token in enumerate(description["answer"]["tokens"]):
+        others = [top["id"] for top in token["top"] if top["id"] != token["id"]][:3]
+        expected = [float(logits[row, other] - logits[row].mean()) for other in others]
+        assert np.allclose(arrays["alternatives_sources"][row].sum(1), expected, atol=1e-5)
+        image = arrays["alternatives_sources"][row][:, DIRECT.index("image")]
+        assert np.allclose(arrays["alternatives_patches"][row].sum(1), image, atol=1e-5)
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+def test_words_and_tokens_spell_the_answer_and_the_prompt(pair):
+    description = made(pair).description
+    answer, prompt = description["answer"], description["prompt"]
+    trace = found(pair).trace
+    assert answer["text"] == ANSWER
+    spelled = "".join(token["text"] for token in answer["tokens"][: answer["words"][-1]["tokens"][1]])
+    assert spelled.strip() == ANSWER
+    assert [word["text"] for word in answer["words"]] == ["a", "small", "blue", "triangle", ",", "red"]
+    first, end = prompt["image_span"]
+    assert set(trace.ids[first:end].tolist()) == {trace.llava.processor.image_token_id}
+    assert prompt["ids"] + [token["id"] for token in answer["tokens"]] == trace.ids.tolist()
+    read = {token["position"]: token["id"] for token in prompt["tokens"]}
+    assert read == {at: index for at, index in enumerate(prompt["ids"]) if not first <= at < end}
+    assert prompt["text"].count("<image>") == 1 and "What color is the circle?" in prompt["text"]
+
+
+def test_every_patch_of_the_view_lies_where_the_framing_has_it():
+    description = made(PAIRS[0]).description
+    a, b, c, d, e, f = description["image"]["view"]["to_image"]
+    framing = found(PAIRS[0]).trace.llava.pixels.framing(NOISE.size)
+    for row, column in [(0, 0), (1, 2), (2, 1)]:
+        box = (a * 8 * column + e, d * 8 * row + f, a * 8 * (column + 1) + e, d * 8 * (row + 1) + f)
+        assert box == pytest.approx(framing.box(row, column))
+    assert (b, c) == (0, 0) and description["image"]["view"]["lost"] == "padded"
+
+
+def test_a_receipt_can_be_repeated_from_what_it_holds():
+    """The patches it names and its seed give the same changes again."""
+    findings = found(PAIRS[0])
+    written = made(PAIRS[0]).description["receipts"][0]
+    assert written["command"][: len(COMMAND)] == COMMAND and "--seed" in written["command"]
+    again = explain(
+        findings.trace, NOISE, Target(), findings.words[findings.focus][0], 3, np.array(written["done"]["patches"]), 5
+    )
+    assert again.receipts[0].target.named == pytest.approx(written["measured"]["change"], abs=1e-6)
+    assert again.receipts[0].target.scattered == pytest.approx(written["controls"]["changes"], abs=1e-6)
+
+
+def test_the_focus_is_the_word_that_the_picture_speaks_for_most_or_the_one_that_differs():
+    findings = found(PAIRS[0])
+    patches = findings.trace.layout.patches(0).ravel()
+    parts = [findings.all_paths.positions[first:end][:, patches].sum() for first, end in findings.words]
+    assert findings.focus == int(np.argmax(parts))
+    contrast = found(PAIRS[0], "difference")
+    assert made(PAIRS[0], "difference").description["answer"]["words"][contrast.focus]["text"] == "blue"
+
+
+def test_nothing_is_left_behind_when_the_folder_is_taken(tmp_path):
+    (tmp_path / "why").mkdir()
+    (tmp_path / "why" / "mine.txt").write_text("mine")
+    with pytest.raises(LapilliError, match="why"):
+        made(PAIRS[0]).save(tmp_path / "why")
+    assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["mine.txt"]
+
+
+def test_a_notebook_shows_the_page_in_a_frame_that_may_do_nothing_else():
+    shown = made(PAIRS[0])._repr_html_()
+    assert re.search(r'<iframe[^>]* sandbox="allow-scripts"', shown) and "srcdoc=" in shown
+
+
+def test_it_prints_itself_as_a_table():
+    said = str(made(PAIRS[0]))
+    assert ANSWER in said.splitlines()[0] and "direct" in said and "all paths" in said
+    assert len(repr(made(PAIRS[0]))) < 50_000  # the arrays are not in it
+
+
+def test_sequences_that_are_no_answer_about_one_picture_are_refused():
+    llava = load(joined("clip", "llama"))
+    text = Sample("text", (), (Turn("user", "What color is it?"), Turn("assistant", "red")))
+    with pytest.raises(LapilliError, match="0 pictures"):
+        explain(traced(llava, encode(text, llava.codec), whole=True), NOISE)
+
+
+def test_a_large_picture_is_kept_smaller_and_its_numbers_speak_of_the_original(tmp_path):
+    llava = load(joined("clip", "llama"))
+    large = Image.effect_noise((900, 700), 50).convert("RGB")
+    trace = traced(llava, answered(llava, ASKED, "red"), llava.pixels([large]), whole=True)
+    shown = explanation(explain(trace, large, controls=0), large, "tiny", COMMAND, 0)
+    assert "image.jpg" in shown.pictures and shown.description["image"]["size"] == [900, 700]
+    assert {receipt["verdict"] for receipt in shown.description["receipts"]} == {"not-tested"}
+    assert answer_text(trace) == "red"
+    json.dumps(shown.description, allow_nan=False)
