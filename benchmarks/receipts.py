@@ -30,6 +30,7 @@ import numpy as np
 from rich.progress import track
 from scipy.stats import t as student
 
+from lapilli.cli.console import messages
 from lapilli.core.statistics import wilson
 from lapilli.core.template import IMAGE_MARK
 from lapilli.data.pictures import open_picture
@@ -58,7 +59,7 @@ def main() -> None:
     colours = colours_of(options.data)
     found: dict[str, list[tuple[bool, Receipt]]] = {}
     correct = []
-    for question in track(asked, "questions"):
+    for question in track(asked, "questions", console=messages):
         receipts = receipts_of(llava, question, options.data / "images", options.controls, options.seed)
         correct.append(bool(receipts))
         only = colours[question["image"]].count(question["answer"]) == 1

@@ -54,7 +54,7 @@ class AllPaths:
     @property
     def missed(self) -> NDArray[np.float64]:
         """By how much the parts miss what they are parts of, in logits, (row,); the larger of the two."""
-        missed = np.abs(self.positions.sum(1) + self.biases - self.value)
+        missed: NDArray[np.float64] = np.abs(self.positions.sum(1) + self.biases - self.value)
         if self.cells is not None and self.vision_biases is not None:
             image = self.positions[:, self.layout.role == Role.IMAGE].sum(1)
             missed = np.maximum(missed, np.abs(self.cells.sum((1, 2, 3)) + self.vision_biases - image))

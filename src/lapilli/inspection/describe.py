@@ -7,7 +7,9 @@ import numpy as np
 
 from lapilli.core.layout import Role
 from lapilli.inspection import dependence, receipt
+from lapilli.inspection.all_paths import AllPaths
 from lapilli.inspection.arrays import bos_id, likeliest
+from lapilli.inspection.direct import Direct
 from lapilli.inspection.explain import Findings, answer_text
 from lapilli.inspection.receipt import Receipt
 from lapilli.inspection.routes import ROUTES, Routes
@@ -18,7 +20,7 @@ from lapilli.model.framing import Framing
 from lapilli.model.words import words as spelled
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 0.1, "float16": 0.02}
-"""By how much sums may miss a logit, by the dtype that the model computes in: a share of it, or of 1 if it is smaller."""
+"""By how much sums may miss a logit in the dtype that the model computes in: a share of it, or of 1 if that is more."""
 
 _RULE = (
     "direct: the last norm's scale is held; all paths: all norms' scales and the attention weights are held, "
@@ -92,7 +94,7 @@ def view_part(framing: Framing, side: int) -> dict[str, Any]:
 def checks_part(findings: Findings) -> list[dict[str, Any]]:
     """By how much the sums miss the logits, at the worst token."""
     tolerance = TOLERANCE[str(findings.trace.resid.dtype).removeprefix("torch.")]
-    found = {
+    found: dict[str, Direct | AllPaths] = {
         "direct: the parts' sum against the model's logit": findings.direct,
         "all paths: the parts' sum against the model's logit": findings.all_paths,
     }

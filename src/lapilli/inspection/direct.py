@@ -46,7 +46,8 @@ class Direct:
     def missed(self) -> NDArray[np.float64]:
         """By how much the parts miss the value, in logits, (row,): rounding, or a model built otherwise."""
         parts = self.positions.sum(1) + self.embedding + self.mlps.sum(1) + self.biases.sum(1)
-        return np.abs(parts - self.value)
+        missed: NDArray[np.float64] = np.abs(parts - self.value)
+        return missed
 
     @property
     def error(self) -> NDArray[np.float64]:
