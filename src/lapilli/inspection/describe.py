@@ -15,9 +15,8 @@ from lapilli.inspection.receipt import Receipt
 from lapilli.inspection.routes import ROUTES, Routes
 from lapilli.inspection.sources import ALL_PATHS, DIRECT, groups
 from lapilli.inspection.trace import Trace
-from lapilli.inspection.words import pieces_of
 from lapilli.model.framing import Framing
-from lapilli.model.words import words as spelled
+from lapilli.model.words import pieces_of, texts_of
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 0.1, "float16": 0.02}
 """By how much sums may miss a logit in the dtype that the model computes in: a share of it, or of 1 if that is more."""
@@ -123,7 +122,7 @@ def vocabulary_part(findings: Findings) -> dict[str, str]:
     ids = np.unique(findings.lens.ids).tolist()
     return {
         str(index): text
-        for index, text in zip(ids, spelled(findings.trace.llava.processor.tokenizer, ids), strict=True)
+        for index, text in zip(ids, texts_of(findings.trace.llava.processor.tokenizer, ids), strict=True)
     }
 
 
@@ -198,7 +197,7 @@ def _answer_token(findings: Findings, row: int) -> dict[str, Any]:
     trace = findings.trace
     said = int(trace.next_ids[row])
     ids, probs = (found[row].tolist() for found in likeliest(trace))
-    texts = spelled(trace.llava.processor.tokenizer, ids)
+    texts = texts_of(trace.llava.processor.tokenizer, ids)
     logits = trace.logits[row]
     return {
         "id": said,

@@ -25,7 +25,7 @@ from lapilli.inspection.routes import Routes, routes
 from lapilli.inspection.sinks import registers, sinks
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Trace
-from lapilli.inspection.words import pieces_of, words_of
+from lapilli.model.words import pieces_of, words_of
 
 LENS_WORDS = 5
 """How many words are kept of what a patch says."""

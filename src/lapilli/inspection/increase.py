@@ -31,7 +31,14 @@ def layer_increases(trace: Trace) -> NDArray[np.float32]:
 def head_increases(trace: Trace) -> NDArray[np.float32]:
     """Of every head's output, on its layer's input; (row, layer, head)."""
     layers = range(trace.decoder.depth)
-    return torch.stack([_increases(trace, layer, head_outputs(trace, layer)) for layer in layers], dim=1).cpu().numpy()
+    found = []
+    for row in range(len(trace.rows)):  # one by one: the outputs of all heads are as long as their layers' weights
+        one = trace.at(row)
+        before = one.resid[:, :-1, None].float()  # (1, layer, 1, d_model)
+        after = before + torch.stack([head_outputs(one, layer) for layer in layers], dim=1)
+        read = _log_prob(one, torch.cat([before, after], dim=2).flatten(1, 2)).reshape(len(layers), -1)
+        found.append(read[:, 1:] - read[:, :1])
+    return torch.stack(found).cpu().numpy()
 
 
 @torch.inference_mode()

@@ -31,6 +31,7 @@ from lapilli.model.llava import Llava
 from lapilli.model.placement import placed
 
 _KEPT = ("resid_pre", "attn_out", "mlp_out")
+_STREAM = ("resid_pre", "attn_out")  # of every position, where it is asked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,7 +249,7 @@ class Recording:
 
     def _keep(self, site: str, layer: int, passing: Tensor) -> None:
         self._kept[site, layer].append(passing[:, self._columns].clone())
-        if self._whole:
+        if self._whole and site in _STREAM:
             self._all[site, layer].append(passing)
 
     def _start(self, index: int) -> int:
