@@ -4,7 +4,6 @@
 // All text reaches the document as text nodes: nothing that a model said is ever read as markup.
 
 // ---------------------------------------------------------------------------------------------------- store
-
 /** A model for hosts without one: a page or an exported file. */
 export function host(state, send = () => {}) {
   const heard = {};
@@ -23,11 +22,8 @@ export function host(state, send = () => {}) {
   };
 }
 
-/**
- * What is selected and hovered. A change is drawn in the next frame, by those who draw one of the changed keys.
- * @param {Object<string, any>} initial
- */
-export const createStore = (initial, plan = requestAnimationFrame) => {
+/** What is selected and hovered. A change is drawn in the next frame, by those who draw one of the changed keys. */
+export const createStore = (initial, plan = (draw) => requestAnimationFrame(draw)) => {
   const state = { ...initial };
   const drawers = [];
   let changed = new Set();
@@ -36,7 +32,11 @@ export const createStore = (initial, plan = requestAnimationFrame) => {
     planned = false;
     const now = changed;
     changed = new Set();
-    for (const { keys, paint } of drawers) if (keys.some((key) => now.has(key))) paint(state);
+    for (const drawer of drawers) {
+      if (!drawer.keys.some((key) => now.has(key))) continue;
+      drawer.late = Boolean(drawer.node?.closest(".away"));
+      if (!drawer.late) drawer.paint(state);
+    }
   };
   return {
     state,
@@ -50,7 +50,15 @@ export const createStore = (initial, plan = requestAnimationFrame) => {
       planned = true;
       plan(draw);
     },
-    draws(keys, paint) { drawers.push({ keys, paint }); },
+    /** `node`, where given, lies in a part of the page that need not be drawn while it is out of sight. */
+    draws(keys, paint, node) { drawers.push({ keys, paint, node }); },
+    /** Draws what was left out in a part that comes into sight. */
+    catchUp(part) {
+      drawers.filter((drawer) => drawer.late && part.contains(drawer.node)).forEach((drawer) => {
+        drawer.late = false;
+        drawer.paint(state);
+      });
+    },
     drawAll() { drawers.forEach(({ paint }) => paint(state)); },
   };
 };
@@ -65,7 +73,7 @@ const LINKED = {
   depth: ["d", (text, data) => whole(text, data.layers + 1)],
   head: ["h", (text, data) => whole(text, data.layers * data.heads)],
   part: ["m", (text, data) => (data.parts.some((part) => part.key === text) ? text : undefined)],
-  sorted: ["sort", flag], smooth: ["smooth", flag], colour: ["colour", flag], sinkless: ["sinks", flag],
+  smooth: ["smooth", flag], colour: ["colour", flag], sinkless: ["sinks", flag],
 };
 const whole = (text, limit) => (/^\d+$/.test(text) && Number(text) < limit ? Number(text) : undefined);
 function flag(text) { return text === "1" ? true : undefined; }
@@ -101,7 +109,7 @@ const make = (name, attributes = {}, ...children) => {
   node.append(...children.flat(9).filter((child) => child !== null && child !== undefined));
   return node;
 };
-const isAttributes = (value) => Boolean(value) && Object.getPrototypeOf(value) === Object.prototype;
+const isAttributes = (value) => value && Object.getPrototypeOf(value) === Object.prototype;
 /** Elements by name, attributes first if there are any: h.p("text"), h.button({ class: "small", click }, "copy"). */
 const h = new Proxy({}, { get: (_, name) => (first, ...rest) =>
   (isAttributes(first) ? make(name, first, ...rest) : make(name, {}, first, ...rest)) });
@@ -116,11 +124,10 @@ export const signed = (value) => (value > 0 ? "+" : "") + plain(value);
 /** The same without a plus. */
 export const plain = (value) => {
   const size = Math.abs(value);
-  if (size === 0) return "0";
   if (size < 5e-4) return tiny(value);
   return value.toFixed(size < 0.0995 ? 3 : size < 99.5 ? 2 : 1).replace("-", "−");
 };
-const tiny = (value) => value.toExponential(0).replaceAll("-", "−").replace("+", "");
+const tiny = (value) => (value ? value.toExponential(0).replaceAll("-", "−").replace("+", "") : "0");
 const percent = (share) => (share > 0 && share < 0.01 ? "<\u20091" : String(Math.round(100 * share))) + "\u202f%";
 const chance = (value) => (value < 0.01 ? "<.01" : value > 0.995 ? "1.0" : value.toFixed(2).replace(/^0/, ""));
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
@@ -131,7 +138,6 @@ export const visible = (text) => text.replace(/^ /, "·").replace(/\r?\n/g, "⏎
     (sign) => `‹${sign.codePointAt(0).toString(16).padStart(2, "0")}›`) || "∅";
 
 // ---------------------------------------------------------------------------------------- safetensors reader
-
 const KINDS = { F32: [Float32Array, 4], I32: [Int32Array, 4], F16: [Uint16Array, 2] };
 
 /** Numbers of half precision as ordinary ones. */
@@ -175,11 +181,7 @@ const PARTS = [
     layers: "layers_log_prob_increase", unit: "nats" },
 ];
 
-/**
- * The explanation with its arrays, as the drawings ask for it. Sums over the tokens of a word are made once.
- * @param {any} explanation
- * @param {Object<string, {shape: number[], numbers: any}>} arrays
- */
+/** The explanation with its arrays, as the drawings ask for it. Sums over the tokens of a word are made once. */
 export const understand = (explanation, arrays) => {
   const { answer, image, method, model } = explanation;
   const made = new Map();
@@ -235,7 +237,6 @@ const sourceValues = (data, state) => {
 };
 
 // -------------------------------------------------------------------------------------------------- colours
-
 export const FOR = [213, 94, 0];
 export const AGAINST = [0, 114, 178];
 const STRONGEST = 0.75; // the photograph stays visible under the strongest patch
@@ -295,7 +296,6 @@ export const scaleOf = (data, state) => {
 };
 
 // -------------------------------------------------------------------------------------------------- picture
-
 /** The rectangle, in pixels of the picture, that holds the picture and all that the model was shown of it. */
 export const frameOf = ([width, height], [viewWidth, viewHeight], [a, , , d, e, f]) => {
   const [left, top] = [Math.min(0, e), Math.min(0, f)];
@@ -419,10 +419,7 @@ const markPatches = (pen, at, data) => {
   }
 };
 
-/**
- * An invisible grid over a canvas, after the ARIA grid pattern: one tab stop, arrows inside, Enter to lock.
- * Pointer and keyboard call the same two functions.
- */
+/** An invisible grid after the ARIA pattern: one tab stop, arrows inside. Pointer and keyboard call the same functions. */
 const gridLayer = ({ rows, cols, name, say: label, preview, lock }) => {
   const cells = Array.from({ length: rows * cols }, (_, at) => h.div({ role: "gridcell", tabindex: at ? -1 : 0,
     "data-cell": at }));
@@ -448,14 +445,15 @@ const gridLayer = ({ rows, cols, name, say: label, preview, lock }) => {
     event.preventDefault();
     event.stopPropagation();
   };
+  const grid = h.div({ role: "grid", class: "grid", "aria-label": name, "aria-rowcount": rows,
+    "aria-colcount": cols }, lines);
   const layer = h.div({
-    role: "grid", class: "cells", "aria-label": name, "aria-rowcount": rows, "aria-colcount": cols,
-    pointermove: (event) => preview(under(event)), pointerleave: () => preview(null),
-      click: (event) => lock(under(event)),
-    keydown: press, focusin: (event) => preview(Number(event.target.dataset.cell)), focusout: () => preview(null),
-  }, lines, marks);
+    class: "cells", pointermove: (event) => preview(under(event)), pointerleave: () => preview(null),
+    click: (event) => lock(under(event)), keydown: press,
+    focusin: (event) => preview(Number(event.target.dataset.cell)), focusout: () => preview(null),
+  }, grid, marks);
   put(cells[0], { "aria-label": label(0) });
-  layer.style.gridTemplate = `repeat(${rows}, 1fr) / repeat(${cols}, 1fr)`;
+  grid.style.gridTemplate = `repeat(${rows}, 1fr) / repeat(${cols}, 1fr)`;
   const mark = (which, at) => {
     marks[which].hidden = at === null;
     if (at !== null) {
@@ -532,22 +530,22 @@ const buildScale = (data, store) => {
     const tallest = Math.max(...counts, 1);
     put(bars, { d: counts.map((count, at) => `M${at * 10 + 1} 23v${-(22 * count) / tallest}h8V23z`).join("") });
     const over = (sign) => values.reduce((all, value) => all + (sign * value > most * 1.0001), 0);
-    const mark = (count, before, after) => (count ? `${before}${count} beyond${after}` : "");
-    say(numbers[0], `−${plain(most)} against${mark(over(-1), " · ", "")}`);
+    const clipped = (number) => (number ? ` · ${number} beyond` : "");
+    say(numbers[0], `−${plain(most)} against${clipped(over(-1))}`);
     say(numbers[1], nothing ? "no effect above rounding" : "0");
-    say(numbers[2], `${mark(over(1), "", " · ")}for +${plain(most)} logits`);
+    say(numbers[2], `+${plain(most)} logits for${clipped(over(1))}`);
   });
   return h.div({ class: "scale", title: "Number of patches by value (square root), over the colour scale" }, drawing,
     h.div({ class: "numbers" }, numbers));
 };
 
 /** Radio buttons in one row. `options` are {key, title, hint}. */
-const choice = (name, options, key, store, { off = () => false } = {}) => {
+const choice = (name, options, key, store, { now = (state) => state[key], off = () => false } = {}) => {
   const group = `${key}-${Math.random().toString(36).slice(2)}`;
   const inputs = options.map((option) => h.input({ type: "radio", name: group, value: option.key, change: () =>
     store.set({ [key]: option.key }) }));
   store.draws([key, "word", "hoverWord", "against"], (state) => inputs.forEach((input) => {
-    input.checked = input.value === state[key];
+    input.checked = input.value === now(state);
     input.disabled = off(state, input.value);
   }));
   return h.fieldset({ class: "choice" }, h.legend(name),
@@ -560,6 +558,13 @@ const toggle = (title, key, store, hint) => {
   return h.label({ class: "toggle", title: hint }, input, h.span(title));
 };
 
+/** The share of the view that lies outside the picture. */
+export const paddingOf = ({ size, view }) => {
+  const [a, , , d, e, f] = view.to_image;
+  const overlap = (length, start, end) => Math.max(0, Math.min(length, end) - Math.max(0, start)) / (end - start);
+  return 1 - overlap(size[0], e, e + a * view.size[0]) * overlap(size[1], f, f + d * view.size[1]);
+};
+
 const buildSeen = (data, view) => {
   const { image } = data.explanation;
   const { lost, hidden = 0, size } = image.view;
@@ -567,7 +572,8 @@ const buildSeen = (data, view) => {
   const notes = [];
   if (lost === "cropped") notes.push(["hatch",
     `Hatched: ${percent(hidden)} of the picture was cut off and never seen.`]);
-  if (lost === "padded") notes.push(["hatch", "Hatched: padding that the model saw around the picture."]);
+  if (lost === "padded") notes.push(["hatch",
+    `Hatched: padding, ${percent(paddingOf(image))} of what the model saw, is no part of the picture.`]);
   if (data.sinks.length) notes.push(["sink", `Sinks (${data.sinks.length}): they gather attention whatever is asked.`]);
   if (data.registers.length) notes.push(["register", `Registers (${data.registers.length}): unusually long vectors.`]);
   return h.div({ class: "seen" }, h.img({ src: view, alt: "The picture as the model saw it", width: 64, height: 64 }),
@@ -576,7 +582,6 @@ const buildSeen = (data, view) => {
 const count = (number, name) => `${number} ${name}${number === 1 ? "" : "s"}`;
 
 // ---------------------------------------------------------------------------------------------------- words
-
 const imagePart = (data, map, word) => {
   const names = map.source === "sources" ? data.method.sources : data.method.all_paths_sources;
   const at = names.indexOf("image");
@@ -675,12 +680,12 @@ const buildDependence = (data) => {
   const blind = dependence.verdict === "no visual dependence";
   return h.p({ class: `dependence ${blind ? "blind" : "sees"}`, title: `Rule: ${dependence.rule}` },
     h.strong(blind ? "No visual dependence." : "Depends on the picture."), numbers, blind ? said : "",
-    blind ? " Read the maps as where the model looked, not as what its answer rests on." : "", blind
-      ? h.small(` Rule: ${dependence.rule}.`) : null);
+    blind ? " The maps say how the parts add up, not that the answer needs the picture." : "", blind
+      ? h.small(` Rule: ${dependence.rule}.`) : null, blind ? null
+      : h.small(" The thicker a word’s line, the more the picture gives it; dotted, it speaks against it."));
 };
 
 // ---------------------------------------------------------------------------------------------- source bars
-
 /** Signed parts laid end to end from zero, the picture's first: [{name, value, from, to}]. */
 export const stack = (names, values) => {
   const order = [...names.keys()].sort((a, b) => (names[b] === "image") - (names[a] === "image"));
@@ -693,8 +698,7 @@ export const stack = (names, values) => {
   });
 };
 
-const SOURCES_TOLD = { image: "picture", "answer so far": "answer so far" };
-const told = (source) => SOURCES_TOLD[source] ?? source;
+const told = (source) => (source === "image" ? "picture" : source);
 
 const buildSources = (data, store) => {
   const direct = data.method.sources;
@@ -780,12 +784,11 @@ const errorNote = (data, [direct]) => {
   const kind = { token: "the word’s logit", centred: "the word’s logit minus the mean of all words",
     difference: `the difference to “${target.against_text ?? target.against}”` }[target.kind];
   const errors = (data.explanation.checks ?? []).filter((check) => /sum/.test(check.name)).map((check) =>
-    tinyOr(check.value));
+    tiny(check.value));
   return `Explained is ${kind}, ${signed(total(direct))} ${unit === "logit" ? "logits" : "nats"}.`
     + (errors.length ? ` The parts add up to it with a relative error of ${errors.join(" and ")}.` : "")
     + (frozen ? " The last norm’s factor is held fixed." : "");
 };
-const tinyOr = (value) => (value === 0 ? "0" : tiny(value));
 
 /** A part of the page: a heading, its drawings, and the same numbers as a table and as CSV. */
 const section = (title, name, body, { csv, tools = [] } = {}) => {
@@ -812,99 +815,90 @@ export const asCsv = (rows) => rows.map((row) => row.map((cell) => {
 }).join(",")).join("\r\n");
 
 // --------------------------------------------------------------------------------------------------- matrix
-
 const headName = (data, head) => `layer ${Math.floor(head / data.heads)}, head ${head % data.heads}`;
 const shownPart = (data, state) => data.parts.find((part) => part.key === state.part) ?? data.parts[0];
-
-/** For each column of the matrix the heads from top to bottom: by number, or the strongest first. */
-export const headOrder = (values, layers, heads, sorted) => Array.from({ length: layers }, (_, layer) => {
-  const order = Array.from({ length: heads }, (_, head) => layer * heads + head);
-  return sorted ? order.sort((a, b) => Math.abs(values[b]) - Math.abs(values[a])) : order;
-});
 
 /** Where layers and heads lie: matrix and profile share one x axis. */
 const networkGeometry = (data, width) => {
   const [left, right] = [30, 62];
   const cell = clamp((width - left - right) / data.layers, 4, 44);
-  return { left, right, cell, height: clamp(Math.round(300 / data.heads), 6, 22), x: (layer) => left + layer * cell };
+  return { left, right, cell, height: clamp(Math.round(300 / data.heads), 6, 30), x: (layer) => left + layer * cell };
 };
 
 const buildNetwork = (data, store, tell) => {
   const canvas = h.canvas({ "aria-hidden": "true" });
   const values = (state) => data.ofWord(shownPart(data, state).array, shownWord(state));
-  const order = (state) => headOrder(values(state), data.layers, data.heads, state.sorted);
-  const headAt = (cell, state) => order(state)[cell % data.layers][Math.floor(cell / data.layers)];
-  const cellOf = (head, state) => (head === null ? null
-    : order(state)[Math.floor(head / data.heads)].indexOf(head) * data.layers + Math.floor(head / data.heads));
+  const headAt = (cell) => (cell % data.layers) * data.heads + Math.floor(cell / data.layers);
+  const cellOf = (head) => (head === null ? null : (head % data.heads) * data.layers + Math.floor(head / data.heads));
   const describe = (head, state) =>
     `${headName(data, head)}: ${signed(values(state)[head])} ${shownPart(data, state).unit}`
     + (data.arrays.heads_image
       ? `, of this from the picture ${signed(data.ofWord("heads_image", shownWord(state))[head])}` : "");
   const { layer, mark } = gridLayer({ rows: data.heads, cols: data.layers, name: "Heads, by layer",
-    say: (cell) => describe(headAt(cell, store.state), store.state),
-    preview: (cell) => store.set({ hoverHead: cell === null ? null : headAt(cell, store.state) }),
-    lock: (cell) => { const head = headAt(cell, store.state); store.set({ head: store.state.head === head ? null
+    say: (cell) => describe(headAt(cell), store.state),
+    preview: (cell) => store.set({ hoverHead: cell === null ? null : headAt(cell) }),
+    lock: (cell) => { const head = headAt(cell); store.set({ head: store.state.head === head ? null
       : head }); tell(describe(head, store.state)); } });
   const profile = buildProfile(data, store);
-  const yNames = h.div({ class: "y-names", "aria-hidden": "true" });
+  const yNames = h.div({ class: "y-names", "aria-hidden": "true" }, "head");
   const matrix = h.div({ class: "matrix" }, yNames, h.div({ class: "cells-box" }, canvas, layer));
   const [readout, list, most] = [h.p({ class: "readout" }), h.ol({ class: "ranked" }), h.p({ class: "note" })];
   const chart = h.div({ class: "chart" }, profile.drawing, matrix, most);
   let at = null;
   const size = () => {
     at = networkGeometry(data, chart.clientWidth);
+    profile.size(at);
     const [width, height] = [at.cell * data.layers, at.height * data.heads];
     const ratio = Math.max(1, window.devicePixelRatio);
     fit(canvas, Math.round(width * ratio), Math.round(height * ratio));
     Object.assign(matrix.lastChild.style, { left: `${at.left}px`, width: `${width}px`, height: `${height}px` });
     matrix.style.height = `${height}px`;
-    store.set({ networkWidth: canvas.width });
+    store.set({ networkWidth: canvas.width, evidenceWidth: chart.closest(".evidence").clientWidth });
   };
-  const keys = ["word", "hoverWord", "part", "sorted", "networkWidth"];
+  const keys = ["word", "hoverWord", "part", "networkWidth"];
   store.draws(keys, (state) => {
     if (!at) return;
     const now = values(state);
     const end = percentile(now, 0.995) || 1e-9;
-    drawMatrix(canvas, order(state), now, end, data);
+    drawMatrix(canvas, now, end, data);
     profile.draw(state, at);
-    say(yNames, state.sorted ? "strongest first" : "head");
     say(most, `Strongest colour: ±${plain(end)} ${shownPart(data, state).unit}.` + (shownPart(data,
       state).key === "chance" ? " These gains do not add up to anything."
       : " Heads of a layer add up to its attention."));
-  });
+  }, chart);
   store.draws([...keys, "head", "hoverHead"], (state) => {
-    mark(0, cellOf(state.head, state));
-    mark(1, cellOf(state.hoverHead, state));
+    mark(0, cellOf(state.head));
+    mark(1, cellOf(state.hoverHead));
     const head = state.hoverHead ?? state.head;
     say(readout, head === null ? "Point at a head, or choose one from the list." : describe(head, state));
-  });
+  }, chart);
   const rows = Array.from({ length: Math.min(9, data.layers * data.heads) }, () => rankedRow(store));
   list.append(...rows.map((row) => row.node));
   store.draws([...keys, "head"], (state) => {
     const now = values(state);
     const best = [...now.keys()].sort((a, b) => Math.abs(now[b]) - Math.abs(now[a]));
     rows.forEach((row, rank) => row.draw(best[rank], now[best[rank]], Math.abs(now[best[0]]) || 1, data, state));
-  });
+  }, chart);
   const csv = () => [["layer", "head", ...data.parts.map((part) => part.title)],
     ...Array.from({ length: data.layers * data.heads }, (_, head) =>
     [Math.floor(head / data.heads), head % data.heads, ...data.parts.map((part) => data.ofWord(part.array,
       shownWord(store.state))[head])])];
-  const tools = [choice("Show", data.parts, "part", store),
-    toggle("sorted", "sorted", store, "Sort the heads within each layer by size")];
+  const tools = [choice("Show", data.parts, "part", store)];
   return { node: section("Where in the network", "network",
     [h.div({ class: "network-box" }, chart, h.div(h.h3("Strongest heads"), list)), readout], { csv, tools }), size };
 };
 
-const drawMatrix = (canvas, order, values, end, data) => {
+const drawMatrix = (canvas, values, end, data) => {
   const pen = canvas.getContext("2d");
   const [wide, high] = [canvas.width / data.layers, canvas.height / data.heads];
   pen.clearRect(0, 0, canvas.width, canvas.height);
-  order.forEach((heads, layer) => heads.forEach((head, row) => {
-    if (!opacity(values[head], end)) return;
-    pen.fillStyle = paint(values[head], end * STRONGEST); // no photograph below: the full colour may be used
+  values.forEach((value, head) => {
+    if (!opacity(value, end)) return;
+    pen.fillStyle = paint(value, end * STRONGEST); // no photograph below: the full colour may be used
+    const [layer, row] = [Math.floor(head / data.heads), head % data.heads];
     const [x, y] = [Math.round(layer * wide), Math.round(row * high)];
     pen.fillRect(x, y, Math.round((layer + 1) * wide) - x - 1, Math.round((row + 1) * high) - y - 1);
-  }));
+  });
 };
 
 const rankedRow = (store) => {
@@ -926,7 +920,6 @@ const rankedRow = (store) => {
 };
 
 // -------------------------------------------------------------------------------------------------- profile
-
 const svgText = (x, y, words, kind, anchor = "start") => h.text({ x, y, class: kind, "text-anchor": anchor }, words);
 const lineThrough = (points) => points.map(([x, y], at) => `${at ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
 
@@ -952,33 +945,41 @@ const buildProfile = (data, store) => {
     const sums = Array.from({ length: data.layers }, (_, layer) => total(data.ofWord(part.array,
       word).subarray(layer * data.heads, (layer + 1) * data.heads)));
     const both = part.layers && data.arrays[part.layers] ? data.ofWord(part.layers, word) : null;
-    return both ? [["attention", [...both.subarray(0, data.layers)]], ["MLP", [...both.subarray(data.layers)]]]
-      : [["attention", sums]];
+    return both ? [[...both.subarray(0, data.layers)], [...both.subarray(data.layers)]] : [sums];
+  };
+  const bars = ["for", "against"].map((kind) => h.path({ class: kind }));
+  const zero = h.line({ class: "zero" });
+  const lines = ["attention", "MLP"].map((name) => h.path({ class: `line ${name}` }));
+  const names = ["attention", "MLP"].map((name) => svgText(0, 0, name, name));
+  const ends = [0, 1].map(() => svgText(0, 0, "", "tick", "end"));
+  const ticks = h.g();
+  drawing.append(...bars, zero, ...lines, ...names, ...ends, ticks);
+  const size = ({ x, cell, left }) => {
+    const every = Math.ceil(data.layers / Math.max(2, (x(data.layers) - left) / 44));
+    const shown = Array.from({ length: data.layers }, (_, layer) => layer).filter((layer) => layer % every === 0);
+    ticks.replaceChildren(...shown.map((layer) => svgText(x(layer) + cell / 2, 110, layer, "tick", "middle")),
+      svgText(x(data.layers) + 6, 110, "layer", "tick"));
   };
   const draw = (state, { x, cell, left }) => {
-    const lines = series(state);
-    const sum = lines[0][1].map((value, layer) => value + (lines[1]?.[1][layer] ?? 0));
-    const [low, high] = reachOf([...lines.flatMap(([, line]) => line), ...sum]);
+    const now = series(state);
+    const sum = now[0].map((value, layer) => value + (now[1]?.[layer] ?? 0));
+    const [low, high] = reachOf([...now.flat(), ...sum]);
     const y = (value) => 10 + (82 * (high - value)) / (high - low || 1);
-    const end = x(data.layers);
-    const bars = sum.map((value, layer) => h.rect({ x: x(layer) + 1, width: Math.max(1, cell - 2), y: Math.min(y(0),
-      y(value)), height: Math.abs(y(value) - y(0)), class: value < 0 ? "against" : "for" }));
-    const labels = apart(lines.map(([, line]) => y(line.at(-1)) + 4), 13);
-    const every = Math.ceil(data.layers / Math.max(2, (end - left) / 44));
-    const ticks = Array.from({ length: data.layers }, (_, layer) => layer).filter((layer) => layer % every === 0);
-    drawing.replaceChildren(...bars, h.line({ x1: left, x2: end, y1: y(0), y2: y(0), class: "zero" }),
-      ...lines.map(([name, line]) => h.path({ class: `line ${name}`, d: lineThrough(line.map((value, layer) =>
-        [x(layer) + cell / 2, y(value)])) })),
-      ...lines.map(([name], at) => svgText(end + 6, clamp(labels[at], 12, 108), name, name)),
-      ...[low, high].filter(Boolean).map((value) => svgText(left - 5, y(value) + 4, plain(value), "tick", "end")),
-      ...ticks.map((layer) => svgText(x(layer) + cell / 2, 110, layer, "tick", "middle")),
-        svgText(end + 6, 110, "layer", "tick"));
+    const bar = (value, layer) => `M${x(layer) + 1} ${y(0)}V${y(value)}h${Math.max(1, cell - 2)}V${y(0)}z`;
+    bars.forEach((node, side) => put(node,
+      { d: sum.map((value, layer) => ((value < 0) === (side === 1) ? bar(value, layer) : "")).join("") }));
+    const heights = apart(now.map((line) => y(line.at(-1)) + 4), 13);
+    put(zero, { x1: left, x2: x(data.layers), y1: y(0), y2: y(0) });
+    lines.forEach((node, at) => put(node,
+      { d: lineThrough((now[at] ?? []).map((value, layer) => [x(layer) + cell / 2, y(value)])) }));
+    names.forEach((node, at) => put(node, { x: x(data.layers) + 6, y: now[at] ? clamp(heights[at], 12, 108) : -99 }));
+    [low, high].forEach((value, at) => { put(ends[at], { x: left - 5, y: y(value) + 4 }); say(ends[at], value
+      ? plain(value) : ""); });
   };
-  return { drawing, draw };
+  return { drawing, draw, size };
 };
 
 // ---------------------------------------------------------------------------------------------- patch words
-
 /** The likeliest words of a patch at one depth: [{id, text, prob}], or none where they were not stored. */
 export const lensOf = (data, depth, patch) => {
   const { lens_ids: ids, lens_probs: probs } = data.arrays;
@@ -1043,7 +1044,7 @@ const buildLens = (data, store) => {
     table.hidden = state.patch === null;
     if (state.patch !== null) body.replaceChildren(...Array.from({ length: data.layers + 1 },
       (_, depth) => lensRow(data, store, state, depth)));
-  });
+  }, table);
   const csv = () => [["depth", "patch", "rank", "word", "probability"],
     ...(store.state.patch === null ? [] : Array.from({ length: data.layers + 1 }, (_, depth) =>
     lensOf(data, depth, store.state.patch).map(({ text, prob }, rank) =>
@@ -1058,7 +1059,6 @@ const lensRow = (data, store, state, depth) => h.tr({ class: depth === state.dep
     lensOf(data, depth, state.patch).map((word) => h.td(lensWord(word))));
 
 // --------------------------------------------------------------------------------------------------- routes
-
 /** The shares of parts of one sign; nothing where signs are mixed, because a share could then pass 100 %. */
 export const shares = (values) => {
   const sum = total(values);
@@ -1077,8 +1077,8 @@ const buildRoutes = (data, store) => {
   const curve = (state, route) => data.ofWord("routes", shownWord(state)).subarray(route * windows.length,
     (route + 1) * windows.length);
   const whole = (state) => (data.arrays.routes_whole ? [...data.ofWord("routes_whole", shownWord(state))] : []);
-  store.draws(["word", "hoverWord", "networkWidth"], (state) => {
-    drawRoutes(drawing, data, names.map((name, route) => [name, [...curve(state, route)]]), windows);
+  store.draws(["word", "hoverWord", "evidenceWidth"], (state) => {
+    drawRoutes(drawing, state.evidenceWidth, names.map((name, route) => [name, [...curve(state, route)]]), windows);
     const cut = whole(state);
     const ways = names.map((name, route) => [WAYS[name], cut[route]]).filter(([way, value]) => way
       && value !== undefined);
@@ -1088,7 +1088,7 @@ const buildRoutes = (data, store) => {
       : "Cut everywhere, the routes change the word’s log-probability with mixed signs; no shares are given.");
     const most = Math.max(...cut.map(Math.abs), 1e-9);
     list.replaceChildren(...cut.map((value, at) => cutRow(names[at] ?? "image → all text", value, most)));
-  });
+  }, list);
   const csv = () => [["route", ...windows.map(([first, last]) => `layers ${first} to ${last - 1}`), "everywhere"],
     ...names.map((name, route) => [name, ...curve(store.state, route), whole(store.state)[route] ?? ""])];
   return section("How it travels", "routes", [finding, drawing, h.p({ class: "note" },
@@ -1102,8 +1102,7 @@ const cutRow = (name, value, most) => {
   return h.li(h.span(name), h.span({ class: "track" }, bar), h.b(signed(value)));
 };
 
-const drawRoutes = (drawing, data, curves, windows) => {
-  const width = drawing.clientWidth || 600;
+const drawRoutes = (drawing, width, curves, windows) => {
   const [left, right, top, bottom] = [42, 128, 10, 182];
   const [low, high] = reachOf(curves.flatMap(([, values]) => values));
   const last = Math.max(...windows.map(([first]) => first), 1);
@@ -1122,7 +1121,6 @@ const drawRoutes = (drawing, data, curves, windows) => {
 };
 
 // -------------------------------------------------------------------------------------------------- receipt
-
 const VERDICTS = { confirmed: ["✓", "Confirmed"], weaker: ["◐", "Weaker than predicted"],
   "not-confirmed": ["✕", "Not confirmed"],
   opposite: ["⇄", "Opposite"], "not-tested": ["○", "Not tested"] };
@@ -1182,13 +1180,15 @@ const copyLine = (command, tell) => h.div({ class: "command" }, h.code(command),
 const buildReceipts = (data, store, tell) => {
   const receipts = data.explanation.receipts ?? [];
   const cards = receipts.map((receipt) => receiptCard(data, receipt, tell));
+  const others = [...new Set(receipts.map((receipt) => receipt.word))];
   const none = h.p({ class: "untested" });
-  store.draws(["word", "hoverWord"], (state) => {
-    const tested = receipts.some((receipt) => receipt.word === shownWord(state));
-    cards.forEach((card, at) => card.classList.toggle("other", receipts[at].word !== shownWord(state)));
+  store.draws(["word"], (state) => {
+    const tested = receipts.some((receipt) => receipt.word === state.word);
+    cards.forEach((card, at) => card.classList.toggle("other", receipts[at].word !== state.word));
     none.hidden = tested;
-    say(none, `○ Not tested for “${data.words[shownWord(state)].text.trim()}”: nothing was removed to see whether this map is right.`);
-  });
+    say(none, `○ Not tested for “${data.words[state.word].text.trim()}”: nothing was removed to see whether this map `
+      + `is right.${others.length ? ` Tested: ${others.map((word) => `“${data.words[word].text.trim()}”`).join(", ")}.` : ""}`);
+  }, none);
   return section("Tested by removal", "receipts", [none, cards],
     { csv: receipts.length ? () => [["receipt", "word", "kind", "predicted", "measured", "verdict"],
     ...receipts.map((each) => [each.id, data.words[each.word]?.text ?? "", each.done.kind, each.predicted ?? "",
@@ -1196,7 +1196,6 @@ const buildReceipts = (data, store, tell) => {
 };
 
 // ----------------------------------------------------------------------------------------------------- keys
-
 const KEYS = [["← →", "word before, word after"], ["↑ ↓", "depth of the patch words"],
   ["[ ]", "head before, head after"], ["M", "next map"], ["Space", "hold: the photograph alone"],
   ["G", "colours of the photograph"], ["C", "copy a link to exactly this"],
@@ -1210,7 +1209,8 @@ const buildHelp = () => {
   return dialog;
 };
 
-const listenToKeys = (root, data, store, act) => {
+/** `ear` is where keys are heard: the document of an own page, or only what is drawn where others share the page. */
+const listenToKeys = (ear, root, data, store, act) => {
   const typing = (target) => target.closest?.("input:not([type=checkbox]), textarea, select");
   const turn = (list, now, by) => list[(list.indexOf(now) + by + list.length) % list.length];
   const head = (by) => store.set({ head: clamp((store.state.head ?? (by > 0 ? -1 : 1)) + by, 0,
@@ -1233,13 +1233,12 @@ const listenToKeys = (root, data, store, act) => {
     own();
   };
   const up = (event) => { if (event.key === " ") store.set({ peek: false }); };
-  document.addEventListener("keydown", down);
-  document.addEventListener("keyup", up);
-  return () => { document.removeEventListener("keydown", down); document.removeEventListener("keyup", up); };
+  ear.addEventListener("keydown", down);
+  ear.addEventListener("keyup", up);
+  return () => { ear.removeEventListener("keydown", down); ear.removeEventListener("keyup", up); };
 };
 
 // --------------------------------------------------------------------------------------------------- export
-
 const download = (name, content, kind) => {
   const url = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type: kind }));
   h.a({ href: url, download: name }).click();
@@ -1249,20 +1248,6 @@ const download = (name, content, kind) => {
 const copy = async (text, tell) => {
   try { await navigator.clipboard.writeText(text); tell("Copied."); }
   catch { tell("Copying is not allowed here."); }
-};
-
-/** The picture with its scale and caption as one PNG. */
-const savePicture = (data, state, canvases) => {
-  const sheet = h.canvas({ width: canvases[0].width, height: canvases[0].height + 34 });
-  const pen = sheet.getContext("2d");
-  pen.fillStyle = "#fff";
-  pen.fillRect(0, 0, sheet.width, sheet.height);
-  canvases.forEach((canvas) => pen.drawImage(canvas, 0, 0));
-  pen.fillStyle = "#191d21";
-  pen.font = "14px sans-serif";
-  const { most } = scaleOf(data, state);
-  pen.fillText(`“${targetName(data, state)}” · ${shownMap(data, state).title} · blue −${plain(most)} to orange +${plain(most)} logits`, 8, sheet.height - 12, sheet.width - 16);
-  sheet.toBlob((blob) => download("picture.png", blob));
 };
 
 const patchTable = (data, state) => [["patch", "row", "column", ...data.maps.map((map) => map.title)],
@@ -1284,7 +1269,7 @@ const buildRecord = (data, tell) => {
     h.div(h.h3("What the maps do not show"), h.ul({ class: "limits" }, NOT_SHOWN.map((text) => h.li(text)))),
     h.div(h.h3("Checks"), h.ul({ class: "checks" }, checks.map((check) => h.li({ class: check.passed ? "passed"
       : "failed" }, h.i(check.passed ? "✓" : "✕"), check.name,
-      h.small(`${tinyOr(check.value)}, limit ${tinyOr(check.tolerance)}`)))))),
+      h.small(`${tiny(check.value)}, limit ${tiny(check.tolerance)}`)))))),
   h.dl({ class: "facts" }, facts.filter(([, value]) => value).map(([name, value]) => h.div(h.dt(name), h.dd(value)))),
   made.command?.length ? copyLine(made.command.join(" "), tell) : null]);
 };
@@ -1293,9 +1278,9 @@ const question = ({ prompt }) => prompt.tokens.filter((token) => token.source ==
   token.text).join("").trim() || prompt.text;
 
 const START = { word: 0, against: null, map: "direct", scale: "word", patch: null, depth: 0, head: null, part: "all",
-  sorted: false, smooth: false,
+  smooth: false,
   colour: false, sinkless: false, hoverWord: null, hoverPatch: null, hoverHead: null, says: null, peek: false,
-    pictureWidth: 0, networkWidth: 0 };
+    pictureWidth: 0, networkWidth: 0, evidenceWidth: 600 };
 
 /** Keeps the address in step with what is kept: a step back undoes a chosen word. At most four writes a second. */
 const mirror = (store, data, initial, root) => {
@@ -1317,6 +1302,18 @@ const mirror = (store, data, initial, root) => {
   return () => { clearTimeout(waiting); window.removeEventListener("popstate", back); };
 };
 
+/** Parts out of sight are drawn when they come near, or when all is printed. */
+const restOutOfSight = (root, store) => {
+  const watch = new IntersectionObserver((seen) => seen.forEach(({ target, isIntersecting }) => {
+    target.classList.toggle("away", !isIntersecting);
+    if (isIntersecting) store.catchUp(target);
+  }), { rootMargin: "40px" });
+  root.querySelectorAll(".part").forEach((part) => watch.observe(part));
+  const all = () => store.catchUp(root);
+  window.addEventListener("beforeprint", all);
+  return () => { watch.disconnect(); window.removeEventListener("beforeprint", all); };
+};
+
 const loadImage = async (source) => { const image = new Image(); image.src = source; await image.decode(); return image; };
 
 const compose = (root, data, store, images, tell) => {
@@ -1332,12 +1329,12 @@ const compose = (root, data, store, images, tell) => {
   const network = buildNetwork(data, store, tell);
   const save = (title, run) => h.button({ type: "button", class: "small", click: run }, title);
   const tools = h.div({ class: "tools top" }, save("copy link", act.link),
-    h.span({ class: "download" }, save("PNG", () => savePicture(data, store.state, picture.canvases)),
-    save("CSV", () => download("patches.csv", asCsv(patchTable(data, store.state)), "text/csv")),
+    h.span({ class: "download" }, save("CSV", () => download("patches.csv", asCsv(patchTable(data, store.state)),
+      "text/csv")),
       save("JSON", () => download("explanation.json", JSON.stringify(data.explanation), "application/json"))),
       save("? keys", act.help));
   const options = [choice("Map", data.maps, "map", store,
-    { off: (state, key) => shownAgainst(state) && key !== "direct" }),
+    { now: (state) => shownMap(data, state).key, off: (state, key) => shownAgainst(state) && key !== "direct" }),
     choice("Scale", [{ key: "word", title: "this word" }, { key: "answer", title: "whole answer" }], "scale", store),
       h.span({ class: "toggles" }, toggle("smooth", "smooth", store,
       "Blend between patches: easier on the eye, less true"),
@@ -1360,7 +1357,7 @@ const open = async ({ model, root, ended }) => {
   if (ended.now) return;
   const initial = { ...START, word: explanation.answer.focus ?? 0, depth: data.layers, map: data.maps[0].key,
     part: data.parts[0].key };
-  const hosted = location.protocol !== "about:" && model.get("linked");
+  const hosted = location.protocol !== "about:" && model.get("linked"); // a frame has no address of its own
   const store = createStore({ ...initial, ...model.get("state"), ...(hosted ? fromHash(location.hash, data) : {}) });
   const live = h.p({ class: "live", role: "status", "aria-live": "polite" });
   const tell = (text) => { say(live, text); clearTimeout(live.timer); live.timer = setTimeout(() => say(live, ""),
@@ -1371,13 +1368,21 @@ const open = async ({ model, root, ended }) => {
     shown: shownWord(state) }));
   store.draws(Object.keys(LINKED), (state) => { model.set("state", Object.fromEntries(Object.keys(LINKED).map((key) =>
     [key, state[key]]))); model.save_changes(); });
+  const follow = () => store.set(model.get("state") ?? {});
+  model.on("change:state", follow);
+  ended.also.push(() => model.off("change:state", follow));
   if (hosted) ended.also.push(mirror(store, data, initial, root));
-  ended.also.push(listenToKeys(root, data, store, act));
+  ended.also.push(listenToKeys(model.get("linked") ? document : root, root, data, store, act));
   size();
   store.drawAll();
-  const watch = new ResizeObserver(() => requestAnimationFrame(size));
+  let width = root.clientWidth;
+  const watch = new ResizeObserver(() => { // its height changes with every word and matters to nobody
+    if (width !== root.clientWidth) requestAnimationFrame(size);
+    width = root.clientWidth;
+  });
   watch.observe(root);
   ended.also.push(() => watch.disconnect());
+  ended.also.push(restOutOfSight(root, store));
   root.dataset.state = "ready";
 };
 
