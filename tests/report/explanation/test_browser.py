@@ -262,6 +262,7 @@ def test_receipts_say_their_verdict_in_words_and_signs(show):
         and first.locator(".hollow").count() == first.locator(".dot").count() == 1
     )
     assert "A taxi → A boat" in first.inner_text() and "'101-104" not in first.inner_text()
+    assert "≥ half of predicted" in page.inner_text(".receipts > .note")
     page.click(WORD.format(0))
     page.wait_for_selector("[data-receipt='9d00']:visible")
     assert page.inner_text("[data-receipt='9d00'] .verdict") == "○Not tested"  # it says confirmed, but without controls

@@ -108,6 +108,12 @@ def test_parts_are_laid_end_to_end_from_zero(call):
 def test_shares_are_given_for_one_sign_only(call):
     assert call("return lib.shares([-1, -3])") == [0.25, 0.75]
     assert call("return lib.shares([-1, 3])") is None and call("return lib.shares([0, 0])") is None
+    assert call("return lib.shares([-1, 1e-6])") == [1, 0]
+
+
+def test_the_reach_of_values_holds_zero(call):
+    assert call("return lib.reachOf([-2, 1])") == [-2, 1]
+    assert call("return lib.reachOf([-2, 0.001])") == [-2, 0] and call("return lib.reachOf([])") == [0, 0]
 
 
 def test_labels_are_pushed_apart(call):

@@ -2,7 +2,6 @@
 // No imports; the module follows the anywidget contract. `model` holds `explanation` (the parsed JSON), `arrays`
 // (the bytes of arrays.safetensors), `image` and `view` (data URIs) and `state` (what is selected).
 // All text reaches the document as text nodes: nothing that a model said is ever read as markup.
-
 // ---------------------------------------------------------------------------------------------------- store
 /** A model for hosts without one: a page or an exported file. */
 export function host(state, send = () => {}) {
@@ -54,10 +53,8 @@ export const createStore = (initial, plan = (draw) => requestAnimationFrame(draw
     draws(keys, paint, node) { drawers.push({ keys, paint, node }); },
     /** Draws what was left out in a part that comes into sight. */
     catchUp(part) {
-      drawers.filter((drawer) => drawer.late && part.contains(drawer.node)).forEach((drawer) => {
-        drawer.late = false;
-        drawer.paint(state);
-      });
+      for (const drawer of drawers) if (drawer.late
+        && part.contains(drawer.node)) { drawer.late = false; drawer.paint(state); }
     },
     drawAll() { drawers.forEach(({ paint }) => paint(state)); },
   };
@@ -95,16 +92,14 @@ export const fromHash = (hash, data) => {
 };
 
 const SVG = "http://www.w3.org/2000/svg";
-const SVG_NAMES = new Set(["svg", "g", "path", "rect", "line", "circle", "text", "title", "defs", "linearGradient",
-  "stop"]);
+const SVG_NAMES = new Set("svg g path rect line circle text title defs linearGradient stop".split(" "));
 
 /** An element with attributes (functions are listeners), and children that are nodes or text. */
 const make = (name, attributes = {}, ...children) => {
   const node = SVG_NAMES.has(name) ? document.createElementNS(SVG, name) : document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
     if (typeof value === "function") node.addEventListener(key, value);
-    else if (value !== null && value !== undefined && value !== false) node.setAttribute(key, value === true ? ""
-      : value);
+    else if (value !== false && (value ?? null) !== null) node.setAttribute(key, value === true ? "" : value);
   }
   node.append(...children.flat(9).filter((child) => child !== null && child !== undefined));
   return node;
@@ -115,8 +110,8 @@ const h = new Proxy({}, { get: (_, name) => (first, ...rest) =>
   (isAttributes(first) ? make(name, first, ...rest) : make(name, {}, first, ...rest)) });
 const put = (node, attributes) => { for (const key in attributes) node.setAttribute(key, attributes[key]); };
 /** Gives a canvas its pixels. One that has them already keeps its drawing, which a new width would wipe out. */
-const fit = (canvas, width, height) => { if (canvas.width !== width || canvas.height !== height) Object.assign(canvas,
-  { width, height }); };
+const fit = (node, width, height) => { if (node.width !== width || node.height !== height) Object.assign(node, { width,
+  height }); };
 const say = (node, text) => { if (node.textContent !== text) node.textContent = text; };
 
 /** A signed number as people write it, with a true minus: +3.12, −0.003, 0. */
@@ -124,7 +119,7 @@ export const signed = (value) => (value > 0 ? "+" : "") + plain(value);
 /** The same without a plus. */
 export const plain = (value) => {
   const size = Math.abs(value);
-  if (size < 5e-4) return tiny(value);
+  if (size < 5e-4) return tiny(size < 1e-9 ? 0 : value);
   return value.toFixed(size < 0.0995 ? 3 : size < 99.5 ? 2 : 1).replace("-", "−");
 };
 const tiny = (value) => (value ? value.toExponential(0).replaceAll("-", "−").replace("+", "") : "0");
@@ -388,7 +383,9 @@ const drawSmooth = (pen, at, data, values, most) => {
 /** A line that any photograph leaves legible: white upon black. */
 const outline = (pen, at, lines, dash) => {
   const path = new Path2D();
-  for (const [x1, y1, x2, y2] of lines) { path.moveTo(at.x[x1], at.y[y1]); path.lineTo(at.x[x2], at.y[y2]); }
+  const [x, y] = [(col) => clamp(at.x[col], at.ratio, at.width - at.ratio),
+    (row) => clamp(at.y[row], at.ratio, at.height - at.ratio)];
+  for (const [x1, y1, x2, y2] of lines) { path.moveTo(x(x1), y(y1)); path.lineTo(x(x2), y(y2)); }
   pen.save();
   pen.lineCap = dash.length ? "butt" : "square";
   for (const [colour, width] of [["rgba(0,0,0,.8)", 2.6], ["#fff", 1.2]]) {
@@ -535,7 +532,7 @@ const buildScale = (data, store) => {
     say(numbers[1], nothing ? "no effect above rounding" : "0");
     say(numbers[2], `+${plain(most)} logits for${clipped(over(1))}`);
   });
-  return h.div({ class: "scale", title: "Number of patches by value (square root), over the colour scale" }, drawing,
+  return h.div({ class: "scale", title: "Patches by value (square root) over the colour scale" }, drawing,
     h.div({ class: "numbers" }, numbers));
 };
 
@@ -609,7 +606,7 @@ const buildWords = (data, store, act) => {
   store.draws(["map"], (state) => underline(data, data.map(state.map), cells));
   return list;
 };
-const wordAt = (event) => { const word = event.target.closest?.("[data-word]"); return word ? Number(word.dataset.word)
+const wordAt = ({ target }) => { const at = target.closest("[data-word]")?.dataset.word; return at ? Number(at)
   : null; };
 
 const underline = (data, map, cells) => {
@@ -629,8 +626,7 @@ const buildTokens = (data, store, act) => {
     const chosen = shownAgainst(state) === key;
     return h.button({ type: "button", class: "chip", "aria-pressed": chosen, disabled: !data.alternative(key),
       "data-against": key,
-      title: data.alternative(key) ? "Show what speaks for the word rather than for this one"
-        : "Not stored for this one",
+      title: data.alternative(key) ? "Show what speaks for the word rather than this" : "Not stored for this one",
       click: () => act.against(chosen ? null : key) }, visible(text), h.small(chance(prob)));
   };
   const line = (token, state) => {
@@ -783,8 +779,7 @@ const errorNote = (data, [direct]) => {
   const { target, unit, frozen_norm: frozen } = data.method;
   const kind = { token: "the word’s logit", centred: "the word’s logit minus the mean of all words",
     difference: `the difference to “${target.against_text ?? target.against}”` }[target.kind];
-  const errors = (data.explanation.checks ?? []).filter((check) => /sum/.test(check.name)).map((check) =>
-    tiny(check.value));
+  const errors = (data.explanation.checks ?? []).filter(({ name }) => /sum/.test(name)).map(({ value }) => tiny(value));
   return `Explained is ${kind}, ${signed(total(direct))} ${unit === "logit" ? "logits" : "nats"}.`
     + (errors.length ? ` The parts add up to it with a relative error of ${errors.join(" and ")}.` : "")
     + (frozen ? " The last norm’s factor is held fixed." : "");
@@ -931,9 +926,9 @@ export const apart = (heights, least) => {
   return placed;
 };
 
-/** A lower and an upper round end around values and zero. */
-const reachOf = (values) => [Math.min(0, ...values), Math.max(0, ...values)].map((value, _, [low, high]) => value
-  || (high - low || 1) * 0);
+/** Where values and zero end, below and above; an end that is nearly zero beside the other is zero. */
+export const reachOf = (values) => [Math.min(0, ...values), Math.max(0, ...values)]
+  .map((value, _, [low, high]) => (Math.abs(value) < 0.01 * (high - low) ? 0 : value));
 
 /** Attention, MLP and their sum by layer, above the matrix on its x axis. */
 const buildProfile = (data, store) => {
@@ -1061,8 +1056,10 @@ const lensRow = (data, store, state, depth) => h.tr({ class: depth === state.dep
 // --------------------------------------------------------------------------------------------------- routes
 /** The shares of parts of one sign; nothing where signs are mixed, because a share could then pass 100 %. */
 export const shares = (values) => {
-  const sum = total(values);
-  return sum !== 0 && values.every((value) => value * sum >= 0) ? values.map((value) => value / sum) : null;
+  const most = Math.max(...values.map(Math.abs));
+  const counted = values.map((value) => (Math.abs(value) < 0.01 * most ? 0 : value));
+  const sum = total(counted);
+  return sum !== 0 && counted.every((value) => value * sum >= 0) ? counted.map((value) => value / sum) : null;
 };
 const WAYS = { "image → last": "straight to the word", "image → question": "by way of the question",
   "image → template": "by way of the template" };
@@ -1070,7 +1067,8 @@ const WAYS = { "image → last": "straight to the word", "image → question": "
 const buildRoutes = (data, store) => {
   const { routes } = data.explanation;
   if (!routes || !data.arrays.routes) return null;
-  const { names, windows } = routes;
+  const { windows } = routes;
+  const names = routes.names.map((name) => name.replace(/\s*->\s*/, " → "));
   const [finding, list] = [h.p({ class: "finding" }), h.ul({ class: "cuts" })];
   const drawing = h.svg({ class: "routes-chart", height: 210, role: "img",
     "aria-label": "Change of log-probability by the layers in which a route is cut; the numbers are in the table" });
@@ -1170,8 +1168,9 @@ const receiptCard = (data, receipt, tell) => {
       `${things} ${DONE[kind] ?? kind}: change of the logit`), receiptChart(receipt),
     h.p({ class: "answers" }, before === after ? `The answer stays “${after}”.`
       : ["Answer: ", h.s(before), " → ", h.b(after)]),
-    h.p({ class: "note" },
-      `Rule: ${receipt.rule}${receipt.seconds ? ` · ${plain(receipt.seconds)} s` : ""}${receipt.seed === undefined ? "" : ` · seed ${receipt.seed}`}`), command ? copyLine(command, tell) : null);
+    h.p({ class: "note" }, [receipt.seconds && `${plain(receipt.seconds)} s`,
+      receipt.seed !== undefined && `seed ${receipt.seed}`].filter(Boolean).join(" · ")), command
+        ? copyLine(command, tell) : null);
 };
 
 const copyLine = (command, tell) => h.div({ class: "command" }, h.code(command), h.button({ type: "button",
@@ -1181,15 +1180,17 @@ const buildReceipts = (data, store, tell) => {
   const receipts = data.explanation.receipts ?? [];
   const cards = receipts.map((receipt) => receiptCard(data, receipt, tell));
   const others = [...new Set(receipts.map((receipt) => receipt.word))];
-  const none = h.p({ class: "untested" });
+  const [none, rule] = [h.p({ class: "untested" }), h.p({ class: "note" })];
   store.draws(["word"], (state) => {
     const tested = receipts.some((receipt) => receipt.word === state.word);
     cards.forEach((card, at) => card.classList.toggle("other", receipts[at].word !== state.word));
     none.hidden = tested;
+    const rules = receipts.filter((receipt) => receipt.word === state.word).map((receipt) => `Rule: ${receipt.rule}.`);
+    say(rule, [...new Set(rules)].join(" "));
     say(none, `○ Not tested for “${data.words[state.word].text.trim()}”: nothing was removed to see whether this map `
       + `is right.${others.length ? ` Tested: ${others.map((word) => `“${data.words[word].text.trim()}”`).join(", ")}.` : ""}`);
   }, none);
-  return section("Tested by removal", "receipts", [none, cards],
+  return section("Tested by removal", "receipts", [none, cards, rule],
     { csv: receipts.length ? () => [["receipt", "word", "kind", "predicted", "measured", "verdict"],
     ...receipts.map((each) => [each.id, data.words[each.word]?.text ?? "", each.done.kind, each.predicted ?? "",
       each.measured.change, verdictOf(each)])] : null });
