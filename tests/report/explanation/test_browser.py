@@ -1,10 +1,12 @@
 """The page as a browser shows it: chromium, headless, offline. Waits are for states, never for time."""
 
+import statistics
+
 import pytest
 from tests.report.explanation.conftest import PLANS
-from tests.report.explanation.fake_bundle import affine, make_bundle
+from tests.report.explanation.fake_bundle import SMALL, affine, make_bundle, write_bundle
 
-from lapilli.report.explanation.page import frame
+from lapilli.report.explanation.page import frame, write_page
 
 WORD = ".words [data-word='{}']"
 KEPT = "() => { const root = document.querySelector('.explain'); return [root.dataset.word, location.hash]; }"
@@ -17,7 +19,7 @@ def hash_is(page, part):
 def patch_point(page, patch):
     """The middle of a patch in the window."""
     box = page.locator(".picture .cells").bounding_box()
-    side = int(page.get_attribute(".picture .cells", "aria-colcount"))
+    side = int(page.get_attribute(".picture .grid", "aria-colcount"))
     row, column = divmod(patch, side)
     return box["x"] + (column + 0.5) * box["width"] / side, box["y"] + (row + 0.5) * box["height"] / side
 
@@ -75,12 +77,12 @@ def test_another_word_turns_the_target_into_a_difference(show):
     page = show("full")
     _, arrays = make_bundle(PLANS["full"])
     page.click("[data-against='13.0']")
-    page.wait_for_function("document.querySelector('.target b').textContent === 'moving rather than cab'")
+    page.wait_for_function("() => document.querySelector('.target b').textContent === 'moving rather than cab'")
     wanted = float(arrays["sources"][13].sum() - arrays["alternatives_sources"][13, 0].sum())
     assert f"{wanted:+.2f}".replace("-", "−") in page.inner_text(".target")
-    assert page.is_disabled("input[value=pixels]")
+    assert page.is_disabled("input[value=pixels]") and page.is_checked("input[value=direct]")
     page.keyboard.press("Escape")
-    page.wait_for_function("document.querySelector('.target b').textContent === 'moving'")
+    page.wait_for_function("() => document.querySelector('.target b').textContent === 'moving'")
 
 
 def test_a_word_of_two_tokens_is_their_sum(show):
@@ -129,34 +131,58 @@ def test_nothing_is_drawn_where_a_patch_does_nothing(show):
     assert page.evaluate(PIXEL, list(patch_point(page, int(values.argmin()))))[3] == 0
 
 
-COSTS = """async () => {
-  const frames = [], plan = window.requestAnimationFrame.bind(window);
-  window.requestAnimationFrame = draw => plan(time => { const from = performance.now(), done = new MessageChannel();
-    draw(time); done.port1.onmessage = () => frames.push(performance.now() - from); done.port2.postMessage(0); });
-  const still = () => new Promise(go => plan(() => setTimeout(go, 0)));
-  const layers = [document.querySelector('.picture .cells'), document.querySelector('.network .cells')];
-  const words = [...document.querySelectorAll('.word')], costs = [];
-  for (let move = 0; move < 200; move++) {
-    frames.length = 0;
-    const from = performance.now(), layer = layers[move % 3];
-    if (layer) {
-      const box = layer.getBoundingClientRect();
-      const [clientX, clientY] = [box.x + (move * 37 % box.width), box.y + (move * 53 % box.height)];
-      layer.dispatchEvent(new PointerEvent('pointermove', { bubbles: true, clientX, clientY }));
-    } else words[move % words.length].dispatchEvent(new PointerEvent('pointerover', { bubbles: true }));
-    const handled = performance.now() - from;
-    await still(); await still();
-    costs.push(handled + frames.reduce((all, cost) => all + cost, 0));
-  }
-  return costs.sort((a, b) => a - b);
-}"""
+def test_nothing_above_rounding_is_said_and_not_drawn(show, tmp_path):
+    explanation, arrays = make_bundle(SMALL)
+    rest = arrays["sources"][:, 0].copy()
+    arrays["sources"][:, 0] = arrays["image_patches"][:] = 0
+    arrays["sources"][:, 1] += rest
+    page = show("small", source=write_page(write_bundle(tmp_path, SMALL, explanation, arrays)).as_uri())
+    page.wait_for_selector(".explain[data-state=ready]")
+    assert "no effect above rounding" in page.inner_text(".scale")
+    page.keyboard.press("m")
+    page.wait_for_function("() => document.querySelector('.scale .middle').textContent === '0'")
+
+
+MOVE = """move => new Promise(done => {
+  const layer = [document.querySelector('.picture .cells'), document.querySelector('.network .cells')][move % 3];
+  const words = document.querySelectorAll('.word');
+  if (layer) {
+    const box = layer.getBoundingClientRect();
+    const [clientX, clientY] = [box.x + (move * 37 % box.width), box.y + (move * 53 % box.height)];
+    layer.dispatchEvent(new PointerEvent('pointermove', { bubbles: true, clientX, clientY }));
+  } else if (move >= 0) words[move % words.length].dispatchEvent(new PointerEvent('pointerover', { bubbles: true }));
+  requestAnimationFrame(() => setTimeout(done, 0));
+})"""
+
+
+def costs_of(page, moves):
+    """The milliseconds of processor time that the page's thread spends on each move, all of it, until it is painted.
+
+    Processor time, because a machine shared with others says little by the clock.
+    """
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def spent():
+        return next(
+            1000 * metric["value"]
+            for metric in session.send("Performance.getMetrics")["metrics"]
+            if metric["name"] == "TaskDuration"
+        )
+
+    costs = []
+    for move in moves:
+        before = spent()
+        page.evaluate(MOVE, move)
+        costs.append(spent() - before)
+    return costs
 
 
 def test_hovering_costs_less_than_a_frame(show):
-    """200 moves over words, patches and heads: handler, script, style, layout and paint."""
+    """200 moves over patches, heads and words in turn, less what asking for a move costs by itself."""
     page = show("full")
-    costs = page.evaluate(COSTS)
-    assert len(costs) == 200 and costs[100] > 0
+    asking = statistics.median(costs_of(page, [-1] * 20))
+    costs = sorted(cost - asking for cost in costs_of(page, range(200)))
     assert costs[190] <= 16, f"95 % of moves within {costs[190]:.1f} ms, half within {costs[100]:.1f} ms"
 
 
@@ -187,14 +213,14 @@ LEAST_CONTRAST = """() => {
 }"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_both_themes_are_legible(show, scheme):
-    page = show("full", color_scheme=scheme)
-    assert page.evaluate(LEAST_CONTRAST) >= 4.5
-    page.check("input[value=dark]" if scheme == "light" else "input[value=light]", force=True)
-    assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == (
-        "dark" if scheme == "light" else "light"
-    )
+def test_both_themes_are_legible(show):
+    page = show("full", reduced_motion="reduce")
+    for scheme, other in (("light", "dark"), ("dark", "light")):
+        page.emulate_media(color_scheme=scheme)
+        page.check("input[value=auto]", force=True)
+        assert page.evaluate(LEAST_CONTRAST) >= 4.5
+        page.check(f"input[value={other}]", force=True)
+        assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == other
 
 
 SMALL_TARGETS = """() => [...document.querySelectorAll('.explain :is(button, label)')]
@@ -202,11 +228,14 @@ SMALL_TARGETS = """() => [...document.querySelectorAll('.explain :is(button, lab
   .map(node => node.textContent)"""
 
 
-@pytest.mark.parametrize(("width", "height"), [(1280, 720), (700, 900), (640, 360), (360, 700)])
-def test_no_width_needs_sideways_scrolling(show, width, height):
-    page = show("full", "#p=100", viewport={"width": width, "height": height})
-    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
-    assert page.evaluate(SMALL_TARGETS) == []
+def test_no_width_needs_sideways_scrolling(show):
+    """Laptop, half a screen, a laptop with letters of twice the size, telephone."""
+    page = show("full", "#p=100")
+    for width, height in ((1280, 720), (700, 900), (640, 360), (360, 700)):
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_function("width => document.querySelector('.explain').clientWidth < width", arg=width)
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        assert page.evaluate(SMALL_TARGETS) == []
 
 
 @pytest.mark.parametrize(
@@ -233,6 +262,7 @@ def test_receipts_say_their_verdict_in_words_and_signs(show):
         and first.locator(".hollow").count() == first.locator(".dot").count() == 1
     )
     assert "A taxi → A boat" in first.inner_text() and "'101-104" not in first.inner_text()
+    assert "≥ half of predicted" in page.inner_text(".receipts > .note")
     page.click(WORD.format(0))
     page.wait_for_selector("[data-receipt='9d00']:visible")
     assert page.inner_text("[data-receipt='9d00'] .verdict") == "○Not tested"  # it says confirmed, but without controls
@@ -279,5 +309,5 @@ def test_a_notebook_frame_draws_and_grows(show, written, tmp_path):
         inside.locator(".explain[data-state=ready]").wait_for()
         inside.locator(WORD.format(0)).click()
         inside.locator(".explain[data-word='0']").wait_for()
-    page.wait_for_function("[...document.querySelectorAll('iframe')].every(frame => frame.offsetHeight > 600)")
+    page.wait_for_function("() => [...document.querySelectorAll('iframe')].every(frame => frame.offsetHeight > 600)")
     assert page.locator("iframe").first.content_frame.locator(".download").first.is_hidden()

@@ -2,7 +2,9 @@
 const held = (name) => document.getElementById(name).textContent;
 
 const unpack = async (text) => {
-  const packed = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
+  const signs = atob(text);
+  const packed = new Uint8Array(signs.length);
+  for (let at = 0; at < signs.length; at++) packed[at] = signs.charCodeAt(at);
   return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 };
 

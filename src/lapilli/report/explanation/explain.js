@@ -2,9 +2,7 @@
 // No imports; the module follows the anywidget contract. `model` holds `explanation` (the parsed JSON), `arrays`
 // (the bytes of arrays.safetensors), `image` and `view` (data URIs) and `state` (what is selected).
 // All text reaches the document as text nodes: nothing that a model said is ever read as markup.
-
 // ---------------------------------------------------------------------------------------------------- store
-
 /** A model for hosts without one: a page or an exported file. */
 export function host(state, send = () => {}) {
   const heard = {};
@@ -23,11 +21,8 @@ export function host(state, send = () => {}) {
   };
 }
 
-/**
- * What is selected and hovered. A change is drawn in the next frame, by those who draw one of the changed keys.
- * @param {Object<string, any>} initial
- */
-export const createStore = (initial, plan = requestAnimationFrame) => {
+/** What is selected and hovered. A change is drawn in the next frame, by those who draw one of the changed keys. */
+export const createStore = (initial, plan = (draw) => requestAnimationFrame(draw)) => {
   const state = { ...initial };
   const drawers = [];
   let changed = new Set();
@@ -36,7 +31,11 @@ export const createStore = (initial, plan = requestAnimationFrame) => {
     planned = false;
     const now = changed;
     changed = new Set();
-    for (const { keys, paint } of drawers) if (keys.some((key) => now.has(key))) paint(state);
+    for (const drawer of drawers) {
+      if (!drawer.keys.some((key) => now.has(key))) continue;
+      drawer.late = Boolean(drawer.node?.closest(".away"));
+      if (!drawer.late) drawer.paint(state);
+    }
   };
   return {
     state,
@@ -50,7 +49,13 @@ export const createStore = (initial, plan = requestAnimationFrame) => {
       planned = true;
       plan(draw);
     },
-    draws(keys, paint) { drawers.push({ keys, paint }); },
+    /** `node`, where given, lies in a part of the page that need not be drawn while it is out of sight. */
+    draws(keys, paint, node) { drawers.push({ keys, paint, node }); },
+    /** Draws what was left out in a part that comes into sight. */
+    catchUp(part) {
+      for (const drawer of drawers) if (drawer.late
+        && part.contains(drawer.node)) { drawer.late = false; drawer.paint(state); }
+    },
     drawAll() { drawers.forEach(({ paint }) => paint(state)); },
   };
 };
@@ -65,7 +70,7 @@ const LINKED = {
   depth: ["d", (text, data) => whole(text, data.layers + 1)],
   head: ["h", (text, data) => whole(text, data.layers * data.heads)],
   part: ["m", (text, data) => (data.parts.some((part) => part.key === text) ? text : undefined)],
-  sorted: ["sort", flag], smooth: ["smooth", flag], colour: ["colour", flag], sinkless: ["sinks", flag],
+  smooth: ["smooth", flag], colour: ["colour", flag], sinkless: ["sinks", flag],
 };
 const whole = (text, limit) => (/^\d+$/.test(text) && Number(text) < limit ? Number(text) : undefined);
 function flag(text) { return text === "1" ? true : undefined; }
@@ -87,21 +92,26 @@ export const fromHash = (hash, data) => {
 };
 
 const SVG = "http://www.w3.org/2000/svg";
-const SVG_NAMES = new Set(["svg", "g", "path", "rect", "line", "circle", "text", "title", "defs", "linearGradient", "stop"]);
+const SVG_NAMES = new Set("svg g path rect line circle text title defs linearGradient stop".split(" "));
 
 /** An element with attributes (functions are listeners), and children that are nodes or text. */
 const make = (name, attributes = {}, ...children) => {
   const node = SVG_NAMES.has(name) ? document.createElementNS(SVG, name) : document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
     if (typeof value === "function") node.addEventListener(key, value);
-    else if (value !== null && value !== undefined && value !== false) node.setAttribute(key, value === true ? "" : value);
+    else if (value !== false && (value ?? null) !== null) node.setAttribute(key, value === true ? "" : value);
   }
   node.append(...children.flat(9).filter((child) => child !== null && child !== undefined));
   return node;
 };
+const isAttributes = (value) => value && Object.getPrototypeOf(value) === Object.prototype;
+/** Elements by name, attributes first if there are any: h.p("text"), h.button({ class: "small", click }, "copy"). */
+const h = new Proxy({}, { get: (_, name) => (first, ...rest) =>
+  (isAttributes(first) ? make(name, first, ...rest) : make(name, {}, first, ...rest)) });
 const put = (node, attributes) => { for (const key in attributes) node.setAttribute(key, attributes[key]); };
 /** Gives a canvas its pixels. One that has them already keeps its drawing, which a new width would wipe out. */
-const fit = (canvas, width, height) => { if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height }); };
+const fit = (node, width, height) => { if (node.width !== width || node.height !== height) Object.assign(node, { width,
+  height }); };
 const say = (node, text) => { if (node.textContent !== text) node.textContent = text; };
 
 /** A signed number as people write it, with a true minus: +3.12, −0.003, 0. */
@@ -109,23 +119,20 @@ export const signed = (value) => (value > 0 ? "+" : "") + plain(value);
 /** The same without a plus. */
 export const plain = (value) => {
   const size = Math.abs(value);
-  if (size === 0) return "0";
-  if (size < 5e-4) return tiny(value);
+  if (size < 5e-4) return tiny(size < 1e-9 ? 0 : value);
   return value.toFixed(size < 0.0995 ? 3 : size < 99.5 ? 2 : 1).replace("-", "−");
 };
-const tiny = (value) => value.toExponential(0).replaceAll("-", "−").replace("+", "");
+const tiny = (value) => (value ? value.toExponential(0).replaceAll("-", "−").replace("+", "") : "0");
 const percent = (share) => (share > 0 && share < 0.01 ? "<\u20091" : String(Math.round(100 * share))) + "\u202f%";
 const chance = (value) => (value < 0.01 ? "<.01" : value > 0.995 ? "1.0" : value.toFixed(2).replace(/^0/, ""));
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
 /** A token's text with everything visible: a leading blank, line ends, and what no font prints. */
 export const visible = (text) => text.replace(/^ /, "·").replace(/\r?\n/g, "⏎").replace(/\t/g, "⇥")
-  // eslint-disable-next-line no-control-regex
   .replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g,
     (sign) => `‹${sign.codePointAt(0).toString(16).padStart(2, "0")}›`) || "∅";
 
 // ---------------------------------------------------------------------------------------- safetensors reader
-
 const KINDS = { F32: [Float32Array, 4], I32: [Int32Array, 4], F16: [Uint16Array, 2] };
 
 /** Numbers of half precision as ordinary ones. */
@@ -147,7 +154,8 @@ export const readTensors = (bytes) => {
     if (!(entry.dtype in KINDS)) continue;
     const [Kind, size] = KINDS[entry.dtype];
     const [from, to] = entry.data_offsets.map((offset) => view.byteOffset + start + offset);
-    const numbers = from % size ? new Kind(view.buffer.slice(from, to)) : new Kind(view.buffer, from, (to - from) / size);
+    const numbers = from % size ? new Kind(view.buffer.slice(from, to))
+      : new Kind(view.buffer, from, (to - from) / size);
     found[name] = { shape: entry.shape, numbers: entry.dtype === "F16" ? halves(numbers) : numbers };
   }
   return found;
@@ -168,11 +176,7 @@ const PARTS = [
     layers: "layers_log_prob_increase", unit: "nats" },
 ];
 
-/**
- * The explanation with its arrays, as the drawings ask for it. Sums over the tokens of a word are made once.
- * @param {any} explanation
- * @param {Object<string, {shape: number[], numbers: any}>} arrays
- */
+/** The explanation with its arrays, as the drawings ask for it. Sums over the tokens of a word are made once. */
 export const understand = (explanation, arrays) => {
   const { answer, image, method, model } = explanation;
   const made = new Map();
@@ -182,14 +186,16 @@ export const understand = (explanation, arrays) => {
     const size = arrays[name].shape.slice(1).reduce((all, next) => all * next, 1);
     if (last - first === 1) return row(name, first, size);
     const total = new Float32Array(size);
-    for (let token = first; token < last; token++) row(name, token, size).forEach((value, at) => { total[at] += value; });
+    for (let token = first; token < last; token++) row(name, token,
+      size).forEach((value, at) => { total[at] += value; });
     return total;
   };
   const ofWord = (name, word) => once(`${name} ${word}`, () => sum(name, answer.words[word].tokens));
   const alternative = (text) => {
     const [token, choice] = String(text).split(".").map(Number);
     const held = arrays.alternatives_patches;
-    return held && token < held.shape[0] && choice < held.shape[1] ? { token, choice, at: token * held.shape[1] + choice } : null;
+    return held && token < held.shape[0] && choice < held.shape[1]
+      ? { token, choice, at: token * held.shape[1] + choice } : null;
   };
   const minus = (name, text) => once(`${name} against ${text}`, () => {
     const { token, at } = alternative(text);
@@ -205,8 +211,6 @@ export const understand = (explanation, arrays) => {
     parts: PARTS.filter((part) => arrays[part.array]),
     map: (key) => maps.find((map) => map.key === key) ?? maps[0],
     others: (token) => (answer.tokens[token].top ?? []).filter((other) => other.id !== answer.tokens[token].id),
-    value: (word) => answer.words[word].tokens.reduce((first, last) =>
-      answer.tokens.slice(first, last).reduce((all, token) => all + token.value, 0)),
   };
 };
 
@@ -228,7 +232,6 @@ const sourceValues = (data, state) => {
 };
 
 // -------------------------------------------------------------------------------------------------- colours
-
 export const FOR = [213, 94, 0];
 export const AGAINST = [0, 114, 178];
 const STRONGEST = 0.75; // the photograph stays visible under the strongest patch
@@ -288,11 +291,11 @@ export const scaleOf = (data, state) => {
 };
 
 // -------------------------------------------------------------------------------------------------- picture
-
 /** The rectangle, in pixels of the picture, that holds the picture and all that the model was shown of it. */
 export const frameOf = ([width, height], [viewWidth, viewHeight], [a, , , d, e, f]) => {
   const [left, top] = [Math.min(0, e), Math.min(0, f)];
-  return { left, top, width: Math.max(width, e + a * viewWidth) - left, height: Math.max(height, f + d * viewHeight) - top };
+  return { left, top, width: Math.max(width, e + a * viewWidth) - left,
+    height: Math.max(height, f + d * viewHeight) - top };
 };
 
 /** Where the patches' borders lie on the canvas: whole pixels, so that no seam shows between two patches. */
@@ -356,7 +359,8 @@ const drawHeat = (canvas, at, data, state) => {
     outline(pen, at, border(drawn(1), data.rows, data.cols), []);
   }
   markPatches(pen, at, data);
-  if (state.says !== null) outline(pen, at, border(patchesSaying(data, state.depth, state.says), data.rows, data.cols), [1, 2]);
+  if (state.says !== null) outline(pen, at, border(patchesSaying(data, state.depth, state.says), data.rows, data.cols),
+    [1, 2]);
 };
 
 const drawSquares = (pen, at, data, values, most) => values.forEach((value, patch) => {
@@ -367,9 +371,10 @@ const drawSquares = (pen, at, data, values, most) => values.forEach((value, patc
 });
 
 const drawSmooth = (pen, at, data, values, most) => {
-  const small = make("canvas", { width: data.cols, height: data.rows });
+  const small = h.canvas({ width: data.cols, height: data.rows });
   const dots = new ImageData(data.cols, data.rows);
-  values.forEach((value, patch) => dots.data.set([...(value > 0 ? FOR : AGAINST), 255 * opacity(value, most)], 4 * patch));
+  values.forEach((value, patch) => dots.data.set([...(value > 0 ? FOR : AGAINST), 255 * opacity(value, most)],
+    4 * patch));
   small.getContext("2d").putImageData(dots, 0, 0);
   pen.imageSmoothingQuality = "high";
   pen.drawImage(small, at.x[0], at.y[0], at.x.at(-1) - at.x[0], at.y.at(-1) - at.y[0]);
@@ -378,7 +383,9 @@ const drawSmooth = (pen, at, data, values, most) => {
 /** A line that any photograph leaves legible: white upon black. */
 const outline = (pen, at, lines, dash) => {
   const path = new Path2D();
-  for (const [x1, y1, x2, y2] of lines) { path.moveTo(at.x[x1], at.y[y1]); path.lineTo(at.x[x2], at.y[y2]); }
+  const [x, y] = [(col) => clamp(at.x[col], at.ratio, at.width - at.ratio),
+    (row) => clamp(at.y[row], at.ratio, at.height - at.ratio)];
+  for (const [x1, y1, x2, y2] of lines) { path.moveTo(x(x1), y(y1)); path.lineTo(x(x2), y(y2)); }
   pen.save();
   pen.lineCap = dash.length ? "butt" : "square";
   for (const [colour, width] of [["rgba(0,0,0,.8)", 2.6], ["#fff", 1.2]]) {
@@ -409,14 +416,13 @@ const markPatches = (pen, at, data) => {
   }
 };
 
-/**
- * An invisible grid over a canvas, after the ARIA grid pattern: one tab stop, arrows inside, Enter to lock.
- * Pointer and keyboard call the same two functions.
- */
+/** An invisible grid after the ARIA pattern: one tab stop, arrows inside. Pointer and keyboard call the same functions. */
 const gridLayer = ({ rows, cols, name, say: label, preview, lock }) => {
-  const cells = Array.from({ length: rows * cols }, (_, at) => make("div", { role: "gridcell", tabindex: at ? -1 : 0, "data-cell": at }));
-  const marks = ["locked", "here"].map((kind) => make("div", { class: `mark ${kind}`, hidden: true, "aria-hidden": "true" }));
-  const lines = Array.from({ length: rows }, (_, row) => make("div", { role: "row" }, cells.slice(row * cols, (row + 1) * cols)));
+  const cells = Array.from({ length: rows * cols }, (_, at) => h.div({ role: "gridcell", tabindex: at ? -1 : 0,
+    "data-cell": at }));
+  const marks = ["locked", "here"].map((kind) => h.div({ class: `mark ${kind}`, hidden: true, "aria-hidden": "true" }));
+  const lines = Array.from({ length: rows }, (_, row) => h.div({ role: "row" }, cells.slice(row * cols,
+    (row + 1) * cols)));
   const under = ({ offsetX, offsetY }) => clamp(Math.floor((offsetY / layer.clientHeight) * rows), 0, rows - 1) * cols
     + clamp(Math.floor((offsetX / layer.clientWidth) * cols), 0, cols - 1);
   const focus = (at) => {
@@ -431,21 +437,25 @@ const gridLayer = ({ rows, cols, name, say: label, preview, lock }) => {
       : event.key in steps ? at + steps[event.key] : null;
     if (event.key === "Enter" || event.key === " ") lock(at);
     else if (next === null) return;
-    else if (next >= 0 && next < rows * cols && (Math.abs(steps[event.key] ?? 0) !== 1 || Math.floor(next / cols) === Math.floor(at / cols))) focus(next);
+    else if (next >= 0 && next < rows * cols && (Math.abs(steps[event.key] ?? 0) !== 1
+      || Math.floor(next / cols) === Math.floor(at / cols))) focus(next);
     event.preventDefault();
     event.stopPropagation();
   };
-  const layer = make("div", {
-    role: "grid", class: "cells", "aria-label": name, "aria-rowcount": rows, "aria-colcount": cols,
-    pointermove: (event) => preview(under(event)), pointerleave: () => preview(null), click: (event) => lock(under(event)),
-    keydown: press, focusin: (event) => preview(Number(event.target.dataset.cell)), focusout: () => preview(null),
-  }, lines, marks);
+  const grid = h.div({ role: "grid", class: "grid", "aria-label": name, "aria-rowcount": rows,
+    "aria-colcount": cols }, lines);
+  const layer = h.div({
+    class: "cells", pointermove: (event) => preview(under(event)), pointerleave: () => preview(null),
+    click: (event) => lock(under(event)), keydown: press,
+    focusin: (event) => preview(Number(event.target.dataset.cell)), focusout: () => preview(null),
+  }, grid, marks);
   put(cells[0], { "aria-label": label(0) });
-  layer.style.gridTemplate = `repeat(${rows}, 1fr) / repeat(${cols}, 1fr)`;
+  grid.style.gridTemplate = `repeat(${rows}, 1fr) / repeat(${cols}, 1fr)`;
   const mark = (which, at) => {
     marks[which].hidden = at === null;
     if (at !== null) {
-      Object.assign(marks[which].style, { left: `${(100 * (at % cols)) / cols}%`, top: `${(100 * Math.floor(at / cols)) / rows}%`,
+      Object.assign(marks[which].style, { left: `${(100 * (at % cols)) / cols}%`,
+        top: `${(100 * Math.floor(at / cols)) / rows}%`,
         width: `${100 / cols}%`, height: `${100 / rows}%` });
     }
   };
@@ -464,13 +474,14 @@ const describePatch = (data, state, patch) => {
 const LARGEST_HEIGHT = 400; // leaves room for scale and words on a screen of 720
 
 const buildPicture = (data, store, image, tell) => {
-  const canvases = [make("canvas", { "aria-hidden": "true" }), make("canvas", { class: "heat", "aria-hidden": "true" })];
+  const canvases = [h.canvas({ "aria-hidden": "true" }), h.canvas({ class: "heat", "aria-hidden": "true" })];
   const { layer, mark } = gridLayer({
     rows: data.rows, cols: data.cols, name: "Patches of the picture", say: (at) => describePatch(data, store.state, at),
     preview: (hoverPatch) => store.set({ hoverPatch }),
-    lock: (patch) => { store.set({ patch: store.state.patch === patch ? null : patch }); tell(describePatch(data, store.state, patch)); },
+    lock: (patch) => { store.set({ patch: store.state.patch === patch ? null : patch }); tell(describePatch(data,
+      store.state, patch)); },
   });
-  const box = make("div", { class: "picture" }, canvases, layer);
+  const box = h.div({ class: "picture" }, canvases, layer);
   let at = null;
   const size = () => {
     const { frame } = pictureGeometry(data, 1, 1);
@@ -483,8 +494,10 @@ const buildPicture = (data, store, image, tell) => {
       width: part(at.x.at(-1) - at.x[0], at.width), height: part(at.y.at(-1) - at.y[0], at.height) });
     store.set({ pictureWidth: at.width });
   };
-  store.draws(["colour", "peek", "pictureWidth"], (state) => { if (at) drawPhotograph(canvases[0], at, image, !state.colour && !state.peek); });
-  store.draws([...HEAT_KEYS, "peek", "says", "smooth", "pictureWidth", "depth"], (state) => { if (at) drawHeat(canvases[1], at, data, state); });
+  store.draws(["colour", "peek", "pictureWidth"], (state) => { if (at) drawPhotograph(canvases[0], at, image,
+    !state.colour && !state.peek); });
+  store.draws([...HEAT_KEYS, "peek", "says", "smooth", "pictureWidth", "depth"],
+    (state) => { if (at) drawHeat(canvases[1], at, data, state); });
   store.draws(["patch", "hoverPatch"], (state) => { mark(0, state.patch); mark(1, state.hoverPatch); });
   return { box, canvases, size };
 };
@@ -498,45 +511,55 @@ export const histogram = (values, most, bins = 41) => {
 };
 
 const buildScale = (data, store) => {
-  const stops = [[0, AGAINST, STRONGEST], [0.5, AGAINST, 0], [0.5, FOR, 0], [1, FOR, STRONGEST]].map(([offset, colour, alpha]) =>
-    make("stop", { offset, "stop-color": `rgb(${colour})`, "stop-opacity": alpha }));
+  const stops = [[0, AGAINST, STRONGEST], [0.5, AGAINST, 0], [0.5, FOR, 0],
+    [1, FOR, STRONGEST]].map(([offset, colour, alpha]) =>
+    h.stop({ offset, "stop-color": `rgb(${colour})`, "stop-opacity": alpha }));
   const name = `scale-${Math.random().toString(36).slice(2)}`;
-  const bars = make("path", { class: "histogram" });
-  const drawing = make("svg", { viewBox: "0 0 410 34", preserveAspectRatio: "none", "aria-hidden": "true" },
-    make("defs", {}, make("linearGradient", { id: name }, stops)), bars,
-    make("rect", { x: 0, y: 24, width: 410, height: 10, fill: `url(#${name})` }),
-    make("line", { x1: 205, x2: 205, y1: 2, y2: 34, class: "zero" }));
-  const numbers = ["low", "middle", "high"].map((kind) => make("span", { class: kind }));
+  const bars = h.path({ class: "histogram" });
+  const drawing = h.svg({ viewBox: "0 0 410 34", preserveAspectRatio: "none", "aria-hidden": "true" },
+    h.defs(h.linearGradient({ id: name }, stops)), bars,
+    h.rect({ x: 0, y: 24, width: 410, height: 10, fill: `url(#${name})` }),
+    h.line({ x1: 205, x2: 205, y1: 2, y2: 34, class: "zero" }));
+  const numbers = ["low", "middle", "high"].map((kind) => h.span({ class: kind }));
   store.draws(HEAT_KEYS, (state) => {
     const { values, most, nothing } = scaleOf(data, state);
     const counts = histogram(values, most || 1).map((count) => Math.sqrt(count)); // few patches matter: let them show
     const tallest = Math.max(...counts, 1);
     put(bars, { d: counts.map((count, at) => `M${at * 10 + 1} 23v${-(22 * count) / tallest}h8V23z`).join("") });
     const over = (sign) => values.reduce((all, value) => all + (sign * value > most * 1.0001), 0);
-    const mark = (count, before, after) => (count ? `${before}${count} beyond${after}` : "");
-    say(numbers[0], `−${plain(most)} against${mark(over(-1), " · ", "")}`);
+    const clipped = (number) => (number ? ` · ${number} beyond` : "");
+    say(numbers[0], `−${plain(most)} against${clipped(over(-1))}`);
     say(numbers[1], nothing ? "no effect above rounding" : "0");
-    say(numbers[2], `${mark(over(1), "", " · ")}for +${plain(most)} logits`);
+    say(numbers[2], `+${plain(most)} logits for${clipped(over(1))}`);
   });
-  return make("div", { class: "scale", title: "Number of patches by value (square root), over the colour scale" }, drawing, make("div", { class: "numbers" }, numbers));
+  return h.div({ class: "scale", title: "Patches by value (square root) over the colour scale" }, drawing,
+    h.div({ class: "numbers" }, numbers));
 };
 
 /** Radio buttons in one row. `options` are {key, title, hint}. */
-const choice = (name, options, key, store, { off = () => false } = {}) => {
+const choice = (name, options, key, store, { now = (state) => state[key], off = () => false } = {}) => {
   const group = `${key}-${Math.random().toString(36).slice(2)}`;
-  const inputs = options.map((option) => make("input", { type: "radio", name: group, value: option.key, change: () => store.set({ [key]: option.key }) }));
+  const inputs = options.map((option) => h.input({ type: "radio", name: group, value: option.key, change: () =>
+    store.set({ [key]: option.key }) }));
   store.draws([key, "word", "hoverWord", "against"], (state) => inputs.forEach((input) => {
-    input.checked = input.value === state[key];
+    input.checked = input.value === now(state);
     input.disabled = off(state, input.value);
   }));
-  return make("fieldset", { class: "choice" }, make("legend", {}, name),
-    options.map((option, at) => make("label", { title: option.hint }, inputs[at], make("span", {}, option.title))));
+  return h.fieldset({ class: "choice" }, h.legend(name),
+    options.map((option, at) => h.label({ title: option.hint }, inputs[at], h.span(option.title))));
 };
 
 const toggle = (title, key, store, hint) => {
-  const input = make("input", { type: "checkbox", change: () => store.set({ [key]: input.checked }) });
+  const input = h.input({ type: "checkbox", change: () => store.set({ [key]: input.checked }) });
   store.draws([key], (state) => { input.checked = state[key]; });
-  return make("label", { class: "toggle", title: hint }, input, make("span", {}, title));
+  return h.label({ class: "toggle", title: hint }, input, h.span(title));
+};
+
+/** The share of the view that lies outside the picture. */
+export const paddingOf = ({ size, view }) => {
+  const [a, , , d, e, f] = view.to_image;
+  const overlap = (length, start, end) => Math.max(0, Math.min(length, end) - Math.max(0, start)) / (end - start);
+  return 1 - overlap(size[0], e, e + a * view.size[0]) * overlap(size[1], f, f + d * view.size[1]);
 };
 
 const buildSeen = (data, view) => {
@@ -544,17 +567,18 @@ const buildSeen = (data, view) => {
   const { lost, hidden = 0, size } = image.view;
   const told = [`What the model saw: ${size.join(" × ")} pixels in ${data.rows} × ${data.cols} patches.`];
   const notes = [];
-  if (lost === "cropped") notes.push(["hatch", `Hatched: ${percent(hidden)} of the picture was cut off and never seen.`]);
-  if (lost === "padded") notes.push(["hatch", "Hatched: padding that the model saw around the picture."]);
+  if (lost === "cropped") notes.push(["hatch",
+    `Hatched: ${percent(hidden)} of the picture was cut off and never seen.`]);
+  if (lost === "padded") notes.push(["hatch",
+    `Hatched: padding, ${percent(paddingOf(image))} of what the model saw, is no part of the picture.`]);
   if (data.sinks.length) notes.push(["sink", `Sinks (${data.sinks.length}): they gather attention whatever is asked.`]);
   if (data.registers.length) notes.push(["register", `Registers (${data.registers.length}): unusually long vectors.`]);
-  return make("div", { class: "seen" }, make("img", { src: view, alt: "The picture as the model saw it", width: 64, height: 64 }),
-    make("ul", {}, make("li", {}, told), notes.map(([kind, text]) => make("li", {}, make("i", { class: kind }), text))));
+  return h.div({ class: "seen" }, h.img({ src: view, alt: "The picture as the model saw it", width: 64, height: 64 }),
+    h.ul(h.li(told), notes.map(([kind, text]) => h.li(h.i({ class: kind }), text))));
 };
 const count = (number, name) => `${number} ${name}${number === 1 ? "" : "s"}`;
 
 // ---------------------------------------------------------------------------------------------------- words
-
 const imagePart = (data, map, word) => {
   const names = map.source === "sources" ? data.method.sources : data.method.all_paths_sources;
   const at = names.indexOf("image");
@@ -562,9 +586,10 @@ const imagePart = (data, map, word) => {
 };
 
 const buildWords = (data, store, act) => {
-  const cells = data.words.map((word, at) => make("button", { type: "button", role: "gridcell", tabindex: -1, "data-word": at, class: "word" },
-    make("span", {}, visible(word.text.trim()))));
-  const list = make("div", { role: "grid", class: "words", "aria-label": "Words of the answer",
+  const cells = data.words.map((word, at) => h.button({ type: "button", role: "gridcell", tabindex: -1, "data-word": at,
+    class: "word" },
+    h.span(visible(word.text.trim()))));
+  const list = h.div({ role: "grid", class: "words", "aria-label": "Words of the answer",
     pointerover: (event) => store.set({ hoverWord: wordAt(event) }), pointerleave: () => store.set({ hoverWord: null }),
     click: (event) => { if (wordAt(event) !== null) act.word(wordAt(event)); },
     keydown: (event) => {
@@ -572,7 +597,7 @@ const buildWords = (data, store, act) => {
       if (!(event.key in ends)) return;
       event.preventDefault();
       act.word(ends[event.key]);
-    } }, make("div", { role: "row" }, cells.flatMap((cell) => [cell, " "])));
+    } }, h.div({ role: "row" }, cells.flatMap((cell) => [cell, " "])));
   if (data.explanation.answer.text.length > 130) list.classList.add("long");
   store.draws(["word"], (state) => cells.forEach((cell, at) => {
     put(cell, { tabindex: at === state.word ? 0 : -1, "aria-selected": at === state.word });
@@ -581,7 +606,8 @@ const buildWords = (data, store, act) => {
   store.draws(["map"], (state) => underline(data, data.map(state.map), cells));
   return list;
 };
-const wordAt = (event) => { const word = event.target.closest?.("[data-word]"); return word ? Number(word.dataset.word) : null; };
+const wordAt = ({ target }) => { const at = target.closest("[data-word]")?.dataset.word; return at ? Number(at)
+  : null; };
 
 const underline = (data, map, cells) => {
   const parts = cells.map((_, word) => imagePart(data, map, word));
@@ -594,19 +620,21 @@ const underline = (data, map, cells) => {
 };
 
 const buildTokens = (data, store, act) => {
-  const box = make("div", { class: "tokens" });
+  const box = h.div({ class: "tokens" });
   const other = (token, choice, { text, prob }, state) => {
     const key = `${token}.${choice}`;
     const chosen = shownAgainst(state) === key;
-    return make("button", { type: "button", class: "chip", "aria-pressed": chosen, disabled: !data.alternative(key), "data-against": key,
-      title: data.alternative(key) ? "Show what speaks for the word rather than for this one" : "Not stored for this one",
-      click: () => act.against(chosen ? null : key) }, visible(text), make("small", {}, chance(prob)));
+    return h.button({ type: "button", class: "chip", "aria-pressed": chosen, disabled: !data.alternative(key),
+      "data-against": key,
+      title: data.alternative(key) ? "Show what speaks for the word rather than this" : "Not stored for this one",
+      click: () => act.against(chosen ? null : key) }, visible(text), h.small(chance(prob)));
   };
   const line = (token, state) => {
     const { text, prob, rank } = data.tokens[token];
-    return make("div", { class: "token" }, make("b", {}, visible(text)),
-      make("span", {}, `${percent(prob)} likely, ${rank ? `rank ${rank + 1}` : "first choice"}`),
-      make("span", { class: "rather" }, "rather than", data.others(token).slice(0, 4).map((each, at) => other(token, at, each, state))));
+    return h.div({ class: "token" }, h.b(visible(text)),
+      h.span(`${percent(prob)} likely, ${rank ? `rank ${rank + 1}` : "first choice"}`),
+      h.span({ class: "rather" }, "rather than", data.others(token).slice(0, 4).map((each, at) => other(token, at, each,
+        state))));
   };
   store.draws(["word", "hoverWord", "against"], (state) => {
     const [first, last] = data.words[shownWord(state)].tokens;
@@ -624,31 +652,36 @@ export const targetName = (data, state) => {
 };
 
 const buildTarget = (data, store, act) => {
-  const [name, value] = [make("b"), make("span")];
+  const [name, value] = [h.b(), h.span()];
   store.draws(["word", "hoverWord", "against"], (state) => {
     say(name, targetName(data, state));
     say(value, `word ${shownWord(state) + 1} of ${data.words.length} · ${signed(total(sourceValues(data, state)))} logits`);
   });
-  return make("div", { class: "target" }, make("button", { type: "button", "aria-label": "Word before", click: () => act.step(-1) }, "‹"),
-    make("button", { type: "button", "aria-label": "Word after", click: () => act.step(1) }, "›"), make("p", {}, name, value));
+  return h.div({ class: "target" }, h.button({ type: "button", "aria-label": "Word before", click: () => act.step(-1) },
+    "‹"),
+    h.button({ type: "button", "aria-label": "Word after", click: () => act.step(1) }, "›"), h.p(name, value));
 };
 const total = (values) => values.reduce((all, value) => all + value, 0);
 
 const buildDependence = (data) => {
   const { dependence } = data.explanation;
-  if (!dependence || dependence.verdict === "not tested") return make("p", { class: "dependence quiet" }, "Whether the answer depends on the picture was not tested.");
+  if (!dependence || dependence.verdict === "not tested") return h.p({ class: "dependence quiet" },
+    "Whether the answer depends on the picture was not tested.");
   const { full, blurred, blank } = dependence.log_prob ?? {};
   const focus = data.words[data.explanation.answer.focus ?? 0].text.trim();
-  const numbers = full === undefined ? "" : ` Log-probability of “${focus}”: ${plain(full)} with the picture, ${plain(blurred)} blurred, ${plain(blank)} blank.`;
-  const said = dependence.answer_blurred ? ` With the picture blurred the model says “${dependence.answer_blurred.trim()}”.` : "";
+  const numbers = full === undefined ? ""
+    : ` Log-probability of “${focus}”: ${plain(full)} with the picture, ${plain(blurred)} blurred, ${plain(blank)} blank.`;
+  const said = dependence.answer_blurred
+    ? ` With the picture blurred the model says “${dependence.answer_blurred.trim()}”.` : "";
   const blind = dependence.verdict === "no visual dependence";
-  return make("p", { class: `dependence ${blind ? "blind" : "sees"}`, title: `Rule: ${dependence.rule}` },
-    make("strong", {}, blind ? "No visual dependence." : "Depends on the picture."), numbers, blind ? said : "",
-    blind ? " Read the maps as where the model looked, not as what its answer rests on." : "", blind ? make("small", {}, ` Rule: ${dependence.rule}.`) : null);
+  return h.p({ class: `dependence ${blind ? "blind" : "sees"}`, title: `Rule: ${dependence.rule}` },
+    h.strong(blind ? "No visual dependence." : "Depends on the picture."), numbers, blind ? said : "",
+    blind ? " The maps say how the parts add up, not that the answer needs the picture." : "", blind
+      ? h.small(` Rule: ${dependence.rule}.`) : null, blind ? null
+      : h.small(" The thicker a word’s line, the more the picture gives it; dotted, it speaks against it."));
 };
 
 // ---------------------------------------------------------------------------------------------- source bars
-
 /** Signed parts laid end to end from zero, the picture's first: [{name, value, from, to}]. */
 export const stack = (names, values) => {
   const order = [...names.keys()].sort((a, b) => (names[b] === "image") - (names[a] === "image"));
@@ -661,41 +694,43 @@ export const stack = (names, values) => {
   });
 };
 
-const SOURCES_TOLD = { image: "picture", "answer so far": "answer so far" };
-const told = (source) => SOURCES_TOLD[source] ?? source;
+const told = (source) => (source === "image" ? "picture" : source);
 
 const buildSources = (data, store) => {
   const direct = data.method.sources;
   const all = data.arrays.all_paths_sources ? data.method.all_paths_sources : [];
   const names = ["image", ...new Set([...direct, ...all].filter((name) => name !== "image"))];
-  const [story, bars] = [make("p", { class: "finding" }), make("div", { class: "bars" })];
-  const rows = [["direct", direct], ["all paths", all]].filter(([, own]) => own.length).map(([title, own]) => sourceRow(title, own, names));
+  const [story, bars] = [h.p({ class: "finding" }), h.div({ class: "bars" })];
+  const rows = [["direct", direct], ["all paths", all]].filter(([, own]) => own.length).map(([title, own]) =>
+    sourceRow(title, own, names));
   bars.append(...rows.map((row) => row.bar));
-  const table = make("table", { class: "parts" }, make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "logits"),
-    names.map((name) => make("th", { scope: "col" }, told(name))), make("th", { scope: "col", class: "sum" }, "= sum"))),
-  make("tbody", {}, rows.map((row) => row.numbers)));
-  const note = make("p", { class: "note" });
+  const table = h.table({ class: "parts" }, h.thead(h.tr(h.th({ scope: "col" }, "logits"),
+    names.map((name) => h.th({ scope: "col" }, told(name))), h.th({ scope: "col", class: "sum" }, "= sum"))),
+  h.tbody(rows.map((row) => row.numbers)));
+  const note = h.p({ class: "note" });
   const keys = ["word", "hoverWord", "against"];
   store.draws(keys, (state) => {
-    const values = [sourceValues(data, state), shownAgainst(state) || !all.length ? null : data.ofWord("all_paths_sources", shownWord(state))];
-    const ends = rows.flatMap((row, at) => (values[at] ? row.parts(values[at]).flatMap((part) => [part.from, part.to]) : []));
+    const values = [sourceValues(data, state), shownAgainst(state) || !all.length ? null
+      : data.ofWord("all_paths_sources", shownWord(state))];
+    const ends = rows.flatMap((row, at) => (values[at] ? row.parts(values[at]).flatMap((part) => [part.from, part.to])
+      : []));
     const reach = [Math.min(0, ...ends), Math.max(1e-9, ...ends)];
     rows.forEach((row, at) => row.draw(values[at], reach));
     say(story, sourceStory(data, state, values));
     say(note, errorNote(data, values));
   });
   const rowsOf = () => rows.map((row) => [row.title, ...names.map((name) => row.value(name) ?? ""), row.sum()]);
-  return section("Where the evidence comes from", "sources", [story, bars, make("div", { class: "wide" }, table), note],
+  return section("Where the evidence comes from", "sources", [story, bars, h.div({ class: "wide" }, table), note],
     { csv: () => [["paths", ...names, "sum"], ...rowsOf()] });
 };
 
 const sourceRow = (title, own, names) => {
-  const segments = own.map(() => make("rect", { y: 0, height: 26 }));
-  const labels = own.map(() => make("text", { y: 17 }));
-  const [zero, end] = [make("line", { y1: -3, y2: 29, class: "zero" }), make("line", { y1: -3, y2: 29, class: "end" })];
-  const missing = make("span", { class: "missing" });
-  const cells = names.map(() => make("td"));
-  const sumCell = make("td", { class: "sum" });
+  const segments = own.map(() => h.rect({ y: 0, height: 26 }));
+  const labels = own.map(() => h.text({ y: 17 }));
+  const [zero, end] = [h.line({ y1: -3, y2: 29, class: "zero" }), h.line({ y1: -3, y2: 29, class: "end" })];
+  const missing = h.span({ class: "missing" });
+  const cells = names.map(() => h.td());
+  const sumCell = h.td({ class: "sum" });
   let held = null;
   const parts = (values) => stack(own, [...values]);
   const draw = (values, [low, high]) => {
@@ -706,7 +741,7 @@ const sourceRow = (title, own, names) => {
       const [left, right] = [at(Math.min(part.from, part.to)), at(Math.max(part.from, part.to))];
       const kind = part.name === "image" ? (part.value < 0 ? "against" : "for") : `grey${(index - 1) % 3}`;
       put(segments[index], { x: `${left}%`, width: `${right - left}%`, class: kind });
-      segments[index].replaceChildren(make("title", {}, `${told(part.name)} ${signed(part.value)}`));
+      segments[index].replaceChildren(h.title(`${told(part.name)} ${signed(part.value)}`));
       put(labels[index], { x: `${left + 0.8}%`, class: kind });
       say(labels[index], (right - left) * 0.82 > told(part.name).length * 1.25 ? told(part.name) : "");
     });
@@ -721,10 +756,12 @@ const sourceRow = (title, own, names) => {
     say(sumCell, values ? signed(total(values)) : "–");
   };
   return {
-    title, parts, draw, value: (name) => (held && own.includes(name) ? held[own.indexOf(name)] : null), sum: () => (held ? total(held) : ""),
-    bar: make("div", { class: "bar-row" }, make("span", {}, title), make("svg", { height: 26, role: "img", "aria-label": `${title}: the numbers are in the table below` },
+    title, parts, draw, value: (name) => (held && own.includes(name) ? held[own.indexOf(name)] : null),
+      sum: () => (held ? total(held) : ""),
+    bar: h.div({ class: "bar-row" }, h.span(title), h.svg({ height: 26, role: "img",
+      "aria-label": `${title}: the numbers are in the table below` },
       segments, labels, zero, end), missing),
-    numbers: make("tr", {}, make("th", { scope: "row" }, title), cells, sumCell),
+    numbers: h.tr(h.th({ scope: "row" }, title), cells, sumCell),
   };
 };
 
@@ -742,27 +779,29 @@ const errorNote = (data, [direct]) => {
   const { target, unit, frozen_norm: frozen } = data.method;
   const kind = { token: "the word’s logit", centred: "the word’s logit minus the mean of all words",
     difference: `the difference to “${target.against_text ?? target.against}”` }[target.kind];
-  const errors = (data.explanation.checks ?? []).filter((check) => /sum/.test(check.name)).map((check) => tinyOr(check.value));
+  const errors = (data.explanation.checks ?? []).filter(({ name }) => /sum/.test(name)).map(({ value }) => tiny(value));
   return `Explained is ${kind}, ${signed(total(direct))} ${unit === "logit" ? "logits" : "nats"}.`
     + (errors.length ? ` The parts add up to it with a relative error of ${errors.join(" and ")}.` : "")
     + (frozen ? " The last norm’s factor is held fixed." : "");
 };
-const tinyOr = (value) => (value === 0 ? "0" : tiny(value));
 
 /** A part of the page: a heading, its drawings, and the same numbers as a table and as CSV. */
 const section = (title, name, body, { csv, tools = [] } = {}) => {
-  const table = make("div", { class: "numbers-table wide", hidden: true, tabindex: 0 });
-  const show = make("button", { type: "button", class: "small", "aria-expanded": "false", click: () => {
+  const table = h.div({ class: "numbers-table wide", hidden: true, tabindex: 0 });
+  const show = h.button({ type: "button", class: "small", "aria-expanded": "false", click: () => {
     table.hidden = !table.hidden;
     show.setAttribute("aria-expanded", String(!table.hidden));
     if (!table.hidden) table.replaceChildren(asTable(csv()));
   } }, "table");
-  const save = make("button", { type: "button", class: "small download", click: () => download(`${name}.csv`, asCsv(csv()), "text/csv") }, "CSV");
-  return make("section", { class: `part ${name}` }, make("header", {}, make("h2", {}, title), make("div", { class: "tools" }, tools, csv ? [show, save] : [])), body, csv ? table : null);
+  const save = h.button({ type: "button", class: "small download",
+    click: () => download(`${name}.csv`, asCsv(csv()), "text/csv") }, "CSV");
+  return h.section({ class: `part ${name}` }, h.header(h.h2(title), h.div({ class: "tools" }, tools, csv ? [show, save]
+    : [])), body, csv ? table : null);
 };
 
-const asTable = ([head, ...rows]) => make("table", {}, make("thead", {}, make("tr", {}, head.map((cell) => make("th", { scope: "col" }, cell)))),
-  make("tbody", {}, rows.map((row) => make("tr", {}, row.map((cell) => make("td", {}, typeof cell === "number" && !Number.isInteger(cell) ? plain(cell) : String(cell)))))));
+const asTable = ([head, ...rows]) => h.table(h.thead(h.tr(head.map((cell) => h.th({ scope: "col" }, cell)))),
+  h.tbody(rows.map((row) => h.tr(row.map((cell) => h.td(typeof cell === "number" && !Number.isInteger(cell)
+    ? plain(cell) : String(cell)))))));
 
 /** Rows as CSV. What a spreadsheet would run as a formula is disarmed. */
 export const asCsv = (rows) => rows.map((row) => row.map((cell) => {
@@ -771,95 +810,98 @@ export const asCsv = (rows) => rows.map((row) => row.map((cell) => {
 }).join(",")).join("\r\n");
 
 // --------------------------------------------------------------------------------------------------- matrix
-
 const headName = (data, head) => `layer ${Math.floor(head / data.heads)}, head ${head % data.heads}`;
 const shownPart = (data, state) => data.parts.find((part) => part.key === state.part) ?? data.parts[0];
-
-/** For each column of the matrix the heads from top to bottom: by number, or the strongest first. */
-export const headOrder = (values, layers, heads, sorted) => Array.from({ length: layers }, (_, layer) => {
-  const order = Array.from({ length: heads }, (_, head) => layer * heads + head);
-  return sorted ? order.sort((a, b) => Math.abs(values[b]) - Math.abs(values[a])) : order;
-});
 
 /** Where layers and heads lie: matrix and profile share one x axis. */
 const networkGeometry = (data, width) => {
   const [left, right] = [30, 62];
   const cell = clamp((width - left - right) / data.layers, 4, 44);
-  return { left, right, cell, height: clamp(Math.round(300 / data.heads), 6, 22), x: (layer) => left + layer * cell };
+  return { left, right, cell, height: clamp(Math.round(300 / data.heads), 6, 30), x: (layer) => left + layer * cell };
 };
 
 const buildNetwork = (data, store, tell) => {
-  const canvas = make("canvas", { "aria-hidden": "true" });
+  const canvas = h.canvas({ "aria-hidden": "true" });
   const values = (state) => data.ofWord(shownPart(data, state).array, shownWord(state));
-  const order = (state) => headOrder(values(state), data.layers, data.heads, state.sorted);
-  const headAt = (cell, state) => order(state)[cell % data.layers][Math.floor(cell / data.layers)];
-  const cellOf = (head, state) => (head === null ? null : order(state)[Math.floor(head / data.heads)].indexOf(head) * data.layers + Math.floor(head / data.heads));
-  const describe = (head, state) => `${headName(data, head)}: ${signed(values(state)[head])} ${shownPart(data, state).unit}`
-    + (data.arrays.heads_image ? `, of this from the picture ${signed(data.ofWord("heads_image", shownWord(state))[head])}` : "");
-  const { layer, mark } = gridLayer({ rows: data.heads, cols: data.layers, name: "Heads, by layer", say: (cell) => describe(headAt(cell, store.state), store.state),
-    preview: (cell) => store.set({ hoverHead: cell === null ? null : headAt(cell, store.state) }),
-    lock: (cell) => { const head = headAt(cell, store.state); store.set({ head: store.state.head === head ? null : head }); tell(describe(head, store.state)); } });
+  const headAt = (cell) => (cell % data.layers) * data.heads + Math.floor(cell / data.layers);
+  const cellOf = (head) => (head === null ? null : (head % data.heads) * data.layers + Math.floor(head / data.heads));
+  const describe = (head, state) =>
+    `${headName(data, head)}: ${signed(values(state)[head])} ${shownPart(data, state).unit}`
+    + (data.arrays.heads_image
+      ? `, of this from the picture ${signed(data.ofWord("heads_image", shownWord(state))[head])}` : "");
+  const { layer, mark } = gridLayer({ rows: data.heads, cols: data.layers, name: "Heads, by layer",
+    say: (cell) => describe(headAt(cell), store.state),
+    preview: (cell) => store.set({ hoverHead: cell === null ? null : headAt(cell) }),
+    lock: (cell) => { const head = headAt(cell); store.set({ head: store.state.head === head ? null
+      : head }); tell(describe(head, store.state)); } });
   const profile = buildProfile(data, store);
-  const yNames = make("div", { class: "y-names", "aria-hidden": "true" });
-  const matrix = make("div", { class: "matrix" }, yNames, make("div", { class: "cells-box" }, canvas, layer));
-  const [readout, list, most] = [make("p", { class: "readout" }), make("ol", { class: "ranked" }), make("p", { class: "note" })];
-  const chart = make("div", { class: "chart" }, profile.drawing, matrix, most);
+  const yNames = h.div({ class: "y-names", "aria-hidden": "true" }, "head");
+  const matrix = h.div({ class: "matrix" }, yNames, h.div({ class: "cells-box" }, canvas, layer));
+  const [readout, list, most] = [h.p({ class: "readout" }), h.ol({ class: "ranked" }), h.p({ class: "note" })];
+  const chart = h.div({ class: "chart" }, profile.drawing, matrix, most);
   let at = null;
   const size = () => {
     at = networkGeometry(data, chart.clientWidth);
+    profile.size(at);
     const [width, height] = [at.cell * data.layers, at.height * data.heads];
     const ratio = Math.max(1, window.devicePixelRatio);
     fit(canvas, Math.round(width * ratio), Math.round(height * ratio));
     Object.assign(matrix.lastChild.style, { left: `${at.left}px`, width: `${width}px`, height: `${height}px` });
     matrix.style.height = `${height}px`;
-    store.set({ networkWidth: canvas.width });
+    store.set({ networkWidth: canvas.width, evidenceWidth: chart.closest(".evidence").clientWidth });
   };
-  const keys = ["word", "hoverWord", "part", "sorted", "networkWidth"];
+  const keys = ["word", "hoverWord", "part", "networkWidth"];
   store.draws(keys, (state) => {
     if (!at) return;
     const now = values(state);
     const end = percentile(now, 0.995) || 1e-9;
-    drawMatrix(canvas, order(state), now, end, data);
+    drawMatrix(canvas, now, end, data);
     profile.draw(state, at);
-    say(yNames, state.sorted ? "strongest first" : "head");
-    say(most, `Strongest colour: ±${plain(end)} ${shownPart(data, state).unit}.` + (shownPart(data, state).key === "chance" ? " These gains do not add up to anything." : " Heads of a layer add up to its attention."));
-  });
+    say(most, `Strongest colour: ±${plain(end)} ${shownPart(data, state).unit}.` + (shownPart(data,
+      state).key === "chance" ? " These gains do not add up to anything."
+      : " Heads of a layer add up to its attention."));
+  }, chart);
   store.draws([...keys, "head", "hoverHead"], (state) => {
-    mark(0, cellOf(state.head, state));
-    mark(1, cellOf(state.hoverHead, state));
+    mark(0, cellOf(state.head));
+    mark(1, cellOf(state.hoverHead));
     const head = state.hoverHead ?? state.head;
     say(readout, head === null ? "Point at a head, or choose one from the list." : describe(head, state));
-  });
+  }, chart);
   const rows = Array.from({ length: Math.min(9, data.layers * data.heads) }, () => rankedRow(store));
   list.append(...rows.map((row) => row.node));
   store.draws([...keys, "head"], (state) => {
     const now = values(state);
     const best = [...now.keys()].sort((a, b) => Math.abs(now[b]) - Math.abs(now[a]));
     rows.forEach((row, rank) => row.draw(best[rank], now[best[rank]], Math.abs(now[best[0]]) || 1, data, state));
-  });
-  const csv = () => [["layer", "head", ...data.parts.map((part) => part.title)], ...Array.from({ length: data.layers * data.heads }, (_, head) =>
-    [Math.floor(head / data.heads), head % data.heads, ...data.parts.map((part) => data.ofWord(part.array, shownWord(store.state))[head])])];
-  const tools = [choice("Show", data.parts, "part", store), toggle("sorted", "sorted", store, "Sort the heads within each layer by size")];
-  return { node: section("Where in the network", "network", [make("div", { class: "network-box" }, chart, make("div", {}, make("h3", {}, "Strongest heads"), list)), readout], { csv, tools }), size };
+  }, chart);
+  const csv = () => [["layer", "head", ...data.parts.map((part) => part.title)],
+    ...Array.from({ length: data.layers * data.heads }, (_, head) =>
+    [Math.floor(head / data.heads), head % data.heads, ...data.parts.map((part) => data.ofWord(part.array,
+      shownWord(store.state))[head])])];
+  const tools = [choice("Show", data.parts, "part", store)];
+  return { node: section("Where in the network", "network",
+    [h.div({ class: "network-box" }, chart, h.div(h.h3("Strongest heads"), list)), readout], { csv, tools }), size };
 };
 
-const drawMatrix = (canvas, order, values, end, data) => {
+const drawMatrix = (canvas, values, end, data) => {
   const pen = canvas.getContext("2d");
   const [wide, high] = [canvas.width / data.layers, canvas.height / data.heads];
   pen.clearRect(0, 0, canvas.width, canvas.height);
-  order.forEach((heads, layer) => heads.forEach((head, row) => {
-    if (!opacity(values[head], end)) return;
-    pen.fillStyle = paint(values[head], end * STRONGEST); // no photograph below: the full colour may be used
+  values.forEach((value, head) => {
+    if (!opacity(value, end)) return;
+    pen.fillStyle = paint(value, end * STRONGEST); // no photograph below: the full colour may be used
+    const [layer, row] = [Math.floor(head / data.heads), head % data.heads];
     const [x, y] = [Math.round(layer * wide), Math.round(row * high)];
     pen.fillRect(x, y, Math.round((layer + 1) * wide) - x - 1, Math.round((row + 1) * high) - y - 1);
-  }));
+  });
 };
 
 const rankedRow = (store) => {
-  const [name, bar, number, part] = [make("span"), make("i"), make("b"), make("small")];
+  const [name, bar, number, part] = [h.span(), h.i(), h.b(), h.small()];
   let own = 0;
-  const button = make("button", { type: "button", click: () => store.set({ head: store.state.head === own ? null : own }),
-    pointerenter: () => store.set({ hoverHead: own }), pointerleave: () => store.set({ hoverHead: null }) }, name, make("span", { class: "track" }, bar), number, part);
+  const button = h.button({ type: "button", click: () => store.set({ head: store.state.head === own ? null : own }),
+    pointerenter: () => store.set({ hoverHead: own }), pointerleave: () => store.set({ hoverHead: null }) }, name,
+      h.span({ class: "track" }, bar), number, part);
   const draw = (head, value, most, data, state) => {
     own = head;
     say(name, `L${Math.floor(head / data.heads)} H${head % data.heads}`);
@@ -869,12 +911,11 @@ const rankedRow = (store) => {
     bar.style.width = `${(100 * Math.abs(value)) / most}%`;
     put(button, { "aria-pressed": state.head === head });
   };
-  return { node: make("li", {}, button), draw };
+  return { node: h.li(button), draw };
 };
 
 // -------------------------------------------------------------------------------------------------- profile
-
-const svgText = (x, y, words, kind, anchor = "start") => make("text", { x, y, class: kind, "text-anchor": anchor }, words);
+const svgText = (x, y, words, kind, anchor = "start") => h.text({ x, y, class: kind, "text-anchor": anchor }, words);
 const lineThrough = (points) => points.map(([x, y], at) => `${at ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
 
 /** Labels at the ends of lines, pushed apart until none touches another: their heights in the order given. */
@@ -885,40 +926,55 @@ export const apart = (heights, least) => {
   return placed;
 };
 
-/** A lower and an upper round end around values and zero. */
-const reachOf = (values) => [Math.min(0, ...values), Math.max(0, ...values)].map((value, _, [low, high]) => value || (high - low || 1) * 0);
+/** Where values and zero end, below and above; an end that is nearly zero beside the other is zero. */
+export const reachOf = (values) => [Math.min(0, ...values), Math.max(0, ...values)]
+  .map((value, _, [low, high]) => (Math.abs(value) < 0.01 * (high - low) ? 0 : value));
 
 /** Attention, MLP and their sum by layer, above the matrix on its x axis. */
 const buildProfile = (data, store) => {
-  const drawing = make("svg", { class: "profile", height: 112, role: "img", "aria-label": "Contribution by layer; the numbers are in the table" });
+  const drawing = h.svg({ class: "profile", height: 112, role: "img",
+    "aria-label": "Contribution by layer; the numbers are in the table" });
   const series = (state) => {
     const part = shownPart(data, state);
     const word = shownWord(state);
-    const sums = Array.from({ length: data.layers }, (_, layer) => total(data.ofWord(part.array, word).subarray(layer * data.heads, (layer + 1) * data.heads)));
+    const sums = Array.from({ length: data.layers }, (_, layer) => total(data.ofWord(part.array,
+      word).subarray(layer * data.heads, (layer + 1) * data.heads)));
     const both = part.layers && data.arrays[part.layers] ? data.ofWord(part.layers, word) : null;
-    return both ? [["attention", [...both.subarray(0, data.layers)]], ["MLP", [...both.subarray(data.layers)]]] : [["attention", sums]];
+    return both ? [[...both.subarray(0, data.layers)], [...both.subarray(data.layers)]] : [sums];
+  };
+  const bars = ["for", "against"].map((kind) => h.path({ class: kind }));
+  const zero = h.line({ class: "zero" });
+  const lines = ["attention", "MLP"].map((name) => h.path({ class: `line ${name}` }));
+  const names = ["attention", "MLP"].map((name) => svgText(0, 0, name, name));
+  const ends = [0, 1].map(() => svgText(0, 0, "", "tick", "end"));
+  const ticks = h.g();
+  drawing.append(...bars, zero, ...lines, ...names, ...ends, ticks);
+  const size = ({ x, cell, left }) => {
+    const every = Math.ceil(data.layers / Math.max(2, (x(data.layers) - left) / 44));
+    const shown = Array.from({ length: data.layers }, (_, layer) => layer).filter((layer) => layer % every === 0);
+    ticks.replaceChildren(...shown.map((layer) => svgText(x(layer) + cell / 2, 110, layer, "tick", "middle")),
+      svgText(x(data.layers) + 6, 110, "layer", "tick"));
   };
   const draw = (state, { x, cell, left }) => {
-    const lines = series(state);
-    const sum = lines[0][1].map((value, layer) => value + (lines[1]?.[1][layer] ?? 0));
-    const [low, high] = reachOf([...lines.flatMap(([, line]) => line), ...sum]);
+    const now = series(state);
+    const sum = now[0].map((value, layer) => value + (now[1]?.[layer] ?? 0));
+    const [low, high] = reachOf([...now.flat(), ...sum]);
     const y = (value) => 10 + (82 * (high - value)) / (high - low || 1);
-    const end = x(data.layers);
-    const bars = sum.map((value, layer) => make("rect", { x: x(layer) + 1, width: Math.max(1, cell - 2), y: Math.min(y(0), y(value)), height: Math.abs(y(value) - y(0)), class: value < 0 ? "against" : "for" }));
-    const labels = apart(lines.map(([, line]) => y(line.at(-1)) + 4), 13);
-    const every = Math.ceil(data.layers / Math.max(2, (end - left) / 44));
-    const ticks = Array.from({ length: data.layers }, (_, layer) => layer).filter((layer) => layer % every === 0);
-    drawing.replaceChildren(...bars, make("line", { x1: left, x2: end, y1: y(0), y2: y(0), class: "zero" }),
-      ...lines.map(([name, line]) => make("path", { class: `line ${name}`, d: lineThrough(line.map((value, layer) => [x(layer) + cell / 2, y(value)])) })),
-      ...lines.map(([name], at) => svgText(end + 6, clamp(labels[at], 12, 108), name, name)),
-      ...[low, high].filter(Boolean).map((value) => svgText(left - 5, y(value) + 4, plain(value), "tick", "end")),
-      ...ticks.map((layer) => svgText(x(layer) + cell / 2, 110, layer, "tick", "middle")), svgText(end + 6, 110, "layer", "tick"));
+    const bar = (value, layer) => `M${x(layer) + 1} ${y(0)}V${y(value)}h${Math.max(1, cell - 2)}V${y(0)}z`;
+    bars.forEach((node, side) => put(node,
+      { d: sum.map((value, layer) => ((value < 0) === (side === 1) ? bar(value, layer) : "")).join("") }));
+    const heights = apart(now.map((line) => y(line.at(-1)) + 4), 13);
+    put(zero, { x1: left, x2: x(data.layers), y1: y(0), y2: y(0) });
+    lines.forEach((node, at) => put(node,
+      { d: lineThrough((now[at] ?? []).map((value, layer) => [x(layer) + cell / 2, y(value)])) }));
+    names.forEach((node, at) => put(node, { x: x(data.layers) + 6, y: now[at] ? clamp(heights[at], 12, 108) : -99 }));
+    [low, high].forEach((value, at) => { put(ends[at], { x: left - 5, y: y(value) + 4 }); say(ends[at], value
+      ? plain(value) : ""); });
   };
-  return { drawing, draw };
+  return { drawing, draw, size };
 };
 
 // ---------------------------------------------------------------------------------------------- patch words
-
 /** The likeliest words of a patch at one depth: [{id, text, prob}], or none where they were not stored. */
 export const lensOf = (data, depth, patch) => {
   const { lens_ids: ids, lens_probs: probs } = data.arrays;
@@ -931,7 +987,8 @@ export const lensOf = (data, depth, patch) => {
   });
 };
 
-const patchesSaying = (data, depth, id) => new Set(Array.from({ length: data.patches }, (_, patch) => patch).filter((patch) => lensOf(data, depth, patch)[0].id === id));
+const patchesSaying = (data, depth, id) => new Set(Array.from({ length: data.patches }, (_, patch) =>
+  patch).filter((patch) => lensOf(data, depth, patch)[0].id === id));
 
 /** The words that most patches say first at one depth, with at least 5 %: [[id, text, patches]]. */
 const commonWords = (data, depth) => data.once(`common ${depth}`, () => {
@@ -943,89 +1000,107 @@ const commonWords = (data, depth) => data.once(`common ${depth}`, () => {
   return [...found.values()].sort((a, b) => b[2] - a[2]).slice(0, 12);
 });
 
-const lensWord = ({ text, prob }) => make("span", { class: prob < 0.05 ? "faint" : "sure" }, visible(text), make("small", {}, chance(prob)));
+const lensWord = ({ text, prob }) => h.span({ class: prob < 0.05 ? "faint" : "sure" }, visible(text),
+  h.small(chance(prob)));
 
 const buildReadout = (data, store) => {
-  const [what, words] = [make("p"), make("p", { class: "says" })];
+  const [what, words] = [h.p(), h.p({ class: "says" })];
   store.draws(["patch", "hoverPatch", "depth", "map", "word", "hoverWord", "against"], (state) => {
     const patch = shownPatch(state);
     if (patch === null) what.replaceChildren("Point at a patch; click to keep it.");
-    else what.replaceChildren(make("b", {}, signed(patchValues(data, state)[patch])), ` logits · ${place(data, patch)}`,
+    else what.replaceChildren(h.b(signed(patchValues(data, state)[patch])), ` logits · ${place(data, patch)}`,
       data.sinks.includes(patch) ? " · sink" : "", data.registers.includes(patch) ? " · register" : "");
     words.replaceChildren(...lensOf(data, state.depth, patch).map(lensWord));
   });
-  return make("div", { class: "patch-readout" }, what, data.arrays.lens_ids ? [words, depthSlider(data, store)] : null);
+  return h.div({ class: "patch-readout" }, what, data.arrays.lens_ids ? [words, depthSlider(data, store)] : null);
 };
 
 const depthSlider = (data, store) => {
-  const slider = make("input", { type: "range", min: 0, max: data.layers, step: 1, input: () => store.set({ depth: Number(slider.value) }) });
-  const number = make("output");
-  store.draws(["depth"], (state) => { slider.value = state.depth; say(number, state.depth ? `after layer ${state.depth - 1}` : "as it enters"); });
-  return make("label", { class: "depth" }, make("span", {}, "depth"), slider, number);
+  const slider = h.input({ type: "range", min: 0, max: data.layers, step: 1,
+    input: () => store.set({ depth: Number(slider.value) }) });
+  const number = h.output();
+  store.draws(["depth"], (state) => { slider.value = state.depth; say(number, state.depth
+    ? `after layer ${state.depth - 1}` : "as it enters"); });
+  return h.label({ class: "depth" }, h.span("depth"), slider, number);
 };
 
 const buildLens = (data, store) => {
   if (!data.arrays.lens_ids) return null;
-  const [common, body, head] = [make("p", { class: "common" }), make("tbody"), make("p", { class: "note" })];
-  const table = make("div", { class: "wide lens", tabindex: 0, hidden: true }, make("table", {}, body));
+  const [common, body, head] = [h.p({ class: "common" }), h.tbody(), h.p({ class: "note" })];
+  const table = h.div({ class: "wide lens", tabindex: 0, hidden: true }, h.table(body));
   store.draws(["depth", "patch"], (state) => {
-    const named = commonWords(data, state.depth).map(([id, text, patches]) => make("button", { type: "button", class: "chip",
-      pointerenter: () => store.set({ says: id }), pointerleave: () => store.set({ says: null }), focus: () => store.set({ says: id }), blur: () => store.set({ says: null }) },
-    visible(text), make("small", {}, patches)));
+    const named = commonWords(data, state.depth).map(([id, text, patches]) => h.button({ type: "button", class: "chip",
+      pointerenter: () => store.set({ says: id }), pointerleave: () => store.set({ says: null }),
+        focus: () => store.set({ says: id }), blur: () => store.set({ says: null }) },
+    visible(text), h.small(patches)));
     common.replaceChildren(...(named.length ? named : ["At this depth no patch gives a word 5 %."]));
-    say(head, state.patch === null ? "Keep a patch by a click on the picture to see its words at every depth." : `The kept patch, ${place(data, state.patch)}, at every depth:`);
+    say(head, state.patch === null ? "Keep a patch by a click on the picture to see its words at every depth."
+      : `The kept patch, ${place(data, state.patch)}, at every depth:`);
     table.hidden = state.patch === null;
-    if (state.patch !== null) body.replaceChildren(...Array.from({ length: data.layers + 1 }, (_, depth) => lensRow(data, store, state, depth)));
-  });
-  const csv = () => [["depth", "patch", "rank", "word", "probability"], ...(store.state.patch === null ? [] : Array.from({ length: data.layers + 1 }, (_, depth) =>
-    lensOf(data, depth, store.state.patch).map(({ text, prob }, rank) => [depth, store.state.patch, rank, text, prob])).flat())];
-  return section("What the patches say", "patch-words", [make("p", { class: "note" }, "The hidden state of a patch projected on the vocabulary, not what the model says. The words most patches share at this depth:"), common, head, table], { csv });
+    if (state.patch !== null) body.replaceChildren(...Array.from({ length: data.layers + 1 },
+      (_, depth) => lensRow(data, store, state, depth)));
+  }, table);
+  const csv = () => [["depth", "patch", "rank", "word", "probability"],
+    ...(store.state.patch === null ? [] : Array.from({ length: data.layers + 1 }, (_, depth) =>
+    lensOf(data, depth, store.state.patch).map(({ text, prob }, rank) =>
+      [depth, store.state.patch, rank, text, prob])).flat())];
+  return section("What the patches say", "patch-words", [h.p({ class: "note" },
+    "The hidden state of a patch projected on the vocabulary, not what the model says. The words most patches share at this depth:"), common, head, table], { csv });
 };
 
-const lensRow = (data, store, state, depth) => make("tr", { class: depth === state.depth ? "now" : null, click: () => store.set({ depth }) },
-  make("th", { scope: "row" }, depth ? `layer ${depth - 1}` : "enters"), lensOf(data, depth, state.patch).map((word) => make("td", {}, lensWord(word))));
+const lensRow = (data, store, state, depth) => h.tr({ class: depth === state.depth ? "now" : null, click: () =>
+  store.set({ depth }) },
+  h.th({ scope: "row" }, depth ? `layer ${depth - 1}` : "enters"),
+    lensOf(data, depth, state.patch).map((word) => h.td(lensWord(word))));
 
 // --------------------------------------------------------------------------------------------------- routes
-
 /** The shares of parts of one sign; nothing where signs are mixed, because a share could then pass 100 %. */
 export const shares = (values) => {
-  const sum = total(values);
-  return sum !== 0 && values.every((value) => value * sum >= 0) ? values.map((value) => value / sum) : null;
+  const most = Math.max(...values.map(Math.abs));
+  const counted = values.map((value) => (Math.abs(value) < 0.01 * most ? 0 : value));
+  const sum = total(counted);
+  return sum !== 0 && counted.every((value) => value * sum >= 0) ? counted.map((value) => value / sum) : null;
 };
-const WAYS = { "image → last": "straight to the word", "image → question": "by way of the question", "image → template": "by way of the template" };
+const WAYS = { "image → last": "straight to the word", "image → question": "by way of the question",
+  "image → template": "by way of the template" };
 
 const buildRoutes = (data, store) => {
   const { routes } = data.explanation;
   if (!routes || !data.arrays.routes) return null;
-  const { names, windows } = routes;
-  const [finding, list] = [make("p", { class: "finding" }), make("ul", { class: "cuts" })];
-  const drawing = make("svg", { class: "routes-chart", height: 210, role: "img", "aria-label": "Change of log-probability by the layers in which a route is cut; the numbers are in the table" });
-  const curve = (state, route) => data.ofWord("routes", shownWord(state)).subarray(route * windows.length, (route + 1) * windows.length);
+  const { windows } = routes;
+  const names = routes.names.map((name) => name.replace(/\s*->\s*/, " → "));
+  const [finding, list] = [h.p({ class: "finding" }), h.ul({ class: "cuts" })];
+  const drawing = h.svg({ class: "routes-chart", height: 210, role: "img",
+    "aria-label": "Change of log-probability by the layers in which a route is cut; the numbers are in the table" });
+  const curve = (state, route) => data.ofWord("routes", shownWord(state)).subarray(route * windows.length,
+    (route + 1) * windows.length);
   const whole = (state) => (data.arrays.routes_whole ? [...data.ofWord("routes_whole", shownWord(state))] : []);
-  store.draws(["word", "hoverWord", "networkWidth"], (state) => {
-    drawRoutes(drawing, data, names.map((name, route) => [name, [...curve(state, route)]]), windows);
+  store.draws(["word", "hoverWord", "evidenceWidth"], (state) => {
+    drawRoutes(drawing, state.evidenceWidth, names.map((name, route) => [name, [...curve(state, route)]]), windows);
     const cut = whole(state);
-    const ways = names.map((name, route) => [WAYS[name], cut[route]]).filter(([way, value]) => way && value !== undefined);
+    const ways = names.map((name, route) => [WAYS[name], cut[route]]).filter(([way, value]) => way
+      && value !== undefined);
     const parts = shares(ways.map(([, value]) => value));
-    say(finding, parts && ways.length > 1 ? `Cut everywhere, the routes of the picture cost ${ways.map(([way], at) => `${percent(parts[at])} ${way}`).join(", ")}.`
+    say(finding, parts && ways.length > 1
+      ? `Cut everywhere, the routes of the picture cost ${ways.map(([way], at) => `${percent(parts[at])} ${way}`).join(", ")}.`
       : "Cut everywhere, the routes change the word’s log-probability with mixed signs; no shares are given.");
     const most = Math.max(...cut.map(Math.abs), 1e-9);
     list.replaceChildren(...cut.map((value, at) => cutRow(names[at] ?? "image → all text", value, most)));
-  });
+  }, list);
   const csv = () => [["route", ...windows.map(([first, last]) => `layers ${first} to ${last - 1}`), "everywhere"],
     ...names.map((name, route) => [name, ...curve(store.state, route), whole(store.state)[route] ?? ""])];
-  return section("How it travels", "routes", [finding, drawing, make("p", { class: "note" }, `Change of the word’s log-probability when attention along a route is cut in ${routes.window} layers, by the first of them. Below zero: the route carried evidence for the word.`),
+  return section("How it travels", "routes", [finding, drawing, h.p({ class: "note" },
+    `Change of the word’s log-probability when attention along a route is cut in ${routes.window} layers, by the first of them. Below zero: the route carried evidence for the word.`),
     list], { csv });
 };
 
 const cutRow = (name, value, most) => {
-  const bar = make("i", { class: value < 0 ? "cost" : "gain" });
+  const bar = h.i({ class: value < 0 ? "cost" : "gain" });
   bar.style.width = `${(100 * Math.abs(value)) / most}%`;
-  return make("li", {}, make("span", {}, name), make("span", { class: "track" }, bar), make("b", {}, signed(value)));
+  return h.li(h.span(name), h.span({ class: "track" }, bar), h.b(signed(value)));
 };
 
-const drawRoutes = (drawing, data, curves, windows) => {
-  const width = drawing.clientWidth || 600;
+const drawRoutes = (drawing, width, curves, windows) => {
   const [left, right, top, bottom] = [42, 128, 10, 182];
   const [low, high] = reachOf(curves.flatMap(([, values]) => values));
   const last = Math.max(...windows.map(([first]) => first), 1);
@@ -1033,18 +1108,22 @@ const drawRoutes = (drawing, data, curves, windows) => {
   const y = (value) => top + ((bottom - top) * (high - value)) / (high - low || 1);
   const heights = apart(curves.map(([, values]) => y(values.at(-1)) + 4), 15);
   const over = Math.max(0, Math.max(...heights) - bottom - 6);
-  drawing.replaceChildren(make("line", { x1: left, x2: width - right, y1: y(0), y2: y(0), class: "zero" }),
-    ...[low, 0, high].filter((value, at, all) => all.indexOf(value) === at).map((value) => svgText(left - 6, y(value) + 4, plain(value), "tick", "end")),
-    ...windows.filter((_, at) => at % Math.ceil(windows.length / 8) === 0).map(([first]) => svgText(x(first), 204, first, "tick", "middle")), svgText(width - right + 20, 204, "first layer cut", "tick"),
-    ...curves.flatMap(([name, values], route) => [make("path", { class: `line route${route % 4}`, d: lineThrough(values.map((value, at) => [x(windows[at][0]), y(value)])) }),
+  drawing.replaceChildren(h.line({ x1: left, x2: width - right, y1: y(0), y2: y(0), class: "zero" }),
+    ...[low, 0, high].filter((value, at, all) => all.indexOf(value) === at).map((value) =>
+      svgText(left - 6, y(value) + 4, plain(value), "tick", "end")),
+    ...windows.filter((_, at) => at % Math.ceil(windows.length / 8) === 0).map(([first]) =>
+      svgText(x(first), 204, first, "tick", "middle")), svgText(width - right + 20, 204, "first layer cut", "tick"),
+    ...curves.flatMap(([name, values], route) => [h.path({ class: `line route${route % 4}`,
+      d: lineThrough(values.map((value, at) => [x(windows[at][0]), y(value)])) }),
       svgText(width - right + 8, heights[route] - over, name, `route${route % 4}`)]));
 };
 
 // -------------------------------------------------------------------------------------------------- receipt
-
-const VERDICTS = { confirmed: ["✓", "Confirmed"], weaker: ["◐", "Weaker than predicted"], "not-confirmed": ["✕", "Not confirmed"],
+const VERDICTS = { confirmed: ["✓", "Confirmed"], weaker: ["◐", "Weaker than predicted"],
+  "not-confirmed": ["✕", "Not confirmed"],
   opposite: ["⇄", "Opposite"], "not-tested": ["○", "Not tested"] };
-const DONE = { mean: "replaced by the mean patch", zero: "set to zero", blank: "made blank", "other-image": "taken from another picture",
+const DONE = { mean: "replaced by the mean patch", zero: "set to zero", blank: "made blank",
+  "other-image": "taken from another picture",
   resample: "resampled", blur: "blurred", "read-knockout": "hidden from the reader" };
 
 /** The verdict to print: without controls nothing was tested, whatever the receipt says. */
@@ -1056,85 +1135,114 @@ const receiptChart = ({ predicted, measured, controls }) => {
   if (controls.contiguous?.length) rows.push(["controls in one piece", controls.contiguous]);
   const [low, high] = reachOf(rows.flatMap(([, values]) => values));
   const x = (value) => 148 + (360 * (value - low)) / (high - low || 1);
-  const marks = (name, values, y) => values.map((value) => (name === "predicted" ? make("path", { class: "hollow", d: `M${x(value)} ${y - 6}l6 6-6 6-6-6z` })
-    : name === "measured" ? make("circle", { cx: x(value), cy: y, r: 5.5, class: "dot" }) : make("line", { x1: x(value), x2: x(value), y1: y - 7, y2: y + 7, class: "control" })));
-  const spread = (values) => (values.length > 1 ? `${signed(total(values) / values.length)} ± ${plain(Math.sqrt(total(values.map((v) => (v - total(values) / values.length) ** 2)) / (values.length - 1)))}` : signed(values[0] ?? 0));
-  return make("svg", { viewBox: `0 0 620 ${rows.length * 27 + 26}`, role: "img", "aria-label": rows.map(([name, values]) => `${name} ${spread(values)}`).join(", ") },
-    make("line", { x1: x(0), x2: x(0), y1: 4, y2: rows.length * 27 + 6, class: "zero" }), svgText(x(0), rows.length * 27 + 20, "0", "tick", "middle"),
-    [low, high].filter((value) => value && Math.abs(x(value) - x(0)) > 40).map((value) => svgText(x(value), rows.length * 27 + 20, plain(value), "tick", "middle")),
-    rows.flatMap(([name, values], at) => [svgText(0, at * 27 + 21, name, "name"), ...marks(name, values, at * 27 + 16), svgText(620, at * 27 + 21, values.length ? spread(values) : "none", "number", "end")]));
+  const marks = (name, values, y) => values.map((value) => (name === "predicted" ? h.path({ class: "hollow",
+    d: `M${x(value)} ${y - 6}l6 6-6 6-6-6z` })
+    : name === "measured" ? h.circle({ cx: x(value), cy: y, r: 5.5, class: "dot" })
+      : h.line({ x1: x(value), x2: x(value), y1: y - 7, y2: y + 7, class: "control" })));
+  const spread = (values) => (values.length > 1
+    ? `${signed(total(values) / values.length)} ± ${plain(Math.sqrt(total(values.map((v) => (v - total(values) / values.length) ** 2)) / (values.length - 1)))}` : signed(values[0] ?? 0));
+  return h.svg({ viewBox: `0 0 620 ${rows.length * 27 + 26}`, role: "img",
+    "aria-label": rows.map(([name, values]) => `${name} ${spread(values)}`).join(", ") },
+    h.line({ x1: x(0), x2: x(0), y1: 4, y2: rows.length * 27 + 6, class: "zero" }),
+      svgText(x(0), rows.length * 27 + 20, "0", "tick", "middle"),
+    [low, high].filter((value) => value && Math.abs(x(value) - x(0)) > 40).map((value) => svgText(x(value),
+      rows.length * 27 + 20, plain(value), "tick", "middle")),
+    rows.flatMap(([name, values], at) => [svgText(0, at * 27 + 21, name, "name"), ...marks(name, values, at * 27 + 16),
+      svgText(620, at * 27 + 21, values.length ? spread(values) : "none", "number", "end")]));
 };
 
 const receiptCard = (data, receipt, tell) => {
   const verdict = verdictOf(receipt);
   const [icon, words] = VERDICTS[verdict];
   const { patches, heads, kind } = receipt.done;
-  const things = [patches && `${count(patches.length, "patch").replace("patchs", "patches")} of ${data.patches}`, heads && count(heads.length, "head")].filter(Boolean).join(", ");
+  const things = [patches && `${count(patches.length, "patch").replace("patchs", "patches")} of ${data.patches}`, heads
+    && count(heads.length, "head")].filter(Boolean).join(", ");
   const { answer_before: before, answer_after: after } = receipt.measured;
-  const command = receipt.command?.map((part) => (/^[\w./:=,@+-]+$/.test(part) ? part : `'${part.replaceAll("'", "'\\''")}'`)).join(" ");
-  return make("article", { class: `receipt ${verdict}`, "data-receipt": receipt.id, "data-verdict": verdict },
-    make("header", {}, make("span", { class: "verdict" }, make("i", { "aria-hidden": "true" }, icon), words), make("span", { class: "about" }, `“${data.words[receipt.word]?.text.trim() ?? "?"}” · ${receipt.map ?? "direct"} · ${receipt.id}`)),
-    make("p", {}, receipt.claim ? `${receipt.claim.replace(/\.$/, "")}. ` : "", `${things} ${DONE[kind] ?? kind}: change of the logit`), receiptChart(receipt),
-    make("p", { class: "answers" }, before === after ? `The answer stays “${after}”.` : ["Answer: ", make("s", {}, before), " → ", make("b", {}, after)]),
-    make("p", { class: "note" }, `Rule: ${receipt.rule}${receipt.seconds ? ` · ${plain(receipt.seconds)} s` : ""}${receipt.seed === undefined ? "" : ` · seed ${receipt.seed}`}`), command ? copyLine(command, tell) : null);
+  const command = receipt.command?.map((part) => (/^[\w./:=,@+-]+$/.test(part) ? part
+    : `'${part.replaceAll("'", "'\\''")}'`)).join(" ");
+  return h.article({ class: `receipt ${verdict}`, "data-receipt": receipt.id, "data-verdict": verdict },
+    h.header(h.span({ class: "verdict" }, h.i({ "aria-hidden": "true" }, icon), words),
+      h.span({ class: "about" },
+      `“${data.words[receipt.word]?.text.trim() ?? "?"}” · ${receipt.map ?? "direct"} · ${receipt.id}`)),
+    h.p(receipt.claim ? `${receipt.claim.replace(/\.$/, "")}. ` : "",
+      `${things} ${DONE[kind] ?? kind}: change of the logit`), receiptChart(receipt),
+    h.p({ class: "answers" }, before === after ? `The answer stays “${after}”.`
+      : ["Answer: ", h.s(before), " → ", h.b(after)]),
+    h.p({ class: "note" }, [receipt.seconds && `${plain(receipt.seconds)} s`,
+      receipt.seed !== undefined && `seed ${receipt.seed}`].filter(Boolean).join(" · ")), command
+        ? copyLine(command, tell) : null);
 };
 
-const copyLine = (command, tell) => make("div", { class: "command" }, make("code", {}, command), make("button", { type: "button", class: "small", click: () => copy(command, tell) }, "copy"));
+const copyLine = (command, tell) => h.div({ class: "command" }, h.code(command), h.button({ type: "button",
+  class: "small", click: () => copy(command, tell) }, "copy"));
 
 const buildReceipts = (data, store, tell) => {
   const receipts = data.explanation.receipts ?? [];
   const cards = receipts.map((receipt) => receiptCard(data, receipt, tell));
-  const none = make("p", { class: "untested" });
-  store.draws(["word", "hoverWord"], (state) => {
-    const tested = receipts.some((receipt) => receipt.word === shownWord(state));
-    cards.forEach((card, at) => card.classList.toggle("other", receipts[at].word !== shownWord(state)));
+  const others = [...new Set(receipts.map((receipt) => receipt.word))];
+  const [none, rule] = [h.p({ class: "untested" }), h.p({ class: "note" })];
+  store.draws(["word"], (state) => {
+    const tested = receipts.some((receipt) => receipt.word === state.word);
+    cards.forEach((card, at) => card.classList.toggle("other", receipts[at].word !== state.word));
     none.hidden = tested;
-    say(none, `○ Not tested for “${data.words[shownWord(state)].text.trim()}”: nothing was removed to see whether this map is right.`);
-  });
-  return section("Tested by removal", "receipts", [none, cards], { csv: receipts.length ? () => [["receipt", "word", "kind", "predicted", "measured", "verdict"],
-    ...receipts.map((each) => [each.id, data.words[each.word]?.text ?? "", each.done.kind, each.predicted ?? "", each.measured.change, verdictOf(each)])] : null });
+    const rules = receipts.filter((receipt) => receipt.word === state.word).map((receipt) => `Rule: ${receipt.rule}.`);
+    say(rule, [...new Set(rules)].join(" "));
+    say(none, `○ Not tested for “${data.words[state.word].text.trim()}”: nothing was removed to see whether this map `
+      + `is right.${others.length ? ` Tested: ${others.map((word) => `“${data.words[word].text.trim()}”`).join(", ")}.` : ""}`);
+  }, none);
+  return section("Tested by removal", "receipts", [none, cards, rule],
+    { csv: receipts.length ? () => [["receipt", "word", "kind", "predicted", "measured", "verdict"],
+    ...receipts.map((each) => [each.id, data.words[each.word]?.text ?? "", each.done.kind, each.predicted ?? "",
+      each.measured.change, verdictOf(each)])] : null });
 };
 
 // ----------------------------------------------------------------------------------------------------- keys
-
-const KEYS = [["← →", "word before, word after"], ["↑ ↓", "depth of the patch words"], ["[ ]", "head before, head after"], ["M", "next map"], ["Space", "hold: the photograph alone"],
-  ["G", "colours of the photograph"], ["C", "copy a link to exactly this"], ["Esc", "let go of patch, head and alternative"], ["?", "these keys"], ["Tab", "words, picture, heads: arrows move inside, Enter keeps"]];
+const KEYS = [["← →", "word before, word after"], ["↑ ↓", "depth of the patch words"],
+  ["[ ]", "head before, head after"], ["M", "next map"], ["Space", "hold: the photograph alone"],
+  ["G", "colours of the photograph"], ["C", "copy a link to exactly this"],
+    ["Esc", "let go of patch, head and alternative"], ["?", "these keys"],
+    ["Tab", "words, picture, heads: arrows move inside, Enter keeps"]];
 
 const buildHelp = () => {
-  const dialog = make("dialog", { class: "help", "aria-label": "Keys" }, make("h2", {}, "Keys"),
-    make("dl", {}, KEYS.map(([key, meaning]) => make("div", {}, make("dt", {}, make("kbd", {}, key)), make("dd", {}, meaning)))),
-    make("button", { type: "button", class: "small", click: () => dialog.close() }, "close"));
+  const dialog = h.dialog({ class: "help", "aria-label": "Keys" }, h.h2("Keys"),
+    h.dl(KEYS.map(([key, meaning]) => h.div(h.dt(h.kbd(key)), h.dd(meaning)))),
+    h.button({ type: "button", class: "small", click: () => dialog.close() }, "close"));
   return dialog;
 };
 
-const listenToKeys = (root, data, store, act) => {
+/** `ear` is where keys are heard: the document of an own page, or only what is drawn where others share the page. */
+const listenToKeys = (ear, root, data, store, act) => {
   const typing = (target) => target.closest?.("input:not([type=checkbox]), textarea, select");
   const turn = (list, now, by) => list[(list.indexOf(now) + by + list.length) % list.length];
-  const head = (by) => store.set({ head: clamp((store.state.head ?? (by > 0 ? -1 : 1)) + by, 0, data.layers * data.heads - 1) });
+  const head = (by) => store.set({ head: clamp((store.state.head ?? (by > 0 ? -1 : 1)) + by, 0,
+    data.layers * data.heads - 1) });
   const depth = (by) => store.set({ depth: clamp(store.state.depth + by, 0, data.layers) });
   const acts = {
-    ArrowLeft: () => act.step(-1), ArrowRight: () => act.step(1), ArrowUp: () => depth(1), ArrowDown: () => depth(-1), "[": () => head(-1), "]": () => head(1),
-    m: () => store.set({ map: turn(data.maps.map((map) => map.key), store.state.map, 1) }), g: () => store.set({ colour: !store.state.colour }),
-    c: act.link, "?": act.help, Escape: () => store.set({ patch: null, head: null, against: null, hoverPatch: null, hoverHead: null }), " ": () => store.set({ peek: true }),
+    ArrowLeft: () => act.step(-1), ArrowRight: () => act.step(1), ArrowUp: () => depth(1), ArrowDown: () => depth(-1),
+      "[": () => head(-1), "]": () => head(1),
+    m: () => store.set({ map: turn(data.maps.map((map) => map.key), store.state.map, 1) }),
+      g: () => store.set({ colour: !store.state.colour }),
+    c: act.link, "?": act.help, Escape: () => store.set({ patch: null, head: null, against: null, hoverPatch: null,
+      hoverHead: null }), " ": () => store.set({ peek: true }),
   };
   const down = (event) => {
     const own = acts[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-    if (!own || event.ctrlKey || event.metaKey || event.altKey || typing(event.target) || root.querySelector("dialog[open]")) return;
+    if (!own || event.ctrlKey || event.metaKey || event.altKey || typing(event.target)
+      || root.querySelector("dialog[open]")) return;
     if (event.key === " " && event.target.closest?.("button, summary, input, a")) return;
     event.preventDefault();
     own();
   };
   const up = (event) => { if (event.key === " ") store.set({ peek: false }); };
-  document.addEventListener("keydown", down);
-  document.addEventListener("keyup", up);
-  return () => { document.removeEventListener("keydown", down); document.removeEventListener("keyup", up); };
+  ear.addEventListener("keydown", down);
+  ear.addEventListener("keyup", up);
+  return () => { ear.removeEventListener("keydown", down); ear.removeEventListener("keyup", up); };
 };
 
 // --------------------------------------------------------------------------------------------------- export
-
 const download = (name, content, kind) => {
   const url = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type: kind }));
-  make("a", { href: url, download: name }).click();
+  h.a({ href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 };
 
@@ -1143,22 +1251,10 @@ const copy = async (text, tell) => {
   catch { tell("Copying is not allowed here."); }
 };
 
-/** The picture with its scale and caption as one PNG. */
-const savePicture = (data, state, canvases) => {
-  const sheet = make("canvas", { width: canvases[0].width, height: canvases[0].height + 34 });
-  const pen = sheet.getContext("2d");
-  pen.fillStyle = "#fff";
-  pen.fillRect(0, 0, sheet.width, sheet.height);
-  canvases.forEach((canvas) => pen.drawImage(canvas, 0, 0));
-  pen.fillStyle = "#191d21";
-  pen.font = "14px sans-serif";
-  const { most } = scaleOf(data, state);
-  pen.fillText(`“${targetName(data, state)}” · ${shownMap(data, state).title} · blue −${plain(most)} to orange +${plain(most)} logits`, 8, sheet.height - 12, sheet.width - 16);
-  sheet.toBlob((blob) => download("picture.png", blob));
-};
-
-const patchTable = (data, state) => [["patch", "row", "column", ...data.maps.map((map) => map.title)], ...Array.from({ length: data.patches }, (_, patch) =>
-  [patch, Math.floor(patch / data.cols), patch % data.cols, ...data.maps.map((map) => data.ofWord(map.array, shownWord(state))[patch])])];
+const patchTable = (data, state) => [["patch", "row", "column", ...data.maps.map((map) => map.title)],
+  ...Array.from({ length: data.patches }, (_, patch) =>
+  [patch, Math.floor(patch / data.cols), patch % data.cols,
+    ...data.maps.map((map) => data.ofWord(map.array, shownWord(state))[patch])])];
 
 const NOT_SHOWN = ["Attention patterns are held fixed: what a patch adds once it is looked at is credited, why it was looked at is not.",
   "A patch stands for what its position holds after the vision encoder, which has already mixed in other parts of the picture. Only the map to the pixels goes behind that.",
@@ -1166,20 +1262,26 @@ const NOT_SHOWN = ["Attention patterns are held fixed: what a patch adds once it
 
 const buildRecord = (data, tell) => {
   const { checks = [], method, made_by: made, model, created, dependence } = data.explanation;
-  const facts = [["model", `${model.name}, ${model.layers} layers of ${model.heads} heads`], ["method", method.name], ["rule", method.rule], ["dependence", dependence?.rule],
-    ["made", [`lapilli ${made.version}`, created, made.device, made.dtype, made.seconds && `${plain(made.seconds)} s`, `seed ${made.seed}`].filter(Boolean).join(" · ")]];
-  return section("How this was made", "record", [make("div", { class: "columns" },
-    make("div", {}, make("h3", {}, "What the maps do not show"), make("ul", { class: "limits" }, NOT_SHOWN.map((text) => make("li", {}, text)))),
-    make("div", {}, make("h3", {}, "Checks"), make("ul", { class: "checks" }, checks.map((check) => make("li", { class: check.passed ? "passed" : "failed" }, make("i", {}, check.passed ? "✓" : "✕"), check.name,
-      make("small", {}, `${tinyOr(check.value)}, limit ${tinyOr(check.tolerance)}`)))))),
-  make("dl", { class: "facts" }, facts.filter(([, value]) => value).map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value)))),
+  const facts = [["model", `${model.name}, ${model.layers} layers of ${model.heads} heads`], ["method", method.name],
+    ["rule", method.rule], ["dependence", dependence?.rule],
+    ["made", [`lapilli ${made.version}`, created, made.device, made.dtype, made.seconds && `${plain(made.seconds)} s`,
+      `seed ${made.seed}`].filter(Boolean).join(" · ")]];
+  return section("How this was made", "record", [h.div({ class: "columns" },
+    h.div(h.h3("What the maps do not show"), h.ul({ class: "limits" }, NOT_SHOWN.map((text) => h.li(text)))),
+    h.div(h.h3("Checks"), h.ul({ class: "checks" }, checks.map((check) => h.li({ class: check.passed ? "passed"
+      : "failed" }, h.i(check.passed ? "✓" : "✕"), check.name,
+      h.small(`${tiny(check.value)}, limit ${tiny(check.tolerance)}`)))))),
+  h.dl({ class: "facts" }, facts.filter(([, value]) => value).map(([name, value]) => h.div(h.dt(name), h.dd(value)))),
   made.command?.length ? copyLine(made.command.join(" "), tell) : null]);
 };
 
-const question = ({ prompt }) => prompt.tokens.filter((token) => token.source === "question").map((token) => token.text).join("").trim() || prompt.text;
+const question = ({ prompt }) => prompt.tokens.filter((token) => token.source === "question").map((token) =>
+  token.text).join("").trim() || prompt.text;
 
-const START = { word: 0, against: null, map: "direct", scale: "word", patch: null, depth: 0, head: null, part: "all", sorted: false, smooth: false,
-  colour: false, sinkless: false, hoverWord: null, hoverPatch: null, hoverHead: null, says: null, peek: false, pictureWidth: 0, networkWidth: 0 };
+const START = { word: 0, against: null, map: "direct", scale: "word", patch: null, depth: 0, head: null, part: "all",
+  smooth: false,
+  colour: false, sinkless: false, hoverWord: null, hoverPatch: null, hoverHead: null, says: null, peek: false,
+    pictureWidth: 0, networkWidth: 0, evidenceWidth: 600 };
 
 /** Keeps the address in step with what is kept: a step back undoes a chosen word. At most four writes a second. */
 const mirror = (store, data, initial, root) => {
@@ -1190,36 +1292,62 @@ const mirror = (store, data, initial, root) => {
     root.dataset.hash = hash;
     if (location.protocol === "about:" || location.hash.slice(1) === hash) return;
     const wordThere = fromHash(location.hash, data).word ?? initial.word;
-    history[wordThere === store.state.word ? "replaceState" : "pushState"](null, "", hash ? `#${hash}` : location.pathname + location.search);
+    history[wordThere === store.state.word ? "replaceState" : "pushState"](null, "", hash ? `#${hash}`
+      : location.pathname + location.search);
   };
   const linked = Object.keys(LINKED);
   store.draws(linked, () => { waiting ||= setTimeout(write, 250); });
-  const back = () => store.set({ ...Object.fromEntries(linked.map((key) => [key, initial[key]])), ...fromHash(location.hash, data) });
+  const back = () => store.set({ ...Object.fromEntries(linked.map((key) => [key, initial[key]])),
+    ...fromHash(location.hash, data) });
   window.addEventListener("popstate", back);
   return () => { clearTimeout(waiting); window.removeEventListener("popstate", back); };
+};
+
+/** Parts out of sight are drawn when they come near, or when all is printed. */
+const restOutOfSight = (root, store) => {
+  const watch = new IntersectionObserver((seen) => seen.forEach(({ target, isIntersecting }) => {
+    target.classList.toggle("away", !isIntersecting);
+    if (isIntersecting) store.catchUp(target);
+  }), { rootMargin: "40px" });
+  root.querySelectorAll(".part").forEach((part) => watch.observe(part));
+  const all = () => store.catchUp(root);
+  window.addEventListener("beforeprint", all);
+  return () => { watch.disconnect(); window.removeEventListener("beforeprint", all); };
 };
 
 const loadImage = async (source) => { const image = new Image(); image.src = source; await image.decode(); return image; };
 
 const compose = (root, data, store, images, tell) => {
   const act = {
-    word: (word) => store.set({ word, against: null, hoverWord: null }), step: (by) => act.word(clamp(store.state.word + by, 0, data.words.length - 1)),
-    against: (against) => store.set({ word: shownWord(store.state), against, hoverWord: null }), help: () => help.showModal(),
+    word: (word) => store.set({ word, against: null, hoverWord: null }),
+      step: (by) => act.word(clamp(store.state.word + by, 0, data.words.length - 1)),
+    against: (against) => store.set({ word: shownWord(store.state), against, hoverWord: null }),
+      help: () => help.showModal(),
     link: () => copy(location.href.split("#")[0] + (root.dataset.hash ? `#${root.dataset.hash}` : ""), tell),
   };
   const help = buildHelp();
   const picture = buildPicture(data, store, images.image, tell);
   const network = buildNetwork(data, store, tell);
-  const save = (title, run) => make("button", { type: "button", class: "small", click: run }, title);
-  const tools = make("div", { class: "tools top" }, save("copy link", act.link), make("span", { class: "download" }, save("PNG", () => savePicture(data, store.state, picture.canvases)),
-    save("CSV", () => download("patches.csv", asCsv(patchTable(data, store.state)), "text/csv")), save("JSON", () => download("explanation.json", JSON.stringify(data.explanation), "application/json"))), save("? keys", act.help));
-  const options = [choice("Map", data.maps, "map", store, { off: (state, key) => shownAgainst(state) && key !== "direct" }),
-    choice("Scale", [{ key: "word", title: "this word" }, { key: "answer", title: "whole answer" }], "scale", store), make("span", { class: "toggles" }, toggle("smooth", "smooth", store, "Blend between patches: easier on the eye, less true"),
-      toggle("colour", "colour", store, "The photograph in its own colours"), data.sinks.length ? toggle("without sinks", "sinkless", store, "Leave sinks out of the scale") : null)];
-  root.append(make("header", { class: "head" }, make("p", { class: "question" }, question(data.explanation)), tools, buildWords(data, store, act), buildTokens(data, store, act), buildDependence(data)),
-    make("div", { class: "columns-2" }, make("div", { class: "look" }, buildTarget(data, store, act), make("div", { class: "stage" }, picture.box), buildScale(data, store), make("div", { class: "options" }, options),
+  const save = (title, run) => h.button({ type: "button", class: "small", click: run }, title);
+  const tools = h.div({ class: "tools top" }, save("copy link", act.link),
+    h.span({ class: "download" }, save("CSV", () => download("patches.csv", asCsv(patchTable(data, store.state)),
+      "text/csv")),
+      save("JSON", () => download("explanation.json", JSON.stringify(data.explanation), "application/json"))),
+      save("? keys", act.help));
+  const options = [choice("Map", data.maps, "map", store,
+    { now: (state) => shownMap(data, state).key, off: (state, key) => shownAgainst(state) && key !== "direct" }),
+    choice("Scale", [{ key: "word", title: "this word" }, { key: "answer", title: "whole answer" }], "scale", store),
+      h.span({ class: "toggles" }, toggle("smooth", "smooth", store,
+      "Blend between patches: easier on the eye, less true"),
+      toggle("colour", "colour", store, "The photograph in its own colours"), data.sinks.length
+        ? toggle("without sinks", "sinkless", store, "Leave sinks out of the scale") : null)];
+  root.append(h.header({ class: "head" }, h.p({ class: "question" }, question(data.explanation)), tools,
+    buildWords(data, store, act), buildTokens(data, store, act), buildDependence(data)),
+    h.div({ class: "columns-2" }, h.div({ class: "look" }, buildTarget(data, store, act), h.div({ class: "stage" },
+      picture.box), buildScale(data, store), h.div({ class: "options" }, options),
       buildReadout(data, store), buildSeen(data, images.view)),
-    make("div", { class: "evidence" }, [buildSources(data, store), buildReceipts(data, store, tell), network.node, buildLens(data, store), buildRoutes(data, store), buildRecord(data, tell)].filter(Boolean))), help);
+    h.div({ class: "evidence" }, [buildSources(data, store), buildReceipts(data, store, tell), network.node,
+      buildLens(data, store), buildRoutes(data, store), buildRecord(data, tell)].filter(Boolean))), help);
   return { act, size: () => { picture.size(); network.size(); } };
 };
 
@@ -1228,31 +1356,44 @@ const open = async ({ model, root, ended }) => {
   const data = understand(explanation, readTensors(model.get("arrays")));
   const image = await loadImage(model.get("image"));
   if (ended.now) return;
-  const initial = { ...START, word: explanation.answer.focus ?? 0, depth: data.layers, map: data.maps[0].key, part: data.parts[0].key };
-  const hosted = location.protocol !== "about:" && model.get("linked");
+  const initial = { ...START, word: explanation.answer.focus ?? 0, depth: data.layers, map: data.maps[0].key,
+    part: data.parts[0].key };
+  const hosted = location.protocol !== "about:" && model.get("linked"); // a frame has no address of its own
   const store = createStore({ ...initial, ...model.get("state"), ...(hosted ? fromHash(location.hash, data) : {}) });
-  const live = make("p", { class: "live", role: "status", "aria-live": "polite" });
-  const tell = (text) => { say(live, text); clearTimeout(live.timer); live.timer = setTimeout(() => say(live, ""), 4000); };
+  const live = h.p({ class: "live", role: "status", "aria-live": "polite" });
+  const tell = (text) => { say(live, text); clearTimeout(live.timer); live.timer = setTimeout(() => say(live, ""),
+    4000); };
   const { act, size } = compose(root, data, store, { image, view: model.get("view") }, tell);
   root.append(live);
-  store.draws(["word", "hoverWord"], (state) => Object.assign(root.dataset, { word: state.word, shown: shownWord(state) }));
-  store.draws(Object.keys(LINKED), (state) => { model.set("state", Object.fromEntries(Object.keys(LINKED).map((key) => [key, state[key]]))); model.save_changes(); });
+  store.draws(["word", "hoverWord"], (state) => Object.assign(root.dataset, { word: state.word,
+    shown: shownWord(state) }));
+  store.draws(Object.keys(LINKED), (state) => { model.set("state", Object.fromEntries(Object.keys(LINKED).map((key) =>
+    [key, state[key]]))); model.save_changes(); });
+  const follow = () => store.set(model.get("state") ?? {});
+  model.on("change:state", follow);
+  ended.also.push(() => model.off("change:state", follow));
   if (hosted) ended.also.push(mirror(store, data, initial, root));
-  ended.also.push(listenToKeys(root, data, store, act));
+  ended.also.push(listenToKeys(model.get("linked") ? document : root, root, data, store, act));
   size();
   store.drawAll();
-  const watch = new ResizeObserver(() => requestAnimationFrame(size));
+  let width = root.clientWidth;
+  const watch = new ResizeObserver(() => { // its height changes with every word and matters to nobody
+    if (width !== root.clientWidth) requestAnimationFrame(size);
+    width = root.clientWidth;
+  });
   watch.observe(root);
   ended.also.push(() => watch.disconnect());
+  ended.also.push(restOutOfSight(root, store));
   root.dataset.state = "ready";
 };
 
 /** Draws the explanation of `model` into `el`; returns what removes it again. */
 const render = ({ model, el }) => {
-  const root = make("div", { class: "explain", "data-state": "loading" });
+  const root = h.div({ class: "explain", "data-state": "loading" });
   const ended = { now: false, also: [] };
   el.append(root);
-  open({ model, root, ended }).catch((error) => { root.dataset.state = "failed"; root.append(make("p", { role: "alert" }, `The explanation could not be drawn: ${error.message}`)); });
+  open({ model, root, ended }).catch((error) => { root.dataset.state = "failed"; root.append(h.p({ role: "alert" },
+    `The explanation could not be drawn: ${error.message}`)); });
   return () => { ended.now = true; ended.also.forEach((end) => end()); root.remove(); };
 };
 
