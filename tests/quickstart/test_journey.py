@@ -227,8 +227,8 @@ def test_a_folder_with_spaces_and_signs_is_taken_as_it_is():
 
 def test_the_commands_that_the_page_proposes_work(found, capsys):
     commands = [shlex.split(row["command"])[1:] for row in found["next_commands"]]
-    assert [command[0] for command in commands] == ["ask", "eval", "data", "train"]
-    for command in (commands[0], commands[2]):
+    assert [command[0] for command in commands] == ["ask", "explain", "eval", "data", "train"]
+    for command in (commands[0], commands[1], commands[3]):
         assert run(command) == 0
         assert capsys.readouterr().out.strip()
 

@@ -74,7 +74,7 @@ def _explain(
     options: dict[str, Any] = {"answer": given, "contrast": contrast, "controls": controls, "dtype": dtype}
     options |= {} if contrast else {"target": target}
     command = _command(model, image, question, options)
-    made = explanation(findings, picture, model.resolve().name, command, seed, contrast)
+    made = explanation(findings, picture, model.resolve().name, command, contrast)
     if out is not None:
         made.save(out)
     if as_json:

@@ -60,6 +60,7 @@ class Findings:
     routes: Routes
     dependence: Dependence
     receipts: list[Receipt]
+    seed: int
     seconds: float
 
 
@@ -105,7 +106,7 @@ def explain(
     claims = [Claim(name, found[word][:, patches.ravel()].sum(0), word) for name, found in maps.items()]
     return Findings(
         trace, target, pieces, words, focus, direct, paths, *increases, said, *marked, ways,
-        shown.dependence(word), shown.receipts(claims, removed, controls, seed), time.perf_counter() - begun,
+        shown.dependence(word), shown.receipts(claims, removed, controls, seed), seed, time.perf_counter() - begun,
     )  # fmt: skip
 
 

@@ -71,12 +71,16 @@ class Explanation:
 
 
 def explanation(
-    findings: Findings, picture: Image.Image, name: str, command: Sequence[str], seed: int, against: str | None = None
+    findings: Findings,
+    picture: Image.Image,
+    name: str = "a LLaVA",
+    command: Sequence[str] = (),
+    against: str | None = None,
 ) -> Explanation:
     """What is to be kept of findings about `picture`.
 
-    `name` is the model's, `command` what makes the same explanation again, `against` the text of the token that a
-    difference is taken from.
+    `name` is the model's, `command` the command line that explains the same answer again, if there is one, and
+    `against` the text of the answer that a difference is taken from.
     """
     trace = findings.trace
     view = trace.llava.pixels.view(picture)
@@ -86,7 +90,7 @@ def explanation(
         "schema": "lapilli.explanation/1",
         "id": hashlib.sha256(shown + trace.ids.tobytes()).hexdigest()[:12],
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "made_by": _made_by(findings, command, seed),
+        "made_by": _made_by(findings, command),
         "model": describe.model_part(trace, name),
         "image": {
             "file": file,
@@ -109,12 +113,12 @@ def explanation(
     return Explanation(description, arrays, pictures)
 
 
-def _made_by(findings: Findings, command: Sequence[str], seed: int) -> dict[str, Any]:
+def _made_by(findings: Findings, command: Sequence[str]) -> dict[str, Any]:
     stream = findings.trace.resid
     return {
         "version": __version__,
         "command": list(command),
-        "seed": seed,
+        "seed": findings.seed,
         "device": str(stream.device),
         "dtype": str(stream.dtype).removeprefix("torch."),
         "seconds": findings.seconds,

@@ -140,6 +140,10 @@ def _next_commands(journey: Journey) -> list[dict[str, str]]:
     picture = journey.data("fresh") / "images/000000.png"
     return [
         _command("ask it something yourself", "ask", out / "model", picture, "How many objects are there?"),
+        _command(
+            "see why it said that: which patches, words and layers, and what it says without them",
+            *("explain", out / "model", picture, "How many objects are there?", "--out", out / "why"),
+        ),
         _command("score it on scenes drawn anew, with the controls", "eval", out / "model", "scenes"),
         _command(
             "see what one row of its training data looks like to it",
