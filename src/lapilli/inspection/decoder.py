@@ -82,13 +82,18 @@ class Decoder:
 
 
 def decoder(model: Any) -> Decoder:
-    """The language model inside a LLaVA. Raises LapilliError for one that is not built as LLaMA is, or is quantised."""
+    """The language model inside a LLaVA.
+
+    Raises LapilliError for one that is not built as LLaMA is, is quantised, or lies on several devices.
+    """
     language = model.model.language_model
     if not _is_known(language):
         name = type(language).__name__
         raise LapilliError(f"{name}: only language models built like LLaMA (Vicuna, Mistral, Qwen2) can be looked into")
     if getattr(model, "is_quantized", False):
         raise LapilliError("the model's weights are quantised; load it without bits to look into it")
+    if len(set(getattr(model, "hf_device_map", {}).values())) > 1:
+        raise LapilliError("the model is spread over several devices; put it on one to look into it")
     return Decoder(language.layers, language.norm, model.lm_head, language.config)
 
 

@@ -1,0 +1,57 @@
+"""Which language models can be looked into, and what is said of the others."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tests.parts import joined
+from transformers import GPTNeoXConfig, GPTNeoXModel
+
+from lapilli.core.errors import LapilliError
+from lapilli.inspection.decoder import decoder
+from lapilli.inspection.trace import recording
+from lapilli.model.llava import load
+
+
+def test_a_language_model_that_is_built_otherwise_is_refused_by_name():
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    other = GPTNeoXModel(GPTNeoXConfig(**sizes, vocab_size=32))
+    model = SimpleNamespace(model=SimpleNamespace(language_model=other), lm_head=None)
+    with pytest.raises(LapilliError, match="GPTNeoXModel: only language models built like LLaMA"):
+        decoder(model)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "message"),
+    [("is_quantized", True, "load it without bits"), ("hf_device_map", {"a": 0, "b": 1}, "put it on one")],
+)
+def test_weights_that_cannot_be_read_are_refused_before_anything_is_run(attribute, value, message):
+    llava = load(joined("clip", "llama"))
+    setattr(llava.model, attribute, value)
+    with pytest.raises(LapilliError, match=message), recording(llava):
+        raise AssertionError("recorded")
+    assert not llava.model.lm_head._forward_hooks
+
+
+def test_queries_are_those_that_the_models_own_attention_gets():
+    """Caught on their way into sdpa, of a model with biases and grouped heads."""
+    llava = load(joined("siglip", "qwen2"))
+    language = llava.model.model.language_model
+    caught = []
+    original = torch.nn.functional.scaled_dot_product_attention
+
+    def catch(query, *arguments, **named):
+        caught.append(query)
+        return original(query, *arguments, **named)
+
+    stream = torch.randn(1, 7, 48, generator=torch.Generator().manual_seed(0))
+    torch.nn.functional.scaled_dot_product_attention = catch
+    try:
+        with torch.inference_mode():
+            language(inputs_embeds=stream)
+    finally:
+        torch.nn.functional.scaled_dot_product_attention = original
+    cos, sin = language.rotary_emb(stream, torch.arange(7)[None])
+    with torch.inference_mode():
+        query = decoder(llava.model).query(0, stream[0], (cos[0], sin[0]))
+    torch.testing.assert_close(query.transpose(0, 1)[None], caught[0], atol=1e-6, rtol=1e-5)
