@@ -114,7 +114,8 @@ def grid_part(findings: Findings) -> dict[str, Any]:
 def routes_part(routes: Routes) -> dict[str, Any]:
     """What the routes' arrays are of."""
     windows = [[window.start, window.stop] for window in routes.windows]
-    return {"names": list(ROUTES), "windows": windows, "window": max(len(window) for window in routes.windows)}
+    names = [name.replace("->", " → ") for name in ROUTES]
+    return {"names": names, "windows": windows, "window": max(len(window) for window in routes.windows)}
 
 
 def vocabulary_part(findings: Findings) -> dict[str, str]:
