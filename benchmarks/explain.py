@@ -27,7 +27,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lapilli.inspection.routes import routes
 from PIL import Image
 from transformers import (
     CLIPImageProcessorPil,
@@ -44,6 +43,7 @@ from lapilli.data.sample import Sample, Turn
 from lapilli.inference.answer import answer
 from lapilli.inspection.direct import decompose, readouts
 from lapilli.inspection.increase import head_increases, layer_increases, position_increases
+from lapilli.inspection.routes import routes
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Trace, attention, recording, traced
 from lapilli.model.llava import Llava, join
