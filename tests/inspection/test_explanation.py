@@ -16,7 +16,7 @@ from lapilli.data.sample import Sample, Turn
 from lapilli.inspection.arrays import AXES
 from lapilli.inspection.contrast import answered, contrasted
 from lapilli.inspection.explain import answer_text, explain
-from lapilli.inspection.explanation import explanation
+from lapilli.inspection.explanation import Explanation, explanation
 from lapilli.inspection.sources import ALL_PATHS, DIRECT
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import traced
@@ -150,6 +150,16 @@ def test_nothing_is_left_behind_when_the_folder_is_taken(tmp_path):
 def test_a_notebook_shows_the_page_in_a_frame_that_may_do_nothing_else():
     shown = made(PAIRS[0])._repr_html_()
     assert re.search(r'<iframe[^>]* sandbox="allow-scripts"', shown) and "srcdoc=" in shown
+
+
+def test_what_is_loaded_is_what_was_saved(tmp_path):
+    saved = made(PAIRS[0])
+    saved.save(tmp_path / "why")
+    loaded = Explanation.load(tmp_path / "why")
+    assert loaded.description == saved.description and loaded.pictures == saved.pictures and str(loaded) == str(saved)
+    assert all(np.array_equal(loaded.arrays[name], values) for name, values in saved.arrays.items())
+    with pytest.raises(LapilliError, match=r"explanation\.json: no such file"):
+        Explanation.load(tmp_path)
 
 
 def test_it_prints_itself_as_a_table():

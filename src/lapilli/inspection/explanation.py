@@ -29,7 +29,7 @@ from lapilli.inspection import describe
 from lapilli.inspection.arrays import arrays_of, described
 from lapilli.inspection.explain import Findings
 from lapilli.inspection.summary import summary
-from lapilli.report.explanation import page
+from lapilli.report.explanation import bundle, page
 
 _LOSSLESS = 512 * 512  # pixels up to which the picture is kept exactly
 
@@ -51,6 +51,14 @@ class Explanation:
         """Write the folder, whole or not at all. Raises LapilliError when `out` holds something already."""
         with new_folder(out) as folder:
             self._write(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Explanation":
+        """What `save` wrote. Raises LapilliError for a folder that is none, or does not hold to its schema and sums."""
+        description, arrays = bundle.read(folder)
+        bundle.check(description, arrays, str(folder))
+        names = (description["image"]["file"], description["image"]["view"]["file"])
+        return cls(description, arrays, {name: (folder / Path(name).name).read_bytes() for name in names})
 
     def __str__(self) -> str:
         return summary(self.description, self.arrays)

@@ -38,6 +38,11 @@ def summed(positions: NDArray[np.float64], within: dict[str, Positions]) -> NDAr
     return np.stack([positions[:, within[name]].sum(1) for name in READ], axis=1)
 
 
+def of_image(positions: NDArray[np.float64], layout: TokenLayout, image: int) -> NDArray[np.float64]:
+    """The part of each patch of one image, of (row, token); (row, patch_row, patch_column)."""
+    return positions[:, layout.patches(image)]
+
+
 def direct_sources(direct: Direct, within: dict[str, Positions]) -> NDArray[np.float64]:
     """The parts of every row's target, (row, source), in the order of DIRECT."""
     others = [direct.embedding, direct.mlps.sum(1), direct.biases.sum(1)]
