@@ -113,12 +113,20 @@ def head_outputs(trace: Trace, layer: int) -> Tensor:
 
 
 @torch.inference_mode()
+def carried(trace: Trace, layer: int, head: int) -> Tensor:
+    """What one head takes up at each position for the rows, before its output matrix; float32, (row, token, d_head).
+
+    Tokens that nothing has read are missing.
+    """
+    values = trace.values[layer][head * trace.decoder.kv_heads // trace.decoder.heads].float()
+    return attention(trace, layer)[:, head, :, None] * values
+
+
+@torch.inference_mode()
 def position_outputs(trace: Trace, layer: int, head: int) -> Tensor:
     """What one head adds to the rows' streams from each position; float32, (row, token, d_model)."""
-    model = trace.decoder
-    values = trace.values[layer][head * model.kv_heads // model.heads].float()
-    matrix = model.output_matrix(layer).unflatten(1, (model.heads, -1))[:, head]
-    parts = attention(trace, layer)[:, head, :, None] * (values @ matrix.T)
+    matrix = trace.decoder.output_matrix(layer).unflatten(1, (trace.decoder.heads, -1))[:, head]
+    parts = carried(trace, layer, head) @ matrix.T
     return pad(parts, (0, 0, 0, len(trace.ids) - parts.shape[1]))
 
 
