@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.progress import Progress, TaskID
 
 from lapilli.cli.console import print_json, progress_bar, results
 from lapilli.cli.options import Device, Dtype
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from lapilli.model.llava import Llava
 
 _MAX_NEW_TOKENS = 64
-_STEPS = 6
 
 
 def register(app: typer.Typer) -> None:
@@ -68,8 +68,8 @@ def _explain(
     trace = _answered(llava, sample, picture, answer)
     chosen, at = _target(trace, sample, target, contrast)
     patches = None if remove is None else _patches(remove, trace.layout.patches(0).size)
-    with _steps() as step:
-        findings = explain(trace, picture, chosen, at, controls, patches, seed, step)
+    with _steps() as note:
+        findings = explain(trace, picture, chosen, at, controls, patches, seed, note)
     given = answer_text(trace)
     options: dict[str, Any] = {"answer": given, "contrast": contrast, "controls": controls, "dtype": dtype}
     options |= {} if contrast else {"target": target}
@@ -132,12 +132,21 @@ def _command(model: Path, image: Path, question: str, options: "dict[str, Any]")
 
 
 @contextmanager
-def _steps() -> "Iterator[Callable[[str], None]]":
-    """A display of the steps of an explanation, on a terminal."""
+def _steps() -> "Iterator[Callable[[str, int, int], None]]":
+    """A display of the steps of an explanation, on a terminal, each with a bar of its own."""
     with progress_bar() as bar:
-        task = bar.add_task("reading", total=_STEPS)
+        tasks: dict[str, TaskID] = {}
 
-        def begin(step: str) -> None:
-            bar.update(task, description=step, advance=1)
+        def note(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                _finish(bar)
+                tasks[step] = bar.add_task(step, total=total)
+            bar.update(tasks[step], completed=done)
 
-        yield begin
+        yield note
+        _finish(bar)
+
+
+def _finish(bar: Progress) -> None:
+    for task in bar.tasks:
+        bar.update(task.id, completed=task.total)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,7 +31,16 @@ from lapilli.model.words import pieces_of, words_of
 LENS_WORDS = 5
 """How many words are kept of what a patch says."""
 
-Progress: TypeAlias = Callable[[str], None]
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Is told what is being done, how much of it is, and of how much."""
+
+
+def _back(progress: Progress, rows: int, done: int) -> None:
+    progress("all paths, back to the pixels", done, rows)
+
+
+def _silent(step: str, done: int, total: int) -> None:
+    pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,41 +82,41 @@ def explain(
     controls: int = 20,
     removed: Positions | None = None,
     seed: int = 0,
-    progress: Progress = lambda step: None,
+    progress: Progress = _silent,
 ) -> Findings:
     """Explain the answer of a trace, recorded with `whole`, of a sequence with the one `picture`.
 
     Receipts are of the word that row `at` belongs to; if none is given, of the one that the picture speaks for most.
     They are for the patches that each map names, or for `removed`, beside `controls` random sets of either kind, which
-    `seed` draws. `progress` is told what is being done. Raises LapilliError for a sequence without an answer, and for
-    one with other than one picture.
+    `seed` draws. Raises LapilliError for a sequence without an answer, and for one with other than one picture.
     """
     begun = time.perf_counter()
     _require_explainable(trace)
     target = target or Target()
     pixel_values = trace.llava.pixels([picture])
-    progress("what was added at the last position")
+    progress("what was added at the last position", 0, 1)
     direct = decompose(trace, target)
     increases = layer_increases(trace), head_increases(trace)
-    progress("all paths, back to the pixels")
-    paths = all_paths(trace.llava, trace.ids, trace.layout, pixel_values, trace.rows, target, to_pixels=True)
-    progress("what the patches say")
+    back = partial(_back, progress, len(trace.rows))
+    back(0)
+    paths = all_paths(trace.llava, trace.ids, trace.layout, pixel_values, trace.rows, target, progress=back)
+    progress("what the patches say", 0, 1)
     patches = trace.layout.patches(0)
     said = lens(trace, patches.ravel(), LENS_WORDS)
     marked = sinks(trace, direct).images[0].patches, registers(trace.llava, pixel_values).patches[0]
-    progress("routes")
+    progress("routes", 0, 1)
     ways = routes(trace, target)
     pieces, words = answer_words(trace)
     image_part = paths.positions[:, patches.ravel()].sum(1)
     focus = _focus(words, at, image_part)
     word = slice(*words[focus])
-    progress("receipts")
     shown = Shown(trace, trace.llava.pixels.view(picture), pixel_values, target)
     maps = {"direct": direct.positions, "all paths": paths.positions}
     claims = [Claim(name, found[word][:, patches.ravel()].sum(0), word) for name, found in maps.items()]
     return Findings(
         trace, target, pieces, words, focus, direct, paths, *increases, said, *marked, ways,
-        shown.dependence(word), shown.receipts(claims, removed, controls, seed), seed, time.perf_counter() - begun,
+        shown.dependence(word), shown.receipts(claims, removed, controls, seed, progress), seed,
+        time.perf_counter() - begun,
     )  # fmt: skip
 
 
@@ -159,13 +169,17 @@ class Shown:
         say = self._say(gone.likeliest[0, word])
         return dependence(gone, word, say, self.trace.next_ids[word].tolist())
 
-    def receipts(self, claims: Sequence[Claim], removed: Positions | None, controls: int, seed: int) -> list[Receipt]:
+    def receipts(
+        self, claims: Sequence[Claim], removed: Positions | None, controls: int, seed: int, progress: Progress = _silent
+    ) -> list[Receipt]:
         """Of every claim, by both ways of removing; for the patches that it names, or for `removed`."""
-        found = []
+        found: list[Receipt] = []
         ways: dict[str, Remove] = {"read-knockout": self.unread, "blur": self.blurred}
         for claim in claims:
             drawn = draw(top(claim.values) if removed is None else removed, self.grid, controls, seed)
-            found += [take(claim, kind, way, drawn, self._say) for kind, way in ways.items()]
+            for kind, way in ways.items():
+                progress("receipts", len(found), len(claims) * len(ways))
+                found.append(take(claim, kind, way, drawn, self._say))
         return found
 
     def _reread(self, views: Sequence[Image.Image]) -> Readings:
