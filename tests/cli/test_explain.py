@@ -34,6 +34,16 @@ def test_it_explains_the_answer_that_ask_gives(pair, image, tmp_path, capsys):
     assert (out / "explanation.html").stat().st_size < 2_000_000
 
 
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_half_precision_is_explained_as_far_as_its_digits_go(dtype, image, tmp_path, capsys):
+    out = tmp_path / "why"
+    options = ["--dtype", dtype, "--controls", 0, "--answer", "a small blue triangle", "--out", out, "--json"]
+    assert _explain(joined("clip", "llama"), image, QUESTION, *options) == 0
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    assert all(check["passed"] for check in checks) and all(1e-5 < check["tolerance"] <= 0.1 for check in checks)
+    assert (out / "explanation.html").is_file()
+
+
 def test_the_command_in_a_receipt_gives_that_receipt_again(image, tmp_path, capsys):
     model = joined("clip", "llama")
     assert _explain(model, image, QUESTION, "--answer", "a red circle", "--controls", 3, "--seed", 4, "--json") == 0
