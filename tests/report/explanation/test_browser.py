@@ -19,7 +19,7 @@ def hash_is(page, part):
 def patch_point(page, patch):
     """The middle of a patch in the window."""
     box = page.locator(".picture .cells").bounding_box()
-    side = int(page.get_attribute(".picture .grid", "aria-colcount"))
+    side = int(page.get_attribute(".picture .cells", "aria-colcount"))
     row, column = divmod(patch, side)
     return box["x"] + (column + 0.5) * box["width"] / side, box["y"] + (row + 0.5) * box["height"] / side
 
@@ -254,14 +254,15 @@ def test_the_dependence_is_said(show, name, said, kind):
 def test_receipts_say_their_verdict_in_words_and_signs(show):
     page = show("full")
     cards = page.locator(".receipt:visible")
-    assert cards.locator(".verdict").all_inner_texts() == ["✓Confirmed", "⇄Opposite"]
-    assert page.locator(".untested").is_hidden()
-    first = cards.first
-    assert (
-        first.locator("line.control").count() == 14
-        and first.locator(".hollow").count() == first.locator(".dot").count() == 1
-    )
-    assert "A taxi → A boat" in first.inner_text() and "'101-104" not in first.inner_text()
+    assert cards.locator(".verdict").all_inner_texts() == ["⇄Opposite", "✓Confirmed"]  # direct, then all paths
+    assert page.locator(".untested").count() == 0
+    second = cards.nth(1)
+    assert second.locator(".control").count() == 14
+    assert second.locator(".hollow").count() == second.locator(".dot").count() == 1
+    assert "A taxi → A boat" in second.inner_text()
+    assert page.locator(".receipt .command").first.is_hidden()
+    second.locator("summary").click()
+    assert "lapilli explain runs/mine --remove 101-104" in second.locator(".command").inner_text()
     assert "≥ half of predicted" in page.inner_text(".receipts > .note")
     page.click(WORD.format(0))
     page.wait_for_selector("[data-receipt='9d00']:visible")
@@ -272,8 +273,9 @@ def test_receipts_say_their_verdict_in_words_and_signs(show):
 
 def test_tables_keys_and_toggles(show):
     page = show("full")
-    page.click(".sources .tools button >> nth=0")
-    assert page.locator(".sources .numbers-table tbody tr").count() == 2
+    assert page.locator(".sources tbody tr").count() == 2
+    page.click(".network .tools button >> nth=0")
+    assert page.locator(".network .numbers-table tbody tr").count() == 24 * 16
     page.keyboard.press("?")
     page.wait_for_selector("dialog[open]")
     page.keyboard.press("Escape")
