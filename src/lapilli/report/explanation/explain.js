@@ -1,6 +1,7 @@
 // One saved explanation, drawn: the answer's words, the picture, and where in the network the evidence arises.
 // No imports; the module follows the anywidget contract. `model` holds `explanation` (the parsed JSON), `arrays`
-// (the bytes of arrays.safetensors), `image` and `view` (data URIs) and `state` (what is selected).
+// (the bytes of arrays.safetensors), `image` and `view` (data URIs), `link` (what is selected, as the fragment of a
+// link) and `own` (true where the page holds nothing else, so that its keys are heard everywhere).
 // All text reaches the document as text nodes: nothing that a model said is ever read as markup.
 
 /**
@@ -642,20 +643,12 @@ const buildOptions = (data, store) => h.div({ class: "options" },
     toggle("colour", "colour", store, "The photograph in its own colours"),
     data.sinks.length ? toggle("without sinks", "sinkless", store, "Leave sinks out of the scale") : null));
 
-/** The share of the view that lies outside the picture. */
-export const paddingOf = ({ size, view }) => {
-  const [a, , , d, e, f] = view.to_image;
-  const overlap = (length, start, end) => Math.max(0, Math.min(length, end) - Math.max(0, start)) / (end - start);
-  return 1 - overlap(size[0], e, e + a * view.size[0]) * overlap(size[1], f, f + d * view.size[1]);
-};
-
 const buildSeen = (data, view) => {
   const { image } = data.explanation;
   const { lost, hidden = 0, size } = image.view;
   const notes = [
     lost === "cropped" && ["hatch", `Hatched: ${percent(hidden)} of the picture was cut off and never seen.`],
-    lost === "padded" && ["hatch",
-      `Hatched: padding, ${percent(paddingOf(image))} of what the model saw, is no part of the picture.`],
+    lost === "padded" && ["hatch", "Hatched: padding, which the model saw but is no part of the picture."],
     data.sinks.length && ["sink", `Sinks (${data.sinks.length}): they gather attention whatever is asked.`],
     data.registers.length && ["register", `Registers (${data.registers.length}): unusually long vectors.`],
   ].filter(Boolean);
@@ -764,7 +757,7 @@ const buildTarget = (data, store, act) => {
 
 /** Whether the answer needs the picture at all: the first thing to know about the maps. */
 const buildDependence = (data) => {
-  const legend = h.small(" Underlined: how much the picture gives a word; dotted, it speaks against it.");
+  const legend = h.small(" Underlined: the picture’s part of a word; dotted, against it.");
   const { verdict, rule, log_prob: logProb, answer_blurred: blurred } = data.explanation.dependence ?? {};
   if (!verdict || verdict === "not tested") {
     return h.p({ class: "dependence quiet" }, "Whether the answer depends on the picture was not tested.", legend);
@@ -773,7 +766,8 @@ const buildDependence = (data) => {
   const numbers = logProb ? ` Log-probability of “${focus}”: ${plain(logProb.full)} with the picture, `
     + `${plain(logProb.blurred)} blurred, ${plain(logProb.blank)} blank.` : null;
   if (verdict === "visual") {
-    return h.p({ class: "dependence sees", title: `Rule: ${rule}` }, h.strong("Depends on the picture."), numbers, legend);
+    return h.p({ class: "dependence sees", title: `Rule: ${rule}` },
+      h.strong("Depends on the picture."), numbers, legend);
   }
   return h.p({ class: "dependence blind" }, h.strong("No visual dependence."), numbers,
     blurred ? ` With the picture blurred the model says “${blurred.trim()}”.` : null,
@@ -799,20 +793,25 @@ const called = (source) => (source === "image" ? "picture" : source);
 const sideOf = (value) => (value < 0 ? "against" : "for");
 
 /** One row of parts on the scale from `low` to `high`, with a line at zero and a thick one at the sum. */
-const sourceBar = (title, names, values, [low, high]) => {
-  const percentOf = (value) => (100 * (value - low)) / (high - low);
-  const segment = ({ name, value, from, to }, at) => {
-    const width = percentOf(Math.max(from, to)) - percentOf(Math.min(from, to));
-    const kind = name === "image" ? sideOf(value) : `grey${at % 3}`;
-    return h.i({ class: kind, title: `${called(name)} ${signed(value)}`,
-      style: { left: `${percentOf(Math.min(from, to))}%`, width: `${width}%` } },
-    width * LETTERS_PER_PERCENT > called(name).length ? called(name) : "");
+const sourceBar = (title, names) => {
+  const [segments, zero, end] = [names.map(() => h.i()), h.i({ class: "at-zero" }), h.i({ class: "at-sum" })];
+  const bar = h.div({ class: "bar", role: "img", "aria-label": `${title}: the numbers are in the table below` },
+    segments, zero, end);
+  const missing = h.em("not stored for a difference of two words");
+  const draw = (values, [low, high]) => {
+    [bar.hidden, missing.hidden] = [!values, Boolean(values)];
+    if (!values) return;
+    const at = (value) => (100 * (value - low)) / (high - low);
+    stack(names, values).forEach(({ name, value, from, to }, index) => {
+      const [left, width] = [at(Math.min(from, to)), at(Math.max(from, to)) - at(Math.min(from, to))];
+      Object.assign(segments[index].style, { left: `${left}%`, width: `${width}%` });
+      segments[index].className = name === "image" ? sideOf(value) : `grey${index % 3}`;
+      say(segments[index], width * LETTERS_PER_PERCENT > called(name).length ? called(name) : "");
+    });
+    zero.style.left = `${at(0)}%`;
+    end.style.left = `${at(sum(values))}%`;
   };
-  const line = (kind, value) => h.i({ class: kind, style: { left: `${percentOf(value)}%` } });
-  return h.div({ class: "bar-row" }, h.span(title), values
-    ? h.div({ class: "bar", role: "img", "aria-label": `${title}: the numbers are in the table below` },
-      stack(names, values).map(segment), line("at-zero", 0), line("at-sum", sum(values)))
-    : h.em("not stored for a difference of two words"));
+  return { node: h.div({ class: "bar-row" }, h.span(title), bar, missing), draw };
 };
 
 const buildSources = (data, store) => {
@@ -822,8 +821,9 @@ const buildSources = (data, store) => {
       (shownAgainst(state) ? null : data.ofWord("all_paths_sources", shownWord(state))) });
   }
   const names = ["image", ...new Set(paths.flatMap(({ own }) => own).filter((name) => name !== "image"))];
-  const [story, bars, table, note] = [h.p({ class: "finding" }), h.div({ class: "bars" }), h.div({ class: "wide parts" }),
-    h.p({ class: "note" })];
+  const [story, note] = [h.p({ class: "finding" }), h.p({ class: "note" })];
+  const bars = paths.map(({ title, own }) => sourceBar(title, own));
+  const table = h.div({ class: "wide parts" });
   const rows = () => [["logits", ...names.map(called), "= sum"], ...paths.map(({ title, own, values }) => {
     const now = values(store.state);
     return [title, ...names.map((name) => (now ? now[own.indexOf(name)] ?? "–" : "–")), now ? sum(now) : "–"];
@@ -832,12 +832,13 @@ const buildSources = (data, store) => {
     const values = paths.map((path) => path.values(state));
     const ends = paths.flatMap(({ own }, at) => (values[at] ? stack(own, values[at]).map(({ to }) => to) : []));
     const reach = [Math.min(0, ...ends), Math.max(ROUNDS_TO_ZERO, ...ends)];
-    bars.replaceChildren(...paths.map(({ title, own }, at) => sourceBar(title, own, values[at], reach)));
+    bars.forEach((bar, at) => bar.draw(values[at], reach));
     tabulate(table, rows());
     say(story, sourceStory(data, state, values));
     say(note, errorNote(data, values[0]));
   });
-  return section("Where the evidence comes from", "sources", [story, bars, table, note], rows, { table: false });
+  return section("Where the evidence comes from", "sources",
+    [story, h.div({ class: "bars" }, bars.map(({ node }) => node)), table, note], rows, { table: false });
 };
 
 const MUCH_MORE = 1.5; // all paths against the direct one
@@ -968,7 +969,8 @@ const track = (value, most, kind) => h.span({ class: "track" },
   h.i({ class: kind, style: { width: `${(100 * Math.abs(value)) / (most || 1)}%` } }));
 
 const buildNetwork = (data, store, tell) => {
-  const profile = h.svg({ role: "img", "aria-label": "Contribution by layer; the numbers are in the table" });
+  const profile = h.svg({ class: "lines", role: "img",
+    "aria-label": "Contribution by layer; the numbers are in the table" });
   const matrix = buildMatrix(data, store, tell);
   const [most, readout] = [h.p({ class: "note" }), h.p({ class: "readout" })];
   const chart = h.div({ class: "chart" }, profile, matrix, most, readout);
@@ -1038,7 +1040,8 @@ const seriesOf = (data, state) => {
 const drawLines = (drawing, { width, height, steps, x, axis, curves, sums = [], bar = 0 }) => {
   const [low, high] = reachOf([...curves.flatMap(([, values]) => values), ...sums]);
   const y = (value) => LINE / 2 + ((height - LINE) * (high - value)) / (high - low || 1);
-  const line = (values) => values.map((value, at) => `${at ? "L" : "M"}${x(steps[at]).toFixed(1)} ${y(value).toFixed(1)}`);
+  const through = (values) =>
+    `M${values.map((value, at) => `${x(steps[at]).toFixed(1)} ${y(value).toFixed(1)}`).join("L")}`;
   const bars = (side) => sums.map((value, at) =>
     (sideOf(value) === side ? `M${x(steps[at]) - bar / 2} ${y(0)}V${y(value)}h${bar}V${y(0)}z` : "")).join("");
   const heights = apart(curves.map(([, values]) => y(values.at(-1))), LINE);
@@ -1049,14 +1052,15 @@ const drawLines = (drawing, { width, height, steps, x, axis, curves, sums = [], 
     return [h.path({ class: `line ${kind}`, d: `M${width + 8} ${label}h${SAMPLE}` }),
       svgText(width + 14 + SAMPLE, label + 4, name)];
   };
-  put(drawing, { height: height + AXIS, class: "lines" });
+  put(drawing, { height: height + AXIS });
   drawing.replaceChildren(
     ...["for", "against"].map((side) => h.path({ class: side, d: bars(side) })),
     h.line({ class: "zero", x1: LEFT, x2: width, y1: y(0), y2: y(0) }),
-    ...curves.flatMap((curve, at) => [h.path({ class: `line ${curve[2]}`, d: line(curve[1]).join("") }), ...named(curve, at)]),
+    ...curves.map(([, values, kind]) => h.path({ class: `line ${kind}`, d: through(values) })),
+    ...curves.flatMap(named),
     ...[...new Set([low, 0, high])].map((value) => svgText(LEFT - 6, y(value) + 4, plain(value), "tick", "end")),
     ...steps.filter((_, at) => at % every === 0).map((step) => svgText(x(step), height + 15, step, "tick", "middle")),
-    svgText(width + 8, height + 15, axis, "tick"));
+    svgText(width + 14 + SAMPLE, height + 15, axis, "tick"));
 };
 
 /** Attention, MLP and their sum by layer, above the matrix on its x axis. */
@@ -1089,29 +1093,20 @@ const lensOf = (data, depth, patch) => {
 const lensWord = ({ text, prob }) =>
   h.span({ class: prob < FAINT ? "faint" : null }, visible(text), h.small(chance(prob)));
 
+const depthName = (depth) => (depth ? `layer ${depth - 1}` : "enters");
+
 const buildReadout = (data, store) => {
   const [what, words] = [h.p(), h.p({ class: "says" })];
   store.draws([...MAP_KEYS, "patch", "hoverPatch", "depth"], (state) => {
     const patch = state.hoverPatch ?? state.patch;
     if (patch === null) what.replaceChildren("Point at a patch; click to keep it.");
     else {
-      what.replaceChildren(h.b(signed(patchValues(data, state)[patch])),
-        [" logits", place(data, patch), kindOf(data, patch)].filter(Boolean).join(" · "));
+      what.replaceChildren(h.b(signed(patchValues(data, state)[patch])), [" logits", place(data, patch),
+        kindOf(data, patch), data.arrays.lens_ids && depthName(state.depth)].filter(Boolean).join(" · "));
     }
     words.replaceChildren(...lensOf(data, state.depth, patch).map(lensWord));
   });
-  return h.div({ class: "patch-readout" }, what, data.arrays.lens_ids ? [words, depthSlider(data, store)] : null);
-};
-
-const depthSlider = (data, store) => {
-  const slider = h.input({ type: "range", min: 0, max: data.layers, step: 1,
-    input: () => store.set({ depth: Number(slider.value) }) });
-  const number = h.output();
-  store.draws(["depth"], ({ depth }) => {
-    slider.value = depth;
-    say(number, depth ? `after layer ${depth - 1}` : "as it enters");
-  });
-  return h.label({ class: "depth" }, h.span("depth"), slider, number);
+  return h.div({ class: "patch-readout" }, what, words);
 };
 
 /** One patch at every depth: the kept one, or else the one that gives the word most. */
@@ -1120,7 +1115,7 @@ const buildLens = (data, store) => {
   const [which, body] = [h.p({ class: "note" }), h.tbody()];
   const table = h.div({ class: "wide lens", tabindex: 0 }, h.table(body));
   const row = (depth, patch) => h.tr({ click: () => store.set({ depth }) },
-    h.th({ scope: "row" }, depth ? `layer ${depth - 1}` : "enters"),
+    h.th({ scope: "row" }, depthName(depth)),
     lensOf(data, depth, patch).map((word) => h.td(lensWord(word))));
   store.draws(["patch", "word", "map", "against"], (state) => {
     const values = patchValues(data, { ...state, hoverWord: null });
@@ -1136,26 +1131,8 @@ const buildLens = (data, store) => {
 };
 
 // --------------------------------------------------------------------------------------------------- routes
-const WAYS = { "image → last": "straight to the word", "image → question": "by way of the question",
-  "image → template": "by way of the template" };
 const ROUTES_HEIGHT = 180;
 const ROUTES_RIGHT = 160; // pixels for the names
-
-/** The shares of parts of one sign; nothing where signs are mixed, because a share could then pass 100 %. */
-export const shares = (values) => {
-  const most = largestOf(values);
-  const counted = values.map((value) => (Math.abs(value) < NEARLY_ZERO * most ? 0 : value));
-  const total = sum(counted);
-  return total !== 0 && counted.every((value) => value * total >= 0) ? counted.map((value) => value / total) : null;
-};
-
-const routeStory = (names, whole) => {
-  const ways = names.map((name, route) => [WAYS[name], whole[route]]).filter(([way, cost]) => way && cost !== undefined);
-  const parts = shares(ways.map(([, cost]) => cost));
-  if (!parts) return "Cut everywhere, the routes of the picture pull both ways: no shares are given.";
-  const told = ways.map(([way], at) => `${percent(parts[at])} ${way}`).join(", ");
-  return `Cut everywhere, the routes of the picture cost ${told}.`;
-};
 
 const buildRoutes = (data, store) => {
   const { routes } = data.explanation;
@@ -1163,8 +1140,8 @@ const buildRoutes = (data, store) => {
   const { windows, window: cut } = routes;
   const names = routes.names.map((name) => name.replace(/\s*->\s*/, " → "));
   const steps = windows.map(([first]) => first);
-  const [finding, list] = [h.p({ class: "finding" }), h.ul({ class: "cuts" })];
-  const drawing = h.svg({ role: "img",
+  const list = h.ul({ class: "cuts" });
+  const drawing = h.svg({ class: "lines", role: "img",
     "aria-label": "Change of log-probability by the layers in which a route is cut; the numbers are in the table" });
   const curves = (state) => names.map((name, route) => [name, [...data.ofWord("routes", shownWord(state))
     .subarray(route * windows.length, (route + 1) * windows.length)], `route${route % 4}`]);
@@ -1173,17 +1150,15 @@ const buildRoutes = (data, store) => {
   store.draws(["word", "hoverWord"], (state) => {
     const x = (layer) => LEFT + ((width - LEFT) * layer) / Math.max(1, ...steps);
     drawLines(drawing, { width, height: ROUTES_HEIGHT, steps, x, axis: "first layer cut", curves: curves(state) });
-    say(finding, routeStory(names, whole(state)));
     const most = largestOf(whole(state));
-    list.replaceChildren(...whole(state).map((value, at) =>
-      h.li(h.span(names[at] ?? "image → all text"), track(value, most, value < 0 ? "cost" : null), h.b(signed(value)))));
+    list.replaceChildren(...whole(state).map((value, at) => h.li(h.span(names[at] ?? "image → all text"),
+      track(value, most, value < 0 ? "cost" : null), h.b(signed(value)))));
   }, list);
   const rows = () => [["route", ...windows.map(([first, last]) => `layers ${first} to ${last - 1}`), "everywhere"],
     ...curves(store.state).map(([name, values], at) => [name, ...values, whole(store.state)[at] ?? ""])];
   const note = h.p({ class: "note" }, `Change of the word’s log-probability when attention along a route is cut in `
     + `${count(cut, "layer")}, by the first of them. Below zero: the route carried evidence for the word.`);
-  const node = section("How it travels", "routes",
-    [finding, drawing, note, h.h3("Cut in every layer"), list], rows);
+  const node = section("How it travels", "routes", [drawing, note, h.h3("Cut in every layer"), list], rows);
   return { node, size: () => { width = drawing.clientWidth - ROUTES_RIGHT; } };
 };
 
@@ -1214,13 +1189,16 @@ const meanAndSpread = (values) => {
   return `${signed(mean)} ± ${plain(Math.sqrt(variance))}`;
 };
 
+const LEAST_GAP = 0.2; // between two numbers of the axis, as a share of it
+
 /** Truth, theory and chance on one axis, which all receipts of a word share. */
 const effectChart = (effects, [low, high]) => {
   const left = (value) => ({ left: `${(100 * (value - low)) / (high - low || 1)}%` });
   const strip = (...marks) => h.div({ class: "strip" }, h.i({ class: "at-zero", style: left(0) }), marks);
   const rows = effects.map(([name, kind, values]) => [h.span(name),
     strip(values.map((value) => h.i({ class: kind, style: left(value) }))), h.span(meanAndSpread(values))]);
-  const ends = [...new Set([low, 0, high])].map((value) => h.em({ style: left(value) }, plain(value)));
+  const ends = [low, 0, high].filter((value, at) => at === 1 || Math.abs(value) > LEAST_GAP * (high - low))
+    .map((value) => h.em({ style: left(value) }, plain(value)));
   const told = effects.map(([name, , values]) => `${name} ${meanAndSpread(values)}`).join(", ");
   return h.div({ class: "effects", role: "img", "aria-label": `Change of the logit: ${told}` },
     rows, h.span(), h.div({ class: "strip ends" }, ends), h.span());
@@ -1246,29 +1224,24 @@ const receiptCard = (data, receipt, reach, tell) => {
     h.p({ class: "verdict" }, h.i({ "aria-hidden": "true" }, sign), words),
     h.p(claim ? `${claim.replace(/\.$/, "")}. ` : null, consequence(all)),
     effectChart(effectsOf(receipt), reach),
-    h.p({ class: "answers" }, before === after ? `The answer stays “${after}”.` : [h.s(before), " → ", h.b(after)]),
+    h.p({ class: "answers" },
+      before === after ? `The answer stays “${after}”.` : [h.s(before), " → ", h.b(after)]),
     command ? repeatBox("repeat", facts.filter(Boolean).join(" · "), command, tell) : null);
 };
 const mapOf = (receipt) => receipt.map ?? "direct";
-
-/** One kind of removal after the other, the direct map's receipt before that of all paths. */
-const inOrder = (receipts) => {
-  const kinds = [...new Set(receipts.map(({ done }) => done.kind))];
-  const rank = (receipt) => 2 * kinds.indexOf(receipt.done.kind) + (mapOf(receipt) === "direct" ? 0 : 1);
-  return [...receipts].sort((a, b) => rank(a) - rank(b));
-};
 
 const buildReceipts = (data, store, tell) => {
   const receipts = data.explanation.receipts ?? [];
   const tested = [...new Set(receipts.map(({ word }) => `“${data.textOf(word)}”`))].join(", ");
   const [body, rule] = [h.div({ class: "cards" }), h.p({ class: "note" })];
   store.draws(["word"], (state) => {
-    const own = inOrder(receipts.filter(({ word }) => word === state.word));
+    const own = receipts.filter(({ word }) => word === state.word);
     const reach = reachOf(own.flatMap((receipt) => effectsOf(receipt).flatMap(([, , values]) => values)));
     say(rule, [...new Set(own.map((receipt) => `Rule: ${receipt.rule}.`))].join(" "));
-    body.replaceChildren(...(own.length ? own.map((receipt) => receiptCard(data, receipt, reach, tell))
-      : [h.p({ class: "untested" }, `○ Not tested for “${data.textOf(state.word)}”: nothing was removed to see whether `
-        + `this map is right.${tested ? ` Tested: ${tested}.` : ""}`)]));
+    const none = `○ Not tested for “${data.textOf(state.word)}”: nothing was removed to see whether this map is `
+      + "right." + (tested ? ` Tested: ${tested}.` : "");
+    body.replaceChildren(...own.map((receipt) => receiptCard(data, receipt, reach, tell)),
+      ...(own.length ? [] : [h.p({ class: "untested" }, none)]));
   });
   const rows = () => [["receipt", "word", "kind", "predicted", "measured", "verdict"], ...receipts.map((receipt) =>
     [receipt.id, data.textOf(receipt.word), receipt.done.kind, receipt.predicted ?? "", receipt.measured.change,
@@ -1277,10 +1250,12 @@ const buildReceipts = (data, store, tell) => {
 };
 
 // ----------------------------------------------------------------------------------------------------- keys
-const KEYS = [["← →", "word before, word after"], ["↑ ↓", "depth of the patch words"], ["[ ]", "head before, head after"],
+const KEYS = [
+  ["← →", "word before, word after"], ["↑ ↓", "depth of the patch words"], ["[ ]", "head before, head after"],
   ["M", "next map"], ["Space", "hold: the photograph alone"], ["G", "colours of the photograph"],
   ["C", "copy a link to exactly this"], ["Esc", "let go of patch, head and alternative"], ["?", "these keys"],
-  ["Tab", "words, picture, heads: arrows move inside, Enter keeps"]];
+  ["Tab", "words, picture, heads: arrows move inside, Enter keeps"],
+];
 
 const buildHelp = () => {
   const dialog = h.dialog({ class: "help", "aria-label": "Keys" }, h.h2("Keys"),
@@ -1381,28 +1356,7 @@ const buildTools = (data, store, act) => h.div({ class: "tools top" }, button("c
 const questionOf = ({ prompt }) => prompt.tokens.filter(({ source }) => source === "question")
   .map(({ text }) => text).join("").trim() || prompt.text;
 
-const ADDRESS_WAITS = 250; // milliseconds: browsers refuse more than a few changes of the address per second
 const MESSAGE_STAYS = 4000; // milliseconds
-
-/** Keeps the address in step with what is kept: a step back undoes a chosen word. */
-const mirror = (store, data, initial, root) => {
-  let waiting = 0;
-  const write = () => {
-    waiting = 0;
-    const hash = toHash(store.state, initial);
-    root.dataset.hash = hash;
-    if (location.hash.slice(1) === hash) return;
-    const same = (fromHash(location.hash, data).word ?? initial.word) === store.state.word;
-    history[same ? "replaceState" : "pushState"](null, "", hash ? `#${hash}` : location.pathname + location.search);
-  };
-  store.draws(LINKED_KEYS, () => { waiting ||= setTimeout(write, ADDRESS_WAITS); });
-  const popstate = () => store.set({ ...linkedOf(initial), ...fromHash(location.hash, data) });
-  const end = listening(window, { popstate });
-  return () => {
-    clearTimeout(waiting);
-    end();
-  };
-};
 
 /** Calls `size` whenever the width of `root` changes; its height changes with every word and matters to nobody. */
 const followWidth = (root, size) => {
@@ -1434,15 +1388,18 @@ const followSight = (root, store) => {
   };
 };
 
-/** Tells the host what is selected, and selects what the host says. */
-const followHost = (model, store) => {
+/** Tells the host what is selected, as the fragment of a link, and selects what the host's link says. */
+const followHost = (model, store, data, initial) => {
   store.draws(LINKED_KEYS, (state) => {
-    model.set("state", linkedOf(state));
+    model.set("link", toHash(state, initial));
     model.save_changes();
   });
-  const follow = () => store.set(model.get("state") ?? {});
-  model.on("change:state", follow);
-  return () => model.off("change:state", follow);
+  const follow = () => {
+    const link = model.get("link") ?? "";
+    if (link !== toHash(store.state, initial)) store.set({ ...linkedOf(initial), ...fromHash(link, data) });
+  };
+  model.on("change:link", follow);
+  return () => model.off("change:link", follow);
 };
 
 const loadImage = async (source) => {
@@ -1452,12 +1409,12 @@ const loadImage = async (source) => {
   return image;
 };
 
-const actions = (root, data, store, tell, help) => {
+const actions = (data, store, tell, help) => {
   const word = (to) => store.set({ word: to, against: null, hoverWord: null });
   return {
     word, step: (by) => word(clamp(store.state.word + by, 0, data.words.length - 1)),
     against: (against) => store.set({ word: shownWord(store.state), against, hoverWord: null }),
-    link: () => copy(location.href.split("#")[0] + (root.dataset.hash ? `#${root.dataset.hash}` : ""), tell),
+    link: () => copy(location.href, tell),
     help: () => help.showModal(),
   };
 };
@@ -1465,7 +1422,7 @@ const actions = (root, data, store, tell, help) => {
 /** Everything that the page shows, in its order; `size` fits the drawings to the width of `root`. */
 const compose = (root, data, store, images, tell) => {
   const help = buildHelp();
-  const act = actions(root, data, store, tell, help);
+  const act = actions(data, store, tell, help);
   const picture = buildPicture(data, store, images.image, tell);
   const network = buildNetwork(data, store, tell);
   const routes = buildRoutes(data, store);
@@ -1506,17 +1463,14 @@ const open = async (model, root) => {
   const image = await loadImage(model.get("image"));
   const initial = { ...START, word: explanation.answer.focus ?? 0, depth: data.layers, map: data.maps[0].key,
     part: data.parts[0].key };
-  const linked = model.get("linked"); // the page is this explanation's own: its address and all keys
-  const addressed = linked && location.protocol !== "about:"; // a frame has no address of its own
-  const asked = addressed ? fromHash(location.hash, data) : {};
-  const store = createStore({ ...initial, ...model.get("state"), ...asked });
+  const store = createStore({ ...initial, ...fromHash(model.get("link") ?? "", data) });
   const { line, tell } = buildMessages();
   const { act, size } = compose(root, data, store, { image, view: model.get("view") }, tell);
   root.append(line);
   store.draws(["word", "hoverWord"], (state) =>
     Object.assign(root.dataset, { word: state.word, shown: shownWord(state) }));
-  const ends = [followHost(model, store), addressed ? mirror(store, data, initial, root) : () => {},
-    listenToKeys(linked ? document : root, root, actsOf(data, store, act), store)];
+  const ends = [followHost(model, store, data, initial),
+    listenToKeys(model.get("own") ? document : root, root, actsOf(data, store, act), store)];
   size();
   root.dataset.state = "ready";
   return [...ends, followWidth(root, size), followSight(root, store)];
