@@ -152,17 +152,17 @@ const ROUNDS_TO_ZERO = 1e-9;
 /** A signed number as people write it, with a true minus: +3.12, −0.003, 0. */
 export const signed = (value) => (value > 0 ? "+" : "") + plain(value);
 
-/** The same without a plus. */
+/** The same without a plus: two places behind the point, more for small numbers and fewer for large ones. */
 const plain = (value) => {
   const size = Math.abs(value);
-  if (size < 5e-4) return tiny(value);
+  if (size < 0.0005) return tiny(value);
   return value.toFixed(size < 0.0995 ? 3 : size < 99.5 ? 2 : 1).replace("-", "−");
 };
 const tiny = (value) =>
   (Math.abs(value) < ROUNDS_TO_ZERO ? "0" : value.toExponential(0).replaceAll("-", "−").replace("+", ""));
 const percent = (share) => `${share > 0 && share < 0.01 ? "<\u20091" : Math.round(100 * share)}\u202f%`;
 const chance = (value) => (value < 0.01 ? "<.01" : value > 0.995 ? "1.0" : value.toFixed(2).replace(/^0/, ""));
-const count = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;
+const count = (number, one) => `${number} ${one}${number === 1 ? "" : "s"}`;
 
 const UNPRINTED = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
 
@@ -285,6 +285,7 @@ const AGAINST = [0, 114, 178];
 const STRONGEST = 0.75; // the photograph stays visible under the strongest patch
 const FAINTEST = 0.04; // below this part of the scale nothing is drawn
 const ENDS_AT = 0.99; // of all patches this share lies within the scale
+const LEAST_ERROR = 1e-7; // single precision cannot do better
 
 /** How opaque a value is on a scale that ends at ±`most`: in proportion, up to 0.75, nothing below 4 %. */
 export const opacity = (value, most) => {
@@ -346,7 +347,7 @@ const scaleOf = (data, state) => {
   const shared = () => percentile(data.words.flatMap((_, word) => [...counted(data.ofWord(array, word))]));
   const most = state.scale === "answer" && !shownAgainst(state)
     ? data.once(`scale ${array} ${state.sinkless}`, shared) : percentile(counted(values));
-  const error = Math.max(1e-7, ...(data.explanation.checks ?? []).map((check) => Math.abs(check.value)));
+  const error = Math.max(LEAST_ERROR, ...(data.explanation.checks ?? []).map((check) => Math.abs(check.value)));
   const largest = largestOf(values);
   const known = sum(sourceValues(data, state).map(Math.abs));
   return { values, most: most || largest, nothing: largest <= error * known };
@@ -580,6 +581,7 @@ const buildPicture = (data, store, image, tell) => {
 };
 
 const BINS = 41; // odd: one of them is about zero
+const BEYOND = 1.0001; // the end of the scale is a value itself, rounded
 
 /** How many patches have values of each size, from −most to +most. */
 const histogram = (values, most) => {
@@ -596,7 +598,7 @@ const buildScale = (data, store) => {
     const heights = histogram(values, most || 1).map(Math.sqrt); // few patches matter: let them show
     const tallest = Math.max(...heights);
     put(bars, { d: heights.map((height, bin) => `M${bin + 0.1} 1v${-height / tallest}h.8V1z`).join("") });
-    const beyond = (sign) => values.filter((value) => sign * value > most * 1.0001).length;
+    const beyond = (sign) => values.filter((value) => sign * value > most * BEYOND).length;
     const clipped = (sign) => (beyond(sign) ? ` · ${beyond(sign)} beyond` : "");
     say(numbers[0], `−${plain(most)} against${clipped(-1)}`);
     say(numbers[1], nothing ? "no effect above rounding" : "0");
@@ -744,15 +746,14 @@ const targetName = (data, state) => {
   return [data.tokens[token], data.others(token)[other]].map(({ text }) => visible(text.trim())).join(" rather than ");
 };
 
-const buildTarget = (data, store, act) => {
+const buildTarget = (data, store) => {
   const [name, value] = [h.b(), h.span()];
-  const turn = (sign, by, label) => h.button({ type: "button", "aria-label": label, click: () => act.step(by) }, sign);
   store.draws(WORD_KEYS, (state) => {
     const logits = signed(sum(sourceValues(data, state)));
     say(name, targetName(data, state));
     say(value, `word ${shownWord(state) + 1} of ${data.words.length} · ${logits} logits`);
   });
-  return h.div({ class: "target" }, turn("‹", -1, "Word before"), turn("›", 1, "Word after"), h.p(name, value));
+  return h.p({ class: "target" }, name, value);
 };
 
 /** Whether the answer needs the picture at all: the first thing to know about the maps. */
@@ -1430,7 +1431,7 @@ const compose = (root, data, store, images, tell) => {
     h.header({ class: "head" }, h.p({ class: "question" }, questionOf(data.explanation)), buildTools(data, store, act),
       buildWords(data, store, act), buildTokens(data, store, act), buildDependence(data)),
     h.div({ class: "columns-2" },
-      h.div({ class: "look" }, buildTarget(data, store, act), picture.box, buildScale(data, store),
+      h.div({ class: "look" }, buildTarget(data, store), picture.box, buildScale(data, store),
         buildOptions(data, store), buildReadout(data, store), buildSeen(data, images.view)),
       h.div({ class: "evidence" }, buildSources(data, store), buildReceipts(data, store, tell), network.node,
         buildLens(data, store), routes?.node, buildRecord(data, tell))),
