@@ -141,6 +141,7 @@ const fit = (node, width, height) => {
   if (node.width !== width || node.height !== height) Object.assign(node, { width, height });
 };
 
+const chooseOrLetGo = (store, key, value) => store.set({ [key]: store.state[key] === value ? null : value });
 const range = (length) => Array.from({ length }, (_, at) => at);
 const sum = (values) => values.reduce((all, value) => all + value, 0);
 const largestOf = (values) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
@@ -558,7 +559,7 @@ const buildPicture = (data, store, image, tell) => {
     describe: (patch) => describePatch(data, store.state, patch),
     preview: (hoverPatch) => store.set({ hoverPatch }),
     lock: (patch) => {
-      store.set({ patch: store.state.patch === patch ? null : patch });
+      chooseOrLetGo(store, "patch", patch);
       tell(describePatch(data, store.state, patch));
     },
   });
@@ -743,7 +744,8 @@ const targetName = (data, state) => {
   const against = shownAgainst(state);
   if (!against) return data.textOf(shownWord(state));
   const { token, choice: other } = data.alternative(against);
-  return [data.tokens[token], data.others(token)[other]].map(({ text }) => visible(text.trim())).join(" rather than ");
+  return [data.tokens[token], data.others(token)[other]].map(({ text }) => visible(text.replace(/^ /, "")))
+    .join(" rather than ");
 };
 
 const buildTarget = (data, store) => {
@@ -934,7 +936,7 @@ const buildMatrix = (data, store, tell) => {
     preview: (cell) => store.set({ hoverHead: headOf(cell) }),
     lock: (cell) => {
       const head = headOf(cell);
-      store.set({ head: store.state.head === head ? null : head });
+      chooseOrLetGo(store, "head", head);
       tell(describeHead(data, store.state, head));
     },
   });
@@ -951,8 +953,7 @@ const buildMatrix = (data, store, tell) => {
 const buildRanked = (data, store) => {
   const list = h.ol({ class: "ranked" });
   const row = (head, value, most, image) => h.li(h.button({
-    type: "button", "data-head": String(head),
-    click: () => store.set({ head: store.state.head === head ? null : head }),
+    type: "button", "data-head": String(head), click: () => chooseOrLetGo(store, "head", head),
     pointerenter: () => store.set({ hoverHead: head }), pointerleave: () => store.set({ hoverHead: null }),
   }, h.span(`L${Math.floor(head / data.heads)} H${head % data.heads}`), track(value, most, sideOf(value)),
   h.b(signed(value)), h.small(image ? `picture ${image}` : "")));
@@ -1287,7 +1288,7 @@ const TYPED_INTO = "input:not([type=checkbox]), textarea, select";
 const PRESSED_BY_SPACE = "button, summary, input, a";
 
 /** `ear` is where keys are heard: the document of an own page, or only what is drawn where others share the page. */
-const listenToKeys = (ear, root, acts, store) => {
+const listenToKeys = (ear, root, acts, store, signal) => {
   const keydown = (event) => {
     const own = acts[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     const within = (selector) => Boolean(event.target.closest?.(selector));
@@ -1296,15 +1297,8 @@ const listenToKeys = (ear, root, acts, store) => {
     event.preventDefault();
     own();
   };
-  const keyup = (event) => { if (event.key === " ") store.set({ peek: false }); };
-  return listening(ear, { keydown, keyup });
-};
-
-/** Hears events until what is returned is called. */
-const listening = (target, listeners) => {
-  const each = (act) => Object.entries(listeners).forEach(([event, listener]) => target[act](event, listener));
-  each("addEventListener");
-  return () => each("removeEventListener");
+  ear.addEventListener("keydown", keydown, { signal });
+  ear.addEventListener("keyup", (event) => { if (event.key === " ") store.set({ peek: false }); }, { signal });
 };
 
 // --------------------------------------------------------------------------------------------------- export
@@ -1360,37 +1354,34 @@ const questionOf = ({ prompt }) => prompt.tokens.filter(({ source }) => source =
 const MESSAGE_STAYS = 4000; // milliseconds
 
 /** Calls `size` whenever the width of `root` changes; its height changes with every word and matters to nobody. */
-const followWidth = (root, size) => {
+const followWidth = (root, size, signal) => {
   let width = root.clientWidth;
   const watch = new ResizeObserver(() => {
     if (width !== root.clientWidth) requestAnimationFrame(size);
     width = root.clientWidth;
   });
   watch.observe(root);
-  return () => watch.disconnect();
+  signal.addEventListener("abort", () => watch.disconnect());
 };
 
-/** Marks the parts that are out of sight, and draws them when they come near. */
-const followSight = (root, store) => {
+/** Marks the parts that are out of sight, and draws them when they come near or when all is printed. */
+const followSight = (root, store, signal) => {
+  const show = (part, inSight) => part.classList.toggle("away", !inSight);
   const watch = new IntersectionObserver((seen) => {
-    seen.forEach(({ target, isIntersecting }) => target.classList.toggle("away", !isIntersecting));
+    seen.forEach(({ target, isIntersecting }) => show(target, isIntersecting));
     store.draw();
   }, { rootMargin: "40px" });
-  const parts = [...root.querySelectorAll(".part")];
+  const parts = root.querySelectorAll(".part");
   parts.forEach((part) => watch.observe(part));
-  const beforeprint = () => {
-    parts.forEach((part) => part.classList.remove("away"));
+  signal.addEventListener("abort", () => watch.disconnect());
+  window.addEventListener("beforeprint", () => {
+    parts.forEach((part) => show(part, true));
     store.draw();
-  };
-  const end = listening(window, { beforeprint });
-  return () => {
-    watch.disconnect();
-    end();
-  };
+  }, { signal });
 };
 
 /** Tells the host what is selected, as the fragment of a link, and selects what the host's link says. */
-const followHost = (model, store, data, initial) => {
+const followHost = (model, store, data, initial, signal) => {
   store.draws(LINKED_KEYS, (state) => {
     model.set("link", toHash(state, initial));
     model.save_changes();
@@ -1400,7 +1391,7 @@ const followHost = (model, store, data, initial) => {
     if (link !== toHash(store.state, initial)) store.set({ ...linkedOf(initial), ...fromHash(link, data) });
   };
   model.on("change:link", follow);
-  return () => model.off("change:link", follow);
+  signal.addEventListener("abort", () => model.off("change:link", follow));
 };
 
 const loadImage = async (source) => {
@@ -1410,20 +1401,20 @@ const loadImage = async (source) => {
   return image;
 };
 
-const actions = (data, store, tell, help) => {
+const actions = (data, store, initial, tell, help) => {
   const word = (to) => store.set({ word: to, against: null, hoverWord: null });
   return {
     word, step: (by) => word(clamp(store.state.word + by, 0, data.words.length - 1)),
     against: (against) => store.set({ word: shownWord(store.state), against, hoverWord: null }),
-    link: () => copy(location.href, tell),
+    link: () => copy(`${location.href.split("#")[0]}#${toHash(store.state, initial)}`, tell),
     help: () => help.showModal(),
   };
 };
 
 /** Everything that the page shows, in its order; `size` fits the drawings to the width of `root`. */
-const compose = (root, data, store, images, tell) => {
+const compose = (root, data, store, initial, images, tell) => {
   const help = buildHelp();
-  const act = actions(data, store, tell, help);
+  const act = actions(data, store, initial, tell, help);
   const picture = buildPicture(data, store, images.image, tell);
   const network = buildNetwork(data, store, tell);
   const routes = buildRoutes(data, store);
@@ -1457,24 +1448,26 @@ const buildMessages = () => {
   return { line, tell };
 };
 
-/** Draws into `root` and returns what ends each of the things that go on. */
-const open = async (model, root) => {
+/** Draws into `root`; what goes on after that ends with `signal`. */
+const open = async (model, root, signal) => {
   const explanation = model.get("explanation");
   const data = understand(explanation, readTensors(model.get("arrays")));
   const image = await loadImage(model.get("image"));
+  if (signal.aborted) return;
   const initial = { ...START, word: explanation.answer.focus ?? 0, depth: data.layers, map: data.maps[0].key,
     part: data.parts[0].key };
   const store = createStore({ ...initial, ...fromHash(model.get("link") ?? "", data) });
   const { line, tell } = buildMessages();
-  const { act, size } = compose(root, data, store, { image, view: model.get("view") }, tell);
+  const { act, size } = compose(root, data, store, initial, { image, view: model.get("view") }, tell);
   root.append(line);
   store.draws(["word", "hoverWord"], (state) =>
     Object.assign(root.dataset, { word: state.word, shown: shownWord(state) }));
-  const ends = [followHost(model, store, data, initial),
-    listenToKeys(model.get("own") ? document : root, root, actsOf(data, store, act), store)];
+  followHost(model, store, data, initial, signal);
+  listenToKeys(model.get("own") ? document : root, root, actsOf(data, store, act), store, signal);
   size();
+  followWidth(root, size, signal);
+  followSight(root, store, signal);
   root.dataset.state = "ready";
-  return [...ends, followWidth(root, size), followSight(root, store)];
 };
 
 /**
@@ -1484,16 +1477,15 @@ const open = async (model, root) => {
  */
 const render = ({ model, el }) => {
   const root = h.div({ class: "explain", "data-state": "loading" });
-  const fail = (error) => {
+  const ended = new AbortController();
+  el.append(root);
+  open(model, root, ended.signal).catch((error) => {
     root.dataset.state = "failed";
     root.append(h.p({ role: "alert" }, `The explanation could not be drawn: ${error.message}`));
-    return [];
-  };
-  el.append(root);
-  const opened = open(model, root).catch(fail);
+  });
   return () => {
+    ended.abort();
     root.remove();
-    opened.then((ends) => ends.forEach((end) => end()));
   };
 };
 
