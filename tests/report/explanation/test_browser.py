@@ -19,7 +19,7 @@ def hash_is(page, part):
 def patch_point(page, patch):
     """The middle of a patch in the window."""
     box = page.locator(".picture .cells").bounding_box()
-    side = int(page.get_attribute(".picture .grid", "aria-colcount"))
+    side = int(page.get_attribute(".picture .cells", "aria-colcount"))
     row, column = divmod(patch, side)
     return box["x"] + (column + 0.5) * box["width"] / side, box["y"] + (row + 0.5) * box["height"] / side
 
@@ -255,13 +255,14 @@ def test_receipts_say_their_verdict_in_words_and_signs(show):
     page = show("full")
     cards = page.locator(".receipt:visible")
     assert cards.locator(".verdict").all_inner_texts() == ["✓Confirmed", "⇄Opposite"]
-    assert page.locator(".untested").is_hidden()
+    assert page.locator(".untested").count() == 0
     first = cards.first
-    assert (
-        first.locator("line.control").count() == 14
-        and first.locator(".hollow").count() == first.locator(".dot").count() == 1
-    )
-    assert "A taxi → A boat" in first.inner_text() and "'101-104" not in first.inner_text()
+    assert first.locator(".control").count() == 14
+    assert first.locator(".hollow").count() == first.locator(".dot").count() == 1
+    assert "A taxi → A boat" in first.inner_text()
+    assert page.locator(".receipt .command").first.is_hidden()
+    first.locator("summary").click()
+    assert "lapilli explain runs/mine --remove 101-104" in first.locator(".command").inner_text()
     assert "≥ half of predicted" in page.inner_text(".receipts > .note")
     page.click(WORD.format(0))
     page.wait_for_selector("[data-receipt='9d00']:visible")
@@ -270,10 +271,52 @@ def test_receipts_say_their_verdict_in_words_and_signs(show):
     page.wait_for_selector(".untested:visible")
 
 
+def test_four_receipts_stand_in_two_columns_on_one_screen(show, tmp_path):
+    explanation, arrays = make_bundle()
+    one = explanation["receipts"][0]
+    explanation["receipts"] = [
+        one | {"id": f"{which}-{kind}", "map": which, "done": one["done"] | {"kind": kind}}
+        for which in ("direct", "all paths")
+        for kind in ("read-knockout", "blur")
+    ]
+    page = show("full", source=write_page(write_bundle(tmp_path, explanation=explanation, arrays=arrays)).as_uri())
+    page.wait_for_selector(".explain[data-state=ready]")
+    boxes = [card.bounding_box() for card in page.locator(".receipt").all()]
+    assert boxes[0]["x"] == boxes[1]["x"] < boxes[2]["x"] == boxes[3]["x"]
+    assert boxes[0]["y"] == boxes[2]["y"] < boxes[1]["y"] == boxes[3]["y"]
+    assert page.locator(".receipts").bounding_box()["height"] <= 720
+    assert page.locator(".about").nth(1).inner_text() == "direct · blurred in the picture"
+
+
+def test_the_first_screen_holds_question_answer_verdict_picture_and_sources(show):
+    page = show("full")
+    for part in (".question", ".words", ".dependence", ".picture", ".bars", ".parts"):
+        box = page.locator(part).bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= 720, part
+
+
+def test_the_keyboard_is_told_where_it_is(show):
+    page = show("full")
+    page.focus(".picture [data-cell='0']")
+    for key, said in (
+        ("ArrowDown", "row 2, column 1"),
+        ("End", "row 2, column 24"),
+        ("ArrowRight", "row 2, column 24"),
+    ):
+        page.keyboard.press(key)
+        cell = page.locator(".picture [role=gridcell]:focus")
+        assert cell.get_attribute("aria-label").startswith(said + ", ")
+    assert page.locator(".picture [tabindex='0']").count() == 1
+    page.focus("[data-against='13.1']")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[data-against='13.1'][aria-pressed=true]:focus")
+
+
 def test_tables_keys_and_toggles(show):
     page = show("full")
-    page.click(".sources .tools button >> nth=0")
-    assert page.locator(".sources .numbers-table tbody tr").count() == 2
+    assert page.locator(".sources tbody tr").count() == 2
+    page.click(".network .tools button >> nth=0")
+    assert page.locator(".network .numbers-table tbody tr").count() == 24 * 16
     page.keyboard.press("?")
     page.wait_for_selector("dialog[open]")
     page.keyboard.press("Escape")

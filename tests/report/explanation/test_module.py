@@ -105,12 +105,6 @@ def test_parts_are_laid_end_to_end_from_zero(call):
     ]
 
 
-def test_shares_are_given_for_one_sign_only(call):
-    assert call("return lib.shares([-1, -3])") == [0.25, 0.75]
-    assert call("return lib.shares([-1, 3])") is None and call("return lib.shares([0, 0])") is None
-    assert call("return lib.shares([-1, 1e-6])") == [1, 0]
-
-
 def test_the_reach_of_values_holds_zero(call):
     assert call("return lib.reachOf([-2, 1])") == [-2, 1]
     assert call("return lib.reachOf([-2, 0.001])") == [-2, 0] and call("return lib.reachOf([])") == [0, 0]
@@ -118,14 +112,6 @@ def test_the_reach_of_values_holds_zero(call):
 
 def test_labels_are_pushed_apart(call):
     assert call("return lib.apart([10, 50, 12], 13)") == [10, 50, 23]
-
-
-def test_the_share_of_padding(call):
-    affine = [570 / 336, 0, 0, 570 / 336, 0, -95]
-    view = {"size": [336, 336], "to_image": affine}
-    assert call("return lib.paddingOf(argument)", {"size": [570, 380], "view": view}) == pytest.approx(1 / 3)
-    whole = {"size": [96, 96], "to_image": [1, 0, 0, 1, 0, 0]}
-    assert call("return lib.paddingOf(argument)", {"size": [96, 96], "view": whole}) == 0
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,26 @@ const tellHeight = () => {
   new ResizeObserver(tell).observe(document.body);
 };
 
+const wordOf = (link) => /(?:^|&)w=(\d+)/.exec(link)?.[1];
+
+/** Keeps the address in step with what is selected: a step back undoes a chosen word. */
+const followAddress = (model) => {
+  let waiting = 0;
+  const there = () => location.hash.slice(1);
+  const write = () => {
+    waiting = 0;
+    const link = model.get("link");
+    if (there() === link) return;
+    const change = wordOf(there()) === wordOf(link) ? "replaceState" : "pushState";
+    history[change](null, "", link ? `#${link}` : location.pathname + location.search);
+  };
+  model.on("change:link", () => { waiting ||= setTimeout(write, 250); }); // browsers refuse more than a few per second
+  window.addEventListener("popstate", () => model.set("link", there()));
+};
+
 const { image, view, explanation } = JSON.parse(held("explanation"));
 const arrays = await unpack(held("arrays"));
-render({ model: host({ explanation, arrays, image, view, state: {}, linked: true }), el: document.getElementById("here") });
+const model = host({ explanation, arrays, image, view, link: location.hash.slice(1), own: true });
+if (location.protocol !== "about:") followAddress(model); // a frame has no address of its own
+render({ model, el: document.getElementById("here") });
 tellHeight();
