@@ -3,7 +3,8 @@
     python benchmarks/explain.py [--repetitions 5] [--device cpu] [--json FILE]
 
 The model is a random CLIP + LLaMA of 120 million parameters, 24 layers, a vocabulary of 32,000 and 576 tokens a
-picture, as LLaVA-1.5's. The answer has 20 tokens. What is compared runs in alternation; ratios are of medians, those of loops and occlusion of single runs.
+picture, as LLaVA-1.5's. The answer has 20 tokens. What is compared runs in alternation; ratios are of medians, but
+for loops and occlusion, which run once.
 
 generation   generating 20 tokens, recorded and every token's logit taken apart, over generating them
 one_token    all arrays of one token, with the increases in log-probability of all layers, heads and, of the strongest

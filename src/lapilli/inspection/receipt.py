@@ -27,8 +27,8 @@ SHARE = 8
 RULE = (
     "confirmed: the change lies beyond all controls, on the predicted side, and is at least half of the predicted; "
     "weaker: beyond all controls, but less than half; opposite: beyond all controls on the other side; "
-    "not-confirmed: among the controls; not-tested: no effect predicted, or no controls, of which there are none when more "
-    "than half of the patches are named"
+    "not-confirmed: among the controls; not-tested: no effect predicted, or no controls (more than half "
+    "of the patches named leave none)"
 )
 
 
