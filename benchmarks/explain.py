@@ -2,15 +2,17 @@
 
     python benchmarks/explain.py [--repetitions 5] [--device cpu] [--json FILE]
 
-The model is a random CLIP + LLaMA of 100 million parameters, 24 layers, a vocabulary of 32,000 and 576 tokens a
-picture, as LLaVA-1.5's. The answer has 20 tokens. What is compared runs in alternation; ratios are of medians.
+The model is a random CLIP + LLaMA of 120 million parameters, 24 layers, a vocabulary of 32,000 and 576 tokens a
+picture, as LLaVA-1.5's. The answer has 20 tokens. What is compared runs in alternation; ratios are of medians, but
+for loops and occlusion, which run once.
 
 generation   generating 20 tokens, recorded and every token's logit taken apart, over generating them
 one_token    all arrays of one token, with the increases in log-probability of all layers, heads and, of the strongest
              head, positions, and the forward pass that they are of; over that forward pass
 routes       96 variants, 24 windows of 4 routes, over one forward pass
 loops        the direct arrays of one token by Python loops over layers, heads and positions, over the direct arrays
-occlusion    577 forward passes (16 are measured), over the direct arrays of one token
+occlusion    577 forward passes (16 are measured), over the direct arrays of one token; the one pass that left the trace
+             is not counted
 memory       the peak of a process that generates and takes apart, over that of one that generates
 """
 
@@ -75,7 +77,7 @@ def main() -> None:
 
 
 def random_llava(folder: Path, device: str) -> Llava:
-    """A random LLaVA of 100 million parameters, with weights so wide that it does not repeat one token."""
+    """A random LLaVA of 120 million parameters, with weights so wide that it does not repeat one token."""
     tokenizer = read_language(part_path("pebble-lm")).tokenizer
     torch.manual_seed(0)
     eye = CLIPVisionModel(

@@ -94,6 +94,10 @@ def test_a_picture_that_is_partly_cropped_is_said_to_be(tmp_path, capsys):
         (["--remove", "0-8"], 2, "there are 9 patches, numbered from 0; name some of them, not all"),
         (["--remove", "12"], 2, "there are 9 patches"),
         (["--remove", "5-3"], 2, "--remove 5-3"),
+        (["--remove", "3-"], 2, "'3-' is no patch"),
+        (["--remove", "0-99999999999999"], 2, "there are 9 patches"),
+        (["--target", "token", "--contrast", "blue"], 2, "leave one of them out"),
+        (["--answer", "red " * 300], 1, "but the language model reads 256; shorten it"),
         (["--answer", "red", "--contrast", "red"], 2, "nowhere differs"),
         (["--answer", " "], 1, "answer"),
         (["--controls", -1], 2, "greater than or equal to 0"),
@@ -105,6 +109,30 @@ def test_wrong_options_are_one_line_and_write_nothing(options, code, message, im
     said = capsys.readouterr()
     assert said.out == "" and not out.exists()
     assert len(said.err.splitlines()) == 1 and message in said.err
+
+
+@pytest.mark.parametrize(
+    "options", [["--target", "loud"], ["--remove", "3-x"], ["--target", "token", "--contrast", "a"]]
+)
+def test_wrong_options_are_refused_before_a_model_is_read(options, image, tmp_path, capsys):
+    assert _explain(tmp_path / "no model", image, QUESTION, *options) == 2
+    assert f"{options[0]} {options[1]}: " in capsys.readouterr().err
+
+
+def test_most_of_the_patches_may_be_removed_without_controls_to_hold_it_against(image, capsys):
+    model = joined("clip", "llama")
+    assert _explain(model, image, QUESTION, "--answer", "red", "--remove", "0-5,7", "--controls", 2, "--json") == 0
+    for receipt in json.loads(capsys.readouterr().out)["receipts"]:
+        assert receipt["done"]["patches"] == [0, 1, 2, 3, 4, 5, 7] and receipt["verdict"] == "not-tested"
+        assert receipt["controls"]["changes"] == receipt["controls"]["contiguous"] == []
+
+
+def test_spaces_around_a_given_answer_are_not_explained(image, capsys):
+    said = []
+    for answer in ("a red circle", "  a red circle "):
+        assert _explain(joined("clip", "llama"), image, QUESTION, "--answer", answer, "--controls", 0, "--json") == 0
+        said.append(json.loads(capsys.readouterr().out)["answer"])
+    assert said[0] == said[1]
 
 
 def test_a_folder_that_is_taken_is_refused_before_anything_is_computed(image, tmp_path, capsys):

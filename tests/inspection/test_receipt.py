@@ -73,3 +73,14 @@ def test_a_receipt_holds_what_removing_did():
     assert found.target.contiguous == pytest.approx([-worth[one].sum() for one in drawn.contiguous])
     assert found.log_prob.controls == pytest.approx([-worth[one].sum() for one in drawn.scattered + drawn.contiguous])
     assert found.verdict == "confirmed"
+
+
+@pytest.mark.parametrize(("count", "sets"), [(18, 5), (19, 0), (36, 0)])
+def test_more_than_half_of_the_patches_have_no_controls(count, sets):
+    drawn = draw(np.arange(count), (6, 6), 5, seed=0)
+    assert len(drawn.scattered) == len(drawn.contiguous) == sets
+
+
+def test_a_picture_of_one_patch_has_no_controls():
+    drawn = draw(top(np.array([1.0])), (1, 1), 5, seed=0)
+    assert drawn.named.tolist() == [0] and not drawn.scattered and not drawn.contiguous

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from lapilli.data.sample import Sample
-    from lapilli.inspection.target import Target
+    from lapilli.inspection.target import Kind, Target
     from lapilli.inspection.trace import Trace
     from lapilli.model.llava import Llava
 
 _MAX_NEW_TOKENS = 64
+_KINDS: dict[str, "Kind"] = {"centred": "centred", "token": "token"}
 
 
 def register(app: typer.Typer) -> None:
@@ -40,9 +41,10 @@ def _explain(
     ] = None,
     answer: Annotated[str | None, typer.Option(help="The answer to explain; the model's own, if not given.")] = None,
     contrast: Annotated[str | None, typer.Option(help="Explain why the answer was not this one.")] = None,
-    target: Annotated[str, typer.Option(help="centred: the logit less the mean over all words; token: the logit.")] = (
-        "centred"
-    ),
+    target: Annotated[
+        str | None,
+        typer.Option(help="centred, the default: the logit less the mean over all words; token: the logit."),
+    ] = None,
     remove: Annotated[str | None, typer.Option(help="Receipts for these patches, as 3-5,9, not the maps' own.")] = None,
     controls: Annotated[int, typer.Option(min=0, help="Random removals of either kind that a receipt has.")] = 20,
     seed: Annotated[int, typer.Option(help="Draws the random removals.")] = 0,
@@ -61,18 +63,20 @@ def _explain(
     from lapilli.model.placement import Placement
 
     sample = asked(image, question)
+    _require_kind(target, contrast)
+    spans = None if remove is None else _spans(remove)
     if out is not None:
         refuse_occupied(out)
     llava = load(model, Placement(device, dtype))
     picture, hidden = shown(llava, image)
     trace = _answered(llava, sample, picture, answer)
     chosen, at = _target(trace, sample, target, contrast)
-    patches = None if remove is None else _patches(remove, trace.layout.patches(0).size)
+    patches = None if spans is None else _patches(spans, trace.layout.patches(0).size)
     with _steps() as note:
         findings = explain(trace, picture, chosen, at, controls, patches, seed, note)
     given = answer_text(trace)
     options: dict[str, Any] = {"answer": given, "contrast": contrast, "controls": controls, "dtype": dtype}
-    options |= {} if contrast else {"target": target}
+    options |= {"target": target}
     command = _command(model, image, question, options)
     made = explanation(findings, picture, model.resolve().name, command, contrast)
     if out is not None:
@@ -98,30 +102,45 @@ def _answered(llava: "Llava", sample: "Sample", picture: "Image", given: str | N
     return record.trace(made.ids, made.layout)
 
 
-def _target(trace: "Trace", sample: "Sample", kind: str, contrast: str | None) -> "tuple[Target, int | None]":
+def _require_kind(kind: str | None, contrast: str | None) -> None:
+    """Raise UsageError for a target that is none, and for one beside a contrast, which is a target itself."""
+    if kind not in (None, *_KINDS):
+        raise UsageError(f"--target {kind}: unknown; choose {' or '.join(_KINDS)}")
+    if kind is not None and contrast is not None:
+        raise UsageError(f"--target {kind}: the target of --contrast is the difference; leave one of them out")
+
+
+def _target(
+    trace: "Trace", sample: "Sample", kind: str | None, contrast: str | None
+) -> "tuple[Target | None, int | None]":
+    """What is to be taken apart, None for what is usual, and the row that it is about, if it is about one."""
     from lapilli.inspection.contrast import contrasted
-    from lapilli.inspection.target import Kind, Target
+    from lapilli.inspection.target import Target
 
     if contrast is not None:
         return contrasted(trace, sample, contrast)
-    kinds: dict[str, Kind] = {"centred": "centred", "token": "token"}
-    if kind not in kinds:
-        raise UsageError(f"--target {kind}: unknown; choose {' or '.join(kinds)}")
-    return Target(kinds[kind]), None
+    return (None if kind is None else Target(_KINDS[kind])), None
 
 
-def _patches(text: str, count: int) -> "NDArray[np.intp]":
-    """The patches that --remove names, such as 3-5,9. Raises UsageError for what is none of `count`."""
+def _spans(text: str) -> list[tuple[int, int]]:
+    """The first and last patches that --remove names, such as 3-5,9. Raises UsageError for what names none."""
+    found = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        numbers = (first, last) if dash else (first, first)
+        if not all(number.strip().isdecimal() for number in numbers) or int(numbers[0]) > int(numbers[1]):
+            raise UsageError(f"--remove {text}: {part!r} is no patch; write numbers and ranges, such as 3-5,9")
+        found.append((int(numbers[0]), int(numbers[1])))
+    return found
+
+
+def _patches(spans: list[tuple[int, int]], count: int) -> "NDArray[np.intp]":
+    """The patches of these spans. Raises UsageError for what is none of `count`, and for all of them."""
     import numpy as np
 
-    found = set[int]()
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        if not first.strip().isdecimal() or (last and not last.strip().isdecimal()):
-            raise UsageError(f"--remove {text}: {part!r} is no patch; write numbers and ranges, such as 3-5,9")
-        found |= set(range(int(first), int(last or first) + 1))
-    if not found or max(found) >= count or len(found) == count:
-        raise UsageError(f"--remove {text}: there are {count} patches, numbered from 0; name some of them, not all")
+    found = {patch for first, last in spans for patch in range(first, min(last, count) + 1)}
+    if max(last for _, last in spans) >= count or len(found) == count:
+        raise UsageError(f"--remove: there are {count} patches, numbered from 0; name some of them, not all")
     return np.array(sorted(found), np.intp)
 
 

@@ -1,11 +1,12 @@
 """Why this answer and not another: the token at which they part, and the one that would have come there."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lapilli.core.errors import UsageError
+from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.layout import Role
 from lapilli.data.encode import Encoded, encode
 from lapilli.data.sample import Sample, Turn
@@ -15,15 +16,25 @@ from lapilli.model.llava import Llava
 
 
 def answered(llava: Llava, sample: Sample, text: str) -> Encoded:
-    """The sample with this answer to its question. Raises LapilliError for an answer that cannot be encoded."""
-    return encode(replace(sample, turns=(*sample.turns, Turn("assistant", text))), llava.codec)
+    """The sample with this answer to its question, without the spaces around it, as `answer` gives those of a model.
+
+    Raises LapilliError for an answer that cannot be encoded, and for one that the language model has no room for.
+    """
+    encoded = encode(replace(sample, turns=(*sample.turns, Turn("assistant", text.strip()))), llava.codec)
+    model: Any = llava.model
+    room = model.config.text_config.max_position_embeddings
+    if len(encoded.ids) > room:
+        raise LapilliError(
+            f"{len(encoded.ids)} tokens with the answer, but the language model reads {room}; shorten it"
+        )
+    return encoded
 
 
 def contrasted(trace: Trace, sample: Sample, text: str) -> tuple[Target, int]:
     """The difference to what another answer would have had where it parts from the traced one, and that row.
 
-    Answers that begin alike are told apart at their first different token. Raises UsageError when they do not differ
-    before the traced one ends.
+    Answers that begin alike are told apart at their first different token, be it the end of the other one. Raises
+    UsageError when they do not differ before the traced one ends.
     """
     other = _answer_ids(answered(trace.llava, sample, text))
     given = trace.next_ids
@@ -31,7 +42,7 @@ def contrasted(trace: Trace, sample: Sample, text: str) -> tuple[Target, int]:
     (apart,) = np.nonzero(other[:shared] != given[:shared])
     stops = np.append(trace.layout.role, Role.STOP)[trace.rows + 1] == Role.STOP
     if not len(apart) or stops[apart[0]]:
-        raise UsageError(f"contrast {text!r}: nowhere differs from the answer; give another")
+        raise UsageError(f"contrast {text!r}: nowhere differs from the answer, as far as that goes; give another")
     return Target("difference", int(other[apart[0]])), int(apart[0])
 
 

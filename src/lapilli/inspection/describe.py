@@ -172,7 +172,7 @@ def _measured(found: Receipt) -> dict[str, Any]:
     return {
         "change": found.target.named,
         "prob_before": float(np.exp(found.before)),
-        "prob_after": float(np.exp(found.before + found.log_prob.named)),
+        "prob_after": min(float(np.exp(found.before + found.log_prob.named)), 1.0),  # rounding may take it above
         "answer_before": found.said[0],
         "answer_after": found.said[1],
     }

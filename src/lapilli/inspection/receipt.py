@@ -27,7 +27,8 @@ SHARE = 8
 RULE = (
     "confirmed: the change lies beyond all controls, on the predicted side, and is at least half of the predicted; "
     "weaker: beyond all controls, but less than half; opposite: beyond all controls on the other side; "
-    "not-confirmed: among the controls; not-tested: no controls, or no effect predicted"
+    "not-confirmed: among the controls; not-tested: no effect predicted, or no controls (more than half "
+    "of the patches named leave none)"
 )
 
 
@@ -112,10 +113,15 @@ class Draw:
 
 
 def draw(named: Positions, grid: tuple[int, int], controls: int, seed: int) -> Draw:
-    """`controls` random sets of either kind for the patches `named` of a grid of (rows, columns)."""
+    """`controls` random sets of either kind for the patches `named` of a grid of (rows, columns).
+
+    Sets of a kind may come twice, where few are possible. There are none when more than half of the patches are named:
+    the others are fewer.
+    """
     rng = np.random.default_rng(seed)
     others = np.setdiff1d(np.arange(grid[0] * grid[1]), named)
     sizes = pieces(named, grid)
+    controls = controls if len(named) <= len(others) else 0
     return Draw(
         named,
         [scattered(rng, others, len(named)) for _ in range(controls)],
@@ -154,6 +160,9 @@ def _changes(of_rows: NDArray[np.float32], drawn: Draw, word: slice) -> Changes:
 
 
 def top(values: NDArray[np.float64]) -> Positions:
-    """The patches that a receipt for a map of (patch,) is about: the strongest eighth, of which none is negative."""
+    """The patches that a receipt for a map of (patch,) is about: the strongest eighth, as far as it is above 0.
+
+    Where nothing is, it is the one that speaks least against the word.
+    """
     count = min(max(1, round(len(values) / SHARE)), max(1, int((values > 0).sum())))
     return strongest(values, count)

@@ -149,3 +149,20 @@ def test_the_contract_names_no_array_that_the_check_does_not_know(small):
 def test_the_room_starts_without_torch():
     program = "import sys, lapilli.report.explanation.page; print(*{'torch', 'transformers'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", program], text=True).split() == []
+
+
+@pytest.mark.parametrize(("off", "sound"), [(0.02, True), (0.2, False)])
+def test_sums_may_miss_by_what_the_checks_allow_half_precision(small, off, sound):
+    explanation, arrays = small
+    value = explanation["answer"]["tokens"][0]["value"]
+    explanation["answer"]["tokens"][0]["value"] = value + off * max(abs(value), 1)
+    if sound:
+        with pytest.raises(LapilliError, match="against the token's value"):  # in single precision it is too much
+            bundle.check(explanation, arrays)
+    for check in explanation["checks"]:
+        check["tolerance"] = 0.1
+    if sound:
+        bundle.check(explanation, arrays)
+    else:
+        with pytest.raises(LapilliError, match="against the token's value"):
+            bundle.check(explanation, arrays)
