@@ -838,7 +838,7 @@ const buildSources = (data, store) => {
     bars.forEach((bar, at) => bar.draw(values[at], reach));
     tabulate(table, rows());
     say(story, sourceStory(data, state, values));
-    say(note, errorNote(data, values[0]));
+    say(note, errorNote(data, state, values[0]));
   });
   return section("Where the evidence comes from", "sources",
     [story, h.div({ class: "bars" }, bars.map(({ node }) => node)), table, note], rows, { table: false });
@@ -858,10 +858,11 @@ const sourceStory = (data, state, [direct, all]) => {
   return `${word} gets ${signed(near)} logits from the picture directly, ${signed(far)} along all paths: ${finding}.`;
 };
 
-const errorNote = (data, direct) => {
+const errorNote = (data, state, direct) => {
   const { target, frozen_norm: frozen } = data.method;
-  const kind = { token: "the word’s logit", centred: "the word’s logit minus the mean of all words",
-    difference: `the difference to “${target.against_text ?? target.against}”` }[target.kind];
+  const kinds = { token: "the word’s logit", centred: "the word’s logit minus the mean of all words",
+    difference: `the difference to “${target.against_text ?? target.against}”` };
+  const kind = shownAgainst(state) ? "the difference between the two words’ logits" : kinds[target.kind];
   const errors = (data.explanation.checks ?? []).filter(({ name }) => /sum/.test(name)).map(({ value }) => tiny(value));
   return `Explained is ${kind}, ${signed(sum(direct))}.`
     + (errors.length ? ` The parts add up to it with a relative error of ${errors.join(" and ")}.` : "")
@@ -949,24 +950,39 @@ const buildMatrix = (data, store, tell) => {
   return h.div({ class: "matrix" }, canvas, layer);
 };
 
+/** A row of the list that shows one head after the other: making rows anew on each hover would cost too much. */
+const rankedRow = (store) => {
+  const [name, bar, number, part] = [h.span(), h.i(), h.b(), h.small()];
+  let own = null;
+  const row = h.button({
+    type: "button", click: () => chooseOrLetGo(store, "head", own),
+    pointerenter: () => store.set({ hoverHead: own }), pointerleave: () => store.set({ hoverHead: null }),
+  }, name, h.span({ class: "track" }, bar), number, part);
+  const draw = (data, state, head, most) => {
+    const value = headValues(data, state)[head];
+    own = head;
+    say(name, `L${Math.floor(head / data.heads)} H${head % data.heads}`);
+    say(number, signed(value));
+    say(part, data.arrays.heads_image ? `picture ${fromImage(data, state, head)}` : "");
+    bar.className = sideOf(value);
+    bar.style.width = `${(100 * Math.abs(value)) / (most || 1)}%`;
+    put(row, { "aria-pressed": head === state.head });
+  };
+  return { node: h.li(row), draw };
+};
+
 /** The strongest heads: what the small cells of the matrix say, in rows that a finger can hit. */
 const buildRanked = (data, store) => {
-  const list = h.ol({ class: "ranked" });
-  const row = (head, value, most, image) => h.li(h.button({
-    type: "button", "data-head": String(head), click: () => chooseOrLetGo(store, "head", head),
-    pointerenter: () => store.set({ hoverHead: head }), pointerleave: () => store.set({ hoverHead: null }),
-  }, h.span(`L${Math.floor(head / data.heads)} H${head % data.heads}`), track(value, most, sideOf(value)),
-  h.b(signed(value)), h.small(image ? `picture ${image}` : "")));
-  store.draws(HEAD_KEYS, (state) => {
+  const rows = range(Math.min(RANKED, data.layers * data.heads)).map(() => rankedRow(store));
+  const list = h.ol({ class: "ranked" }, rows.map(({ node }) => node));
+  store.draws([...HEAD_KEYS, "head"], (state) => {
     const values = headValues(data, state);
-    const best = [...values.keys()].sort((a, b) => Math.abs(values[b]) - Math.abs(values[a])).slice(0, RANKED);
-    const most = Math.abs(values[best[0]]);
-    list.replaceChildren(...best.map((head) => row(head, values[head], most, fromImage(data, state, head))));
+    const best = [...values.keys()].sort((a, b) => Math.abs(values[b]) - Math.abs(values[a]));
+    rows.forEach((row, rank) => row.draw(data, state, best[rank], Math.abs(values[best[0]])));
   }, list);
-  store.draws([...HEAD_KEYS, "head"], (state) => list.querySelectorAll("button").forEach((each) =>
-    put(each, { "aria-pressed": Number(each.dataset.head) === state.head })), list);
   return list;
 };
+
 const track = (value, most, kind) => h.span({ class: "track" },
   h.i({ class: kind, style: { width: `${(100 * Math.abs(value)) / (most || 1)}%` } }));
 
