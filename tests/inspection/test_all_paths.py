@@ -170,6 +170,13 @@ def test_the_last_row_is_followed_from_the_likeliest_token(model_of):
     close(found.value, [float(logits.max())])
 
 
+def test_a_token_against_itself_is_missed_by_nothing(model_of):
+    llava = model_of("clip", "llama")
+    ids, layout, pixels, rows = given(llava)
+    found = all_paths(llava, ids, layout, pixels, rows[:1], Target("difference", int(ids[rows[0] + 1])))
+    assert found.value.tolist() == found.error.tolist() == [0.0]
+
+
 def test_nothing_of_the_model_changes_and_progress_is_told(model_of):
     llava = model_of("siglip", "many_heads")
     parameters = list(llava.model.parameters())

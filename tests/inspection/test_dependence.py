@@ -17,6 +17,12 @@ from lapilli.inspection.readings import Readings
 def test_the_verdict_follows_the_rule(blurred, likeliest, verdict):
     clean = np.zeros(2), np.log([0.9, 0.8]), np.array([5, 6])
     gone = Readings(np.zeros((2, 2)), np.log([blurred, [0.1, 0.1]]), np.array([likeliest, [1, 2]]), *clean)
-    found = dependence(gone, slice(0, 2), "said", [5, 6])
+    found = dependence(gone, slice(0, 2), "said")
     assert found.verdict == verdict and found.said_blurred == "said"
     assert np.allclose([found.full, found.blurred, found.blank], np.log([0.72, np.prod(blurred), 0.01]))
+
+
+def test_a_word_that_the_model_would_not_say_depends_no_more_on_the_picture_than_what_it_would_say():
+    clean = np.zeros(1), np.log([0.01]), np.array([5])
+    blurred = Readings(np.zeros((2, 1)), np.log([[0.01], [0.01]]), np.array([[5], [5]]), *clean)
+    assert dependence(blurred, slice(0, 1), "said").verdict == "no visual dependence"

@@ -1,7 +1,9 @@
 """From an answer to the folder: what is written is what was computed, and the folder holds to its schema and sums."""
 
+import io
 import json
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -9,18 +11,20 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.parts import joined, picture
+from transformers import CLIPImageProcessorPil
 
 from lapilli.core.errors import LapilliError
 from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
 from lapilli.inspection.arrays import AXES
 from lapilli.inspection.contrast import answered, contrasted
-from lapilli.inspection.explain import answer_text, explain
+from lapilli.inspection.explain import alone, answer_text, explain
 from lapilli.inspection.explanation import Explanation, explanation
 from lapilli.inspection.sources import ALL_PATHS, DIRECT
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import traced
-from lapilli.model.llava import load
+from lapilli.model.llava import Llava, load
+from lapilli.model.pixels import Pixels
 from lapilli.report.explanation import bundle
 
 ASKED = Sample("question", ("noise",), (Turn("user", "<image>\nWhat color is the circle?"),))
@@ -40,7 +44,7 @@ def found(pair, kind="centred"):
 
 def made(pair, kind="centred"):
     findings = found(pair, kind)
-    return explanation(findings, NOISE, "tiny", COMMAND, "green" if kind == "difference" else None)
+    return explanation(findings, NOISE, "tiny", COMMAND)
 
 
 @pytest.mark.parametrize("kind", ["centred", "token", "difference"])
@@ -135,8 +139,42 @@ def test_the_focus_is_the_word_that_the_picture_speaks_for_most_or_the_one_that_
     patches = findings.trace.layout.patches(0).ravel()
     parts = [findings.all_paths.positions[first:end][:, patches].sum() for first, end in findings.words]
     assert findings.focus == int(np.argmax(parts))
-    contrast = found(PAIRS[0], "difference")
-    assert made(PAIRS[0], "difference").description["answer"]["words"][contrast.focus]["text"] == "blue"
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+def test_a_contrast_is_of_one_token_against_one_token(pair):
+    """`blue` and `green` differ in their first token, and what follows it is no part of the difference."""
+    contrast, description = found(pair, "difference"), made(pair, "difference").description
+    first, end = contrast.words[contrast.focus]
+    assert end - first == 1 and "blue".startswith(description["answer"]["words"][contrast.focus]["text"])
+    logits, trace = contrast.trace.logits[first], contrast.trace
+    difference = float(logits[trace.next_ids[first]] - logits[contrast.target.against])
+    assert contrast.direct.value[first] == pytest.approx(difference, abs=1e-5)
+    assert contrast.receipts[0].map == "direct"
+    named = trace.layout.patches(0).ravel()[list(contrast.receipts[0].patches)]
+    assert contrast.receipts[0].predicted == pytest.approx(-contrast.direct.positions[first][named].sum())
+    text = description["method"]["target"]["against_text"]
+    assert text and "green".startswith(text)
+
+
+def test_a_token_that_stands_alone_leaves_the_words_complete():
+    assert alone([(0, 1), (1, 4), (4, 5)], 2) == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
+    assert alone([(0, 3)], 0) == [(0, 1), (1, 3)] and alone([(0, 3)], 2) == [(0, 2), (2, 3)]
+    assert alone([(0, 1), (1, 2)], 1) == [(0, 1), (1, 2)]
+
+
+def test_the_view_ends_where_the_patches_end():
+    """An encoder of 26 pixels has 3 x 3 patches of 8: the view is 24 pixels wide, and its map to the picture is 1:1."""
+    sizes = {"size": {"shortest_edge": 26}, "crop_size": {"height": 26, "width": 26}}
+    llava = load(joined("clip", "llama"))
+    shown = Llava(llava.model, llava.processor, llava.card)
+    shown.__dict__["pixels"] = Pixels(CLIPImageProcessorPil(**sizes), 26, 8)  # in the place of the cached one
+    picture_of_26, trace = picture(3, 26, 26), replace(found(PAIRS[0]).trace, llava=shown)
+    view = explanation(replace(found(PAIRS[0]), trace=trace), picture_of_26)
+    said = view.description["image"]["view"]
+    assert said["size"] == [24, 24] and said["to_image"] == pytest.approx([1, 0, 0, 1, 0, 0])
+    stored = np.asarray(Image.open(io.BytesIO(view.pictures["view.png"])))
+    assert np.array_equal(stored, np.asarray(picture_of_26)[:24, :24])
 
 
 def test_nothing_is_left_behind_when_the_folder_is_taken(tmp_path):

@@ -132,6 +132,16 @@ def test_shares_are_those_of_loops_and_tiny_models_have_no_sinks(pair):
                 assert abs(one.contribution[index] - np.mean(given)) < 1e-5
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_row_to_which_nothing_contributes_has_no_shares():
+    """As where a token is held against itself: of two rows, it counts as nothing."""
+    trace = traced(PAIRS[0])[1].trace
+    direct = decompose(trace)
+    none = replace(direct, positions=np.concatenate([direct.positions[:1], 0 * direct.positions[:1]]))
+    shares = np.abs(direct.positions[0]) / np.abs(direct.positions[0]).sum() / 2
+    close(sinks(trace, none).images[0].contribution, shares[trace.layout.patches(0).ravel()])
+
+
 def test_contributions_are_those_of_the_decomposition_given():
     trace = traced(PAIRS[0])[1].trace
     direct = decompose(trace, Target("token"))

@@ -241,3 +241,26 @@ def test_a_quantised_model_is_refused():
     llava.model.is_quantized = True
     with pytest.raises(LapilliError, match="load it without bits"), recording(llava):
         pass
+
+
+def test_a_beam_search_is_refused_and_not_disturbed():
+    llava = awake(PAIRS[0])
+    (prompt,), batch = batch_of(llava, SAMPLES[1:2])
+    options = {"num_beams": 3, "max_new_tokens": 6, "do_sample": False}
+    free = llava.model.generate(**batch, **options)
+    with recording(llava) as record:
+        assert torch.equal(llava.model.generate(**batch, **options), free)
+    with pytest.raises(LapilliError, match="as beam search does"):
+        record.trace(prompt.ids, prompt.layout)
+
+
+def test_a_row_is_counted_from_either_end():
+    llava = awake(PAIRS[0])
+    (prompt,), batch = batch_of(llava, SAMPLES[1:2])
+    with recording(llava, rows=[3, 4, 5]) as record, torch.inference_mode():
+        llava.model(**batch)
+    trace = record.trace(prompt.ids, prompt.layout)
+    assert trace.at(-1).rows.tolist() == trace.at(2).rows.tolist() == [5]
+    for row in (3, -4):
+        with pytest.raises(IndexError):
+            trace.at(row)

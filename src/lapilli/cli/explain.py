@@ -78,7 +78,7 @@ def _explain(
     options: dict[str, Any] = {"answer": given, "contrast": contrast, "controls": controls, "dtype": dtype}
     options |= {"target": target}
     command = _command(model, image, question, options)
-    made = explanation(findings, picture, model.resolve().name, command, contrast)
+    made = explanation(findings, picture, model.resolve().name, command)
     if out is not None:
         made.save(out)
     if as_json:

@@ -7,8 +7,8 @@ from typing import Literal
 from lapilli.inspection.readings import Readings
 
 RULE = (
-    "no visual dependence: with the picture blurred beyond recognition the word is still the likeliest one, and its "
-    "probability at least half of what it was"
+    "no visual dependence: with the picture blurred beyond recognition the likeliest word is still the same, and the "
+    "probability of the one that is explained at least half of what it was"
 )
 
 
@@ -26,12 +26,13 @@ class Dependence:
     said_blurred: str
 
 
-def dependence(gone: Readings, word: slice, say: str, ids: list[int]) -> Dependence:
+def dependence(gone: Readings, word: slice, say: str) -> Dependence:
     """Of a sequence that was read with the picture blurred and blank, in this order.
 
-    `word` are the word's rows, `ids` its tokens; `say` is what the likeliest tokens of the blurred one spell.
+    `word` are the word's rows; `say` is what the likeliest tokens of the blurred one spell. The word need not be the
+    likeliest: of an answer that is given, it may be one that the model would not say.
     """
     full = float(gone.clean_log_prob[word].sum())
     blurred, blank = (float(total) for total in gone.log_prob[:, word].sum(1))
-    same = gone.likeliest[0, word].tolist() == ids and blurred > full - math.log(2)
+    same = gone.likeliest[0, word].tolist() == gone.clean_likeliest[word].tolist() and blurred > full - math.log(2)
     return Dependence("no visual dependence" if same else "visual", full, blurred, blank, say)

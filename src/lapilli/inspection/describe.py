@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lapilli.core.layout import Role
 from lapilli.inspection import dependence, receipt
@@ -56,15 +57,18 @@ def answer_part(findings: Findings) -> dict[str, Any]:
     words = [
         {"text": "".join(findings.pieces[first:end]).strip(), "tokens": [first, end]} for first, end in findings.words
     ]
-    tokens = [_answer_token(findings, row) for row in range(len(trace.rows))]
+    best = likeliest(trace)
+    tokens = [_answer_token(findings, row, best[0][row], best[1][row]) for row in range(len(trace.rows))]
     return {"text": answer_text(trace), "tokens": tokens, "words": words, "focus": findings.focus}
 
 
-def method_part(findings: Findings, against: str | None) -> dict[str, Any]:
+def method_part(findings: Findings) -> dict[str, Any]:
     """What was computed."""
     target: dict[str, Any] = {"kind": findings.target.kind}
-    if findings.target.against is not None:
-        target |= {"against": findings.target.against, "against_text": against or ""}
+    against = findings.target.against
+    if against is not None:
+        (text,) = texts_of(findings.trace.llava.processor.tokenizer, [against])
+        target |= {"against": against, "against_text": text.strip()}
     return {
         "name": "direct decomposition and relevance of all paths",
         "unit": "logit",
@@ -194,10 +198,10 @@ def _source_names(trace: Trace) -> dict[int, str]:
     return {int(at): name for name, positions in within.items() for at in positions}
 
 
-def _answer_token(findings: Findings, row: int) -> dict[str, Any]:
+def _answer_token(findings: Findings, row: int, ids: NDArray[np.int64], probs: NDArray[np.float64]) -> dict[str, Any]:
+    """The token that follows a row; `ids` and `probs` are those that are likeliest there."""
     trace = findings.trace
     said = int(trace.next_ids[row])
-    ids, probs = (found[row].tolist() for found in likeliest(trace))
     texts = texts_of(trace.llava.processor.tokenizer, ids)
     logits = trace.logits[row]
     return {
@@ -208,5 +212,8 @@ def _answer_token(findings: Findings, row: int) -> dict[str, Any]:
         "prob": float(logits.softmax(-1)[said]),
         "rank": int((logits > logits[said]).sum()),
         "value": float(findings.direct.value[row]),
-        "top": [{"id": index, "text": text, "prob": prob} for index, text, prob in zip(ids, texts, probs, strict=True)],
+        "top": [
+            {"id": int(index), "text": text, "prob": float(prob)}
+            for index, text, prob in zip(ids, texts, probs, strict=True)
+        ],
     }

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -87,6 +88,7 @@ def explain(
     """Explain the answer of a trace, recorded with `whole`, of a sequence with the one `picture`.
 
     Receipts are of the word that row `at` belongs to; if none is given, of the one that the picture speaks for most.
+    A difference is one of two tokens, at one row: with `at` given, that token is a word of its own.
     They are for the patches that each map names, or for `removed`, beside `controls` random sets of either kind, which
     `seed` draws. Raises LapilliError for a sequence without an answer, and for one with other than one picture.
     """
@@ -107,6 +109,7 @@ def explain(
     progress("routes", 0, 1)
     ways = routes(trace, target)
     pieces, words = answer_words(trace)
+    words = words if at is None or target.kind != "difference" else alone(words, at)
     image_part = paths.positions[:, patches.ravel()].sum(1)
     focus = _focus(words, at, image_part)
     word = slice(*words[focus])
@@ -126,6 +129,15 @@ def answer_words(trace: Trace) -> tuple[list[str], list[tuple[int, int]]]:
     pieces = pieces_of(tokenizer, trace.next_ids.tolist())
     stops = np.append(trace.layout.role, Role.STOP)[trace.rows + 1] == Role.STOP
     return pieces, words_of(pieces[: len(pieces) - int(stops.sum())])
+
+
+def alone(words: list[tuple[int, int]], at: int) -> list[tuple[int, int]]:
+    """The words, of which the one that holds row `at` is cut before and behind it."""
+    found = []
+    for first, end in words:
+        cuts = [first, at, at + 1, end] if first <= at < end else [first, end]
+        found += [(begin, stop) for begin, stop in pairwise(cuts) if begin < stop]
+    return found
 
 
 def answer_text(trace: Trace) -> str:
@@ -167,7 +179,7 @@ class Shown:
         """Whether a word depends on the picture at all."""
         gone = self._reread([blurred(self.view), blank(self.view)])
         say = self._say(gone.likeliest[0, word])
-        return dependence(gone, word, say, self.trace.next_ids[word].tolist())
+        return dependence(gone, word, say)
 
     def receipts(
         self, claims: Sequence[Claim], removed: Positions | None, controls: int, seed: int, progress: Progress = _silent

@@ -29,6 +29,7 @@ from lapilli.inspection import describe
 from lapilli.inspection.arrays import arrays_of, described
 from lapilli.inspection.explain import Findings
 from lapilli.inspection.summary import summary
+from lapilli.inspection.trace import Trace
 from lapilli.report.explanation import bundle, page
 
 _LOSSLESS = 512 * 512  # pixels up to which the picture is kept exactly
@@ -83,15 +84,13 @@ def explanation(
     picture: Image.Image,
     name: str = "a LLaVA",
     command: Sequence[str] = (),
-    against: str | None = None,
 ) -> Explanation:
     """What is to be kept of findings about `picture`.
 
-    `name` is the model's, `command` the command line that explains the same answer again, if there is one, and
-    `against` the text of the answer that a difference is taken from.
+    `name` is the model's, and `command` the command line that explains the same answer again, if there is one.
     """
     trace = findings.trace
-    view = trace.llava.pixels.view(picture)
+    view = _patched(trace, picture)
     file, shown = _file(picture)
     pictures = {file: shown, "view.png": _encoded(view, "PNG")}
     description = {
@@ -109,7 +108,7 @@ def explanation(
         },
         "prompt": describe.prompt_part(trace),
         "answer": describe.answer_part(findings),
-        "method": describe.method_part(findings, against),
+        "method": describe.method_part(findings),
         "routes": describe.routes_part(findings.routes),
         "dependence": describe.dependence_part(findings.dependence),
         "checks": describe.checks_part(findings),
@@ -119,6 +118,14 @@ def explanation(
     arrays = arrays_of(findings)
     description["arrays"] = {name: described(name) for name in arrays}
     return Explanation(description, arrays, pictures)
+
+
+def _patched(trace: Trace, picture: Image.Image) -> Image.Image:
+    """What the encoder got of a picture, without what no patch covers at the right and at the bottom."""
+    model: Any = trace.llava.model
+    side = model.config.vision_config.patch_size
+    rows, columns = trace.layout.patches(0).shape
+    return trace.llava.pixels.view(picture).crop((0, 0, columns * side, rows * side))
 
 
 def _made_by(findings: Findings, command: Sequence[str]) -> dict[str, Any]:

@@ -163,5 +163,6 @@ def _attention_share(trace: Trace) -> NDArray[np.float64]:
 
 def _contribution_share(positions: NDArray[np.float64]) -> NDArray[np.float64]:
     sizes = np.abs(positions)
-    share: NDArray[np.float64] = (sizes / sizes.sum(1, keepdims=True)).mean(0)
+    whole = sizes.sum(1, keepdims=True)  # 0 where a token is held against itself
+    share: NDArray[np.float64] = (sizes / np.where(whole == 0, 1.0, whole)).mean(0)
     return share

@@ -97,8 +97,9 @@ class Trace:
         return np.where(follows < 0, likeliest, follows)
 
     def at(self, row: int) -> "Trace":
-        """The same with one row alone, number `row` of `rows`."""
-        one = slice(row, row + 1)
+        """The same with one row alone, number `row` of `rows`, or from the last; raises IndexError for none of them."""
+        number = range(len(self.rows))[row]
+        one = slice(number, number + 1)
         cos, sin = self.rotary
         return replace(
             self,
@@ -184,7 +185,8 @@ class Recording:
         """The trace of sequence number `index` of the batch, of whose tokens `ids` and `layout` speak, unpadded.
 
         The row of a stop at its end is left out, and what is behind it. Raises LapilliError when too little of it has
-        been recorded, or when a cache with a sliding window has dropped what the window moved past.
+        been recorded, when a cache with a sliding window has dropped what the window moved past, and when sequences
+        were exchanged on the way, as by beam search.
         """
         start = self._start(index)
         rows = np.concatenate([np.empty(0, np.intp), *self._rows]) - start
@@ -220,6 +222,8 @@ class Recording:
         held = 0 if cache is None else cache.get_seq_length()
         if not held or held != self._read:
             self._begin(given.get("attention_mask"), held)
+        elif cache is self._cache and cache.layers[0].keys is not self._keys:
+            self._reordered = True
         self._reads = given["inputs_embeds"].shape[1]
         asked = self._asked if self._asked is not None else np.array([self._read + self._reads - 1])
         self._columns = asked[(asked >= self._read) & (asked < self._read + self._reads)] - self._read
@@ -234,13 +238,15 @@ class Recording:
     def leave(self, language: Any, arguments: Any, output: Any) -> None:
         """To be called behind the language model."""
         self._cache = output.past_key_values
+        self._keys = None if self._cache is None else self._cache.layers[0].keys
         self._read += self._reads
 
     def _begin(self, mask: Tensor | None, held: int) -> None:
         """Forget everything; the model goes on behind `held` positions in its cache."""
         self._mask = mask
         self._read = self._unseen = held
-        self._cache = None
+        self._cache = self._keys = None
+        self._reordered = False
         self._rows: list[Positions] = []
         self._tables: list[tuple[Tensor, ...]] = []
         self._all_tables: list[tuple[Tensor, ...]] = []
@@ -277,6 +283,11 @@ class Recording:
     def _require_recorded(self, reach: int, rows: int) -> None:
         if self._cache is None or not rows:
             raise LapilliError("nothing of this sequence has been recorded; run the model inside `recording`")
+        if self._reordered:
+            raise LapilliError(
+                "the cache was changed between two calls, as beam search does: rows and keys are of different "
+                "sequences; generate with num_beams=1"
+            )
         cache: Any = self._cache
         held = min(layer.keys.shape[2] for layer in cache.layers)
         if held < max(reach, self._read):
