@@ -65,12 +65,17 @@ def decompose(trace: Trace, target: Target | None = None, tokens: NDArray[np.int
     ids = torch.from_numpy(trace.next_ids if tokens is None else tokens).to(trace.logits.device)
     readout = readouts(trace, target, ids)
     image = torch.from_numpy(trace.layout.role == Role.IMAGE).to(readout.device)
-    layers = [head_positions(trace, readout, layer) for layer in range(trace.decoder.depth)]
+    positions, heads, heads_image = np.zeros((len(trace.rows), len(trace.ids))), [], []
+    for layer in range(trace.decoder.depth):  # one by one: all layers' heads and positions together would be large
+        parts = head_positions(trace, readout, layer)
+        positions += _numbers(parts.sum(1))
+        heads.append(_numbers(parts.sum(2)))
+        heads_image.append(_numbers(parts[:, :, image].sum(2)))
     return Direct(
         value=_numbers(target.of_logits(trace.logits, ids)),
-        positions=np.sum([_numbers(parts.sum(1)) for parts in layers], axis=0),
-        heads=np.stack([_numbers(parts.sum(2)) for parts in layers], axis=1),
-        heads_image=np.stack([_numbers(parts[:, :, image].sum(2)) for parts in layers], axis=1),
+        positions=positions,
+        heads=np.stack(heads, axis=1),
+        heads_image=np.stack(heads_image, axis=1),
         mlps=_numbers(torch.einsum("rld,rd->rl", trace.mlp_out.float(), readout)),
         embedding=_numbers(torch.einsum("rd,rd->r", trace.resid[:, 0].float(), readout)),
         biases=np.stack([_numbers(_bias(trace, readout, layer)) for layer in range(trace.decoder.depth)], axis=1),
