@@ -8,8 +8,10 @@ from tests.parts import joined
 from transformers import GPTNeoXConfig, GPTNeoXModel
 
 from lapilli.core.errors import LapilliError
+from lapilli.data.encode import encode
+from lapilli.data.sample import Sample, Turn
 from lapilli.inspection.decoder import decoder
-from lapilli.inspection.trace import recording
+from lapilli.inspection.trace import recording, traced
 from lapilli.model.llava import load
 
 
@@ -55,3 +57,16 @@ def test_queries_are_those_that_the_models_own_attention_gets():
     with torch.inference_mode():
         query = decoder(llava.model).query(0, stream[0], (cos[0], sin[0]))
     torch.testing.assert_close(query.transpose(0, 1)[None], caught[0], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_layers_that_add_otherwise_are_refused_when_they_are_traced(dtype):
+    """As Granite's, which scales what it adds: here by a hook on the MLP that the trace does not see."""
+    llava = load(joined("clip", "llama"))
+    llava.model.to(dtype)
+    encoded = encode(Sample("q", (), (Turn("user", "What is it?"), Turn("assistant", "red"))), llava.codec)
+    assert len(traced(llava, encoded).rows) == 2
+    block = llava.model.model.language_model.layers[1]
+    block.register_forward_hook(lambda module, given, output: given[0] + 0.5 * (output - given[0]))
+    with pytest.raises(LapilliError, match="do not add up"):
+        traced(llava, encoded)

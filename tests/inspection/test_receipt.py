@@ -4,7 +4,7 @@ import pytest
 from lapilli.inspection.readings import Readings
 from lapilli.inspection.receipt import Claim, draw, take, top, verdict
 
-CONTROLS = [-0.3, 0.1, 0.0, -0.2]
+CONTROLS = [-0.3, 0.1, 0.0, -0.2] * 5
 
 
 @pytest.mark.parametrize(
@@ -27,11 +27,12 @@ def test_verdicts_follow_the_rule(predicted, measured, said):
 
 def test_a_verdict_needs_controls():
     assert verdict(-2.0, -5.0, []) == "not-tested"
+    assert verdict(-2.0, -5.0, CONTROLS[:19]) == "not-tested"
 
 
 def test_a_change_to_the_right_side_of_bad_controls_alone_is_no_confirmation():
-    assert verdict(-2.0, 0.1, [0.5, 0.6]) == "not-confirmed"  # less of a gain than at random, but still a gain
-    assert verdict(-2.0, -0.1, [-0.5, -0.6]) == "not-confirmed"
+    assert verdict(-2.0, 0.1, [0.5, 0.6] * 10) == "not-confirmed"  # less of a gain than at random, but still a gain
+    assert verdict(-2.0, -0.1, [-0.5, -0.6] * 10) == "not-confirmed"
 
 
 def test_the_top_is_an_eighth_of_the_patches_and_none_of_them_negative():

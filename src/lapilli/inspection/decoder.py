@@ -8,7 +8,9 @@ from torch import Tensor
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from lapilli.core.errors import LapilliError
+from lapilli.core.layout import Positions
 
+_EXACT, _ROUNDED = 1e-5, 0.02  # shares of the largest entry that sums may be off, in single and in half precision
 _BLOCK = ("input_layernorm", "self_attn", "post_attention_layernorm", "mlp")
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "scaling", "head_dim")
 _MLP = ("gate_proj", "up_proj", "down_proj", "act_fn")
@@ -44,6 +46,12 @@ class Decoder:
         own = hasattr(attention, "sliding_window")
         width: int | None = attention.sliding_window if own else getattr(self.config, "sliding_window", None)
         return width
+
+    def seen(self, layer: int, rows: Positions, tokens: int) -> Tensor:
+        """Which of so many positions each row may look at: up to its own, within the layer's window; (row, token)."""
+        back = torch.from_numpy(rows)[:, None] - torch.arange(tokens)
+        window = self.window(layer)
+        return (back >= 0) & (back < window) if window else back >= 0
 
     def query(self, layer: int, residual: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
         """The queries of rows whose residual before this layer is (row, d_model); float32, (row, head, d_head).
@@ -95,6 +103,19 @@ def decoder(model: Any) -> Decoder:
     if len(set(getattr(model, "hf_device_map", {}).values())) > 1:
         raise LapilliError("the model is spread over several devices; put it on one to look into it")
     return Decoder(language.layers, language.norm, model.lm_head, language.config)
+
+
+def require_sums(resid: Tensor, attn_out: Tensor, mlp_out: Tensor) -> None:
+    """Refuse layers that add to the stream otherwise than their names say: scaled, normed, or side by side.
+
+    `resid` is (row, layer + 1, d_model), the others are (row, layer, d_model). Raises LapilliError.
+    """
+    added = resid[:, :-1].float() + attn_out.float() + mlp_out.float()
+    missed = float((added - resid[:, 1:].float()).abs().max() / added.abs().max())
+    if not missed <= (_EXACT if resid.dtype == torch.float32 else _ROUNDED):
+        raise LapilliError(
+            f"the layers of this language model do not add up, by {missed:.1e}: it is not built like LLaMA"
+        )
 
 
 def _is_known(language: Any) -> bool:

@@ -24,10 +24,13 @@ Remove: TypeAlias = Callable[[Sequence[Positions]], Readings]
 SHARE = 8
 """A receipt is about an eighth of the picture: 72 of 576 patches."""
 
+FEWEST = 20
+"""Controls without which nothing is said: of so many, one alone lies beyond the others by chance in 5 of 100 cases."""
+
 RULE = (
     "confirmed: the change lies beyond all controls, on the predicted side, and is at least half of the predicted; "
     "weaker: beyond all controls, but less than half; opposite: beyond all controls on the other side; "
-    "not-confirmed: among the controls; not-tested: no effect predicted, or no controls (more than half "
+    "not-confirmed: among the controls; not-tested: no effect predicted, or fewer than 20 controls (more than half "
     "of the patches named leave none)"
 )
 
@@ -76,7 +79,7 @@ class Receipt:
 
 def verdict(predicted: float, measured: float, controls: Sequence[float]) -> Verdict:
     """What RULE says of a predicted and a measured change and those of random removals."""
-    if not controls or predicted == 0:
+    if len(controls) < FEWEST or predicted == 0:
         return "not-tested"
     side = np.sign(predicted)
     gains = side * np.asarray(controls)

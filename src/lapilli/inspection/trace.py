@@ -25,7 +25,7 @@ from transformers import DynamicCache
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Positions, Role, TokenLayout
 from lapilli.data.encode import Encoded
-from lapilli.inspection.decoder import Decoder, decoder
+from lapilli.inspection.decoder import Decoder, decoder, require_sums
 from lapilli.inspection.sites import watching
 from lapilli.model.llava import Llava
 from lapilli.model.placement import placed
@@ -118,17 +118,9 @@ def attention(trace: Trace, layer: int) -> Tensor:
     query = model.query(layer, trace.resid[:, layer], trace.rotary).unflatten(1, (model.kv_heads, -1))
     keys = trace.keys[layer].float()
     scores = torch.einsum("rkgd,ktd->rkgt", query, keys) * model.blocks[layer].self_attn.scaling
-    seen = _seen(trace, layer).to(scores.device)
+    seen = model.seen(layer, trace.rows, scores.shape[-1]).to(scores.device)
     weights: Tensor = scores.masked_fill(~seen[:, None, None], -torch.inf).softmax(-1).flatten(1, 2)
     return weights
-
-
-def _seen(trace: Trace, layer: int) -> Tensor:
-    """Which positions each row may look at: those before it and its own, within the layer's window; (row, token)."""
-    rows = torch.from_numpy(trace.rows)[:, None]
-    back = rows - torch.arange(trace.keys[layer].shape[1])
-    window = trace.decoder.window(layer)
-    return (back >= 0) & (back < window) if window else back >= 0
 
 
 @contextmanager
@@ -195,7 +187,7 @@ class Recording:
         self._require_recorded(start + int(rows[kept].max(initial=-1)) + 1, len(kept))
         span = slice(start, start + len(ids))
         cache: Any = self._cache
-        return Trace(
+        traced = Trace(
             llava=self._llava,
             ids=ids,
             layout=layout,
@@ -208,6 +200,8 @@ class Recording:
             values=tuple(layer.values[index, :, span] for layer in cache.layers),
             stream=self._stream(index, span) if self._whole else None,
         )
+        require_sums(traced.resid, traced.attn_out, traced.mlp_out)
+        return traced
 
     def watchers(self) -> dict[str, Any]:
         """What to call with what passes which site."""
