@@ -45,9 +45,10 @@ from lapilli.data.sample import Sample, Turn
 from lapilli.inference.answer import answer
 from lapilli.inspection.direct import decompose, readouts
 from lapilli.inspection.increase import head_increases, layer_increases, position_increases
+from lapilli.inspection.recording import recording, traced
 from lapilli.inspection.routes import routes
 from lapilli.inspection.target import Target
-from lapilli.inspection.trace import Trace, attention, recording, traced
+from lapilli.inspection.trace import Trace, attention
 from lapilli.model.llava import Llava, join
 from lapilli.model.parts import part_path, quiet, read_language
 from lapilli.model.placement import placed

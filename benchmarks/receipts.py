@@ -40,8 +40,8 @@ from lapilli.inspection.all_paths import all_paths
 from lapilli.inspection.direct import decompose
 from lapilli.inspection.explain import Shown, answer_text, answer_words
 from lapilli.inspection.receipt import Changes, Claim, Receipt
+from lapilli.inspection.recording import recording
 from lapilli.inspection.target import Target
-from lapilli.inspection.trace import recording
 from lapilli.model.llava import Llava, load
 
 

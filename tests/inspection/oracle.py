@@ -15,7 +15,7 @@ from lapilli.core.layout import OFF, Role, TokenLayout
 from lapilli.data.collate import collate
 from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
-from lapilli.inspection.trace import recording
+from lapilli.inspection.recording import recording
 from lapilli.model.llava import load
 
 PAIRS = [("clip", "llama"), ("siglip", "qwen2"), ("clip", "mistral")]

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, DynamicCache, LlamaConfig, LlamaForCausa
 
 from lapilli.data.sample import Sample, Turn
 from lapilli.inference.answer import answer
-from lapilli.inspection.trace import recording
+from lapilli.inspection.recording import recording
 from lapilli.model.llava import join, load, save
 
 MODELS = ("deep", "llama", "mistral", "qwen2")

@@ -14,8 +14,8 @@ from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
 from lapilli.inspection.all_paths import all_paths
 from lapilli.inspection.direct import decompose
+from lapilli.inspection.recording import recording
 from lapilli.inspection.target import Target
-from lapilli.inspection.trace import recording
 from lapilli.model.llava import join, load
 from lapilli.model.placement import Placement
 

@@ -4,8 +4,8 @@ from tests.parts import joined, picture
 from lapilli.core.errors import UsageError
 from lapilli.data.sample import Sample, Turn
 from lapilli.inspection.contrast import answered, contrasted
+from lapilli.inspection.recording import traced
 from lapilli.inspection.target import Target
-from lapilli.inspection.trace import traced
 from lapilli.model.llava import load
 
 SAMPLE = Sample("q", ("a",), (Turn("user", "<image>\nWhat color is the circle?"),))

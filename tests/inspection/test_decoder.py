@@ -10,8 +10,8 @@ from transformers import GPTNeoXConfig, GPTNeoXModel
 from lapilli.core.errors import LapilliError
 from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
-from lapilli.inspection.decoder import decoder
-from lapilli.inspection.trace import recording, traced
+from lapilli.inspection.decoder import decoder, require_sums
+from lapilli.inspection.recording import recording, traced
 from lapilli.model.llava import load
 
 
@@ -60,13 +60,15 @@ def test_queries_are_those_that_the_models_own_attention_gets():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_layers_that_add_otherwise_are_refused_when_they_are_traced(dtype):
-    """As Granite's, which scales what it adds: here by a hook on the MLP that the trace does not see."""
+def test_layers_that_add_otherwise_are_refused(dtype):
+    """As Granite's, which scales what it adds: here by a hook on a layer, behind what is recorded."""
     llava = load(joined("clip", "llama"))
     llava.model.to(dtype)
     encoded = encode(Sample("q", (), (Turn("user", "What is it?"), Turn("assistant", "red"))), llava.codec)
-    assert len(traced(llava, encoded).rows) == 2
+    trace = traced(llava, encoded)
+    require_sums(trace.resid, trace.attn_out, trace.mlp_out)
     block = llava.model.model.language_model.layers[1]
     block.register_forward_hook(lambda module, given, output: given[0] + 0.5 * (output - given[0]))
+    scaled = traced(llava, encoded)
     with pytest.raises(LapilliError, match="do not add up"):
-        traced(llava, encoded)
+        require_sums(scaled.resid, scaled.attn_out, scaled.mlp_out)

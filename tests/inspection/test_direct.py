@@ -16,8 +16,8 @@ from lapilli.inspection.direct import (
     position_outputs,
     readouts,
 )
+from lapilli.inspection.recording import recording
 from lapilli.inspection.target import Target
-from lapilli.inspection.trace import recording
 
 KINDS = [Target("token"), Target("centred"), Target("difference", against=7)]
 

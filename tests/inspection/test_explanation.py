@@ -20,9 +20,10 @@ from lapilli.inspection.arrays import AXES
 from lapilli.inspection.contrast import answered, contrasted
 from lapilli.inspection.explain import alone, answer_text, explain
 from lapilli.inspection.explanation import Explanation, explanation
+from lapilli.inspection.recording import traced
+from lapilli.inspection.removal import blurred, reread
 from lapilli.inspection.sources import ALL_PATHS, DIRECT
 from lapilli.inspection.target import Target
-from lapilli.inspection.trace import traced
 from lapilli.model.llava import Llava, load
 from lapilli.model.pixels import Pixels
 from lapilli.report.explanation import bundle
@@ -134,11 +135,16 @@ def test_a_receipt_can_be_repeated_from_what_it_holds():
     assert again.receipts[0].target.scattered == pytest.approx(written["controls"]["changes"], abs=1e-6)
 
 
-def test_the_focus_is_the_word_that_the_picture_speaks_for_most_or_the_one_that_differs():
+def test_the_focus_is_the_word_that_a_blurred_picture_costs_most_or_the_one_that_differs():
     findings = found(PAIRS[0])
-    patches = findings.trace.layout.patches(0).ravel()
-    parts = [findings.all_paths.positions[first:end][:, patches].sum() for first, end in findings.words]
-    assert findings.focus == int(np.argmax(parts))
+    llava, trace = findings.trace.llava, findings.trace
+    soft = reread(trace, [blurred(llava.pixels.view(NOISE))], Target(), llava.pixels([NOISE]))
+    lost = [soft.log_prob_change[0, first:end].sum() for first, end in findings.words]
+    assert findings.focus == int(np.argmin(lost))
+    assert findings.dependence.blurred - findings.dependence.full == pytest.approx(min(lost), abs=1e-5)
+    contrast = found(PAIRS[0], "difference")
+    first, end = contrast.words[contrast.focus]
+    assert end == first + 1 and "blue".startswith("".join(contrast.pieces[:end]).split()[-1])
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)

@@ -10,7 +10,7 @@ from tests.inspection.oracle import ALL_PAIRS, PAIRS, SAMPLES, awake, batch_of, 
 from lapilli.core.layout import Role
 from lapilli.inspection import lens as lenses
 from lapilli.inspection.lens import key_input, lens, read_embeddings, read_head, value_input, value_ov
-from lapilli.inspection.trace import recording
+from lapilli.inspection.recording import recording
 
 
 def _holds(ids, probs, logits):

@@ -14,7 +14,7 @@ from lapilli.data.sample import Sample, Turn
 from lapilli.inspection.contrast import answered
 from lapilli.inspection.explain import explain
 from lapilli.inspection.explanation import explanation
-from lapilli.inspection.trace import traced
+from lapilli.inspection.recording import traced
 from lapilli.model.llava import Llava, load
 from lapilli.model.pixels import Pixels
 

@@ -38,9 +38,10 @@ def test_a_change_to_the_right_side_of_bad_controls_alone_is_no_confirmation():
 def test_the_top_is_an_eighth_of_the_patches_and_none_of_them_negative():
     assert top(np.arange(576.0)).tolist() == list(range(504, 576))
     values = np.full(36, -1.0)
-    values[[3, 30]] = 2.0, 1.0
+    values[[3, 30]] = 40.0, 10.0
     assert top(values).tolist() == [3, 30]
-    assert top(-np.arange(1.0, 10.0)).tolist() == [0]  # the least bad, if nothing speaks for the word
+    assert top(-np.arange(1.0, 17.0)).tolist() == [14, 15]  # of a picture that speaks against the word, those that do
+    assert top(np.array([1.0, -5.0, 2.0])).tolist() == [1]
     assert top(np.array([0.0, 1.0])).tolist() == [1]
 
 

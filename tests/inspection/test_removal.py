@@ -8,9 +8,9 @@ from lapilli.core.layout import Role
 from lapilli.data.collate import collate
 from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
+from lapilli.inspection.recording import traced
 from lapilli.inspection.removal import blank, blurred, replaced, reread
 from lapilli.inspection.target import Target
-from lapilli.inspection.trace import traced
 from lapilli.model.llava import load
 
 GRID = (3, 3)

@@ -10,9 +10,9 @@ from transformers import DynamicCache
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Role
+from lapilli.inspection.recording import recording
 from lapilli.inspection.replay import Cut, replay, replay_logits
 from lapilli.inspection.target import Target
-from lapilli.inspection.trace import recording
 from lapilli.model.llava import load
 from lapilli.model.placement import Placement
 

@@ -11,10 +11,10 @@ from tests.inspection.oracle import ALL_PAIRS, PAIRS, SAMPLES, awake, batch_of, 
 from tests.parts import picture
 
 from lapilli.inspection.direct import decompose
+from lapilli.inspection.recording import recording
 from lapilli.inspection.sinks import registers, sinks
 from lapilli.inspection.sites import watching
 from lapilli.inspection.target import Target
-from lapilli.inspection.trace import recording
 
 WIDE = ("siglip", "wide_llama")  # in which an entry of a normed residual can be as large as 45
 

@@ -16,14 +16,18 @@ from tests.inspection.oracle import (
     own_numbers,
     traced,
 )
-from tests.parts import picture
+from tests.parts import joined, picture
 from transformers import DynamicCache
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Role
+from lapilli.data.sample import Sample, Turn
 from lapilli.inference.answer import answer
+from lapilli.inspection.direct import decompose
+from lapilli.inspection.recording import recording
 from lapilli.inspection.sites import watching
-from lapilli.inspection.trace import attention, recording
+from lapilli.inspection.trace import attention
+from lapilli.model.llava import load
 
 NARROW = ("clip", "narrow_mistral")
 
@@ -264,3 +268,40 @@ def test_a_row_is_counted_from_either_end():
     for row in (3, -4):
         with pytest.raises(IndexError):
             trace.at(row)
+
+
+def test_answers_of_a_batch_are_found_by_their_tokens():
+    """`answer` sorts a batch by length, so that its rows are not in the samples' order: each gets its own trace."""
+    llava = load(joined("clip", "llama"))
+    texts = ["What?", "What color is the large circle?", "How many squares are there, and where?", "Is it red?"]
+    samples = [Sample(str(n), ("noise",), (Turn("user", f"<image>\n{text}"),)) for n, text in enumerate(texts)]
+    with recording(llava) as record:
+        together = answer(llava, samples, lambda name: picture(3), 6)
+    for sample, given in zip(samples, together, strict=True):
+        with recording(llava) as alone:
+            (same,) = answer(llava, [sample], lambda name: picture(3), 6)
+        assert same.ids.tolist() == given.ids.tolist()
+        found = decompose(record.trace(given.ids, given.layout))
+        assert np.allclose(found.value, decompose(alone.trace(same.ids, same.layout)).value, atol=1e-4)
+
+
+def test_a_sequence_that_is_not_in_the_batch_or_is_there_twice_is_not_handed_out():
+    llava = load(joined("clip", "llama"))
+    samples = [Sample(n, ("noise",), (Turn("user", f"<image>\n{text}"),)) for n, text in ("ax", "bx", "cy")]
+    with recording(llava) as record:
+        given = answer(llava, samples, lambda name: picture(3), 4)
+    with pytest.raises(LapilliError, match=r"have the same tokens; say which by its index"):
+        record.trace(given[0].ids, given[0].layout)
+    assert sum(_reads(record, given[2], index) for index in range(3)) == 1
+    assert sum(_reads(record, given[0], index) for index in range(3)) == 2
+    with pytest.raises(LapilliError, match="nothing of this sequence is in the last batch"):
+        record.trace(np.where(given[2].ids == given[2].ids[1], 7, given[2].ids), given[2].layout)
+
+
+def _reads(record, given, index):
+    try:
+        record.trace(given.ids, given.layout, index)
+    except LapilliError as error:
+        assert "has other tokens" in str(error)
+        return False
+    return True

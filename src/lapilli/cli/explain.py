@@ -93,7 +93,7 @@ def _answered(llava: "Llava", sample: "Sample", picture: "Image", given: str | N
     """The trace of the answer that is given, or of the one that the model makes."""
     from lapilli.inference.answer import answer
     from lapilli.inspection.contrast import answered
-    from lapilli.inspection.trace import recording, traced
+    from lapilli.inspection.recording import recording, traced
 
     if given is not None:
         return traced(llava, answered(llava, sample, given), llava.pixels([picture]), whole=True)

@@ -26,6 +26,7 @@ AXES = {
     "all_paths_sources": ("token", "source"),
     "all_paths_patches": ("token", "patch"),
     "all_paths_pixels": ("token", "patch"),
+    "all_paths_vision_biases": ("token",),
     "alternatives_sources": ("token", "alternative", "source"),
     "alternatives_patches": ("token", "alternative", "patch"),
     "routes": ("token", "route", "window"),
@@ -61,6 +62,7 @@ def arrays_of(findings: Findings) -> dict[str, NDArray[Any]]:
         "all_paths_sources": np.concatenate([summed(paths.positions, within), paths.biases[:, None]], axis=1),
         "all_paths_patches": paths.positions[:, patches],
         "all_paths_pixels": np.asarray(paths.cells)[:, 0].reshape(len(trace.rows), -1),
+        "all_paths_vision_biases": np.asarray(paths.vision_biases),
         "routes": findings.routes.log_prob_change,
         "routes_whole": findings.routes.whole_log_prob_change,
     }

@@ -141,6 +141,14 @@ def dependence_part(found: dependence.Dependence) -> dict[str, Any]:
     }
 
 
+def repeated(findings: Findings, command: Sequence[str]) -> list[str]:
+    """The command line that makes the same explanation again; none, if there was none."""
+    if not command:
+        return []
+    removed = [] if findings.removed is None else ["--remove", ranges(findings.removed.tolist())]
+    return [*command, "--seed", str(findings.seed), *removed]
+
+
 def receipts_part(findings: Findings, command: Sequence[str]) -> list[dict[str, Any]]:
     """All receipts; `command` is what explains the same answer again, to which the patches are added."""
     first, end = findings.words[findings.focus]
@@ -166,7 +174,7 @@ def _receipt(found: Receipt, word: str, command: Sequence[str]) -> dict[str, Any
         },
         "verdict": found.verdict,
         "rule": receipt.RULE,
-        "command": [*command, "--remove", ranges(found.patches), "--seed", str(found.seed)],
+        "command": [*command, "--seed", str(found.seed), "--remove", ranges(found.patches)],
         "seed": found.seed,
         "seconds": found.seconds,
     }

@@ -15,6 +15,7 @@ from torch import Tensor
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Positions, Role
 from lapilli.inspection.all_paths import AllPaths, all_paths
+from lapilli.inspection.decoder import require_sums
 from lapilli.inspection.dependence import Dependence, dependence
 from lapilli.inspection.direct import Direct, decompose
 from lapilli.inspection.increase import head_increases, layer_increases
@@ -71,6 +72,7 @@ class Findings:
     routes: Routes
     dependence: Dependence
     receipts: list[Receipt]
+    removed: Positions | None
     seed: int
     seconds: float
 
@@ -87,7 +89,7 @@ def explain(
 ) -> Findings:
     """Explain the answer of a trace, recorded with `whole`, of a sequence with the one `picture`.
 
-    Receipts are of the word that row `at` belongs to; if none is given, of the one that the picture speaks for most.
+    Receipts are of the word that row `at` belongs to; if none is given, of the one that a blurred picture costs most.
     A difference is one of two tokens, at one row: with `at` given, that token is a word of its own.
     They are for the patches that each map names, or for `removed`, beside `controls` random sets of either kind, which
     `seed` draws. Raises LapilliError for a sequence without an answer, and for one with other than one picture.
@@ -110,15 +112,15 @@ def explain(
     ways = routes(trace, target)
     pieces, words = answer_words(trace)
     words = words if at is None or target.kind != "difference" else alone(words, at)
-    image_part = paths.positions[:, patches.ravel()].sum(1)
-    focus = _focus(words, at, image_part)
-    word = slice(*words[focus])
     shown = Shown(trace, trace.llava.pixels.view(picture), pixel_values, target)
+    gone = shown.without_picture()
+    focus = _focus(words, at, gone.log_prob_change[0])
+    word = slice(*words[focus])
     maps = {"direct": direct.positions, "all paths": paths.positions}
     claims = [Claim(name, found[word][:, patches.ravel()].sum(0), word) for name, found in maps.items()]
     return Findings(
         trace, target, pieces, words, focus, direct, paths, *increases, said, *marked, ways,
-        shown.dependence(word), shown.receipts(claims, removed, controls, seed, progress), seed,
+        shown.dependence(gone, word), shown.receipts(claims, removed, controls, seed, progress), removed, seed,
         time.perf_counter() - begun,
     )  # fmt: skip
 
@@ -175,11 +177,13 @@ class Shown:
         positions = self.trace.layout.patches(0).ravel()
         return read_knockout(self.trace, [positions[patches] for patches in sets], self.target)
 
-    def dependence(self, word: slice) -> Dependence:
-        """Whether a word depends on the picture at all."""
-        gone = self._reread([blurred(self.view), blank(self.view)])
-        say = self._say(gone.likeliest[0, word])
-        return dependence(gone, word, say)
+    def without_picture(self) -> Readings:
+        """Read again with the picture blurred beyond recognition, and with a blank one."""
+        return self._reread([blurred(self.view), blank(self.view)])
+
+    def dependence(self, gone: Readings, word: slice) -> Dependence:
+        """Whether a word depends on the picture at all; `gone` is what `without_picture` gave."""
+        return dependence(gone, word, self._say(gone.likeliest[0, word]))
 
     def receipts(
         self, claims: Sequence[Claim], removed: Positions | None, controls: int, seed: int, progress: Progress = _silent
@@ -198,19 +202,22 @@ class Shown:
         return reread(self.trace, views, self.target, self.pixel_values)
 
     def _say(self, ids: NDArray[np.int64]) -> str:
+        """What tokens spell, as far as the answer goes on."""
+        (ends,) = np.nonzero(ids == self.trace.llava.stop_id)
         tokenizer: Any = self.trace.llava.processor.tokenizer
-        text: str = tokenizer.decode(ids.tolist(), clean_up_tokenization_spaces=False)
+        text: str = tokenizer.decode(ids[: ends[0] if ends.size else None].tolist(), clean_up_tokenization_spaces=False)
         return text.strip()
 
 
-def _focus(words: list[tuple[int, int]], at: int | None, image_part: NDArray[np.float64]) -> int:
-    """The number of the word at that row, or of the one that has most of the picture."""
+def _focus(words: list[tuple[int, int]], at: int | None, blurred_change: NDArray[np.float32]) -> int:
+    """The number of the word at that row, or of the one whose log-probability falls most in a blurred picture."""
     if at is not None:
         return next(number for number, (first, end) in enumerate(words) if first <= at < end)
-    return int(np.argmax([image_part[first:end].sum() for first, end in words]))
+    return int(np.argmin([blurred_change[first:end].sum() for first, end in words]))
 
 
 def _require_explainable(trace: Trace) -> None:
+    require_sums(trace.resid, trace.attn_out, trace.mlp_out)
     if trace.layout.image_count != 1:
         raise LapilliError(f"{trace.layout.image_count} pictures in the sequence; an explanation is of one")
     if not answer_words(trace)[1]:

@@ -132,7 +132,7 @@ def _made_by(findings: Findings, command: Sequence[str]) -> dict[str, Any]:
     stream = findings.trace.resid
     return {
         "version": __version__,
-        "command": list(command),
+        "command": describe.repeated(findings, command),
         "seed": findings.seed,
         "device": str(stream.device),
         "dtype": str(stream.dtype).removeprefix("torch."),

@@ -163,9 +163,11 @@ def _changes(of_rows: NDArray[np.float32], drawn: Draw, word: slice) -> Changes:
 
 
 def top(values: NDArray[np.float64]) -> Positions:
-    """The patches that a receipt for a map of (patch,) is about: the strongest eighth, as far as it is above 0.
+    """The patches that a receipt for a map of (patch,) is about: the strongest eighth, on the side of the whole map.
 
-    Where nothing is, it is the one that speaks least against the word.
+    Of a picture that speaks for a word, those that speak for it most, and of one that speaks against it, as it does in
+    a contrast to what it shows, those that speak against it most. None of the other side is among them.
     """
-    count = min(max(1, round(len(values) / SHARE)), max(1, int((values > 0).sum())))
-    return strongest(values, count)
+    towards = values if values.sum() >= 0 else -values
+    count = min(max(1, round(len(values) / SHARE)), max(1, int((towards > 0).sum())))
+    return strongest(towards, count)

@@ -104,6 +104,7 @@ def make_arrays(plan, tokens):
         "heads_log_prob_increase": written * 0.7, "layers_log_prob_increase": np.stack([attention, mlps], 1) * 0.7,
         "all_paths_sources": paths, "all_paths_patches": scaled(far, paths[:, 0]),
         "all_paths_pixels": scaled(far + 0.3 * spots[:, 2], 0.8 * paths[:, 0]),
+        "all_paths_vision_biases": 0.2 * paths[:, 0],
         "alternatives_patches": scaled(other, alternatives[..., 0]), "alternatives_sources": alternatives,
         "routes": cuts, "routes_whole": whole,
     }  # fmt: skip

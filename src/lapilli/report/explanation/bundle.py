@@ -26,7 +26,8 @@ Arrays = Mapping[str, np.ndarray]
 _SHAPES = {
     "sources": "TS", "image_patches": "TP", "layers": "T2L", "heads": "TLH", "heads_image": "TLH",
     "heads_log_prob_increase": "TLH", "layers_log_prob_increase": "T2L", "all_paths_sources": "TA",
-    "all_paths_patches": "TP", "all_paths_pixels": "TP", "alternatives_patches": "TCP", "alternatives_sources": "TCS",
+    "all_paths_patches": "TP", "all_paths_pixels": "TP", "all_paths_vision_biases": "T",
+    "alternatives_patches": "TCP", "alternatives_sources": "TCS",
     "lens_ids": "DPK", "lens_probs": "DPK", "routes": "TRW", "routes_whole": "TQ",
 }  # fmt: skip
 _KINDS = {"lens_ids": np.int32, "lens_probs": np.float16}
@@ -197,6 +198,9 @@ def _sums(explanation: Explanation, arrays: Arrays) -> Iterator[tuple[str, np.nd
         image = arrays["sources"][:, method["sources"].index("image")]
         yield 'image_patches against sources["image"]', arrays["image_patches"], image
     yield "heads against layers[attention]", arrays["heads"], arrays["layers"][:, 0]
+    if "all_paths_vision_biases" in arrays and "all_paths_pixels" in arrays:
+        cells = np.concatenate([arrays["all_paths_pixels"], arrays["all_paths_vision_biases"][:, None]], axis=1)
+        yield "all_paths_pixels and vision_biases against all_paths_patches", cells, arrays["all_paths_patches"].sum(1)
     if "all_paths_sources" in arrays:
         yield "all_paths_sources against the token's value", arrays["all_paths_sources"], values
 

@@ -1,0 +1,238 @@
+"""Recording: what of a forward or generate call is kept, and how it becomes a trace.
+
+The model runs as ever, to the bit. Hooks see what passes and copy the rows asked about; however the block ends, they
+are gone.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import DynamicCache
+
+from lapilli.core.errors import LapilliError
+from lapilli.core.layout import Positions, Role, TokenLayout
+from lapilli.data.encode import Encoded
+from lapilli.inspection.decoder import decoder
+from lapilli.inspection.sites import watching
+from lapilli.inspection.trace import Stream, Trace
+from lapilli.model.llava import Llava
+from lapilli.model.placement import placed
+
+_KEPT = ("resid_pre", "attn_out", "mlp_out")
+_STREAM = ("resid_pre", "attn_out")  # of every position, where it is asked for
+
+
+@contextmanager
+def recording(
+    llava: Llava, rows: Sequence[int] | Positions | None = None, whole: bool = False
+) -> Iterator["Recording"]:
+    """Within it, forward and generate calls of the model are recorded; what they compute stays the same, to the bit.
+
+    `rows` are positions in the batch as it is padded; without them it is the last position of every call: those that
+    predict what `generate` makes. `whole` keeps the stream of every position too. A call that does not go on where the
+    last one ended begins a new recording; it may go on with the cache of one that was not recorded. Raises LapilliError
+    for language models that are not built like LLaMA.
+    """
+    record = Recording(llava, None if rows is None else np.unique(rows), whole)
+    language: Any = llava.model.model.language_model
+    with ExitStack() as hooks:
+        for handle in (
+            llava.model.register_forward_pre_hook(record.read, with_kwargs=True),
+            language.register_forward_pre_hook(record.enter, with_kwargs=True),
+            language.rotary_emb.register_forward_hook(record.turn),
+            language.register_forward_hook(record.leave),
+        ):
+            hooks.callback(handle.remove)
+        hooks.enter_context(watching(llava.model, record.watchers()))
+        yield record
+
+
+@torch.inference_mode()
+def traced(llava: Llava, encoded: Encoded, pixels: Tensor | None = None, whole: bool = False) -> Trace:
+    """The trace of one sequence whose answer is given: of the rows that predict the tokens of its last answer.
+
+    `pixels` are its pictures, (image, 3, side, side). Raises LapilliError as `recording` does.
+    """
+    last = encoded.layout.turn == encoded.layout.turn.max()
+    (answer,) = np.nonzero(np.isin(encoded.layout.role, (Role.ANSWER, Role.STOP)) & last)
+    batch = {"input_ids": torch.tensor(encoded.ids)[None]} | ({} if pixels is None else {"pixel_values": pixels})
+    model: Any = llava.model
+    with recording(llava, answer - 1, whole) as record:
+        model(**placed(batch, model), use_cache=True, past_key_values=DynamicCache(), logits_to_keep=1)
+    return record.trace(encoded.ids, encoded.layout)
+
+
+@final
+class Recording:
+    """What has been kept of a batch so far; `trace` hands out one of its sequences."""
+
+    def __init__(self, llava: Llava, rows: Positions | None, whole: bool) -> None:
+        self._llava = llava
+        self._depth = decoder(llava.model).depth
+        self._asked = rows
+        self._whole = whole
+        self._given: Tensor | None = None
+        self._begin(None, 0)
+
+    def trace(self, ids: NDArray[np.int64], layout: TokenLayout, index: int | None = None) -> Trace:
+        """The trace of the sequence of the last batch with these tokens and this layout, unpadded.
+
+        It is found by its tokens; `index` says which it is where several have the same. The row of a stop at its end
+        is left out, and what is behind it. Raises LapilliError when it is not there, or too little of it, when a cache
+        with a sliding window has dropped what the window moved past, and when sequences were exchanged on the way, as
+        by beam search.
+        """
+        self._require_in_order()
+        index = self._found(ids) if index is None else self._checked(index, ids)
+        start = self._start(index)
+        rows = np.concatenate([np.empty(0, np.intp), *self._rows]) - start
+        end = len(ids) - (layout.role[-1] == Role.STOP)
+        (kept,) = np.nonzero((rows >= 0) & (rows < end))
+        self._require_recorded(start + int(rows[kept].max(initial=-1)) + 1, len(kept))
+        span = slice(start, start + len(ids))
+        cache: Any = self._cache
+        return Trace(
+            llava=self._llava,
+            ids=ids,
+            layout=layout,
+            rows=rows[kept],
+            resid=self._layers("resid_pre", index)[kept],
+            attn_out=self._layers("attn_out", index)[kept],
+            mlp_out=self._layers("mlp_out", index)[kept],
+            rotary=(_table(self._tables, 0, index)[kept], _table(self._tables, 1, index)[kept]),
+            keys=tuple(layer.keys[index, :, span] for layer in cache.layers),
+            values=tuple(layer.values[index, :, span] for layer in cache.layers),
+            stream=self._stream(index, span) if self._whole else None,
+        )
+
+    def watchers(self) -> dict[str, Any]:
+        """What to call with what passes which site."""
+        found: dict[str, Any] = {}
+        for layer in range(self._depth):
+            found |= {f"llm.layers.{layer}.{site}": partial(self._keep, site, layer) for site in _KEPT}
+        return found | {f"llm.layers.{self._depth - 1}.resid_post": partial(self._keep, "resid_pre", self._depth)}
+
+    def read(self, model: Any, arguments: Any, given: dict[str, Any]) -> None:
+        """To be called before the whole model: which tokens it is about to read, if it is given tokens."""
+        self._given = given.get("input_ids")
+
+    def enter(self, language: Any, arguments: Any, given: dict[str, Any]) -> None:
+        """To be called before the language model: which positions it is about to read."""
+        cache = given.get("past_key_values")
+        held = 0 if cache is None else cache.get_seq_length()
+        if not held or held != self._read:
+            self._begin(given.get("attention_mask"), held)
+        elif cache is self._cache and cache.layers[0].keys is not self._keys:
+            self._reordered = True
+        self._reads = given["inputs_embeds"].shape[1]
+        asked = self._asked if self._asked is not None else np.array([self._read + self._reads - 1])
+        self._columns = asked[(asked >= self._read) & (asked < self._read + self._reads)] - self._read
+        self._rows.append(self._columns + self._read)
+        self._ids.append(self._given)
+
+    def turn(self, rotary: Any, arguments: Any, tables: tuple[Tensor, Tensor]) -> None:
+        """To be called behind the rotary embedding, with the cosines and sines of the positions read."""
+        self._tables.append(tuple(table[:, self._columns].clone() for table in tables))
+        if self._whole:
+            self._all_tables.append(tables)
+
+    def leave(self, language: Any, arguments: Any, output: Any) -> None:
+        """To be called behind the language model."""
+        self._cache = output.past_key_values
+        self._keys = None if self._cache is None else self._cache.layers[0].keys
+        self._read += self._reads
+
+    def _begin(self, mask: Tensor | None, held: int) -> None:
+        """Forget everything; the model goes on behind `held` positions in its cache."""
+        self._mask = mask
+        self._read = self._unseen = held
+        self._cache = self._keys = None
+        self._reordered = False
+        self._rows: list[Positions] = []
+        self._ids: list[Tensor | None] = []
+        self._tables: list[tuple[Tensor, ...]] = []
+        self._all_tables: list[tuple[Tensor, ...]] = []
+        self._kept: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
+        self._all: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
+
+    def _keep(self, site: str, layer: int, passing: Tensor) -> None:
+        self._kept[site, layer].append(passing[:, self._columns].clone())
+        if self._whole and site in _STREAM:
+            self._all[site, layer].append(passing)
+
+    def _found(self, ids: NDArray[np.int64]) -> int:
+        """The number of the sequence with these tokens; the first, where the model was given none."""
+        if not self._ids or any(given is None for given in self._ids):
+            return 0
+        count = len(torch.cat([given for given in self._ids if given is not None], dim=1))
+        those = [index for index in range(count) if self._holds(index, ids)]
+        if len(those) > 1:
+            raise LapilliError(f"sequences {those} of the batch have the same tokens; say which by its index")
+        if not those:
+            raise LapilliError("nothing of this sequence is in the last batch; run the model on it inside `recording`")
+        return those[0]
+
+    def _checked(self, index: int, ids: NDArray[np.int64]) -> int:
+        if all(given is not None for given in self._ids) and not self._holds(index, ids):
+            raise LapilliError(f"sequence {index} of the batch has other tokens; leave the index out to have it found")
+        return index
+
+    def _holds(self, index: int, ids: NDArray[np.int64]) -> bool:
+        """Whether what was read of a sequence is what these tokens begin with."""
+        read = torch.cat([given[index] for given in self._ids if given is not None]).cpu().numpy()
+        begin = self._start(index) - self._unseen
+        read, ids = (read[begin:], ids) if begin >= 0 else (read, ids[-begin:])
+        shared = min(len(read), len(ids))
+        return shared > 0 and np.array_equal(read[:shared], ids[:shared])
+
+    def _start(self, index: int) -> int:
+        """Where a sequence begins in the padded batch."""
+        return 0 if self._mask is None else int(self._mask[index].long().argmax())
+
+    def _layers(self, site: str, index: int) -> Tensor:
+        """What was kept of a site, (row, layer, d_model)."""
+        depth = self._depth + (site == "resid_pre")
+        return torch.stack([torch.cat([part[index] for part in self._kept[site, at]]) for at in range(depth)], dim=1)
+
+    def _stream(self, index: int, span: slice) -> Stream:
+        if self._unseen:
+            raise LapilliError(
+                f"the stream of the first {self._unseen} positions has not been recorded: the model went on with a "
+                "cache; give it an empty one"
+            )
+        resid, attn_out = (
+            torch.stack([torch.cat([part[index] for part in self._all[site, at]])[span] for at in range(depth)])
+            for site, depth in (("resid_pre", self._depth + 1), ("attn_out", self._depth))
+        )
+        cos, sin = (_table(self._all_tables, which, index)[span] for which in range(2))
+        return Stream(resid, attn_out, (cos, sin))
+
+    def _require_in_order(self) -> None:
+        if self._reordered:
+            raise LapilliError(
+                "the cache was changed between two calls, as beam search does: rows and keys are of different "
+                "sequences; generate with num_beams=1"
+            )
+
+    def _require_recorded(self, reach: int, rows: int) -> None:
+        if self._cache is None or not rows:
+            raise LapilliError("nothing of this sequence has been recorded; run the model inside `recording`")
+        cache: Any = self._cache
+        held = min(layer.keys.shape[2] for layer in cache.layers)
+        if held < max(reach, self._read):
+            raise LapilliError(
+                f"the cache holds {held} of {self._read} positions: a sliding window has dropped the others; give the "
+                "model past_key_values=DynamicCache()"
+            )
+
+
+def _table(calls: Sequence[tuple[Tensor, ...]], which: int, index: int) -> Tensor:
+    """The cosines or the sines of a sequence, (row, d_head); the model may make one table for all sequences."""
+    return torch.cat([tables[which][min(index, len(tables[which]) - 1)] for tables in calls])
