@@ -133,7 +133,11 @@ const h = new Proxy({}, {
 });
 
 const put = (node, attributes) => { for (const key in attributes) node.setAttribute(key, attributes[key]); };
-const say = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+/** Changes the text that a node starts with; the text node stays, which spares the styles a search for what it hits. */
+const say = (node, text) => {
+  const own = node.firstChild ?? node.appendChild(new Text());
+  if (own.data !== text) own.data = text;
+};
 const button = (title, click) => h.button({ type: "button", class: "small", click }, title);
 
 /** Gives a canvas its pixels. One that has them already keeps its drawing, which a new width would wipe out. */
@@ -300,17 +304,18 @@ export const opacity = (value, most) => {
  */
 const imprint = (canvas, values, most, strongest = STRONGEST, place = (at) => at) => {
   const pixels = new ImageData(canvas.width, canvas.height);
+  const { data } = pixels;
   values.forEach((value, at) => {
     const pixel = 4 * place(at);
-    pixels.data.set(value > 0 ? FOR : AGAINST, pixel);
-    pixels.data[pixel + 3] = Math.round((255 * opacity(value, most) * strongest) / STRONGEST);
+    [data[pixel], data[pixel + 1], data[pixel + 2]] = value > 0 ? FOR : AGAINST;
+    data[pixel + 3] = Math.round((255 * opacity(value, most) * strongest) / STRONGEST);
   });
   canvas.getContext("2d").putImageData(pixels, 0, 0);
 };
 
 /** The value below which the share `part` of all sizes lies. */
 export const percentile = (values, part = ENDS_AT) => {
-  const sizes = Float32Array.from(values, Math.abs).sort();
+  const sizes = Float32Array.from(values).map(Math.abs).sort();
   return sizes.length ? sizes[Math.min(sizes.length - 1, Math.floor(part * sizes.length))] : 0;
 };
 
@@ -342,8 +347,13 @@ export const border = (chosen, rows, cols) => {
 
 /** What one word's map is measured by: the end of the scale, and whether anything rises above rounding. */
 const scaleOf = (data, state) => {
-  const values = patchValues(data, state);
   const { array } = shownMap(data, state);
+  const name = [array, shownWord(state), shownAgainst(state), state.scale, state.sinkless].join(" ");
+  return data.once(`scale of ${name}`, () => ({ name, ...measure(data, state, array) }));
+};
+
+const measure = (data, state, array) => {
+  const values = patchValues(data, state);
   const counted = (numbers) => (state.sinkless ? numbers.filter((_, at) => !data.sinks.includes(at)) : numbers);
   const shared = () => percentile(data.words.flatMap((_, word) => [...counted(data.ofWord(array, word))]));
   const most = state.scale === "answer" && !shownAgainst(state)
@@ -420,19 +430,24 @@ const hatchUnseen = (pen, at) => {
   pen.restore();
 };
 
+/** The border of what carries half of one sign, as far as it is coloured. */
+const outlined = (data, values, most, sign) => {
+  const drawn = [...halfOf(values, sign)].filter((patch) => opacity(values[patch], most));
+  return border(new Set(drawn), data.rows, data.cols);
+};
+
 const drawHeat = (canvas, at, data, state, cells) => {
   const pen = canvas.getContext("2d");
   pen.clearRect(0, 0, canvas.width, canvas.height);
   if (state.peek) return;
-  const { values, most, nothing } = scaleOf(data, state);
+  const { name, values, most, nothing } = scaleOf(data, state);
   if (!nothing) {
     imprint(cells, values, most);
     pen.imageSmoothingEnabled = state.smooth;
     pen.imageSmoothingQuality = "high";
     pen.drawImage(cells, ...at.view);
     for (const [sign, dash] of [[-1, [4, 3]], [1, []]]) {
-      const drawn = [...halfOf(values, sign)].filter((patch) => opacity(values[patch], most));
-      outline(pen, at, border(new Set(drawn), data.rows, data.cols), dash);
+      outline(pen, at, data.once(`outline of ${name} ${sign}`, () => outlined(data, values, most, sign)), dash);
     }
   }
   markPatches(pen, at, data);
@@ -600,7 +615,7 @@ const buildScale = (data, store) => {
     const tallest = Math.max(...heights);
     put(bars, { d: heights.map((height, bin) => `M${bin + 0.1} 1v${-height / tallest}h.8V1z`).join("") });
     const beyond = (sign) => values.filter((value) => sign * value > most * BEYOND).length;
-    const clipped = (sign) => (beyond(sign) ? ` · ${beyond(sign)} beyond` : "");
+    const clipped = (sign, many = beyond(sign)) => (many ? ` · ${many} beyond` : "");
     say(numbers[0], `−${plain(most)} against${clipped(-1)}`);
     say(numbers[1], nothing ? "no effect above rounding" : "0");
     say(numbers[2], `+${plain(most)} logits for${clipped(1)}`);
@@ -711,30 +726,46 @@ const underline = (data, map, cells) => {
   });
 };
 
-const otherChip = (data, act, key, { text, prob }, chosen) => {
-  const stored = Boolean(data.alternative(key));
-  return h.button({
-    type: "button", class: "chip", "data-against": key, "aria-pressed": String(chosen), disabled: !stored,
-    title: stored ? "Show what speaks for the word rather than this" : "Not stored for this one",
-    click: () => act.against(chosen ? null : key),
-  }, visible(text), h.small(chance(prob)));
+/** A button that offers one alternative after the other: what a hover changes is kept, as making it costs more. */
+const otherChip = (data, act) => {
+  let [own, chosen] = [null, false];
+  const sure = h.small();
+  const node = h.button({ type: "button", class: "chip", click: () => act.against(chosen ? null : own) }, "", sure);
+  const draw = (key, other, against) => {
+    node.hidden = !other;
+    if (!other) return;
+    const stored = Boolean(data.alternative(key));
+    [own, chosen, node.disabled] = [key, key === against, !stored];
+    put(node, { "data-against": key, "aria-pressed": chosen,
+      title: stored ? "Show what speaks for the word rather than this" : "Not stored for this one" });
+    say(node, visible(other.text));
+    say(sure, chance(other.prob));
+  };
+  return { node, draw };
+};
+
+/** One token of the word: how likely it was, and what might have stood there. */
+const tokenLine = (data, act) => {
+  const [name, likely] = [h.b(), h.span()];
+  const chips = range(OTHERS_SHOWN).map(() => otherChip(data, act));
+  const draw = (token, against) => {
+    const { text, prob, rank } = data.tokens[token];
+    const others = data.others(token);
+    say(name, visible(text));
+    say(likely, `${percent(prob)} likely, ${rank ? `rank ${rank + 1}` : "first choice"}`);
+    chips.forEach((chip, at) => chip.draw(`${token}.${at}`, others[at], against));
+  };
+  const rather = h.span({ class: "rather" }, "rather than", chips.map(({ node }) => node));
+  return { node: h.div({ class: "token" }, name, likely, rather), draw };
 };
 
 const buildTokens = (data, store, act) => {
-  const box = h.div({ class: "tokens" });
-  const line = (token, against) => {
-    const { text, prob, rank } = data.tokens[token];
-    const chips = data.others(token).slice(0, OTHERS_SHOWN).map((other, at) =>
-      otherChip(data, act, `${token}.${at}`, other, against === `${token}.${at}`));
-    return h.div({ class: "token" }, h.b(visible(text)),
-      h.span(`${percent(prob)} likely, ${rank ? `rank ${rank + 1}` : "first choice"}`),
-      h.span({ class: "rather" }, "rather than", chips));
-  };
+  const [box, lines] = [h.div({ class: "tokens" }), []];
   store.draws(WORD_KEYS, (state) => {
     const [first, last] = data.words[shownWord(state)].tokens;
-    const focused = box.contains(document.activeElement) ? document.activeElement.dataset.against : null;
-    box.replaceChildren(...range(last - first).map((at) => line(first + at, shownAgainst(state))));
-    if (focused) box.querySelector(`[data-against="${focused}"]`)?.focus();
+    const shown = range(last - first).map((at) => (lines[at] ??= tokenLine(data, act)));
+    shown.forEach((line, at) => line.draw(first + at, shownAgainst(state)));
+    if (box.childElementCount !== shown.length) box.replaceChildren(...shown.map(({ node }) => node));
   });
   return box;
 };
@@ -1111,20 +1142,29 @@ const lensOf = (data, depth, patch) => {
 const lensWord = ({ text, prob }) =>
   h.span({ class: prob < FAINT ? "faint" : null }, visible(text), h.small(chance(prob)));
 
+const sayLensWord = (node, word) => {
+  node.hidden = !word;
+  if (!word) return;
+  node.className = word.prob < FAINT ? "faint" : "";
+  say(node, visible(word.text));
+  say(node.lastChild, chance(word.prob));
+};
+
 const depthName = (depth) => (depth ? `layer ${depth - 1}` : "enters");
 
 const buildReadout = (data, store) => {
-  const [what, words] = [h.p(), h.p({ class: "says" })];
+  const [value, what, words] = [h.b(), h.span(), lensOf(data, 0, 0).map(lensWord)];
   store.draws([...MAP_KEYS, "patch", "hoverPatch", "depth"], (state) => {
     const patch = state.hoverPatch ?? state.patch;
-    if (patch === null) what.replaceChildren("Point at a patch; click to keep it.");
-    else {
-      what.replaceChildren(h.b(signed(patchValues(data, state)[patch])), [" logits", place(data, patch),
-        kindOf(data, patch), data.arrays.lens_ids && depthName(state.depth)].filter(Boolean).join(" · "));
-    }
-    words.replaceChildren(...lensOf(data, state.depth, patch).map(lensWord));
+    say(value, patch === null ? "" : signed(patchValues(data, state)[patch]));
+    say(what, patch === null ? "Point at a patch; click to keep it." : [" logits", place(data, patch),
+      kindOf(data, patch), data.arrays.lens_ids && depthName(state.depth)].filter(Boolean).join(" · "));
   });
-  return h.div({ class: "patch-readout" }, what, words);
+  store.draws(["patch", "hoverPatch", "depth"], (state) => {
+    const said = lensOf(data, state.depth, state.hoverPatch ?? state.patch);
+    words.forEach((node, at) => sayLensWord(node, said[at]));
+  });
+  return h.div({ class: "patch-readout" }, h.p(value, what), h.p({ class: "says" }, words));
 };
 
 /** One patch at every depth: the kept one, or else the one that gives the word most. */
