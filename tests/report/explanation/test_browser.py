@@ -354,3 +354,11 @@ def test_a_notebook_frame_draws_and_grows(show, written, tmp_path):
         inside.locator(".explain[data-word='0']").wait_for()
     page.wait_for_function("() => [...document.querySelectorAll('iframe')].every(frame => frame.offsetHeight > 600)")
     assert page.locator("iframe").first.content_frame.locator(".download").first.is_hidden()
+
+
+def test_the_map_to_the_pixels_says_what_it_leaves_out(show):
+    page = show("full")
+    story = page.locator("text=along all paths").first
+    assert "constants of the vision encoder" not in story.inner_text()
+    page.get_by_text("to the pixels", exact=True).click()
+    page.wait_for_function("() => document.body.innerText.includes('constants of the vision encoder')")

@@ -862,7 +862,7 @@ const buildSources = (data, store) => {
     const now = values(store.state);
     return [title, ...names.map((name) => (now ? now[own.indexOf(name)] ?? "–" : "–")), now ? sum(now) : "–"];
   })];
-  store.draws(WORD_KEYS, (state) => {
+  store.draws(MAP_KEYS, (state) => {
     const values = paths.map((path) => path.values(state));
     const ends = paths.flatMap(({ own }, at) => (values[at] ? stack(own, values[at]).map(({ to }) => to) : []));
     const reach = [Math.min(0, ...ends), Math.max(ROUNDS_TO_ZERO, ...ends)];
@@ -875,18 +875,32 @@ const buildSources = (data, store) => {
     [story, h.div({ class: "bars" }, bars.map(({ node }) => node)), table, note], rows, { table: false });
 };
 
-const MUCH_MORE = 1.5; // all paths against the direct one
+const MORE = 1.2, MOST = 2; // times the direct one: all paths say more, or more than half comes by other ways
 
 const sourceStory = (data, state, [direct, all]) => {
   const word = `“${targetName(data, state)}”`;
   const near = direct[data.method.sources.indexOf("image")];
   if (!all) return `The picture speaks ${sideOf(near)} ${word} with ${signed(near)} logits directly.`;
   const far = all[data.method.all_paths_sources.indexOf("image")];
-  const finding = Math.abs(far) > MUCH_MORE * Math.abs(near)
-    ? "most of what the picture gives travels through other tokens"
-    : Math.sign(far) === Math.sign(near) ? "little is added on the way through other tokens"
-      : "on the way through other tokens the sign turns";
-  return `${word} gets ${signed(near)} logits from the picture directly, ${signed(far)} along all paths: ${finding}.`;
+  const told = `${word} gets ${signed(near)} logits from the picture directly, ${signed(far)} along all paths: `;
+  return `${told}${wayFound(near, far)}.${pixelStory(data, state, far)}`;
+};
+
+/** What the two parts of the picture say about the way it took. */
+const wayFound = (near, far) => {
+  if (Math.sign(far) !== Math.sign(near)) return "on the way through other tokens the sign turns";
+  const times = far / near;
+  if (times > MOST) return "most of what the picture gives travels through other tokens";
+  return times > MORE ? `${signed(far - near)} of it travels through other tokens`
+    : "little is added on the way through other tokens";
+};
+
+/** What the map to the pixels leaves out: it belongs to no pixel, and may be most of the picture's part. */
+const pixelStory = (data, state, far) => {
+  if (!data.arrays.all_paths_vision_biases || shownMap(data, state).key !== "pixels") return "";
+  const [constants] = data.ofWord("all_paths_vision_biases", shownWord(state));
+  return ` Of these, ${signed(far - constants)} go back to pixels and ${signed(constants)} to constants of the vision`
+    + " encoder, which are there whatever it sees.";
 };
 
 const errorNote = (data, state, direct) => {
