@@ -42,7 +42,7 @@ def _routes(description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], 
     changes = arrays["routes_whole"][rows].sum(0)
     names = [*description["routes"]["names"], "image → all text"]
     said = ", ".join(f"{name} {change:+.2f}" for name, change in zip(names, changes, strict=True))
-    yield f"log-probability when a way is cut in all layers: {said}"
+    yield f"change of the log-probability when a way is cut in all layers: {said}"
 
 
 def _dependence(found: Mapping[str, Any]) -> Iterator[str]:
