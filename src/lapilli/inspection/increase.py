@@ -16,7 +16,7 @@ from lapilli.inspection.decoder import Decoder
 from lapilli.inspection.direct import carried, head_outputs
 from lapilli.inspection.trace import Trace
 
-_AT_ONCE = 256  # distributions over the vocabulary that are held at a time
+_AT_ONCE = 32  # distributions over the vocabulary that are held at a time: more cost memory, and gain no time
 
 
 @torch.inference_mode()
