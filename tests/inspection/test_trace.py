@@ -20,7 +20,7 @@ from tests.parts import joined, picture
 from transformers import DynamicCache
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.layout import Role
+from lapilli.core.layout import Role, TokenLayout
 from lapilli.data.sample import Sample, Turn
 from lapilli.inference.answer import answer
 from lapilli.inspection.direct import decompose
@@ -305,3 +305,17 @@ def _reads(record, given, index):
         assert "has other tokens" in str(error)
         return False
     return True
+
+
+def test_without_tokens_a_batch_of_several_is_not_guessed_at():
+    llava = load(joined("clip", "llama"))
+    ids = torch.tensor([[1, 9, 12, 30], [1, 40, 41, 42]])
+    layout = TokenLayout(*(np.full(4, kind) for kind in (Role.QUESTION, 0, -1, -1, -1)))
+    with recording(llava) as record, torch.inference_mode():
+        llava.model(ids, use_cache=True)
+        second = record.trace(ids[1].numpy(), layout)
+        llava.model(inputs_embeds=llava.model.get_input_embeddings()(ids), use_cache=True)
+        with pytest.raises(LapilliError, match="say which by its index"):
+            record.trace(ids[1].numpy(), layout)
+        again = record.trace(ids[1].numpy(), layout, 1)
+    assert torch.equal(second.resid, again.resid)

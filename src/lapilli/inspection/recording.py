@@ -121,7 +121,7 @@ class Recording:
 
     def read(self, model: Any, arguments: Any, given: dict[str, Any]) -> None:
         """To be called before the whole model: which tokens it is about to read, if it is given tokens."""
-        self._given = given.get("input_ids")
+        self._given = given.get("input_ids", arguments[0] if arguments else None)
 
     def enter(self, language: Any, arguments: Any, given: dict[str, Any]) -> None:
         """To be called before the language model: which positions it is about to read."""
@@ -148,6 +148,7 @@ class Recording:
         self._cache = output.past_key_values
         self._keys = None if self._cache is None else self._cache.layers[0].keys
         self._read += self._reads
+        self._given = None
 
     def _begin(self, mask: Tensor | None, held: int) -> None:
         """Forget everything; the model goes on behind `held` positions in its cache."""
@@ -168,8 +169,10 @@ class Recording:
             self._all[site, layer].append(passing)
 
     def _found(self, ids: NDArray[np.int64]) -> int:
-        """The number of the sequence with these tokens; the first, where the model was given none."""
+        """The number of the sequence with these tokens; where the model was given none, it must be the only one."""
         if not self._ids or any(given is None for given in self._ids):
+            if any(len(part) > 1 for parts in self._kept.values() for part in parts):
+                raise LapilliError("the model was given no tokens to find a sequence by; say which by its index")
             return 0
         count = len(torch.cat([given for given in self._ids if given is not None], dim=1))
         those = [index for index in range(count) if self._holds(index, ids)]
