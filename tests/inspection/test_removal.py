@@ -28,7 +28,7 @@ def two_pictures():
 
 def test_replaced_cells_are_the_others_pixels_and_the_rest_is_untouched():
     view, other = picture(1), picture(2)
-    found = np.asarray(replaced(view, other, np.array([1, 5]), GRID))
+    found = np.asarray(replaced(view, other, np.array([1, 5]), GRID, 8))
     mask = np.zeros((24, 24), bool)
     mask[0:8, 8:16] = mask[8:16, 16:24] = True
     assert np.array_equal(found[mask], np.asarray(other)[mask])
@@ -36,8 +36,8 @@ def test_replaced_cells_are_the_others_pixels_and_the_rest_is_untouched():
 
 
 def test_what_lies_beyond_the_patches_is_never_replaced():
-    view, other = picture(1, 26, 26), picture(2, 26, 26)  # 3 patches of 8 pixels, and 2 pixels that no patch has
-    found = np.asarray(replaced(view, other, np.arange(9), GRID))
+    view, other = picture(1, 31, 31), picture(2, 31, 31)  # 3 patches of 8 pixels, and 7 pixels that no patch has
+    found = np.asarray(replaced(view, other, np.arange(9), GRID, 8))
     assert np.array_equal(found[:24, :24], np.asarray(other)[:24, :24])
     assert np.array_equal(found[24:], np.asarray(view)[24:]) and np.array_equal(found[:, 24:], np.asarray(view)[:, 24:])
 

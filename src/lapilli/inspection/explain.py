@@ -170,7 +170,9 @@ class Shown:
     def blurred(self, sets: Sequence[Positions]) -> Readings:
         """Read again with the cells of each set of patches blurred in the picture; the encoder sees it anew."""
         soft = blurred(self.view)
-        return self._reread([replaced(self.view, soft, patches, self.grid) for patches in sets])
+        model: Any = self.trace.llava.model
+        cell = model.config.vision_config.patch_size
+        return self._reread([replaced(self.view, soft, patches, self.grid, cell) for patches in sets])
 
     def unread(self, sets: Sequence[Positions]) -> Readings:
         """Read again where no text looks at each set of patches; what they gave other patches stays."""

@@ -28,12 +28,16 @@ def blank(view: Image.Image) -> Image.Image:
     return Image.new("RGB", view.size, tuple(mean.tolist()))
 
 
-def replaced(view: Image.Image, other: Image.Image, patches: Positions, grid: tuple[int, int]) -> Image.Image:
-    """`view` with the cells of these patches, numbered row by row, taken from `other`, of the same size."""
+def replaced(
+    view: Image.Image, other: Image.Image, patches: Positions, grid: tuple[int, int], cell: int
+) -> Image.Image:
+    """`view` with the cells of these patches, numbered row by row, taken from `other`, of the same size.
+
+    A cell is `cell` x `cell` pixels; what is left at the right and the bottom, where they do not fill it, stays.
+    """
     rows, columns = grid
     mask = np.zeros(rows * columns, np.uint8)
     mask[patches] = 255
-    cell = view.width // columns
     shape = Image.fromarray(mask.reshape(rows, columns).repeat(cell, 0).repeat(cell, 1))
     whole = Image.new("L", view.size)
     whole.paste(shape)
