@@ -1,0 +1,226 @@
+"""The charts of the whole field: faithfulness against time, how far others are ahead, and two models' gaps."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from lapilli.report.scorecard import words
+from lapilli.report.scorecard.card import GAP, Card, Figure, Method
+from lapilli.report.scorecard.placing import Box, placed
+from lapilli.report.scorecard.words import Loss
+from lapilli.report.svg import Axis, chart, element, group, line, polyline, text
+
+_FASTEST = 1e-3  # seconds: what is faster is drawn here, or the floors alone would take half of the axis
+
+
+@dataclass(frozen=True)
+class Size:
+    """A chart's size in pixels, its letters' and the room for its axes."""
+
+    width: float
+    height: float
+    letters: float
+    left: float
+    right: float = 14.0
+    top: float = 26.0
+    bottom: float = 46.0
+
+
+WIDE = Size(1104.0, 560.0, 13.5, 46.0)
+NARROW = Size(360.0, 690.0, 11.0, 34.0, 6.0, 24.0, 44.0)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A method with its gap and its seconds, where they are drawn."""
+
+    method: Method
+    gap: Figure
+    seconds: Figure
+    x: float
+    y: float
+
+
+def glyph(family: str, x: float, y: float, ours: bool = False) -> Markup:
+    """The shape of a family, centred on a point; ours is filled and has a ring."""
+    shapes = {
+        "floor": ((-4.2, -4.2), (0, -1.6), (4.2, -4.2), (1.6, 0), (4.2, 4.2), (0, 1.6), (-4.2, 4.2), (-1.6, 0)),
+        "one-backward": ((0, -5.2), (4.9, 3.6), (-4.9, 3.6)),
+        "many-pass": ((-3.9, -3.9), (3.9, -3.9), (3.9, 3.9), (-3.9, 3.9)),
+        "zero-pass": (),
+    }
+    ring = [element("circle", cx=x, cy=y, r=9, class_="ring")] if ours else []
+    corners = shapes.get(family, ((0, -5.2), (4.6, 0), (0, 5.2), (-4.6, 0)))
+    if not corners:
+        return group(*ring, element("circle", cx=x, cy=y, r=4.3, class_="dot"))
+    points = " ".join(f"{round(x + dx, 1):g},{round(y + dy, 1):g}" for dx, dy in corners)
+    return group(*ring, element("polygon", points=points, class_="dot"))
+
+
+def key(family: str, ours: bool = False) -> Markup:
+    """The shape alone, for a legend or a row's head."""
+    drawn = group(glyph(family, 11, 11, ours), class_="ours" if ours else None)
+    return element("svg", drawn, viewBox="0 0 22 22", class_="key", aria_hidden="true")
+
+
+def points_of(card: Card, operator: str) -> list[tuple[Method, Figure, Figure]]:
+    """The methods with a gap under this operator and a time."""
+    found = ((method, card.score(method.name, GAP, operator), method.seconds) for method in card.methods)
+    return [(method, gap, seconds) for method, gap, seconds in found if gap and seconds]
+
+
+def pareto(card: Card, operator: str, size: Size) -> Markup | None:
+    """Gap against seconds per map, with the front as steps and every method's name; None with nothing to draw."""
+    found = points_of(card, operator)
+    if not found:
+        return None
+    across = _time_axis([seconds.value for _, _, seconds in found], size)
+    up = _gap_axis([gap for _, gap, _ in found], size.height - size.bottom, size.top)
+    points = [Point(m, g, s, across.at(max(s.value, _FASTEST)), up.at(g.value)) for m, g, s in found]
+    front = _front(card, operator, points)
+    title = f"Gap under {operator} against seconds per map"
+    drawn = [_pareto_grid(across, up, size, points), _steps(front, across), *(_whisker(p, across, up) for p in points)]
+    drawn += [*_names(points, {p.method.name for p in front}, size), *(_mark(point) for point in points)]
+    return chart(size.width, size.height, title, _front_words(front), *drawn)
+
+
+def _time_axis(seconds: Sequence[float], size: Size) -> Axis:
+    low, high = max(min(seconds), _FASTEST), max(*seconds, 2 * _FASTEST)
+    return Axis(low / 1.7, high * 1.9, size.left, size.width - size.right, log=True)
+
+
+def _gap_axis(gaps: Sequence[Figure], start: float, end: float) -> Axis:
+    low, high = min(0.0, *(gap.low for gap in gaps)), max(0.0, *(gap.high for gap in gaps))
+    room = 0.06 * (high - low) or 0.1
+    return Axis(low - room, high + room, start, end)
+
+
+def _front(card: Card, operator: str, points: Sequence[Point]) -> list[Point]:
+    """The points of the front as the scorecard names them, fastest first."""
+    named = (card.told.get("front") or {}).get(operator) or []
+    return sorted((point for point in points if point.method.name in named), key=lambda point: point.seconds.value)
+
+
+def _front_words(front: Sequence[Point]) -> str:
+    said = [f"{p.method.name}: {words.told(p.gap)} in {words.span(p.seconds.value)}" for p in front]
+    return f"On the front, fastest first: {'; '.join(said)}." if said else "The table below has the figures."
+
+
+def _pareto_grid(across: Axis, up: Axis, size: Size, points: Sequence[Point]) -> Markup:
+    floor, parts = up.start, []
+    for value in up.ticks(6):
+        parts.append(line(across.start, up.at(value), across.end, up.at(value), "grid" if value else "base"))
+        parts.append(text(across.start - 7, up.at(value) + 4, words.plain(value), "tick", "end"))
+    for value in across.ticks(6):
+        parts.append(line(across.at(value), floor, across.at(value), floor + 5, "base"))
+        parts.append(text(across.at(value), floor + 19, words.span(value), "tick", "middle"))
+    parts.append(text(across.start - size.left + 4, 12, "↑ gap: more faithful", "axis"))
+    clamped = any(point.seconds.value < _FASTEST for point in points)
+    faster = f"; below {words.span(_FASTEST)} at the edge" if clamped else ""
+    parts.append(text(across.end, floor + 37, f"seconds per map, log{faster} →", "axis", "end"))
+    return group(*parts)
+
+
+def _steps(front: Sequence[Point], across: Axis) -> Markup:
+    """The best gap that so much time buys: it rises at each point of the front and goes on to the end."""
+    if not front:
+        return Markup("")
+    corners = [(front[0].x, front[0].y)]
+    for point in front[1:]:
+        corners += [(point.x, corners[-1][1]), (point.x, point.y)]
+    return polyline([*corners, (across.end, corners[-1][1])], "front")
+
+
+def _whisker(point: Point, across: Axis, up: Axis) -> Markup:
+    parts = [line(point.x, up.at(point.gap.low), point.x, up.at(point.gap.high), "whisker")]
+    low, high = (across.at(max(end, _FASTEST)) for end in (point.seconds.low, point.seconds.high))
+    if high - low > 4:
+        parts.append(line(low, point.y, high, point.y, "whisker"))
+    return group(*parts, class_="ours" if point.method.ours else None)
+
+
+def _mark(point: Point) -> Markup:
+    said = f"{point.method.name}: gap {words.told(point.gap)}, {words.span(point.seconds.value)} per map"
+    drawn = glyph(point.method.family, point.x, point.y, point.method.ours)
+    return group(element("title", said), drawn, class_="ours" if point.method.ours else None)
+
+
+def _names(points: Sequence[Point], front: set[str], size: Size) -> list[Markup]:
+    within = Box(size.left - 8, size.top - 8, size.width - 2, size.height - size.bottom + 2)
+    names = [point.method.name for point in points]
+    boxes = placed([(point.x, point.y) for point in points], names, size.letters, within)
+    return [_name(point, box, point.method.name in front, size.letters) for point, box in zip(points, boxes, strict=True)]
+
+
+def _name(point: Point, box: Box, on_front: bool, letters: float) -> Markup:
+    """The name in the middle of its box, with a thin line to its point where that is not beside it."""
+    near = box.nearest(point.x, point.y)
+    parts = []
+    if math.dist(near, (point.x, point.y)) > 14:
+        parts.append(line(point.x, point.y, *near, "leader"))
+    classes = ["name", *(["on-front"] if on_front else [])]
+    words_at = text((box.left + box.right) / 2, box.bottom - letters * 0.27, point.method.name, " ".join(classes), "middle")
+    return group(*parts, words_at, class_="ours" if point.method.ours else None)
+
+
+def lead_chart(card: Card, lost: Sequence[Loss]) -> Markup:
+    """How far others are ahead of our best, a dot with its interval each; those with their own operator are hollow."""
+    height, left, width = 27.0, 176.0, 440.0
+    high = max(loss.ahead.high for loss in lost)
+    axis = Axis(min(0.0, *(loss.ahead.low for loss in lost)), high * 1.05 or 1.0, left, width - 48)
+    floor = 6 + height * len(lost)
+    grid = [line(axis.at(v), 6, axis.at(v), floor, "base" if not v else "grid") for v in axis.ticks(4)]
+    ticks = [text(axis.at(v), floor + 17, words.signed(v), "tick", "middle") for v in axis.ticks(4)]
+    rows = [_lead_row(card, loss, axis, 6 + height * (i + 0.5), width) for i, loss in enumerate(lost)]
+    said = "; ".join(f"{loss.other} under {loss.operator}: {words.told(loss.ahead)}" for loss in lost)
+    return chart(width, floor + 24, f"How far others are ahead of {lost[0].ours}", said, *grid, *ticks, *rows)
+
+
+def _lead_row(card: Card, loss: Loss, axis: Axis, y: float, width: float) -> Markup:
+    family = next((method.family for method in card.methods if method.name == loss.other), "other")
+    x = axis.at(loss.ahead.value)
+    return group(
+        element("title", f"{loss.other}: ahead by {words.told(loss.ahead)}"),
+        text(0, y + 4.5, f"{loss.other}{' †' if loss.own else ''}", "label"),
+        line(axis.at(loss.ahead.low), y, axis.at(loss.ahead.high), y, "whisker"),
+        glyph(family, x, y), text(width, y + 4.5, words.signed(loss.ahead.value), "value", "end"),
+        class_="ahead",
+    )  # fmt: skip
+
+
+def between_models(first: Card, second: Card, size: Size) -> Markup | None:
+    """The gap on one model against that on the other, each under its primary operator; the diagonal is "the same"."""
+    pairs = [(m, first.score(m.name), second.score(m.name)) for m in first.methods]
+    found = [(method, one, other) for method, one, other in pairs if one and other]
+    if len(found) < 2:
+        return None
+    across = _gap_axis([one for _, one, _ in found], size.left, size.width - size.right)
+    up = _gap_axis([other for _, _, other in found], size.height - size.bottom, size.top)
+    points = [Point(m, other, one, across.at(one.value), up.at(other.value)) for m, one, other in found]
+    parts = [_between_grid(across, up, first.model, second.model), *_names(points, set(), size)]
+    parts += [_between_mark(point) for point in points]
+    title = f"Gap on {second.model} against gap on {first.model}"
+    return chart(size.width, size.height, title, f"{len(found)} methods; the table of each model has the figures.", *parts)
+
+
+def _between_grid(across: Axis, up: Axis, first: str, second: str) -> Markup:
+    parts = []
+    for value in up.ticks(5):
+        parts.append(line(across.start, up.at(value), across.end, up.at(value), "grid" if value else "base"))
+        parts.append(text(across.start - 7, up.at(value) + 4, words.plain(value), "tick", "end"))
+    for value in across.ticks(5):
+        parts.append(line(across.at(value), up.start, across.at(value), up.end, "grid" if value else "base"))
+        parts.append(text(across.at(value), up.start + 19, words.plain(value), "tick", "middle"))
+    low, high = max(across.low, up.low), min(across.high, up.high)
+    parts.append(line(across.at(low), up.at(low), across.at(high), up.at(high), "diagonal"))
+    parts.append(text(4, 12, f"↑ gap on {second}", "axis"))
+    parts.append(text(across.end, up.start + 37, f"gap on {first} →", "axis", "end"))
+    return group(*parts)
+
+
+def _between_mark(point: Point) -> Markup:
+    said = f"{point.method.name}: {words.told(point.seconds)} on the first, {words.told(point.gap)} on the second"
+    ours = point.method.ours
+    return group(element("title", said), glyph(point.method.family, point.x, point.y, ours), class_="ours" if ours else None)

@@ -1,0 +1,114 @@
+"""The page `scorecard.html`: one scorecard, or those of two models beside each other, as one file."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from lapilli.core.files import write_atomically
+from lapilli.report import figures
+from lapilli.report.scorecard import agreement, front, maps, panels, tables, words
+from lapilli.report.scorecard.card import FAMILIES, Card, read_card
+
+Scorecard = Mapping[str, Any]
+
+
+def write_page(scorecard: Scorecard | Sequence[Scorecard], out: Path) -> None:
+    """Write the page of one scorecard, or of several models' in their order, to `out`.
+
+    Pictures that are no `data:` URIs are read relative to the folder of `out`. Raises LapilliError when one lies
+    outside it or the page cannot be written.
+    """
+    write_atomically(out, render(scorecard, out.parent))
+
+
+def render(scorecard: Scorecard | Sequence[Scorecard], folder: Path = Path()) -> str:
+    """The page as text: it asks for nothing outside itself, and all text of the scorecards is escaped.
+
+    What a scorecard leaves out is left out of the page. Raises LapilliError as `write_page` does.
+    """
+    given = [scorecard] if isinstance(scorecard, Mapping) else list(scorecard)
+    cards = [read_card(told, index) for index, told in enumerate(given)]
+    environment = _environment()
+    style = Markup("\n").join(Markup(environment.get_template(name).render()) for name in ("page.css", "scorecard.css"))
+    views = [_view(card, folder) for card in cards]
+    return environment.get_template("scorecard.html.jinja").render(
+        title=" and ".join(card.model for card in cards),
+        style=style + _switches(max((len(card.operators) for card in cards), default=0)) + _pictures(views),
+        script=Markup(environment.get_template("scorecard.js").render()),
+        views=views, between=_between(cards), families=FAMILIES, key=front.key, said=agreement.said,
+    )  # fmt: skip
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader("lapilli.report", "scorecard/templates"), PackageLoader("lapilli.report")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters = (words.plain, words.spread, words.told, words.span, words.signed, words.passes, figures.whole, figures.percent)
+    environment.filters.update({said.__name__: said for said in filters})
+    return environment
+
+
+def _view(card: Card, folder: Path) -> dict[str, Any]:
+    """What the templates show of one scorecard."""
+    lost = words.losses(card)
+    return {
+        "card": card, "best": card.best(True), "rivals": words.rivals(card), "headline": words.headline(card),
+        "losses": lost, "price": words.cheaper_than_losses(card, lost or []),
+        "lead": _lead(card, lost or []),
+        "plots": [(name, front.pareto(card, name, front.WIDE), front.pareto(card, name, front.NARROW))
+                  for name, _ in card.operators if front.points_of(card, name)],
+        "table": tables.table(card), "pairs": [(name, tables.pairs(card, name)) for name, _ in card.operators],
+        "agreement": agreement.agreement(card),
+        "curves": [(name, panels.panels(card, name)) for name, _ in card.operators],
+        "sanity": tables.sanity(card), "examples": maps.examples(card, folder),
+        "operator_index": {name: index for index, (name, _) in enumerate(card.operators)},
+        "by_operator": _by_operator(lost or []), "tested": bool(words.against_random(card)),
+        "has_own": any(method.operator in dict(card.operators) for method in card.methods),
+        "counts": card.told.get("counts") or {}, "settings": _settings(card),
+    }  # fmt: skip
+
+
+def _by_operator(lost: Sequence[words.Loss]) -> list[tuple[str, list[words.Loss]]]:
+    names = dict.fromkeys(loss.operator for loss in lost)
+    return [(name, [loss for loss in lost if loss.operator == name]) for name in names]
+
+
+def _lead(card: Card, lost: list[words.Loss]) -> Markup | None:
+    """The chart of the losses under the operator that comes first."""
+    first = [loss for loss in lost if loss.operator == lost[0].operator]
+    return front.lead_chart(card, first) if first else None
+
+
+def _settings(card: Card) -> dict[str, Any]:
+    keys = ("seed", "points", "target", "filter", "primary", "share", "sanity_n", "cost_n", "versions")
+    return dict.fromkeys(keys) | dict(card.settings)
+
+
+def _between(cards: Sequence[Card]) -> dict[str, Any] | None:
+    if len(cards) < 2:
+        return None
+    first, second = cards[:2]
+    tau = agreement.between_models(first, second)
+    plots = [front.between_models(first, second, size) for size in (front.WIDE, front.NARROW)]
+    return {"tau": tau, "plots": plots, "cards": cards[:2]} if plots[0] else None
+
+
+def _switches(count: int) -> Markup:
+    """The rules that show what belongs to the chosen operator and hide what belongs to another."""
+    rules = [
+        f'.under:has(.operators [value="{i}"]:checked) [data-under]:not([data-under="{i}"]){{display:none}}'
+        for i in range(count)
+    ]
+    return Markup("\n" + "\n".join(rules))
+
+
+def _pictures(views: Sequence[Mapping[str, Any]]) -> Markup:
+    """Every example's picture once, however many maps lie over it."""
+    return Markup("\n").join([Markup(""), *(example.style for view in views for example in view["examples"])])

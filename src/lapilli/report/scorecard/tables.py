@@ -1,0 +1,243 @@
+"""The page's tables as plain rows of cells. In every cell with a dot the dot lies further right the better it is."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lapilli.report.figures import percent, size
+from lapilli.report.scorecard import words
+from lapilli.report.scorecard.card import GAP, Card, Figure, Method, Metric, figure, number
+
+_SIGNS = {"up": "▲", "down": "▼", "even": "≈", "": ""}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Values from `low` to `high` as percent of a cell's width; `flip` puts the low end, as the better one, right."""
+
+    low: float
+    high: float
+    flip: bool = False
+
+    def at(self, value: float) -> float:
+        """Percent from the left."""
+        share = (value - self.low) / ((self.high - self.low) or 1.0)
+        return round(100 * min(1.0, max(0.0, 1 - share if self.flip else share)), 1)
+
+    def marks(self, found: Figure) -> str:
+        """The cell's custom properties: its interval's two ends and its value."""
+        ends = sorted((self.at(found.low), self.at(found.high)))
+        return f"--a:{ends[0]:g};--b:{ends[1]:g};--v:{self.at(found.value):g}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure as a table shows it. `sort` orders a column, `under` is the number of the operator it belongs to."""
+
+    value: str = "–"
+    spread: str = ""
+    marks: str = ""
+    sort: float | None = None
+    sign: str = ""
+    own: bool = False
+    under: int | None = None
+    tint: float = 0.0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its head, the block it stands in, and which end is the better one (up or down)."""
+
+    name: str
+    title: str
+    block: str
+    better: str
+    chance: str = ""
+    chance_at: float | None = None
+    says: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method with its cells, which may be more than there are columns: one for each operator."""
+
+    method: Method
+    cells: tuple[tuple[str, Cell], ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The whole table: columns and, by family, rows."""
+
+    columns: tuple[Column, ...]
+    families: tuple[tuple[str, tuple[Row, ...]], ...]
+
+    @property
+    def blocks(self) -> list[tuple[str, int]]:
+        """The blocks in their order, each with the number of its columns."""
+        names = [column.block for column in self.columns]
+        return [(name, names.count(name)) for name in dict.fromkeys(names)]
+
+
+GAPS, UNDER, PLAUSIBLE, COST = "gap under", "under", "plausibility", "cost"
+
+
+def table(card: Card) -> Table:
+    """Every method with every figure."""
+    scales = {metric.name: _scale(card, metric) for metric in card.metrics}
+    gap = next((metric for metric in card.metrics if metric.name == GAP), None)
+    under = [metric for metric in card.block("faithfulness", "calibration") if metric.name != GAP]
+    plausible = card.block("plausibility")
+    columns = [_column(gap, scales[GAP], GAPS, f"{GAP} {name}", name) for name, _ in card.operators] if gap else []
+    columns += [_column(metric, scales[metric.name], UNDER) for metric in under]
+    columns += [_column(metric, scales[metric.name], PLAUSIBLE) for metric in plausible]
+    tests = words.against_random(card)
+    families = [
+        (family, tuple(Row(m, _cells(card, m, under, plausible, scales, tests)) for m in methods))
+        for family, methods in card.families()
+    ]
+    return Table((*columns, *_cost_columns(card)), tuple(families))
+
+
+def _scale(card: Card, metric: Metric) -> Scale:
+    """One scale for a metric under all operators, from its lowest interval to its highest, chance within."""
+    found = [score for (_, _, name), score in card.scores.items() if name == metric.name]
+    ends = [end for score in found for end in (score.low, score.high)]
+    ends += [metric.chance] if metric.chance is not None else []
+    return Scale(min(ends, default=0.0), max(ends, default=1.0), metric.better == "down")
+
+
+def _column(metric: Metric, scale: Scale, block: str, name: str = "", title: str = "") -> Column:
+    chance = "" if metric.chance is None else words.plain(metric.chance)
+    at = None if metric.chance is None else scale.at(metric.chance)
+    return Column(name or metric.name, title or metric.title, block, metric.better, chance, at, metric.says)
+
+
+def _cost_columns(card: Card) -> list[Column]:
+    names = (("seconds", "Time a map"), ("forwards", "Forward"), ("backwards", "Backward"), ("memory", "Memory"))
+    return [
+        Column(name, title, COST, "down")
+        for name, title in names
+        if any(getattr(method, name) is not None for method in card.methods)
+    ]
+
+
+def _cells(
+    card: Card, method: Method, under: Sequence[Metric], plausible: Sequence[Metric], scales: Mapping[str, Scale],
+    tests: Mapping[tuple[str, str], Mapping[str, Any]],
+) -> tuple[tuple[str, Cell], ...]:  # fmt: skip
+    cells: list[tuple[str, Cell]] = []
+    for name, _ in card.operators if GAP in scales else ():
+        sign = words.verdict(tests.get((method.name, name)))
+        cells.append((f"{GAP} {name}", scored(card, method, GAP, name, scales[GAP], sign=sign)))
+    for metric in under:
+        for index, (name, _) in enumerate(card.operators):
+            cells.append((metric.name, scored(card, method, metric.name, name, scales[metric.name], index)))
+    cells += [(metric.name, scored(card, method, metric.name, None, scales[metric.name])) for metric in plausible]
+    return (*cells, *_costs(card, method))
+
+
+def scored(
+    card: Card, method: Method, metric: str, operator: str | None, scale: Scale, under: int | None = None, sign: str = ""
+) -> Cell:
+    """The cell of a score; empty where there is none."""
+    found = card.scores.get((method.name, operator, metric))
+    own = operator is not None and method.operator == operator
+    if found is None:
+        return Cell(under=under, own=own)
+    note = f"n {found.n}" if found.n is not None else ""
+    return Cell(
+        words.plain(found.value), words.spread(found.low, found.high), scale.marks(found), found.value,
+        _SIGNS[sign], own, under, note=note,
+    )  # fmt: skip
+
+
+def _costs(card: Card, method: Method) -> list[tuple[str, Cell]]:
+    shown = {column.name for column in _cost_columns(card)}
+    seconds, memory = method.seconds, method.memory
+    cells = {
+        "seconds": _time(card, seconds) if seconds else Cell(),
+        "forwards": Cell(words.passes(method.forwards), sort=method.forwards),
+        "backwards": Cell(words.passes(method.backwards), sort=method.backwards),
+        "memory": Cell("–" if memory is None else size(memory), sort=memory),
+    }
+    return [(name, cell) for name, cell in cells.items() if name in shown]
+
+
+def _time(card: Card, seconds: Figure) -> Cell:
+    """Time on an axis of its logarithm, the fastest at the right end."""
+    slowest = max(method.seconds.value for method in card.methods if method.seconds)
+    scale = Scale(math.log(1e-3), math.log(max(slowest, 2e-3)), flip=True)
+    low, high, value = (math.log(max(end, 1e-3)) for end in (seconds.low, seconds.high, seconds.value))
+    spread = f"{words.span(seconds.low)} to {words.span(seconds.high)}"
+    return Cell(words.span(seconds.value), spread, scale.marks(Figure(value, low, high)), seconds.value)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Ours against every method under one operator: rows of (other, cells), a cell for each of ours."""
+
+    ours: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+
+
+def pairs(card: Card, operator: str) -> Pairs | None:
+    """The paired tests of the gap under an operator; None without any."""
+    mine = [method.name for method in card.ranked() if method.ours]
+    found = {
+        (str(row["one"]), str(row["other"])): row
+        for row in card.rows("tests")
+        if row.get("operator") == operator and row.get("metric", GAP) == GAP
+    }
+    ours = tuple(name for name in mine if any(one == name for one, _ in found))
+    others = [m.name for m in card.ranked(operator) if any((one, m.name) in found for one in ours)]
+    rows = tuple((other, tuple(_pair(found.get((one, other))) for one in ours)) for other in others)
+    return Pairs(ours, rows) if rows else None
+
+
+def _pair(row: Mapping[str, Any] | None) -> Cell:
+    difference = number(row.get("difference")) if row else None
+    if row is None or difference is None:
+        return Cell()
+    low, high, wins = (number(row.get(key)) for key in ("low", "high", "wins"))
+    spread = words.spread(low, high) if low is not None and high is not None else ""
+    note = f"wins {percent(wins, 0)}" if wins is not None else ""
+    return Cell(words.signed(difference), spread, sort=difference, sign=_SIGNS[words.verdict(row)], note=note)
+
+
+@dataclass(frozen=True)
+class Sanity:
+    """The checks that a map depends on what it should: rows of (method, cells), a cell for each test."""
+
+    tests: tuple[Mapping[str, Any], ...]
+    rows: tuple[tuple[Method, tuple[Cell, ...]], ...]
+
+
+def sanity(card: Card) -> Sanity | None:
+    """Ours first, then the others by family; None where nothing was tested."""
+    found = {(row["method"], row["test"]): figure(row) for row in card.rows("sanity")}
+    described = {row["name"]: row for row in card.rows("sanity_tests")}
+    names = [*described, *dict.fromkeys(test for _, test in found if test not in described)]
+    tests = tuple({"says": "", "good": "", **described.get(name, {}), "name": name} for name in names)
+    order = sorted((m for _, methods in card.families() for m in methods), key=lambda method: not method.ours)
+    tested = [method for method in order if any((method.name, name) in found for name in names)]
+    lows = {name: min([0.0, *(f.low for (_, t), f in found.items() if t == name and f)]) for name in names}
+    highs = {name: max([1.0, *(f.high for (_, t), f in found.items() if t == name and f)]) for name in names}
+    rows = tuple(
+        (m, tuple(_checked(found.get((m.name, t["name"])), t["good"], lows[t["name"]], highs[t["name"]]) for t in tests))
+        for m in tested
+    )
+    return Sanity(tests, rows) if rows else None
+
+
+def _checked(found: Figure | None, good: str, low: float, high: float) -> Cell:
+    """The tint goes from -1, at the bad end, to 1; a test that does not say which end is good has none."""
+    if found is None:
+        return Cell()
+    share = min(1.0, max(0.0, abs(found.value) if good == "low" else found.value))
+    tint = {"high": 2 * share - 1, "low": 1 - 2 * share}.get(good, 0.0)
+    marks = Scale(low, high, good == "low").marks(found)
+    note = f"n {found.n}" if found.n is not None else ""
+    return Cell(words.plain(found.value), words.spread(found.low, found.high), marks, found.value, tint=tint, note=note)

@@ -1,0 +1,157 @@
+"""Numbers as this page says them, and what is worth saying about a scorecard, where our methods lose before all else."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lapilli.report.figures import THIN
+from lapilli.report.scorecard.card import GAP, Card, Figure, Method, number
+
+SIGNIFICANT = 0.05
+_SMALL = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve")
+
+
+def plain(value: float | None) -> str:
+    """Two decimals below 10, fewer above, with a true minus sign; a dash where there is none."""
+    if value is None:
+        return "–"
+    digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
+    said = f"{value:.{digits}f}"
+    return said.replace("-", "−") if float(said) else f"{0:.{digits}f}"
+
+
+def spread(low: float, high: float) -> str:
+    """An interval: -0.02, 0.03 -> −0.02 to 0.03."""
+    return f"{plain(low)} to {plain(high)}"
+
+
+def told(found: Figure | None) -> str:
+    """A figure with its interval in words."""
+    return f"{plain(found.value)} ({spread(found.low, found.high)})" if found else "not measured"
+
+
+def signed(value: float) -> str:
+    """A difference: 0.031 -> +0.03."""
+    said = plain(value)
+    return f"+{said}" if value > 0 and float(said) else said
+
+
+def span(seconds: float) -> str:
+    """0.00002 -> 20 µs, 0.0213 -> 21 ms, 2.74 -> 2.7 s, 95 -> 95 s, 200 -> 3.3 min."""
+    for size, unit in ((60.0, "min"), (1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if seconds >= size * (1 if size < 60 else 2):
+            count = seconds / size
+            return f"{count:.{1 if count < 9.95 else 0}f}{THIN}{unit}"
+    return f"0{THIN}s"
+
+
+def passes(count: float | None) -> str:
+    """Whole numbers as they are, others with one decimal."""
+    if count is None:
+        return "–"
+    return f"{count:,.0f}" if float(count).is_integer() or count >= 100 else f"{count:.1f}"
+
+
+def counted(count: int, noun: str) -> str:
+    """1, method -> One method; 3 -> Three methods; 40 -> 40 methods."""
+    said = _SMALL[count] if count < len(_SMALL) else str(count)
+    return f"{said} {noun}{'' if count == 1 else 's'}"
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Another method that is significantly above our best under an operator, by how much, and whether it is its own."""
+
+    operator: str
+    ours: str
+    other: str
+    ahead: Figure
+    holm: float | None
+    own: bool
+
+
+def losses(card: Card) -> list[Loss] | None:
+    """Where our best loses, the largest first within an operator and the primary operator first; None if not tested.
+
+    A loss is told as how far the other is ahead, whichever of the two was taken from which.
+    """
+    if card.told.get("losses") is None:
+        return None
+    order = [card.primary, *(name for name, _ in card.operators if name != card.primary)]
+    owners = {method.name: method.operator for method in card.methods}
+    found = [_loss(row, owners) for row in card.rows("losses")]
+    return sorted(found, key=lambda loss: (_place(order, loss.operator), -loss.ahead.value))
+
+
+def _place(order: list[str], name: str) -> int:
+    return order.index(name) if name in order else len(order)
+
+
+def _loss(row: Mapping[str, Any], owners: Mapping[str, str | None]) -> Loss:
+    operator, other = str(row.get("operator") or ""), str(row["other"])
+    difference = number(row.get("difference")) or 0.0
+    sign = math.copysign(1.0, difference)
+    low, high = sorted(sign * end for end in _ends(row, difference))
+    ahead = Figure(abs(difference), low, high, row.get("n"))
+    return Loss(operator, str(row["ours"]), other, ahead, number(row.get("holm")), owners.get(other) == operator)
+
+
+def _ends(row: Mapping[str, Any], difference: float) -> list[float]:
+    ends = [number(row.get(key)) for key in ("low", "high")]
+    return [difference if end is None else end for end in ends]
+
+
+def rivals(card: Card) -> list[Method]:
+    """The others with a primary gap: the field that our best is compared with."""
+    return [method for method in card.ranked() if not method.ours and card.score(method.name)]
+
+
+def headline(card: Card) -> str:
+    """The page's first line: how many methods are better than our best under the primary operator."""
+    best, lost = card.best(True), losses(card)
+    if best is None:
+        return "None of our own methods was scored."
+    if lost is None:
+        return "Not tested against each other."
+    first = {loss.other for loss in lost if loss.operator == card.primary}
+    if first:
+        return f"{counted(len(first), 'method')} {'is' if len(first) == 1 else 'are'} better than ours."
+    return "Ours loses under another operator." if lost else "None is measurably better than ours."
+
+
+def cheaper_than_losses(card: Card, lost: list[Loss]) -> str:
+    """What those ahead of our best cost beside it, where all of them cost more or less."""
+    best = card.best(True)
+    costs = {method.name: method.seconds.value for method in card.methods if method.seconds}
+    found = sorted({costs[loss.other] for loss in lost if loss.other in costs})
+    if best is None or best.name not in costs or not found:
+        return ""
+    times = [cost / costs[best.name] for cost in found if costs[best.name] > 0]
+    if not times or times[0] < 1.0:
+        return ""
+    many = f"{_times(times[0])} to {_times(times[-1])}" if _times(times[0]) != _times(times[-1]) else _times(times[0])
+    said = "takes" if len(found) == 1 else "take"
+    return f"{'It' if len(found) == 1 else 'They'} {said} {many} times as long per map ({span(costs[best.name])} for ours)."
+
+
+def _times(factor: float) -> str:
+    return f"{factor:,.0f}" if factor >= 9.5 else f"{factor:.1f}"
+
+
+def against_random(card: Card) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """The tests of the gap against the random map: by (method, operator)."""
+    found = {}
+    for row in card.rows("tests"):
+        if row.get("other") == "random" and row.get("metric", GAP) == GAP:
+            found[(str(row["one"]), str(row.get("operator")))] = row
+    return found
+
+
+def verdict(row: Mapping[str, Any] | None) -> str:
+    """Whether a paired test, held for all tests together, puts the one above or below the other: up, down or even."""
+    difference = number(row.get("difference")) if row else None
+    held = number(row.get("holm")) if row else None
+    if difference is None or held is None:
+        return ""
+    return "even" if held >= SIGNIFICANT else "up" if difference > 0 else "down"
