@@ -23,30 +23,48 @@ OPERATORS = {
 }
 # name, family, quality (about the gap), seconds, forwards, backwards, own operator
 METHODS = (
-    ("random", "floor", 0.0, 2e-5, 0, 0, None), ("raster order", "floor", 0.01, 1e-5, 0, 0, None),
-    ("centre", "floor", 0.07, 2e-5, 0, 0, None), ("edge density", "floor", 0.19, 6e-4, 0, 0, None),
+    ("random", "floor", 0.0, 2e-5, 0, 0, None),
+    ("raster order", "floor", 0.01, 1e-5, 0, 0, None),
+    ("centre", "floor", 0.07, 2e-5, 0, 0, None),
+    ("edge density", "floor", 0.19, 6e-4, 0, 0, None),
     ("CLIP class attention", "floor", 0.12, 0.006, 0.3, 0, None),
     ("another picture's map", "floor", -0.03, 0.031, 1, 0, None),
-    ("mean attention", "zero-pass", 0.14, 0.021, 1, 0, None), ("best layer attention", "zero-pass", 0.24, 0.021, 1, 0, None),
-    ("relative attention", "zero-pass", 0.27, 0.042, 2, 0, None), ("rollout", "zero-pass", 0.05, 0.025, 1, 0, None),
-    ("value-weighted attention", "zero-pass", 0.29, 0.023, 1, 0, None), ("direct", "zero-pass", 0.33, 0.022, 1, 0, None),
-    ("head increases, top 10", "zero-pass", 0.36, 0.028, 1, 0, None), ("token activation map", "zero-pass", 0.22, 0.027, 1, 0, None),
-    ("gradient × attention", "one-backward", 0.31, 0.058, 1, 1, None), ("relevance (T-MM)", "one-backward", 0.37, 0.066, 1, 1, None),
-    ("input × gradient", "one-backward", 0.18, 0.055, 1, 1, None), ("LLaVA-CAM", "one-backward", 0.2, 0.056, 1, 1, None),
-    ("all paths", "one-backward", 0.46, 0.061, 1, 1, None), ("attention LRP", "one-backward", 0.44, 0.064, 1, 1, None),
-    ("integrated gradients, 32", "many-pass", 0.38, 1.84, 32, 32, "blur"), ("SmoothGrad, 50", "many-pass", 0.23, 2.7, 50, 50, None),
-    ("occlusion", "many-pass", 0.53, 0.74, 37, 0, "blur"), ("RISE, 512", "many-pass", 0.49, 9.6, 512, 0, "mean"),
-    ("KernelSHAP, 64", "many-pass", 0.41, 1.31, 64, 0, "mean"), ("read-knockout", "many-pass", 0.42, 0.31, 37, 0, "cut"),
-    ("answer map, 8", "many-pass", 0.34, 0.33, 16, 0, "blur"), ("greedy, 36", "many-pass", 0.58, 26.4, 1332, 0, "blur"),
-)  # fmt: skip
+    ("mean attention", "zero-pass", 0.14, 0.021, 1, 0, None),
+    ("best layer attention", "zero-pass", 0.24, 0.021, 1, 0, None),
+    ("relative attention", "zero-pass", 0.27, 0.042, 2, 0, None),
+    ("rollout", "zero-pass", 0.05, 0.025, 1, 0, None),
+    ("value-weighted attention", "zero-pass", 0.29, 0.023, 1, 0, None),
+    ("direct", "zero-pass", 0.33, 0.022, 1, 0, None),
+    ("head increases, top 10", "zero-pass", 0.36, 0.028, 1, 0, None),
+    ("token activation map", "zero-pass", 0.22, 0.027, 1, 0, None),
+    ("gradient × attention", "one-backward", 0.31, 0.058, 1, 1, None),
+    ("relevance (T-MM)", "one-backward", 0.37, 0.066, 1, 1, None),
+    ("input × gradient", "one-backward", 0.18, 0.055, 1, 1, None),
+    ("LLaVA-CAM", "one-backward", 0.2, 0.056, 1, 1, None),
+    ("all paths", "one-backward", 0.46, 0.061, 1, 1, None),
+    ("attention LRP", "one-backward", 0.44, 0.064, 1, 1, None),
+    ("integrated gradients, 32", "many-pass", 0.38, 1.84, 32, 32, "blur"),
+    ("SmoothGrad, 50", "many-pass", 0.23, 2.7, 50, 50, None),
+    ("occlusion", "many-pass", 0.53, 0.74, 37, 0, "blur"),
+    ("RISE, 512", "many-pass", 0.49, 9.6, 512, 0, "mean"),
+    ("KernelSHAP, 64", "many-pass", 0.41, 1.31, 64, 0, "mean"),
+    ("read-knockout", "many-pass", 0.42, 0.31, 37, 0, "cut"),
+    ("answer map, 8", "many-pass", 0.34, 0.33, 16, 0, "blur"),
+    ("greedy, 36", "many-pass", 0.58, 26.4, 1332, 0, "blur"),
+)
 OURS = ("direct", "head increases, top 10", "all paths", "read-knockout")
 METRICS = (
-    ("gap", "LeRF − MoRF gap", "up", 0.0, "faithfulness", 1.0, 0.0), ("insertion", "Insertion", "up", 0.5, "faithfulness", 0.45, 0.48),
-    ("deletion", "Deletion", "down", 0.5, "faithfulness", -0.5, 0.5), ("early", "Deletion to 25 %", "down", 0.8, "faithfulness", -0.5, 0.82),
-    ("flip", "Flips beyond random", "up", 0.0, "faithfulness", 0.9, 0.0), ("calibration", "Rank correlation", "up", 0.0, "calibration", 1.2, 0.02),
-    ("slope", "Slope", "up", None, "calibration", 1.6, 0.1), ("pointing", "Pointing", "up", 0.11, "plausibility", 1.0, 0.14),
-    ("energy", "Energy in the mask", "up", 1.0, "plausibility", 3.6, 1.0), ("precision", "Average precision", "up", 0.14, "plausibility", 0.9, 0.16),
-)  # fmt: skip
+    ("gap", "LeRF − MoRF gap", "up", 0.0, "faithfulness", 1.0, 0.0),
+    ("insertion", "Insertion", "up", 0.5, "faithfulness", 0.45, 0.48),
+    ("deletion", "Deletion", "down", 0.5, "faithfulness", -0.5, 0.5),
+    ("early", "Deletion to 25\u202f%", "down", 0.8, "faithfulness", -0.5, 0.82),
+    ("flip", "Flips beyond random", "up", 0.0, "faithfulness", 0.9, 0.0),
+    ("calibration", "Rank correlation", "up", 0.0, "calibration", 1.2, 0.02),
+    ("slope", "Slope", "up", None, "calibration", 1.6, 0.1),
+    ("pointing", "Pointing", "up", 0.11, "plausibility", 1.0, 0.14),
+    ("energy", "Energy in the mask", "up", 1.0, "plausibility", 3.6, 1.0),
+    ("precision", "Average precision", "up", 0.14, "plausibility", 0.9, 0.16),
+)
 SANITY = (
     ("weights", "Spearman of the map with that of a model whose weights were shuffled from the top.", "low"),
     ("other word", "Spearman of the map with that of another word.", "low"),
@@ -69,7 +87,8 @@ def fake_scorecard(seed: int = 0, model: str = "runs/quickstart/model", grid: tu
         "model": model, "data": "runs/quickstart/data/held_out",
         "counts": {"asked": 600, "right": 552, "kept": KEPT},
         "settings": {
-            "seed": seed, "points": 25, "primary": "blur", "share": 0.125, "sanity_n": 20, "cost_n": 5, "grid": list(grid),
+            "seed": seed, "points": 25, "primary": "blur", "share": 0.125, "sanity_n": 20, "cost_n": 5,
+            "grid": list(grid),
             "target": "The sum of the log probabilities of the answer's tokens, teacher-forced.",
             "filter": "The answer is right, and blurring the whole picture costs more than 1 nat.",
             "operators": [{"name": name, "says": says} for name, says in OPERATORS.items()],
@@ -92,7 +111,9 @@ def fake_scorecard(seed: int = 0, model: str = "runs/quickstart/model", grid: tu
 def _gap(rng: random.Random, row: tuple, operator: str) -> float:
     own = 0.06 if row[6] == operator else 0.0
     spread = 0.02 if operator == "blur" else 0.06
-    return row[2] * (1.0 if operator in ("blur", "mean") else 0.8) + own + rng.gauss(0, spread * min(1, 0.2 + 3 * row[2]))
+    return (
+        row[2] * (1.0 if operator in ("blur", "mean") else 0.8) + own + rng.gauss(0, spread * min(1, 0.2 + 3 * row[2]))
+    )
 
 
 def _method(rng: random.Random, row: tuple) -> dict:
@@ -102,7 +123,8 @@ def _method(rng: random.Random, row: tuple) -> dict:
         "name": name, "family": family, "says": f"What {name} takes for the weight of a cell, in one sentence.",
         "paper": "Invented & Imagined 2026, Proceedings of Nothing", "ours": name in OURS, "operator": own,
         "seconds": {"value": seconds, "low": seconds * 0.93, "high": seconds * 1.08, "n": 5},
-        "forwards": float(forwards), "backwards": float(backwards), "memory": int(2e7 + 4e6 * math.log1p(forwards) + 9e7 * (backwards > 0)),
+        "forwards": float(forwards), "backwards": float(backwards),
+        "memory": int(2e7 + 4e6 * math.log1p(forwards) + 9e7 * (backwards > 0)),
     }  # fmt: skip
 
 
@@ -154,7 +176,8 @@ def _agreement(gaps: dict, scores: list[dict]) -> list[dict]:
         plausible = {score["method"]: score["value"] for score in scores if score["metric"] == metric}
         found.append(("gap, blur", metric, tau(gaps["blur"], plausible)))
     return [
-        {"one": one, "other": other, "tau": value, "low": max(-1.0, value - 0.11), "high": min(1.0, value + 0.09), "n": len(METHODS)}
+        {"one": one, "other": other, "tau": value, "low": max(-1.0, value - 0.11), "high": min(1.0, value + 0.09),
+         "n": len(METHODS)}
         for one, other, value in found
     ]  # fmt: skip
 
@@ -168,15 +191,25 @@ def tau(one: dict, other: dict) -> float:
 def _sanity(rng: random.Random, row: tuple, test: tuple) -> dict:
     blind = row[1] == "floor" or row[0] in ("mean attention", "rollout")
     good = min(0.97, max(-0.1, (0.15 if blind else 0.55 + 0.7 * row[2]) + rng.gauss(0, 0.09)))
-    value = good if test[2] == "high" or blind and test[0] == "mirror" else 1 - good
-    return {"method": row[0], "test": test[0], "value": value, "low": max(-1.0, value - 0.08), "high": min(1.0, value + 0.07), "n": 20}
+    value = good if test[2] == "high" else min(1.0, 1 - good)
+    return {
+        "method": row[0],
+        "test": test[0],
+        "value": value,
+        "low": max(-1.0, value - 0.08),
+        "high": min(1.0, value + 0.07),
+        "n": 20,
+    }
 
 
 def _curves(gap: float) -> dict:
     """Two falling curves with about this area between them."""
     steps = [index / 24 for index in range(25)]
     bend = math.exp(2.2 * gap)
-    return {"morf": [round((1 - f) ** bend, 4) for f in steps], "lerf": [round((1 - f) ** (1 / bend), 4) for f in steps]}
+    return {
+        "morf": [round((1 - f) ** bend, 4) for f in steps],
+        "lerf": [round((1 - f) ** (1 / bend), 4) for f in steps],
+    }
 
 
 def _front(gaps: dict) -> list[str]:
@@ -218,7 +251,9 @@ def main(folder: Path) -> None:
     write_page(first, folder / "one.html")
     write_page([first, second], folder / "two.html")
     write_page(second, folder / "large.html")
-    write_page({"model": "m", "data": "d", "methods": first["methods"][:9], "scores": first["scores"]}, folder / "bare.html")
+    write_page(
+        {"model": "m", "data": "d", "methods": first["methods"][:9], "scores": first["scores"]}, folder / "bare.html"
+    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """What the methods' maps are worth, on one page: from `scorecard.json` to a file that needs nothing else.
 
-`card` reads the scorecard, `words` says its numbers and findings, `front`, `panels`, `tables` and `maps` draw its parts,
-`placing` keeps the names in a chart apart, and `page` puts all into one file.
+`card` reads the scorecard and `words` says its numbers and findings; `front`, `panels`, `tables`, `agreement` and
+`maps` prepare its parts, `placing` keeps the names in a chart apart, and `page` puts all into one file.
 """

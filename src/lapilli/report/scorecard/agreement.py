@@ -11,6 +11,7 @@ from lapilli.core.resampling import resampled
 from lapilli.report.figures import percent
 from lapilli.report.scorecard import words
 from lapilli.report.scorecard.card import Card, Figure, number
+from lapilli.report.scorecard.tables import Scale
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,16 @@ class Tau:
         return percent((1 + self.found.value) / 2, 0)
 
     @property
+    def marks(self) -> str:
+        """A cell's custom properties: a bar from 0 to tau, on an axis from -1 to 1."""
+        return Scale(-1.0, 1.0, chance=0.0).marks(self.found)
+
+    @property
     def verdict(self) -> str:
-        """In words, by the interval alone: agree, disagree, or neither can be told."""
+        """What the interval alone says, unless it is that both agree."""
         if self.found.low > 0:
-            return "agree"
-        return "disagree" if self.found.high < 0 else "no agreement can be told"
+            return ""
+        return "they disagree" if self.found.high < 0 else "no agreement can be told"
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby, pairwise
 
 from markupsafe import Markup
 
 from lapilli.report.scorecard import words
 from lapilli.report.scorecard.card import GAP, Card, Figure, Method
-from lapilli.report.scorecard.placing import Box, placed
+from lapilli.report.scorecard.placing import Box, Line, placed
 from lapilli.report.scorecard.words import Loss
 from lapilli.report.svg import Axis, chart, element, group, line, polyline, text
 
@@ -29,6 +30,7 @@ class Size:
 
 
 WIDE = Size(1104.0, 560.0, 13.5, 46.0)
+SQUARE = Size(640.0, 560.0, 13.5, 46.0)
 NARROW = Size(360.0, 690.0, 11.0, 34.0, 6.0, 24.0, 44.0)
 
 
@@ -41,6 +43,12 @@ class Point:
     seconds: Figure
     x: float
     y: float
+    own: bool = False
+
+    @property
+    def name(self) -> str:
+        """The method's name, with a mark where it is judged by its own operator."""
+        return f"{self.method.name} †" if self.own else self.method.name
 
 
 def glyph(family: str, x: float, y: float, ours: bool = False) -> Markup:
@@ -78,11 +86,20 @@ def pareto(card: Card, operator: str, size: Size) -> Markup | None:
         return None
     across = _time_axis([seconds.value for _, _, seconds in found], size)
     up = _gap_axis([gap for _, gap, _ in found], size.height - size.bottom, size.top)
-    points = [Point(m, g, s, across.at(max(s.value, _FASTEST)), up.at(g.value)) for m, g, s in found]
+    points = [
+        Point(m, g, s, across.at(max(s.value, _FASTEST)), up.at(g.value), m.operator == operator) for m, g, s in found
+    ]
     front = _front(card, operator, points)
     title = f"Gap under {operator} against seconds per map"
-    drawn = [_pareto_grid(across, up, size, points), _steps(front, across), *(_whisker(p, across, up) for p in points)]
-    drawn += [*_names(points, {p.method.name for p in front}, size), *(_mark(point) for point in points)]
+    drawn = [
+        _pareto_grid(across, up, size, points),
+        polyline(_corners(front, across), "front"),
+        *(_whisker(p, across, up) for p in points),
+    ]
+    corners = _corners(front, across)
+    zero = (across.start, up.at(0.0)), (across.end, up.at(0.0))
+    lines = [zero, *pairwise(corners), *(((p.x, up.at(p.gap.low)), (p.x, up.at(p.gap.high))) for p in points)]
+    drawn += [*_names(points, {p.method.name for p in front}, size, lines), *(_mark(point) for point in points)]
     return chart(size.width, size.height, title, _front_words(front), *drawn)
 
 
@@ -115,22 +132,22 @@ def _pareto_grid(across: Axis, up: Axis, size: Size, points: Sequence[Point]) ->
         parts.append(text(across.start - 7, up.at(value) + 4, words.plain(value), "tick", "end"))
     for value in across.ticks(6):
         parts.append(line(across.at(value), floor, across.at(value), floor + 5, "base"))
-        parts.append(text(across.at(value), floor + 19, words.span(value), "tick", "middle"))
+        parts.append(text(across.at(value), floor + 19, words.span(value, True), "tick", "middle"))
     parts.append(text(across.start - size.left + 4, 12, "↑ gap: more faithful", "axis"))
     clamped = any(point.seconds.value < _FASTEST for point in points)
-    faster = f"; below {words.span(_FASTEST)} at the edge" if clamped else ""
+    faster = f"; below {words.span(_FASTEST, True)} at the edge" if clamped else ""
     parts.append(text(across.end, floor + 37, f"seconds per map, log{faster} →", "axis", "end"))
     return group(*parts)
 
 
-def _steps(front: Sequence[Point], across: Axis) -> Markup:
+def _corners(front: Sequence[Point], across: Axis) -> list[tuple[float, float]]:
     """The best gap that so much time buys: it rises at each point of the front and goes on to the end."""
     if not front:
-        return Markup("")
+        return []
     corners = [(front[0].x, front[0].y)]
     for point in front[1:]:
         corners += [(point.x, corners[-1][1]), (point.x, point.y)]
-    return polyline([*corners, (across.end, corners[-1][1])], "front")
+    return [*corners, (across.end, corners[-1][1])]
 
 
 def _whisker(point: Point, across: Axis, up: Axis) -> Markup:
@@ -147,11 +164,12 @@ def _mark(point: Point) -> Markup:
     return group(element("title", said), drawn, class_="ours" if point.method.ours else None)
 
 
-def _names(points: Sequence[Point], front: set[str], size: Size) -> list[Markup]:
-    within = Box(size.left - 8, size.top - 8, size.width - 2, size.height - size.bottom + 2)
-    names = [point.method.name for point in points]
-    boxes = placed([(point.x, point.y) for point in points], names, size.letters, within)
-    return [_name(point, box, point.method.name in front, size.letters) for point, box in zip(points, boxes, strict=True)]
+def _names(points: Sequence[Point], front: set[str], size: Size, lines: Sequence[Line] = ()) -> list[Markup]:
+    within = Box(size.left + 2, size.top - 8, size.width - 2, size.height - size.bottom + 2)
+    boxes = placed([(point.x, point.y) for point in points], [p.name for p in points], size.letters, within, lines)
+    return [
+        _name(point, box, point.method.name in front, size.letters) for point, box in zip(points, boxes, strict=True)
+    ]
 
 
 def _name(point: Point, box: Box, on_front: bool, letters: float) -> Markup:
@@ -161,21 +179,28 @@ def _name(point: Point, box: Box, on_front: bool, letters: float) -> Markup:
     if math.dist(near, (point.x, point.y)) > 14:
         parts.append(line(point.x, point.y, *near, "leader"))
     classes = ["name", *(["on-front"] if on_front else [])]
-    words_at = text((box.left + box.right) / 2, box.bottom - letters * 0.27, point.method.name, " ".join(classes), "middle")
+    words_at = text((box.left + box.right) / 2, box.bottom - letters * 0.27, point.name, " ".join(classes), "middle")
     return group(*parts, words_at, class_="ours" if point.method.ours else None)
 
 
 def lead_chart(card: Card, lost: Sequence[Loss]) -> Markup:
-    """How far others are ahead of our best, a dot with its interval each; those with their own operator are hollow."""
-    height, left, width = 27.0, 176.0, 440.0
-    high = max(loss.ahead.high for loss in lost)
-    axis = Axis(min(0.0, *(loss.ahead.low for loss in lost)), high * 1.05 or 1.0, left, width - 48)
-    floor = 6 + height * len(lost)
-    grid = [line(axis.at(v), 6, axis.at(v), floor, "base" if not v else "grid") for v in axis.ticks(4)]
-    ticks = [text(axis.at(v), floor + 17, words.signed(v), "tick", "middle") for v in axis.ticks(4)]
-    rows = [_lead_row(card, loss, axis, 6 + height * (i + 0.5), width) for i, loss in enumerate(lost)]
+    """How far others are ahead of our best under each operator, a dot with its interval each."""
+    left, width = 152.0, 380.0
+    axis = Axis(
+        min(0.0, *(loss.ahead.low for loss in lost)), max(loss.ahead.high for loss in lost) * 1.05, left, width - 48
+    )
+    y, rows = 4.0, []
+    for operator, losses in groupby(lost, key=lambda loss: loss.operator):
+        rows.append(text(0, y + 17, f"under {operator}" if operator else "", "tick"))
+        y += 23
+        for loss in losses:
+            rows.append(_lead_row(card, loss, axis, y + 12, width))
+            y += 24
+        y += 7
+    grid = [line(axis.at(v), 6, axis.at(v), y, "grid" if v else "base") for v in axis.ticks(3)]
+    ticks = [text(axis.at(v), y + 17, words.signed(v), "tick", "middle") for v in axis.ticks(3)]
     said = "; ".join(f"{loss.other} under {loss.operator}: {words.told(loss.ahead)}" for loss in lost)
-    return chart(width, floor + 24, f"How far others are ahead of {lost[0].ours}", said, *grid, *ticks, *rows)
+    return chart(width, y + 24, f"How far others are ahead of {lost[0].ours}", said, *grid, *ticks, *rows)
 
 
 def _lead_row(card: Card, loss: Loss, axis: Axis, y: float, width: float) -> Markup:
@@ -202,7 +227,9 @@ def between_models(first: Card, second: Card, size: Size) -> Markup | None:
     parts = [_between_grid(across, up, first.model, second.model), *_names(points, set(), size)]
     parts += [_between_mark(point) for point in points]
     title = f"Gap on {second.model} against gap on {first.model}"
-    return chart(size.width, size.height, title, f"{len(found)} methods; the table of each model has the figures.", *parts)
+    return chart(
+        size.width, size.height, title, f"{len(found)} methods; the table of each model has the figures.", *parts
+    )
 
 
 def _between_grid(across: Axis, up: Axis, first: str, second: str) -> Markup:
@@ -223,4 +250,6 @@ def _between_grid(across: Axis, up: Axis, first: str, second: str) -> Markup:
 def _between_mark(point: Point) -> Markup:
     said = f"{point.method.name}: {words.told(point.seconds)} on the first, {words.told(point.gap)} on the second"
     ours = point.method.ours
-    return group(element("title", said), glyph(point.method.family, point.x, point.y, ours), class_="ours" if ours else None)
+    return group(
+        element("title", said), glyph(point.method.family, point.x, point.y, ours), class_="ours" if ours else None
+    )

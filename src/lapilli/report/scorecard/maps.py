@@ -68,7 +68,7 @@ def _square(count: int) -> tuple[int, int]:
 
 
 def _order(card: Card, gaps: Mapping[str, Any]) -> list[Method]:
-    """Ours, then the random map, then the others, each group by the gap on this picture or, without one, on all."""
+    """Ours, then the others, either by the gap on this picture or, without one, by the primary gap."""
     places = {method.name: place for place, method in enumerate(card.ranked())}
 
     def rank(method: Method) -> tuple[int, float, int]:
@@ -87,7 +87,7 @@ def _tile(method: Method, values: Sequence[Any], gap: float | None, columns: int
 
 
 def overlay(weights: np.ndarray) -> str:
-    """A PNG as a `data:` URI, a pixel a cell: the colour is the sign, the opacity the share of the largest magnitude."""
+    """A PNG as a `data:` URI, a pixel a cell: coloured by the sign, as opaque as its share of the largest magnitude."""
     most = np.abs(weights).max(initial=0.0)
     share = np.abs(weights) / most if most > 0 else np.zeros_like(weights)
     pixels = np.zeros((*weights.shape, 4), np.uint8)

@@ -50,7 +50,16 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (words.plain, words.spread, words.told, words.span, words.signed, words.passes, figures.whole, figures.percent)
+    filters = (
+        words.plain,
+        words.spread,
+        words.told,
+        words.span,
+        words.signed,
+        words.passes,
+        figures.whole,
+        figures.percent,
+    )
     environment.filters.update({said.__name__: said for said in filters})
     return environment
 
@@ -60,8 +69,8 @@ def _view(card: Card, folder: Path) -> dict[str, Any]:
     lost = words.losses(card)
     return {
         "card": card, "best": card.best(True), "rivals": words.rivals(card), "headline": words.headline(card),
-        "losses": lost, "price": words.cheaper_than_losses(card, lost or []),
-        "lead": _lead(card, lost or []),
+        "losses": lost, "price": words.price(card, lost or []),
+        "lead": front.lead_chart(card, lost) if lost else None,
         "plots": [(name, front.pareto(card, name, front.WIDE), front.pareto(card, name, front.NARROW))
                   for name, _ in card.operators if front.points_of(card, name)],
         "table": tables.table(card), "pairs": [(name, tables.pairs(card, name)) for name, _ in card.operators],
@@ -70,6 +79,7 @@ def _view(card: Card, folder: Path) -> dict[str, Any]:
         "sanity": tables.sanity(card), "examples": maps.examples(card, folder),
         "operator_index": {name: index for index, (name, _) in enumerate(card.operators)},
         "by_operator": _by_operator(lost or []), "tested": bool(words.against_random(card)),
+        "has_front": bool(card.told.get("front")),
         "has_own": any(method.operator in dict(card.operators) for method in card.methods),
         "counts": card.told.get("counts") or {}, "settings": _settings(card),
     }  # fmt: skip
@@ -78,12 +88,6 @@ def _view(card: Card, folder: Path) -> dict[str, Any]:
 def _by_operator(lost: Sequence[words.Loss]) -> list[tuple[str, list[words.Loss]]]:
     names = dict.fromkeys(loss.operator for loss in lost)
     return [(name, [loss for loss in lost if loss.operator == name]) for name in names]
-
-
-def _lead(card: Card, lost: list[words.Loss]) -> Markup | None:
-    """The chart of the losses under the operator that comes first."""
-    first = [loss for loss in lost if loss.operator == lost[0].operator]
-    return front.lead_chart(card, first) if first else None
 
 
 def _settings(card: Card) -> dict[str, Any]:
@@ -96,7 +100,7 @@ def _between(cards: Sequence[Card]) -> dict[str, Any] | None:
         return None
     first, second = cards[:2]
     tau = agreement.between_models(first, second)
-    plots = [front.between_models(first, second, size) for size in (front.WIDE, front.NARROW)]
+    plots = [front.between_models(first, second, size) for size in (front.SQUARE, front.NARROW)]
     return {"tau": tau, "plots": plots, "cards": cards[:2]} if plots[0] else None
 
 

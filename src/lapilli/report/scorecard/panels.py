@@ -27,7 +27,10 @@ def panels(card: Card, operator: str) -> list[tuple[str, list[Panel]]]:
     curves = (card.told.get("curves") or {}).get(operator) or {}
     base = _both(curves.get("random"))
     found = [
-        (family, [_panel(card, method, operator, curves[method.name], base) for method in methods if method.name in curves])
+        (
+            family,
+            [_panel(card, method, operator, curves[method.name], base) for method in methods if method.name in curves],
+        )
         for family, methods in card.families()
     ]
     return [(family, drawn) for family, drawn in found if drawn]
@@ -36,7 +39,7 @@ def panels(card: Card, operator: str) -> list[tuple[str, list[Panel]]]:
 def _panel(card: Card, method: Method, operator: str, curve: Mapping[str, Any], base: list[float]) -> Panel:
     gap = card.score(method.name, GAP, operator)
     cells = card.grid[0] * card.grid[1] if card.grid else None
-    drawn = _drawn(method.name, _values(curve, "morf"), _values(curve, "lerf"), base, cells, gap and words.told(gap))
+    drawn = _drawn(method.name, _values(curve, "morf"), _values(curve, "lerf"), base, cells, words.told(gap))
     return Panel(method, words.plain(gap.value if gap else None), drawn)
 
 
@@ -49,9 +52,7 @@ def _both(curve: Mapping[str, Any] | None) -> list[float]:
     return [(a + b) / 2 for a, b in zip(_values(curve, "morf"), _values(curve, "lerf"), strict=False)]
 
 
-def _drawn(
-    name: str, morf: list[float], lerf: list[float], base: list[float], cells: int | None, gap: str | None
-) -> Markup:
+def _drawn(name: str, morf: list[float], lerf: list[float], base: list[float], cells: int | None, gap: str) -> Markup:
     top = max(1.0, *morf, *lerf)
     across, up = Axis(0.0, 1.0, 15.0, _WIDTH - 6), Axis(min(0.0, *morf, *lerf), top, _FLOOR, _TOP)
     ends = (("0", "start"), (f"{cells} cells" if cells else "all", "end"))
@@ -59,9 +60,15 @@ def _drawn(
     sides = [text(across.start - 4, up.at(v) + 4, f"{v}", "tick", "end") for v in (0, 1)]
     frame = [line(across.start, up.at(v), across.end, up.at(v), "base" if not v else "grid") for v in (0, 1)]
     parts = [*frame, *ticks, *sides, *_between(morf, lerf, across, up)]
-    parts += [polyline(_at(curve, across, up), kind) for curve, kind in ((base, "chance"), (lerf, "lerf"), (morf, "morf")) if curve]
-    half = f"half of the cells gone: {_half(morf)} of the answer is left in the map's order, {_half(lerf)} in the reverse"
-    return chart(_WIDTH, _HEIGHT, f"{name}: gap {gap or 'not measured'}", half, *parts)
+    parts += [
+        polyline(_at(curve, across, up), kind)
+        for curve, kind in ((base, "chance"), (lerf, "lerf"), (morf, "morf"))
+        if curve
+    ]
+    half = (
+        f"half of the cells gone: {_half(morf)} of the answer is left in the map's order, {_half(lerf)} in the reverse"
+    )
+    return chart(_WIDTH, _HEIGHT, f"{name}: gap {gap}", half, *parts)
 
 
 def _tick(end: tuple[str, str]) -> tuple[str, str, str]:

@@ -7,9 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+Line = tuple[tuple[float, float], tuple[float, float]]
+"""A straight line between two points in pixels."""
+
+_Boxes = NDArray[np.float64]  # (box, left top right bottom)
+_Ends = NDArray[np.float64]  # (line, x y)
+
 _AROUND = 24
-_REACH = (9.0, 14.0, 20.0, 28.0, 38.0, 50.0, 64.0, 80.0, 100.0, 125.0, 155.0, 190.0)
-_ROUNDS = 4
+_REACH = (11.0, 15.0, 20.0, 28.0, 38.0, 50.0, 64.0, 80.0, 100.0, 125.0, 155.0, 190.0)
+_ROUNDS = 5
+_MARK = 7.0  # half a mark's side
 _WIDE, _NARROW = frozenset("mwMWABCDGHKNOPQRUVXY×@%&"), frozenset("ijlftr.,:;'|!()[] I")
 
 
@@ -22,12 +29,6 @@ class Box:
     right: float
     bottom: float
 
-    def overlap(self, other: "Box") -> float:
-        """The area that both cover."""
-        width = min(self.right, other.right) - max(self.left, other.left)
-        height = min(self.bottom, other.bottom) - max(self.top, other.top)
-        return width * height if width > 0 and height > 0 else 0.0
-
     def nearest(self, x: float, y: float) -> tuple[float, float]:
         """The point of the box that is nearest to a point."""
         return min(max(x, self.left), self.right), min(max(y, self.top), self.bottom)
@@ -38,26 +39,28 @@ def width_of(words: str, size: float) -> float:
     return size * sum(0.86 if c in _WIDE else 0.34 if c in _NARROW else 0.585 for c in words)
 
 
-def placed(points: Sequence[tuple[float, float]], names: Sequence[str], size: float, within: Box) -> list[Box]:
+def placed(
+    points: Sequence[tuple[float, float]], names: Sequence[str], size: float, within: Box, lines: Sequence[Line] = ()
+) -> list[Box]:
     """A box for each name, near its point and inside `within`, clear of the other names and of all points.
 
-    Places are chosen one after the other, the most crowded point first, and then again with all others in their
-    places. Always the same for the same points.
+    It lies upon one of `lines` only where there is no other place nearby. Places are chosen one after the other, the
+    most crowded point first, and then again with all others in their places until none moves. Always the same for the
+    same points.
     """
-    marks = [Box(x - 6.5, y - 6.5, x + 6.5, y + 6.5) for x, y in points]
-    order = sorted(range(len(points)), key=lambda i: (-_crowd(points, i), i))
     choices = [_candidates(point, name, size) for point, name in zip(points, names, strict=True)]
-    found: dict[int, Box] = {}
+    costs = [_alone(boxes, point, points, within, lines) for boxes, point in zip(choices, points, strict=True)]
+    found: dict[int, int] = {}
     for _ in range(_ROUNDS):
-        for i in order:
-            others = {j: box for j, box in found.items() if j != i}
-            cost = _near(choices[i], points[i], within)
-            cost += sum((9.0 * _overlaps(choices[i], box) for box in others.values()), np.zeros(len(cost)))
-            cost += sum((5.0 * _overlaps(choices[i], mark) for mark in marks), np.zeros(len(cost)))
-            for j, box in others.items():
-                cost += _tangled(choices[i], points[i], points[j], box)
-            found[i] = Box(*map(float, choices[i][int(cost.argmin())]))
-    return [found[i] for i in range(len(points))]
+        before = dict(found)
+        for i in sorted(range(len(points)), key=lambda i: (-_crowd(points, i), i)):
+            others = [j for j in found if j != i]
+            boxes = np.array([choices[j][found[j]] for j in others]).reshape(-1, 4)
+            ends = np.array([points[j] for j in others]).reshape(-1, 2)
+            found[i] = int((costs[i] + _beside(choices[i], points[i], boxes, ends)).argmin())
+        if found == before:
+            break
+    return [Box(*map(float, choices[i][found[i]])) for i in range(len(points))]
 
 
 def _crowd(points: Sequence[tuple[float, float]], index: int) -> float:
@@ -65,8 +68,8 @@ def _crowd(points: Sequence[tuple[float, float]], index: int) -> float:
     return sum(1.0 / (20.0 + math.dist(here, point)) for point in points)
 
 
-def _candidates(point: tuple[float, float], name: str, size: float) -> NDArray[np.float64]:
-    """Places around a point, nearest first: (place, left top right bottom)."""
+def _candidates(point: tuple[float, float], name: str, size: float) -> _Boxes:
+    """Places around a point, nearest first."""
     wide, high = width_of(name, size), size * 1.15
     turns = 2 * np.pi * np.arange(_AROUND) / _AROUND
     reach, turn = (grid.ravel() for grid in np.meshgrid(_REACH, turns, indexing="ij"))
@@ -75,39 +78,54 @@ def _candidates(point: tuple[float, float], name: str, size: float) -> NDArray[n
     return np.stack([x, y, x + wide, y + high], axis=1)
 
 
-def _nearest(boxes: NDArray[np.float64], point: tuple[float, float]) -> NDArray[np.float64]:
-    return np.stack([np.clip(point[0], boxes[:, 0], boxes[:, 2]), np.clip(point[1], boxes[:, 1], boxes[:, 3])], axis=1)
-
-
-def _near(boxes: NDArray[np.float64], point: tuple[float, float], within: Box) -> NDArray[np.float64]:
-    """How far each box is from its point, and much more for each pixel that it reaches out of the chart."""
+def _alone(
+    boxes: _Boxes, point: tuple[float, float], points: Sequence[tuple[float, float]], within: Box, lines: Sequence[Line]
+) -> NDArray[np.float64]:
+    """What each place costs whatever the other names do: its distance, its way out of the chart, what it covers."""
     edge = np.array([within.left, within.top, within.right, within.bottom])
     outside = np.maximum(0.0, (edge - boxes) * (1, 1, -1, -1)).sum(1)
-    away = np.hypot(*(_nearest(boxes, point) - point).T)
-    return np.asarray(away + 60.0 * outside)
+    aside = np.abs(boxes.reshape(-1, 2, 2).mean(1) - point) / (boxes[:, 2:] - boxes[:, :2])
+    away = np.repeat(_REACH, _AROUND) + 4.0 * np.minimum(aside, 0.5).prod(1)  # beside, above or below rather than askew
+    marks = np.array(points)
+    covered = _overlaps(boxes, np.concatenate([marks - _MARK, marks + _MARK], axis=1)).sum(1)
+    crossed = np.zeros(len(boxes))
+    if lines:
+        starts, ends = np.array(lines).transpose(1, 0, 2)
+        crossed = _meets(starts[None], ends[None], boxes[:, None]).sum(1)
+    return np.asarray(away + 60.0 * outside + 5.0 * covered + 9.0 * crossed)
 
 
-def _overlaps(boxes: NDArray[np.float64], other: Box) -> NDArray[np.float64]:
-    width = np.minimum(boxes[:, 2], other.right) - np.maximum(boxes[:, 0], other.left)
-    height = np.minimum(boxes[:, 3], other.bottom) - np.maximum(boxes[:, 1], other.top)
-    return np.maximum(width, 0.0) * np.maximum(height, 0.0)
-
-
-def _tangled(
-    boxes: NDArray[np.float64], point: tuple[float, float], other_point: tuple[float, float], other: Box
-) -> NDArray[np.float64]:
-    """What it costs that a line to a name crosses another's line, or that either runs through the other's name."""
-    a, b = np.array([point]), _nearest(boxes, point)
-    c, d = np.array([other_point]), np.array([other.nearest(*other_point)])
+def _beside(boxes: _Boxes, point: tuple[float, float], others: _Boxes, points: _Ends) -> NDArray[np.float64]:
+    """What each place costs beside the other names: covering them, lines that cross or that run through a name."""
+    a, b = np.array(point), _nearest(boxes, point)[:, None]
+    c = points[None]
+    d = np.clip(points, others[:, :2], others[:, 2:])[None]
     crossed = (_side(a, b, c) * _side(a, b, d) < 0) & (_side(c, d, a) * _side(c, d, b) < 0)
-    steps = np.linspace(0.0, 1.0, 12)[:, None, None]
-    theirs, own = c + steps * (d - c), a + steps * (b - a)
-    inside = ((theirs > boxes[:, :2]) & (theirs < boxes[:, 2:])).all(2).any(0)
-    low, high = (other.left, other.top), (other.right, other.bottom)
-    through = ((own > low) & (own < high)).all(2).any(0)
-    return 40.0 * crossed + 60.0 * inside + 60.0 * through
+    under = _meets(c, d, boxes[:, None]).astype(float) + _meets(a, b, others[None])
+    return np.asarray((9.0 * _overlaps(boxes, others) + 40.0 * crossed + 60.0 * under).sum(1))
 
 
-def _side(a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64]) -> NDArray[np.float64]:
+def _nearest(boxes: _Boxes, point: tuple[float, float]) -> _Ends:
+    return np.asarray(np.clip(np.array(point), boxes[:, :2], boxes[:, 2:]))
+
+
+def _overlaps(boxes: _Boxes, others: _Boxes) -> NDArray[np.float64]:
+    """The area that both cover, (box, other)."""
+    one, other = boxes[:, None], others[None]
+    sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
+    return np.asarray(np.maximum(sides, 0.0).prod(-1))
+
+
+def _meets(starts: _Ends, ends: _Ends, boxes: _Boxes) -> NDArray[np.bool_]:
+    """Whether a line runs through a box: whether it is within both its bounds at once (the slab method)."""
+    along = ends - starts
+    along = np.where(np.abs(along) < 1e-9, 1e-9, along)
+    one, other = (boxes[..., :2] - starts) / along, (boxes[..., 2:] - starts) / along
+    into, out = np.minimum(one, other).max(-1), np.maximum(one, other).min(-1)
+    return np.asarray(np.maximum(into, 0.0) < np.minimum(out, 1.0))
+
+
+def _side(a: _Ends, b: _Ends, c: _Ends) -> NDArray[np.float64]:
     """On which side of the line from a to b a point c lies, by the sign."""
-    return (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+    along, aside = b - a, c - a
+    return np.asarray(along[..., 0] * aside[..., 1] - along[..., 1] * aside[..., 0])

@@ -1,4 +1,4 @@
-"""The page's tables as plain rows of cells. In every cell with a dot the dot lies further right the better it is."""
+"""The page's tables as plain rows of cells. In every cell with a bar the bar reaches further right the better it is."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,6 +19,7 @@ class Scale:
     low: float
     high: float
     flip: bool = False
+    chance: float | None = None
 
     def at(self, value: float) -> float:
         """Percent from the left."""
@@ -26,9 +27,10 @@ class Scale:
         return round(100 * min(1.0, max(0.0, 1 - share if self.flip else share)), 1)
 
     def marks(self, found: Figure) -> str:
-        """The cell's custom properties: its interval's two ends and its value."""
+        """The cell's custom properties: a bar from chance, or from the worse end, to the value; the interval."""
         ends = sorted((self.at(found.low), self.at(found.high)))
-        return f"--a:{ends[0]:g};--b:{ends[1]:g};--v:{self.at(found.value):g}"
+        start, value = 0.0 if self.chance is None else self.at(self.chance), self.at(found.value)
+        return f"--l:{min(start, value):g};--w:{abs(value - start):.1f};--a:{ends[0]:g};--b:{ends[1]:g};--c:{start:g}"
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,6 @@ class Column:
     block: str
     better: str
     chance: str = ""
-    chance_at: float | None = None
     says: str = ""
 
 
@@ -90,9 +91,9 @@ def table(card: Card) -> Table:
     gap = next((metric for metric in card.metrics if metric.name == GAP), None)
     under = [metric for metric in card.block("faithfulness", "calibration") if metric.name != GAP]
     plausible = card.block("plausibility")
-    columns = [_column(gap, scales[GAP], GAPS, f"{GAP} {name}", name) for name, _ in card.operators] if gap else []
-    columns += [_column(metric, scales[metric.name], UNDER) for metric in under]
-    columns += [_column(metric, scales[metric.name], PLAUSIBLE) for metric in plausible]
+    columns = [_column(gap, GAPS, f"{GAP} {name}", name) for name, _ in card.operators] if gap else []
+    columns += [_column(metric, UNDER) for metric in under]
+    columns += [_column(metric, PLAUSIBLE) for metric in plausible]
     tests = words.against_random(card)
     families = [
         (family, tuple(Row(m, _cells(card, m, under, plausible, scales, tests)) for m in methods))
@@ -106,13 +107,12 @@ def _scale(card: Card, metric: Metric) -> Scale:
     found = [score for (_, _, name), score in card.scores.items() if name == metric.name]
     ends = [end for score in found for end in (score.low, score.high)]
     ends += [metric.chance] if metric.chance is not None else []
-    return Scale(min(ends, default=0.0), max(ends, default=1.0), metric.better == "down")
+    return Scale(min(ends, default=0.0), max(ends, default=1.0), metric.better == "down", metric.chance)
 
 
-def _column(metric: Metric, scale: Scale, block: str, name: str = "", title: str = "") -> Column:
+def _column(metric: Metric, block: str, name: str = "", title: str = "") -> Column:
     chance = "" if metric.chance is None else words.plain(metric.chance)
-    at = None if metric.chance is None else scale.at(metric.chance)
-    return Column(name or metric.name, title or metric.title, block, metric.better, chance, at, metric.says)
+    return Column(name or metric.name, title or metric.title, block, metric.better, chance, metric.says)
 
 
 def _cost_columns(card: Card) -> list[Column]:
@@ -140,7 +140,13 @@ def _cells(
 
 
 def scored(
-    card: Card, method: Method, metric: str, operator: str | None, scale: Scale, under: int | None = None, sign: str = ""
+    card: Card,
+    method: Method,
+    metric: str,
+    operator: str | None,
+    scale: Scale,
+    under: int | None = None,
+    sign: str = "",
 ) -> Cell:
     """The cell of a score; empty where there is none."""
     found = card.scores.get((method.name, operator, metric))
@@ -226,7 +232,12 @@ def sanity(card: Card) -> Sanity | None:
     lows = {name: min([0.0, *(f.low for (_, t), f in found.items() if t == name and f)]) for name in names}
     highs = {name: max([1.0, *(f.high for (_, t), f in found.items() if t == name and f)]) for name in names}
     rows = tuple(
-        (m, tuple(_checked(found.get((m.name, t["name"])), t["good"], lows[t["name"]], highs[t["name"]]) for t in tests))
+        (
+            m,
+            tuple(
+                _checked(found.get((m.name, t["name"])), t["good"], lows[t["name"]], highs[t["name"]]) for t in tests
+            ),
+        )
         for m in tested
     )
     return Sanity(tests, rows) if rows else None

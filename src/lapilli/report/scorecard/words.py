@@ -1,4 +1,4 @@
-"""Numbers as this page says them, and what is worth saying about a scorecard, where our methods lose before all else."""
+"""Numbers as this page says them, and what is worth saying of a scorecard: where our methods lose before all else."""
 
 import math
 from collections.abc import Mapping
@@ -37,12 +37,12 @@ def signed(value: float) -> str:
     return f"+{said}" if value > 0 and float(said) else said
 
 
-def span(seconds: float) -> str:
-    """0.00002 -> 20 µs, 0.0213 -> 21 ms, 2.74 -> 2.7 s, 95 -> 95 s, 200 -> 3.3 min."""
+def span(seconds: float, whole: bool = False) -> str:
+    """0.00002 -> 20 µs, 0.0213 -> 21 ms, 2.74 -> 2.7 s, 95 -> 95 s, 200 -> 3.3 min; `whole` leaves out a final .0."""
     for size, unit in ((60.0, "min"), (1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
-        if seconds >= size * (1 if size < 60 else 2):
-            count = seconds / size
-            return f"{count:.{1 if count < 9.95 else 0}f}{THIN}{unit}"
+        if seconds >= 0.9995 * size * (1 if size < 60 else 2):
+            said = f"{seconds / size:.{1 if seconds / size < 9.95 else 0}f}"
+            return f"{said.removesuffix('.0') if whole else said}{THIN}{unit}"
     return f"0{THIN}s"
 
 
@@ -108,7 +108,7 @@ def rivals(card: Card) -> list[Method]:
 
 
 def headline(card: Card) -> str:
-    """The page's first line: how many methods are better than our best under the primary operator."""
+    """The page's first line: how many methods are above our best under the primary operator."""
     best, lost = card.best(True), losses(card)
     if best is None:
         return "None of our own methods was scored."
@@ -116,23 +116,24 @@ def headline(card: Card) -> str:
         return "Not tested against each other."
     first = {loss.other for loss in lost if loss.operator == card.primary}
     if first:
-        return f"{counted(len(first), 'method')} {'is' if len(first) == 1 else 'are'} better than ours."
-    return "Ours loses under another operator." if lost else "None is measurably better than ours."
+        return f"{counted(len(first), 'method')} {'is' if len(first) == 1 else 'are'} more faithful than ours."
+    return "Ours loses under another operator." if lost else "None is measurably more faithful than ours."
 
 
-def cheaper_than_losses(card: Card, lost: list[Loss]) -> str:
-    """What those ahead of our best cost beside it, where all of them cost more or less."""
+def price(card: Card, lost: list[Loss]) -> str:
+    """What those ahead of our best cost beside it; those that are faster as well are named."""
     best = card.best(True)
     costs = {method.name: method.seconds.value for method in card.methods if method.seconds}
-    found = sorted({costs[loss.other] for loss in lost if loss.other in costs})
-    if best is None or best.name not in costs or not found:
-        return ""
-    times = [cost / costs[best.name] for cost in found if costs[best.name] > 0]
-    if not times or times[0] < 1.0:
-        return ""
-    many = f"{_times(times[0])} to {_times(times[-1])}" if _times(times[0]) != _times(times[-1]) else _times(times[0])
-    said = "takes" if len(found) == 1 else "take"
-    return f"{'It' if len(found) == 1 else 'They'} {said} {many} times as long per map ({span(costs[best.name])} for ours)."
+    ours = costs.get(best.name, 0.0) if best else 0.0
+    found = {loss.other: costs[loss.other] / ours for loss in lost if loss.other in costs and ours > 0}
+    faster = [name for name, times in found.items() if times < 1]
+    slower = sorted(times for times in found.values() if times >= 1)
+    said = [f"Faster than ours as well: {', '.join(faster)}."] if faster else []
+    if slower:
+        ends = list(dict.fromkeys(_times(times) for times in (slower[0], slower[-1])))
+        who = "The others take" if faster else "It takes" if len(slower) == 1 else "They take"
+        said.append(f"{who} {' to '.join(ends)} times as long per map ({span(ours)} for ours).")
+    return " ".join(said)
 
 
 def _times(factor: float) -> str:
