@@ -114,7 +114,7 @@ def explain(
     words = words if at is None or target.kind != "difference" else alone(words, at)
     shown = Shown(trace, trace.llava.pixels.view(picture), pixel_values, target)
     gone = shown.without_picture()
-    focus = _focus(words, at, gone.log_prob_change[0])
+    focus = key_word(words, gone.log_prob_change[0]) if at is None else _holding(words, at)
     word = slice(*words[focus])
     maps = {"direct": direct.positions, "all paths": paths.positions}
     claims = [Claim(name, found[word][:, patches.ravel()].sum(0), word) for name, found in maps.items()]
@@ -211,11 +211,13 @@ class Shown:
         return text.strip()
 
 
-def _focus(words: list[tuple[int, int]], at: int | None, blurred_change: NDArray[np.float32]) -> int:
-    """The number of the word at that row, or of the one whose log-probability falls most in a blurred picture."""
-    if at is not None:
-        return next(number for number, (first, end) in enumerate(words) if first <= at < end)
+def key_word(words: list[tuple[int, int]], blurred_change: NDArray[np.float32]) -> int:
+    """The number of the word whose log-probability, of all its pieces, falls most in a blurred picture."""
     return int(np.argmin([blurred_change[first:end].sum() for first, end in words]))
+
+
+def _holding(words: list[tuple[int, int]], at: int) -> int:
+    return next(number for number, (first, end) in enumerate(words) if first <= at < end)
 
 
 def _require_explainable(trace: Trace) -> None:

@@ -1,6 +1,7 @@
 """Taking parts of a picture away, in its pixels, and reading the same sequence again."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,7 +9,8 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 
 from lapilli.core.layout import Positions
-from lapilli.inspection.readings import Readings, clean, said, together
+from lapilli.inspection.readings import Readings, Said, clean, said, together
+from lapilli.inspection.replay import read_on
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Trace
 from lapilli.model.placement import placed
@@ -53,15 +55,42 @@ def reread(
     `pixel_values` (image, 3, side, side) are those of the sequence. The answer is given, not made again: every row
     says what it would after the same words.
     """
-    model = trace.llava.model
-    rows = torch.from_numpy(trace.rows)
-    found = []
-    for start in range(0, len(views), _AT_ONCE):
-        some = trace.llava.pixels(views[start : start + _AT_ONCE])
-        pictures = pixel_values.repeat(len(some), 1, 1, 1, 1)
-        pictures[:, image] = some
-        ids = torch.tensor(trace.ids).expand(len(some), -1)
-        batch = placed({"input_ids": ids, "pixel_values": pictures.flatten(0, 1)}, model)
-        logits = model(**batch, logits_to_keep=rows.to(model.device), use_cache=False).logits
-        found.append(said(logits, trace.next_ids, target))
+    return reread_pixels(trace, trace.llava.pixels(views), target, pixel_values, image)
+
+
+@torch.inference_mode()
+def reread_pixels(trace: Trace, variants: Tensor, target: Target, pixel_values: Tensor, image: int = 0) -> Readings:
+    """The same with the pixel values of the pictures, (variant, 3, side, side).
+
+    What comes before the image in the sequence is not read again, nor is any other image seen again, where the trace
+    was recorded whole.
+    """
+    found = [
+        _continued(trace, some, target, image) if trace.stream else _whole(trace, some, target, pixel_values, image)
+        for some in variants.split(_AT_ONCE)
+    ]
     return Readings(*together(found), *clean(trace, target))
+
+
+def _continued(trace: Trace, variants: Tensor, target: Target, image: int) -> Said:
+    """Of the sequence from the image on, where the trace holds what comes before."""
+    assert trace.stream is not None
+    model: Any = trace.llava.model
+    positions = trace.layout.patches(image).ravel()
+    start = int(positions.min())
+    pixels = placed({"pixel_values": variants}, model)["pixel_values"]
+    features = torch.stack(list(model.model.get_image_features(pixels, return_dict=True).pooler_output))
+    embeddings = trace.stream.resid[0, start:].repeat(len(variants), 1, 1)
+    embeddings[:, torch.from_numpy(positions - start)] = features.to(embeddings)
+    read = read_on(trace, start, embeddings, target)
+    return read.target, read.log_prob, read.likeliest
+
+
+def _whole(trace: Trace, variants: Tensor, target: Target, pixel_values: Tensor, image: int) -> Said:
+    model = trace.llava.model
+    pictures = pixel_values.repeat(len(variants), 1, 1, 1, 1)
+    pictures[:, image] = variants
+    ids = torch.tensor(trace.ids).expand(len(variants), -1)
+    batch = placed({"input_ids": ids, "pixel_values": pictures.flatten(0, 1)}, model)
+    rows = torch.from_numpy(trace.rows).to(model.device)
+    return said(model(**batch, logits_to_keep=rows, use_cache=False).logits, trace.next_ids, target)

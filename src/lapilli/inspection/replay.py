@@ -80,6 +80,26 @@ def replay_logits(trace: Trace, variants: Sequence[Variant], at_once: int | None
     return found
 
 
+@torch.inference_mode()
+def read_on(trace: Trace, start: int, embeddings: Tensor, target: Target | None = None) -> Readings:
+    """What the rows of a trace, recorded whole, would have predicted had other embeddings been read from `start` on.
+
+    `embeddings` (variant, token, d_model) are those of as many tokens as the rows look back on from there; what comes
+    before is the trace's, and is not run again. Rows before `start` stay as they are. Raises what `replay` does.
+    """
+    target = target or Target()
+    suffix = _Suffix(trace, _require_replayable(trace), start, int(trace.rows.max()) + 1)
+    first = int(np.searchsorted(trace.rows, start))
+    found = []
+    for some in embeddings[:, : suffix.length].split(suffix.fitting()):
+        streams = suffix.run_on(some)[:, trace.rows[first:] - start]
+        found.append(_read(trace, streams, trace.next_ids[first:], target))
+    as_it_is = clean(trace, target)
+    before = [np.broadcast_to(part[:first], (len(embeddings), first)) for part in as_it_is]
+    changed = [np.concatenate([old, new], axis=1) for old, new in zip(before, together(found), strict=True)]
+    return Readings(changed[0], changed[1], changed[2], *as_it_is)
+
+
 def _logits(trace: Trace, streams: Tensor) -> Tensor:
     model = trace.decoder
     logits: Tensor = model.head(model.norm(streams))
@@ -171,6 +191,11 @@ class _Suffix:
         self._prefix = _Prefix(trace, start)
         self._mask: tuple[object, Tensor] = (None, self._resid)
 
+    @property
+    def length(self) -> int:
+        """The number of its positions."""
+        return self._end - self._start
+
     def fitting(self) -> int:
         """How many variants to run together."""
         model = self._trace.decoder
@@ -187,13 +212,20 @@ class _Suffix:
         for layer in range(joining[0], self._trace.decoder.depth):
             if joining.count(layer):
                 hidden = torch.cat([hidden, self._resid[layer].expand(joining.count(layer), -1, -1)])
-            hidden = self._trace.decoder.blocks[layer](
-                hidden,
-                attention_mask=self._additive_mask(layer, variants[: len(hidden)]),
-                position_embeddings=self._rotary,
-                past_key_values=self._prefix,
-            )
+            hidden = self._layer(layer, hidden, self._additive_mask(layer, variants[: len(hidden)]))
         return hidden
+
+    def run_on(self, hidden: Tensor) -> Tensor:
+        """From other embeddings to behind the last layer, (variant, token, d_model) both."""
+        for layer in range(self._trace.decoder.depth):
+            hidden = self._layer(layer, hidden, self._additive_mask(layer, [()]))
+        return hidden
+
+    def _layer(self, layer: int, hidden: Tensor, mask: Tensor) -> Tensor:
+        made: Tensor = self._trace.decoder.blocks[layer](
+            hidden, attention_mask=mask, position_embeddings=self._rotary, past_key_values=self._prefix
+        )
+        return made
 
     def _additive_mask(self, layer: int, variants: Sequence[Variant]) -> Tensor:
         """0 where a position may look and -inf elsewhere, (variant, 1, token, token), the same for all heads."""

@@ -1,0 +1,170 @@
+"""`lapilli scorecard`: which explanation can be trusted?"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lapilli.cli.console import print_json, results, steps
+from lapilli.cli.options import Device
+from lapilli.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from lapilli.core.run import RunDir
+    from lapilli.data.questions import PictureQuestion
+    from lapilli.inspection.scorecard.run import Job, Plan, Progress
+    from lapilli.model.llava import Llava
+
+_AT_ONCE = 64  # questions that are answered before it is looked whether enough of them serve
+
+
+def register(app: typer.Typer) -> None:
+    """Add `scorecard` to the command line."""
+    app.command()(scorecard)
+
+
+def scorecard(
+    model: Annotated[Path, typer.Argument(help="A model folder.", show_default=False)],
+    data: Annotated[Path, typer.Argument(help="A folder of questions.jsonl and images/.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The run folder; one that was broken off is gone on with.")] = Path(
+        "runs/scorecard"
+    ),
+    questions: Annotated[
+        int, typer.Option(min=1, help="How many to measure: right ones that need their picture.")
+    ] = 300,
+    operators: Annotated[
+        str, typer.Option(help="Ways to take patches away, of blur, mean, drop, knockout.")
+    ] = "blur,drop,knockout",
+    methods: Annotated[str | None, typer.Option(help="Names, with commas between; all, if not given.")] = None,
+    plus: Annotated[Path | None, typer.Option(help="A Python file with METHODS of your own. It is run.")] = None,
+    as_released: Annotated[
+        bool, typer.Option("--as-released", help="Also as codes with known faults have it.")
+    ] = False,
+    beside: Annotated[Path | None, typer.Option(help="Another scorecard's folder, drawn on the same page.")] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="As many as cores, if not given; 1 on a GPU.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the questions' order, and of all that is drawn.")] = 0,
+    device: Device = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure methods that say where an answer came from: against each other, chance, and the truth where it is known.
+
+    Interrupted, run it again.
+    """
+    from lapilli.inspection.scorecard.assemble import scorecard as assembled
+    from lapilli.inspection.scorecard.run import Plan, measure
+    from lapilli.report.scorecard.page import write_page
+
+    named = tuple(name.strip() for name in methods.split(",")) if methods else ()
+    ways = tuple(name.strip() for name in operators.split(","))
+    plan = Plan(questions, ways, named, str(plus.resolve()) if plus else None, as_released, seed=seed)
+    run = _run(out, model, data, plan)
+    others = [_read(beside)] if beside else []
+    if not run.is_complete:
+        with steps() as note:
+            job = _prepared(run, model, data, plan, device, note)
+            measure(job, processes or _processes(device), note)
+            note("table", 0, 1)
+            run.save("scorecard", assembled(job, run.load("kept")["counts"]))
+        run.finish()
+    found = _read(out)
+    page = out.with_name(f"{out.name}.html")
+    write_page([found, *others], page)
+    if as_json:
+        print_json({"run": run.path, "page": page, **{key: value for key, value in found.items() if key != "examples"}})
+    else:
+        _print_table(found)
+        results.print(f"{page}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _run(out: Path, model: Path, data: Path, plan: "Plan") -> "RunDir":
+    """A new run, or the one of the same plan that was begun there. Raises UsageError for methods that are not there."""
+    from dataclasses import asdict
+
+    from lapilli.core.recipe import dump
+    from lapilli.core.run import RunDir
+    from lapilli.inspection.scorecard.methods.listed import chosen as methods_of
+    from lapilli.inspection.scorecard.operators import chosen as operators_of
+
+    operators_of(plan.operators)
+    found = methods_of(plan.methods, Path(plan.plus) if plan.plus else None, plan.as_released)
+    recipe = {"model": str(model.resolve()), "data": str(data.resolve())} | asdict(plan)
+    recipe |= {"methods": [method.name for method in found]}
+    file = out / "recipe.yaml"
+    if not file.is_file():
+        return RunDir.create(out, recipe, plan.seed)
+    if file.read_text(encoding="utf-8") != dump(recipe):
+        raise UsageError(
+            f"{out}: holds a run of another recipe, see {file}; choose another folder, or ask for the same"
+        )
+    return RunDir.open(out)
+
+
+def _prepared(run: "RunDir", model: Path, data: Path, plan: "Plan", device: str, note: "Progress") -> "Job":
+    """The job of a run, whose questions are answered and sifted unless that was done before."""
+    from lapilli.data.questions import read_picture_questions
+    from lapilli.inspection.scorecard.run import Job, drawn, keep, kept_of
+    from lapilli.model.llava import load
+    from lapilli.model.placement import Placement
+
+    placement = Placement(device)
+    if not run.has("kept"):
+        asked, llava = drawn(read_picture_questions(data), data, plan.seed), load(model, placement)
+        run.save("kept", keep(llava, data, _answered(llava, data, asked), plan, note))
+    return Job(run.path, model, data, plan, kept_of(run.load("kept")), placement)
+
+
+def _answered(llava: "Llava", data: Path, asked: "list[PictureQuestion]") -> "Iterator[tuple[PictureQuestion, str]]":
+    """The questions with the model's answers, as many as are asked for."""
+    from lapilli.data.pictures import open_picture
+    from lapilli.inference.answer import answer
+
+    for start in range(0, len(asked), _AT_ONCE):
+        some = asked[start : start + _AT_ONCE]
+        given = answer(llava, [one.sample for one in some], lambda name: open_picture(data / "images", name))
+        yield from ((question, one.text) for question, one in zip(some, given, strict=True))
+
+
+def _processes(device: str) -> int:
+    """As many as there are cores to be had; a GPU is for one alone."""
+    import os
+
+    import torch
+
+    accelerated = device not in ("auto", "cpu") or (device == "auto" and torch.accelerator.is_available())
+    return 1 if accelerated else len(os.sched_getaffinity(0))
+
+
+def _read(out: Path) -> dict[str, Any]:
+    from lapilli.core.run import RunDir
+
+    found: dict[str, Any] = RunDir.open(out).load("scorecard")
+    return found
+
+
+def _print_table(found: dict[str, Any]) -> None:
+    """Every method's gap under every operator, ours marked, the best first; and where ours lose, before it."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    primary = found["settings"]["primary"]
+    for loss in found["losses"]:
+        if loss["operator"] == primary:
+            said = f"{loss['other']} is better than {loss['ours']} by {loss['difference']:.3f} [{loss['low']:.3f}, {loss['high']:.3f}]"
+            results.print(f"{said} ({primary})", markup=False, highlight=False, soft_wrap=True)
+    names = [one["name"] for one in found["settings"]["operators"]]
+    by_key = {(row["method"], row["operator"], row["metric"]): row for row in found["scores"]}
+    kept = found["counts"]["kept"]
+    note = f"gap between insertion and deletion, 0 is chance, with 95 % intervals, n = {kept}; flips under {primary}; * ours"
+    table = Table("method", *names, "flip", "pointing", "ms", box=SIMPLE_HEAD, pad_edge=False, caption=note)
+    for method in sorted(found["methods"], key=lambda one: -by_key[one["name"], primary, "gap"]["value"]):
+        name = method["name"]
+        gaps = [_with_interval(by_key[name, operator, "gap"]) for operator in names]
+        others = [by_key.get((name, *key)) for key in ((primary, "flip"), (None, "pointing"))]
+        values = [f"{row['value']:.2f}" if row else "–" for row in others]
+        table.add_row(name + " *" * method["ours"], *gaps, *values, f"{1000 * method['seconds']['value']:.3g}")
+    results.print(table)
+
+
+def _with_interval(row: dict[str, Any]) -> str:
+    return f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"

@@ -1,0 +1,256 @@
+"""A scorecard's run: which questions are kept, every case measured once, in a folder that can be gone on with.
+
+    results/kept.json           the questions, in order, with the answers that were given
+    results/case-0012.json,npz  one case's numbers (score.py); a case that is there is not measured again
+    results/sanity-NAME.npz     maps under one sanity test's change
+    results/cost.json           seconds, passes and memory of every method
+    results/scorecard.json      what table.py makes of all that; the page is drawn from it alone
+
+Cases are independent of each other, and shared out among processes.
+"""
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+
+from lapilli.core.errors import LapilliError
+from lapilli.core.run import RunDir
+from lapilli.data.pictures import open_picture
+from lapilli.data.questions import PictureQuestion, same_answer
+from lapilli.data.regions import covered, region
+from lapilli.data.scenes.facts import read_scenes
+from lapilli.data.scenes.scene import Scene
+from lapilli.inspection.contrast import answered
+from lapilli.inspection.scorecard.case import Case, case_of
+from lapilli.inspection.scorecard.cost import cost
+from lapilli.inspection.scorecard.methods.listed import chosen as chosen_methods
+from lapilli.inspection.scorecard.operators import chosen as chosen_operators
+from lapilli.inspection.scorecard.sanity import TESTS, again
+from lapilli.inspection.scorecard.score import Place, score
+from lapilli.model.llava import Llava, load
+from lapilli.model.placement import AS_STORED, Placement
+
+VISUAL = 1.0
+"""Nats that a blurred picture must cost the key word: of a word that needs no picture, no patch can be the reason."""
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Is told what is being done, how much of it is, and of how much."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What decides a scorecard's numbers, beside the model and the data.
+
+    operators    by their names, the primary one first
+    methods      by their names; all, where none are given
+    plus         a Python file with methods of the user's own
+    as_released  whether known faults of released codes are measured too
+    sanity       how many cases the sanity tests are made with
+    costs        how many cases the costs are measured on
+    """
+
+    questions: int = 300
+    operators: tuple[str, ...] = ("blur", "drop", "knockout")
+    methods: tuple[str, ...] = ()
+    plus: str | None = None
+    as_released: bool = False
+    sanity: int = 24
+    costs: int = 5
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A question that was answered rightly and needs its picture, and another one's picture."""
+
+    question: PictureQuestion
+    given: str
+    other: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a process needs to measure cases; of `kept`, the numbers of the cases are the places."""
+
+    run: Path
+    model: Path
+    data: Path
+    plan: Plan
+    kept: tuple[Kept, ...]
+    placement: Placement = AS_STORED
+
+
+def drawn(questions: Sequence[PictureQuestion], data: Path, seed: int) -> list[PictureQuestion]:
+    """The questions in a random order, one of each picture; only those of which it is known what they are about, if any."""
+    scenes = scenes_of(data)
+    order = [questions[number] for number in np.random.default_rng(seed).permutation(len(questions))]
+    about = [one for one in order if region(data, one, scenes) is not None] or order
+    return list({one.image: one for one in reversed(about)}.values())[::-1]
+
+
+def keep(
+    llava: Llava, data: Path, given: Sequence[tuple[PictureQuestion, str]], plan: Plan, progress: Progress
+) -> dict[str, Any]:
+    """The first of the answered questions that serve, with how many were asked, right, and kept. Raises LapilliError for none.
+
+    Those serve whose answer is right and whose key word loses VISUAL nats or more when the picture is blurred.
+    """
+    found: list[tuple[PictureQuestion, str]] = []
+    asked = right = 0
+    for question, text in given:
+        if len(found) == plan.questions:
+            break
+        asked += 1
+        right += (correct := same_answer(text, question.answer))
+        if correct and _is_visual(llava, data, question, text):
+            found.append((question, text))
+            progress("questions that need their picture", len(found), plan.questions)
+    if not found:
+        raise LapilliError(f"{data}: of {asked} questions {right} are answered rightly, and none needs its picture")
+    others = [found[(number + 1) % len(found)][0].image for number in range(len(found))]
+    rows = [asdict(Kept(*one, other)) for one, other in zip(found, others, strict=True)]
+    return {"counts": {"asked": asked, "right": right, "kept": len(found)}, "kept": rows}
+
+
+def _is_visual(llava: Llava, data: Path, question: PictureQuestion, text: str) -> bool:
+    picture = open_picture(data / "images", question.image)
+    case = case_of(llava, question.sample, answered(llava, question.sample, text), picture, picture, 0)
+    return case.visual > VISUAL
+
+
+def kept_of(saved: Any) -> tuple[Kept, ...]:
+    """The questions that `keep` kept, as a run holds them."""
+    return tuple(
+        Kept(
+            PictureQuestion(**{**row["question"], "boxes": tuple(map(tuple, row["question"]["boxes"]))}),
+            row["given"],
+            row["other"],
+        )
+        for row in saved["kept"]
+    )
+
+
+def measure(job: Job, processes: int, progress: Progress) -> None:
+    """Measure whatever of a run is not yet there: cases, sanity tests and costs."""
+    run = RunDir.open(job.run)
+    cases = [("case", str(number)) for number in range(len(job.kept)) if not run.has(f"case-{number:04d}")]
+    sanity = [("sanity", test.name) for test in TESTS if not run.has(_file_of(test.name))] if job.plan.sanity else []
+    for step, tasks, total in (("cases", cases, len(job.kept)), ("sanity tests", sanity, len(TESTS))):
+        progress(step, total - len(tasks), total)
+        with _done(job, tasks, processes) as done:
+            for number, _ in enumerate(done, total - len(tasks) + 1):
+                progress(step, number, total)
+    if not run.has("cost"):
+        progress("costs", 0, 1)
+        run.save("cost", Bench(job).costs())
+        progress("costs", 1, 1)
+
+
+@contextmanager
+def _done(job: Job, tasks: Sequence[tuple[str, str]], processes: int) -> Iterator[Iterator[object]]:
+    """Yields what comes along as the tasks are done: here, or in processes of their own that end with the block."""
+    if processes == 1 or len(tasks) < 2:
+        bench = Bench(job)
+        yield (bench.do(task) for task in tasks)
+        return
+    pool = ProcessPoolExecutor(min(processes, len(tasks)), get_context("spawn"), _start, (job,))
+    try:
+        futures = [pool.submit(_do, task) for task in tasks]
+        yield (future.result() for future in as_completed(futures))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class Bench:
+    """A model, and what is to be measured of it: what a process holds while it works."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._run = RunDir.open(job.run)
+        plan = job.plan
+        self._methods = chosen_methods(plan.methods, Path(plan.plus) if plan.plus else None, plan.as_released)
+        self._operators = chosen_operators(plan.operators)
+
+    def do(self, task: tuple[str, str]) -> None:
+        """Measure a case, given by its number, or make the maps of a sanity test, given by its name; and save it."""
+        kind, name = task
+        if kind == "case":
+            self._case(int(name))
+        else:
+            cases = [self.case(number) for number in range(min(self._job.plan.sanity, len(self._job.kept)))]
+            self._run.save_arrays(_file_of(name), {"maps": again(name, cases, self._methods)})
+            self._run.save(_file_of(name), {"cases": len(cases)})
+
+    def costs(self) -> dict[str, list[Any]]:
+        """Of every method, by its name, one after the other."""
+        cases = [self.case(number) for number in range(min(self._job.plan.costs, len(self._job.kept)))]
+        return {method.name: [asdict(one) for one in cost(method, cases)] for method in self._methods}
+
+    def case(self, number: int) -> Case:
+        """The case of a kept question."""
+        kept, images = self._job.kept[number], self._job.data / "images"
+        sample = kept.question.sample
+        encoded = answered(self._llava, sample, kept.given)
+        picture, other = open_picture(images, kept.question.image), open_picture(images, kept.other)
+        return case_of(self._llava, sample, encoded, picture, other, self._job.plan.seed + number)
+
+    def _case(self, number: int) -> None:
+        case = self.case(number)
+        name = f"case-{number:04d}"
+        self._run.save_arrays(name, score(case, self._methods, self._operators, self._place(number)).arrays())
+        self._run.save(
+            name, {"id": case.sample.id, "word": case.text, "log_prob": case.log_prob, "visual": case.visual}
+        )
+
+    def _place(self, number: int) -> Place | None:
+        question, data = self._job.kept[number].question, self._job.data
+        pixels = region(data, question, self._scenes)
+        if pixels is None:
+            return None
+        height, width = pixels.shape
+        frame = self._llava.pixels.framing((width, height))
+        rows, columns = frame.grid
+        places = [(row, column) for row in range(rows) for column in range(columns)]
+        down, across = height / rows, width / columns
+        whole = [(column * across, row * down, (column + 1) * across, (row + 1) * down) for row, column in places]
+        return Place(covered(pixels, [frame.box(*place) for place in places]), covered(pixels, whole))
+
+    @cached_property
+    def _llava(self) -> Llava:
+        return load(self._job.model, self._job.placement)
+
+    @cached_property
+    def _scenes(self) -> dict[str, Scene]:
+        return scenes_of(self._job.data)
+
+
+def scenes_of(data: Path) -> dict[str, Scene]:
+    """The scenes of a folder; none of a folder of other pictures."""
+    return read_scenes(data) if (data / "scenes.jsonl").is_file() else {}
+
+
+_HELD: list[Bench] = []  # of a process of a pool: its bench
+
+
+def _start(job: Job) -> None:
+    """What a process of a pool begins with; an interrupt is its parent's to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)  # processes share the cores out better than threads
+    _HELD[:] = [Bench(job)]
+
+
+def _do(task: tuple[str, str]) -> None:
+    _HELD[0].do(task)
+
+
+def _file_of(test: str) -> str:
+    return f"sanity-{test.replace(' ', '-')}"

@@ -1,0 +1,245 @@
+"""From the cases' numbers to what a reader asks for: estimates with intervals, paired tests, ranks, fronts, examples."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kendalltau, wilcoxon
+
+from lapilli.core.resampling import Estimate, holm, mean, resampled
+from lapilli.core.run import RunDir
+from lapilli.inspection.scorecard.curves import Curves
+from lapilli.inspection.scorecard.methods.method import Method
+from lapilli.inspection.scorecard.sanity import TESTS, likeness
+
+PRIMARY = "gap"
+
+BELOW = 0.05
+"""The Holm-adjusted p value below which a difference is called one."""
+
+_PLAUSIBLE = ("pointing", "energy", "precision")
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """All cases' numbers. `metrics` are (operator, case, method), plausibility's (case, method), by their names."""
+
+    methods: tuple[Method, ...]
+    operators: tuple[str, ...]
+    maps: list[NDArray[np.float64]]
+    curves: Curves
+    metrics: dict[str, NDArray[np.float64]]
+    slopes: NDArray[np.float64]
+    plausible: dict[str, NDArray[np.float64]]
+
+    @property
+    def names(self) -> list[str]:
+        """Of the methods."""
+        return [method.name for method in self.methods]
+
+    @property
+    def ours(self) -> list[int]:
+        """The numbers of the package's own methods."""
+        return [number for number, method in enumerate(self.methods) if method.ours]
+
+    def gaps(self, operator: int) -> NDArray[np.float64]:
+        """Of one operator, (case, method)."""
+        return self.metrics[PRIMARY][operator]
+
+
+def read(run: RunDir, methods: Sequence[Method], operators: Sequence[str], cases: int) -> Numbers:
+    """What a run's cases say, of as many as were kept."""
+    found = [run.load_arrays(f"case-{number:04d}") for number in range(cases)]
+
+    def stacked(name: str) -> NDArray[np.float64]:
+        return np.stack([one[name] for one in found])
+
+    curves = Curves(stacked("morf"), stacked("lerf"))
+    by_operator = {
+        "gap": curves.gap, "insertion": curves.insertion, "deletion": curves.deletion, "early": curves.early,
+        "flip": stacked("flips"), "calibration": stacked("calibration"),
+    }  # fmt: skip
+    released = ("ties_hit", "crop_kept") if any(method.released for method in methods) else ()
+    return Numbers(
+        tuple(methods),
+        tuple(operators),
+        [one["maps"] for one in found],
+        curves,
+        {name: values.transpose(1, 0, 2) for name, values in by_operator.items()},
+        stacked("slopes").transpose(1, 0, 2, 3),
+        {name: stacked(name) for name in (*_PLAUSIBLE, *released)},
+    )
+
+
+def scores(numbers: Numbers, seed: int) -> list[dict[str, Any]]:
+    """The mean of every metric for every method, by operator, with intervals over the cases."""
+    rows = []
+    for metric, values in numbers.metrics.items():
+        for operator, of_operator in zip(numbers.operators, values, strict=True):
+            for method, column in zip(numbers.names, of_operator.T, strict=True):
+                rows.append(_row(method, operator, metric, mean(column, seed)))
+    for metric, plausible in numbers.plausible.items():
+        known = np.isfinite(plausible).all(1)
+        for method, column in zip(numbers.names, plausible[known].T, strict=True):
+            rows += [_row(method, None, metric, mean(column, seed))] if known.any() else []
+    return rows + list(_slopes(numbers, seed))
+
+
+def _slopes(numbers: Numbers, seed: int) -> Iterator[dict[str, Any]]:
+    """Of methods that foretell a change in logits or nats: measured over predicted, 1 for a true forecast."""
+    for operator, terms in zip(numbers.operators, numbers.slopes, strict=True):
+        for method, found in zip(numbers.methods, terms.transpose(1, 0, 2), strict=True):
+            if method.unit == "logit":
+                slope = _slope_of(found)
+                yield _row(method.name, operator, "slope", resampled(slope, len(found), seed))
+
+
+def _slope_of(terms: NDArray[np.float64]) -> Callable[[NDArray[np.intp]], float]:
+    def slope(drawn: NDArray[np.intp]) -> float:
+        product, square = terms[drawn].sum(0)
+        return float(product / square) if square else np.nan
+
+    return slope
+
+
+def _row(method: str, operator: str | None, metric: str, found: Estimate) -> dict[str, Any]:
+    return {"method": method, "operator": operator, "metric": metric, **asdict(found)}
+
+
+def chances(numbers: Numbers) -> dict[str, float | None]:
+    """What a map that says nothing scores: by construction, or for want of that what the random map scores."""
+    random, covered = numbers.names.index("random"), numbers.plausible["pointing"]
+    known = np.isfinite(covered).all(1)
+    by_chance = {name: float(numbers.metrics[name][0][:, random].mean()) for name in ("insertion", "deletion", "early")}
+    place = {"pointing": None, "precision": None, "energy": 1.0 if known.any() else None}
+    return {"gap": 0.0, "flip": 0.0, "calibration": 0.0, "slope": None, **by_chance, **place}
+
+
+def tests(numbers: Numbers, seed: int) -> list[dict[str, Any]]:
+    """Paired comparisons of the gap: ours against every other method, and every method against the random map.
+
+    Wilcoxon's signed-rank test over the cases; `holm` is its p value for all comparisons under one operator together.
+    `wins` is the share of cases in which `one` is better, ties counting half.
+    """
+    random = numbers.names.index("random")
+    every = range(len(numbers.methods))
+    pairs = {(one, other) for one in numbers.ours for other in every if one != other}
+    pairs |= {(one, random) for one in every if one != random}
+    rows = []
+    for number, operator in enumerate(numbers.operators):
+        found = [_compared(numbers, number, one, other, seed) for one, other in sorted(pairs)]
+        for row, p in zip(found, holm([row["p"] for row in found]), strict=True):
+            rows.append({"operator": operator, "metric": PRIMARY, **row, "holm": p})
+    return rows
+
+
+def _compared(numbers: Numbers, operator: int, one: int, other: int, seed: int) -> dict[str, Any]:
+    gaps = numbers.gaps(operator)
+    differences = gaps[:, one] - gaps[:, other]
+    found = mean(differences, seed)
+    p = float(wilcoxon(differences).pvalue) if differences.any() else 1.0
+    wins = float((differences > 0).mean() + (differences == 0).mean() / 2)
+    names = numbers.names
+    return {
+        "one": names[one], "other": names[other], "difference": found.value, "low": found.low, "high": found.high,
+        "n": found.n, "p": p, "wins": wins,
+    }  # fmt: skip
+
+
+def losses(numbers: Numbers, compared: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Methods that beat the best of ours, operator by operator: those with a mean above it and a test that says so."""
+    rows = []
+    for number, operator in enumerate(numbers.operators):
+        means = numbers.gaps(number).mean(0)
+        best = max(numbers.ours, key=lambda one: means[one], default=None)
+        for row in compared if best is not None else ():
+            ours = row["operator"] == operator and row["one"] == numbers.names[best or 0]
+            if ours and row["high"] < 0 and row["holm"] < BELOW:
+                said = {"operator": operator, "ours": row["one"], "other": row["other"], "holm": row["holm"]}
+                rows.append(said | {"difference": -row["difference"], "low": -row["high"], "high": -row["low"]})
+    return sorted(rows, key=lambda row: (numbers.operators.index(row["operator"]), -row["difference"]))
+
+
+def agreement(numbers: Numbers, seed: int) -> list[dict[str, Any]]:
+    """Kendall's tau between rankings of the methods: by the gap under two operators, and by gap and plausibility.
+
+    Intervals are of drawing the cases again; the methods are these and no others.
+    """
+    rankings = {f"{PRIMARY}, {name}": numbers.gaps(number) for number, name in enumerate(numbers.operators)}
+    rankings |= {name: values for name in _PLAUSIBLE if np.isfinite(values := numbers.plausible[name]).all(1).any()}
+    return [
+        {"one": one, "other": other, **_tau(rankings[one], rankings[other], seed)}
+        for one, other in combinations(rankings, 2)
+        if one.startswith(PRIMARY) or other.startswith(PRIMARY)
+    ]
+
+
+def _tau(one: NDArray[np.float64], other: NDArray[np.float64], seed: int) -> dict[str, Any]:
+    known = np.isfinite(one).all(1) & np.isfinite(other).all(1)
+    first, second = one[known], other[known]
+
+    def tau(drawn: NDArray[np.intp]) -> float:
+        return float(kendalltau(first[drawn].mean(0), second[drawn].mean(0)).statistic)
+
+    found = resampled(tau, len(first), seed, draws=500)
+    return {"tau": found.value, "low": found.low, "high": found.high, "n": found.n}
+
+
+def front(numbers: Numbers, operator: int, seconds: dict[str, float]) -> list[str]:
+    """The methods of which none is both faster and better, the fastest first."""
+    means = dict(zip(numbers.names, numbers.gaps(operator).mean(0), strict=True))
+    found: list[str] = []
+    for name in sorted(means, key=lambda name: (seconds[name], -means[name])):
+        if not found or means[name] > means[found[-1]]:
+            found.append(name)
+    return found
+
+
+def sanity(numbers: Numbers, run: RunDir, seed: int) -> list[dict[str, Any]]:
+    """Every sanity test of every method, ours first: the mean over its cases, with its interval."""
+    order = [*numbers.ours, *(number for number in range(len(numbers.methods)) if number not in numbers.ours)]
+    rows = []
+    for test in TESTS:
+        file = f"sanity-{test.name.replace(' ', '-')}"
+        changed = run.load_arrays(file)["maps"] if run.has(file) else np.empty((0,))
+        for number in order if len(changed) else ():
+            pairs = [(numbers.maps[case][number], found[number]) for case, found in enumerate(changed)]
+            found = [likeness(test.name, *pair) for pair in pairs if np.isfinite(pair[1]).all()]
+            rows.append({"method": numbers.names[number], "test": test.name, **asdict(mean(found, seed))})
+    return rows
+
+
+def curves(numbers: Numbers) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """The mean scaled curves, by operator and method."""
+    scaled = numbers.curves.scaled
+    morf, lerf = scaled.morf.mean(0), scaled.lerf.mean(0)
+    return {
+        operator: {
+            name: {"morf": morf[number, method].round(4).tolist(), "lerf": lerf[number, method].round(4).tolist()}
+            for method, name in enumerate(numbers.names)
+        }
+        for number, operator in enumerate(numbers.operators)
+    }
+
+
+def examples(numbers: Numbers, count: int = 2) -> list[tuple[int, str]]:
+    """Cases worth a look, under the primary operator, and why: the best and the worst of our best method, and so on."""
+    gaps = numbers.gaps(0)
+    best = max(numbers.ours or range(gaps.shape[1]), key=lambda one: gaps[:, one].mean())
+    others = [one for one in range(gaps.shape[1]) if one not in numbers.ours and numbers.methods[one].family != "floor"]
+    ahead = gaps[:, best] - (gaps[:, others].max(1) if others else 0)
+    name = numbers.names[best]
+    wanted = (
+        (-gaps[:, best], f"{name} at its best"),
+        (gaps[:, best], f"{name} at its worst"),
+        (-ahead, f"{name} furthest ahead of the others"),
+        (np.abs(gaps[:, best] - np.median(gaps[:, best])), f"a usual case of {name}"),
+    )
+    found: dict[int, str] = {}
+    for order, why in wanted:
+        for case in [case for case in np.argsort(order, kind="stable") if int(case) not in found][:count]:
+            found[int(case)] = why
+    return list(found.items())
