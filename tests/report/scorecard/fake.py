@@ -114,10 +114,8 @@ def small_scorecard() -> dict:
     names = {"random", "direct", "all paths", "LLaVA-CAM", "occlusion", "greedy, 36"}
     operators = ("blur", "drop")
     for key in ("scores", "tests", "losses", "sanity"):
-        told[key] = [
-            row for row in told[key]
-            if row.get("operator") in (None, *operators) and {row.get(k, "random") for k in ("method", "one", "other")} <= names
-        ]  # fmt: skip
+        kept = [row for row in told[key] if row.get("operator") in (None, *operators)]
+        told[key] = [row for row in kept if {row.get(k, "random") for k in ("method", "one", "other")} <= names]
     told["methods"] = [row for row in told["methods"] if row["name"] in names]
     told["settings"]["operators"] = [row for row in told["settings"]["operators"] if row["name"] in operators]
     told["agreement"] = [row for row in told["agreement"] if {row["one"], row["other"]}.isdisjoint(("mean", "cut"))]
