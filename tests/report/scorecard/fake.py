@@ -108,6 +108,21 @@ def fake_scorecard(seed: int = 0, model: str = "runs/quickstart/model", grid: tu
     }  # fmt: skip
 
 
+def small_scorecard() -> dict:
+    """The whole form with few methods and two operators: quickly drawn."""
+    told = fake_scorecard()
+    names = {"random", "direct", "all paths", "LLaVA-CAM", "occlusion", "greedy, 36"}
+    operators = ("blur", "drop")
+    for key in ("scores", "tests", "losses", "sanity"):
+        kept = [row for row in told[key] if row.get("operator") in (None, *operators)]
+        told[key] = [row for row in kept if {row.get(k, "random") for k in ("method", "one", "other")} <= names]
+    told["methods"] = [row for row in told["methods"] if row["name"] in names]
+    told["settings"]["operators"] = [row for row in told["settings"]["operators"] if row["name"] in operators]
+    told["agreement"] = [row for row in told["agreement"] if {row["one"], row["other"]}.isdisjoint(("mean", "cut"))]
+    told["examples"] = told["examples"][:2]
+    return told
+
+
 def _gap(rng: random.Random, row: tuple, operator: str) -> float:
     own = 0.06 if row[6] == operator else 0.0
     spread = 0.02 if operator == "blur" else 0.06

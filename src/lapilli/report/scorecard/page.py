@@ -81,7 +81,7 @@ def _view(card: Card, folder: Path) -> dict[str, Any]:
         "by_operator": _by_operator(lost or []), "tested": bool(words.against_random(card)),
         "has_front": bool(card.told.get("front")),
         "has_own": any(method.operator in dict(card.operators) for method in card.methods),
-        "counts": card.told.get("counts") or {}, "settings": _settings(card),
+        "data": card.told.get("data"), "counts": card.told.get("counts") or {}, "settings": _settings(card),
     }  # fmt: skip
 
 

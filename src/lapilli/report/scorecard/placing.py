@@ -13,7 +13,7 @@ Line = tuple[tuple[float, float], tuple[float, float]]
 _Boxes = NDArray[np.float64]  # (box, left top right bottom)
 _Ends = NDArray[np.float64]  # (line, x y)
 
-_AROUND = 24
+_AROUND = 16
 _REACH = (11.0, 15.0, 20.0, 28.0, 38.0, 50.0, 64.0, 80.0, 100.0, 125.0, 155.0, 190.0)
 _ROUNDS = 5
 _MARK = 7.0  # half a mark's side

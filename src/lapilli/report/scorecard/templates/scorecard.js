@@ -1,4 +1,10 @@
-// Sorts the table and lets all switches of one model follow each other. Without it the page is whole, but for sorting.
+// Lets all switches of one model follow each other, and sorts the table. Without it the page is whole, but for sorting.
+document.addEventListener("change", ({ target }) => {
+  if (!target.closest(".operators")) return;
+  const [, model] = target.name.split("-");
+  for (const other of document.querySelectorAll(`.operators input[name$="-${model}"][value="${target.value}"]`)) other.checked = true;
+});
+
 for (const table of document.querySelectorAll("[data-sortable]")) {
   const families = [...table.tBodies];
   const home = families.map((family) => [...family.rows].slice(1));
@@ -42,9 +48,3 @@ for (const table of document.querySelectorAll("[data-sortable]")) {
   together.addEventListener("change", arrange);
   document.addEventListener("change", (event) => event.target.closest(".operators") && chosen && arrange());
 }
-
-document.addEventListener("change", ({ target }) => {
-  if (!target.closest(".operators")) return;
-  const [, model] = target.name.split("-");
-  for (const other of document.querySelectorAll(`.operators input[name$="-${model}"][value="${target.value}"]`)) other.checked = true;
-});

@@ -1,0 +1,116 @@
+import pytest
+from tests.report.scorecard.fake import fake_scorecard
+
+from lapilli.report.figures import THIN
+from lapilli.report.scorecard import words
+from lapilli.report.scorecard.card import read_card
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0.4712, "0.47"),
+        (-0.031, "−0.03"),
+        (-0.001, "0.00"),
+        (12.34, "12.3"),
+        (9.996, "10.0"),
+        (345.6, "346"),
+        (None, "–"),
+    ],
+)
+def test_plain_numbers(value, said):
+    assert words.plain(value) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (2e-5, "20 µs"),
+        (0.0213, "21 ms"),
+        (0.001, "1.0 ms"),
+        (2.74, "2.7 s"),
+        (95, "95 s"),
+        (200, "3.3 min"),
+        (0, "0 s"),
+    ],
+)
+def test_spans_of_time(seconds, said):
+    assert words.span(seconds) == said.replace(" ", THIN)
+
+
+def test_ticks_have_no_empty_decimal():
+    assert words.span(0.01, True) == f"10{THIN}ms"
+    assert words.span(1.0, True) == f"1{THIN}s"
+    assert words.span(2.5, True) == f"2.5{THIN}s"
+
+
+def card(losses, **more):
+    methods = [
+        {"name": "ours", "ours": True, "seconds": {"value": 0.1}},
+        {"name": "slow", "operator": "blur", "seconds": {"value": 2.0}},
+        {"name": "fast", "seconds": {"value": 0.05}},
+    ]
+    gaps = {"ours": 0.4, "slow": 0.6, "fast": 0.5}
+    scores = [
+        {"method": name, "operator": operator, "metric": "gap", "value": value}
+        for operator in ("blur", "drop")
+        for name, value in gaps.items()
+    ]
+    return read_card({"methods": methods, "scores": scores, **({} if losses is None else {"losses": losses}), **more})
+
+
+def loss(other, difference, low, high, operator="blur"):
+    return {
+        "operator": operator, "ours": "ours", "other": other, "difference": difference, "low": low, "high": high,
+        "holm": 0.01,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_loss_is_how_far_the_other_is_ahead_whichever_was_taken_from_which(sign):
+    ends = sorted((sign * 0.15, sign * 0.25))
+    (found,) = words.losses(card([loss("slow", sign * 0.2, *ends)]))
+    assert (found.ahead.value, found.ahead.low, found.ahead.high) == pytest.approx((0.2, 0.15, 0.25))
+    assert found.own
+
+
+def test_losses_come_by_operator_the_primary_first_and_the_largest_first():
+    given = [loss("fast", 0.1, 0, 1, "drop"), loss("fast", 0.1, 0, 1), loss("slow", 0.2, 0, 1)]
+    found = words.losses(card(given))
+    assert [(row.operator, row.other) for row in found] == [("blur", "slow"), ("blur", "fast"), ("drop", "fast")]
+
+
+@pytest.mark.parametrize(
+    ("losses", "said"),
+    [
+        ([("slow", "blur"), ("fast", "blur"), ("slow", "drop")], "Two methods are more faithful than ours."),
+        ([("slow", "blur")], "One method is more faithful than ours."),
+        ([("slow", "drop")], "Ours loses under another operator."),
+        ([], "None is measurably more faithful than ours."),
+        (None, "Not tested against each other."),
+    ],
+)
+def test_the_headline_counts_who_is_above_our_best(losses, said):
+    rows = None if losses is None else [loss(other, 0.2, 0.1, 0.3, operator) for other, operator in losses]
+    assert words.headline(card(rows)) == said
+
+
+def test_the_price_of_those_ahead_names_who_is_faster_as_well():
+    both = card([loss("slow", 0.2, 0.1, 0.3), loss("fast", 0.1, 0.05, 0.15)])
+    said = words.price(both, words.losses(both))
+    assert said == f"Faster than ours as well: fast. The others take 20 times as long per map (100{THIN}ms for ours)."
+    slow = card([loss("slow", 0.2, 0.1, 0.3)])
+    assert words.price(slow, words.losses(slow)) == f"It takes 20 times as long per map (100{THIN}ms for ours)."
+
+
+@pytest.mark.parametrize(("difference", "holm", "said"), [(0.1, 0.01, "up"), (-0.1, 0.01, "down"), (0.1, 0.05, "even")])
+def test_a_test_is_judged_by_its_p_value_for_all_tests_together(difference, holm, said):
+    assert words.verdict({"difference": difference, "holm": holm}) == said
+
+
+def test_tests_against_random_are_those_of_the_gap():
+    told = fake_scorecard()
+    told["tests"].append({**told["tests"][0], "metric": "flip", "other": "random", "one": "nobody"})
+    found = words.against_random(read_card(told))
+    assert len(found) == 4 * 27
+    assert all(row["other"] == "random" and row["metric"] == "gap" for row in found.values())
