@@ -57,7 +57,7 @@ def scorecard(job: Job, counts: dict[str, int]) -> dict[str, Any]:
     seconds = {name: float(np.median([one["seconds"] for one in found])) for name, found in costs.items()}
     compared = table.tests(numbers, plan.seed)
     return {
-        "model": job.model.resolve().name,
+        "model": "/".join(job.model.resolve().parts[-2:]),
         "data": job.data.resolve().name,
         "counts": counts,
         "settings": _settings(job),

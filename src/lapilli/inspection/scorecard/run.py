@@ -63,7 +63,7 @@ class Plan:
     methods: tuple[str, ...] = ()
     plus: str | None = None
     as_released: bool = False
-    sanity: int = 24
+    sanity: int = 12
     costs: int = 5
     seed: int = 0
 

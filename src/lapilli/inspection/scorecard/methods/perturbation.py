@@ -14,7 +14,7 @@ from lapilli.inspection.scorecard.operators import OPERATORS, Operator, painted_
 BLOCKS = 8
 """Blocks along each side in the coarse occlusion, whatever the grid of patches."""
 
-MASKS, MASK_CELLS, KEPT = 512, 7, 0.5
+MASKS, MASK_CELLS, KEPT = 256, 7, 0.5
 """RISE: how many masks, of how many cells along each side, and which share of them keeps the picture."""
 
 
@@ -64,7 +64,7 @@ def occlusion_blocks(case: Case) -> Map:
 def rise(case: Case) -> Map:
     """The mean of random masks that let half of the picture through, weighed by the word's probability under each.
 
-    Paper: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models", 512 masks.
+    Paper: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models", 256 masks.
     """
     kept = _rise_masks(case)
     mean_colour = torch.zeros_like(case.pixels[0])
