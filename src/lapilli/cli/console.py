@@ -1,10 +1,20 @@
 """Where the command line prints: results to stdout, everything else to stderr."""
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from lapilli.core.plain import json_text
 
@@ -38,3 +48,24 @@ def progress_bar() -> Progress:
         console=messages,
         disable=not messages.is_terminal,
     )
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[str, int, int], None]]:
+    """A display of the steps of a long command, on a terminal, each with a bar of its own."""
+    with progress_bar() as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def note(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                _finish(bar)
+                tasks[step] = bar.add_task(step, total=total)
+            bar.update(tasks[step], completed=done)
+
+        yield note
+        _finish(bar)
+
+
+def _finish(bar: Progress) -> None:
+    for task in bar.tasks:
+        bar.update(task.id, completed=task.total)

@@ -1,14 +1,11 @@
 """`lapilli explain`: why a model said what it said about a picture."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import Progress, TaskID
 
-from lapilli.cli.console import print_json, progress_bar, results
+from lapilli.cli.console import print_json, results, steps
 from lapilli.cli.options import Device, Dtype
 from lapilli.cli.questions import asked, shown
 from lapilli.core.errors import UsageError
@@ -72,7 +69,7 @@ def _explain(
     trace = _answered(llava, sample, picture, answer)
     chosen, at = _target(trace, sample, target, contrast)
     patches = None if spans is None else _patches(spans, trace.layout.patches(0).size)
-    with _steps() as note:
+    with steps() as note:
         findings = explain(trace, picture, chosen, at, controls, patches, seed, note)
     given = answer_text(trace)
     options: dict[str, Any] = {"answer": given, "contrast": contrast, "controls": controls, "dtype": dtype}
@@ -148,24 +145,3 @@ def _command(model: Path, image: Path, question: str, options: "dict[str, Any]")
     """What explains the same answer again."""
     said = [f for name, value in options.items() if value is not None for f in (f"--{name}", str(value))]
     return ["lapilli", "explain", str(model), str(image), question, *said]
-
-
-@contextmanager
-def _steps() -> "Iterator[Callable[[str, int, int], None]]":
-    """A display of the steps of an explanation, on a terminal, each with a bar of its own."""
-    with progress_bar() as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def note(step: str, done: int, total: int) -> None:
-            if step not in tasks:
-                _finish(bar)
-                tasks[step] = bar.add_task(step, total=total)
-            bar.update(tasks[step], completed=done)
-
-        yield note
-        _finish(bar)
-
-
-def _finish(bar: Progress) -> None:
-    for task in bar.tasks:
-        bar.update(task.id, completed=task.total)

@@ -14,12 +14,15 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import cycle
+from pathlib import Path
 from typing import TypeAlias
 
-from lapilli.core.errors import UsageError
-from lapilli.data.questions import PictureQuestion
+from lapilli.core.errors import LapilliError, UsageError
+from lapilli.data.questions import PictureQuestion, read_picture_questions
 from lapilli.data.scenes.describe import with_article
+from lapilli.data.scenes.facts import read_scenes
 from lapilli.data.scenes.questions import EXISTENCE
 from lapilli.data.scenes.scene import Scene
 from lapilli.data.scenes.vocabulary import COLOURS, SHAPES
@@ -28,6 +31,9 @@ KINDS = ("random", "popular", "adversarial")
 """The kinds of absent objects. The type of a question is one of them, or PRESENT."""
 
 PRESENT = "present"
+
+GIVEN = "given"
+"""The kind of absent objects of which it is not known: the questions came with the pictures."""
 
 Pair: TypeAlias = tuple[str, str]
 """A colour and a shape."""
@@ -58,6 +64,22 @@ def existence_questions(scenes: Mapping[str, Scene], count: int, seed: int = 0) 
             raise UsageError(f"--questions {count}: {limit}; give fewer, or make more with: lapilli data scenes")
         found += two
     raise AssertionError  # a cycle has no end
+
+
+def yes_or_no(folder: Path, count: int, seed: int = 0) -> list[PictureQuestion]:
+    """`existence_questions` of a folder of scenes; of another folder its own questions of type existence.
+
+    Of those, so many drawn at random, or all if they are fewer; their type becomes GIVEN where the answer is no, and
+    PRESENT where it is yes. Raises LapilliError when the folder has none of either.
+    """
+    if (folder / "scenes.jsonl").is_file():
+        return existence_questions(read_scenes(folder), count, seed)
+    kinds = {"yes": PRESENT, "no": GIVEN}
+    rows = [row for row in read_picture_questions(folder) if row.type == "existence" and row.answer.lower() in kinds]
+    if {row.answer.lower() for row in rows} != set(kinds):
+        raise LapilliError(f"{folder}: no questions of type existence to be answered with yes and with no; add both")
+    some = random.Random(seed).sample(rows, min(count, len(rows)))
+    return [replace(row, type=kinds[row.answer.lower()]) for row in some]
 
 
 def popular(scenes: Mapping[str, Scene]) -> list[Pair]:
