@@ -52,14 +52,12 @@ def hallucination(
     from lapilli.model.placement import Placement
     from lapilli.report.triage.page import write_page
 
-    asked = yes_or_no(data, questions, seed)
+    named, asked = labels(models), yes_or_no(data, questions, seed)
     recipe = {"study": RESULT, "models": list(map(str, models)), "data": str(data), "questions": questions}
     run = _run(out, recipe, seed)
     pictures = partial(open_picture, data / "images")
     with steps() as note:
-        made = study(
-            labels(models), asked, pictures, partial(load, placement=Placement(device)), _respond, run, seed, note
-        )
+        made = study(named, asked, pictures, partial(load, placement=Placement(device)), _respond, run, seed, note)
     write_page(made, out / "hallucination.html")
     run.finish()
     if as_json:

@@ -1,6 +1,7 @@
 """Questions about what is not in a picture, beside as many about what is: do the answers hold, or are they made up?
 
-The design is POPE's (Li et al. 2023, arXiv 2305.10355), its objects a colour with a shape. Absent ones are of three kinds:
+The design is POPE's (Li et al. 2023, arXiv 2305.10355); an object is a colour with a shape. Absent ones are of three
+kinds:
 
 random       any that is not there
 popular      one of the most common of the whole folder, an eighth of all, that is not there

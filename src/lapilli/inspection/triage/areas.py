@@ -45,14 +45,17 @@ def area(scores: NDArray[np.float64], sides: Sides) -> float:
     return float(_areas(scores, sides, np.ones((1, len(scores))))[0])
 
 
-def resampled_areas(scores: NDArray[np.float64], sides: Sides, seed: int = 0) -> NDArray[np.float64]:
-    """The areas of DRAWS draws of the pictures, (draw,); the same draws for all scores of the same sides."""
+def resampled_areas(
+    scores: NDArray[np.float64], sides: Sides, seed: int = 0, draws: int = DRAWS
+) -> NDArray[np.float64]:
+    """The areas of so many draws of the pictures, (draw,); the same draws for all scores of the same sides."""
     rng = np.random.default_rng(seed)
     _, cluster = np.unique(sides.picture, return_inverse=True)
     count = int(cluster.max(initial=-1)) + 1
     found = []
-    for _ in range(DRAWS // _AT_ONCE if count else 0):
-        drawn = rng.multinomial(count, np.full(count, 1 / count), size=_AT_ONCE)
+    for begun in range(0, draws if count else 0, _AT_ONCE):
+        some = min(_AT_ONCE, draws - begun)
+        drawn = rng.multinomial(count, np.full(count, 1 / count), size=some)
         found.append(_areas(scores, sides, drawn[:, cluster].astype(np.float64)))
     return np.concatenate([np.empty(0), *found])
 
@@ -95,4 +98,5 @@ def _areas(scores: NDArray[np.float64], sides: Sides, weights: NDArray[np.float6
         low = np.add.reduceat(weights[:, order] * ~sides.positive[order], starts, axis=1)
         won += (high * (low.cumsum(1) - low / 2)).sum(1)
         pairs += high.sum(1) * low.sum(1)
-    return np.divide(won, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+    areas: NDArray[np.float64] = np.divide(won, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+    return areas

@@ -31,7 +31,7 @@ Words: TypeAlias = tuple[str, str]
 WORDS: tuple[Words, ...] = (("yes", "no"), ("Yes", "No"))
 
 PICTURES = ("full", "blank", "blurred", "swapped")
-"""What a question is asked about: its picture, that in its mean colour, that without colours and shapes, another one."""
+"""What a question is asked about: its picture, nothing but its mean colour, it blurred beyond recognition, another."""
 
 PARTS = ("image", "question", "prior")
 """What a margin is made of. The prior is all the rest: template, begin token, MLPs, biases."""

@@ -15,7 +15,7 @@ from lapilli.core.environment import versions
 from lapilli.core.resampling import holm, mean
 from lapilli.core.statistics import wilson
 from lapilli.data.questions import PictureQuestion, same_answer
-from lapilli.inspection.triage.areas import Sides, area, difference, estimate, resampled_areas
+from lapilli.inspection.triage.areas import Sides, difference, estimate, resampled_areas
 from lapilli.inspection.triage.decision import CONTROLS, NAMED, PARTS, WAYS
 from lapilli.inspection.triage.logistic import FOLDS, REPEATS, out_of_fold
 from lapilli.inspection.triage.scores import BASELINE, CONFIDENCE, SCORES, SHARES, Measured, answer_probability, towards
@@ -111,18 +111,18 @@ def _kinds(asked: Sequence[PictureQuestion]) -> list[str]:
 
 def _missed(found: Measured) -> float:
     """By how much the parts of an answer's margin miss it, in logits, at the most."""
-    return max(reading[way]["missed"] for reading in found["readings"].values() for way in WAYS)
+    return float(max(reading[way]["missed"] for reading in found["readings"].values() for way in WAYS))
 
 
 def _sides(task: str, rows: Sequence[Answered]) -> tuple[list[Answered], Sides]:
     """The answers of a task, and on which side they are."""
     against, _ = TASKS[task]
     mine = [one for one in rows if one.group in ("wrong yes", against)]
-    names = sorted({one.question.image for one in mine})
+    names = {name: number for number, name in enumerate(dict.fromkeys(one.question.image for one in mine))}
     return mine, Sides(
         positive=np.array([one.group == "wrong yes" for one in mine], np.bool_),
         model=np.array([one.model for one in mine], np.intp),
-        picture=np.array([names.index(one.question.image) for one in mine], np.intp),
+        picture=np.array([names[one.question.image] for one in mine], np.intp),
     )
 
 
@@ -164,9 +164,7 @@ def _tests(
 ) -> list[dict[str, Any]]:
     """Every score against the baseline, p adjusted for all of a task."""
     names = [name for name in columns if name != BASELINE]
-    found = [
-        difference(columns[name], columns[BASELINE], sides, draws[name], draws[BASELINE]) for name in names
-    ]
+    found = [difference(columns[name], columns[BASELINE], sides, draws[name], draws[BASELINE]) for name in names]
     adjusted = holm([one.p for one in found])
     return [
         {"task": task, "score": name, **asdict(one), "holm": p}

@@ -1,7 +1,7 @@
-"""What might give a made-up answer away: a small list of scores, each with its direction fixed before any is tried.
+"""What might give a made-up answer away: a list of scores, each with its direction fixed before any is tried.
 
-A score is turned so that more of it speaks for a made-up answer; one whose area is below .5 was wrong. Margins and parts
-are counted towards the answer that was given, in logits.
+A score is turned so that more of it speaks for a made-up answer; one whose area is below .5 was expected to point the
+other way. Margins and parts are counted towards the answer that was given, in logits.
 """
 
 from collections.abc import Callable, Mapping
@@ -92,7 +92,7 @@ SCORES = (
     Score("image_fraction", "image's fraction", "parts", False,
           "The picture's part is the smaller fraction of all parts, by all paths.", image_fraction),
     Score("agreement", "the image's part agrees", "parts", False,
-          "The picture's part by all paths speaks against the answer (yes or no: ties count half).",
+          "The picture's part by all paths speaks against the answer; there is nothing between, and ties count half.",
           lambda found: float(part(found, "image") > 0)),
     Score("question", "question's part, all paths", "parts", True,
           "The words of the question bring more.", lambda found: part(found, "question")),

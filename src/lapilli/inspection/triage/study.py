@@ -68,7 +68,7 @@ def study(
 
 
 def chosen(asked: Sequence[PictureQuestion], answers: Sequence[str], seed: int) -> list[int]:
-    """The numbers of the answers to be taken apart, ascending: every wrong yes, and some of either kind of right ones."""
+    """The numbers of the answers to be taken apart, ascending: every wrong yes, some right ones of either kind."""
     groups = [group_of(question, one) for question, one in zip(asked, answers, strict=True)]
     of = {group: [number for number, one in enumerate(groups) if one == group] for group in GROUPS}
     rng = np.random.default_rng(seed)

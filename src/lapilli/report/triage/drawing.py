@@ -49,9 +49,7 @@ def _grid(axis: Axis, floor: float) -> Markup:
 
 def _area(result: Result, score: Mapping[str, Any], area: Mapping[str, Any], axis: Axis, top: float) -> Markup:
     y = top + 24
-    each = [
-        found(result, area["task"], score["name"], model["label"]) for model in result["models"]
-    ]
+    each = [found(result, area["task"], score["name"], model["label"]) for model in result["models"]]
     seeds = [element("circle", cx=axis.at(one["value"]), cy=y, r=2, class_="seed") for one in each if one]
     return group(
         element("title", f"{score['title']}: {within(area)}, n = {area['n']}. {score['says']}"),
@@ -68,7 +66,8 @@ def parts(result: Result) -> Markup:
     """What margins are made of, by group of answers: the middle half, the middle 90 % and the median."""
     values = {name: [result["parts"][group][name] for group in GROUPS] for name in PARTS}
     every = [value for some in values.values() for one in some for value in one]
-    axis = Axis(*(float(edge) for edge in np.quantile(every, [0.005, 0.995])), 12.0, WIDTH - 12.0)
+    low, high = np.quantile(every, [0.005, 0.995])
+    axis = Axis(float(low), float(high), 12.0, WIDTH - 12.0)
     height = 20.0 + 13.0 * len(GROUPS)
     floor = _TOP + height * len(PARTS)
     blocks = [_block(PARTS[name], values[name], axis, _TOP + height * at) for at, name in enumerate(PARTS)]

@@ -22,9 +22,7 @@ def within(estimate: Mapping[str, Any], sign: bool = False) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def found(
-    result: Result, task: str, score: str, model: str = "pooled", kind: str = "all"
-) -> Mapping[str, Any] | None:
+def found(result: Result, task: str, score: str, model: str = "pooled", kind: str = "all") -> Mapping[str, Any] | None:
     """The area of a score; None where it was not asked for, or no pair is there."""
     key = (task, score, model, kind)
     for one in result["areas"]:
@@ -76,8 +74,8 @@ def _of_task(result: Result, task: str) -> Iterator[str]:
     others, below, above = _rivals(result), _apart(result, task, -1), _apart(result, task, 1)
     yield (
         f"The answer's own probability tells {goal} with an AUC of {within(base)} (chance .5, n = {base['n']:,}, "
-        f"{base['positives']} made up). Of {len(others)} scores from what the answer is made of, {len(below)} are worse "
-        f"than that beyond chance and {len(above)} better (paired, Holm, p < {SIGNIFICANT})."
+        f"{base['positives']} made up). Of {len(others)} scores from what the answer is made of, {len(below)} are "
+        f"worse than that beyond chance and {len(above)} better (paired, Holm, p < {SIGNIFICANT})."
     )
     best = max((one for name in others if (one := found(result, task, name))), key=lambda one: one["value"])
     test = next(one for one in result["tests"] if (one["task"], one["score"]) == (task, best["score"]))
