@@ -73,10 +73,9 @@ def test_shuffled_sides_give_a_half_within_the_interval_as_often_as_it_says():
     held, values = 0, []
     for seed in range(120):
         scores, sides = made(seed, n=160, models=1, pictures=160)
-        shuffled = alone(
-            Sides(np.random.default_rng(seed + 900).permutation(sides.positive), sides.model, sides.picture)
-        )
-        found = estimate(scores, shuffled, resampled_areas(scores, shuffled, seed)[:500])
+        sides.positive[:] = np.random.default_rng(seed + 900).permutation(sides.positive)
+        shuffled = alone(sides)
+        found = estimate(scores, shuffled, resampled_areas(scores, shuffled, seed, draws=500))
         held += found.low <= 0.5 <= found.high
         values.append(found.value)
     assert held >= 105  # of 120; 114 are meant, and fewer than 105 come once in a thousand
@@ -100,7 +99,7 @@ def test_p_is_as_often_small_as_it_says_where_two_scores_are_equally_good():
         rng = np.random.default_rng(seed)
         sides = alone(Sides(rng.random(200) < 0.3, np.zeros(200, int), np.arange(200)))
         one, other = (rng.normal(size=200) + sides.positive for _ in range(2))
-        draws = [resampled_areas(score, sides, seed)[:500] for score in (one, other)]
+        draws = [resampled_areas(score, sides, seed, draws=500) for score in (one, other)]
         small += difference(one, other, sides, *draws).p < 0.05
     assert small <= 17  # 7.5 are meant; more than 17 come once in a thousand
 

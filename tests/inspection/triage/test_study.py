@@ -52,17 +52,17 @@ def test_every_wrong_yes_is_taken_apart_and_some_right_answers():
 
 
 def test_it_goes_on_where_it_stopped_and_does_nothing_twice(tmp_path, whole):
-    class Stopped(Exception):
+    class StoppedError(Exception):
         pass
 
     def stop(step, done, total):
         if (step, done) == ("two: taking apart", 7):
-            raise Stopped
+            raise StoppedError
 
     def refuse(*_):
         raise AssertionError("done already")
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         run_study(tmp_path / "run", note=stop)
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "run" / "results").rglob("*.json")}
     loaded = []
@@ -151,7 +151,7 @@ def test_the_parts_of_what_is_shown_sum_to_the_margin(whole):
 def test_deletions_count_the_answers_that_turn(whole):
     run, made = whole
     turned, random = [], []
-    for number, label in enumerate(MODELS):
+    for number in range(len(MODELS)):
         answers = [said(text) for text in run.load(f"model-{number}/answers")["texts"]]
         for at in chosen(asked(), answers, 0):
             if group_of(asked()[at], answers[at]) == "right yes":

@@ -8,7 +8,10 @@ import pytest
 from lapilli.report.triage import story
 from lapilli.report.triage.page import render, write_page
 
-PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGP4z8DwHwAFAAH/iZk9HQAAAABJRU5ErkJggg=="
+PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ"
+    "AAAADUlEQVR4nGP4z8DwHwAFAAH/iZk9HQAAAABJRU5ErkJggg=="
+)
 NAMES = {"probability": "confidence", "image": "parts", "blank": "control"}
 
 
@@ -18,17 +21,22 @@ def estimate(value, n=250, spread=0.05):
 
 def result(areas=None, holm=0.001, gain=0.0, wrong=50, label="model"):
     """A result with these pooled areas; the tests' adjusted p is `holm`, and shares add `gain`."""
+    label_counts = {"wrong yes": wrong, "right yes": 900, "right no": 950, "wrong no": 50, "other": 0}
+    kind = {"correct": wrong, "n": 1000, "estimate": wrong / 1000, "low": 0.0, "high": 0.1}
+    turned = {"correct": 50, "n": 100, "estimate": 0.5, "low": 0.4, "high": 0.6}
+    parts = {name: np.linspace(-3, 3, 20).tolist() for name in ("image", "question", "prior", "full", "blank")}
     areas = {"probability": 0.9, "image": 0.7, "blank": 0.8} | (areas or {})
     tasks = {"yes": "right yes", "absent": "right no"}
     about = [(task, name) for task in tasks for name in NAMES]
     values = {"value": 0.01, "low": gain - 0.01, "high": gain + 0.03, "p": 0.2, "n": 250}
     return {
         "models": [
-            {"label": label, "groups": {"wrong yes": wrong, "right yes": 900, "right no": 950, "wrong no": 50, "other": 0},
-             "kinds": {"adversarial": {"correct": wrong, "n": 1000, "estimate": wrong / 1000, "low": 0.0, "high": 0.1}},
+            {"label": label, "groups": label_counts,
+             "kinds": {"adversarial": kind},
              "needed": 2000}
         ],
-        "settings": {"seed": 0, "questions": 2000, "baseline": "probability", "folds": 10, "repeats": 10, "controls": 20},
+        "settings": {"seed": 0, "questions": 2000, "baseline": "probability", "folds": 10, "repeats": 10,
+                     "controls": 20},
         "taken": {"wrong yes": wrong, "right yes": 200, "right no": 200},
         "left_out": 0,
         "missed": 2e-6,
@@ -41,10 +49,9 @@ def result(areas=None, holm=0.001, gain=0.0, wrong=50, label="model"):
                    "p": holm / 2, "n": 250, "holm": holm} for task, name in about if name != "probability"],
         "regressions": [{"task": task, "model": "pooled", "positives": wrong, "confidence": estimate(0.9),
                          "both": estimate(0.91), "over_confidence": values, "over_baseline": values} for task in tasks],
-        "deletions": [{"group": "right yes", "named": {"correct": 50, "n": 100, "estimate": 0.5, "low": 0.4, "high": 0.6},
+        "deletions": [{"group": "right yes", "named": turned,
                        "random": estimate(0.02), "difference": estimate(0.48)}],
-        "parts": {group: {name: np.linspace(-3, 3, 20).tolist() for name in ("image", "question", "prior", "full", "blank")}
-                  for group in ("wrong yes", "right yes", "right no")},
+        "parts": dict.fromkeys(("wrong yes", "right yes", "right no"), parts),
         "examples": [{"model": label, "group": "wrong yes", "kind": "adversarial", "question": f"Is there a {label}?",
                       "probability": 0.97, "margins": {"full": 3.0, "blank": -8.0}, "map": [1.0, -0.5, 0.0, 0.2],
                       "parts": {"image": 0.7, "question": 2.0, "prior": 0.3}, "grid": [2, 2], "picture": PIXEL}],
