@@ -180,3 +180,11 @@ def test_the_other_picture_is_never_its_own():
     pictures = ["a", "b", "c"]
     found = {(own, module._another(pictures, own, seed)) for own in pictures for seed in range(40)}
     assert found == {(one, other) for one in pictures for other in pictures if one != other}
+
+
+def test_a_regression_needs_a_made_up_answer_for_every_fold(whole):
+    run, made = whole
+    counts = [run.load(f"model-{number}/answers")["texts"] for number in range(2)]
+    wrong = [sum(q.answer == "no" and said(text) == "yes" for q, text in zip(asked(), texts, strict=True))
+             for texts in counts]  # fmt: skip
+    assert bool(made["regressions"]) == (min(wrong) >= made["settings"]["folds"])

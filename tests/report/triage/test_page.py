@@ -66,6 +66,11 @@ def test_what_loses_to_confidence_is_the_headline():
     assert "“the blank”: 0.80" in sentences[2]
 
 
+def test_what_points_the_other_way_is_said():
+    assert any("point the other way: the image." in line for line in story.opening(result({"image": 0.3})))
+    assert not any("other way" in line for line in story.opening(result({"image": 0.48})))
+
+
 def test_what_beats_confidence_is_said_only_beyond_chance():
     assert story.headline(result({"image": 0.97})) == "What an answer is made of says more than its confidence"
     assert story.headline(result({"image": 0.97}, holm=0.3)) == "No share says more than confidence"
@@ -87,8 +92,8 @@ def test_without_a_made_up_answer_nothing_is_claimed():
 
 
 def test_few_are_said_to_be_few_with_how_many_questions_it_takes():
-    assert "Fewer than 20" in story.verdict(result(wrong=7))[-1]
-    assert "About 2,000 questions would give 50" in story.verdict(result(wrong=7))[-1]
+    assert "Fewer than 20" in story.opening(result(wrong=7))[1]
+    assert "About 2,000 questions would give 50" in story.opening(result(wrong=7))[1]
     assert not any("Fewer than" in sentence for sentence in story.verdict(result(wrong=20)))
 
 

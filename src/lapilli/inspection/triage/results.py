@@ -175,10 +175,13 @@ def _tests(
 def _regressions(labels: Sequence[str], rows: Sequence[Answered], seed: int) -> Iterator[dict[str, Any]]:
     """What regressions say of answers that they have not seen: from confidence alone, and from shares too.
 
-    Of every model a regression of its own; pooled, their answers are pooled.
+    Of every model a regression of its own; pooled, their answers are pooled. None where a model has not an
+    answer of either side for every fold.
     """
     for task in TASKS:
         mine, sides = _sides(task, rows)
+        if min(np.bincount(2 * sides.model + sides.positive, minlength=2 * len(labels))) < FOLDS:
+            continue
         columns = _columns(mine)
         said = {
             "confidence": _predicted([columns[name] for name in CONFIDENCE], sides, seed),

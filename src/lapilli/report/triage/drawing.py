@@ -30,7 +30,7 @@ def areas(result: Result, task: str) -> Markup:
     """The area of every score with its interval, and that of every model as a small mark; the baseline's upright."""
     rows = [(one, found(result, task, one["name"])) for one in result["scores"]]
     shown = [(one, area) for one, area in rows if area is not None]
-    axis = Axis(0.0, 1.0, 12.0, WIDTH - 12.0)
+    axis = Axis(0.0, 1.0, 10.0, WIDTH - 46.0)
     floor = _TOP + _ROW * len(shown)
     base = found(result, task, result["settings"]["baseline"])
     marks = [_area(result, one, area, axis, _TOP + _ROW * at) for at, (one, area) in enumerate(shown)]
@@ -43,7 +43,7 @@ def areas(result: Result, task: str) -> Markup:
 
 def _grid(axis: Axis, floor: float) -> Markup:
     ticks = axis.ticks(4)
-    words = [text(axis.at(value), floor + 17, f"{value:g}", "tick", "middle") for value in ticks]
+    words = [text(axis.at(value), floor + 17, f"{value:g}".replace("-", "−"), "tick", "middle") for value in ticks]
     return group(*(line(axis.at(value), _TOP, axis.at(value), floor, "grid") for value in ticks), *words)
 
 
@@ -54,7 +54,7 @@ def _area(result: Result, score: Mapping[str, Any], area: Mapping[str, Any], axi
     return group(
         element("title", f"{score['title']}: {within(area)}, n = {area['n']}. {score['says']}"),
         text(axis.start, top + 14, score["title"], "label"),
-        text(axis.end, top + 14, number(area["value"]), "value", "end"),
+        text(WIDTH - 6, top + 28, number(area["value"]), "value", "end"),
         line(axis.at(area["low"]), y, axis.at(area["high"]), y, "whisker"),
         element("circle", cx=axis.at(area["value"]), cy=y, r=4.5, class_="dot"),
         *seeds,

@@ -35,7 +35,7 @@ def render(result: Result) -> str:
     return environment.get_template("triage.html.jinja").render(
         style=style,
         headline=story.headline(result),
-        verdict=story.verdict(result),
+        opening=story.opening(result),
         result=result,
         tasks=[_task(result, task) for task in result["tasks"]] if result["taken"]["wrong yes"] else [],
         kinds=list(dict.fromkeys(kind for model in result["models"] for kind in model["kinds"])),
@@ -60,8 +60,9 @@ def _task(result: Result, task: Mapping[str, Any]) -> dict[str, Any]:
         for score in result["scores"]
     ]
     regressions = [one for one in result["regressions"] if one["task"] == task["name"]]
+    sentences = story.of_task(result, task["name"]) if task["name"] != story.FIRST else []
     chart = drawing.areas(result, task["name"])
-    return {**task, "chart": chart, "kinds": kinds, "rows": rows, "regressions": regressions}
+    return {**task, "chart": chart, "sentences": sentences, "kinds": kinds, "rows": rows, "regressions": regressions}
 
 
 def _example(one: Mapping[str, Any]) -> dict[str, Any]:

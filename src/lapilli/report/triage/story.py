@@ -6,6 +6,9 @@ from typing import Any, TypeAlias
 Result: TypeAlias = Mapping[str, Any]
 """results/hallucination.json."""
 
+FIRST = "yes"
+"""The task that the page opens with: can this yes be trusted?"""
+
 SIGNIFICANT = 0.05
 FEW = 20
 """Fewer made-up answers than this are said to be few."""
@@ -44,14 +47,18 @@ def headline(result: Result) -> str:
     return "Confidence says more than any share" if below else "No share says more than confidence"
 
 
-def verdict(result: Result) -> list[str]:
-    """The finding, sentence by sentence: what loses first."""
+def opening(result: Result) -> list[str]:
+    """The finding of the first task, sentence by sentence: what loses first."""
     if not result["taken"]["wrong yes"]:
         return [_asked(result), "Without a made-up answer nothing can be told from it: ask more, or of other pictures."]
-    said = [_asked(result), *_of_task(result, "yes"), *_of_task(result, "absent")]
-    if result["taken"]["wrong yes"] < FEW:
-        said.append(f"Fewer than {FEW} made-up answers: all intervals are wide. {_needed(result)}")
-    return said
+    few = f"Fewer than {FEW} made-up answers: all intervals are wide. {_needed(result)}"
+    return [_asked(result), *([few] if result["taken"]["wrong yes"] < FEW else []), *of_task(result, FIRST)]
+
+
+def verdict(result: Result) -> list[str]:
+    """The finding of all tasks."""
+    others = [task["name"] for task in result["tasks"] if task["name"] != FIRST and result["taken"]["wrong yes"]]
+    return [*opening(result), *(sentence for task in others for sentence in of_task(result, task))]
 
 
 def _asked(result: Result) -> str:
@@ -66,7 +73,8 @@ def _needed(result: Result) -> str:
     return f"About {max(needed):,} questions would give 50 of each model." if needed else ""
 
 
-def _of_task(result: Result, task: str) -> Iterator[str]:
+def of_task(result: Result, task: str) -> Iterator[str]:
+    """What a task shows: the baseline and who loses to it, the best score, the others' directions, the regression."""
     base = found(result, task, result["settings"]["baseline"])
     if base is None:
         return
@@ -83,6 +91,8 @@ def _of_task(result: Result, task: str) -> Iterator[str]:
         f"The best of them is “{title(result, best['score'])}”: {within(best)}, which differs by "
         f"{within(test, sign=True)}."
     )
+    if turned := [title(result, name) for name in others if (found(result, task, name) or {"high": 1})["high"] < 0.5]:
+        yield f"Against what was expected before, these point the other way: {', '.join(turned)}."
     if adds := _regression(result, task):
         yield _added(adds)
 
