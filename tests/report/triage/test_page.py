@@ -36,7 +36,8 @@ def result(areas=None, holm=0.001, gain=0.0, wrong=50, label="model"):
              "needed": 2000}
         ],
         "settings": {"seed": 0, "questions": 2000, "baseline": "probability", "folds": 10, "repeats": 10,
-                     "controls": 20},
+                     "controls": 20,
+                     "confidence": ["probability"], "shares": ["image"]},
         "taken": {"wrong yes": wrong, "right yes": 200, "right no": 200},
         "left_out": 0,
         "missed": 2e-6,
@@ -48,7 +49,8 @@ def result(areas=None, holm=0.001, gain=0.0, wrong=50, label="model"):
         "tests": [{"task": task, "score": name, "value": areas[name] - areas["probability"], "low": -0.2, "high": 0.1,
                    "p": holm / 2, "n": 250, "holm": holm} for task, name in about if name != "probability"],
         "regressions": [{"task": task, "model": "pooled", "positives": wrong, "confidence": estimate(0.9),
-                         "both": estimate(0.91), "over_confidence": values, "over_baseline": values} for task in tasks],
+                         "both": estimate(0.91), "over_confidence": values, "over_baseline": values}
+                        for task in ("yes",)],
         "deletions": [{"group": "right yes", "named": turned,
                        "random": estimate(0.02), "difference": estimate(0.48)}],
         "parts": dict.fromkeys(("wrong yes", "right yes", "right no"), parts),
@@ -67,7 +69,7 @@ def test_what_loses_to_confidence_is_the_headline():
 
 
 def test_what_points_the_other_way_is_said():
-    assert any("point the other way: the image." in line for line in story.opening(result({"image": 0.3})))
+    assert any("point the other way: the image (0.30)." in line for line in story.opening(result({"image": 0.3})))
     assert not any("other way" in line for line in story.opening(result({"image": 0.48})))
 
 
@@ -108,7 +110,7 @@ def test_every_area_stands_in_the_chart_and_in_the_table():
     page = render(result({"image": 0.71}))
     assert page.count("0.71 [0.66, 0.76]") >= 4  # both tasks, as the title of a mark and in a row
     for at in (0.71, 0.8, 0.9):
-        assert f'cx="{12 + 388 * at:g}"' in page
+        assert f'cx="{10 + 356 * at:g}"' in page
 
 
 def test_a_cell_of_a_map_is_as_strong_as_its_share():

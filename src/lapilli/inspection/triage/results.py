@@ -29,6 +29,10 @@ TASKS = {
 }
 """By name the group that a wrong yes is to be told from, and the question."""
 
+REGRESSED = "yes"
+"""The task of the regressions. In the other one a made-up answer is a yes and a right one a no: what tells a yes from a
+no, as a blank picture's margin does, would win without a knowledge of errors."""
+
 POOLED, EVERY = "pooled", "all"
 
 WANTED = 50
@@ -178,20 +182,20 @@ def _regressions(labels: Sequence[str], rows: Sequence[Answered], seed: int) -> 
     Of every model a regression of its own; pooled, their answers are pooled. None where a model has not an
     answer of either side for every fold.
     """
-    for task in TASKS:
-        mine, sides = _sides(task, rows)
-        if min(np.bincount(2 * sides.model + sides.positive, minlength=2 * len(labels))) < FOLDS:
-            continue
-        columns = _columns(mine)
-        said = {
-            "confidence": _predicted([columns[name] for name in CONFIDENCE], sides, seed),
-            "both": _predicted([columns[name] for name in (*CONFIDENCE, *SHARES)], sides, seed),
-            "baseline": columns[BASELINE],
-        }
-        for number in [-1, *range(len(labels) if len(labels) > 1 else 0)]:
-            some = np.flatnonzero((sides.model == number) | (number < 0))
-            own = Sides(sides.positive[some], sides.model[some], sides.picture[some])
-            yield {"task": task, "model": labels[number] if number >= 0 else POOLED, **_compared(said, some, own, seed)}
+    mine, sides = _sides(REGRESSED, rows)
+    if min(np.bincount(2 * sides.model + sides.positive, minlength=2 * len(labels))) < FOLDS:
+        return
+    columns = _columns(mine)
+    said = {
+        "confidence": _predicted([columns[name] for name in CONFIDENCE], sides, seed),
+        "both": _predicted([columns[name] for name in (*CONFIDENCE, *SHARES)], sides, seed),
+        "baseline": columns[BASELINE],
+    }
+    for number in [-1, *range(len(labels) if len(labels) > 1 else 0)]:
+        some = np.flatnonzero((sides.model == number) | (number < 0))
+        own = Sides(sides.positive[some], sides.model[some], sides.picture[some])
+        label = labels[number] if number >= 0 else POOLED
+        yield {"task": REGRESSED, "model": label, **_compared(said, some, own, seed)}
 
 
 def _predicted(columns: Sequence[NDArray[np.float64]], sides: Sides, seed: int) -> NDArray[np.float64]:

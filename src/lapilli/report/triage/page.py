@@ -49,7 +49,8 @@ def render(result: Result) -> str:
 def _task(result: Result, task: Mapping[str, Any]) -> dict[str, Any]:
     """A task's chart, and its table: a row a score with its areas by kind and its test."""
     tests = {one["score"]: one for one in result["tests"] if one["task"] == task["name"]}
-    kinds = list(dict.fromkeys(one["kind"] for one in result["areas"] if one["kind"] != "all"))
+    there = {one["kind"] for one in result["areas"]}
+    kinds = [kind for kind in result["models"][0]["kinds"] if kind in there]
     rows = [
         {
             **score,

@@ -10,6 +10,12 @@ FIRST = "yes"
 """The task that the page opens with: can this yes be trusted?"""
 
 SIGNIFICANT = 0.05
+SIDES = (
+    "Here a made-up answer is always a yes and a right one a no, and these differ in what they are made of, right or "
+    "wrong: an area far from .5, to either side, may tell no more than which of them was said."
+)
+"""What the second task does not show."""
+
 FEW = 20
 """Fewer made-up answers than this are said to be few."""
 
@@ -91,8 +97,11 @@ def of_task(result: Result, task: str) -> Iterator[str]:
         f"The best of them is “{title(result, best['score'])}”: {within(best)}, which differs by "
         f"{within(test, sign=True)}."
     )
-    if turned := [title(result, name) for name in others if (found(result, task, name) or {"high": 1})["high"] < 0.5]:
-        yield f"Against what was expected before, these point the other way: {', '.join(turned)}."
+    if task != FIRST:
+        yield SIDES
+    elif turned := [one for name in others if (one := found(result, task, name)) and one["high"] < 0.5]:
+        names = ", ".join(f"{title(result, one['score'])} ({number(one['value'])})" for one in turned)
+        yield f"Against what was expected before, and counted as such, these point the other way: {names}."
     if adds := _regression(result, task):
         yield _added(adds)
 
