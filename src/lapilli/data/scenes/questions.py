@@ -102,6 +102,9 @@ def _counting(scene: Scene, rng: random.Random) -> Iterator[Question]:
             yield Question("counting", wording.format(PLURALS[shape]), str(count))
 
 
+EXISTENCE = ("Is there {}?", "Do you see {}?")
+
+
 def _existence(scene: Scene, rng: random.Random) -> Iterator[Question]:
     """Half of the absent combinations are made of a colour and a shape that are both there."""
     present = {(thing.colour, thing.shape) for thing in scene.things}
@@ -109,7 +112,7 @@ def _existence(scene: Scene, rng: random.Random) -> Iterator[Question]:
     mixed = sorted({(colour, shape) for colour in colours for shape in shapes} - present)
     foreign = sorted({(colour, shape) for colour in COLOURS for shape in SHAPES} - present)
     absent = rng.choice(mixed if mixed and rng.random() < 0.5 else foreign)
-    wording = rng.choice(("Is there {}?", "Do you see {}?"))
+    wording = rng.choice(EXISTENCE)
     for pair, answer in ((rng.choice(sorted(present)), "yes"), (absent, "no")):
         yield Question("existence", wording.format(with_article(" ".join(pair))), answer)
     for shape, answer in ((rng.choice(shapes), "yes"), (rng.choice(sorted(set(SHAPES) - set(shapes))), "no")):

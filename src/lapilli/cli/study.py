@@ -1,0 +1,110 @@
+"""`lapilli study`: what many answers say together of how a model works."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lapilli.cli.console import print_json, results, steps
+from lapilli.cli.options import Device
+from lapilli.core.errors import LapilliError
+
+if TYPE_CHECKING:
+    from lapilli.core.run import RunDir
+    from lapilli.data.sample import Sample
+    from lapilli.inspection.triage.study import Pictures
+    from lapilli.model.llava import Llava
+
+_MAX_NEW_TOKENS = 8  # yes or no, and a few words to see that it was neither
+
+
+def register(app: typer.Typer) -> None:
+    """Add `lapilli study` to the command line."""
+    study = typer.Typer(help="What many answers say together of how a model works.", no_args_is_help=True)
+    study.command("hallucination")(hallucination)
+    app.add_typer(study, name="study")
+
+
+def hallucination(
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="Models' folders.", show_default=False)],
+    data: Annotated[
+        Path, typer.Option(help="Scenes, or pictures with questions of type existence.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option(help="A run folder, with the page hallucination.html; goes on where it stopped.")
+    ],
+    questions: Annotated[int, typer.Option(min=2, help="Questions to ask; half are about absent objects.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Draws questions, pictures, patches.")] = 0,
+    device: Device = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Ask about what is not there, and try what gives a made-up yes away: what it is made of, or its confidence.
+
+    Every wrong yes is taken apart exactly, beside right answers. Folders of several training seeds are pooled.
+    """
+    from functools import partial
+
+    from lapilli.data.pictures import open_picture
+    from lapilli.data.scenes.absent import yes_or_no
+    from lapilli.inspection.triage.study import RESULT, study
+    from lapilli.model.llava import load
+    from lapilli.model.placement import Placement
+    from lapilli.report.triage.page import write_page
+
+    named, asked = labels(models), yes_or_no(data, questions, seed)
+    recipe = {"study": RESULT, "models": list(map(str, models)), "data": str(data), "questions": questions}
+    run = _run(out, recipe, seed)
+    pictures = partial(open_picture, data / "images")
+    with steps() as note:
+        made = study(named, asked, pictures, partial(load, placement=Placement(device)), _respond, run, seed, note)
+    write_page(made, out / "hallucination.html")
+    run.finish()
+    if as_json:
+        print_json({"folder": out, **{name: value for name, value in made.items() if name != "examples"}})
+    else:
+        _print(made, out / "hallucination.html")
+
+
+def labels(models: Sequence[Path]) -> dict[str, Path]:
+    """Every model by the shortest end of its path that no other one has. Raises UsageError for one given twice."""
+    from lapilli.core.errors import UsageError
+
+    paths = [model.resolve() for model in models]
+    if len(set(paths)) < len(paths):
+        raise UsageError(f"{next(path for path in paths if paths.count(path) > 1)}: given twice; leave it out once")
+    for length in range(1, max(len(path.parts) for path in paths) + 1):
+        names = ["/".join(path.parts[-length:]) for path in paths]
+        if len(set(names)) == len(names):
+            break
+    return dict(zip(names, models, strict=True))
+
+
+def _run(out: Path, recipe: dict[str, Any], seed: int) -> "RunDir":
+    """A new run, or the unfinished one of the same recipe in `out`. Raises LapilliError for another one."""
+    from lapilli.core.recipe import dump
+    from lapilli.core.run import RunDir
+
+    if not (out / "recipe.yaml").is_file():
+        return RunDir.create(out, recipe | {"seed": seed}, seed)
+    run = RunDir.open(out)
+    if run.is_complete:
+        raise LapilliError(f"{out}: a finished run is there; choose another folder, or remove it")
+    if (out / "recipe.yaml").read_text(encoding="utf-8") != dump(recipe | {"seed": seed}):
+        raise LapilliError(f"{out}: an unfinished run of other settings is there; choose another folder, or remove it")
+    return run
+
+
+def _respond(llava: "Llava", samples: "Sequence[Sample]", pictures: "Pictures") -> list[str]:
+    from lapilli.inference.answer import answer
+
+    return [one.text for one in answer(llava, samples, pictures, _MAX_NEW_TOKENS)]
+
+
+def _print(made: dict[str, Any], page: Path) -> None:
+    """The verdict, and where the page is."""
+    from lapilli.report.triage.story import verdict
+
+    for line in verdict(made):
+        results.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    results.print(f"{page}", markup=False, highlight=False, soft_wrap=True)

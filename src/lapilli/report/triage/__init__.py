@@ -1,0 +1,1 @@
+"""The page of a study of hallucinations: what gives a made-up yes away."""

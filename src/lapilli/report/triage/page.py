@@ -1,0 +1,72 @@
+"""The page `hallucination.html`: one study as one file that needs nothing else."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from lapilli.core.files import write_atomically
+from lapilli.core.plain import plain
+from lapilli.report import figures
+from lapilli.report.pictures import data_uri
+from lapilli.report.triage import drawing, story
+from lapilli.report.triage.story import Result
+
+
+def write_page(result: Result, out: Path) -> None:
+    """Write the page of results/hallucination.json to `out`. Raises LapilliError when it cannot be written."""
+    write_atomically(out, render(result))
+
+
+def render(result: Result) -> str:
+    """The page as text. All text of the result is escaped; only what this package draws is markup."""
+    result = plain(result)
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader("lapilli.report", "triage"), PackageLoader("lapilli.report")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=figures.percent, within=story.within, number=story.number)
+    style = Markup("\n".join(environment.get_template(name).render() for name in ("page.css", "triage.css")))
+    return environment.get_template("triage.html.jinja").render(
+        style=style,
+        headline=story.headline(result),
+        opening=story.opening(result),
+        result=result,
+        tasks=[_task(result, task) for task in result["tasks"]] if result["taken"]["wrong yes"] else [],
+        kinds=list(dict.fromkeys(kind for model in result["models"] for kind in model["kinds"])),
+        parts=drawing.parts(result) if any(result["taken"].values()) else None,
+        groups=drawing.GROUPS,
+        part_names=drawing.PARTS,
+        examples=[_example(one) for one in result["examples"]],
+    )
+
+
+def _task(result: Result, task: Mapping[str, Any]) -> dict[str, Any]:
+    """A task's chart, and its table: a row a score with its areas by kind and its test."""
+    tests = {one["score"]: one for one in result["tests"] if one["task"] == task["name"]}
+    there = {one["kind"] for one in result["areas"]}
+    kinds = [kind for kind in result["models"][0]["kinds"] if kind in there]
+    rows = [
+        {
+            **score,
+            "all": story.found(result, task["name"], score["name"]),
+            "kinds": [story.found(result, task["name"], score["name"], kind=kind) for kind in kinds],
+            "test": tests.get(score["name"]),
+        }
+        for score in result["scores"]
+    ]
+    regressions = [one for one in result["regressions"] if one["task"] == task["name"]]
+    sentences = story.of_task(result, task["name"]) if task["name"] != story.FIRST else []
+    chart = drawing.areas(result, task["name"])
+    return {**task, "chart": chart, "sentences": sentences, "kinds": kinds, "rows": rows, "regressions": regressions}
+
+
+def _example(one: Mapping[str, Any]) -> dict[str, Any]:
+    words = f"Which patches spoke for yes and which against it: {one['question']}"
+    uri = data_uri(one["picture"], Path())
+    return {**one, "picture": uri, "overlay": drawing.overlay(one["map"], one["grid"], words)}

@@ -1,0 +1,144 @@
+"""What a study of hallucinations says in sentences. What loses is said before what wins."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+Result: TypeAlias = Mapping[str, Any]
+"""results/hallucination.json."""
+
+FIRST = "yes"
+"""The task that the page opens with: can this yes be trusted?"""
+
+SIGNIFICANT = 0.05
+SIDES = (
+    "Here a made-up answer is always a yes and a right one a no, and these differ in what they are made of, right or "
+    "wrong: an area far from .5, to either side, may tell no more than which of them was said."
+)
+"""What the second task does not show."""
+
+FEW = 20
+"""Fewer made-up answers than this are said to be few."""
+
+
+def number(value: float | None, sign: bool = False) -> str:
+    """An area or a difference of areas with two decimals and a true minus sign; a dash for none."""
+    return "–" if value is None else f"{value:{'+' if sign else ''}.2f}".replace("-", "−")
+
+
+def within(estimate: Mapping[str, Any], sign: bool = False) -> str:
+    """The value with its interval."""
+    value, low, high = (number(estimate[name], sign) for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def found(result: Result, task: str, score: str, model: str = "pooled", kind: str = "all") -> Mapping[str, Any] | None:
+    """The area of a score; None where it was not asked for, or no pair is there."""
+    key = (task, score, model, kind)
+    for one in result["areas"]:
+        if (one["task"], one["score"], one["model"], one["kind"]) == key and one["value"] is not None:
+            return dict(one)
+    return None
+
+
+def headline(result: Result) -> str:
+    """The finding in a few words."""
+    if not result["taken"]["wrong yes"]:
+        return "Nothing was made up"
+    above, below = (_apart(result, "yes", sign) for sign in (1, -1))
+    if above:
+        return "What an answer is made of says more than its confidence"
+    adds = _regression(result, "yes")
+    if adds and (adds["over_confidence"]["low"] or 0) > 0:
+        return "Shares add something to confidence, but no single one beats it"
+    return "Confidence says more than any share" if below else "No share says more than confidence"
+
+
+def opening(result: Result) -> list[str]:
+    """The finding of the first task, sentence by sentence: what loses first."""
+    if not result["taken"]["wrong yes"]:
+        return [_asked(result), "Without a made-up answer nothing can be told from it: ask more, or of other pictures."]
+    few = f"Fewer than {FEW} made-up answers: all intervals are wide. {_needed(result)}"
+    return [_asked(result), *([few] if result["taken"]["wrong yes"] < FEW else []), *of_task(result, FIRST)]
+
+
+def verdict(result: Result) -> list[str]:
+    """The finding of all tasks."""
+    others = [task["name"] for task in result["tasks"] if task["name"] != FIRST and result["taken"]["wrong yes"]]
+    return [*opening(result), *(sentence for task in others for sentence in of_task(result, task))]
+
+
+def _asked(result: Result) -> str:
+    absent = [kind for model in result["models"] for kind in model["kinds"].values()]
+    wrong, asked = sum(kind["correct"] for kind in absent), sum(kind["n"] for kind in absent)
+    who = f"{len(result['models'])} models" if len(result["models"]) > 1 else "The model"
+    return f"{who} said yes to {wrong:,} of {asked:,} questions about something that is not in the picture."
+
+
+def _needed(result: Result) -> str:
+    needed = [model["needed"] for model in result["models"] if model["needed"]]
+    return f"About {max(needed):,} questions would give 50 of each model." if needed else ""
+
+
+def of_task(result: Result, task: str) -> Iterator[str]:
+    """What a task shows: the baseline and who loses to it, the best score, the others' directions, the regression."""
+    base = found(result, task, result["settings"]["baseline"])
+    if base is None:
+        return
+    goal = {"yes": "a made-up yes from a grounded one", "absent": "a made-up yes from a right no"}[task]
+    others, below, above = _rivals(result), _apart(result, task, -1), _apart(result, task, 1)
+    yield (
+        f"The answer's own probability tells {goal} with an AUC of {within(base)} (chance .5, n = {base['n']:,}, "
+        f"{base['positives']} made up). Of {len(others)} scores from what the answer is made of, {len(below)} are "
+        f"worse than that beyond chance and {len(above)} better (paired, Holm, p < {SIGNIFICANT})."
+    )
+    best = max((one for name in others if (one := found(result, task, name))), key=lambda one: one["value"])
+    test = next(one for one in result["tests"] if (one["task"], one["score"]) == (task, best["score"]))
+    yield (
+        f"The best of them is “{title(result, best['score'])}”: {within(best)}, which differs by "
+        f"{within(test, sign=True)}."
+    )
+    if task != FIRST:
+        yield SIDES
+    elif turned := [one for name in others if (one := found(result, task, name)) and one["high"] < 0.5]:
+        names = ", ".join(f"{title(result, one['score'])} ({number(one['value'])})" for one in turned)
+        yield f"Against what was expected before, and counted as such, these point the other way: {names}."
+    if adds := _regression(result, task):
+        yield _added(adds)
+
+
+def _added(adds: Mapping[str, Any]) -> str:
+    change = adds["over_confidence"]
+    does = "add to" if (change["low"] or 0) > 0 else "take from" if (change["high"] or 0) < 0 else "add nothing sure to"
+    return (
+        f"In a regression tried on pictures that it had not seen, the shares {does} confidence: AUC "
+        f"{number(adds['both']['value'])} with them, {number(adds['confidence']['value'])} without, difference "
+        f"{within(change, sign=True)}."
+    )
+
+
+def title(result: Result, score: str) -> str:
+    """What a score is called."""
+    return str(next(one["title"] for one in result["scores"] if one["name"] == score))
+
+
+def _rivals(result: Result) -> Sequence[str]:
+    """The scores that are not confidence."""
+    return [one["name"] for one in result["scores"] if one["family"] != "confidence"]
+
+
+def _apart(result: Result, task: str, sign: int) -> list[str]:
+    """The scores whose area differs from the baseline's, up (1) or down (-1), after Holm."""
+    rivals = _rivals(result)
+    return [
+        one["score"]
+        for one in result["tests"]
+        if one["task"] == task and one["score"] in rivals and one["value"] is not None
+        and one["holm"] < SIGNIFICANT and one["value"] * sign > 0
+    ]  # fmt: skip
+
+
+def _regression(result: Result, task: str) -> Mapping[str, Any] | None:
+    for one in result["regressions"]:
+        if (one["task"], one["model"]) == (task, "pooled") and one["both"]["value"] is not None:
+            return dict(one)
+    return None
