@@ -36,7 +36,9 @@ def scorecard(
     operators: Annotated[
         str, typer.Option(help="Ways to take patches away, of blur, mean, drop, knockout.")
     ] = "blur,drop,knockout",
-    methods: Annotated[str | None, typer.Option(help="Names, with commas between; all, if not given.")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="A method by its name; may be repeated. All, if none is given.")
+    ] = None,
     plus: Annotated[Path | None, typer.Option(help="A Python file with METHODS of your own. It is run.")] = None,
     as_released: Annotated[
         bool, typer.Option("--as-released", help="Also as codes with known faults have it.")
@@ -55,9 +57,8 @@ def scorecard(
     from lapilli.inspection.scorecard.run import Plan, measure
     from lapilli.report.scorecard.page import write_page
 
-    named = tuple(name.strip() for name in methods.split(",")) if methods else ()
     ways = tuple(name.strip() for name in operators.split(","))
-    plan = Plan(questions, ways, named, str(plus.resolve()) if plus else None, as_released, seed=seed)
+    plan = Plan(questions, ways, tuple(method or ()), str(plus.resolve()) if plus else None, as_released, seed=seed)
     run = _run(out, model, data, plan)
     others = [_read(beside)] if beside else []
     if not run.is_complete:
@@ -150,12 +151,13 @@ def _print_table(found: dict[str, Any]) -> None:
     primary = found["settings"]["primary"]
     for loss in found["losses"]:
         if loss["operator"] == primary:
-            said = f"{loss['other']} is better than {loss['ours']} by {loss['difference']:.3f} [{loss['low']:.3f}, {loss['high']:.3f}]"
-            results.print(f"{said} ({primary})", markup=False, highlight=False, soft_wrap=True)
+            interval = f"{loss['difference']:.3f} [{loss['low']:.3f}, {loss['high']:.3f}]"
+            said = f"{loss['other']} is better than {loss['ours']} by {interval} ({primary})"
+            results.print(said, markup=False, highlight=False, soft_wrap=True)
     names = [one["name"] for one in found["settings"]["operators"]]
     by_key = {(row["method"], row["operator"], row["metric"]): row for row in found["scores"]}
     kept = found["counts"]["kept"]
-    note = f"gap between insertion and deletion, 0 is chance, with 95 % intervals, n = {kept}; flips under {primary}; * ours"
+    note = f"insertion less deletion, 0 is chance, with 95 % intervals, n = {kept}; flips under {primary}; * ours"
     table = Table("method", *names, "flip", "pointing", "ms", box=SIMPLE_HEAD, pad_edge=False, caption=note)
     for method in sorted(found["methods"], key=lambda one: -by_key[one["name"], primary, "gap"]["value"]):
         name = method["name"]

@@ -42,7 +42,8 @@ def covered(pixels: NDArray[np.float64], boxes: Sequence[PixelBox]) -> NDArray[n
     inside = (
         _upto(total, bottom, right) - _upto(total, top, right) - _upto(total, bottom, left) + _upto(total, top, left)
     )
-    return np.clip(inside / ((right - left) * (bottom - top)), 0, 1)
+    shares: NDArray[np.float64] = np.clip(inside / ((right - left) * (bottom - top)), 0, 1)
+    return shares
 
 
 def _upto(total: NDArray[np.float64], down: NDArray[np.float64], across: NDArray[np.float64]) -> NDArray[np.float64]:

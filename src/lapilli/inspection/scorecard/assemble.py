@@ -24,28 +24,53 @@ from lapilli.inspection.scorecard.score import CONTROLS, SHARE
 from lapilli.model.llava import load
 
 TARGET = (
-    "the key word of the answer, all its pieces, given the words before it: the word that a blurred picture costs most. "
-    "Measured is its log-probability; methods that look inside explain its logit less the mean of all logits, methods "
-    "that take parts away its log-probability, RISE its probability"
+    "the key word of the answer, all its pieces, given the words before it: the word that a blurred picture costs "
+    "most. Measured is its log-probability; methods that look inside explain its logit less the mean of all logits, "
+    "methods that take parts away its log-probability, RISE its probability"
 )
 FILTER = (
     f"answered rightly, and the key word loses more than {VISUAL:g} nat when the picture is blurred beyond recognition"
 )
 
-_METRICS: dict[str, tuple[str, str, str, str]] = {
-    "gap": ("LeRF - MoRF gap", "insertion less deletion: the area between the curves", "up", "faithfulness"),
-    "insertion": ("Insertion", "area under the curve as the strongest patches come first into an empty picture", "up", "faithfulness"),
-    "deletion": ("Deletion", "area under the curve as the strongest patches go first", "down", "faithfulness"),
-    "early": ("Early deletion", "mean of the deletion curve over the first quarter of the patches", "down", "faithfulness"),
-    "flip": ("Flip", "how often the word changes without the strongest eighth, less how often without random patches", "up", "faithfulness"),
-    "calibration": ("Calibration", "rank correlation, within sizes, of sums over random groups and what the word loses", "up", "calibration"),
-    "slope": ("Slope", "measured over foretold loss of random groups, by least squares through 0; 1 is a true forecast", "up", "calibration"),
-    "pointing": ("Pointing", "the share of the strongest patch that what is asked about covers", "up", "plausibility"),
-    "energy": ("Energy", "the positive map's share on what is asked about, over its share of the picture", "up", "plausibility"),
-    "precision": ("Precision", "average precision of the patches as a ranking of what is asked about", "up", "plausibility"),
-    "ties_hit": ("Pointing, ties as hits", "as a released code counts: any of the strongest patches touching it is a hit", "up", "plausibility"),
-    "crop_kept": ("Pointing, crop not undone", "as a released code places maps: stretched over the whole picture", "up", "plausibility"),
-}  # fmt: skip
+_FAITHFUL = {
+    "gap": ("LeRF - MoRF gap", "insertion less deletion: the area between the curves", "up"),
+    "insertion": ("Insertion", "area under the curve as the strongest patches come first into an empty picture", "up"),
+    "deletion": ("Deletion", "area under the curve as the strongest patches go first", "down"),
+    "early": ("Early deletion", "mean of the deletion curve over the first quarter of the patches", "down"),
+    "flip": (
+        "Flip",
+        "how often the word changes without the strongest eighth, less how often without as many random patches",
+        "up",
+    ),
+}
+_CALIBRATED = {
+    "calibration": (
+        "Calibration",
+        "rank correlation, within sizes, of a map's sums over random groups and what the word loses without them",
+        "up",
+    ),
+    "slope": (
+        "Slope",
+        "measured over foretold loss of random groups, by least squares through 0; 1 is a true forecast",
+        "up",
+    ),
+}
+_PLAUSIBLE = {
+    "pointing": ("Pointing", "the share of the strongest patch that what is asked about covers", "up"),
+    "energy": ("Energy", "the positive map's share on what is asked about, over its share of the picture", "up"),
+    "precision": ("Precision", "average precision of the patches as a ranking of what is asked about", "up"),
+    "ties_hit": (
+        "Pointing, ties as hits",
+        "as a released code counts: any of the strongest touching it is a hit",
+        "up",
+    ),
+    "crop_kept": (
+        "Pointing, crop not undone",
+        "as a released code places maps: stretched over the whole picture",
+        "up",
+    ),
+}
+_BLOCKS = {"faithfulness": _FAITHFUL, "calibration": _CALIBRATED, "plausibility": _PLAUSIBLE}
 
 
 def scorecard(job: Job, counts: dict[str, int]) -> dict[str, Any]:
@@ -116,10 +141,11 @@ def _method(method: Method, costs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _metrics(chances: dict[str, float | None], numbers: table.Numbers) -> list[dict[str, Any]]:
     found = []
-    for name, (title, says, better, block) in _METRICS.items():
-        if block != "plausibility" or np.isfinite(numbers.plausible.get(name, np.array([np.nan]))).any():
-            row = {"name": name, "title": title, "says": says, "better": better, "block": block}
-            found.append(row | {"chance": chances.get(name)})
+    for block, metrics in _BLOCKS.items():
+        for name, (title, says, better) in metrics.items():
+            if block != "plausibility" or np.isfinite(numbers.plausible.get(name, np.nan)).any():
+                row = {"name": name, "title": title, "says": says, "better": better, "block": block}
+                found.append(row | {"chance": chances.get(name)})
     return found
 
 

@@ -46,8 +46,8 @@ def pointing(values: NDArray[np.float64], coverage: NDArray[np.float64], ties_hi
 
     The pointing game (Zhang et al. 2016, "Top-down Neural Attention by Excitation Backprop"). Among equal patches each
     is as likely to be pointed at: a constant map scores the mask's share of the picture. `coverage` (patch,) is the
-    covered share of each. `ties_hit` counts as a released code is known to: any of the strongest being touched is a hit,
-    so that a constant map never misses.
+    covered share of each. `ties_hit` counts as a released code is known to: any of the strongest being touched is a
+    hit, so that a constant map never misses.
     """
     strongest = coverage[values == values.max()]
     return float(strongest.max() > 0) if ties_hit else float(strongest.mean())
@@ -67,8 +67,8 @@ def energy(values: NDArray[np.float64], coverage: NDArray[np.float64]) -> float:
 def precision(values: NDArray[np.float64], coverage: NDArray[np.float64]) -> float:
     """Average precision of the patches as a ranking of the mask's area: no threshold is chosen.
 
-    Over every value of the map, the covered share of what is at least as strong, weighted by the coverage it adds. Equal
-    patches are taken together: a constant map scores the mask's share of the picture.
+    Over every value of the map, the covered share of what is at least as strong, weighted by the coverage it adds.
+    Equal patches are taken together: a constant map scores the mask's share of the picture.
     """
     order = np.argsort(-values, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(values[order]) != 0, True))

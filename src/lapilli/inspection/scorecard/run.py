@@ -10,7 +10,7 @@ Cases are independent of each other, and shared out among processes.
 """
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -90,7 +90,7 @@ class Job:
 
 
 def drawn(questions: Sequence[PictureQuestion], data: Path, seed: int) -> list[PictureQuestion]:
-    """The questions in a random order, one of each picture; only those of which it is known what they are about, if any."""
+    """The questions in a random order, one of each picture; if it is known what some are about, those alone."""
     scenes = scenes_of(data)
     order = [questions[number] for number in np.random.default_rng(seed).permutation(len(questions))]
     about = [one for one in order if region(data, one, scenes) is not None] or order
@@ -98,11 +98,12 @@ def drawn(questions: Sequence[PictureQuestion], data: Path, seed: int) -> list[P
 
 
 def keep(
-    llava: Llava, data: Path, given: Sequence[tuple[PictureQuestion, str]], plan: Plan, progress: Progress
+    llava: Llava, data: Path, given: Iterable[tuple[PictureQuestion, str]], plan: Plan, progress: Progress
 ) -> dict[str, Any]:
-    """The first of the answered questions that serve, with how many were asked, right, and kept. Raises LapilliError for none.
+    """The first of the answered questions that serve, with how many were asked, right, and kept.
 
-    Those serve whose answer is right and whose key word loses VISUAL nats or more when the picture is blurred.
+    Those serve whose answer is right and whose key word loses more than VISUAL nats when the picture is blurred. Raises
+    LapilliError when none does.
     """
     found: list[tuple[PictureQuestion, str]] = []
     asked = right = 0
@@ -160,7 +161,7 @@ def _done(job: Job, tasks: Sequence[tuple[str, str]], processes: int) -> Iterato
     """Yields what comes along as the tasks are done: here, or in processes of their own that end with the block."""
     if processes == 1 or len(tasks) < 2:
         bench = Bench(job)
-        yield (bench.do(task) for task in tasks)
+        yield map(bench.do, tasks)
         return
     pool = ProcessPoolExecutor(min(processes, len(tasks)), get_context("spawn"), _start, (job,))
     try:

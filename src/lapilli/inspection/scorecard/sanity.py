@@ -127,7 +127,8 @@ _OF_ONE: Mapping[str, Callable[[Case, Sample], Case | None]] = {
 
 def half(llava: Llava) -> Llava:
     """A copy in bfloat16."""
-    return Llava(copy.deepcopy(llava.model).to(torch.bfloat16), llava.processor, llava.card)
+    model: Any = copy.deepcopy(llava.model)
+    return Llava(model.to(torch.bfloat16), llava.processor, llava.card)
 
 
 def randomised(llava: Llava, last: str, seed: int) -> Llava:

@@ -1,4 +1,4 @@
-"""From the cases' numbers to what a reader asks for: estimates with intervals, paired tests, ranks, fronts, examples."""
+"""From the cases' numbers to what a reader asks for: estimates, paired tests, ranks, fronts, examples."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -47,7 +47,8 @@ class Numbers:
 
     def gaps(self, operator: int) -> NDArray[np.float64]:
         """Of one operator, (case, method)."""
-        return self.metrics[PRIMARY][operator]
+        found: NDArray[np.float64] = self.metrics[PRIMARY][operator]
+        return found
 
 
 def read(run: RunDir, methods: Sequence[Method], operators: Sequence[str], cases: int) -> Numbers:

@@ -120,7 +120,8 @@ def all_paths_to_pixels(case: Case) -> Map:
     trace = case.trace
     found = all_paths(trace.llava, trace.ids, trace.layout, case.pixels, case.rows, case.target)
     assert found.cells is not None  # there is a picture, and it was asked for
-    return found.cells.sum(0).ravel()
+    cells: Map = found.cells.sum((0, 1)).ravel()
+    return cells
 
 
 def _gradients(case: Case, embeddings: Tensor) -> tuple[Tensor, ...]:

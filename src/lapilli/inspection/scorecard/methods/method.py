@@ -24,7 +24,7 @@ class Method:
     function   its docstring's first line says what the map is; the paragraph that begins with "Paper:" names its source
     ours       whether it is this package's own proposal
     operator   how patches are taken away to make the map, if they are: under that operator it is not held out
-    unit       "logit" where sums over patches foretell a change of the word's logit or log-probability; else they only rank
+    unit       "logit" where sums over patches foretell a change of the word's logit or log-probability; "rank" else
     released   whether it repeats a known fault of a released code, to be shown beside the method as published
     """
 

@@ -24,15 +24,17 @@ def of_word(case: Case, of_rows: NDArray[np.float64]) -> Map:
 
 def by_cell(case: Case, of_pixels: NDArray[np.float64]) -> Map:
     """Sums of (side, side) over each patch's pixels, (patch,)."""
-    cells = cells_of(case).ravel()
-    return np.bincount(cells, of_pixels.ravel(), len(case.patches) + 1)[: len(case.patches)]
+    found: Map = np.zeros(len(case.patches) + 1)
+    np.add.at(found, cells_of(case).ravel(), of_pixels.ravel())
+    return found[:-1]
 
 
 def all_paths_tokens(case: Case) -> Map:
     """The key word's centred logit along all paths, by the patch's token; as all_paths.py has it."""
     trace = case.trace
     found = all_paths(trace.llava, trace.ids, trace.layout, case.pixels, case.rows, case.target, to_pixels=False)
-    return found.positions[:, case.patches].sum(0)
+    patches: Map = found.positions[:, case.patches].sum(0)
+    return patches
 
 
 def every_row(trace: Trace) -> Trace:

@@ -68,7 +68,8 @@ def tam(case: Case) -> Map:
     """
     patches = _readings(case, case.patches).clamp_min(0)
     maps = [_smoothed(case, _without_earlier(case, patches, row)) for row in case.rows]
-    return np.mean(maps, axis=0)
+    found: Map = np.mean(maps, axis=0)
+    return found
 
 
 def _without_earlier(case: Case, patches: Tensor, row: int) -> Map:
@@ -86,7 +87,8 @@ def _without_earlier(case: Case, patches: Tensor, row: int) -> Map:
 
 def _smoothed(case: Case, values: Map) -> Map:
     """TAM's filter: of each 3 x 3 window a mean whose weights fall off with the rank's distance from the median."""
-    return generic_filter(values.reshape(case.grid), _rank_gaussian, size=3, mode="nearest").ravel()
+    found: Map = generic_filter(values.reshape(case.grid), _rank_gaussian, size=3, mode="nearest").ravel()
+    return found
 
 
 def _rank_gaussian(window: NDArray[np.float64]) -> float:
