@@ -1,0 +1,256 @@
+"""Methods against formulas written out once more, on the model's own attention matrices, and against what is known."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from tests.inspection.scorecard import held
+
+from lapilli.core.errors import LapilliError, UsageError
+from lapilli.inspection.scorecard.methods import attention, floors, gradients, perturbation, readouts
+from lapilli.inspection.scorecard.methods.listed import METHODS, chosen, of_file
+from lapilli.inspection.scorecard.methods.method import Method
+from lapilli.inspection.scorecard.methods.released import wrong_grid
+
+MODELS = ("deep", "mistral")
+
+
+@contextmanager
+def eager(case):
+    model = case.llava.model
+    before = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    yield model
+    model.set_attn_implementation(before)
+
+
+def matrices(case, grad=False):
+    """Attention (layer, head, token, token) of a plain eager run; if asked for, its gradient of the centred logit."""
+    with eager(case) as model, torch.set_grad_enabled(grad):
+        embeds = held.embeddings(case, case.pixels).requires_grad_(grad)
+        out = model(inputs_embeds=embeds, use_cache=False, output_attentions=True)
+        logits = out.logits[:, case.rows.tolist()].float()
+        found = [one[0].detach().double().numpy() for one in out.attentions]
+        if not grad:
+            return found
+        target = sum(logits[0, row, token] - logits[0, row].mean() for row, token in enumerate(case.ids.tolist()))
+        slopes = torch.autograd.grad(target, out.attentions)
+        return found, [one[0].double().numpy() for one in slopes]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_mean_attention(name):
+    case = held.case(name)
+    mean = np.mean([one.mean(0) for one in matrices(case)], axis=0)
+    np.testing.assert_allclose(attention.mean_attention(case), mean[case.rows][:, case.patches].sum(0), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_rollout(name):
+    case = held.case(name)
+    reached = np.eye(len(case.trace.ids))
+    for one in matrices(case):
+        reached = (0.5 * one.mean(0) + 0.5 * np.eye(len(reached))) @ reached
+    np.testing.assert_allclose(attention.rollout(case), reached[case.rows][:, case.patches].sum(0), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_relevancy_and_attention_gradient(name):
+    case = held.case(name)
+    weights, slopes = matrices(case, grad=True)
+    relevance, summed = np.eye(len(case.trace.ids)), 0.0
+    for one, slope in zip(weights, slopes, strict=True):
+        relevance = relevance + np.maximum(one * slope, 0).mean(0) @ relevance
+        summed = summed + (one * np.maximum(slope, 0)).mean(0)
+    at = np.ix_(case.rows, case.patches)
+    np.testing.assert_allclose(gradients.relevancy(case), relevance[at].sum(0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(gradients.attention_gradient(case), summed[at].sum(0), rtol=1e-4, atol=1e-6)
+
+
+def test_value_weighted_attention():
+    case = held.case("deep")  # which has a head of values for every head
+    model, trace = case.llava.model.model.language_model, case.trace
+    found = []
+    for layer, weights in enumerate(matrices(case)):
+        block = model.layers[layer]
+        with torch.no_grad():
+            values = block.self_attn.v_proj(block.input_layernorm(trace.stream.resid[layer]))
+            by_head = values.unflatten(-1, (weights.shape[0], -1)).double().numpy()
+            matrix = block.self_attn.o_proj.weight.double().numpy().reshape(-1, *by_head.shape[1:])
+        brought = np.einsum("hrt,thd,mhd->rtm", weights[:, case.rows], by_head, matrix)
+        found.append(np.linalg.norm(brought, axis=-1))
+    expected = np.mean(found, axis=0)[:, case.patches].sum(0)
+    np.testing.assert_allclose(attention.value_weighted(case), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_cam_is_grad_cam_at_its_layer():
+    case = held.case("deep")
+    layer = round(13 / 32 * 5)
+    norm = case.llava.model.model.language_model.layers[layer].post_attention_layernorm
+    kept = []
+    hook = norm.register_forward_hook(lambda module, given, output: (output.retain_grad(), kept.append(output))[0])
+    embeds = held.embeddings(case, case.pixels).requires_grad_()
+    held.centred(case, embeds).sum().backward()
+    hook.remove()
+    at = case.patches.tolist()
+    activations, slopes = kept[0].detach()[0, at].double().numpy(), kept[0].grad[0, at].double().numpy()
+    expected = np.maximum((activations * np.maximum(slopes, 0).mean(0)).mean(1), 0)
+    np.testing.assert_allclose(gradients.llava_cam(case), expected, rtol=1e-3, atol=1e-7)
+    case.llava.model.zero_grad()
+
+
+def test_integrated_gradients_come_to_the_difference():
+    """The more steps, the less is missed."""
+    case = held.case("deep")
+    missed = [gradients.integrated_with_error(case, steps)[1] for steps in (4, 64)]
+    assert missed[1] < 0.02 and missed[1] < missed[0]
+
+
+def test_occlusion_in_blocks_finds_the_only_part_that_matters(monkeypatch):
+    """A word that depends on the pixels of one block alone."""
+    case = held.case("deep")
+    side = case.pixels.shape[-1]
+    size = side // 8
+
+    def only_one_block(case, other, masks):
+        lost = masks[:, size : 2 * size, 2 * size : 3 * size].mean((1, 2)).double().numpy()
+        return type("Left", (), {"log_prob": case.log_prob - lost})
+
+    monkeypatch.setattr(perturbation, "painted_pixels", only_one_block)
+    found = perturbation.occlusion_blocks(case)
+    assert found.sum() == pytest.approx(1) and found.argmax() == held_patch(case, size, 2 * size)
+
+
+def test_rise_finds_the_only_part_that_matters(monkeypatch):
+    case = held.case("deep")
+    target = held.cell_mask(case, [2])
+
+    def only_one_patch(case, other, masks):
+        return type(
+            "Left", (), {"log_prob": np.log(1.001 - masks[:, torch.from_numpy(target)].mean(1).double().numpy())}
+        )
+
+    monkeypatch.setattr(perturbation, "painted_pixels", only_one_patch)
+    assert perturbation.rise(case).argmax() == 2
+
+
+def held_patch(case, y, x):
+    size = case.llava.model.config.vision_config.patch_size
+    return (y // size) * case.grid[1] + x // size
+
+
+def test_rise_masks_let_half_through():
+    masks = perturbation._rise_masks(held.case("deep"))
+    assert masks.shape == (perturbation.MASKS, *held.case("deep").pixels.shape[-2:])
+    assert masks.min() >= 0 and masks.max() <= 1
+    assert float(masks.mean()) == pytest.approx(perturbation.KEPT, abs=0.02)
+
+
+def test_tam_takes_away_what_earlier_words_explain():
+    """With the only other word's map the same as its own, nothing is left."""
+    case = held.case("deep")
+    reading = readouts._readings(case, case.patches)
+    row = int(case.rows[0])
+    own = reading[:, int(case.trace.ids[row + 1])].clamp_min(0).double().numpy()
+    left = readouts._without_earlier(case, reading.clamp_min(0), row)
+    assert (left >= 0).all() and left.sum() <= own.sum() + 1e-9
+    same = reading.clamp_min(0)[:, [int(case.trace.ids[row + 1])]].expand(-1, reading.shape[1])
+    np.testing.assert_allclose(readouts._without_earlier(case, same, row), 0, atol=1e-5)
+
+
+def test_rank_filter_is_a_mean_that_leaves_outliers_out():
+    assert readouts._rank_gaussian(np.full(9, 2.0)) == pytest.approx(2)
+    window = np.array([1.0] * 8 + [1.2])
+    assert abs(readouts._rank_gaussian(window) - 1) < 0.001
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_every_method_maps_every_patch_and_says_what_it_does(method):
+    case = held.case("deep")
+    first = method(case)
+    assert first.shape == case.patches.shape and first.dtype == np.float64
+    np.testing.assert_array_equal(method(case), first)  # what is drawn, is drawn again
+    assert method.says.endswith(".") and "\n" not in method.says
+    assert method.paper or method.family == "floor" or method.ours
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_no_method_leaves_a_trace_in_the_model(method):
+    case = held.case("deep")
+    model = case.llava.model
+    before = held.log_prob(case, case.pixels)
+    method(case)
+    assert held.log_prob(case, case.pixels) == before
+    assert model.config.text_config._attn_implementation == "sdpa"
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_the_floors_know_nothing_of_the_answer():
+    case = held.case("deep")
+    assert floors.raster(case).argmax() == len(case.patches) - 1
+    middle = floors.centre(case).reshape(case.grid)
+    np.testing.assert_allclose(middle, middle[::-1, ::-1])
+    assert (floors.random(case) == floors.random(case)).all()
+
+
+def test_the_wrong_grid_shows_the_last_patches_alone():
+    case = held.case("deep")
+    values = np.zeros(len(case.patches))
+    side = round(2 / 3 * case.grid[0])
+    values[: len(values) - side**2] = 9  # what the fault never sees
+    np.testing.assert_array_equal(wrong_grid(case, values), 0)
+
+
+MINE = '''"""A method of a stranger's own."""
+
+from lapilli.inspection.scorecard.methods.method import Method
+
+
+def darkness(case):
+    """How dark each patch is.
+
+    Paper: none.
+    """
+    gray = 255 - __import__("numpy").asarray(case.view.convert("L"), float)
+    rows, columns = case.grid
+    side = case.llava.model.config.vision_config.patch_size
+    return gray[: rows * side, : columns * side].reshape(rows, side, columns, side).mean((1, 3)).ravel()
+
+
+METHODS = (Method("darkness", "floor", darkness),)
+'''
+
+
+def test_a_stranger_adds_a_method_in_a_file(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(MINE)
+    found = {method.name: method for method in chosen(plus=file)}
+    assert found["darkness"](held.case("deep")).max() > 0 and found["darkness"].says == "How dark each patch is."
+
+
+def test_files_without_methods_are_refused(tmp_path):
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    for name in ("empty.py", "none.py"):
+        with pytest.raises(LapilliError, match="METHODS"):
+            of_file(tmp_path / name)
+
+
+def test_methods_are_chosen_by_name_beside_the_random_map():
+    assert [method.name for method in chosen(("direct",))] == ["random", "direct"]
+    assert {"TAM, wrong grid", "LLaVA-CAM, wrong grid"} <= {method.name for method in chosen(as_released=True)}
+    with pytest.raises(UsageError, match="method 'dierct': unknown"):
+        chosen(("dierct",))
+
+
+def test_a_map_of_another_shape_is_refused():
+    case = held.case("deep")
+    with pytest.raises(ValueError, match="method 'bad'"):
+        Method("bad", "floor", lambda case: np.zeros(3))(case)
+    with pytest.raises(ValueError, match="not all finite"):
+        Method("bad", "floor", lambda case: np.full(len(case.patches), np.nan))(case)
+
+
+def test_every_listed_name_is_one_methods():
+    assert len({method.name for method in METHODS}) == len(METHODS) >= 20

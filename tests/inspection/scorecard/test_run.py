@@ -1,0 +1,118 @@
+"""A run from questions to a scorecard: sifted, measured by one process or two, broken off, gone on with."""
+
+import json
+
+import numpy as np
+import pytest
+from tests.inspection.runs import path_of
+from tests.parts import picture
+
+from lapilli.core.errors import LapilliError
+from lapilli.core.run import RunDir
+from lapilli.data.pictures import open_picture
+from lapilli.data.questions import read_picture_questions
+from lapilli.inference.answer import answer
+from lapilli.inspection.scorecard import run as runs
+from lapilli.inspection.scorecard.assemble import scorecard
+from lapilli.inspection.scorecard.curves import Curves
+from lapilli.inspection.scorecard.run import Job, Plan, drawn, keep, kept_of, measure
+from lapilli.model.llava import load
+
+PLAN = Plan(questions=4, operators=("drop", "knockout"), methods=("centre", "direct", "TAM"), sanity=2, costs=2)
+
+
+def silent(step, done, total):
+    pass
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
+    """Questions whose right answers are what the model says, with boxes around what they are about."""
+    data = tmp_path_factory.mktemp("asked") / "data"
+    (data / "images").mkdir(parents=True)
+    rows = []
+    for number in range(6):
+        picture(number).save(data / "images" / f"{number}.png")
+        box = [0.1 * number, 0.2, 0.1 * number + 0.4, 0.9]
+        rows.append({"id": f"q{number}", "image": f"{number}.png", "question": f"What is in {number}?", "boxes": [box]})
+    llava = load(path_of("deep"))
+    write(data, [row | {"answer": "-"} for row in rows])
+    questions = read_picture_questions(data)
+    given = answer(llava, [one.sample for one in questions], lambda name: open_picture(data / "images", name), 4)
+    write(data, [row | {"answer": one.text} for row, one in zip(rows, given, strict=True)])
+    return data
+
+
+def write(data, rows):
+    (data / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture
+def job(asked, tmp_path, monkeypatch):
+    """What is to be measured, in a new folder; every right answer serves."""
+    monkeypatch.setattr(runs, "VISUAL", -np.inf)
+    run = RunDir.create(tmp_path / "run", {}, 0)
+    questions = read_picture_questions(asked)
+    given = [(one, one.answer) for one in drawn(questions, asked, 0)]
+    run.save("kept", keep(load(path_of("deep")), asked, given, PLAN, silent))
+    return Job(run.path, path_of("deep"), asked, PLAN, kept_of(run.load("kept")))
+
+
+def test_a_run_becomes_a_scorecard(job):
+    measure(job, 1, silent)
+    found = json.loads(json.dumps(scorecard(job, RunDir.open(job.run).load("kept")["counts"])))
+    assert found["counts"] == {"asked": 4, "right": 4, "kept": 4}
+    assert [method["name"] for method in found["methods"]] == ["random", "centre", "direct", "TAM"]
+    gaps = {(row["method"], row["operator"]): row for row in found["scores"] if row["metric"] == "gap"}
+    cases = [RunDir.open(job.run).load_arrays(f"case-{number:04d}") for number in range(4)]
+    mean = np.mean([Curves(one["morf"][1, 2], one["lerf"][1, 2]).gap for one in cases])
+    assert gaps["direct", "knockout"]["value"] == pytest.approx(mean) and gaps["direct", "knockout"]["n"] == 4
+    assert {row["metric"] for row in found["scores"]} >= {"pointing", "energy", "precision", "flip", "slope"}
+    assert {row["test"] for row in found["sanity"]} >= {"random head", "bfloat16", "other seed"}
+    assert found["sanity"][0]["method"] == "direct"  # ours first
+    assert found["front"]["drop"][-1] in [method["name"] for method in found["methods"]]
+    assert len(found["examples"]) == 4 and found["examples"][0]["picture"].startswith("data:image/png;base64,")
+    assert str(job.data.parent) not in json.dumps(found)  # where folders lie is nobody's business
+
+
+def test_two_processes_measure_the_same(job, tmp_path):
+    measure(job, 1, silent)
+    other = RunDir.create(tmp_path / "other", {}, 0)
+    other.save("kept", RunDir.open(job.run).load("kept"))
+    measure(Job(other.path, job.model, job.data, job.plan, job.kept), 2, silent)
+    for number in range(4):
+        one, two = (RunDir.open(path).load_arrays(f"case-{number:04d}") for path in (job.run, other.path))
+        for name in one:
+            np.testing.assert_allclose(one[name], two[name], rtol=1e-4, atol=2e-4, err_msg=name)
+
+
+def test_what_is_there_is_not_measured_again(job):
+    def stop(step, done, total):
+        if step == "cases" and done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure(job, 1, stop)
+    files = sorted((job.run / "results").glob("case-*.npz"))
+    times = [file.stat().st_mtime_ns for file in files]
+    assert len(files) == 2 and not list((job.run / "results").glob(".*"))
+    measure(job, 1, silent)
+    assert [file.stat().st_mtime_ns for file in files] == times
+    assert len(list((job.run / "results").glob("case-*.npz"))) == 4
+
+
+def test_questions_that_do_not_serve_are_counted(asked, monkeypatch):
+    llava, questions = load(path_of("deep")), read_picture_questions(asked)
+    with pytest.raises(LapilliError, match="of 6 questions 0 are answered rightly"):
+        keep(llava, asked, [(one, "something else") for one in questions], PLAN, silent)
+    monkeypatch.setattr(runs, "VISUAL", np.inf)
+    with pytest.raises(LapilliError, match="of 6 questions 6 are answered rightly, and none needs its picture"):
+        keep(llava, asked, [(one, one.answer) for one in questions], PLAN, silent)
+
+
+def test_questions_are_drawn_one_of_a_picture(asked):
+    questions = read_picture_questions(asked)
+    twice = [*questions, *questions]
+    found = drawn(twice, asked, 1)
+    assert sorted(one.image for one in found) == sorted(one.image for one in questions)
+    assert [one.id for one in found] != [one.id for one in drawn(twice, asked, 2)]

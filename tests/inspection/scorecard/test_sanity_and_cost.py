@@ -1,0 +1,115 @@
+"""What is changed under a sanity test, and what is counted of a method's work."""
+
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+import torch
+from tests.inspection.scorecard import held
+
+from lapilli.inspection.scorecard.case import reshown
+from lapilli.inspection.scorecard.cost import cost, counting, median
+from lapilli.inspection.scorecard.methods.listed import METHODS
+from lapilli.inspection.scorecard.sanity import CASCADE, TESTS, _changes, again, half, likeness, mirrored, randomised
+
+BY_NAME = {method.name: method for method in METHODS}
+
+
+def changed(llava, other):
+    """The parts in which two models differ."""
+    parts = {"head": "lm_head", "projector": "multi_modal_projector", "encoder": "vision_tower"}
+    parts |= {f"layer {number}": f"language_model.layers.{number}." for number in range(5)}
+    pairs = list(zip(llava.model.named_parameters(), other.model.parameters(), strict=True))
+    return {
+        part
+        for part, name in parts.items()
+        if any(name in key and not torch.equal(one, two) for (key, one), two in pairs)
+    }
+
+
+def test_the_cascade_goes_down_and_leaves_the_model_alone():
+    llava = held.case("deep").llava
+    before = [weight.clone() for weight in llava.model.parameters()]
+    expected, reached = (
+        [{"head"}, {"layer 2", "layer 3", "layer 4"}, {"layer 0", "layer 1"}, {"projector"}, {"encoder"}],
+        set(),
+    )
+    for part, new in zip(CASCADE, expected, strict=True):
+        reached |= new
+        assert changed(llava, randomised(llava, part, 1)) == reached
+    assert all(torch.equal(one, two) for one, two in zip(before, llava.model.parameters(), strict=True))
+
+
+def test_random_weights_keep_their_size():
+    llava = held.case("deep").llava
+    one = llava.model.lm_head.weight
+    other = randomised(llava, "head", 1).model.lm_head.weight
+    assert float(other.std()) == pytest.approx(float(one.std()), rel=0.1)
+    assert abs(float(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1])) < 0.1
+
+
+@pytest.mark.parametrize("test", [test.name for test in TESTS])
+def test_what_knows_nothing_of_the_model_stays_the_same(test):
+    case = held.case("deep")
+    methods = [BY_NAME[name] for name in ("centre", "raster order", "direct")]
+    found = again(test, [case, held.case("deep", 4)], methods)
+    assert found.shape == (2, 3, len(case.patches))
+    if test in ("mirrored", "other question"):  # both are asked of the side, and by the same question
+        assert np.isnan(found).all()
+    else:
+        assert likeness(test, methods[0](case), found[0, 0]) == pytest.approx(1)
+
+
+def test_direct_follows_the_head():
+    case = held.case("deep")
+    (found,) = again("random head", [case], [BY_NAME["direct"]])
+    assert abs(likeness("random head", BY_NAME["direct"](case), found[0])) < 0.9
+
+
+def test_other_word_is_the_likeliest_other_one():
+    case = held.case("deep")
+    logits = case.trace.logits[case.word.start]
+    (swapped,) = _changes("other word", [case], ExitStack())
+    best = next(token for token in logits.argsort(descending=True).tolist() if token != case.ids[0])
+    assert swapped.ids.tolist() == [best] and swapped.word == slice(case.word.start, case.word.start + 1)
+
+
+def test_mirroring_is_its_own_inverse():
+    maps = np.arange(24.0).reshape(2, 12)
+    assert mirrored(maps, (3, 4))[0].tolist() == [3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8]
+    np.testing.assert_array_equal(mirrored(mirrored(maps, (3, 4)), (3, 4)), maps)
+
+
+def test_half_precision_is_a_copy():
+    llava = held.case("deep").llava
+    assert half(llava).model.dtype == torch.bfloat16 and llava.model.dtype == torch.float32
+    case = reshown(held.case("deep"), held.case("deep").view, half(llava))
+    assert case.log_prob == pytest.approx(held.case("deep").log_prob, rel=0.1)
+
+
+def test_passes_are_counted():
+    case = held.case("deep")
+    with counting(case) as passes:
+        held.log_prob(case, case.pixels)
+    assert passes.forwards == pytest.approx(1) and passes.backwards == 0
+    with counting(case) as passes:
+        held.centred(case, held.embeddings(case, case.pixels).repeat(3, 1, 1).requires_grad_()).sum().backward()
+    assert passes.forwards == pytest.approx(3) and passes.backwards == 3
+    case.llava.model.zero_grad()
+
+
+@pytest.mark.parametrize(
+    ("name", "forwards", "backwards"),
+    [("direct", 0, 0), ("T-MM relevancy", 1, 1), ("all paths, to tokens", 1, 1), ("integrated gradients", 34, 32)],
+)
+def test_costs_of_methods(name, forwards, backwards):
+    (found,) = cost(BY_NAME[name], [held.case("deep")])
+    assert found.forwards == pytest.approx(forwards) and found.backwards == backwards
+    assert found.seconds > 0 and median([found], "seconds") == found.seconds
+
+
+def test_what_comes_before_the_picture_is_not_read_again():
+    (found,) = cost(BY_NAME["occlusion, every patch"], [held.case("deep")])
+    patches, tokens = len(held.case("deep").patches), len(held.case("deep").trace.ids)
+    shorter = (int(held.case("deep").rows.max()) + 1 - int(held.case("deep").patches.min())) / tokens
+    assert found.forwards <= patches * shorter + 1e-6 < patches

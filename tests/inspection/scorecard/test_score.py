@@ -1,0 +1,80 @@
+"""A case scored as a whole: words whose patches are known, put through all that real maps go through."""
+
+import numpy as np
+import pytest
+from tests.inspection.scorecard import held
+
+from lapilli.inspection.scorecard.curves import Curves, Sets
+from lapilli.inspection.scorecard.methods.method import Method
+from lapilli.inspection.scorecard.operators import Left
+from lapilli.inspection.scorecard.score import SHARE, Place, score
+
+
+def additive(weights):
+    """An operator under which the word loses each removed patch's weight, and changes without the heaviest."""
+
+    def left(case, sets):
+        lost = np.array([weights[some].sum() for some in sets])
+        return Left(case.log_prob - lost, np.array([int(weights.argmax()) in some for some in sets]))
+
+    return left
+
+
+def scored(weights, maps, place=None, seed=3):
+    case = held.case("deep", seed)
+    methods = [Method(name, "floor", lambda case, one=one: one) for name, one in maps.items()]
+    found = score(case, methods, {"additive": additive(weights)}, place)
+    return found, list(maps)
+
+
+@pytest.fixture
+def weights():
+    count = len(held.case("deep").patches)
+    return np.random.default_rng(5).exponential(size=count) + np.eye(count)[3] * 9
+
+
+def test_the_true_map_is_the_best_and_foretells_exactly(weights):
+    rng = np.random.default_rng(6)
+    maps = {"true": weights, "random": rng.normal(size=len(weights)), "wrong": -weights}
+    found, _ = scored(weights, maps)
+    gaps = Curves(found.morf, found.lerf).gap[0]
+    assert gaps[0] > gaps[1] > gaps[2] and gaps[0] == pytest.approx(-gaps[2])
+    assert found.calibration[0, 0] == pytest.approx(1) and found.calibration[0, 2] == pytest.approx(-1)
+    slopes = found.slopes[0, :, 0] / found.slopes[0, :, 1]
+    assert slopes[0] == pytest.approx(1) and slopes[2] == pytest.approx(-1)
+    assert found.flips[0, 0] > 0.5 and found.flips[0, 2] <= 0
+
+
+def test_a_constant_map_scores_chance_everywhere(weights):
+    covered = (np.arange(len(weights)) % 3 == 0).astype(float)
+    constant = {"constant": np.full(len(weights), 0.7)}
+    found, _ = scored(weights, constant, Place(covered, covered))
+    curves = Curves(found.morf, found.lerf)
+    assert curves.gap[0, 0] == 0 and curves.insertion[0, 0] == curves.deletion[0, 0]
+    assert found.calibration[0, 0] == 0
+    assert found.pointing[0] == pytest.approx(covered.mean()) and found.energy[0] == pytest.approx(1)
+    assert found.precision[0] == pytest.approx(covered.mean())
+    flips = [scored(weights, constant, seed=seed)[0].flips[0, 0] for seed in range(60)]
+    assert abs(np.mean(flips)) < 3 * np.std(flips) / np.sqrt(len(flips))
+
+
+def test_random_maps_score_chance_on_average(weights):
+    rng = np.random.default_rng(7)
+    maps = {str(number): rng.normal(size=len(weights)) for number in range(200)}
+    found, _ = scored(weights, maps)
+    for values in (Curves(found.morf, found.lerf).gap[0], found.calibration[0], found.flips[0]):
+        assert abs(values.mean()) < 4 * values.std() / np.sqrt(len(values)) + 0.02
+    assert SHARE == 1 / 8
+
+
+def test_without_a_place_nothing_is_pointed_at(weights):
+    found, _ = scored(weights, {"true": weights})
+    assert np.isnan([found.pointing, found.energy, found.precision]).all()
+    hidden = Place(np.zeros(len(weights)), np.zeros(len(weights)))
+    assert np.isnan(scored(weights, {"true": weights}, hidden)[0].pointing).all()
+
+
+def test_sets_are_taken_away_but_once():
+    sets = Sets()
+    assert sets.add([np.array([1, 2]), np.array([2, 1]), np.array([3])]) == [0, 0, 1]
+    assert sets.add([np.array([3])]) == [1] and len(sets.unique) == 2
