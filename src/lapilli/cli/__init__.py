@@ -22,7 +22,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 _LONGEST = 2_000  # characters of a message
 
-NOUNS = ("quickstart", "ask", "chat", "explain", "data", "model", "train", "evaluate", "doctor")
+NOUNS = ("quickstart", "ask", "chat", "explain", "study", "data", "model", "train", "evaluate", "doctor")
 """The files of commands, in the order of the help page."""
 
 app = typer.Typer(

@@ -1,0 +1,75 @@
+"""The study of colour questions as one result, which its page shows."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lapilli.core.environment import versions
+from lapilli.core.plain import plain
+from lapilli.core.run import RunDir
+from lapilli.inspection.study import figures
+from lapilli.inspection.study.colour import Progress, Settings, Study
+from lapilli.inspection.study.conditions import CONDITIONS
+from lapilli.inspection.study.keys import READOUTS
+from lapilli.inspection.study.knockouts import CONTROLS, NULLS
+from lapilli.inspection.study.overlap import SHARES, sizes
+from lapilli.inspection.study.verdicts import COMMON, verdicts
+from lapilli.inspection.study.ways import WAYS
+from lapilli.model.llava import Llava
+
+
+def colour_result(of: Settings, run: RunDir, load: Callable[[Path], Llava], progress: Progress) -> dict[str, Any]:
+    """Everything that is found, in plain values; saved in the run as results/colour.json.
+
+    What an interrupted run has saved is not measured again. Raises LapilliError where `Study` does.
+    """
+    begun = time.perf_counter()
+    study = Study(of, run, load, progress)
+    for case in study.cases:
+        study.heads(case)
+    result = {"study": "colour", **_described(study)}
+    for name, figure in _FIGURES.items():
+        result[name] = plain(figure(study))
+    result["verdicts"] = plain(verdicts(result))
+    result["seconds"] = time.perf_counter() - begun
+    run.save("colour", result)
+    return result
+
+
+_FIGURES: dict[str, Callable[[Study], list[dict[str, Any]]]] = {
+    "accuracy": figures.accuracies,
+    "tables": figures.tables,
+    "overlaps": figures.overlaps,
+    "differences": figures.differences,
+    "keys": figures.keys,
+    "decoding": figures.decoding,
+    "knocked": figures.knocked,
+    "growth": figures.growth,
+    "ways": figures.ways,
+    "halves": figures.halves,
+}
+
+
+def _described(study: Study) -> dict[str, Any]:
+    layers, heads = study.heads(study.cases[0])["increase"].shape[1:]
+    vocabulary = [len(study.asked), len(study.kept), len(study.choosing), len(study.measuring)]
+    counts = dict(zip(("asked", "kept", "choosing", "measuring"), vocabulary, strict=True))
+    settings = {
+        "seed": study.of.seed,
+        "layers": layers,
+        "heads": heads,
+        "shares": SHARES,
+        "sizes": sizes(layers * heads),
+        "controls": CONTROLS,
+        "conditions": {condition.name: condition.says for condition in CONDITIONS},
+        "readouts": READOUTS,
+        "ways": WAYS,
+        "nulls": NULLS,
+        "rules": COMMON,
+        "versions": versions(),
+    }
+    models = [{"label": label, "folder": path.name} for label, path in study.of.models.items()]
+    example = study.asked[0]
+    shown = {"question": example.question.question, "facts": example.facts, "answer": example.colour}
+    return plain({"data": study.of.data.name, "models": models, "counts": counts, "example": shown, "settings": settings})  # type: ignore[no-any-return]

@@ -1,0 +1,175 @@
+"""Whether the paper's three statements hold here, by rules that do not depend on what a run finds.
+
+(a) shallow layers move features of the object to where its colour is, and to the end; deep heads extract the colour.
+    For each tuned model, under VQA and TQA-tuned, three parts. The facts no longer look at each other (facts->facts);
+    neither the question nor the position that answers looks at the facts (facts->text): the answer's log-probability
+    falls further when this is cut in the shallow half of the layers than in the deep half, and further than by as many
+    random looks there. The position that answers no longer looks at the facts (facts->last): it falls further when this
+    is cut in the deep half than in the shallow half, and further than by as many random looks there.
+(b) what the picture puts in the language model's input can be read as words.
+    For each tuned model under VQA, two parts, colour and object: the mean reciprocal rank of the right word by the
+    input embeddings, at the key patches of the top heads, is above that at a patch of the same picture on average, and
+    above that of the words that are right of other questions.
+(c) tuning strengthens the heads of the language model.
+    For each tuned model, four parts. Of the top heads of TQA-base and TQA-tuned more are shared than by chance
+    (p < 0.05); the increases of the top heads of TQA-base are larger in TQA-tuned; these heads knocked out in the tuned
+    model, under VQA and under TQA-tuned, cost more than random sets of as many do (rank among them p < 0.05).
+
+Above, below, further and larger mean that the 95 % interval of the paired difference, over questions, lies there. Top
+heads are the largest of the sizes that are tried, by log-probability increase. A statement holds when every part holds
+in every tuned model, fails when no part holds in any, and is mixed otherwise.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Word = Literal["holds", "mixed", "fails"]
+
+STATEMENTS = {
+    "a": "Shallow layers move features of the object to where its colour is and to the end; deep heads extract the colour",
+    "b": "What the picture puts in the language model's input can be read as words",
+    "c": "Tuning strengthens the heads that the language model already had",
+}
+
+RULES = {
+    "a": "In every tuned model, with picture and with text: hiding the facts from each other, and from all text behind "
+    "them, costs more log-probability in the shallow half of the layers than in the deep half, and more than as many "
+    "random looks; hiding the facts from the position that answers costs more in the deep half than in the shallow half, "
+    "and more than as many random looks.",
+    "b": "In every tuned model: the mean reciprocal rank of the right colour, and of the right shape, read by the input "
+    "embeddings at the key patches of the top heads, is above that at an average patch of the same picture, and above "
+    "that of the words that are right of other questions.",
+    "c": "In every tuned model: base and tuned model share more top heads on the same text than chance gives (p < 0.05); "
+    "the base's top heads raise the answer more after tuning; knocked out in the tuned model, with picture and with text, "
+    "they cost more than random sets of as many heads, by interval and by rank (p < 0.05).",
+}
+
+COMMON = (
+    "Every comparison must hold with its 95 % interval over questions, paired where it is of the same questions. A "
+    "statement holds when every part holds in every tuned model, fails when none does in any, and is mixed otherwise. The "
+    "rules stand in the program, and do not depend on what a run finds."
+)
+
+_LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Test:
+    """One comparison: an interval, which must lie on the right side of 0, or a p, which must be small enough."""
+
+    says: str
+    value: float
+    holds: bool
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    p: float | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a statement in one model: it holds when all of its tests do."""
+
+    says: str
+    model: str
+    condition: str
+    tests: tuple[Test, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether all do."""
+        return all(test.holds for test in self.tests)
+
+
+def verdicts(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of all statements, from a study's figures."""
+    found = []
+    for name, parts_of in (("a", _moving), ("b", _readable), ("c", _strengthened)):
+        parts = list(parts_of(result))
+        said = [
+            {"says": p.says, "model": p.model, "condition": p.condition, "tests": list(p.tests), "holds": p.holds}
+            for p in parts
+        ]
+        word = verdict([part.holds for part in parts])
+        found.append(
+            {"statement": name, "says": STATEMENTS[name], "rule": RULES[name], "verdict": word, "parts": said}
+        )
+    return found
+
+
+def verdict(parts: Sequence[bool]) -> Word:
+    """Holds when every part does, fails when none does, and is mixed otherwise."""
+    return "holds" if all(parts) else "mixed" if any(parts) else "fails"
+
+
+def _tuned(result: Mapping[str, Any], condition: str) -> Iterator[str]:
+    """The models that were asked under a condition."""
+    yield from (row["model"] for row in result["accuracy"] if row["condition"] == condition)
+
+
+def _one(rows: Sequence[Mapping[str, Any]], **said: Any) -> Mapping[str, Any]:
+    """The row that is of this."""
+    (found,) = (row for row in rows if all(row[name] == value for name, value in said.items()))
+    return found
+
+
+def _below(says: str, figure: Mapping[str, Any]) -> Test:
+    return Test(says, figure["value"], figure["high"] < 0, figure["low"], figure["high"], figure["n"])
+
+
+def _above(says: str, figure: Mapping[str, Any]) -> Test:
+    return Test(says, figure["value"], figure["low"] > 0, figure["low"], figure["high"], figure["n"])
+
+
+def _moving(result: Mapping[str, Any]) -> Iterator[Part]:
+    asked = (
+        ("facts->facts", "shallow", "facts reach facts in shallow layers"),
+        ("facts->text", "shallow", "facts reach the text behind them in shallow layers"),
+        ("facts->last", "deep", "the answer is read from the facts in deep layers"),
+    )
+    for condition in ("VQA", "TQA-tuned"):
+        for model in _tuned(result, condition):
+            for way, half, says in asked:
+                here = {"model": model, "condition": condition, "way": way}
+                by_half = _one(result["halves"], **here)
+                beyond = _one(result["ways"], **here, span=half)["beyond"]
+                other = "deep half" if half == "shallow" else "shallow half"
+                between = _below(f"against the {other}", by_half if half == "shallow" else _negative(by_half))
+                yield Part(says, model, condition, (between, _below("against random looks", beyond)))
+
+
+def _negative(figure: Mapping[str, Any]) -> dict[str, Any]:
+    return {"value": -figure["value"], "low": -figure["high"], "high": -figure["low"], "n": figure["n"]}
+
+
+def _readable(result: Mapping[str, Any]) -> Iterator[Part]:
+    for model in _tuned(result, "VQA"):
+        for word in ("colour", "object"):
+            here = {"model": model, "condition": "VQA", "readout": "embedding", "word": word}
+            row = _one(result["decoding"], **here, k=result["settings"]["sizes"][-1])
+            tests = (
+                _above("against an average patch", row["above_random"]),
+                _above("against other questions' words", row["above_label"]),
+            )
+            yield Part(f"the right {word} can be read at key patches", model, "VQA", tests)
+
+
+def _strengthened(result: Mapping[str, Any]) -> Iterator[Part]:
+    k = result["settings"]["sizes"][-1]
+    for model in _tuned(result, "TQA-tuned"):
+        other = {"model": model, "condition": "TQA-tuned"}
+        shared = _one(result["overlaps"], kind="tuning", other=other, measure="increase", k=k)
+        over = Test(
+            f"of {k}, {shared['chance']:.2f} by chance",
+            shared["value"], shared["p"] < _LEVEL, shared["low"], shared["high"], shared["n"], shared["p"],
+        )  # fmt: skip
+        yield Part("base and tuned model share top heads", model, "TQA-tuned", (over,))
+        grown = _one(result["growth"], **other, k=k)
+        yield Part("the base's top heads raise the answer more", model, "TQA-tuned", (_above("by tuning", grown),))
+        for condition in ("VQA", "TQA-tuned"):
+            here = {"model": model, "condition": condition, "of": "base", "how": "mean", "null": "any"}
+            out = _one(result["knocked"], **here, k=k)
+            rank = Test("rank among random sets", out["log_prob"]["value"], out["log_prob_p"] < _LEVEL, p=out["log_prob_p"])
+            tests = (_below("against random sets", out["log_prob_beyond"]), rank)
+            yield Part("the base's top heads are needed", model, condition, tests)
