@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import TaskID
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from lapilli.model.llava import Llava
 
 _Data = Annotated[Path, typer.Option(help="A folder of held-out scenes.", show_default=False)]
-_Out = Annotated[Path, typer.Option(help="Run folder; of a study that was interrupted, it goes on.", show_default=False)]
+_Out = Annotated[
+    Path, typer.Option(help="Run folder; of a study that was interrupted, it goes on.", show_default=False)
+]
 _Questions = Annotated[int, typer.Option(min=1, help="How many questions; fewer where there are no more.")]
 _Seed = Annotated[int, typer.Option(help="Draws questions, other words, random sets and intervals.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

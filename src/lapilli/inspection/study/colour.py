@@ -1,7 +1,7 @@
 """The study of colour questions: Yu & Ananiadou (arXiv 2411.10950), with the controls that it lacked.
 
     heads-MODEL-CONDITION     what every head adds to the right answer, of every question
-    keys-MODEL-CONDITION      its key positions
+    keys-MEASURE-MODEL-CONDITION  the key positions of the top heads by a measure
     ways-MODEL-CONDITION      the ways by which the facts reach the answer
     knocked-MODEL-CONDITION   the top heads knocked out
 
@@ -37,6 +37,10 @@ MEASURED = 100
 
 FEWEST = 4
 """Questions that must be answered rightly under all conditions."""
+
+CHOSEN_BY = ("increase", "contrast")
+"""What top heads are chosen by: the paper's increase, which the verdicts are about; and the direct contribution to the
+right colour's logit less that to a random other one's, for which raising all colours alike counts nothing."""
 
 BASE = "base"
 
@@ -139,19 +143,19 @@ class Study:
         """Those on which they are measured."""
         return self.kept[1::2][:MEASURED]
 
-    def top(self, case: Case) -> list[Head]:
-        """The top heads of a case, as many as are ever meant, the first first: by the mean increase."""
-        table = self.heads(case)["increase"][self.choosing].mean(0)
+    def top(self, case: Case, measure: str = CHOSEN_BY[0]) -> list[Head]:
+        """The top heads of a case, as many as are ever meant, the first first: by the mean of a measure."""
+        table = self.heads(case)[measure][self.choosing].mean(0)
         return top(table, sizes(table.size)[-1])
 
-    def keys(self, case: Case) -> Rows:
-        """What is found at the key positions of its top heads, of the questions measured."""
-        heads = self.top(case)
+    def keys(self, case: Case, measure: str = CHOSEN_BY[0]) -> Rows:
+        """What is found at the key positions of its top heads by a measure, of the questions measured."""
+        heads = self.top(case, measure)
 
         def work(llava: Llava, note: Note) -> Rows:
             return key_rows(self._asking(llava, case, self.measuring), heads, note)
 
-        return self._rows(f"keys-{case.name}", case, work)
+        return self._rows(f"keys-{measure}-{case.name}", case, work)
 
     def ways(self, case: Case) -> Rows:
         """What cutting the ways changes, of the questions measured."""
@@ -165,7 +169,7 @@ class Study:
         """Every set of top heads knocked out, as `Knockout` has it, of the questions measured."""
         name = f"knocked-{case.name}"
         if not self.run.has(name):
-            tops = {"own": self.top(case)}
+            tops = {measure: self.top(case, measure) for measure in CHOSEN_BY}
             if case.model != BASE:
                 tops[BASE] = self.top(next(one for one in self.cases if one.model == BASE))
             self.run.save(name, [asdict(one) for one in self._knocked(case, tops)])
@@ -207,5 +211,3 @@ def _require_alike(shapes: Sequence[tuple[int, ...]]) -> None:
 
 def _recipe(of: Settings) -> dict[str, Any]:
     return {"study": "colour", **asdict(of), "versions": versions()}
-
-

@@ -23,7 +23,7 @@ class Draws:
     @property
     def n(self) -> int:
         """How many questions there are."""
-        return self.weights.shape[1]
+        return len(self.weights.T)
 
     def mean(self, values: NDArray[np.floating] | list[float]) -> Estimate:
         """The mean of (question,), with its interval. Questions that are nan are left out, of draws as well."""

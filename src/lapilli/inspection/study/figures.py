@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lapilli.core.resampling import Estimate
 from lapilli.core.statistics import wilson
 from lapilli.inspection.ablation import Head
-from lapilli.inspection.study.colour import BASE, Case, Study
+from lapilli.inspection.study.colour import BASE, CHOSEN_BY, Case, Study
 from lapilli.inspection.study.draws import Draws, draws
 from lapilli.inspection.study.keys import READOUTS
 from lapilli.inspection.study.knockouts import rank_p
@@ -21,8 +21,8 @@ from lapilli.inspection.study.ways import WAYS, spans
 Figure: TypeAlias = dict[str, Any]
 """One figure: what it is of, `value`, `low`, `high` and `n`."""
 
-MEASURES = ("increase", "direct")
-"""Of heads: the increase of the log-probability, and the direct contribution to the logit."""
+MEASURES = ("increase", "direct", "contrast")
+"""Of heads: the increase of the log-probability, the direct contribution, and that less another colour's."""
 
 
 def of(case: Case) -> dict[str, str]:
@@ -85,14 +85,15 @@ def overlaps(study: Study) -> list[Figure]:
 def differences(study: Study) -> list[Figure]:
     """The logit of the right colour less that of another, in the model and in its top heads' direct contributions."""
     drawn, found = draws(len(study.measuring), study.of.seed), []
-    for case in study.cases:
-        rows, heads = study.heads(case), study.top(case)
-        for against in ("random", "best"):
-            parts = _of_heads(rows[f"less_{against}"][study.measuring], heads)
-            readouts = {"model": (0, rows[f"model_{against}"][study.measuring])}
+    for case, measure in product(study.cases, CHOSEN_BY):
+        rows, heads = study.heads(case), study.top(case, measure)
+        for against, end in (("random", ""), ("best", "_best")):
+            parts = _of_heads(rows[f"contrast{end}"][study.measuring], heads)
+            readouts = {"model": (0, rows[f"model{end}"][study.measuring])}
             readouts |= {f"top {k}": (k, parts[:, :k].sum(1)) for k in sizes(rows["increase"][0].size)}
             for readout, (k, values) in readouts.items():
-                found.append(of(case) | {"readout": readout, "k": k, "against": against} | _mean(drawn, values))
+                said = {"of": measure, "readout": readout, "k": k, "against": against}
+                found.append(of(case) | said | _mean(drawn, values))
     return found
 
 
@@ -113,28 +114,32 @@ def keys(study: Study) -> list[Figure]:
     less paraphrase. `asked` is the share of key positions on the thing that is asked about.
     """
     drawn, found = draws(len(study.measuring), study.of.seed), []
-    for case in study.informed:
-        rows = study.keys(case)
+    for case, measure in product(study.informed, CHOSEN_BY):
+        rows = study.keys(case, measure)
         for k in sizes(study.heads(case)["increase"][0].size):
             some = {name: values[:, :k].mean(1) for name, values in rows.items() if "/" not in name}
             some["drop"] = some["same"] - some["different"]
             some["drop_paraphrase"] = some["same"] - some["paraphrase"]
             some["asked_gain"] = some["asked"] - some["asked_chance"]
-            found.append(of(case) | {"k": k, **{name: _mean(drawn, values) for name, values in some.items()}})
+            found.append(
+                of(case) | {"of": measure, "k": k, **{name: _mean(drawn, values) for name, values in some.items()}}
+            )
     return found
 
 
 def decoding(study: Study) -> list[Figure]:
     """The mean reciprocal rank of the right words at the key positions of top heads, and of its nulls."""
     drawn, found = draws(len(study.measuring), study.of.seed), []
-    for case in study.informed:
-        rows = study.keys(case)
+    for case, measure in product(study.informed, CHOSEN_BY):
+        rows = study.keys(case, measure)
         for k in sizes(study.heads(case)["increase"][0].size):
             for readout in READOUTS:
                 for word in ("colour", "object"):
-                    some = {null: rows[f"{readout}/{word}/{null}"][:, :k].mean(1) for null in ("key", "random", "label")}
+                    some = {
+                        null: rows[f"{readout}/{word}/{null}"][:, :k].mean(1) for null in ("key", "random", "label")
+                    }
                     some |= {f"above_{null}": some["key"] - some[null] for null in ("random", "label")}
-                    said = {"k": k, "readout": readout, "word": word}
+                    said = {"of": measure, "k": k, "readout": readout, "word": word}
                     found.append(of(case) | said | {name: _mean(drawn, values) for name, values in some.items()})
     return found
 

@@ -70,7 +70,9 @@ def word_tokens(llava: Llava, asking: Sample, words: Sequence[str]) -> NDArray[n
         encoded = answered(llava, asking, word)
         found.append(int(encoded.ids[np.nonzero(encoded.layout.role == Role.ANSWER)[0][0]]))
     if len(set(found)) < len(found):
-        raise LapilliError(f"two of the words {', '.join(words)} begin with one token; the study tells them apart by it")
+        raise LapilliError(
+            f"two of the words {', '.join(words)} begin with one token; the study tells them apart by it"
+        )
     return np.array(found, np.int64)
 
 

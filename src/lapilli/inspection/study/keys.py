@@ -6,6 +6,7 @@ position it is asked how much the head looks there when the question names anoth
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from lapilli.inspection.trace import Trace, attention
 
 READOUTS = {
     "embedding": "what stands in the picture's or the text's place, by the matrix of the input embeddings (the paper)",
-    "stream": "the stream there, before the layer of the head that reads it, by the last norm and the head (logit lens)",
+    "stream": "the stream there, before the layer of the head in question, by the last norm and the vocabulary",
     "wrote": "what attention has written there before that layer, with the norm's scale of the answer's position",
 }
 """What is read at a key position, and how."""
@@ -69,13 +70,14 @@ def looks(trace: Trace, places: Places, heads: Sequence[Head]) -> NDArray[np.flo
 def reciprocal_ranks(
     trace: Trace, places: Places, heads: Sequence[Head], words: NDArray[np.int64]
 ) -> dict[str, NDArray[np.float64]]:
-    """1 / rank of every word at every fact, by each of READOUTS, as the layer of each head finds it; (head, fact, word).
+    """1 / rank of every word at every fact, by each of READOUTS, in the layer of each head; (head, fact, word).
 
     The trace must have been recorded whole.
     """
     assert trace.stream is not None
     stream, at = trace.stream, torch.from_numpy(places.facts)
-    matrix = trace.llava.model.get_input_embeddings().weight
+    embeddings: Any = trace.llava.model.get_input_embeddings()
+    matrix = embeddings.weight
     shared = 1 / ranks(stream.resid[0, at].to(matrix) @ matrix.T, words)
     found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in READOUTS}
     by_layer = {layer: _read(trace, at, layer, words) for layer in {layer for layer, _ in heads}}

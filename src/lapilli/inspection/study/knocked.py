@@ -4,6 +4,7 @@ The sequences are laid side by side once, with the right answers in them, as the
 pictures are not encoded again. Padding stands behind them, where nothing looks at it.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lapilli.core.layout import Role
+from lapilli.core.layout import Positions, Role
 from lapilli.data.collate import collate
 from lapilli.data.encode import Encoded
 from lapilli.inspection.ablation import Head, HeadWay, ablated_heads
@@ -28,14 +29,16 @@ _AT_ONCE = 4_096  # tokens that are read in one batch
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some sequences as they enter the language model.
+    """Some of the sequences, as they enter the language model.
 
+    numbers       (sequence,) which they are
     entering      (sequence, token, d_model), padded on the right
     seen          bool (sequence, token), which of them are no padding
     sequence, at  (row,) the positions that predict the answers' tokens and their ends
     ids, stop     (row,) those tokens, and whether they are ends
     """
 
+    numbers: Positions
     entering: Tensor
     seen: Tensor
     sequence: Tensor
@@ -46,7 +49,7 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Said:
-    """Of every question the log-probability of the right answer, without its end, and whether it would be said."""
+    """Of every sequence the log-probability of the right answer, without its end, and whether it would be said."""
 
     log_prob: NDArray[np.float64]
     right: NDArray[np.bool_]
@@ -54,31 +57,34 @@ class Said:
 
 @torch.inference_mode()
 def batches(llava: Llava, rows: Sequence[Encoded], pixels: Sequence[Tensor | None]) -> list[Batch]:
-    """Answered sequences, in their order, each with the pixel values (image, 3, side, side) of its pictures."""
+    """Answered sequences, each with the pixel values (image, 3, side, side) of its pictures, by their lengths."""
+    order = np.argsort([len(row.ids) for row in rows], kind="stable")
     size = max(1, _AT_ONCE // max(len(row.ids) for row in rows))
-    return [
-        _batch(llava, rows[begin : begin + size], pixels[begin : begin + size]) for begin in range(0, len(rows), size)
-    ]
+    return [_batch(llava, rows, pixels, order[begin : begin + size]) for begin in range(0, len(order), size)]
 
 
-def _batch(llava: Llava, rows: Sequence[Encoded], pixels: Sequence[Tensor | None]) -> Batch:
-    shown = [one for one in pixels if one is not None]
+def _batch(llava: Llava, rows: Sequence[Encoded], pixels: Sequence[Tensor | None], numbers: Positions) -> Batch:
+    chosen = [rows[number] for number in numbers]
+    shown = [one for number in numbers if (one := pixels[number]) is not None]
     tokenizer: Any = llava.processor.tokenizer
-    batch = collate(rows, tokenizer.pad_token_id, "right", torch.cat(shown) if shown else None)
+    batch = collate(chosen, tokenizer.pad_token_id, "right", torch.cat(shown) if shown else None)
     del batch["labels"]
+    entering = _entering(llava.model, batch)
+    answers = [np.nonzero(np.isin(row.layout.role, (Role.ANSWER, Role.STOP)))[0] for row in chosen]
+    sequence, at = np.repeat(np.arange(len(chosen)), [len(some) for some in answers]), np.concatenate(answers) - 1
+    ids = np.concatenate([row.ids[some] for row, some in zip(chosen, answers, strict=True)])
+    stop = np.concatenate([row.layout.role[some] == Role.STOP for row, some in zip(chosen, answers, strict=True)])
+    rows_of, places, tokens = (torch.from_numpy(part).to(entering.device) for part in (sequence, at, ids))
+    seen = batch["attention_mask"].bool().to(entering.device)
+    return Batch(numbers, entering, seen, rows_of, places, tokens, stop)
+
+
+def _entering(model: Any, batch: dict[str, Tensor]) -> Tensor:
+    """What the language model reads of a batch, (sequence, token, d_model)."""
     kept: list[Tensor] = []
-    with watching(llava.model, {"llm.layers.0.resid_pre": kept.append}):
-        model: Any = llava.model
+    with watching(model, {"llm.layers.0.resid_pre": kept.append}):
         model.model(**placed(batch, model), use_cache=False)
-    roles = [np.isin(row.layout.role, (Role.ANSWER, Role.STOP)) for row in rows]
-    at = [np.nonzero(role)[0] for role in roles]
-    sequence = np.repeat(np.arange(len(rows)), [len(one) for one in at])
-    after = np.concatenate(at)
-    device = kept[0].device
-    stop = np.concatenate([row.layout.role[one] == Role.STOP for row, one in zip(rows, at, strict=True)])
-    ids = np.concatenate([row.ids[one] for row, one in zip(rows, at, strict=True)])
-    tensors = (torch.from_numpy(part).to(device) for part in (sequence, after - 1, ids))
-    return Batch(kept[0], batch["attention_mask"].bool().to(device), *tensors, stop)
+    return kept[0]
 
 
 @torch.inference_mode()
@@ -89,19 +95,21 @@ def said(
     how: HeadWay = "zero",
     values: dict[Head, Tensor] | None = None,
 ) -> Said:
-    """What becomes of the answers with these heads ablated, as `ablated_heads` does it."""
+    """What becomes of the answers with these heads ablated, as `ablated_heads` does it; in the sequences' order."""
+    count = sum(len(batch.numbers) for batch in read)
+    log_prob, right = np.zeros(count), np.zeros(count, np.bool_)
     with ablated_heads(llava.model, heads, how, values):
-        found = [_answers(llava, batch) for batch in read]
-    return Said(*(np.concatenate(part) for part in zip(*found, strict=True)))
+        for batch in read:
+            log_prob[batch.numbers], right[batch.numbers] = _answers(llava.model, batch)
+    return Said(log_prob, right)
 
 
-def _answers(llava: Llava, batch: Batch) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    model: Any = llava.model
+def _answers(model: Any, batch: Batch) -> tuple[NDArray[Any], NDArray[Any]]:
     states = model.model.language_model(inputs_embeds=batch.entering, use_cache=False).last_hidden_state
     logits = model.lm_head(states[batch.sequence, batch.at]).float()
     log_probs = np.asarray(logits.log_softmax(-1).gather(1, batch.ids[:, None])[:, 0].cpu(), np.float64)
     missed = (logits.argmax(-1) != batch.ids).cpu().numpy()
-    sequence, n = batch.sequence.cpu().numpy(), len(batch.entering)
+    sequence, n = batch.sequence.cpu().numpy(), len(batch.numbers)
     log_prob = np.bincount(sequence, np.where(batch.stop, 0.0, log_probs), minlength=n)
     return log_prob, np.bincount(sequence, missed, minlength=n) == 0
 
@@ -111,16 +119,10 @@ def head_means(llava: Llava, read: Sequence[Batch]) -> dict[Head, Tensor]:
     """What every head puts out, before the output matrix, on average over all tokens of these sequences; (d_head,)."""
     model: Any = llava.model
     language = decoder(model)
-    sums: dict[int, Tensor] = {}
+    sums: dict[int, Tensor] = defaultdict(lambda: torch.zeros(()))
     for batch in read:
-
-        def add(layer: int, outputs: Tensor, seen: Tensor) -> None:
-            total = outputs.float()[seen].sum(0)
-            sums[layer] = sums[layer] + total if layer in sums else total
-
         watchers = {
-            f"llm.layers.{layer}.attn_heads": partial(_told, partial(add, layer), batch.seen)
-            for layer in range(language.depth)
+            f"llm.layers.{layer}.attn_heads": partial(_add, sums, layer, batch.seen) for layer in range(language.depth)
         }
         with watching(model, watchers):
             model.model.language_model(inputs_embeds=batch.entering, use_cache=False)
@@ -132,5 +134,5 @@ def head_means(llava: Llava, read: Sequence[Batch]) -> dict[Head, Tensor]:
     }
 
 
-def _told(add: Any, seen: Tensor, outputs: Tensor) -> None:
-    add(outputs, seen)
+def _add(sums: dict[int, Tensor], layer: int, seen: Tensor, outputs: Tensor) -> None:
+    sums[layer] = sums[layer].to(outputs.device) + outputs.float()[seen].sum(0)

@@ -1,6 +1,6 @@
 """Top heads knocked out together, beside random sets of as many heads."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
@@ -25,7 +25,7 @@ NULLS = {"any": "any heads", "layers": "as many heads in each of the same layers
 class Knockout:
     """One set of top heads knocked out, and random sets of as many.
 
-    of             whose top heads they are: the condition's "own", or those of the language model before tuning, "base"
+    of             whose top heads they are, by "increase" or "contrast" of this case, or by increase of the "base"
     how, null      how they are ablated, and which of NULLS the random sets are
     log_prob       (question,) the change of the right answer's log-probability, in nats
     right          (question,) the change of whether it is said: 0 or -1, or 1 where it was not
@@ -76,7 +76,7 @@ def _numbers(found: Said) -> NDArray[np.float64]:
 
 
 def knockouts(
-    knocking: Knocking, tops: dict[str, Sequence[Head]], shape: tuple[int, int], seed: int
+    knocking: Knocking, tops: Mapping[str, Sequence[Head]], shape: tuple[int, int], seed: int
 ) -> list[Knockout]:
     """The first 5, 10 and 25 % of each of `tops`, by whose they are, the most important head first.
 

@@ -52,11 +52,11 @@ class Overlap:
 def overlap(one: NDArray[np.floating], other: NDArray[np.floating], k: int, draws: Draws) -> Overlap:
     """Of the mean tables of two (question, layer, head), of the same questions."""
     shape = one.shape[1:]
-    sets = [set(top(table.mean(0), k)) for table in (one, other)]
-    shared = len(sets[0] & sets[1])
+    first, second = (set(top(table.mean(0), k)) for table in (one, other))
+    shared = len(first & second)
     drawn = (_tops(draws.means(one), k) & _tops(draws.means(other), k)).sum(1)
     chances = hypergeometric(int(np.prod(shape)), k, k)
-    within = _within(*sets, shape[1])
+    within = _within(first, second, shape[1])
     return Overlap(
         k,
         draws.of(float(shared), drawn.astype(np.float64)),
@@ -110,5 +110,5 @@ def _spearman(one: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray
     for tables in (one, other):
         flat = tables.reshape(len(tables), -1)
         ranks.append(flat.argsort(1).argsort(1) - (flat.shape[1] - 1) / 2)
-    products: NDArray[np.float64] = (ranks[0] * ranks[1]).sum(1)
-    return products / (ranks[0] ** 2).sum(1)
+    found: NDArray[np.float64] = (ranks[0] * ranks[1]).sum(1) / (ranks[0] ** 2).sum(1)
+    return found

@@ -9,7 +9,7 @@ from lapilli.core.environment import versions
 from lapilli.core.plain import plain
 from lapilli.core.run import RunDir
 from lapilli.inspection.study import figures
-from lapilli.inspection.study.colour import Progress, Settings, Study
+from lapilli.inspection.study.colour import CHOSEN_BY, Progress, Settings, Study
 from lapilli.inspection.study.conditions import CONDITIONS
 from lapilli.inspection.study.keys import READOUTS
 from lapilli.inspection.study.knockouts import CONTROLS, NULLS
@@ -53,14 +53,14 @@ _FIGURES: dict[str, Callable[[Study], list[dict[str, Any]]]] = {
 
 def _described(study: Study) -> dict[str, Any]:
     layers, heads = study.heads(study.cases[0])["increase"].shape[1:]
-    vocabulary = [len(study.asked), len(study.kept), len(study.choosing), len(study.measuring)]
-    counts = dict(zip(("asked", "kept", "choosing", "measuring"), vocabulary, strict=True))
-    settings = {
+    counts = {name: len(getattr(study, name)) for name in ("asked", "kept", "choosing", "measuring")}
+    settings: dict[str, Any] = {
         "seed": study.of.seed,
         "layers": layers,
         "heads": heads,
         "shares": SHARES,
         "sizes": sizes(layers * heads),
+        "chosen_by": CHOSEN_BY,
         "controls": CONTROLS,
         "conditions": {condition.name: condition.says for condition in CONDITIONS},
         "readouts": READOUTS,
@@ -69,7 +69,11 @@ def _described(study: Study) -> dict[str, Any]:
         "rules": COMMON,
         "versions": versions(),
     }
-    models = [{"label": label, "folder": path.name} for label, path in study.of.models.items()]
-    example = study.asked[0]
-    shown = {"question": example.question.question, "facts": example.facts, "answer": example.colour}
-    return plain({"data": study.of.data.name, "models": models, "counts": counts, "example": shown, "settings": settings})  # type: ignore[no-any-return]
+    example = next((one for one in study.asked if one.swapped is not None), study.asked[0])
+    return {
+        "data": study.of.data.name,
+        "models": [{"label": label, "folder": path.name} for label, path in study.of.models.items()],
+        "counts": counts,
+        "example": {"question": example.question.question, "facts": example.facts, "answer": example.colour},
+        "settings": plain(settings),
+    }

@@ -68,8 +68,8 @@ def head_rows(asking: Asking, note: Note) -> Rows:
 
     right, log_prob             (question,)
     increase, direct            (question, layer, head), of the right colour
-    less_random, less_best      (question, layer, head), less that of a random other colour, of the best other colour
-    model_random, model_best    (question,) the same of the model's own logits
+    contrast, contrast_best     (question, layer, head), direct, less that of a random other colour, of the best other
+    model, model_best           (question,) the same of the model's own logits
     """
     return _stacked(partial(_head_row, asking, asking.words[_COLOURS]), asking.asked, note)
 
@@ -84,9 +84,9 @@ def _head_row(asking: Asking, words: NDArray[np.int64], one: Asked) -> dict[str,
         "log_prob": np.float64(read.log_prob),
         "increase": read.increases,
         "direct": direct,
-        "less_random": direct - read.parts[..., random],
-        "less_best": direct - read.parts[..., best],
-        "model_random": read.logits[right] - read.logits[random],
+        "contrast": direct - read.parts[..., random],
+        "contrast_best": direct - read.parts[..., best],
+        "model": read.logits[right] - read.logits[random],
         "model_best": read.logits[right] - read.logits[best],
     }
 
@@ -151,7 +151,8 @@ def _others(weights: NDArray[np.float64], word: int) -> NDArray[np.float64]:
     others = (kind == kind[word]) & (np.arange(len(WORDS)) != word)
     chosen = np.where(others, weights, 0.0)
     chosen = chosen if chosen.sum() else others.astype(np.float64)
-    return chosen / chosen.sum()
+    shares: NDArray[np.float64] = chosen / chosen.sum()
+    return shares
 
 
 def way_rows(asking: Asking, seed: int, note: Note) -> Rows:
@@ -176,4 +177,3 @@ def _noted(
     for number, one in enumerate(asked):
         note(number, len(asked))
         yield row(one)
-

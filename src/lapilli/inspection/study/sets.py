@@ -39,7 +39,7 @@ def _within(rng: np.random.Generator, counts: Counter[int], width: int) -> HeadS
 
 
 def _different(draw: Callable[[], HeadSet], possible: int, count: int, but: Sequence[Head]) -> list[HeadSet]:
-    known, found = {tuple(sorted(but))}, []
+    known, found = {tuple(sorted(but))}, list[HeadSet]()
     while len(found) < min(count, possible - 1):
         one = draw()
         if one not in known:

@@ -21,13 +21,14 @@ in every tuned model, fails when no part holds in any, and is mixed otherwise.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Word = Literal["holds", "mixed", "fails"]
 
 STATEMENTS = {
-    "a": "Shallow layers move features of the object to where its colour is and to the end; deep heads extract the colour",
+    "a": "Shallow layers move features of the object to where its colour is and to the end; deep heads extract "
+    "the colour",
     "b": "What the picture puts in the language model's input can be read as words",
     "c": "Tuning strengthens the heads that the language model already had",
 }
@@ -35,20 +36,20 @@ STATEMENTS = {
 RULES = {
     "a": "In every tuned model, with picture and with text: hiding the facts from each other, and from all text behind "
     "them, costs more log-probability in the shallow half of the layers than in the deep half, and more than as many "
-    "random looks; hiding the facts from the position that answers costs more in the deep half than in the shallow half, "
-    "and more than as many random looks.",
-    "b": "In every tuned model: the mean reciprocal rank of the right colour, and of the right shape, read by the input "
-    "embeddings at the key patches of the top heads, is above that at an average patch of the same picture, and above "
-    "that of the words that are right of other questions.",
-    "c": "In every tuned model: base and tuned model share more top heads on the same text than chance gives (p < 0.05); "
-    "the base's top heads raise the answer more after tuning; knocked out in the tuned model, with picture and with text, "
-    "they cost more than random sets of as many heads, by interval and by rank (p < 0.05).",
+    "random looks; hiding the facts from the position that answers costs more in the deep half than in the shallow "
+    "half, and more than as many random looks.",
+    "b": "In every tuned model: the mean reciprocal rank of the right colour, and of the right shape, read by the "
+    "input embeddings at the key patches of the top heads, is above that at an average patch of the same picture, and "
+    "above that of the words that are right of other questions.",
+    "c": "In every tuned model: base and tuned model share more top heads on the same text than chance gives "
+    "(p < 0.05); the base's top heads raise the answer more after tuning; knocked out in the tuned model, with picture "
+    "and with text, they cost more than random sets of as many heads, by interval and by rank (p < 0.05).",
 }
 
 COMMON = (
     "Every comparison must hold with its 95 % interval over questions, paired where it is of the same questions. A "
-    "statement holds when every part holds in every tuned model, fails when none does in any, and is mixed otherwise. The "
-    "rules stand in the program, and do not depend on what a run finds."
+    "statement holds when every part holds in every tuned model, fails when none does in any, and is mixed otherwise. "
+    "The rules stand in the program, and do not depend on what a run finds."
 )
 
 _LEVEL = 0.05
@@ -69,12 +70,13 @@ class Test:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a statement in one model: it holds when all of its tests do."""
+    """A part of a statement in one model: it holds when all of its tests do. `note` decides nothing."""
 
     says: str
     model: str
     condition: str
     tests: tuple[Test, ...]
+    note: str = ""
 
     @property
     def holds(self) -> bool:
@@ -87,14 +89,9 @@ def verdicts(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = []
     for name, parts_of in (("a", _moving), ("b", _readable), ("c", _strengthened)):
         parts = list(parts_of(result))
-        said = [
-            {"says": p.says, "model": p.model, "condition": p.condition, "tests": list(p.tests), "holds": p.holds}
-            for p in parts
-        ]
+        said = [asdict(part) | {"holds": part.holds} for part in parts]
         word = verdict([part.holds for part in parts])
-        found.append(
-            {"statement": name, "says": STATEMENTS[name], "rule": RULES[name], "verdict": word, "parts": said}
-        )
+        found.append({"statement": name, "says": STATEMENTS[name], "rule": RULES[name], "verdict": word, "parts": said})
     return found
 
 
@@ -146,7 +143,7 @@ def _negative(figure: Mapping[str, Any]) -> dict[str, Any]:
 def _readable(result: Mapping[str, Any]) -> Iterator[Part]:
     for model in _tuned(result, "VQA"):
         for word in ("colour", "object"):
-            here = {"model": model, "condition": "VQA", "readout": "embedding", "word": word}
+            here = {"model": model, "condition": "VQA", "readout": "embedding", "word": word, "of": "increase"}
             row = _one(result["decoding"], **here, k=result["settings"]["sizes"][-1])
             tests = (
                 _above("against an average patch", row["above_random"]),
@@ -164,12 +161,25 @@ def _strengthened(result: Mapping[str, Any]) -> Iterator[Part]:
             f"of {k}, {shared['chance']:.2f} by chance",
             shared["value"], shared["p"] < _LEVEL, shared["low"], shared["high"], shared["n"], shared["p"],
         )  # fmt: skip
-        yield Part("base and tuned model share top heads", model, "TQA-tuned", (over,))
+        note = f"heads of the same layers: {shared['within']:.2f} by chance, p = {shared['within_p']:.3f}"
+        yield Part("base and tuned model share top heads", model, "TQA-tuned", (over,), note)
         grown = _one(result["growth"], **other, k=k)
         yield Part("the base's top heads raise the answer more", model, "TQA-tuned", (_above("by tuning", grown),))
         for condition in ("VQA", "TQA-tuned"):
-            here = {"model": model, "condition": condition, "of": "base", "how": "mean", "null": "any"}
-            out = _one(result["knocked"], **here, k=k)
-            rank = Test("rank among random sets", out["log_prob"]["value"], out["log_prob_p"] < _LEVEL, p=out["log_prob_p"])
-            tests = (_below("against random sets", out["log_prob_beyond"]), rank)
-            yield Part("the base's top heads are needed", model, condition, tests)
+            here = {"model": model, "condition": condition, "of": "base", "how": "mean", "k": k}
+            out = _one(result["knocked"], **here, null="any")
+            value, p = out["log_prob"]["value"], out["log_prob_p"]
+            tests = (_below("against random sets", out["log_prob_beyond"]), Test("by rank", value, p < _LEVEL, p=p))
+            yield Part("the base's top heads are needed", model, condition, tests, _matched(result["knocked"], here))
+
+
+def _matched(rows: Sequence[Mapping[str, Any]], here: Mapping[str, Any]) -> str:
+    """What the same knock-out comes to beside sets of the same layers, where there are any."""
+    found = [row for row in rows if all(row[name] == value for name, value in here.items()) and row["null"] == "layers"]
+    if not found:
+        return "there are no other heads in these layers"
+    beyond, sets = found[0]["log_prob_beyond"], len(found[0]["log_prob_sets"])
+    interval = f"[{beyond['low']:.2f}, {beyond['high']:.2f}]"
+    return (
+        f"heads of the same layers: {beyond['value']:.2f} {interval}, p = {found[0]['log_prob_p']:.3f} of {sets} sets"
+    )

@@ -46,9 +46,7 @@ def spans(depth: int) -> list[Span]:
     return [*(Span("window", window) for window in layer_windows(depth)), *halves, Span("whole", range(depth))]
 
 
-def cut_ways(
-    trace: Trace, places: Places, rng: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def cut_ways(trace: Trace, places: Places, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The change of the log-probability of the answer's first token, in nats: (way, span) of `spans`.
 
     And the same of random looks, (way, 3), in the last three of the spans, both halves and all layers. The trace must
