@@ -60,7 +60,7 @@ class Test:
     """One comparison: an interval, which must lie on the right side of 0, or a p, which must be small enough."""
 
     says: str
-    value: float
+    value: float | None
     holds: bool
     low: float | None = None
     high: float | None = None
@@ -112,11 +112,13 @@ def _one(rows: Sequence[Mapping[str, Any]], **said: Any) -> Mapping[str, Any]:
 
 
 def _below(says: str, figure: Mapping[str, Any]) -> Test:
-    return Test(says, figure["value"], figure["high"] < 0, figure["low"], figure["high"], figure["n"])
+    high = figure["high"]
+    return Test(says, figure["value"], high is not None and high < 0, figure["low"], high, figure["n"])
 
 
 def _above(says: str, figure: Mapping[str, Any]) -> Test:
-    return Test(says, figure["value"], figure["low"] > 0, figure["low"], figure["high"], figure["n"])
+    low = figure["low"]
+    return Test(says, figure["value"], low is not None and low > 0, low, figure["high"], figure["n"])
 
 
 def _moving(result: Mapping[str, Any]) -> Iterator[Part]:
