@@ -14,7 +14,7 @@ def _interval(value, width=0.1):
 def holding():
     """Figures for which every part of every statement holds."""
     result = {"settings": {"sizes": [1, 2, 5]}, "accuracy": [], "ways": [], "halves": [], "decoding": []}
-    result |= {"overlaps": [], "growth": [], "knocked": []}
+    result |= {"overlaps": [], "growth": [], "knocked": [], "keys": []}
     for model in MODELS:
         for condition in ("VQA", "TQA-tuned"):
             here = {"model": model, "condition": condition}
@@ -26,11 +26,21 @@ def holding():
             ):
                 result["ways"].append(here | {"way": way, "span": half, "beyond": _interval(-1)})
                 result["halves"].append(here | {"way": way, **_interval(difference)})
-            out = {"of": "base", "how": "mean", "null": "any", "k": 5, "log_prob_p": 1 / 21}
-            result["knocked"].append(here | out | {"log_prob": _interval(-2), "log_prob_beyond": _interval(-1)})
+            looking = {"of": "increase", "k": 5, "drop_beyond": _interval(0.3), "asked_beyond": _interval(0.3)}
+            result["keys"].append(here | looking)
+            for null in ("any", "layers"):
+                out = {
+                    "of": "base",
+                    "how": "mean",
+                    "null": null,
+                    "k": 5,
+                    "log_prob_p": 1 / 21,
+                    "log_prob_sets": [0.0] * 20,
+                }
+                result["knocked"].append(here | out | {"log_prob": _interval(-2), "log_prob_beyond": _interval(-1)})
         tuned = {"model": model, "condition": "TQA-tuned"}
         shared = {"kind": "tuning", "other": tuned, "measure": "increase", "k": 5, "chance": 1.25, "p": 0.005}
-        result["overlaps"].append(shared | {"within": 2.0, "within_p": 0.4} | _interval(4))
+        result["overlaps"].append(shared | {"within": 2.0, "within_p": 0.03} | _interval(4))
         result["growth"].append(tuned | {"k": 5} | _interval(0.5))
         for word in ("colour", "object"):
             read = {"model": model, "condition": "VQA", "readout": "embedding", "word": word, "of": "increase", "k": 5}
@@ -45,7 +55,7 @@ def _words(result):
 def test_a_statement_holds_when_all_parts_do_in_all_models():
     assert _words(holding()) == {"a": "holds", "b": "holds", "c": "holds"}
     counts = {one["statement"]: len(one["parts"]) for one in verdicts(holding())}
-    assert counts == {"a": 2 * 2 * 3, "b": 2 * 2, "c": 2 * 4}
+    assert counts == {"a": 2 * 2 * 4, "b": 2 * 2, "c": 2 * 4}
 
 
 @pytest.mark.parametrize(
@@ -56,10 +66,14 @@ def test_a_statement_holds_when_all_parts_do_in_all_models():
         ("a", "ways", 3, {"beyond": _interval(0.01)}),  # random looks cost as much
         ("b", "decoding", 3, {"above_label": _interval(0.05)}),
         ("b", "decoding", 0, {"above_random": _interval(-0.3)}),
+        ("a", "keys", 1, {"drop_beyond": _interval(0.05)}),
+        ("a", "keys", 2, {"asked_beyond": _interval(-0.3)}),
         ("c", "overlaps", 1, {"p": 0.06}),
+        ("c", "overlaps", 0, {"within_p": 0.06}),
         ("c", "growth", 0, _interval(0.0)),
         ("c", "knocked", 0, {"log_prob_p": 0.06}),
-        ("c", "knocked", 3, {"log_prob_beyond": _interval(0.0)}),
+        ("c", "knocked", 2, {"log_prob_beyond": _interval(0.0)}),
+        ("c", "knocked", 3, {"log_prob_beyond": _interval(0.0)}),  # among sets of the same layers
     ],
 )
 def test_one_part_that_fails_in_one_model_makes_it_mixed(statement, rows, number, change):
@@ -87,13 +101,9 @@ def test_the_word_for_parts():
     assert [verdict(parts) for parts in ([True], [True, False], [False, False])] == ["holds", "mixed", "fails"]
 
 
-def test_heads_of_the_same_layers_are_told_beside_and_decide_nothing():
+def test_without_other_heads_in_the_same_layers_nothing_is_shown():
     result = holding()
-    row = result["knocked"][0] | {"null": "layers", "log_prob_beyond": _interval(0.5), "log_prob_p": 0.8}
-    result["knocked"].append(row | {"log_prob_sets": [0.0] * 7})
+    result["knocked"] = [row for row in result["knocked"] if row["null"] == "any" or row["model"] == "tuned 2"]
     (found,) = (one for one in verdicts(result) if one["statement"] == "c")
-    notes = [part["note"] for part in found["parts"] if part["says"].endswith("needed")]
-    assert (
-        found["verdict"] == "holds" and notes[0] == "heads of the same layers: 0.50 [0.40, 0.60], p = 0.800 of 7 sets"
-    )
-    assert notes[1] == "there are no other heads in these layers"
+    lost = [(part["says"], part["model"]) for part in found["parts"] if not part["holds"]]
+    assert found["verdict"] == "mixed" and lost == [("the base's top heads are needed", "tuned 1")] * 2

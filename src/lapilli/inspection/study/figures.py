@@ -111,7 +111,8 @@ def keys(study: Study) -> list[Figure]:
     """How much top heads look at their key positions, asked about the same thing, otherwise, and about another one.
 
     `drop` is same less different, of the questions with another thing to ask about; `drop_paraphrase`, its null, same
-    less paraphrase. `asked` is the share of key positions on the thing that is asked about.
+    less paraphrase; `drop_beyond`, what the one is more than the other. `asked` is the share of key positions on the
+    thing that is asked about, `asked_beyond` that less the share of all positions of the facts.
     """
     drawn, found = draws(len(study.measuring), study.of.seed), []
     for case, measure in product(study.informed, CHOSEN_BY):
@@ -120,7 +121,8 @@ def keys(study: Study) -> list[Figure]:
             some = {name: values[:, :k].mean(1) for name, values in rows.items() if "/" not in name}
             some["drop"] = some["same"] - some["different"]
             some["drop_paraphrase"] = some["same"] - some["paraphrase"]
-            some["asked_gain"] = some["asked"] - some["asked_chance"]
+            some["drop_beyond"] = some["paraphrase"] - some["different"]
+            some["asked_beyond"] = some["asked"] - some["asked_chance"]
             found.append(
                 of(case) | {"of": measure, "k": k, **{name: _mean(drawn, values) for name, values in some.items()}}
             )

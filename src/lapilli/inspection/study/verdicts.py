@@ -1,19 +1,22 @@
 """Whether the paper's three statements hold here, by rules that do not depend on what a run finds.
 
 (a) shallow layers move features of the object to where its colour is, and to the end; deep heads extract the colour.
-    For each tuned model, under VQA and TQA-tuned, three parts. The facts no longer look at each other (facts->facts);
+    For each tuned model, under VQA and TQA-tuned, four parts. The facts no longer look at each other (facts->facts);
     neither the question nor the position that answers looks at the facts (facts->text): the answer's log-probability
     falls further when this is cut in the shallow half of the layers than in the deep half, and further than by as many
     random looks there. The position that answers no longer looks at the facts (facts->last): it falls further when this
-    is cut in the deep half than in the shallow half, and further than by as many random looks there.
+    is cut in the deep half than in the shallow half, and further than by as many random looks there. The top heads look
+    at their key positions less when another thing is asked about, by more than when the same is asked in other words;
+    and more of their key positions are on the thing that is asked about than of all positions of the facts.
 (b) what the picture puts in the language model's input can be read as words.
     For each tuned model under VQA, two parts, colour and object: the mean reciprocal rank of the right word by the
     input embeddings, at the key patches of the top heads, is above that at a patch of the same picture on average, and
     above that of the words that are right of other questions.
 (c) tuning strengthens the heads of the language model.
-    For each tuned model, four parts. Of the top heads of TQA-base and TQA-tuned more are shared than by chance
-    (p < 0.05); the increases of the top heads of TQA-base are larger in TQA-tuned; these heads knocked out in the tuned
-    model, under VQA and under TQA-tuned, cost more than random sets of as many do (rank among them p < 0.05).
+    For each tuned model, four parts. Of the top heads of TQA-base and TQA-tuned more are shared than by chance, also of
+    sets with as many heads in every layer (p < 0.05 each); the increases of the top heads of TQA-base are larger in
+    TQA-tuned; these heads knocked out in the tuned model, under VQA and under TQA-tuned, cost more than random sets of
+    as many do (also by rank, p < 0.05), and than sets with as many in every layer.
 
 Above, below, further and larger mean that the 95 % interval of the paired difference, over questions, lies there. Top
 heads are the largest of the sizes that are tried, by log-probability increase. A statement holds when every part holds
@@ -37,13 +40,15 @@ RULES = {
     "a": "In every tuned model, with picture and with text: hiding the facts from each other, and from all text behind "
     "them, costs more log-probability in the shallow half of the layers than in the deep half, and more than as many "
     "random looks; hiding the facts from the position that answers costs more in the deep half than in the shallow "
-    "half, and more than as many random looks.",
+    "half, and more than as many random looks; the top heads look less at their key positions when another thing is "
+    "asked about, more so than in other words, and these positions are on the thing more often than by chance.",
     "b": "In every tuned model: the mean reciprocal rank of the right colour, and of the right shape, read by the "
     "input embeddings at the key patches of the top heads, is above that at an average patch of the same picture, and "
     "above that of the words that are right of other questions.",
-    "c": "In every tuned model: base and tuned model share more top heads on the same text than chance gives "
-    "(p < 0.05); the base's top heads raise the answer more after tuning; knocked out in the tuned model, with picture "
-    "and with text, they cost more than random sets of as many heads, by interval and by rank (p < 0.05).",
+    "c": "In every tuned model: base and tuned model share more top heads on the same text than chance gives, also "
+    "within their layers (p < 0.05 each); the base's top heads raise the answer more after tuning; knocked out in the "
+    "tuned model, with picture and with text, they cost more than random sets of as many heads, by interval and by "
+    "rank (p < 0.05), and more than sets with as many heads in the same layers.",
 }
 
 COMMON = (
@@ -70,13 +75,12 @@ class Test:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a statement in one model: it holds when all of its tests do. `note` decides nothing."""
+    """A part of a statement in one model: it holds when all of its tests do."""
 
     says: str
     model: str
     condition: str
     tests: tuple[Test, ...]
-    note: str = ""
 
     @property
     def holds(self) -> bool:
@@ -136,6 +140,16 @@ def _moving(result: Mapping[str, Any]) -> Iterator[Part]:
                 other = "deep half" if half == "shallow" else "shallow half"
                 between = _below(f"against the {other}", by_half if half == "shallow" else _negative(by_half))
                 yield Part(says, model, condition, (between, _below("against random looks", beyond)))
+            yield Part("top heads look at what is asked about", model, condition, _looking(result, model, condition))
+
+
+def _looking(result: Mapping[str, Any], model: str, condition: str) -> tuple[Test, ...]:
+    k = result["settings"]["sizes"][-1]
+    row = _one(result["keys"], model=model, condition=condition, of="increase", k=k)
+    return (
+        _above("less when another thing is", row["drop_beyond"]),
+        _above("key positions on it, less chance", row["asked_beyond"]),
+    )
 
 
 def _negative(figure: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,29 +173,29 @@ def _strengthened(result: Mapping[str, Any]) -> Iterator[Part]:
     for model in _tuned(result, "TQA-tuned"):
         other = {"model": model, "condition": "TQA-tuned"}
         shared = _one(result["overlaps"], kind="tuning", other=other, measure="increase", k=k)
-        over = Test(
-            f"of {k}, {shared['chance']:.2f} by chance",
-            shared["value"], shared["p"] < _LEVEL, shared["low"], shared["high"], shared["n"], shared["p"],
-        )  # fmt: skip
-        note = f"heads of the same layers: {shared['within']:.2f} by chance, p = {shared['within_p']:.3f}"
-        yield Part("base and tuned model share top heads", model, "TQA-tuned", (over,), note)
+        tests = (
+            _by_chance(f"of {k}, {shared['chance']:.2f} by chance", shared, shared["p"]),
+            _by_chance(f"{shared['within']:.2f} by chance in the same layers", shared, shared["within_p"]),
+        )
+        yield Part("base and tuned model share top heads", model, "TQA-tuned", tests)
         grown = _one(result["growth"], **other, k=k)
         yield Part("the base's top heads raise the answer more", model, "TQA-tuned", (_above("by tuning", grown),))
         for condition in ("VQA", "TQA-tuned"):
             here = {"model": model, "condition": condition, "of": "base", "how": "mean", "k": k}
-            out = _one(result["knocked"], **here, null="any")
-            value, p = out["log_prob"]["value"], out["log_prob_p"]
-            tests = (_below("against random sets", out["log_prob_beyond"]), Test("by rank", value, p < _LEVEL, p=p))
-            yield Part("the base's top heads are needed", model, condition, tests, _matched(result["knocked"], here))
+            yield Part("the base's top heads are needed", model, condition, _needed(result["knocked"], here))
 
 
-def _matched(rows: Sequence[Mapping[str, Any]], here: Mapping[str, Any]) -> str:
-    """What the same knock-out comes to beside sets of the same layers, where there are any."""
-    found = [row for row in rows if all(row[name] == value for name, value in here.items()) and row["null"] == "layers"]
-    if not found:
-        return "there are no other heads in these layers"
-    beyond, sets = found[0]["log_prob_beyond"], len(found[0]["log_prob_sets"])
-    interval = f"[{beyond['low']:.2f}, {beyond['high']:.2f}]"
-    return (
-        f"heads of the same layers: {beyond['value']:.2f} {interval}, p = {found[0]['log_prob_p']:.3f} of {sets} sets"
-    )
+def _by_chance(says: str, figure: Mapping[str, Any], p: float) -> Test:
+    return Test(says, figure["value"], p < _LEVEL, figure["low"], figure["high"], figure["n"], p)
+
+
+def _needed(rows: Sequence[Mapping[str, Any]], here: Mapping[str, Any]) -> tuple[Test, ...]:
+    """Against any heads, and against heads of the same layers: where there are no others, nothing is shown."""
+    out = _one(rows, **here, null="any")
+    value, p = out["log_prob"]["value"], out["log_prob_p"]
+    tests = _below("against random sets", out["log_prob_beyond"]), Test("by rank", value, p < _LEVEL, p=p)
+    matched = [row for row in rows if all(row[name] == wanted for name, wanted in {**here, "null": "layers"}.items())]
+    if not matched:
+        return *tests, Test("no other heads in these layers", None, False)
+    sets = len(matched[0]["log_prob_sets"])
+    return *tests, _below(f"against {sets} sets of the same layers", matched[0]["log_prob_beyond"])

@@ -1,6 +1,6 @@
 """The page of the study of colour questions: verdicts first, then every figure beside its chance level."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -53,6 +53,14 @@ _MEASURES = {
     "contrast": "The same, less that to a random other colour's logit",
 }
 _READOUTS = {"embedding": "input embeddings", "stream": "logit lens", "wrote": "attention wrote"}
+_FILTERS: tuple[Callable[..., Any], ...] = (
+    numbers.chance,
+    numbers.digits,
+    numbers.number,
+    numbers.spread,
+    figures.duration,
+    figures.percent,
+)
 
 
 def write_page(result: Result, out: Path) -> Path:
@@ -71,31 +79,35 @@ def render(result: Result) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for told in (numbers.number, numbers.said, numbers.spread, numbers.chance, figures.percent, figures.duration):
-        environment.filters[told.__name__] = told
+    environment.filters.update({told.__name__: told for told in _FILTERS})
     style = Markup(environment.get_template("study.css").render())
-    return environment.get_template("colour.html.jinja").render(
-        style=style,
-        result=result,
-        key=key,
-        largest=result["settings"]["sizes"][-1],
-        models=tuned(result),
-        conditions=_CONDITIONS,
-        kinds=_KINDS,
-        ways=_WAYS,
-        readouts=_READOUTS,
-        verdicts=[verdict_table(one, tuned(result)) for one in result["verdicts"]],
-        accuracy=accuracy_chart(result),
-        maps=[{"title": title, "lines": maps(result, measure)} for measure, title in _MEASURES.items()],
-        overlaps=[overlap_chart(result, measure) for measure in _CHOSEN],
-        differences=[difference_chart(result, against) for against in ("random", "best")],
-        keys=[keys_chart(result), asked_chart(result)],
-        chosen=_CHOSEN,
-        decoding=[decoding_chart(result, condition, of) for condition in ("VQA", "TQA-tuned") for of in _CHOSEN],
-        knocked=[knocked_chart(result, condition) for condition in ("VQA", "TQA-tuned", "TQA-base")],
-        growth=growth_chart(result),
-        layers=[ways_chart(result, condition) for condition in INFORMED],
-    )
+    page = environment.get_template("colour.html.jinja")
+    return page.render(style=style, result=result, key=key, **_names(result), **_drawn(result))
+
+
+def _names(result: Result) -> dict[str, Any]:
+    return {
+        "largest": result["settings"]["sizes"][-1],
+        "models": tuned(result),
+        "ways": _WAYS,
+        "readouts": _READOUTS,
+        "chosen": _CHOSEN,
+        "verdicts": [verdict_table(one, tuned(result)) for one in result["verdicts"]],
+    }
+
+
+def _drawn(result: Result) -> dict[str, Any]:
+    return {
+        "accuracy": accuracy_chart(result),
+        "maps": [{"title": title, "lines": maps(result, measure)} for measure, title in _MEASURES.items()],
+        "overlaps": [overlap_chart(result, measure) for measure in _CHOSEN],
+        "differences": [difference_chart(result, against) for against in ("random", "best")],
+        "keys": [keys_chart(result), asked_chart(result)],
+        "decoding": [decoding_chart(result, condition, of) for condition in ("VQA", "TQA-tuned") for of in _CHOSEN],
+        "knocked": [knocked_chart(result, condition) for condition in INFORMED],
+        "growth": growth_chart(result),
+        "layers": [ways_chart(result, condition) for condition in INFORMED],
+    }
 
 
 def tuned(result: Result) -> list[str]:
@@ -164,7 +176,7 @@ def overlap_chart(result: Result, measure: str) -> dict[str, Any]:
         found = select(result["overlaps"], kind=kind, measure=measure, k=k)
         rows += [Row(label, tuple(_overlap_lane(one) for one in found))] * bool(found)
     title = f"Shared of the top {k} heads {_CHOSEN[measure]}"
-    drawn = rows_chart(rows, title, "A lane for each pair; the sticks are what chance gives.", 142.0, (0.0, float(k)))
+    drawn = rows_chart(rows, title, "A lane for each pair; the sticks are what chance gives.", 152.0, (0.0, float(k)))
     return {"title": title, "chart": drawn}
 
 
@@ -214,7 +226,7 @@ def keys_chart(result: Result) -> dict[str, Any]:
         ]
         rows.append(Row(f"{condition}, {label}", tuple(lanes)))
     title = "Attention of the top heads at their key positions"
-    return {"title": title, "chart": rows_chart(rows, title, "A lane for each model.", 142.0)}
+    return {"title": title, "chart": rows_chart(rows, title, "A lane for each model.", 152.0)}
 
 
 def asked_chart(result: Result) -> dict[str, Any]:
@@ -228,7 +240,7 @@ def asked_chart(result: Result) -> dict[str, Any]:
         ]
         rows.append(Row(f"{condition}, {label}", tuple(lanes)))
     title = "Key positions on the thing that is asked about, share"
-    return {"title": title, "chart": rows_chart(rows, title, "A lane for each model.", 142.0, (0.0, 1.0))}
+    return {"title": title, "chart": rows_chart(rows, title, "A lane for each model.", 152.0, (0.0, 1.0))}
 
 
 def decoding_chart(result: Result, condition: str, of: str) -> dict[str, Any]:

@@ -17,6 +17,11 @@ def number(value: float | None, digits: int = 2) -> str:
     return (said.lstrip("-") if not float(said) else said).replace("-", "−")
 
 
+def digits(figure: Mapping[str, Any]) -> int:
+    """How many decimals a figure needs: three where all of its interval is below 0.1."""
+    return 3 if max(abs(figure[name] or 0.0) for name in ("value", "low", "high")) < 0.1 else 2
+
+
 def spread(figure: Mapping[str, Any], digits: int = 2) -> str:
     """The interval of a figure: [0.12, 0.34]."""
     if figure.get("low") is None:
