@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lapilli.inspection.study.colour import CHOSEN_BY, Study
+from lapilli.inspection.study.colour import Study
 from lapilli.inspection.study.keys import READOUTS
 from lapilli.inspection.study.ways import WAYS, spans
 
@@ -44,8 +44,8 @@ def _heads(run, case, count, shape, rng):
 
 def _rest(run, study, case, shape, rng):
     count = len(study.measuring)
-    for measure in CHOSEN_BY:
-        _saved(run, f"keys-{measure}-{case.name}", _keys(count))
+    each = _keys(count)
+    _saved(run, f"keys-{case.name}", {name: np.concatenate([part, part / 2], axis=1) for name, part in each.items()})
     tried = len(spans(shape[0]))
     change = -np.arange(count * len(WAYS) * tried, dtype=float).reshape(count, len(WAYS), tried)
     _saved(run, f"ways-{case.name}", {"change": change, "random": change[:, :, -3:] / 2})
@@ -68,7 +68,7 @@ def _rest(run, study, case, shape, rng):
 
 
 def _keys(count):
-    """Of every head the same, but for the first, which looks twice as much; one question has nothing to swap to."""
+    """Of all heads the same, but for the first: twice as much. By contrast, half as much. A question has no swap."""
     each = np.where(np.arange(K) == 0, 2.0, 1.0) * np.ones((count, 1))
     rows = {"same": 0.4 * each, "paraphrase": 0.3 * each, "different": 0.1 * each, "anywhere": 0.02 * each}
     rows["different"][0] = np.nan

@@ -13,6 +13,7 @@ from lapilli.core.run import RunDir
 from lapilli.inspection.contrast import answered
 from lapilli.inspection.increase import head_increases
 from lapilli.inspection.recording import traced
+from lapilli.inspection.study import knockouts
 from lapilli.inspection.study.colour import Study, opened, settings
 from lapilli.inspection.study.conditions import read_asked
 from lapilli.inspection.study.overlap import top
@@ -28,6 +29,14 @@ def _settings(**changed):
 
 def _silent(step, done, total):
     pass
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_random_sets():
+    """Fewer than a study has: each takes a run of the model."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(knockouts, "CONTROLS", 3)
+        yield
 
 
 @pytest.fixture(scope="module")

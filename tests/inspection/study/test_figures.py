@@ -12,6 +12,8 @@ from lapilli.inspection.study.result import colour_result
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
     out = tmp_path_factory.mktemp("made-up")
+    for name in ("base", "one", "two"):
+        (out / name).mkdir()
     of = settings(out / "base", [out / "one", out / "two"], scenes(), 20, 0)
     run = opened(out / "run", of)
     fabricate(run, of)
@@ -73,6 +75,8 @@ def test_key_figures_are_means_over_heads_and_drops_are_paired(result):
         assert _numbers(row["drop_beyond"]) == pytest.approx([0.2 * factor] * 3)
         assert (row["same"]["n"], row["drop"]["n"]) == (4, 3)  # one question has nothing else to ask about
         assert row["asked_beyond"]["value"] == pytest.approx(0.3 * factor)
+        other = _one(result["keys"], model="tuned 2", condition="VQA", k=k, of="contrast")
+        assert other["same"]["value"] == pytest.approx(0.2 * factor)
 
 
 def test_reciprocal_ranks_stand_beside_both_nulls(result):

@@ -4,6 +4,7 @@ import copy
 import re
 
 import pytest
+from markupsafe import escape
 from tests.inspection.study.fabricated import fabricate
 from tests.inspection.study.taught import scenes
 
@@ -17,6 +18,8 @@ from lapilli.report.study.colour import render, write_page
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
     out = tmp_path_factory.mktemp("made-up")
+    for name in ("base", "one", "two"):
+        (out / name).mkdir()
     of = settings(out / "base", [out / "one", out / "two"], scenes(), 20, 0)
     run = opened(out / "run", of)
     fabricate(run, of)
@@ -27,7 +30,7 @@ def test_verdicts_come_first_with_their_rules(result):
     page = render(result)
     stamps = re.findall(r'class="stamp (\w+)"', page)
     assert stamps == [one["verdict"] for one in result["verdicts"]]
-    assert all(str(one["rule"]).split(";")[0].replace("'", "&#39;") in page for one in result["verdicts"])
+    assert all(str(escape(one["rule"])) in page for one in result["verdicts"])
     assert page.index("stamp") < page.index("What was asked") < page.index("1. Heads")
     for one in result["verdicts"]:
         cells = page.split(f"({one['statement']}) ")[1].split("</article>")[0]
@@ -113,7 +116,8 @@ def test_columns_of_layers_share_one_axis():
     ("said", "words"),
     [
         (numbers.number(-0.456), "−0.46"), (numbers.number(-0.001), "0.00"), (numbers.number(None), "–"),
-        (numbers.spread({"low": -1.0, "high": 2.0}), "[−1.00, 2.00]"), (numbers.spread({"low": None, "high": None}), ""),
+        (numbers.spread({"low": -1.0, "high": 2.0}), "[−1.00, 2.00]"),
+        (numbers.spread({"low": None, "high": None}), ""),
         (numbers.chance(0.0312), "p\u202f=\u202f0.031"), (numbers.chance(1e-5), "p\u202f<\u202f0.001"),
         (numbers.digits({"value": 0.01, "low": -0.02, "high": 0.09}), 3),
         (numbers.digits({"value": 0.01, "low": -0.02, "high": 0.2}), 2),

@@ -1,7 +1,7 @@
 """The study of colour questions: Yu & Ananiadou (arXiv 2411.10950), with the controls that it lacked.
 
     heads-MODEL-CONDITION     what every head adds to the right answer, of every question
-    keys-MEASURE-MODEL-CONDITION  the key positions of the top heads by a measure
+    keys-MODEL-CONDITION      the key positions of the top heads
     ways-MODEL-CONDITION      the ways by which the facts reach the answer
     knocked-MODEL-CONDITION   the top heads knocked out
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapilli.core.environment import versions
-from lapilli.core.errors import LapilliError
+from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.recipe import dump
 from lapilli.core.run import RunDir
 from lapilli.inspection.ablation import Head
@@ -72,13 +72,23 @@ class Settings:
 
 
 def settings(base: Path, tuned: Sequence[Path], data: Path, questions: int, seed: int) -> Settings:
-    """The settings, with the models called base, tuned 1, tuned 2, ..."""
+    """The settings, with the models called base, tuned 1, tuned 2, ...
+
+    Raises UsageError for a model that is not there.
+    """
+    for path in (base, *tuned):
+        if not path.is_dir():
+            raise UsageError(f"{path}: no such folder; give a LLaVA whose language model is not tuned, then tuned ones")
     models = {BASE: base} | {f"tuned {number}": path for number, path in enumerate(tuned, 1)}
     return Settings({label: path.resolve() for label, path in models.items()}, data.resolve(), questions, seed)
 
 
 def opened(out: Path, of: Settings) -> RunDir:
-    """The run folder of a study, new, or one that was interrupted. Raises LapilliError for one with other settings."""
+    """The run folder of a study, new, or one that was interrupted.
+
+    Raises LapilliError for one with other settings, and as `read_asked` does, before anything is written.
+    """
+    read_asked(of.data, of.questions, of.seed)
     if not (out / "recipe.yaml").is_file():
         return RunDir.create(out, _recipe(of), of.seed)
     run = RunDir.open(out)
@@ -150,12 +160,15 @@ class Study:
 
     def keys(self, case: Case, measure: str = CHOSEN_BY[0]) -> Rows:
         """What is found at the key positions of its top heads by a measure, of the questions measured."""
-        heads = self.top(case, measure)
+        tops = {name: self.top(case, name) for name in CHOSEN_BY}
+        heads = [head for some in tops.values() for head in some]
 
         def work(llava: Llava, note: Note) -> Rows:
             return key_rows(self._asking(llava, case, self.measuring), heads, note)
 
-        return self._rows(f"keys-{measure}-{case.name}", case, work)
+        begin = CHOSEN_BY.index(measure) * len(tops[measure])
+        rows = self._rows(f"keys-{case.name}", case, work)
+        return {name: values[:, begin : begin + len(tops[measure])] for name, values in rows.items()}
 
     def ways(self, case: Case) -> Rows:
         """What cutting the ways changes, of the questions measured."""

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from transformers import DynamicCache
 
 from lapilli.core.layout import Positions, Role
 from lapilli.data.collate import collate
@@ -33,6 +34,7 @@ class Batch:
 
     numbers       (sequence,) which they are
     entering      (sequence, token, d_model), padded on the right
+    shared        how many tokens they all begin with
     seen          bool (sequence, token), which of them are no padding
     sequence, at  (row,) the positions that predict the answers' tokens and their ends
     ids, stop     (row,) those tokens, and whether they are ends
@@ -40,6 +42,7 @@ class Batch:
 
     numbers: Positions
     entering: Tensor
+    shared: int
     seen: Tensor
     sequence: Tensor
     at: Tensor
@@ -76,7 +79,13 @@ def _batch(llava: Llava, rows: Sequence[Encoded], pixels: Sequence[Tensor | None
     stop = np.concatenate([row.layout.role[some] == Role.STOP for row, some in zip(chosen, answers, strict=True)])
     rows_of, places, tokens = (torch.from_numpy(part).to(entering.device) for part in (sequence, at, ids))
     seen = batch["attention_mask"].bool().to(entering.device)
-    return Batch(numbers, entering, seen, rows_of, places, tokens, stop)
+    return Batch(numbers, entering, _shared(entering, int(at.min())), seen, rows_of, places, tokens, stop)
+
+
+def _shared(entering: Tensor, most: int) -> int:
+    """How many tokens all sequences begin with, at most so many."""
+    alike = (entering == entering[:1]).all(-1).all(0)[:most]
+    return int(alike.long().cumprod(0).sum())
 
 
 def _entering(model: Any, batch: dict[str, Tensor]) -> Tensor:
@@ -105,13 +114,26 @@ def said(
 
 
 def _answers(model: Any, batch: Batch) -> tuple[NDArray[Any], NDArray[Any]]:
-    states = model.model.language_model(inputs_embeds=batch.entering, use_cache=False).last_hidden_state
-    logits = model.lm_head(states[batch.sequence, batch.at]).float()
+    logits = model.lm_head(_states(model.model.language_model, batch)).float()
     log_probs = np.asarray(logits.log_softmax(-1).gather(1, batch.ids[:, None])[:, 0].cpu(), np.float64)
     missed = (logits.argmax(-1) != batch.ids).cpu().numpy()
     sequence, n = batch.sequence.cpu().numpy(), len(batch.numbers)
     log_prob = np.bincount(sequence, np.where(batch.stop, 0.0, log_probs), minlength=n)
     return log_prob, np.bincount(sequence, missed, minlength=n) == 0
+
+
+def _states(language: Any, batch: Batch) -> Tensor:
+    """What comes out behind the last layer at the batch's rows, (row, d_model).
+
+    What all sequences begin with, the system prompt, is read once for all of them.
+    """
+    cache = DynamicCache()
+    if batch.shared:
+        language(inputs_embeds=batch.entering[:1, : batch.shared], past_key_values=cache, use_cache=True)
+        cache.batch_repeat_interleave(len(batch.numbers))
+    rest = batch.entering[:, batch.shared :]
+    states: Tensor = language(inputs_embeds=rest, past_key_values=cache, use_cache=True).last_hidden_state
+    return states[batch.sequence, batch.at - batch.shared]
 
 
 @torch.inference_mode()
