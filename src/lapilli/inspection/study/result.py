@@ -52,9 +52,19 @@ _FIGURES: dict[str, Callable[[Study], list[dict[str, Any]]]] = {
 
 
 def _described(study: Study) -> dict[str, Any]:
+    example = next((one for one in study.asked if one.swapped is not None), study.asked[0])
+    return {
+        "data": study.of.data.name,
+        "models": [{"label": label, "folder": path.name} for label, path in study.of.models.items()],
+        "counts": {name: len(getattr(study, name)) for name in ("asked", "kept", "choosing", "measuring")},
+        "example": {"question": example.question.question, "facts": example.facts, "answer": example.colour},
+        "settings": plain(_settings(study)),
+    }
+
+
+def _settings(study: Study) -> dict[str, Any]:
     layers, heads = study.heads(study.cases[0])["increase"].shape[1:]
-    counts = {name: len(getattr(study, name)) for name in ("asked", "kept", "choosing", "measuring")}
-    settings: dict[str, Any] = {
+    return {
         "seed": study.of.seed,
         "layers": layers,
         "heads": heads,
@@ -68,12 +78,4 @@ def _described(study: Study) -> dict[str, Any]:
         "nulls": NULLS,
         "rules": COMMON,
         "versions": versions(),
-    }
-    example = next((one for one in study.asked if one.swapped is not None), study.asked[0])
-    return {
-        "data": study.of.data.name,
-        "models": [{"label": label, "folder": path.name} for label, path in study.of.models.items()],
-        "counts": counts,
-        "example": {"question": example.question.question, "facts": example.facts, "answer": example.colour},
-        "settings": plain(settings),
     }

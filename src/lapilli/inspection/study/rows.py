@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lapilli.core.layout import Positions
 from lapilli.data.encode import Encoded
 from lapilli.data.pictures import open_picture
 from lapilli.data.scenes.vocabulary import COLOURS, SHAPES
@@ -110,28 +111,35 @@ def _key_row(
     asking: Asking, heads: Sequence[Head], words: NDArray[np.int64], weights: NDArray[np.float64], one: Asked
 ) -> dict[str, NDArray[np.floating]]:
     trace, where = asking.traced(one, whole=True)
-    right = WORDS.index(one.colour)
-    found = keys(trace, where, heads, int(words[right]))
-    each = np.arange(len(heads))
-    same = looks(trace, where, heads)
+    found = keys(trace, where, heads, int(words[WORDS.index(one.colour)]))
+    each, same = np.arange(len(heads)), looks(trace, where, heads)
     row: dict[str, NDArray[np.floating]] = {
         "inside": found.inside,
         "asked": found.asked.astype(np.float64),
         "asked_chance": np.full(len(heads), where.asked.mean()),
         "same": same[each, found.at],
         "anywhere": same.mean(1),
-        "paraphrase": _looks_of(asking, one, one.paraphrase, heads)[each, found.at],
-        "different": np.full(len(heads), np.nan)
-        if one.swapped is None
-        else _looks_of(asking, one, one.swapped, heads)[each, found.at],
     }
+    for name, question in (("paraphrase", one.paraphrase), ("different", one.swapped)):
+        row[name] = _looks_of(asking, one, question, heads)[each, found.at] if question else np.full(len(heads), np.nan)
     for readout, values in reciprocal_ranks(trace, where, heads, words).items():
-        for name, word in (("colour", right), ("object", WORDS.index(one.shape))):
-            at = values[each, found.at]
-            row[f"{readout}/{name}/key"] = at[:, word]
-            row[f"{readout}/{name}/random"] = values[:, :, word].mean(1)
-            row[f"{readout}/{name}/label"] = at @ _others(weights, word)
+        for word in (one.colour, one.shape):
+            kind = "colour" if word == one.colour else "object"
+            told = _ranked(values, found.at, WORDS.index(word), weights)
+            row |= {f"{readout}/{kind}/{null}": part for null, part in told.items()}
     return row
+
+
+def _ranked(
+    values: NDArray[np.float64], at: Positions, word: int, weights: NDArray[np.float64]
+) -> dict[str, NDArray[np.floating]]:
+    """Of 1 / rank (head, fact, word), a word's at the key positions, and its nulls; (head,) each."""
+    there = values[np.arange(len(at)), at]
+    return {
+        "key": there[:, word],
+        "random": values[:, :, word].mean(1),
+        "label": there @ _others(weights, word),
+    }
 
 
 def _looks_of(asking: Asking, one: Asked, question: str, heads: Sequence[Head]) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ _PAD = 9.0
 _TOP = 6.0
 _BOTTOM = 26.0
 _RIGHT = 12.0
+_HEADS = 20.0  # before the first head of a heat map
 _PANEL = 66.0  # of a way, in a chart of layers
 
 
@@ -173,34 +174,32 @@ def heat_map(table: Mapping[str, Any], largest: float, marked: Sequence[Sequence
 
     The heads in `marked` have a frame; every cell says its value, interval and n.
     """
-    values = table["value"]
-    wide, high = len(values[0]), len(values)
-    cell = min(26.0, 150.0 / wide, 220.0 / high)
-    left = 20.0
+    high, wide = len(table["value"]), len(table["value"][0])
+    cell, framed = min(26.0, 150.0 / wide, 220.0 / high), {tuple(head) for head in marked}
     cells = [
-        _cell(table, layer, head, largest, [layer, head] in [list(one) for one in marked], cell, left, high)
+        _cell(table, layer, head, largest, (layer, head) in framed, cell, high)
         for layer in range(high)
         for head in range(wide)
     ]
+    names = _head_names(high, wide, cell)
+    says = "Layers from the bottom, heads from the left."
+    return chart(_HEADS + cell * wide + 2, cell * high + 18, title, says, *cells, *names)
+
+
+def _head_names(high: int, wide: int, cell: float) -> Iterator[Markup]:
     every = max(1, round(14 / cell))
-    names = [
-        text(left - 5, cell * (high - layer - 0.5) + 4, str(layer), "tick", "end") for layer in range(0, high, every)
-    ]
-    names += [
-        text(left + cell * (head + 0.5), cell * high + 14, str(head), "tick", "middle")
-        for head in range(0, wide, every)
-    ]
-    return chart(
-        left + cell * wide + 2, cell * high + 18, title, "Layers from the bottom, heads from the left.", *cells, *names
-    )
+    for layer in range(0, high, every):
+        yield text(_HEADS - 5, cell * (high - layer - 0.5) + 4, str(layer), "tick", "end")
+    for head in range(0, wide, every):
+        yield text(_HEADS + cell * (head + 0.5), cell * high + 14, str(head), "tick", "middle")
 
 
 def _cell(
-    table: Mapping[str, Any], layer: int, head: int, largest: float, framed: bool, size: float, left: float, high: int
+    table: Mapping[str, Any], layer: int, head: int, largest: float, framed: bool, size: float, high: int
 ) -> Markup:
     value, low, top = (table[name][layer][head] for name in ("value", "low", "high"))
     words = f"layer {layer}, head {head}: {number(value)} [{number(low)}, {number(top)}], n = {table['n']}"
-    x, y = left + size * head, size * (high - 1 - layer)
+    x, y = _HEADS + size * head, size * (high - 1 - layer)
     gap = 1.0 if size > 6 else 0.0
     box = element(
         "rect", element("title", words), x=x, y=y, width=size - gap, height=size - gap, rx=1.5 if gap else 0,
