@@ -10,7 +10,7 @@ from lapilli.core.layout import Role, TokenLayout
 from lapilli.data.sample import Sample, Turn
 from lapilli.inspection.knockout import read_knockout
 from lapilli.inspection.replay import Cut
-from lapilli.inspection.routes import ROUTES, _windows, parts, routes
+from lapilli.inspection.routes import ROUTES, layer_windows, parts, routes
 from lapilli.inspection.target import Target
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
@@ -97,10 +97,10 @@ def test_every_route_is_a_full_run_with_it_cut(name, asked):
 
 def test_a_window_lies_around_every_layer():
     """Of 32 layers, the nine of Geva et al.; of five, one; clipped at the ends."""
-    of_32 = _windows(32)
+    of_32 = layer_windows(32)
     assert [of_32[layer] for layer in (0, 2, 10, 31)] == [range(5), range(7), range(6, 15), range(27, 32)]
     for depth in (1, 2, 5, 24, 28, 32, 40):
-        windows = _windows(depth)
+        windows = layer_windows(depth)
         assert [layer in window for layer, window in enumerate(windows)] == [True] * depth
         assert max(map(len, windows)) == max(1, round(9 * depth / 32))
     assert routes(read(llava_of("deep"), sample()).trace).windows == tuple(range(at, at + 1) for at in range(5))

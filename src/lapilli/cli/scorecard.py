@@ -8,7 +8,6 @@ import typer
 
 from lapilli.cli.console import print_json, results, steps
 from lapilli.cli.options import Device
-from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from lapilli.core.run import RunDir
@@ -53,6 +52,7 @@ def scorecard(
 
     Interrupted, run it again.
     """
+    from lapilli.core.run import RunDir
     from lapilli.inspection.scorecard.assemble import scorecard as assembled
     from lapilli.inspection.scorecard.run import Plan, measure
     from lapilli.report.scorecard.page import write_page
@@ -60,45 +60,40 @@ def scorecard(
     ways = tuple(name.strip() for name in operators.split(","))
     plan = Plan(questions, ways, tuple(method or ()), str(plus.resolve()) if plus else None, as_released, seed=seed)
     run = _run(out, model, data, plan)
-    others = [_read(beside)] if beside else []
-    if not run.is_complete:
-        with steps() as note:
-            job = _prepared(run, model, data, plan, device, note)
-            measure(job, processes or _processes(device), note)
-            note("table", 0, 1)
-            run.save("scorecard", assembled(job, run.load("kept")["counts"]))
-        run.finish()
-    found = _read(out)
-    page = out.with_name(f"{out.name}.html")
+    others = [RunDir.open(beside).load("scorecard")] if beside else []
+    with steps() as note:
+        job = _prepared(run, model, data, plan, device, note)
+        measure(job, processes or _processes(device), note)
+        note("table", 0, 1)
+        found = assembled(job, run.load("kept")["counts"])
+    run.save("scorecard", found)
+    page = out / "scorecard.html"
     write_page([found, *others], page)
+    run.finish()
     if as_json:
-        print_json({"run": run.path, "page": page, **{key: value for key, value in found.items() if key != "examples"}})
+        print_json({"folder": out, **{key: value for key, value in found.items() if key != "examples"}})
     else:
         _print_table(found)
         results.print(f"{page}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _run(out: Path, model: Path, data: Path, plan: "Plan") -> "RunDir":
-    """A new run, or the one of the same plan that was begun there. Raises UsageError for methods that are not there."""
+    """A new run, or the one of the same plan that was begun there; nothing is begun with what is not there."""
     from dataclasses import asdict
 
-    from lapilli.core.recipe import dump
     from lapilli.core.run import RunDir
+    from lapilli.data.questions import read_picture_questions
     from lapilli.inspection.scorecard.methods.listed import chosen as methods_of
     from lapilli.inspection.scorecard.operators import chosen as operators_of
+    from lapilli.model.checkpoints.read import require_whole
 
+    require_whole(model)
+    read_picture_questions(data)
     operators_of(plan.operators)
     found = methods_of(plan.methods, Path(plan.plus) if plan.plus else None, plan.as_released)
     recipe = {"model": str(model.resolve()), "data": str(data.resolve())} | asdict(plan)
     recipe |= {"methods": [method.name for method in found]}
-    file = out / "recipe.yaml"
-    if not file.is_file():
-        return RunDir.create(out, recipe, plan.seed)
-    if file.read_text(encoding="utf-8") != dump(recipe):
-        raise UsageError(
-            f"{out}: holds a run of another recipe, see {file}; choose another folder, or ask for the same"
-        )
-    return RunDir.open(out)
+    return RunDir.begin(out, recipe, plan.seed)
 
 
 def _prepared(run: "RunDir", model: Path, data: Path, plan: "Plan", device: str, note: "Progress") -> "Job":
@@ -134,13 +129,6 @@ def _processes(device: str) -> int:
 
     accelerated = device not in ("auto", "cpu") or (device == "auto" and torch.accelerator.is_available())
     return 1 if accelerated else len(os.sched_getaffinity(0))
-
-
-def _read(out: Path) -> dict[str, Any]:
-    from lapilli.core.run import RunDir
-
-    found: dict[str, Any] = RunDir.open(out).load("scorecard")
-    return found
 
 
 def _print_table(found: dict[str, Any]) -> None:

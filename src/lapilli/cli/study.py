@@ -1,6 +1,7 @@
 """`lapilli study`: what many answers say together of how a model works."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,10 +9,8 @@ import typer
 
 from lapilli.cli.console import print_json, results, steps
 from lapilli.cli.options import Device
-from lapilli.core.errors import LapilliError
 
 if TYPE_CHECKING:
-    from lapilli.core.run import RunDir
     from lapilli.data.sample import Sample
     from lapilli.inspection.triage.study import Pictures
     from lapilli.model.llava import Llava
@@ -22,8 +21,44 @@ _MAX_NEW_TOKENS = 8  # yes or no, and a few words to see that it was neither
 def register(app: typer.Typer) -> None:
     """Add `lapilli study` to the command line."""
     study = typer.Typer(help="What many answers say together of how a model works.", no_args_is_help=True)
+    study.command("colour")(colour)
     study.command("hallucination")(hallucination)
     app.add_typer(study, name="study")
+
+
+def colour(
+    base: Annotated[
+        Path, typer.Argument(help="A LLaVA whose language model is not tuned yet, as joined.", show_default=False)
+    ],
+    tuned: Annotated[list[Path], typer.Argument(help="Tuned models, of other training seeds.", show_default=False)],
+    data: Annotated[Path, typer.Option(help="A folder of held-out scenes.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="A run folder, with the page colour.html; goes on where it stopped.")],
+    questions: Annotated[int, typer.Option(min=1, help="How many questions; fewer where there are no more.")] = 200,
+    seed: Annotated[int, typer.Option(help="Draws questions, other words, random sets and intervals.")] = 0,
+    device: Device = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """How a color is answered from a picture and from a text: heads, key positions, ways (arXiv 2411.10950).
+
+    Writes colour.html into the run folder, and every number, with n, interval and chance, into results/colour.json.
+    """
+    from lapilli.inspection.study.colour import opened, settings
+    from lapilli.inspection.study.result import colour_result
+    from lapilli.report.study.colour import write_page
+
+    of = settings(base, tuned, data, questions, seed)
+    load = _loader(device)
+    run = opened(out, of)
+    with steps() as note:
+        result = colour_result(of, run, load, note)
+    page = write_page(result, out)
+    run.finish()
+    if as_json:
+        print_json({"folder": out, **result})
+        return
+    for one in result["verdicts"]:
+        results.print(f"({one['statement']}) {one['says']}: {one['verdict']}", markup=False, soft_wrap=True)
+    results.print(f"{page}", markup=False, highlight=False, soft_wrap=True)
 
 
 def hallucination(
@@ -45,6 +80,7 @@ def hallucination(
     """
     from functools import partial
 
+    from lapilli.core.run import RunDir
     from lapilli.data.pictures import open_picture
     from lapilli.data.scenes.absent import yes_or_no
     from lapilli.inspection.triage.study import RESULT, study
@@ -54,7 +90,7 @@ def hallucination(
 
     named, asked = labels(models), yes_or_no(data, questions, seed)
     recipe = {"study": RESULT, "models": list(map(str, models)), "data": str(data), "questions": questions}
-    run = _run(out, recipe, seed)
+    run = RunDir.begin(out, recipe | {"seed": seed}, seed)
     pictures = partial(open_picture, data / "images")
     with steps() as note:
         made = study(named, asked, pictures, partial(load, placement=Placement(device)), _respond, run, seed, note)
@@ -64,6 +100,16 @@ def hallucination(
         print_json({"folder": out, **{name: value for name, value in made.items() if name != "examples"}})
     else:
         _print(made, out / "hallucination.html")
+
+
+def _loader(device: str) -> "Callable[[Path], Llava]":
+    """Opens models, one at a time: the one that was opened last is at hand."""
+    from lapilli.model.llava import load
+    from lapilli.model.placement import Placement
+
+    placement = Placement(device)
+    placement.settings()  # a device that is not there is said before anything is written
+    return lru_cache(maxsize=1)(lambda path: load(path, placement))
 
 
 def labels(models: Sequence[Path]) -> dict[str, Path]:
@@ -78,21 +124,6 @@ def labels(models: Sequence[Path]) -> dict[str, Path]:
         if len(set(names)) == len(names):
             break
     return dict(zip(names, models, strict=True))
-
-
-def _run(out: Path, recipe: dict[str, Any], seed: int) -> "RunDir":
-    """A new run, or the unfinished one of the same recipe in `out`. Raises LapilliError for another one."""
-    from lapilli.core.recipe import dump
-    from lapilli.core.run import RunDir
-
-    if not (out / "recipe.yaml").is_file():
-        return RunDir.create(out, recipe | {"seed": seed}, seed)
-    run = RunDir.open(out)
-    if run.is_complete:
-        raise LapilliError(f"{out}: a finished run is there; choose another folder, or remove it")
-    if (out / "recipe.yaml").read_text(encoding="utf-8") != dump(recipe | {"seed": seed}):
-        raise LapilliError(f"{out}: an unfinished run of other settings is there; choose another folder, or remove it")
-    return run
 
 
 def _respond(llava: "Llava", samples: "Sequence[Sample]", pictures: "Pictures") -> list[str]:

@@ -52,6 +52,21 @@ class RunDir:
             raise LapilliError(f"{path}: not a run folder: it has no recipe.yaml")
         return cls(path)
 
+    @classmethod
+    def begin(cls, path: Path, recipe: Any, seed: int) -> RunDir:
+        """A new run, or the unfinished one of the same recipe that is there, to be gone on with.
+
+        Raises LapilliError for a finished run, for one of another recipe, and as `create` does.
+        """
+        if not (path / "recipe.yaml").is_file():
+            return cls.create(path, recipe, seed)
+        run = cls.open(path)
+        if run.is_complete:
+            raise LapilliError(f"{path}: the run has finished; look at its page, or choose another folder")
+        if (path / "recipe.yaml").read_text(encoding="utf-8") != dump(recipe):
+            raise LapilliError(f"{path}: a run of another recipe was begun there; choose another folder, or remove it")
+        return run
+
     @property
     def is_complete(self) -> bool:
         """Whether the run has finished. `verify` says whether its files are still those it wrote."""

@@ -243,8 +243,8 @@ class _Suffix:
         seen = np.repeat(((back >= 0) & (back < (window or self._end)))[None], len(cuts), axis=0)
         for one, variant in zip(seen, cuts, strict=True):
             for cut in variant:
-                queries, keys = (np.isin(np.arange(self._end), positions) for positions in (cut.queries, cut.keys))
-                one[np.ix_(queries[self._start :], keys)] = False
+                queries = cut.queries[(cut.queries >= self._start) & (cut.queries < self._end)] - self._start
+                one[np.ix_(queries, cut.keys[cut.keys < self._end])] = False
         if not seen.any(-1).all():
             raise ValueError("a cut leaves a position with nothing to look at; leave it its own")
         return seen

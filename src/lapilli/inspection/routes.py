@@ -86,7 +86,7 @@ def routes(trace: Trace, target: Target | None = None) -> Routes:
     if not trace.layout.image_count:
         raise LapilliError("the sequence shows no image; ask for the routes of a sample with one")
     depth = trace.decoder.depth
-    windows = _windows(depth)
+    windows = layer_windows(depth)
     pairs = _pairs(trace.layout)
     cut = [_cut([pair], window) for pair in pairs for window in windows]
     whole = [_cut([pair], range(depth)) for pair in pairs] + [_cut(pairs[:_OF_IMAGE], range(depth))]
@@ -120,7 +120,8 @@ def _cut(pairs: Sequence[tuple[Positions, Positions]], layers: range) -> Variant
     return [Cut(queries, keys, layers) for queries, keys in pairs]
 
 
-def _windows(depth: int) -> tuple[range, ...]:
+def layer_windows(depth: int) -> tuple[range, ...]:
+    """The windows of layers of `Routes`, one around every layer of so many."""
     width = max(1, round(_WINDOW * depth / _DEPTH))
     begins = range(-(width // 2), depth - width // 2)
     return tuple(range(max(begin, 0), min(begin + width, depth)) for begin in begins)

@@ -100,9 +100,10 @@ def test_passes_are_counted():
 
 @pytest.mark.parametrize(
     ("name", "forwards", "backwards"),
-    [("direct", 0, 0), ("T-MM relevancy", 1, 1), ("all paths, to tokens", 1, 1), ("integrated gradients", 34, 32)],
+    [("direct", 0, 0), ("T-MM relevancy", 1, 1), ("all paths, to tokens", 1, 3), ("integrated gradients", 34, 32)],
 )
 def test_costs_of_methods(name, forwards, backwards):
+    """All paths go back once for each of the word's three pieces."""
     (found,) = cost(BY_NAME[name], [held.case("deep")])
     assert found.forwards == pytest.approx(forwards) and found.backwards == backwards
     assert found.seconds > 0 and median([found], "seconds") == found.seconds
@@ -111,5 +112,5 @@ def test_costs_of_methods(name, forwards, backwards):
 def test_what_comes_before_the_picture_is_not_read_again():
     (found,) = cost(BY_NAME["occlusion, every patch"], [held.case("deep")])
     patches, tokens = len(held.case("deep").patches), len(held.case("deep").trace.ids)
-    shorter = (int(held.case("deep").rows.max()) + 1 - int(held.case("deep").patches.min())) / tokens
+    shorter = (int(held.case("deep").trace.rows.max()) + 1 - int(held.case("deep").patches.min())) / tokens
     assert found.forwards <= patches * shorter + 1e-6 < patches

@@ -75,11 +75,13 @@ def _phrase(thing: Thing, attributes: tuple[str, ...]) -> str:
     return " ".join(["the", *words, thing.shape if "shape" in attributes else "object"])
 
 
+COLOUR = ("What color is {}?", "Which color does {} have?")
+
+
 def _colour(scene: Scene, rng: random.Random) -> Iterator[Question]:
     for thing in scene.things:
         name = rng.choice([*references(scene, thing, without="colour"), f"the object {PHRASES[thing.place]}"])
-        wording = rng.choice(("What color is {}?", "Which color does {} have?"))
-        yield Question("colour", wording.format(name), thing.colour)
+        yield Question("colour", rng.choice(COLOUR).format(name), thing.colour)
 
 
 def _shape(scene: Scene, rng: random.Random) -> Iterator[Question]:

@@ -62,7 +62,7 @@ def test_an_unfinished_run_goes_on_with_the_same_settings_only(tmp_path, capsys)
     assert json.loads(capsys.readouterr().out) == first
     assert {file: file.stat().st_mtime_ns for file in (out / "results" / "model-0").iterdir()} == times
     assert _study(model(0), *options) == 1
-    assert "a finished run is there" in capsys.readouterr().err
+    assert "the run has finished" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,213 @@
+"""From what was measured of every question to figures with intervals and what chance gives."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import combinations, product
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lapilli.core.resampling import Estimate
+from lapilli.core.statistics import wilson
+from lapilli.inspection.ablation import Head
+from lapilli.inspection.study.colour import BASE, CHOSEN_BY, Case, Study
+from lapilli.inspection.study.draws import Draws, draws
+from lapilli.inspection.study.keys import READOUTS
+from lapilli.inspection.study.knockouts import rank_p
+from lapilli.inspection.study.overlap import overlap, rank_correlation, sizes
+from lapilli.inspection.study.ways import WAYS, spans
+
+Figure: TypeAlias = dict[str, Any]
+"""One figure: what it is of, `value`, `low`, `high` and `n`."""
+
+MEASURES = ("increase", "direct", "contrast")
+"""Of heads: the increase of the log-probability, the direct contribution, and that less another colour's."""
+
+
+def of(case: Case) -> dict[str, str]:
+    """What a figure is of."""
+    return {"model": case.model, "condition": case.condition.name}
+
+
+def accuracies(study: Study) -> list[Figure]:
+    """The share of all questions answered rightly, of every model under every condition."""
+    found = []
+    for case in study.cases:
+        right = study.heads(case)["right"]
+        found.append(of(case) | asdict(wilson(int(right.sum()), len(right))))
+    return found
+
+
+def tables(study: Study) -> list[Figure]:
+    """Both measures of every head, on the questions kept: lists (layer, head)."""
+    drawn, found = draws(len(study.kept), study.of.seed), []
+    for case in study.cases:
+        for measure in MEASURES:
+            values = study.heads(case)[measure][study.kept]
+            low, high = drawn.bounds(values)
+            numbers = {"value": values.mean(0), "low": low, "high": high, "n": len(values)}
+            found.append(of(case) | {"measure": measure} | numbers)
+    return found
+
+
+def _pairs(study: Study) -> Iterator[tuple[str, Case, Case]]:
+    """Which tables are compared, and why."""
+    (base,) = (case for case in study.cases if case.model == BASE)
+    by_model: dict[str, dict[str, Case]] = {}
+    for case in study.cases:
+        by_model.setdefault(case.model, {})[case.condition.name] = case
+    tuned = [cases for label, cases in by_model.items() if label != BASE]
+    for cases in tuned:
+        yield "tuning", base, cases["TQA-tuned"]
+        yield "modality", cases["TQA-tuned"], cases["VQA"]
+        yield "both", base, cases["VQA"]
+        yield "prior", cases["prior"], cases["VQA"]
+    for one, other in combinations(tuned, 2):
+        yield "seeds", one["VQA"], other["VQA"]
+        yield "seeds", one["TQA-tuned"], other["TQA-tuned"]
+
+
+def overlaps(study: Study) -> list[Figure]:
+    """How many top heads two conditions share, on the questions kept, at every size and by both measures."""
+    drawn, found = draws(len(study.kept), study.of.seed), []
+    for kind, one, other in _pairs(study):
+        for measure in MEASURES:
+            values = [study.heads(case)[measure][study.kept] for case in (one, other)]
+            said = {"kind": kind, "one": of(one), "other": of(other), "measure": measure}
+            correlation = asdict(rank_correlation(values[0], values[1], drawn))
+            for k in sizes(values[0][0].size):
+                shared = asdict(overlap(values[0], values[1], k, drawn))
+                found.append(said | shared.pop("shared") | shared | {"correlation": correlation})
+    return found
+
+
+def differences(study: Study) -> list[Figure]:
+    """The logit of the right colour less that of another, in the model and in its top heads' direct contributions."""
+    drawn, found = draws(len(study.measuring), study.of.seed), []
+    for case, measure in product(study.cases, CHOSEN_BY):
+        rows, heads = study.heads(case), study.top(case, measure)
+        for against, end in (("random", ""), ("best", "_best")):
+            parts = _of_heads(rows[f"contrast{end}"][study.measuring], heads)
+            readouts = {"model": (0, rows[f"model{end}"][study.measuring])}
+            readouts |= {f"top {k}": (k, parts[:, :k].sum(1)) for k in sizes(rows["increase"][0].size)}
+            for readout, (k, values) in readouts.items():
+                said = {"of": measure, "readout": readout, "k": k, "against": against}
+                found.append(of(case) | said | _mean(drawn, values))
+    return found
+
+
+def _of_heads(values: NDArray[np.floating], heads: Sequence[Head]) -> NDArray[np.floating]:
+    """Of (question, layer, head), some heads in their order; (question, head)."""
+    layers, numbers = zip(*heads, strict=True)
+    return values[:, list(layers), list(numbers)]
+
+
+def _mean(drawn: Draws, values: NDArray[np.floating]) -> dict[str, Any]:
+    return asdict(drawn.mean(values))
+
+
+def keys(study: Study) -> list[Figure]:
+    """How much top heads look at their key positions, asked about the same thing, otherwise, and about another one.
+
+    `drop` is same less different, of the questions with another thing to ask about; `drop_paraphrase`, its null, same
+    less paraphrase; `drop_beyond`, what the one is more than the other. `asked` is the share of key positions on the
+    thing that is asked about, `asked_beyond` that less the share of all positions of the facts.
+    """
+    drawn, found = draws(len(study.measuring), study.of.seed), []
+    for case, measure in product(study.informed, CHOSEN_BY):
+        rows = study.keys(case, measure)
+        for k in sizes(study.heads(case)["increase"][0].size):
+            some = {name: values[:, :k].mean(1) for name, values in rows.items() if "/" not in name}
+            some["drop"] = some["same"] - some["different"]
+            some["drop_paraphrase"] = some["same"] - some["paraphrase"]
+            some["drop_beyond"] = some["paraphrase"] - some["different"]
+            some["asked_beyond"] = some["asked"] - some["asked_chance"]
+            found.append(
+                of(case) | {"of": measure, "k": k, **{name: _mean(drawn, values) for name, values in some.items()}}
+            )
+    return found
+
+
+def decoding(study: Study) -> list[Figure]:
+    """The mean reciprocal rank of the right words at the key positions of top heads, and of its nulls."""
+    drawn, found = draws(len(study.measuring), study.of.seed), []
+    for case, measure in product(study.informed, CHOSEN_BY):
+        rows = study.keys(case, measure)
+        for k in sizes(study.heads(case)["increase"][0].size):
+            for readout in READOUTS:
+                for word in ("colour", "object"):
+                    some = {
+                        null: rows[f"{readout}/{word}/{null}"][:, :k].mean(1) for null in ("key", "random", "label")
+                    }
+                    some |= {f"above_{null}": some["key"] - some[null] for null in ("random", "label")}
+                    said = {"of": measure, "k": k, "readout": readout, "word": word}
+                    found.append(of(case) | said | {name: _mean(drawn, values) for name, values in some.items()})
+    return found
+
+
+def knocked(study: Study) -> list[Figure]:
+    """Sets of top heads knocked out: the mean changes, those of random sets, the difference, and p by rank."""
+    drawn, found = draws(len(study.measuring), study.of.seed), []
+    for case in study.informed:
+        for one in study.knocked(case):
+            sets, random = np.array(one["sets"]), np.array(one["random"])
+            figure = of(case) | {name: one[name] for name in ("of", "k", "how", "null", "heads")}
+            for column, name in enumerate(("log_prob", "right")):
+                change = np.array(one[name])
+                figure |= {
+                    name: _mean(drawn, change),
+                    f"{name}_sets": sets[:, column],
+                    f"{name}_beyond": _mean(drawn, change - random[:, column]),
+                    f"{name}_p": rank_p(change.mean(), sets[:, column]),
+                }
+            found.append(figure)
+    return found
+
+
+def ways(study: Study) -> list[Figure]:
+    """What cutting each way changes of the log-probability, in every span of layers; random looks where there are."""
+    drawn, found = draws(len(study.measuring), study.of.seed), []
+    for case in study.informed:
+        rows = study.ways(case)
+        tried = spans(study.heads(case)["increase"].shape[1])
+        controlled = len(tried) - rows["random"].shape[2]
+        for way, name in enumerate(WAYS):
+            for number, span in enumerate(tried):
+                change = rows["change"][:, way, number]
+                said = {"way": name, "span": span.kind, "layers": [span.layers.start, span.layers.stop]}
+                figure = of(case) | said | {"change": _mean(drawn, change)}
+                if number >= controlled:
+                    random = rows["random"][:, way, number - controlled]
+                    figure |= {"random": _mean(drawn, random), "beyond": _mean(drawn, change - random)}
+                found.append(figure)
+    return found
+
+
+def halves(study: Study) -> list[Figure]:
+    """Of every way, the change when the shallow half of the layers is cut, less that when the deep half is."""
+    drawn, found = draws(len(study.measuring), study.of.seed), []
+    for case in study.informed:
+        change = study.ways(case)["change"]
+        kinds = [span.kind for span in spans(study.heads(case)["increase"].shape[1])]
+        shallow, deep = (change[:, :, kinds.index(kind)] for kind in ("shallow", "deep"))
+        for way, name in enumerate(WAYS):
+            found.append(of(case) | {"way": name} | _mean(drawn, shallow[:, way] - deep[:, way]))
+    return found
+
+
+def growth(study: Study) -> list[Figure]:
+    """By how much tuning raised the increases of the language model's own top heads, and of all its other heads."""
+    drawn, found = draws(len(study.measuring), study.of.seed), []
+    (base,) = (case for case in study.cases if case.model == BASE)
+    before = study.heads(base)["increase"][study.measuring]
+    for case in study.informed:
+        if case is base or case.model == BASE:
+            continue
+        grown = study.heads(case)["increase"][study.measuring] - before
+        for k in sizes(before[0].size):
+            tops = _of_heads(grown, study.top(base)[:k])
+            others = (grown.sum((1, 2)) - tops.sum(1)) / max(1, before[0].size - k)
+            estimate: Estimate = drawn.mean(tops.mean(1))
+            found.append(of(case) | {"k": k} | asdict(estimate) | {"others": _mean(drawn, others)})
+    return found

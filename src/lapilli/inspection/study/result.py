@@ -1,0 +1,81 @@
+"""The study of colour questions as one result, which its page shows."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lapilli.core.environment import versions
+from lapilli.core.plain import plain
+from lapilli.core.run import RunDir
+from lapilli.inspection.study import figures
+from lapilli.inspection.study.colour import CHOSEN_BY, Progress, Settings, Study
+from lapilli.inspection.study.conditions import CONDITIONS
+from lapilli.inspection.study.keys import READOUTS
+from lapilli.inspection.study.knockouts import CONTROLS, NULLS
+from lapilli.inspection.study.overlap import SHARES, sizes
+from lapilli.inspection.study.verdicts import COMMON, verdicts
+from lapilli.inspection.study.ways import WAYS
+from lapilli.model.llava import Llava
+
+
+def colour_result(of: Settings, run: RunDir, load: Callable[[Path], Llava], progress: Progress) -> dict[str, Any]:
+    """Everything that is found, in plain values; saved in the run as results/colour.json.
+
+    What an interrupted run has saved is not measured again. Raises LapilliError where `Study` does.
+    """
+    begun = time.perf_counter()
+    study = Study(of, run, load, progress)
+    for case in study.cases:
+        study.heads(case)
+    result = {"study": "colour", **_described(study)}
+    for name, figure in _FIGURES.items():
+        result[name] = plain(figure(study))
+    result["verdicts"] = plain(verdicts(result))
+    result["seconds"] = time.perf_counter() - begun
+    run.save("colour", result)
+    return result
+
+
+_FIGURES: dict[str, Callable[[Study], list[dict[str, Any]]]] = {
+    "accuracy": figures.accuracies,
+    "tables": figures.tables,
+    "overlaps": figures.overlaps,
+    "differences": figures.differences,
+    "keys": figures.keys,
+    "decoding": figures.decoding,
+    "knocked": figures.knocked,
+    "growth": figures.growth,
+    "ways": figures.ways,
+    "halves": figures.halves,
+}
+
+
+def _described(study: Study) -> dict[str, Any]:
+    example = next((one for one in study.asked if one.swapped is not None), study.asked[0])
+    return {
+        "data": study.of.data.name,
+        "models": [{"label": label, "folder": path.name} for label, path in study.of.models.items()],
+        "counts": {name: len(getattr(study, name)) for name in ("asked", "kept", "choosing", "measuring")},
+        "example": {"question": example.question.question, "facts": example.facts, "answer": example.colour},
+        "settings": plain(_settings(study)),
+    }
+
+
+def _settings(study: Study) -> dict[str, Any]:
+    layers, heads = study.heads(study.cases[0])["increase"].shape[1:]
+    return {
+        "seed": study.of.seed,
+        "layers": layers,
+        "heads": heads,
+        "shares": SHARES,
+        "sizes": sizes(layers * heads),
+        "chosen_by": CHOSEN_BY,
+        "controls": CONTROLS,
+        "conditions": {condition.name: condition.says for condition in CONDITIONS},
+        "readouts": READOUTS,
+        "ways": WAYS,
+        "nulls": NULLS,
+        "rules": COMMON,
+        "versions": versions(),
+    }

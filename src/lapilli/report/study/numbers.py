@@ -1,0 +1,41 @@
+"""Numbers as the pages of studies say them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lapilli.report.figures import THIN
+
+NONE = "–"
+"""Stands where there is no number."""
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """-0.456 -> −0.46, with a true minus sign; a dash for none. What is rounded to 0 has no sign."""
+    if value is None:
+        return NONE
+    said = f"{value:.{digits}f}"
+    return (said.lstrip("-") if not float(said) else said).replace("-", "−")
+
+
+def digits(figure: Mapping[str, Any]) -> int:
+    """How many decimals a figure needs: three where all of its interval is below 0.1."""
+    return 3 if max(abs(figure[name] or 0.0) for name in ("value", "low", "high")) < 0.1 else 2
+
+
+def spread(figure: Mapping[str, Any], digits: int = 2) -> str:
+    """The interval of a figure: [0.12, 0.34]."""
+    if figure.get("low") is None:
+        return ""
+    return f"[{number(figure['low'], digits)}, {number(figure['high'], digits)}]"
+
+
+def said(figure: Mapping[str, Any], digits: int = 2) -> str:
+    """A figure with its interval."""
+    return f"{number(figure['value'], digits)} {spread(figure, digits)}".strip()
+
+
+def chance(p: float | None) -> str:
+    """0.0312 -> p = 0.031; 0.00002 -> p < 0.001."""
+    if p is None:
+        return NONE
+    return f"p{THIN}<{THIN}0.001" if p < 0.001 else f"p{THIN}={THIN}{p:.3f}"

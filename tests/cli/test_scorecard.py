@@ -1,0 +1,101 @@
+"""`lapilli scorecard`, from the command line to the page."""
+
+import json
+
+import numpy as np
+import pytest
+from tests.inspection.runs import path_of
+from tests.parts import picture
+
+from lapilli.cli import run
+from lapilli.core.run import RunDir
+from lapilli.inspection.scorecard import run as runs
+
+FEW = ("--method", "direct", "--method", "centre", "--operators", "drop,knockout", "--questions", 2, "--processes", 1)
+
+
+def _scorecard(*arguments):
+    return run(["scorecard", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Three pictures and questions whose right answers are what the model says."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "images").mkdir()
+    rows = []
+    for number in range(3):
+        picture(number).save(folder / "images" / f"{number}.png")
+        rows.append({"id": f"q{number}", "image": f"{number}.png", "question": "What is it?", "answer": "-"})
+    from lapilli.data.pictures import open_picture
+    from lapilli.data.questions import read_picture_questions
+    from lapilli.inference.answer import answer
+    from lapilli.model.llava import load
+
+    file = folder / "questions.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = [one.sample for one in read_picture_questions(folder)]
+    given = answer(load(path_of("deep")), asked, lambda name: open_picture(folder / "images", name))
+    file.write_text(
+        "".join(json.dumps(row | {"answer": one.text}) + "\n" for row, one in zip(rows, given, strict=True))
+    )
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def every_answer_serves(monkeypatch):
+    monkeypatch.setattr(runs, "VISUAL", -np.inf)
+
+
+def test_json_is_one_object_and_the_folder_is_whole(data, tmp_path, capsys):
+    out = tmp_path / "card"
+    assert _scorecard(path_of("deep"), data, "--out", out, *FEW, "--json") == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert said.out.count("\n") == 1 and said.err == ""
+    assert [method["name"] for method in found["methods"]] == ["random", "centre", "direct"]
+    assert not {row["metric"] for row in found["scores"]} & {"pointing", "energy"}  # nobody knows where things are
+    saved = RunDir.open(out)
+    saved.verify()
+    page = (out / "scorecard.html").read_text()
+    assert "direct" in page and str(tmp_path) not in page
+    assert _scorecard(path_of("deep"), data, "--out", out, *FEW) == 1
+    assert "the run has finished" in capsys.readouterr().err
+
+
+def test_a_table_is_printed_and_another_card_drawn_beside_it(data, tmp_path, capsys):
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert _scorecard(path_of("deep"), data, "--out", one, *FEW) == 0
+    said = capsys.readouterr().out
+    assert "direct *" in said and "knockout" in said and said.strip().endswith("scorecard.html")
+    assert _scorecard(path_of("deep"), data, "--out", two, *FEW, "--seed", 1, "--beside", one, "--json") == 0
+    assert (two / "scorecard.html").stat().st_size > (one / "scorecard.html").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "code"),
+    [
+        (("--operators", "smash"), "operator 'smash': unknown", 2),
+        (("--method", "magic"), "method 'magic': unknown", 2),
+        (("--plus", "nothing.py"), "nothing.py: no Python file", 1),
+    ],
+)
+def test_nothing_is_begun_with_what_is_not_there(arguments, message, code, data, tmp_path, capsys):
+    out = tmp_path / "card"
+    assert _scorecard(path_of("deep"), data, "--out", out, *arguments) == code
+    assert message in capsys.readouterr().err and not out.exists()
+
+
+def test_models_and_questions_must_be_there(data, tmp_path, capsys):
+    out = tmp_path / "card"
+    assert _scorecard(tmp_path, data, "--out", out) == 1
+    assert _scorecard(path_of("deep"), tmp_path, "--out", out) == 1
+    assert "questions.jsonl: no such file" in capsys.readouterr().err and not out.exists()
+
+
+def test_another_recipe_needs_another_folder(data, tmp_path, capsys):
+    out = tmp_path / "card"
+    assert _scorecard(path_of("deep"), data, "--out", out, *FEW) == 0
+    (out / "manifest.json").unlink()
+    assert _scorecard(path_of("deep"), data, "--out", out, *FEW, "--seed", 9) == 1
+    assert "of another recipe" in capsys.readouterr().err

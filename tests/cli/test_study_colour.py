@@ -1,0 +1,62 @@
+"""`lapilli study colour`, from the command line to the page."""
+
+import io
+import json
+from contextlib import redirect_stdout
+
+import pytest
+from tests.inspection.study.taught import base, scenes, tuned
+
+from lapilli.cli import run
+from lapilli.core.run import RunDir
+from lapilli.inspection.study import knockouts
+
+
+def _study(*arguments):
+    return run(["study", "colour", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a study of one tuned model, and what was printed."""
+    out, said = tmp_path_factory.mktemp("study") / "run", io.StringIO()
+    with redirect_stdout(said), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(knockouts, "CONTROLS", 3)  # each takes a run of the model
+        assert _study(base(), tuned(0), "--data", scenes(), "--out", out, "--questions", 8, "--json") == 0
+    return out, said.getvalue()
+
+
+def test_json_is_one_object_and_the_folder_holds_it_whole(finished):
+    out, said = finished
+    assert said.count("\n") == 1
+    found = json.loads(said)
+    assert {"verdicts", "overlaps", "keys", "decoding", "knocked", "ways"} <= found.keys()
+    assert found["counts"]["asked"] == 8 and found["folder"] == str(out)
+    saved = RunDir.open(out)
+    saved.verify()
+    assert saved.load("colour") == {name: value for name, value in found.items() if name != "folder"}
+    assert "repeated with controls" in (out / "colour.html").read_text()
+
+
+def test_a_finished_study_is_not_made_again(finished, capsys):
+    assert _study(base(), tuned(0), "--data", scenes(), "--out", finished[0], "--questions", 8) == 1
+    assert "the run has finished" in capsys.readouterr().err
+
+
+def test_without_questions_or_models_nothing_is_begun(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert _study(base(), "--data", scenes(), "--out", out) == 2
+    assert _study(base(), tuned(0), "--data", scenes(), "--out", out, "--questions", 0) == 2
+    assert _study(base(), tuned(0), "--data", scenes(), "--out", out, "--device", "cuda:9") != 0
+    assert _study(base(), tmp_path / "none", "--data", scenes(), "--out", out) == 2
+    assert "none: no such folder" in capsys.readouterr().err
+    assert _study(base(), tuned(0), "--data", tmp_path, "--out", out) == 1
+    assert "scenes.jsonl: no such file" in capsys.readouterr().err and not out.exists()
+
+
+def test_verdicts_are_printed(finished, tmp_path, capsys):
+    """A run folder that lacks only its end goes on from what is saved."""
+    (finished[0] / "manifest.json").unlink()
+    assert _study(base(), tuned(0), "--data", scenes(), "--out", finished[0], "--questions", 8) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line[:3] for line in said[:3]] == ["(a)", "(b)", "(c)"] and said[-1].endswith("colour.html")

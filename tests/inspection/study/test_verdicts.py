@@ -1,0 +1,109 @@
+"""The rules, on figures that are made for them."""
+
+import pytest
+
+from lapilli.inspection.study.verdicts import verdict, verdicts
+
+MODELS = ("tuned 1", "tuned 2")
+
+
+def _interval(value, width=0.1):
+    return {"value": value, "low": value - width, "high": value + width, "n": 30}
+
+
+def holding():
+    """Figures for which every part of every statement holds."""
+    result = {"settings": {"sizes": [1, 2, 5]}, "accuracy": [], "ways": [], "halves": [], "decoding": []}
+    result |= {"overlaps": [], "growth": [], "knocked": [], "keys": []}
+    for model in MODELS:
+        for condition in ("VQA", "TQA-tuned"):
+            here = {"model": model, "condition": condition}
+            result["accuracy"].append(here)
+            for way, half, difference in (
+                ("facts->facts", "shallow", -1),
+                ("facts->text", "shallow", -1),
+                ("facts->last", "deep", 1),
+            ):
+                result["ways"].append(here | {"way": way, "span": half, "beyond": _interval(-1)})
+                result["halves"].append(here | {"way": way, **_interval(difference)})
+            looking = {"of": "increase", "k": 5, "drop_beyond": _interval(0.3), "asked_beyond": _interval(0.3)}
+            result["keys"].append(here | looking)
+            for null in ("any", "layers"):
+                out = {
+                    "of": "base",
+                    "how": "mean",
+                    "null": null,
+                    "k": 5,
+                    "log_prob_p": 1 / 21,
+                    "log_prob_sets": [0.0] * 20,
+                }
+                result["knocked"].append(here | out | {"log_prob": _interval(-2), "log_prob_beyond": _interval(-1)})
+        tuned = {"model": model, "condition": "TQA-tuned"}
+        shared = {"kind": "tuning", "other": tuned, "measure": "increase", "k": 5, "chance": 1.25, "p": 0.005}
+        result["overlaps"].append(shared | {"within": 2.0, "within_p": 0.03} | _interval(4))
+        result["growth"].append(tuned | {"k": 5} | _interval(0.5))
+        for word in ("colour", "object"):
+            read = {"model": model, "condition": "VQA", "readout": "embedding", "word": word, "of": "increase", "k": 5}
+            result["decoding"].append(read | {"above_random": _interval(0.3), "above_label": _interval(0.2)})
+    return result
+
+
+def _words(result):
+    return {one["statement"]: one["verdict"] for one in verdicts(result)}
+
+
+def test_a_statement_holds_when_all_parts_do_in_all_models():
+    assert _words(holding()) == {"a": "holds", "b": "holds", "c": "holds"}
+    counts = {one["statement"]: len(one["parts"]) for one in verdicts(holding())}
+    assert counts == {"a": 2 * 2 * 4, "b": 2 * 2, "c": 2 * 4}
+
+
+@pytest.mark.parametrize(
+    ("statement", "rows", "number", "change"),
+    [
+        ("a", "halves", 0, _interval(-0.05)),  # the shallow half costs more, but not surely
+        ("a", "halves", 2, _interval(-1)),  # the facts are read by the end in the shallow half
+        ("a", "ways", 3, {"beyond": _interval(0.01)}),  # random looks cost as much
+        ("b", "decoding", 3, {"above_label": _interval(0.05)}),
+        ("b", "decoding", 0, {"above_random": _interval(-0.3)}),
+        ("a", "keys", 1, {"drop_beyond": _interval(0.05)}),
+        ("a", "keys", 2, {"asked_beyond": _interval(-0.3)}),
+        ("c", "overlaps", 1, {"p": 0.06}),
+        ("c", "overlaps", 0, {"within_p": 0.06}),
+        ("c", "growth", 0, _interval(0.0)),
+        ("c", "knocked", 0, {"log_prob_p": 0.06}),
+        ("c", "knocked", 2, {"log_prob_beyond": _interval(0.0)}),
+        ("c", "knocked", 3, {"log_prob_beyond": _interval(0.0)}),  # among sets of the same layers
+    ],
+)
+def test_one_part_that_fails_in_one_model_makes_it_mixed(statement, rows, number, change):
+    result = holding()
+    result[rows][number] = result[rows][number] | change
+    assert _words(result) == {"a": "holds", "b": "holds", "c": "holds"} | {statement: "mixed"}
+    (found,) = (one for one in verdicts(result) if one["statement"] == statement)
+    assert [part["holds"] for part in found["parts"]].count(False) == 1
+
+
+def test_it_fails_when_no_part_holds_in_any_model():
+    result = holding()
+    for row in result["decoding"]:
+        row["above_random"] = _interval(0.0)
+    assert _words(result) == {"a": "holds", "b": "fails", "c": "holds"}
+
+
+def test_an_interval_without_numbers_is_none_that_holds():
+    result = holding()
+    result["growth"][0] |= {"value": None, "low": None, "high": None, "n": 0}
+    assert _words(result)["c"] == "mixed"
+
+
+def test_the_word_for_parts():
+    assert [verdict(parts) for parts in ([True], [True, False], [False, False])] == ["holds", "mixed", "fails"]
+
+
+def test_without_other_heads_in_the_same_layers_nothing_is_shown():
+    result = holding()
+    result["knocked"] = [row for row in result["knocked"] if row["null"] == "any" or row["model"] == "tuned 2"]
+    (found,) = (one for one in verdicts(result) if one["statement"] == "c")
+    lost = [(part["says"], part["model"]) for part in found["parts"] if not part["holds"]]
+    assert found["verdict"] == "mixed" and lost == [("the base's top heads are needed", "tuned 1")] * 2
