@@ -57,7 +57,7 @@ def test_an_unfinished_run_goes_on_with_the_same_settings_only(tmp_path, capsys)
     (out / "manifest.json").unlink()
     times = {file: file.stat().st_mtime_ns for file in (out / "results" / "model-0").iterdir()}
     assert _study(model(0), *options, "--seed", 1) == 1
-    assert "of other settings" in capsys.readouterr().err
+    assert "of another recipe" in capsys.readouterr().err
     assert _study(model(0), *options, "--json") == 0
     assert json.loads(capsys.readouterr().out) == first
     assert {file: file.stat().st_mtime_ns for file in (out / "results" / "model-0").iterdir()} == times

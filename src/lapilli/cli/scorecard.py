@@ -85,9 +85,9 @@ def _run(out: Path, model: Path, data: Path, plan: "Plan") -> "RunDir":
     from lapilli.data.questions import read_picture_questions
     from lapilli.inspection.scorecard.methods.listed import chosen as methods_of
     from lapilli.inspection.scorecard.operators import chosen as operators_of
-    from lapilli.model.checkpoints.read import require_whole
+    from lapilli.model.llava import codec_of
 
-    require_whole(model)
+    codec_of(model)
     read_picture_questions(data)
     operators_of(plan.operators)
     found = methods_of(plan.methods, Path(plan.plus) if plan.plus else None, plan.as_released)

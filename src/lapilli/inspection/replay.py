@@ -24,6 +24,7 @@ from lapilli.inspection.trace import Stream, Trace
 
 _MASKED = ("eager", "sdpa")  # the implementations of attention that take a mask of their caller's
 _BYTES = {"cpu": 2**27, "other": 2**30}  # of keys, values and activations that a batch of variants holds, about
+_NEAR = 8  # a part so small of what is run again anyway may be run in vain
 _AT_ONCE = 256  # distributions over the vocabulary that are held at a time
 
 
@@ -140,7 +141,7 @@ def _require_replayable(trace: Trace) -> Stream:
 
 
 def _by_start(trace: Trace, variants: Sequence[Variant], end: int) -> dict[int, list[int]]:
-    """The numbers of the variants by the first position that they change, as far as it comes before `end`."""
+    """The numbers of the variants by a position before which none changes anything, if that is before `end`."""
     found = defaultdict(list)
     for number, variant in enumerate(variants):
         for cut in variant:
@@ -148,7 +149,20 @@ def _by_start(trace: Trace, variants: Sequence[Variant], end: int) -> dict[int, 
         start = min((int(cut.queries.min()) for cut in variant if cut.queries.size and cut.layers), default=end)
         if start < end:
             found[start].append(number)
-    return found
+    return _near(found, end)
+
+
+def _near(found: dict[int, list[int]], end: int) -> dict[int, list[int]]:
+    """Variants that begin at nearly the same position taken together, from the first of them on.
+
+    A few positions more are run than need be, but in batches.
+    """
+    joined: dict[int, list[int]] = {}
+    first = end
+    for start in sorted(found):
+        first = start if not joined or start - first >= (end - first) / _NEAR else first
+        joined.setdefault(first, []).extend(found[start])
+    return joined
 
 
 def _require_inside(trace: Trace, cut: Cut) -> None:
