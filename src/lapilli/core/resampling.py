@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in adjusted]
 
 
+@lru_cache(maxsize=2)  # tables are full of means over the same samples
 def _weights(n: int, seed: int, draws: int) -> NDArray[np.float64]:
     """How often each of n samples is drawn in each of so many draws with replacement, (draw, n)."""
     rng = np.random.default_rng(seed)

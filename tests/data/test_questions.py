@@ -1,0 +1,105 @@
+"""Questions of a folder, and where what they are about lies."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lapilli.core.errors import LapilliError
+from lapilli.data.questions import PictureQuestion, read_picture_questions, same_answer
+from lapilli.data.regions import covered, region
+from lapilli.data.scenes.dataset import write_scenes
+from lapilli.data.scenes.facts import asked_about, read_scenes
+from lapilli.data.scenes.scene import sample_scene
+
+ROW = {"id": "1", "image": "a.png", "question": "What is it?", "answer": "a dog"}
+
+
+def folder_of(tmp_path, *lines):
+    (tmp_path / "questions.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    return tmp_path
+
+
+def test_questions_are_read_in_order(tmp_path):
+    boxed = ROW | {"id": "2", "boxes": [[0, 0.25, 0.5, 1]], "type": "colour"}
+    one, two = read_picture_questions(folder_of(tmp_path, json.dumps(ROW), "", json.dumps(boxed)))
+    assert one == PictureQuestion("1", "a.png", "What is it?", "a dog")
+    assert two.boxes == ((0, 0.25, 0.5, 1),) and two.type == "colour"
+    assert two.sample.turns[0].text == "<image>\nWhat is it?" and two.sample.images == ("a.png",)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "questions.jsonl:2: not JSON"),
+        ("[1]", "questions.jsonl:2: a question has the texts"),
+        (json.dumps(ROW | {"answer": ""}), "questions.jsonl:2: a question has the texts"),
+        (json.dumps(ROW | {"boxes": [[0, 0, 1]]}), "questions.jsonl:2: boxes"),
+        (json.dumps(ROW | {"boxes": [[0.5, 0, 0.4, 1]]}), "questions.jsonl:2: box"),
+        (json.dumps(ROW | {"boxes": [[0, 0, 300, 200]]}), "questions.jsonl:2: box"),
+    ],
+)
+def test_what_is_no_question_is_named_with_its_line(line, message, tmp_path):
+    with pytest.raises(LapilliError, match=message):
+        read_picture_questions(folder_of(tmp_path, json.dumps(ROW), line))
+
+
+def test_a_folder_without_questions_is_refused(tmp_path):
+    with pytest.raises(LapilliError, match=r"questions\.jsonl: no such file"):
+        read_picture_questions(tmp_path)
+
+
+def test_answers_are_the_same_but_for_capitals_and_a_full_stop():
+    assert same_answer(" Green. ", "green") and not same_answer("green blue", "green")
+
+
+def test_scenes_come_back_as_they_were(tmp_path):
+    write_scenes(tmp_path / "s", 12, "held_out", 4)
+    for index, (name, scene) in enumerate(read_scenes(tmp_path / "s").items()):
+        made = sample_scene(f"held_out-4-{index}")
+        assert name == f"{index:06d}.png" and scene.things == made.things and scene.background == made.background
+
+
+def test_questions_name_the_thing_that_has_the_answer(tmp_path):
+    write_scenes(tmp_path / "s", 120, "held_out", 5)
+    scenes, seen = read_scenes(tmp_path / "s"), 0
+    for one in read_picture_questions(tmp_path / "s"):
+        named = asked_about(scenes[one.image], one.question)
+        if one.type in ("colour", "shape"):
+            (number,) = named
+            assert getattr(scenes[one.image].things[number], one.type) == one.answer
+            seen += 1
+        if one.type == "existence":
+            assert bool(named) == (one.answer == "yes")
+    assert seen == 240
+
+
+def test_the_region_is_the_mask_of_the_thing(tmp_path):
+    write_scenes(tmp_path / "s", 6, "held_out", 6)
+    scenes = read_scenes(tmp_path / "s")
+    for one in read_picture_questions(tmp_path / "s"):
+        if one.type == "colour":
+            (number,) = asked_about(scenes[one.image], one.question)
+            labels = np.asarray(Image.open(tmp_path / "s" / "masks" / one.image))
+            np.testing.assert_array_equal(region(tmp_path / "s", one, scenes), labels == number + 1)
+        elif one.type == "counting":
+            assert region(tmp_path / "s", one, scenes) is None
+
+
+def test_boxes_are_filled(tmp_path):
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (8, 4)).save(tmp_path / "images" / "a.png")
+    found = region(tmp_path, PictureQuestion("1", "a.png", "?", "!", boxes=((0.5, 0, 1, 0.5), (0, 0.75, 0.25, 1))), {})
+    expected = np.zeros((4, 8))
+    expected[:2, 4:] = expected[3:, :2] = 1
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_covered_shares_are_exact():
+    pixels = np.random.default_rng(0).integers(0, 2, (6, 9)).astype(float)
+    whole = [(3, 2, 6, 4), (0, 0, 9, 6)]
+    np.testing.assert_allclose(covered(pixels, whole), [pixels[2:4, 3:6].mean(), pixels.mean()])
+    fine = pixels.repeat(4, 0).repeat(4, 1)  # a box that cuts pixels, on a grid that it does not cut
+    np.testing.assert_allclose(covered(pixels, [(1.25, 0.5, 3.75, 5.25)]), [fine[2:21, 5:15].mean()])
+    np.testing.assert_allclose(covered(np.ones((6, 9)), [(-3, 0, 3, 6), (9, 0, 12, 6)]), [0.5, 0])
