@@ -1,6 +1,7 @@
 """Methods against formulas written out once more, on the model's own attention matrices, and against what is known."""
 
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -203,31 +204,17 @@ def test_the_wrong_grid_shows_the_last_patches_alone():
     np.testing.assert_array_equal(wrong_grid(case, values), 0)
 
 
-MINE = '''"""A method of a stranger's own."""
-
-from lapilli.inspection.scorecard.methods.method import Method
-
-
-def darkness(case):
-    """How dark each patch is.
-
-    Paper: none.
-    """
-    gray = 255 - __import__("numpy").asarray(case.view.convert("L"), float)
-    rows, columns = case.grid
-    side = case.llava.model.config.vision_config.patch_size
-    return gray[: rows * side, : columns * side].reshape(rows, side, columns, side).mean((1, 3)).ravel()
-
-
-METHODS = (Method("darkness", "floor", darkness),)
-'''
-
-
 def test_a_stranger_adds_a_method_in_a_file(tmp_path):
+    """The file that the documentation shows."""
+    text = (Path(__file__).parents[3] / "docs" / "scorecard.md").read_text(encoding="utf-8")
+    program = text.partition("```python\n")[2].partition("```")[0]
+    assert program.count("\n") <= 30
     file = tmp_path / "mine.py"
-    file.write_text(MINE)
-    found = {method.name: method for method in chosen(plus=file)}
-    assert found["darkness"](held.case("deep")).max() > 0 and found["darkness"].says == "How dark each patch is."
+    file.write_text(program)
+    (mine,) = of_file(file)
+    assert mine in chosen(plus=file) and mine.paper == "whoever proposed it."
+    case = held.case("deep")
+    np.testing.assert_allclose(mine(case), matrices(case)[0].mean(0)[case.rows][:, case.patches].sum(0), atol=1e-6)
 
 
 def test_files_without_methods_are_refused(tmp_path):
