@@ -68,6 +68,7 @@ def test_a_table_is_printed_and_another_card_drawn_beside_it(data, tmp_path, cap
     assert _scorecard(path_of("deep"), data, "--out", one, *FEW) == 0
     said = capsys.readouterr().out
     assert "direct *" in said and "knockout" in said and said.strip().endswith("scorecard.html")
+    assert "likeness to the first map" in said  # the sanity block
     assert _scorecard(path_of("deep"), data, "--out", two, *FEW, "--seed", 1, "--beside", one, "--json") == 0
     assert (two / "scorecard.html").stat().st_size > (one / "scorecard.html").stat().st_size
 

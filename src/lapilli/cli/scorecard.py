@@ -74,6 +74,7 @@ def scorecard(
         print_json({"folder": out, **{key: value for key, value in found.items() if key != "examples"}})
     else:
         _print_table(found)
+        _print_sanity(found)
         results.print(f"{page}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -154,6 +155,29 @@ def _print_table(found: dict[str, Any]) -> None:
         values = [f"{row['value']:.2f}" if row else "–" for row in others]
         table.add_row(name + " *" * method["ours"], *gaps, *values, f"{1000 * method['seconds']['value']:.3g}")
     results.print(table)
+
+
+def _print_sanity(found: dict[str, Any]) -> None:
+    """What becomes of every method's map under every sanity test, ours first; nothing where none was made."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Column, Table
+
+    said = found["sanity_tests"]
+    good = f"low is good of {_named(said, 'low')}, high of {_named(said, 'high')}"
+    note = f"likeness to the first map, n = {found['settings']['sanity_n']}; {good}"
+    titles = [Column(test["name"], justify="right") for test in said]
+    table = Table("method", *titles, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, caption=note)
+    for method in dict.fromkeys(row["method"] for row in found["sanity"]):
+        by_test = {row["test"]: row for row in found["sanity"] if row["method"] == method}
+        values = [by_test[test["name"]] for test in said]
+        table.add_row(method, *(f"{row['value']:.2f}" if row["n"] else "–" for row in values))
+    if found["sanity"]:
+        results.print(table)
+
+
+def _named(tests: list[dict[str, Any]], good: str) -> str:
+    named = [test["name"] for test in tests if test["good"] == good]
+    return f"{named[0]} to {named[-1]}" if named else "none"
 
 
 def _with_interval(row: dict[str, Any]) -> str:
