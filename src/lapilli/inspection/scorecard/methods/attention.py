@@ -26,7 +26,10 @@ RELATIVE_LAYER = 14 / 32
 
 
 def mean_attention(case: Case) -> Map:
-    """The word's attention to each patch, averaged over all heads of all layers."""
+    """The word's attention to each patch, averaged over all heads of all layers.
+
+    Paper: what LVLM-Interpret shows (Ben Melech Stan et al. 2024, arXiv 2404.03118), and most readers try first.
+    """
     layers = range(case.trace.decoder.depth)
     mean = sum(_by_row(case.trace, layer) for layer in layers) / len(layers)
     return of_word(case, np.asarray(mean))
