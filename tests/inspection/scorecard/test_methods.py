@@ -180,12 +180,16 @@ def test_every_method_maps_every_patch_and_says_what_it_does(method):
 def test_no_method_leaves_a_trace_in_the_model(method):
     case = held.case("deep")
     model = case.llava.model
-    before = held.log_prob(case, case.pixels)
+    matrices(case)  # transformers leaves hooks of its own behind when it is asked for attention
+    hooks, before = hooks_of(model), held.log_prob(case, case.pixels)
     method(case)
-    assert held.log_prob(case, case.pixels) == before
+    assert held.log_prob(case, case.pixels) == before and hooks_of(model) == hooks
     assert model.config.text_config._attn_implementation == "sdpa"
     assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def hooks_of(model):
+    return [(len(module._forward_hooks), len(module._forward_pre_hooks)) for module in model.modules()]
 
 
 def test_the_floors_know_nothing_of_the_answer():
@@ -212,7 +216,7 @@ def test_a_stranger_adds_a_method_in_a_file(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(program)
     (mine,) = of_file(file)
-    assert mine in chosen(plus=file) and mine.paper == "whoever proposed it."
+    assert mine.name in {method.name for method in chosen(plus=file)} and mine.paper == "whoever proposed it."
     case = held.case("deep")
     np.testing.assert_allclose(mine(case), matrices(case)[0].mean(0)[case.rows][:, case.patches].sum(0), atol=1e-6)
 
