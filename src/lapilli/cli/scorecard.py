@@ -129,7 +129,7 @@ def _processes(device: str) -> int:
     import torch
 
     accelerated = device not in ("auto", "cpu") or (device == "auto" and torch.accelerator.is_available())
-    return 1 if accelerated else len(os.sched_getaffinity(0))
+    return 1 if accelerated else os.cpu_count() or 1
 
 
 def _print_table(found: dict[str, Any]) -> None:

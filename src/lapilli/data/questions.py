@@ -47,7 +47,7 @@ def read_picture_questions(folder: Path) -> list[PictureQuestion]:
     file = folder / "questions.jsonl"
     if not file.is_file():
         raise LapilliError(f"{file}: no such file; make scenes with: lapilli data scenes {folder} --split held_out")
-    lines = file.read_text(encoding="utf-8").splitlines()
+    lines = file.read_text(encoding="utf-8").split("\n")
     return [_question(f"{file}:{number}", line) for number, line in enumerate(lines, 1) if line.strip()]
 
 

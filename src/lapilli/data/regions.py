@@ -42,7 +42,7 @@ def covered(pixels: NDArray[np.float64], boxes: Sequence[PixelBox]) -> NDArray[n
     inside = (
         _upto(total, bottom, right) - _upto(total, top, right) - _upto(total, bottom, left) + _upto(total, top, left)
     )
-    shares: NDArray[np.float64] = np.clip(inside / ((right - left) * (bottom - top)), 0, 1)
+    shares: NDArray[np.float64] = np.clip(np.round(inside / ((right - left) * (bottom - top)), 9), 0, 1)
     return shares
 
 

@@ -216,7 +216,8 @@ def test_a_stranger_adds_a_method_in_a_file(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(program)
     (mine,) = of_file(file)
-    assert mine.name in {method.name for method in chosen(plus=file)} and mine.paper == "whoever proposed it."
+    assert [method.name for method in chosen((mine.name, "direct"), file)] == ["random", "direct", mine.name]
+    assert mine.paper == "whoever proposed it."
     case = held.case("deep")
     np.testing.assert_allclose(mine(case), matrices(case)[0].mean(0)[case.rows][:, case.patches].sum(0), atol=1e-6)
 
@@ -231,6 +232,7 @@ def test_files_without_methods_are_refused(tmp_path):
 def test_methods_are_chosen_by_name_beside_the_random_map():
     assert [method.name for method in chosen(("direct",))] == ["random", "direct"]
     assert {"TAM, wrong grid", "LLaVA-CAM, wrong grid"} <= {method.name for method in chosen(as_released=True)}
+    assert [method.name for method in chosen(("TAM, wrong grid",))] == ["random", "TAM, wrong grid"]
     with pytest.raises(UsageError, match="method 'dierct': unknown"):
         chosen(("dierct",))
 

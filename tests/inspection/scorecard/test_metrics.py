@@ -155,3 +155,10 @@ def test_rank_correlation_and_overlap():
     assert rank_correlation(rising, np.ones(9)) == 0
     assert overlap(rising, rising, 1 / 3) == 1 and overlap(rising, -rising, 1 / 3) == 0
     assert overlap(rising, np.roll(rising, 1), 1 / 3) == pytest.approx(2 / 3)
+
+
+def test_equal_patches_overlap_by_chance():
+    assert overlap(np.ones(8), np.ones(8), 1 / 4) == pytest.approx(1 / 4)
+    sparse = np.zeros(16)
+    sparse[:1] = 1
+    assert overlap(sparse, sparse, 1 / 4) == pytest.approx((1 + 3 * 3 / 15) / 4)  # three more of fifteen, twice

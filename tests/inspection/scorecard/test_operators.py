@@ -7,9 +7,10 @@ from PIL import Image
 from tests.inspection.runs import MODELS, Run, full_logits
 from tests.inspection.scorecard import held
 
+from lapilli.core.errors import UsageError
 from lapilli.inspection.removal import blurred
 from lapilli.inspection.replay import Cut
-from lapilli.inspection.scorecard.operators import OPERATORS, painted_pixels
+from lapilli.inspection.scorecard.operators import OPERATORS, chosen, painted_pixels
 
 
 def sets_of(case):
@@ -108,3 +109,10 @@ def test_soft_masks_mix_pixels():
     assert painted_pixels(case, other, half).log_prob[0] == pytest.approx(
         held.log_prob(case, case.pixels / 2), abs=2e-5
     )
+
+
+def test_operators_are_chosen_once_each():
+    assert list(chosen(("drop", "blur"))) == ["drop", "blur"]
+    for names, message in ((("blur", "blur"), "given twice"), (("smash",), "unknown")):
+        with pytest.raises(UsageError, match=message):
+            chosen(names)

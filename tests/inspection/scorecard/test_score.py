@@ -78,3 +78,20 @@ def test_sets_are_taken_away_but_once():
     sets = Sets()
     assert sets.add([np.array([1, 2]), np.array([2, 1]), np.array([3])]) == [0, 0, 1]
     assert sets.add([np.array([3])]) == [1] and len(sets.unique) == 2
+
+
+def test_a_flip_of_a_blind_map_in_one_piece_is_chance():
+    """A word that needs half of the patches of an area falls to connected removals more than to scattered ones."""
+    case = held.case("deep")
+    area = np.array([0, 1])
+
+    def needs_an_area(case, sets):
+        gone = [np.isin(area, some).any() for some in sets]
+        return Left(case.log_prob - np.array(gone, float), np.array(gone))
+
+    flips = []
+    for seed in range(60):
+        order = np.random.default_rng(seed).permutation(len(case.patches)).astype(float)
+        method = Method("blind", "floor", lambda case, order=order: order)
+        flips.append(score(held.case("deep", seed), [method], {"area": needs_an_area}, None).flips[0, 0])
+    assert abs(np.mean(flips)) < 3 * np.std(flips) / np.sqrt(len(flips))

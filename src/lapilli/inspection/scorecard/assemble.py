@@ -25,11 +25,13 @@ from lapilli.model.llava import load
 
 TARGET = (
     "the key word of the answer, all its pieces, given the words before it: the word that a blurred picture costs "
-    "most. Measured is its log-probability; methods that look inside explain its logit less the mean of all logits, "
-    "methods that take parts away its log-probability, RISE its probability"
+    "most. Measured is its log-probability. Gradients and decompositions explain its logit less the mean of all "
+    "logits, methods that take parts away its log-probability, RISE its probability; the others what they are of"
 )
 FILTER = (
-    f"answered rightly, and the key word loses more than {VISUAL:g} nat when the picture is blurred beyond recognition"
+    "one question of a picture, drawn at random; where it is known of some questions what in the picture they are "
+    "about, those alone; answered rightly, and the key word loses more than "
+    f"{VISUAL:g} nat when the picture is blurred beyond recognition"
 )
 
 _FAITHFUL = {
@@ -39,7 +41,7 @@ _FAITHFUL = {
     "early": ("Early deletion", "mean of the deletion curve over the first quarter of the patches", "down"),
     "flip": (
         "Flip",
-        "how often the word changes without the strongest eighth, less how often without as many random patches",
+        "how often the word changes without the strongest eighth, less how often without random ones in as many pieces",
         "up",
     ),
 }
@@ -113,6 +115,7 @@ def _settings(job: Job) -> dict[str, Any]:
         "primary": plan.operators[0],
         "share": SHARE,
         "controls": CONTROLS,
+        "grid": list(load(job.model).codec.patch_grid),
         "sanity_n": min(plan.sanity, len(job.kept)),
         "cost_n": min(plan.costs, len(job.kept)),
         "types": kinds,

@@ -78,6 +78,17 @@ def precision(values: NDArray[np.float64], coverage: NDArray[np.float64]) -> flo
 
 
 def overlap(one: NDArray[np.float64], other: NDArray[np.float64], share: float) -> float:
-    """How many of the strongest patches two maps have in common, as a share of those; chance is `share` itself."""
+    """How many of the strongest patches two maps have in common, as a share of those; chance is `share` itself.
+
+    Of equal patches, which are drawn at random, what is to be expected.
+    """
     count = max(1, round(len(one) * share))
-    return len(set(np.argsort(-one)[:count]) & set(np.argsort(-other)[:count])) / count
+    return float(_among(one, count) @ _among(other, count)) / count
+
+
+def _among(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """How likely each patch is to be among the strongest when equal ones are drawn at random, (patch,)."""
+    least = np.sort(values)[-count]
+    above, equal = values > least, values == least
+    shares: NDArray[np.float64] = above + equal * (count - above.sum()) / equal.sum()
+    return shares

@@ -74,7 +74,9 @@ OPERATORS: Mapping[str, Operator] = {"blur": blur, "mean": mean, "drop": drop, "
 
 def chosen(names: Sequence[str]) -> dict[str, Operator]:
     """Operators by their names. Raises UsageError for one that is not there."""
-    for name in names:
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise UsageError(f"operator {name!r}: given twice; leave it out once")
         if name not in OPERATORS:
             raise UsageError(f"operator {name!r}: unknown; choose among {', '.join(OPERATORS)}")
     return {name: OPERATORS[name] for name in names}

@@ -103,7 +103,7 @@ def keep(
     """The first of the answered questions that serve, with how many were asked, right, and kept.
 
     Those serve whose answer is right and whose key word loses more than VISUAL nats when the picture is blurred. Raises
-    LapilliError when none does.
+    LapilliError when fewer than two do.
     """
     found: list[tuple[PictureQuestion, str]] = []
     asked = right = 0
@@ -111,12 +111,13 @@ def keep(
         if len(found) == plan.questions:
             break
         asked += 1
-        right += (correct := same_answer(text, question.answer))
+        right += (correct := bool(text.strip()) and same_answer(text, question.answer))
         if correct and _is_visual(llava, data, question, text):
             found.append((question, text))
             progress("questions that need their picture", len(found), plan.questions)
-    if not found:
-        raise LapilliError(f"{data}: of {asked} questions {right} are answered rightly, and none needs its picture")
+    if len(found) < 2:  # each lends its picture to another one
+        enough = "one of them" if found else "none"
+        raise LapilliError(f"{data}: of {asked} questions {right} are answered rightly, and {enough} needs its picture")
     others = [found[(number + 1) % len(found)][0].image for number in range(len(found))]
     rows = [asdict(Kept(*one, other)) for one, other in zip(found, others, strict=True)]
     return {"counts": {"asked": asked, "right": right, "kept": len(found)}, "kept": rows}
@@ -167,6 +168,10 @@ def _done(job: Job, tasks: Sequence[tuple[str, str]], processes: int) -> Iterato
     try:
         futures = [pool.submit(_do, task) for task in tasks]
         yield (future.result() for future in as_completed(futures))
+    except BaseException:
+        for process in list(pool._processes.values()):  # what a case has come to is whole, or not there
+            process.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 

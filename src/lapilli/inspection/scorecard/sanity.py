@@ -6,8 +6,8 @@ Greenfeld 2021) the others ask in their own ways.
 """
 
 import copy
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -61,12 +61,10 @@ TESTS = (
 
 def again(test: str, cases: Sequence[Case], methods: Sequence[Method]) -> NDArray[np.float64]:
     """The maps of the cases under one test's change, (case, method, patch); nan where a case has nothing to change."""
-    with ExitStack() as held:
-        changed = _changes(test, cases, held)
-        maps = [
-            [method(case) if case is not None else np.full(len(first.patches), np.nan) for method in methods]
-            for first, case in zip(cases, changed, strict=True)
-        ]
+    maps = [
+        [method(case) if case is not None else np.full(len(first.patches), np.nan) for method in methods]
+        for first, case in zip(cases, _changes(test, cases), strict=True)
+    ]
     found = np.array(maps)
     return mirrored(found, cases[0].grid) if test == "mirrored" else found
 
@@ -81,9 +79,12 @@ def mirrored(maps: NDArray[np.float64], grid: tuple[int, int]) -> NDArray[np.flo
     return maps.reshape(*maps.shape[:-1], *grid)[..., ::-1].reshape(maps.shape)
 
 
-def _changes(test: str, cases: Sequence[Case], held: ExitStack) -> Iterator[Case | None]:
-    """The cases, one by one, under a test's change; what it holds is given up with `held`."""
+def _changes(test: str, cases: Sequence[Case]) -> Iterator[Case | None]:
+    """The cases, one by one, under a test's change; None where there is nothing to change."""
     llava = cases[0].llava
+    if test == "bfloat16" and llava.model.dtype == torch.bfloat16:
+        yield from [None] * len(cases)  # there is nothing to change
+        return
     if test == "bfloat16" or test.startswith("random "):
         other = half(llava) if test == "bfloat16" else randomised(llava, test.removeprefix("random "), cases[0].seed)
         yield from (reshown(case, case.view, other) for case in cases)
@@ -92,8 +93,10 @@ def _changes(test: str, cases: Sequence[Case], held: ExitStack) -> Iterator[Case
         yield _OF_ONE[test](case, questions[(number + 1) % len(questions)])
 
 
-def _other_word(case: Case, _: Sample) -> Case:
-    """The case of the word's first row with the token in its place that the model would say next."""
+def _other_word(case: Case, _: Sample) -> Case | None:
+    """The case with the token in the word's place that the model would say next; None for a word of several."""
+    if len(case.ids) > 1:
+        return None  # of a word in pieces, the maps of all would be compared with one of the first
     row = case.word.start
     logits = case.trace.logits[row].clone()
     logits[int(case.ids[0])] = -torch.inf
@@ -113,7 +116,7 @@ def _other_question(case: Case, other: Sample) -> Case | None:
 def _mirror(case: Case, _: Sample) -> Case | None:
     """None where sides are spoken of: mirrored, the question is another one."""
     said = f"{case.sample.turns[0].text} {answer_text(case.trace)}".lower()
-    return None if "left" in said or "right" in said else reshown(case, ImageOps.mirror(case.view))
+    return None if re.search(r"\b(left|right)\b", said) else reshown(case, ImageOps.mirror(case.view))
 
 
 _OF_ONE: Mapping[str, Callable[[Case, Sample], Case | None]] = {
@@ -127,8 +130,11 @@ _OF_ONE: Mapping[str, Callable[[Case, Sample], Case | None]] = {
 
 def half(llava: Llava) -> Llava:
     """A copy in bfloat16."""
-    model: Any = copy.deepcopy(llava.model)
-    return Llava(model.to(torch.bfloat16), llava.processor, llava.card)
+    model: Any = copy.deepcopy(llava.model).to(torch.bfloat16)
+    kept = dict(llava.model.named_buffers())
+    for name, buffer in model.named_buffers():  # the tables of positions stay exact, as when a model is loaded so
+        buffer.data = kept[name].clone()
+    return Llava(model, llava.processor, llava.card)
 
 
 def randomised(llava: Llava, last: str, seed: int) -> Llava:
@@ -151,7 +157,7 @@ def _modules(model: Any, part: str) -> list[nn.Module]:
     layers = model.model.language_model.layers
     middle = len(layers) // 2
     parts: dict[str, list[nn.Module]] = {
-        "head": [model.lm_head],
+        "head": [model.lm_head],  # where embeddings are tied, they are the same
         "upper layers": [model.model.language_model.norm, *layers[middle:]],
         "language model": [*layers[:middle]],
         "projector": [model.model.multi_modal_projector],

@@ -17,8 +17,8 @@ from lapilli.inspection.scorecard.operators import Left, Operator
 SHARE = 1 / 8
 """The share of the patches that a flip is tested with: 72 of 576."""
 
-CONTROLS = 5
-"""Random sets of each kind that a flip is held against."""
+CONTROLS = 10
+"""Random sets, in as many pieces, that a flip is held against."""
 
 _MOST_PIECES = 4  # of the random connected sets: of more pieces they are as good as scattered
 
@@ -30,7 +30,7 @@ class Scored:
     maps          (method, patch)
     morf, lerf    (operator, method, point)  log-probability of the key word as patches go, in nats
     flips         (operator, method)   whether the word changes without the strongest eighth, less how often it does
-                  without random sets; -1 to 1
+                  without random sets in as many pieces; -1 to 1
     calibration   (operator, method)   rank correlation within sizes; see metrics.py
     slopes        (operator, method, 2)  terms of the slope of measured on predicted
     pointing, energy, precision        (method,)  nan where it is not known what the question is about
@@ -124,24 +124,20 @@ class _Plan:
         )
 
     def _flip(self, number: int, changed: NDArray[np.bool_]) -> float:
-        """Of the map's strongest patches, less the mean of as many at random: scattered, and in as many pieces."""
-        found = [
-            changed[top] - changed[self._controls[0] + self._controls[kind]].mean()
-            for top, kind in zip(self._tops[number], self._kinds[number], strict=True)
-        ]
-        return float(np.mean(found))
+        """Of the map's strongest patches, less the mean of as many at random in as many pieces."""
+        pairs = zip(self._tops[number], self._kinds[number], strict=True)
+        return float(np.mean([changed[top] - changed[self._controls[kind]].mean() for top, kind in pairs]))
 
 
 def _controls(rng: np.random.Generator, count: int, size: int, grid: tuple[int, int]) -> list[list[Positions]]:
-    """Random sets of as many patches: scattered ones, then ones in one piece, in two, ..."""
-    free = np.arange(count)
-    found = [[scattered(rng, free, size) for _ in range(CONTROLS)]]
+    """Random sets of as many patches: in one piece, in two, ...; the last ones scattered."""
+    free, found = np.arange(count), []
     for parts in range(1, min(_MOST_PIECES, size) + 1):
         sizes = [size // parts + (part < size % parts) for part in range(parts)]
         found.append([in_pieces(rng, free, sizes, grid) for _ in range(CONTROLS)])
-    return found
+    return [*found, [scattered(rng, free, size) for _ in range(CONTROLS)]]
 
 
 def _kind(top: Positions, grid: tuple[int, int]) -> int:
-    """Which of the random connected sets come in as many pieces as these patches."""
-    return min(len(pieces(top, grid)), _MOST_PIECES, len(top))
+    """Which of the random sets come in as many pieces as these patches."""
+    return min(len(pieces(top, grid)) - 1, _MOST_PIECES)

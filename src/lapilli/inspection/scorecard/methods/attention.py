@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
 from lapilli.core.template import IMAGE_MARK
 from lapilli.data.encode import encode
 from lapilli.data.sample import Turn
-from lapilli.inspection.direct import position_outputs
 from lapilli.inspection.recording import recording
 from lapilli.inspection.scorecard.case import Case
 from lapilli.inspection.scorecard.methods.method import Map, Method
@@ -57,8 +57,7 @@ def value_weighted(case: Case) -> Map:
     model = case.trace.decoder
     found = []
     for layer in range(model.depth):
-        brought = sum(position_outputs(case.trace, layer, head) for head in range(model.heads))
-        found.append(numbers(torch.as_tensor(brought).norm(dim=-1)))
+        found.append(numbers(_brought(case.trace, layer).norm(dim=-1)))
     return of_word(case, np.mean(found, axis=0))
 
 
@@ -72,6 +71,16 @@ def relative(case: Case) -> Map:
     patches = general.layout.patches(0).ravel()
     usual = attention(general, layer).mean(1)[0, torch.from_numpy(patches)]
     return of_word(case, _by_row(case.trace, layer)) / np.maximum(numbers(usual), 1e-12)
+
+
+@torch.inference_mode()
+def _brought(trace: Trace, layer: int) -> Tensor:
+    """What a layer's attention adds to the rows' streams from each position, over all heads; (row, token, d_model)."""
+    model = trace.decoder
+    looks = attention(trace, layer)
+    values = trace.values[layer].float().repeat_interleave(model.heads // model.kv_heads, 0)
+    mixed = torch.einsum("rht,htd->rthd", looks, values).flatten(2)
+    return pad(mixed @ model.output_matrix(layer).T, (0, 0, 0, len(trace.ids) - looks.shape[-1]))
 
 
 def _by_row(trace: Trace, layer: int) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ def centre(case: Case) -> Map:
     """A Gaussian around the middle, of a quarter of the side: where photographers put things."""
     rows, columns = case.grid
     down, across = np.meshgrid(
-        np.arange(rows) / (rows - 1) - 0.5, np.arange(columns) / (columns - 1) - 0.5, indexing="ij"
+        np.arange(rows) / max(rows - 1, 1) - 0.5, np.arange(columns) / max(columns - 1, 1) - 0.5, indexing="ij"
     )
     return np.exp(-(down**2 + across**2) / (2 * 0.25**2)).ravel()
 

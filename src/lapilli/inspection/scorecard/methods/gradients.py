@@ -40,7 +40,7 @@ def input_gradient(case: Case) -> Map:
     """
     start = embeddings_of(case)
     (gradient,) = _gradients(case, start)
-    return numbers((start * gradient)[0].sum(-1))[case.patches]
+    return numbers((start.float() * gradient.float())[0].sum(-1))[case.patches]
 
 
 def integrated(case: Case) -> Map:
@@ -63,8 +63,8 @@ def integrated_with_error(case: Case, steps: int = STEPS) -> tuple[Map, float]:
         start[0, torch.from_numpy(case.patches)] = torch.cat(list(blank.pooler_output)).to(start)
         whole, empty = (float(read_embeddings(case, one)) for one in (end, start))
     at = ((torch.arange(steps) + 0.5) / steps).to(end)[:, None, None]
-    total = sum(_gradients(case, (start + some * (end - start)))[0].sum(0) for some in at.split(_AT_ONCE))
-    found = numbers(((end - start)[0] * total / steps).sum(-1))[case.patches]
+    total = sum(_gradients(case, (start + some * (end - start)))[0].float().sum(0) for some in at.split(_AT_ONCE))
+    found = numbers(((end - start)[0].float() * total / steps).sum(-1))[case.patches]
     return found, abs(found.sum() - (whole - empty)) / max(abs(whole - empty), 1e-12)
 
 
@@ -143,7 +143,7 @@ def _attentions(case: Case) -> tuple[list[Tensor], tuple[Tensor, ...]]:
         language = case.llava.model.model.language_model
         read = language(inputs_embeds=embeddings_of(case).requires_grad_(), use_cache=False, output_attentions=True)
         gradients = torch.autograd.grad(target_of(case, read.last_hidden_state).sum(), read.attentions)
-    return [one[0].detach() for one in read.attentions], tuple(one[0] for one in gradients)
+    return [one[0].detach().float() for one in read.attentions], tuple(one[0].float() for one in gradients)
 
 
 @contextmanager

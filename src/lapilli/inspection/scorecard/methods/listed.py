@@ -23,16 +23,16 @@ def chosen(names: Sequence[str] = (), plus: Path | None = None, as_released: boo
 
     `random` is always among them: nothing means much without it. Raises UsageError for a name that is not there.
     """
-    known = {method.name: method for method in METHODS}
-    for name in names:
-        if name not in known:
-            raise UsageError(f"method {name!r}: unknown; choose among {'; '.join(known)}")
-    found = [method for method in METHODS if not names or method.name in ("random", *names)]
-    found += released.METHODS if as_released else ()
-    found += of_file(plus) if plus is not None else ()
-    if len({method.name for method in found}) < len(found):
+    known = (*METHODS, *released.METHODS, *(of_file(plus) if plus is not None else ()))
+    by_name = {method.name: method for method in known}
+    if len(by_name) < len(known):
         raise UsageError(f"{plus}: a method has the name of another one; give it its own")
-    return tuple(sorted(found, key=lambda method: _FAMILIES.index(method.family)))
+    for name in names:
+        if name not in by_name:
+            raise UsageError(f"method {name!r}: unknown; choose among {'; '.join(by_name)}")
+    found = [method for method in known if method.name in ("random", *names)] if names else list(known)
+    wanted = [method for method in found if as_released or not method.released or method.name in names]
+    return tuple(sorted(wanted, key=lambda method: _FAMILIES.index(method.family)))
 
 
 _FAMILIES = ("floor", "zero-pass", "one-backward", "many-pass")
@@ -46,6 +46,6 @@ def of_file(path: Path) -> tuple[Method, ...]:
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     found = getattr(module, "METHODS", None)
-    if not isinstance(found, tuple) or not all(isinstance(one, Method) for one in found):
+    if not isinstance(found, tuple) or not all(isinstance(one, Method) and one.family in _FAMILIES for one in found):
         raise LapilliError(f"{path}: lists no METHODS; add METHODS = (Method(name, family, function),)")
     return found

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import generic_filter
 from torch import Tensor
 
+from lapilli.core.layout import Role
 from lapilli.inspection.direct import decompose
 from lapilli.inspection.increase import head_increases, position_increases
 from lapilli.inspection.scorecard.case import Case
@@ -74,20 +75,23 @@ def tam(case: Case) -> Map:
 
 def _without_earlier(case: Case, patches: Tensor, row: int) -> Map:
     """One piece's activations at the patches, less the share of earlier words' that explains them best."""
-    ids = case.trace.ids
+    layout, ids = case.trace.layout, case.trace.ids
     piece = int(ids[row + 1])
-    text = np.setdiff1d(np.arange(1, row + 1), case.patches)
-    text = text[ids[text] != piece]
-    weights = _readings(case, text)[:, piece].clamp_min(0)  # an earlier word interferes as far as it calls for this one
+    # A word of the question is read where it stands, one of the answer where it was said: at the row before it.
+    asked, said = (np.flatnonzero(layout.role == role) for role in (Role.QUESTION, Role.ANSWER))
+    at = np.concatenate([asked, said[said <= row] - 1])
+    words = np.concatenate([ids[asked], ids[said[said <= row]]])
+    at, words = at[words != piece], words[words != piece]
+    weights = _readings(case, at)[:, piece].clamp_min(0)  # an earlier word interferes as far as it calls for this one
     own = numbers(patches[:, piece])
-    others = numbers(patches[:, torch.from_numpy(ids[text])] @ weights) / max(float(weights.sum()), 1e-12)
+    others = numbers(patches[:, torch.from_numpy(words)] @ weights) / max(float(weights.sum()), 1e-12)
     scale = float(own @ others) / max(float(others @ others), 1e-12)
     return np.maximum(own - scale * others, 0)
 
 
 def _smoothed(case: Case, values: Map) -> Map:
     """TAM's filter: of each 3 x 3 window a mean whose weights fall off with the rank's distance from the median."""
-    found: Map = generic_filter(values.reshape(case.grid), _rank_gaussian, size=3, mode="nearest").ravel()
+    found: Map = generic_filter(values.reshape(case.grid), _rank_gaussian, size=3, mode="mirror").ravel()
     return found
 
 
