@@ -130,7 +130,8 @@ _OF_ONE: Mapping[str, Callable[[Case, Sample], Case | None]] = {
 
 def half(llava: Llava) -> Llava:
     """A copy in bfloat16."""
-    model: Any = copy.deepcopy(llava.model).to(torch.bfloat16)
+    model: Any = copy.deepcopy(llava.model)
+    model.to(torch.bfloat16)
     kept = dict(llava.model.named_buffers())
     for name, buffer in model.named_buffers():  # the tables of positions stay exact, as when a model is loaded so
         buffer.data = kept[name].clone()
