@@ -100,3 +100,26 @@ def test_another_recipe_needs_another_folder(data, tmp_path, capsys):
     (out / "manifest.json").unlink()
     assert _scorecard(path_of("deep"), data, "--out", out, *FEW, "--seed", 9) == 1
     assert "of another recipe" in capsys.readouterr().err
+
+
+def test_what_a_file_lists_is_part_of_the_recipe(data, tmp_path, capsys):
+    """Half of the cases measured by one function and half by another would be neither."""
+    out, mine = tmp_path / "card", tmp_path / "mine.py"
+    text = (
+        "import numpy as np\n"
+        "from lapilli.inspection.scorecard.methods.method import Method\n\n\n"
+        'def mine(case):\n    """Nothing."""\n    return np.zeros(len(case.patches))\n\n\n'
+        'METHODS = (Method("mine", "floor", mine),)\n'
+    )
+    mine.write_text(text)
+    assert _scorecard(path_of("deep"), data, "--out", out, *FEW, "--plus", mine, "--method", "mine", "--json") == 0
+    assert "mine" in {method["name"] for method in json.loads(capsys.readouterr().out)["methods"]}
+    (out / "manifest.json").unlink()
+    mine.write_text(text.replace("zeros", "ones"))
+    assert _scorecard(path_of("deep"), data, "--out", out, *FEW, "--plus", mine, "--method", "mine") == 1
+    assert "of another recipe" in capsys.readouterr().err
+
+
+def test_a_device_that_is_not_there_is_said_first(data, tmp_path):
+    assert _scorecard(path_of("deep"), data, "--out", tmp_path / "card", *FEW, "--device", "cuda:9") != 0
+    assert not (tmp_path / "card").exists()

@@ -55,12 +55,14 @@ def scorecard(
     from lapilli.core.run import RunDir
     from lapilli.inspection.scorecard.assemble import scorecard as assembled
     from lapilli.inspection.scorecard.run import Plan, measure
+    from lapilli.model.placement import Placement
     from lapilli.report.scorecard.page import write_page
 
     ways = tuple(name.strip() for name in operators.split(","))
     plan = Plan(questions, ways, tuple(method or ()), str(plus.resolve()) if plus else None, as_released, seed=seed)
-    run = _run(out, model, data, plan)
     others = [RunDir.open(beside).load("scorecard")] if beside else []
+    Placement(device).settings()  # a device that is not there is said before anything is written
+    run = _run(out, model, data, plan)
     with steps() as note:
         job = _prepared(run, model, data, plan, device, note)
         measure(job, processes or _processes(device), note)
@@ -81,6 +83,7 @@ def scorecard(
 def _run(out: Path, model: Path, data: Path, plan: "Plan") -> "RunDir":
     """A new run, or the one of the same plan that was begun there; nothing is begun with what is not there."""
     from dataclasses import asdict
+    from hashlib import sha256
 
     from lapilli.core.run import RunDir
     from lapilli.data.questions import read_picture_questions
@@ -93,7 +96,9 @@ def _run(out: Path, model: Path, data: Path, plan: "Plan") -> "RunDir":
     operators_of(plan.operators)
     found = methods_of(plan.methods, Path(plan.plus) if plan.plus else None, plan.as_released)
     recipe = {"model": str(model.resolve()), "data": str(data.resolve())} | asdict(plan)
+    files = {"questions": data / "questions.jsonl"} | ({"plus": Path(plan.plus)} if plan.plus else {})
     recipe |= {"methods": [method.name for method in found]}
+    recipe |= {f"{name}_sha256": sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
     return RunDir.begin(out, recipe, plan.seed)
 
 

@@ -57,8 +57,7 @@ class Llava:
     @cached_property
     def pixels(self) -> Pixels:
         """What turns pictures into this model's pixel values."""
-        config: Any = self.model.config.vision_config
-        return Pixels(self.processor.image_processor, config.image_size, config.patch_size)
+        return _pixels(self.processor, self.model.config)
 
     @property
     def stop_id(self) -> int:
@@ -146,6 +145,16 @@ def load(path: Path | str, placement: Placement = AS_STORED) -> Llava:
 def codec_of(path: Path) -> Codec:
     """What encoding a sample needs of the model in a folder: no weight is read."""
     return _codec(read_processor(path), card_of(path).template, llava_config(path))
+
+
+def pixels_of(path: Path) -> Pixels:
+    """What turns pictures into the pixel values of the model in a folder: no weight is read."""
+    return _pixels(read_processor(path), llava_config(path))
+
+
+def _pixels(processor: LlavaProcessor, config: Any) -> Pixels:
+    vision = config.vision_config
+    return Pixels(processor.image_processor, vision.image_size, vision.patch_size)
 
 
 def _codec(processor: LlavaProcessor, template: str, config: Any) -> Codec:

@@ -21,7 +21,7 @@ from lapilli.inspection.scorecard.operators import OPERATORS
 from lapilli.inspection.scorecard.run import VISUAL, Job, Kept
 from lapilli.inspection.scorecard.sanity import TESTS
 from lapilli.inspection.scorecard.score import CONTROLS, SHARE
-from lapilli.model.llava import load
+from lapilli.model.llava import codec_of, pixels_of
 
 TARGET = (
     "the key word of the answer, all its pieces, given the words before it: the word that a blurred picture costs "
@@ -115,7 +115,7 @@ def _settings(job: Job) -> dict[str, Any]:
         "primary": plan.operators[0],
         "share": SHARE,
         "controls": CONTROLS,
-        "grid": list(load(job.model).codec.patch_grid),
+        "grid": list(codec_of(job.model).patch_grid),
         "sanity_n": min(plan.sanity, len(job.kept)),
         "cost_n": min(plan.costs, len(job.kept)),
         "types": kinds,
@@ -153,7 +153,7 @@ def _metrics(chances: dict[str, float | None], numbers: table.Numbers) -> list[d
 
 
 def _examples(job: Job, run: RunDir, numbers: table.Numbers) -> list[dict[str, Any]]:
-    view = load(job.model).pixels.view
+    view = pixels_of(job.model).view
     rows = []
     for case, why in table.examples(numbers):
         kept, gaps, maps = job.kept[case], numbers.gaps(0)[case], numbers.maps[case]

@@ -42,7 +42,7 @@ class Test:
 
 
 CASCADE = ("head", "upper layers", "language model", "projector", "encoder")
-"""What is made random, one after the other: each also holds all before it."""
+"""What is made random, one after the other: each also holds all before it. The embeddings of words stay."""
 
 TESTS = (
     *(
