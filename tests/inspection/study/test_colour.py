@@ -128,7 +128,7 @@ def test_an_interrupted_study_goes_on_and_comes_to_the_same(made, tmp_path):
 
 def test_a_folder_with_another_study_is_refused(made):
     _, out = made
-    with pytest.raises(LapilliError, match="other settings"):
+    with pytest.raises(LapilliError, match="another recipe"):
         opened(out, _settings(seed=1))
     RunDir.open(out).finish()
     with pytest.raises(LapilliError, match="finished"):
