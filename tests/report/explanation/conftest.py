@@ -1,29 +1,9 @@
 import functools
-import shutil
 
 import pytest
 from tests.report.explanation.fake_bundle import HOSTILE, SMALL, Plan, write_bundle
 
 from lapilli.report.explanation.page import write_page
-
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """One browser for all tests: it takes longer to start than most tests to run."""
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine; install one to test the page as a browser shows it")
-    sync = pytest.importorskip(
-        "playwright.sync_api", reason="playwright drives the browser; it comes with the dev extra"
-    )
-    with sync.sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--force-color-profile=srgb"]  # as root chromium refuses its own sandbox
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="session")
