@@ -89,6 +89,8 @@ def test_nothing_is_begun_with_what_is_not_there(arguments, message, code, data,
 
 def test_models_and_questions_must_be_there(data, tmp_path, capsys):
     out = tmp_path / "card"
+    assert _scorecard(tmp_path / "none", data, "--out", out) == 2
+    assert "none: no such folder" in capsys.readouterr().err
     assert _scorecard(tmp_path, data, "--out", out) == 1
     assert _scorecard(path_of("deep"), tmp_path, "--out", out) == 1
     assert "questions.jsonl: no such file" in capsys.readouterr().err and not out.exists()

@@ -5,7 +5,7 @@ import json
 from contextlib import redirect_stdout
 
 import pytest
-from tests.inspection.study.taught import base, scenes, tuned
+from tests.inspection.study.taught import ASKED, base, scenes, tuned
 
 from lapilli.cli import run
 from lapilli.core.run import RunDir
@@ -22,7 +22,7 @@ def finished(tmp_path_factory):
     out, said = tmp_path_factory.mktemp("study") / "run", io.StringIO()
     with redirect_stdout(said), pytest.MonkeyPatch.context() as patch:
         patch.setattr(knockouts, "CONTROLS", 3)  # each takes a run of the model
-        assert _study(base(), tuned(0), "--data", scenes(), "--out", out, "--questions", 8, "--json") == 0
+        assert _study(base(), tuned(0), "--data", scenes(), "--out", out, "--questions", ASKED, "--json") == 0
     return out, said.getvalue()
 
 
@@ -31,7 +31,7 @@ def test_json_is_one_object_and_the_folder_holds_it_whole(finished):
     assert said.count("\n") == 1
     found = json.loads(said)
     assert {"verdicts", "overlaps", "keys", "decoding", "knocked", "ways"} <= found.keys()
-    assert found["counts"]["asked"] == 8 and found["folder"] == str(out)
+    assert found["counts"]["asked"] == ASKED and found["folder"] == str(out)
     saved = RunDir.open(out)
     saved.verify()
     assert saved.load("colour") == {name: value for name, value in found.items() if name != "folder"}
@@ -39,7 +39,7 @@ def test_json_is_one_object_and_the_folder_holds_it_whole(finished):
 
 
 def test_a_finished_study_is_not_made_again(finished, capsys):
-    assert _study(base(), tuned(0), "--data", scenes(), "--out", finished[0], "--questions", 8) == 1
+    assert _study(base(), tuned(0), "--data", scenes(), "--out", finished[0], "--questions", ASKED) == 1
     assert "the run has finished" in capsys.readouterr().err
 
 
@@ -57,6 +57,6 @@ def test_without_questions_or_models_nothing_is_begun(tmp_path, capsys):
 def test_verdicts_are_printed(finished, tmp_path, capsys):
     """A run folder that lacks only its end goes on from what is saved."""
     (finished[0] / "manifest.json").unlink()
-    assert _study(base(), tuned(0), "--data", scenes(), "--out", finished[0], "--questions", 8) == 0
+    assert _study(base(), tuned(0), "--data", scenes(), "--out", finished[0], "--questions", ASKED) == 0
     said = capsys.readouterr().out.splitlines()
     assert [line[:3] for line in said[:3]] == ["(a)", "(b)", "(c)"] and said[-1].endswith("colour.html")

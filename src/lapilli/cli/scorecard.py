@@ -8,6 +8,7 @@ import typer
 
 from lapilli.cli.console import print_json, results, steps
 from lapilli.cli.options import Device
+from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from lapilli.core.run import RunDir
@@ -91,6 +92,8 @@ def _run(out: Path, model: Path, data: Path, plan: "Plan") -> "RunDir":
     from lapilli.inspection.scorecard.operators import chosen as operators_of
     from lapilli.model.llava import codec_of
 
+    if not model.is_dir():
+        raise UsageError(f"{model}: no such folder; give the folder of a model")
     codec_of(model)
     read_picture_questions(data)
     operators_of(plan.operators)

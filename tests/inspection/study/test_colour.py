@@ -1,4 +1,4 @@
-"""The whole study of small models that have learned ten pictures by heart; interrupted, continued, refused."""
+"""The whole study of small models that have learned a few pictures by heart; interrupted, continued, refused."""
 
 import json
 import math
@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 from tests.inspection.study.fabricated import fabricate
-from tests.inspection.study.taught import SCENES, base, scenes, tuned
+from tests.inspection.study.taught import ASKED, base, scenes, tuned
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.run import RunDir
@@ -23,7 +23,7 @@ from lapilli.model.llava import load
 
 def _settings(**changed):
     return settings(
-        **({"base": base(), "tuned": [tuned(0), tuned(1)], "data": scenes(), "questions": 20, "seed": 0} | changed)
+        **({"base": base(), "tuned": [tuned(0), tuned(1)], "data": scenes(), "questions": ASKED, "seed": 0} | changed)
     )
 
 
@@ -65,15 +65,15 @@ def test_every_figure_lies_in_its_interval_and_says_how_many_questions(made):
     assert len(figures) > 500
     for one in figures:
         if one["n"]:
-            assert one["low"] <= one["value"] + 1e-9 and one["value"] <= one["high"] + 1e-9 and 1 <= one["n"] <= SCENES
+            assert one["low"] <= one["value"] + 1e-9 and one["value"] <= one["high"] + 1e-9 and 1 <= one["n"] <= ASKED
 
 
 def test_what_is_told_and_what_is_right(made):
     result, _ = made
     share = {(row["model"], row["condition"]): row["correct"] for row in result["accuracy"]}
-    assert share["base", "TQA-base"] == share["tuned 1", "VQA"] == share["tuned 2", "TQA-tuned"] == SCENES
-    assert share["tuned 1", "prior"] < SCENES
-    assert result["counts"] == {"asked": 10, "kept": 10, "choosing": 5, "measuring": 5}
+    assert share["base", "TQA-base"] == share["tuned 1", "VQA"] == share["tuned 2", "TQA-tuned"] == ASKED
+    assert share["tuned 1", "prior"] < ASKED
+    assert result["counts"] == {"asked": 6, "kept": 6, "choosing": 3, "measuring": 3}
     assert [model["label"] for model in result["models"]] == ["base", "tuned 1", "tuned 2"]
     assert {(row["model"], row["condition"]) for row in result["accuracy"]} == {
         ("base", "TQA-base"), *((f"tuned {n}", name) for n in (1, 2) for name in ("VQA", "TQA-tuned", "prior")),
@@ -83,7 +83,7 @@ def test_what_is_told_and_what_is_right(made):
 def test_a_table_is_the_mean_of_its_questions(made):
     """Of one condition by hand, from the increases of every question."""
     result, _ = made
-    llava, asked = load(base()), read_asked(scenes(), 20, 0)
+    llava, asked = load(base()), read_asked(scenes(), ASKED, 0)
     each = [head_increases(traced(llava, answered(llava, one.sample("text"), one.colour)).at(0))[0] for one in asked]
     (table,) = (row for row in result["tables"] if row["model"] == "base" and row["measure"] == "increase")
     np.testing.assert_allclose(table["value"], np.mean(each, axis=0), atol=1e-5)
@@ -137,7 +137,7 @@ def test_a_folder_with_another_study_is_refused(made):
 
 def test_models_that_answer_wrongly_are_refused(tmp_path):
     of = _settings(tuned=[base()])  # it has never seen a picture
-    with pytest.raises(LapilliError, match="of 10 questions are answered rightly by all models"):
+    with pytest.raises(LapilliError, match="of 6 questions are answered rightly by all models"):
         colour_result(of, opened(tmp_path / "run", of), load, _silent)
 
 
