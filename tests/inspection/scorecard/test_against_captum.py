@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from captum import attr as captum
 from tests.inspection.scorecard import held
 
 from lapilli.inspection.removal import blurred
 from lapilli.inspection.scorecard.methods import gradients, perturbation
 
-captum = pytest.importorskip("captum.attr")
 pytestmark = pytest.mark.parity
 
 MODELS = ("deep", "mistral", "qwen2")

@@ -8,7 +8,7 @@ import torch
 from tests.inspection.scorecard import held
 
 from lapilli.inspection.scorecard.case import reshown
-from lapilli.inspection.scorecard.cost import cost, counting, median
+from lapilli.inspection.scorecard.cost import cost, counting
 from lapilli.inspection.scorecard.methods.listed import METHODS
 from lapilli.inspection.scorecard.sanity import CASCADE, TESTS, _changes, again, half, likeness, mirrored, randomised
 
@@ -107,7 +107,7 @@ def test_costs_of_methods(name, forwards, backwards):
     """All paths go back once for each of the word's three pieces."""
     (found,) = cost(BY_NAME[name], [held.case("deep")])
     assert found.forwards == pytest.approx(forwards) and found.backwards == backwards
-    assert found.seconds > 0 and median([found], "seconds") == found.seconds
+    assert found.seconds > 0
 
 
 def test_what_comes_before_the_picture_is_not_read_again():

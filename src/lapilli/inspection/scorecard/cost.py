@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from lapilli.inspection.scorecard.case import Case
@@ -113,9 +112,3 @@ def _given_back() -> None:
 def _kilobytes(name: str) -> int:
     lines = _STATUS.read_text().splitlines()
     return int(next(line for line in lines if line.startswith(name)).split()[1])
-
-
-def median(costs: Sequence[Cost], field: str) -> float | None:
-    """The median of one figure; None where it is not known."""
-    values = [getattr(one, field) for one in costs]
-    return None if any(value is None for value in values) else float(np.median(values))

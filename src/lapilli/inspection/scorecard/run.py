@@ -34,7 +34,7 @@ from lapilli.inspection.scorecard.case import Case, case_of
 from lapilli.inspection.scorecard.cost import cost
 from lapilli.inspection.scorecard.methods.listed import chosen as chosen_methods
 from lapilli.inspection.scorecard.operators import chosen as chosen_operators
-from lapilli.inspection.scorecard.sanity import TESTS, again
+from lapilli.inspection.scorecard.sanity import TESTS, again, file_of
 from lapilli.inspection.scorecard.score import Place, score
 from lapilli.model.llava import Llava, load
 from lapilli.model.placement import AS_STORED, Placement
@@ -145,7 +145,7 @@ def measure(job: Job, processes: int, progress: Progress) -> None:
     """Measure whatever of a run is not yet there: cases, sanity tests and costs."""
     run = RunDir.open(job.run)
     cases = [("case", str(number)) for number in range(len(job.kept)) if not run.has(f"case-{number:04d}")]
-    sanity = [("sanity", test.name) for test in TESTS if not run.has(_file_of(test.name))] if job.plan.sanity else []
+    sanity = [("sanity", test.name) for test in TESTS if not run.has(file_of(test.name))] if job.plan.sanity else []
     for step, tasks, total in (("cases", cases, len(job.kept)), ("sanity tests", sanity, len(TESTS))):
         progress(step, total - len(tasks), total)
         with _done(job, tasks, processes) as done:
@@ -193,8 +193,8 @@ class Bench:
             self._case(int(name))
         else:
             cases = [self.case(number) for number in range(min(self._job.plan.sanity, len(self._job.kept)))]
-            self._run.save_arrays(_file_of(name), {"maps": again(name, cases, self._methods)})
-            self._run.save(_file_of(name), {"cases": len(cases)})
+            self._run.save_arrays(file_of(name), {"maps": again(name, cases, self._methods)})
+            self._run.save(file_of(name), {"cases": len(cases)})
 
     def costs(self) -> dict[str, list[Any]]:
         """Of every method, by its name, one after the other."""
@@ -256,7 +256,3 @@ def _start(job: Job) -> None:
 
 def _do(task: tuple[str, str]) -> None:
     _HELD[0].do(task)
-
-
-def _file_of(test: str) -> str:
-    return f"sanity-{test.replace(' ', '-')}"

@@ -59,6 +59,11 @@ TESTS = (
 """In the order in which they are shown."""
 
 
+def file_of(test: str) -> str:
+    """What a run calls the maps of a test."""
+    return f"sanity-{test.replace(' ', '-')}"
+
+
 def again(test: str, cases: Sequence[Case], methods: Sequence[Method]) -> NDArray[np.float64]:
     """The maps of the cases under one test's change, (case, method, patch); nan where a case has nothing to change."""
     maps = [

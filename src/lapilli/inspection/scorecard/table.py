@@ -13,7 +13,7 @@ from lapilli.core.resampling import Estimate, holm, mean, resampled
 from lapilli.core.run import RunDir
 from lapilli.inspection.scorecard.curves import Curves
 from lapilli.inspection.scorecard.methods.method import Method
-from lapilli.inspection.scorecard.sanity import TESTS, likeness
+from lapilli.inspection.scorecard.sanity import TESTS, file_of, likeness
 
 PRIMARY = "gap"
 
@@ -206,7 +206,7 @@ def sanity(numbers: Numbers, run: RunDir, seed: int) -> list[dict[str, Any]]:
     order = [*numbers.ours, *(number for number in range(len(numbers.methods)) if number not in numbers.ours)]
     rows = []
     for test in TESTS:
-        file = f"sanity-{test.name.replace(' ', '-')}"
+        file = file_of(test.name)
         changed = run.load_arrays(file)["maps"] if run.has(file) else np.empty((0,))
         for number in order if len(changed) else ():
             pairs = [(numbers.maps[case][number], found[number]) for case, found in enumerate(changed)]
