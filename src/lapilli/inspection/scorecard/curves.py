@@ -8,6 +8,7 @@ removal itself does cancels.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +93,7 @@ def mean_curves(some: Iterable[Curves]) -> Curves:
     return Curves(np.mean([one.morf for one in found], axis=0), np.mean([one.lerf for one in found], axis=0))
 
 
+@final
 class Sets:
     """Sets of patches that are to be taken away, each but once however often it is asked for."""
 

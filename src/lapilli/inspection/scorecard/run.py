@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, final
 
 import numpy as np
 import torch
@@ -176,6 +176,7 @@ def _done(job: Job, tasks: Sequence[tuple[str, str]], processes: int) -> Iterato
         pool.shutdown(cancel_futures=True)
 
 
+@final
 class Bench:
     """A model, and what is to be measured of it: what a process holds while it works."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +88,7 @@ def plausibility(maps: NDArray[np.float64], place: Place | None) -> list[NDArray
     return list(np.array(found).T)
 
 
+@final
 class _Plan:
     """Which sets of patches are to be taken away for all maps together, and what follows from what is left."""
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lapilli.inspection.all_paths import all_paths
+from lapilli.inspection.linear import tracking
 from lapilli.inspection.scorecard.case import Case
 from lapilli.inspection.scorecard.methods.method import Map
 from lapilli.inspection.scorecard.operators import cells_of
@@ -54,15 +55,8 @@ def whole(trace: Trace) -> Stream:
 @contextmanager
 def differentiable(case: Case) -> Iterator[None]:
     """Within it gradients flow, but to no parameter: to what the method asks for alone."""
-    parameters = [one for one in case.llava.model.parameters() if one.requires_grad]
-    try:
-        for one in parameters:
-            one.requires_grad_(False)
-        with torch.inference_mode(False), torch.enable_grad():
-            yield
-    finally:
-        for one in parameters:
-            one.requires_grad_(True)
+    with tracking(case.llava.model, ()), torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 def read_embeddings(case: Case, embeddings: Tensor) -> Tensor:
