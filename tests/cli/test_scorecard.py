@@ -59,8 +59,7 @@ def test_json_is_one_object_and_the_folder_is_whole(data, tmp_path, capsys):
     saved.verify()
     page = (out / "scorecard.html").read_text()
     assert "direct" in page and str(tmp_path) not in page
-    assert _scorecard(path_of("deep"), data, "--out", out, *FEW) == 1
-    assert "the run has finished" in capsys.readouterr().err
+    assert (found["counts"]["given"], found["counts"]["kept"]) == (3, 2)
 
 
 def test_a_table_is_printed_and_another_card_drawn_beside_it(data, tmp_path, capsys):
@@ -71,6 +70,23 @@ def test_a_table_is_printed_and_another_card_drawn_beside_it(data, tmp_path, cap
     assert "likeness to the first map" in said  # the sanity block
     assert _scorecard(path_of("deep"), data, "--out", two, *FEW, "--seed", 1, "--beside", one, "--json") == 0
     assert (two / "scorecard.html").stat().st_size > (one / "scorecard.html").stat().st_size
+    capsys.readouterr()
+
+    def again(*beside):
+        assert _scorecard(path_of("deep"), data, "--out", two, *FEW, "--seed", 1, *beside, "--json") == 0
+        return (two / "scorecard.html").read_text(), json.loads(capsys.readouterr().out)
+
+    measured = {file: file.stat().st_mtime_ns for file in (two / "results").iterdir()}
+    (alone, found), (both, same) = again(), again("--beside", one)
+    assert len(both) > len(alone) and found == same
+    assert {file: file.stat().st_mtime_ns for file in (two / "results").iterdir()} == measured
+    RunDir.open(two).verify()
+
+
+def test_without_a_question_that_serves_no_run_is_begun(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runs, "VISUAL", np.inf)
+    assert _scorecard(path_of("deep"), data, "--out", tmp_path / "card", *FEW) == 1
+    assert "none needs its picture" in capsys.readouterr().err and not (tmp_path / "card").exists()
 
 
 @pytest.mark.parametrize(

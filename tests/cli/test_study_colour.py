@@ -38,9 +38,12 @@ def test_json_is_one_object_and_the_folder_holds_it_whole(finished):
     assert "repeated with controls" in (out / "colour.html").read_text()
 
 
-def test_a_finished_study_is_not_made_again(finished, capsys):
-    assert _study(base(), tuned(0), "--data", scenes(), "--out", finished[0], "--questions", ASKED) == 1
-    assert "the run has finished" in capsys.readouterr().err
+def test_a_finished_study_is_not_made_again_but_its_page_is(finished, capsys):
+    out, said = finished
+    (out / "colour.html").unlink()
+    assert _study(base(), tuned(0), "--data", scenes(), "--out", out, "--questions", ASKED, "--json") == 0
+    assert capsys.readouterr().out == said and (out / "colour.html").is_file()
+    RunDir.open(out).verify()
 
 
 def test_without_questions_or_models_nothing_is_begun(tmp_path, capsys):
@@ -59,4 +62,5 @@ def test_verdicts_are_printed(finished, tmp_path, capsys):
     (finished[0] / "manifest.json").unlink()
     assert _study(base(), tuned(0), "--data", scenes(), "--out", finished[0], "--questions", ASKED) == 0
     said = capsys.readouterr().out.splitlines()
-    assert [line[:3] for line in said[:3]] == ["(a)", "(b)", "(c)"] and said[-1].endswith("colour.html")
+    assert f" of {ASKED} questions are answered rightly" in said[0]
+    assert [line[:3] for line in said[1:4]] == ["(a)", "(b)", "(c)"] and said[-1].endswith("colour.html")

@@ -156,3 +156,30 @@ def test_a_result_that_is_not_there_is_named_with_those_that_are(run):
         run.load("score")
     with pytest.raises(LapilliError, match=r"results/maps.npz: no such result; the run has none"):
         run.load_arrays("maps")
+
+
+def test_what_was_begun_is_gone_on_with_by_the_same_recipe_alone(tmp_path):
+    recipe = {"learning_rate": 0.001}
+    RunDir.begin(tmp_path / "run", recipe, 0).save("scores", [1])
+    again = RunDir.begin(tmp_path / "run", recipe, 0)
+    assert again.load("scores") == [1]
+    again.finish()
+    assert RunDir.begin(tmp_path / "run", recipe, 0).is_complete
+    with pytest.raises(LapilliError, match="another recipe is there; choose another folder"):
+        RunDir.begin(tmp_path / "run", {"learning_rate": 0.01}, 0)
+
+
+@pytest.mark.parametrize("error", [LapilliError("no"), KeyboardInterrupt()])
+def test_what_breaks_off_before_a_result_was_never_begun(error, tmp_path):
+    run = RunDir.begin(tmp_path / "run", {}, 0)
+    with pytest.raises(type(error)), run.or_nothing():
+        raise error
+    assert not run.path.exists()
+
+
+def test_what_breaks_off_after_a_result_keeps_it(tmp_path):
+    run = RunDir.begin(tmp_path / "run", {}, 0)
+    with pytest.raises(LapilliError), run.or_nothing():
+        run.save("scores", [1])
+        raise LapilliError("no")
+    assert RunDir.open(run.path).load("scores") == [1]

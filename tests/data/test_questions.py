@@ -29,6 +29,17 @@ def test_questions_are_read_in_order(tmp_path):
     assert two.sample.turns[0].text == "<image>\nWhat is it?" and two.sample.images == ("a.png",)
 
 
+def test_what_is_null_is_not_known(tmp_path):
+    (one,) = read_picture_questions(folder_of(tmp_path, json.dumps(ROW | {"type": None, "boxes": None})))
+    assert one == PictureQuestion("1", "a.png", "What is it?", "a dog")
+
+
+def test_another_encoding_is_named_with_its_line(tmp_path):
+    (tmp_path / "questions.jsonl").write_bytes(json.dumps(ROW).encode("utf-8-sig") + b'\n{"id": "caf\xe9"}\n')
+    with pytest.raises(LapilliError, match=r"questions\.jsonl:2: byte 0xe9 is not UTF-8; save"):
+        read_picture_questions(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -35,27 +35,29 @@ def scorecard(
     ] = 300,
     operators: Annotated[
         str, typer.Option(help="Ways to take patches away, of blur, mean, drop, knockout.")
-    ] = "blur,drop,knockout",
+    ] = "blur,mean,drop",
     method: Annotated[
-        list[str] | None, typer.Option(help="A method by its name; may be repeated. All, if none is given.")
+        list[str] | None,
+        typer.Option(help="A method, named as docs/scorecard.md does; may be repeated. All, if none is."),
     ] = None,
     plus: Annotated[Path | None, typer.Option(help="A Python file with METHODS of your own. It is run.")] = None,
     as_released: Annotated[
         bool, typer.Option("--as-released", help="Also as codes with known faults have it.")
     ] = False,
     beside: Annotated[Path | None, typer.Option(help="Another scorecard's folder, drawn on the same page.")] = None,
-    processes: Annotated[int | None, typer.Option(min=1, help="As many as cores, if not given; 1 on a GPU.")] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="A core each, as far as they fit, if not given; 1 on a GPU.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the questions' order, and of all that is drawn.")] = 0,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure methods that say where an answer came from: against each other, chance, and the truth where it is known.
 
-    Interrupted, run it again.
+    Interrupted, run it again; of a run that has finished only the page is drawn again, as with another one beside it.
     """
     from lapilli.core.run import RunDir
-    from lapilli.inspection.scorecard.assemble import scorecard as assembled
-    from lapilli.inspection.scorecard.run import Plan, measure
+    from lapilli.inspection.scorecard.run import Plan
     from lapilli.model.placement import Placement
     from lapilli.report.scorecard.page import write_page
 
@@ -64,15 +66,12 @@ def scorecard(
     others = [RunDir.open(beside).load("scorecard")] if beside else []
     Placement(device).settings()  # a device that is not there is said before anything is written
     run = _run(out, model, data, plan)
-    with steps() as note:
-        job = _prepared(run, model, data, plan, device, note)
-        measure(job, processes or _processes(device), note)
-        note("table", 0, 1)
-        found = assembled(job, run.load("kept")["counts"])
-    run.save("scorecard", found)
+    if not run.is_complete:
+        with run.or_nothing():
+            _measured(run, model, data, plan, device, processes or _processes(model, device))
+    found = run.load("scorecard")
     page = out / "scorecard.html"
-    write_page([found, *others], page)
-    run.finish()
+    write_page([found, *others], page)  # after the run has finished: a page can be drawn again
     if as_json:
         print_json({"folder": out, **{key: value for key, value in found.items() if key != "examples"}})
     else:
@@ -82,7 +81,7 @@ def scorecard(
 
 
 def _run(out: Path, model: Path, data: Path, plan: "Plan") -> "RunDir":
-    """A new run, or the one of the same plan that was begun there; nothing is begun with what is not there."""
+    """A new run, or the one of the same plan that is there; nothing is begun with what is not there."""
     from dataclasses import asdict
     from hashlib import sha256
 
@@ -103,6 +102,19 @@ def _run(out: Path, model: Path, data: Path, plan: "Plan") -> "RunDir":
     recipe |= {"methods": [method.name for method in found]}
     recipe |= {f"{name}_sha256": sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
     return RunDir.begin(out, recipe, plan.seed)
+
+
+def _measured(run: "RunDir", model: Path, data: Path, plan: "Plan", device: str, processes: int) -> None:
+    """Measure what is left of a run, and finish it."""
+    from lapilli.inspection.scorecard.assemble import scorecard as assembled
+    from lapilli.inspection.scorecard.run import measure
+
+    with steps() as note:
+        job = _prepared(run, model, data, plan, device, note)
+        measure(job, processes, note)
+        note("table", 0, 1)
+        run.save("scorecard", assembled(job, run.load("kept")["counts"]))
+    run.finish()
 
 
 def _prepared(run: "RunDir", model: Path, data: Path, plan: "Plan", device: str, note: "Progress") -> "Job":
@@ -130,14 +142,17 @@ def _answered(llava: "Llava", data: Path, asked: "list[PictureQuestion]") -> "It
         yield from ((question, one.text) for question, one in zip(some, given, strict=True))
 
 
-def _processes(device: str) -> int:
-    """As many as there are cores to be had; a GPU is for one alone."""
+def _processes(model: Path, device: str) -> int:
+    """As many as there are cores, and as memory holds at three times the weights; a GPU is for one alone."""
     import os
 
     import torch
 
-    accelerated = device not in ("auto", "cpu") or (device == "auto" and torch.accelerator.is_available())
-    return 1 if accelerated else os.cpu_count() or 1
+    if device not in ("auto", "cpu") or (device == "auto" and torch.accelerator.is_available()):
+        return 1
+    weights = sum(file.stat().st_size for file in model.glob("*.safetensors"))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(os.cpu_count() or 1, memory // (3 * weights or 1)))
 
 
 def _print_table(found: dict[str, Any]) -> None:
@@ -153,7 +168,9 @@ def _print_table(found: dict[str, Any]) -> None:
             results.print(said, markup=False, highlight=False, soft_wrap=True)
     names = [one["name"] for one in found["settings"]["operators"]]
     by_key = {(row["method"], row["operator"], row["metric"]): row for row in found["scores"]}
-    kept = found["counts"]["kept"]
+    asked, right, kept = (found["counts"][name] for name in ("asked", "right", "kept"))
+    said = f"{found['counts']['given']} questions given; {asked} asked, one of a picture; {right} right; {kept} kept"
+    results.print(said, markup=False, highlight=False, soft_wrap=True)
     note = f"insertion less deletion, 0 is chance, with 95 % intervals, n = {kept}; flips under {primary}; * ours"
     table = Table("method", *names, "flip", "pointing", "ms", box=SIMPLE_HEAD, pad_edge=False, caption=note)
     for method in sorted(found["methods"], key=lambda one: -by_key[one["name"], primary, "gap"]["value"]):

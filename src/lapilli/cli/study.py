@@ -41,21 +41,27 @@ def colour(
     """How a color is answered from a picture and from a text: heads, key positions, ways (arXiv 2411.10950).
 
     Writes colour.html into the run folder, and every number, with n, interval and chance, into results/colour.json.
+    Interrupted, run it again; of a run that has finished only the page is drawn again.
     """
-    from lapilli.inspection.study.colour import opened, settings
+    from lapilli.inspection.study.colour import RESULT, opened, settings
     from lapilli.inspection.study.result import colour_result
     from lapilli.report.study.colour import write_page
 
     of = settings(base, tuned, data, questions, seed)
     load = _loader(device)
     run = opened(out, of)
-    with steps() as note:
-        result = colour_result(of, run, load, note)
-    page = write_page(result, out)
-    run.finish()
+    if not run.is_complete:
+        with run.or_nothing(), steps() as note:
+            colour_result(of, run, load, note)
+        run.finish()
+    result = run.load(RESULT)
+    page = write_page(result, out)  # after the run has finished: a page can be drawn again
     if as_json:
         print_json({"folder": out, **result})
         return
+    counts = result["counts"]
+    said = f"{counts['kept']} of {counts['asked']} questions are answered rightly with picture and text by every model"
+    results.print(said, markup=False, soft_wrap=True)
     for one in result["verdicts"]:
         results.print(f"({one['statement']}) {one['says']}: {one['verdict']}", markup=False, soft_wrap=True)
     results.print(f"{page}", markup=False, highlight=False, soft_wrap=True)
@@ -77,6 +83,7 @@ def hallucination(
     """Ask about what is not there, and try what gives a made-up yes away: what it is made of, or its confidence.
 
     Every wrong yes is taken apart exactly, beside right answers. Folders of several training seeds are pooled.
+    Interrupted, run it again; of a run that has finished only the page is drawn again.
     """
     from functools import partial
 
@@ -92,10 +99,12 @@ def hallucination(
     recipe = {"study": RESULT, "models": list(map(str, models)), "data": str(data), "questions": questions}
     run = RunDir.begin(out, recipe | {"seed": seed}, seed)
     pictures = partial(open_picture, data / "images")
-    with steps() as note:
-        made = study(named, asked, pictures, partial(load, placement=Placement(device)), _respond, run, seed, note)
-    write_page(made, out / "hallucination.html")
-    run.finish()
+    if not run.is_complete:
+        with run.or_nothing(), steps() as note:
+            study(named, asked, pictures, partial(load, placement=Placement(device)), _respond, run, seed, note)
+        run.finish()
+    made = run.load(RESULT)
+    write_page(made, out / "hallucination.html")  # after the run has finished: a page can be drawn again
     if as_json:
         print_json({"folder": out, **{name: value for name, value in made.items() if name != "examples"}})
     else:

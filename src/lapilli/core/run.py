@@ -15,7 +15,8 @@ import hashlib
 import io
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,18 +55,29 @@ class RunDir:
 
     @classmethod
     def begin(cls, path: Path, recipe: Any, seed: int) -> RunDir:
-        """A new run, or the unfinished one of the same recipe that is there, to be gone on with.
+        """A new run, or the one of the same recipe that is there, finished or to be gone on with.
 
-        Raises LapilliError for a finished run, for one of another recipe, and as `create` does.
+        Raises LapilliError for one of another recipe, and as `create` does.
         """
         if not (path / "recipe.yaml").is_file():
             return cls.create(path, recipe, seed)
         run = cls.open(path)
-        if run.is_complete:
-            raise LapilliError(f"{path}: the run has finished; look at its page, or choose another folder")
         if (path / "recipe.yaml").read_text(encoding="utf-8") != dump(recipe):
-            raise LapilliError(f"{path}: a run of another recipe was begun there; choose another folder, or remove it")
+            raise LapilliError(f"{path}: a run of another recipe is there; choose another folder, or remove it")
         return run
+
+    @contextmanager
+    def or_nothing(self) -> Iterator[None]:
+        """A block after which, if it was broken off before a result was saved, no run was begun."""
+        try:
+            yield
+        except BaseException:
+            begun = [self.path / "recipe.yaml", self.path / "environment.json"]
+            if sorted(self.path.iterdir()) == sorted(begun):
+                for file in begun:
+                    file.unlink()
+                self.path.rmdir()
+            raise
 
     @property
     def is_complete(self) -> bool:

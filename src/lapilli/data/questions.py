@@ -47,8 +47,8 @@ def read_picture_questions(folder: Path) -> list[PictureQuestion]:
     file = folder / "questions.jsonl"
     if not file.is_file():
         raise LapilliError(f"{file}: no such file; make scenes with: lapilli data scenes {folder} --split held_out")
-    lines = file.read_text(encoding="utf-8").split("\n")
-    return [_question(f"{file}:{number}", line) for number, line in enumerate(lines, 1) if line.strip()]
+    lines = enumerate(file.read_bytes().split(b"\n"), 1)  # not splitlines: texts may hold other line breaks
+    return [_question(f"{file}:{number}", line) for number, line in lines if line.strip()]
 
 
 def same_answer(given: str, right: str) -> bool:
@@ -56,15 +56,18 @@ def same_answer(given: str, right: str) -> bool:
     return given.strip().rstrip(".").lower() == right.strip().rstrip(".").lower()
 
 
-def _question(place: str, line: str) -> PictureQuestion:
+def _question(place: str, line: bytes) -> PictureQuestion:
     try:
-        row = json.loads(line)
+        row = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        byte = f"byte 0x{line[error.start]:02x} is not UTF-8"
+        raise LapilliError(f"{place}: {byte}; save the file as UTF-8") from error
     except json.JSONDecodeError as error:
         raise LapilliError(f"{place}: not JSON: {error}; write one object a line") from error
     if not isinstance(row, dict) or not all(isinstance(row.get(name), str) and row[name] for name in _TEXTS):
         raise LapilliError(f"{place}: a question has the texts {', '.join(_TEXTS)}; this one lacks some of them")
     texts = {name: row[name] for name in _TEXTS}
-    return PictureQuestion(**texts, type=str(row.get("type", "")), boxes=_boxes(place, row.get("boxes", [])))
+    return PictureQuestion(**texts, type=str(row.get("type") or ""), boxes=_boxes(place, row.get("boxes") or []))
 
 
 def _boxes(place: str, given: Any) -> tuple[Box, ...]:

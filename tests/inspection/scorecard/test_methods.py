@@ -1,5 +1,6 @@
 """Methods against formulas written out once more, on the model's own attention matrices, and against what is known."""
 
+import re
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from tests.inspection.scorecard import held
 
 from lapilli.core.errors import LapilliError, UsageError
-from lapilli.inspection.scorecard.methods import attention, floors, gradients, perturbation, readouts
+from lapilli.inspection.scorecard.methods import attention, floors, gradients, perturbation, readouts, released
 from lapilli.inspection.scorecard.methods.listed import METHODS, chosen, of_file
 from lapilli.inspection.scorecard.methods.method import Method
 from lapilli.inspection.scorecard.methods.released import wrong_grid
@@ -220,6 +221,14 @@ def test_a_stranger_adds_a_method_in_a_file(tmp_path):
     assert mine.paper == "whoever proposed it."
     case = held.case("deep")
     np.testing.assert_allclose(mine(case), matrices(case)[0].mean(0)[case.rows][:, case.patches].sum(0), atol=1e-6)
+
+
+def test_the_documentation_lists_every_method():
+    text = (Path(__file__).parents[3] / "docs" / "scorecard.md").read_text(encoding="utf-8")
+    rows = text.partition("## Methods")[2].partition("\n## ")[0]
+    listed = re.findall(r"`([^`]+)`( \\\*)?", rows)[1:]  # without the head
+    assert {name for name, _ in listed} == {method.name for method in (*METHODS, *released.METHODS)}
+    assert {name for name, star in listed if star} == {method.name for method in METHODS if method.ours}
 
 
 def test_files_without_methods_are_refused(tmp_path):

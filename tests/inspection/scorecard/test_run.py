@@ -61,7 +61,7 @@ def job(asked, tmp_path, monkeypatch):
 def test_a_run_becomes_a_scorecard(job):
     measure(job, 1, silent)
     found = json.loads(json.dumps(scorecard(job, RunDir.open(job.run).load("kept")["counts"])))
-    assert found["counts"] == {"asked": 4, "right": 4, "kept": 4}
+    assert found["counts"] == {"given": 6, "asked": 4, "right": 4, "kept": 4}
     assert [method["name"] for method in found["methods"]] == ["random", "centre", "direct", "TAM"]
     gaps = {(row["method"], row["operator"]): row for row in found["scores"] if row["metric"] == "gap"}
     cases = [RunDir.open(job.run).load_arrays(f"case-{number:04d}") for number in range(4)]

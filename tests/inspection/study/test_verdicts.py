@@ -81,14 +81,24 @@ def test_one_part_that_fails_in_one_model_makes_it_mixed(statement, rows, number
     result[rows][number] = result[rows][number] | change
     assert _words(result) == {"a": "holds", "b": "holds", "c": "holds"} | {statement: "mixed"}
     (found,) = (one for one in verdicts(result) if one["statement"] == statement)
-    assert [part["holds"] for part in found["parts"]].count(False) == 1
+    assert [part["finding"] == "holds" for part in found["parts"]].count(False) == 1
 
 
-def test_it_fails_when_no_part_holds_in_any_model():
+@pytest.mark.parametrize(("value", "word"), [(-0.3, "fails"), (0.0, "not shown")])
+def test_what_holds_nowhere_fails_when_it_is_contradicted(value, word):
     result = holding()
-    for row in result["decoding"]:
-        row["above_random"] = _interval(0.0)
-    assert _words(result) == {"a": "holds", "b": "fails", "c": "holds"}
+    for number, row in enumerate(result["decoding"]):
+        row["above_random"] = _interval(value if number == 0 else 0.0)
+    assert _words(result) == {"a": "holds", "b": word, "c": "holds"}
+
+
+def test_an_interval_on_the_wrong_side_contradicts_and_one_around_0_shows_nothing():
+    result = holding()
+    result["growth"][0] |= _interval(-1)
+    result["growth"][1] |= _interval(0.05)
+    (found,) = (one for one in verdicts(result) if one["statement"] == "c")
+    grown = [part["finding"] for part in found["parts"] if part["says"].endswith("raise the answer more")]
+    assert grown == ["contradicted", "not shown"]
 
 
 def test_an_interval_without_numbers_is_none_that_holds():
@@ -98,12 +108,14 @@ def test_an_interval_without_numbers_is_none_that_holds():
 
 
 def test_the_word_for_parts():
-    assert [verdict(parts) for parts in ([True], [True, False], [False, False])] == ["holds", "mixed", "fails"]
+    yes, no, none = "holds", "contradicted", "not shown"
+    given = ([yes], [yes, no], [yes, none], [no, none], [none, none])
+    assert [verdict(parts) for parts in given] == ["holds", "mixed", "mixed", "fails", "not shown"]
 
 
 def test_without_other_heads_in_the_same_layers_nothing_is_shown():
     result = holding()
     result["knocked"] = [row for row in result["knocked"] if row["null"] == "any" or row["model"] == "tuned 2"]
     (found,) = (one for one in verdicts(result) if one["statement"] == "c")
-    lost = [(part["says"], part["model"]) for part in found["parts"] if not part["holds"]]
+    lost = [(part["says"], part["model"]) for part in found["parts"] if part["finding"] != "holds"]
     assert found["verdict"] == "mixed" and lost == [("the base's top heads are needed", "tuned 1")] * 2

@@ -53,14 +53,15 @@ METHODS = (
     ("greedy, 36", "many-pass", 0.58, 26.4, 1332, 0, "blur"),
 )
 OURS = ("direct", "head increases, top 10", "all paths", "read-knockout")
+INSERTION = {"blur": 0.5, "mean": 0.52, "drop": 0.44, "cut": 0.4}
 METRICS = (
     ("gap", "LeRF − MoRF gap", "up", 0.0, "faithfulness", 1.0, 0.0),
-    ("insertion", "Insertion", "up", 0.5, "faithfulness", 0.45, 0.48),
+    ("insertion", "Insertion", "up", INSERTION, "faithfulness", 0.45, 0.48),
     ("deletion", "Deletion", "down", 0.5, "faithfulness", -0.5, 0.5),
     ("early", "Deletion to 25\u202f%", "down", 0.8, "faithfulness", -0.5, 0.82),
     ("flip", "Flips beyond random", "up", 0.0, "faithfulness", 0.9, 0.0),
     ("calibration", "Rank correlation", "up", 0.0, "calibration", 1.2, 0.02),
-    ("slope", "Slope", "up", None, "calibration", 1.6, 0.1),
+    ("slope", "Slope", "one", None, "calibration", 1.6, 0.1),
     ("pointing", "Pointing", "up", 0.11, "plausibility", 1.0, 0.14),
     ("energy", "Energy in the mask", "up", 1.0, "plausibility", 3.6, 1.0),
     ("precision", "Average precision", "up", 0.14, "plausibility", 0.9, 0.16),

@@ -41,9 +41,21 @@ def test_a_score_is_shown_under_its_operator():
         name = f"gap {score['operator']}" if score["metric"] == "gap" else score["metric"]
         under = None if score["metric"] == "gap" or not score["operator"] else list(OPERATORS).index(score["operator"])
         (cell,) = [cell for found_name, cell in cells if found_name == name and cell.under == under]
-        assert cell.sort == score["value"]
+        assert cell.sort == (abs(score["value"] - 1) if name == "slope" else score["value"])
         assert cell.value == words.plain(score["value"])
         assert cell.spread == words.spread(score["low"], score["high"])
+
+
+def test_a_bar_starts_at_the_chance_of_its_operator_and_a_slopes_at_1():
+    found = table(read_card(fake_scorecard()))
+    starts = {}
+    for name, cell in row_of(found, "direct").cells:
+        starts.setdefault(name, []).append(cell.marks.rpartition("--c:")[2])
+    assert len(set(starts["insertion"])) == len(OPERATORS) and len(set(starts["slope"])) == 1
+    columns = {column.name: column for column in found.columns}
+    assert columns["insertion"].chances == ((0, "0.50"), (1, "0.52"), (2, "0.44"), (3, "0.40"))
+    assert columns["deletion"].chances == ((None, "0.50"),) and columns["slope"].chances == ()
+    assert columns["slope"].better == "one"
 
 
 def test_a_methods_own_operator_is_marked_under_it_and_nowhere_else():

@@ -95,6 +95,12 @@ def test_the_headline_counts_who_is_above_our_best(losses, said):
     assert words.headline(card(rows)) == said
 
 
+def test_beside_floors_alone_nothing_is_claimed():
+    told = card([]).told
+    rows = [row | ({} if row.get("ours") else {"family": "floor"}) for row in told["methods"]]
+    assert words.headline(read_card(told | {"methods": rows})) == "Ours, beside floors alone."
+
+
 def test_the_price_of_those_ahead_names_who_is_faster_as_well():
     both = card([loss("slow", 0.2, 0.1, 0.3), loss("fast", 0.1, 0.05, 0.15)])
     said = words.price(both, words.losses(both))

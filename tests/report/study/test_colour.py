@@ -28,14 +28,14 @@ def result(tmp_path_factory):
 
 def test_verdicts_come_first_with_their_rules(result):
     page = render(result)
-    stamps = re.findall(r'class="stamp (\w+)"', page)
-    assert stamps == [one["verdict"] for one in result["verdicts"]]
+    stamps = re.findall(r'class="stamp ([\w-]+)"', page)
+    assert stamps == [one["verdict"].replace(" ", "-") for one in result["verdicts"]]
     assert all(str(escape(one["rule"])) in page for one in result["verdicts"])
     assert page.index("stamp") < page.index("What was asked") < page.index("1. Heads")
     for one in result["verdicts"]:
         cells = page.split(f"({one['statement']}) ")[1].split("</article>")[0]
-        ticks = [word == "yes" for word in re.findall(r'class="test (yes|no)"', cells)]
-        assert sorted(ticks) == sorted(test["holds"] for part in one["parts"] for test in part["tests"])
+        ticks = [word.replace("-", " ") for word in re.findall(r'class="test ([\w-]+)"', cells)]
+        assert sorted(ticks) == sorted(test["finding"] for part in one["parts"] for test in part["tests"])
 
 
 def test_every_table_has_a_line_for_every_figure(result):
@@ -121,6 +121,9 @@ def test_columns_of_layers_share_one_axis():
         (numbers.chance(0.0312), "p\u202f=\u202f0.031"), (numbers.chance(1e-5), "p\u202f<\u202f0.001"),
         (numbers.digits({"value": 0.01, "low": -0.02, "high": 0.09}), 3),
         (numbers.digits({"value": 0.01, "low": -0.02, "high": 0.2}), 2),
+        (numbers.digits({"value": 0.01, "low": 0.001, "high": 0.2}), 3),
+        (numbers.digits({"value": 0.002, "low": 0.0003, "high": 0.02}), 4),
+        (numbers.digits({"value": 0.0, "low": 0.0, "high": 0.0}), 4),
     ],
 )  # fmt: skip
 def test_numbers_read_as_they_should(said, words):

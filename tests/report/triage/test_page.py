@@ -91,6 +91,8 @@ def test_without_a_made_up_answer_nothing_is_claimed():
     assert story.headline(nothing) == "Nothing was made up"
     page = render(nothing)
     assert "0 of 1,000 questions" in page and "ROC" not in page.split("How it was done")[0]
+    assert "scores were tried" not in page
+    assert '<g class="wrong-yes"' not in page and '<g class="right-yes"' in page  # no empty lane
 
 
 def test_few_are_said_to_be_few_with_how_many_questions_it_takes():

@@ -13,6 +13,7 @@ from PIL import Image
 from lapilli.core.environment import PACKAGES, versions
 from lapilli.core.run import RunDir
 from lapilli.data.pictures import open_picture
+from lapilli.data.questions import read_picture_questions
 from lapilli.inspection.scorecard import table
 from lapilli.inspection.scorecard.curves import POINTS
 from lapilli.inspection.scorecard.methods.listed import chosen
@@ -54,7 +55,7 @@ _CALIBRATED = {
     "slope": (
         "Slope",
         "measured over foretold loss of random groups, by least squares through 0; 1 is a true forecast",
-        "up",
+        "one",
     ),
 }
 _PLAUSIBLE = {
@@ -86,7 +87,7 @@ def scorecard(job: Job, counts: dict[str, int]) -> dict[str, Any]:
     return {
         "model": "/".join(job.model.resolve().parts[-2:]),
         "data": job.data.resolve().name,
-        "counts": counts,
+        "counts": {"given": len(read_picture_questions(job.data)), **counts},
         "settings": _settings(job),
         "methods": [_method(method, costs[method.name]) for method in methods],
         "metrics": _metrics(table.chances(numbers), numbers),
@@ -142,7 +143,7 @@ def _method(method: Method, costs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _metrics(chances: dict[str, float | None], numbers: table.Numbers) -> list[dict[str, Any]]:
+def _metrics(chances: dict[str, table.Chance], numbers: table.Numbers) -> list[dict[str, Any]]:
     found = []
     for block, metrics in _BLOCKS.items():
         for name, (title, says, better) in metrics.items():

@@ -58,9 +58,10 @@ def drop(case: Case, sets: Sequence[Positions]) -> Left:
     """Tokens of patches are dropped between the projector and the language model; the others keep their positions."""
     layers = range(case.trace.decoder.depth)
     length = len(case.trace.ids)
-    cuts = [
-        [Cut(np.arange(at.min() + 1, length), at, layers)] if (at := case.patches[some]).size else [] for some in sets
-    ]
+    cuts = []
+    for at in (case.patches[some] for some in sets):
+        others = np.setdiff1d(np.arange(at.min(initial=length) + 1, length), at)  # nobody looks at what those see
+        cuts.append([Cut(others, at, layers)] if at.size else [])
     return _left(case, replay(case.trace, cuts))
 
 

@@ -59,7 +59,7 @@ class Plan:
     """
 
     questions: int = 300
-    operators: tuple[str, ...] = ("blur", "drop", "knockout")
+    operators: tuple[str, ...] = ("blur", "mean", "drop")
     methods: tuple[str, ...] = ()
     plus: str | None = None
     as_released: bool = False

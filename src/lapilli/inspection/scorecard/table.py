@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ BELOW = 0.05
 """The Holm-adjusted p value below which a difference is called one."""
 
 _PLAUSIBLE = ("pointing", "energy", "precision")
+
+Chance: TypeAlias = float | dict[str, float] | None
+"""A level, one for each operator, or none that is the same in all cases."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +47,15 @@ class Numbers:
     def ours(self) -> list[int]:
         """The numbers of the package's own methods."""
         return [number for number, method in enumerate(self.methods) if method.ours]
+
+    @property
+    def rivals(self) -> list[int]:
+        """The numbers of the methods that are ranked and tested: all but those that repeat a released code's faults."""
+        return [number for number, method in enumerate(self.methods) if not method.released]
+
+    def under(self, metric: str) -> Iterator[tuple[str, NDArray[np.float64]]]:
+        """A metric's values under every operator, (case, method) each."""
+        yield from zip(self.operators, self.metrics[metric], strict=True)
 
     def gaps(self, operator: int) -> NDArray[np.float64]:
         """Of one operator, (case, method)."""
@@ -78,8 +90,8 @@ def read(run: RunDir, methods: Sequence[Method], operators: Sequence[str], cases
 def scores(numbers: Numbers, seed: int) -> list[dict[str, Any]]:
     """The mean of every metric for every method, by operator, with intervals over the cases."""
     rows = []
-    for metric, values in numbers.metrics.items():
-        for operator, of_operator in zip(numbers.operators, values, strict=True):
+    for metric in numbers.metrics:
+        for operator, of_operator in numbers.under(metric):
             for method, column in zip(numbers.names, of_operator.T, strict=True):
                 rows.append(_row(method, operator, metric, mean(column, seed)))
     for metric, plausible in numbers.plausible.items():
@@ -110,26 +122,28 @@ def _row(method: str, operator: str | None, metric: str, found: Estimate) -> dic
     return {"method": method, "operator": operator, "metric": metric, **asdict(found)}
 
 
-def chances(numbers: Numbers) -> dict[str, float | None]:
+def chances(numbers: Numbers) -> dict[str, Chance]:
     """What a map that says nothing scores: by construction, or for want of that what the random map scores."""
     random, covered = numbers.names.index("random"), numbers.plausible["pointing"]
     known = np.isfinite(covered).all(1)
-    drawn = ("insertion", "deletion", "early", "flip")
-    by_chance = {name: float(numbers.metrics[name][0][:, random].mean()) for name in drawn}
+    by_chance: dict[str, Chance] = {
+        name: {operator: float(values[:, random].mean()) for operator, values in numbers.under(name)}
+        for name in ("insertion", "deletion", "early")
+    }
     place = {"pointing": None, "precision": None, "energy": 1.0 if known.any() else None}
-    return {"gap": 0.0, "calibration": 0.0, "slope": None, **by_chance, **place}
+    return {"gap": 0.0, "calibration": 0.0, "flip": 0.0, "slope": None, **by_chance, **place}
 
 
 def tests(numbers: Numbers, seed: int) -> list[dict[str, Any]]:
-    """Paired comparisons of the gap: ours against every other method, and every method against the random map.
+    """Paired comparisons of the gap: ours against every other rival, and every rival against the random map.
 
     Wilcoxon's signed-rank test over the cases; `holm` is its p value for all comparisons under one operator together.
     `wins` is the share of cases in which `one` is better, ties counting half.
     """
     random = numbers.names.index("random")
-    every = range(len(numbers.methods))
-    pairs = {(one, other) for one in numbers.ours for other in every if other not in numbers.ours or one < other}
-    pairs |= {(one, random) for one in every if one != random}
+    ours, rivals = numbers.ours, numbers.rivals
+    pairs = {(one, other) for one in ours for other in rivals if other not in ours or one < other}
+    pairs |= {(one, random) for one in rivals if one != random}
     rows = []
     for number, operator in enumerate(numbers.operators):
         found = [_compared(numbers, number, one, other, seed) for one, other in sorted(pairs)]
@@ -152,27 +166,28 @@ def _compared(numbers: Numbers, operator: int, one: int, other: int, seed: int) 
 
 
 def losses(numbers: Numbers, compared: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Methods that beat the best of ours that is held out, by operator: by its interval, and by the test."""
-    rows = []
+    """Others that beat the best of ours that is held out, by operator: by its interval, and by the test."""
+    rows, mine = [], {numbers.names[one] for one in numbers.ours}
     for number, operator in enumerate(numbers.operators):
         means = numbers.gaps(number).mean(0)
         held_out = [one for one in numbers.ours if numbers.methods[one].operator != operator]
         best = max(held_out, key=lambda one: means[one], default=None)
         for row in compared if best is not None else ():
             ours = row["operator"] == operator and row["one"] == numbers.names[best or 0]
-            if ours and row["high"] < 0 and row["holm"] < BELOW:
+            if ours and row["other"] not in mine and row["high"] < 0 and row["holm"] < BELOW:
                 said = {"operator": operator, "ours": row["one"], "other": row["other"], "holm": row["holm"]}
                 rows.append(said | {"difference": -row["difference"], "low": -row["high"], "high": -row["low"]})
     return sorted(rows, key=lambda row: (numbers.operators.index(row["operator"]), -row["difference"]))
 
 
 def agreement(numbers: Numbers, seed: int) -> list[dict[str, Any]]:
-    """Kendall's tau between rankings of the methods: by the gap under two operators, and by gap and plausibility.
+    """Kendall's tau between rankings of the rivals: by the gap under two operators, and by gap and plausibility.
 
     Intervals are of drawing the cases again; the methods are these and no others.
     """
-    rankings = {f"{PRIMARY}, {name}": numbers.gaps(number) for number, name in enumerate(numbers.operators)}
-    rankings |= {name: values for name in _PLAUSIBLE if np.isfinite(values := numbers.plausible[name]).all(1).any()}
+    rankings = {f"{PRIMARY}, {name}": values[:, numbers.rivals] for name, values in numbers.under(PRIMARY)}
+    plausible = {name: numbers.plausible[name][:, numbers.rivals] for name in _PLAUSIBLE}
+    rankings |= {name: values for name, values in plausible.items() if np.isfinite(values).all(1).any()}
     return [
         {"one": one, "other": other, **_tau(rankings[one], rankings[other], seed)}
         for one, other in combinations(rankings, 2)
@@ -192,8 +207,8 @@ def _tau(one: NDArray[np.float64], other: NDArray[np.float64], seed: int) -> dic
 
 
 def front(numbers: Numbers, operator: int, seconds: dict[str, float]) -> list[str]:
-    """The methods of which none is both faster and better, the fastest first."""
-    means = dict(zip(numbers.names, numbers.gaps(operator).mean(0), strict=True))
+    """The rivals of which none is both faster and better, the fastest first."""
+    means = {numbers.names[one]: numbers.gaps(operator)[:, one].mean() for one in numbers.rivals}
     found: list[str] = []
     for name in sorted(means, key=lambda name: (seconds[name], -means[name])):
         if not found or means[name] > means[found[-1]]:
@@ -232,7 +247,7 @@ def examples(numbers: Numbers, count: int = 2) -> list[tuple[int, str]]:
     """Cases worth a look, under the primary operator, and why: the best and the worst of our best method, and so on."""
     gaps = numbers.gaps(0)
     best = max(numbers.ours or range(gaps.shape[1]), key=lambda one: gaps[:, one].mean())
-    others = [one for one in range(gaps.shape[1]) if one not in numbers.ours and numbers.methods[one].family != "floor"]
+    others = [one for one in numbers.rivals if one not in numbers.ours and numbers.methods[one].family != "floor"]
     ahead = gaps[:, best] - (gaps[:, others].max(1) if others else 0)
     name = numbers.names[best]
     wanted = (
@@ -243,6 +258,7 @@ def examples(numbers: Numbers, count: int = 2) -> list[tuple[int, str]]:
     )
     found: dict[int, str] = {}
     for order, why in wanted:
-        for case in [case for case in np.argsort(order, kind="stable") if int(case) not in found][:count]:
-            found[int(case)] = why
+        some = [case for case in np.argsort(order, kind="stable") if int(case) not in found][:count]
+        for number, case in enumerate(some, 1):
+            found[int(case)] = f"{why} ({number} of {len(some)})" if len(some) > 1 else why
     return list(found.items())

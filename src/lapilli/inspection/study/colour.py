@@ -43,6 +43,9 @@ right colour's logit less that to a random other one's, for which raising all co
 
 BASE = "base"
 
+RESULT = "colour"
+"""What the run calls all that comes of it."""
+
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Is told what is being done, how much of it is, and of how much."""
 

@@ -9,7 +9,7 @@ from lapilli.core.environment import versions
 from lapilli.core.plain import plain
 from lapilli.core.run import RunDir
 from lapilli.inspection.study import figures
-from lapilli.inspection.study.colour import CHOSEN_BY, Progress, Settings, Study
+from lapilli.inspection.study.colour import CHOSEN_BY, RESULT, Progress, Settings, Study
 from lapilli.inspection.study.conditions import CONDITIONS
 from lapilli.inspection.study.keys import READOUTS
 from lapilli.inspection.study.knockouts import CONTROLS, NULLS
@@ -28,12 +28,12 @@ def colour_result(of: Settings, run: RunDir, load: Callable[[Path], Llava], prog
     study = Study(of, run, load, progress)
     for case in study.cases:
         study.heads(case)
-    result = {"study": "colour", **_described(study)}
+    result = {"study": RESULT, **_described(study)}
     for name, figure in _FIGURES.items():
         result[name] = plain(figure(study))
     result["verdicts"] = plain(verdicts(result))
     result["seconds"] = time.perf_counter() - begun
-    run.save("colour", result)
+    run.save(RESULT, result)
     return result
 
 

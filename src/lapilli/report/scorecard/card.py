@@ -44,14 +44,21 @@ class Method:
 
 @dataclass(frozen=True)
 class Metric:
-    """What a score says; `better` is up or down, `chance` what a map that knows nothing reaches."""
+    """What a score says; `better` is up, down, or one where 1 is best.
+
+    chances    what a map that knows nothing reaches, by operator; by "" where it is the same under all
+    """
 
     name: str
     title: str
     says: str
     better: str
-    chance: float | None
+    chances: Mapping[str, float]
     block: str
+
+    def chance(self, operator: str | None = None) -> float | None:
+        """What a map that knows nothing reaches under an operator; None where that is not one number."""
+        return self.chances.get(operator or "", self.chances.get(""))
 
 
 @dataclass(frozen=True)
@@ -169,7 +176,12 @@ def _metric(row: Mapping[str, Any]) -> Metric:
     name = str(row["name"])
     title, says = str(row.get("title") or name.capitalize()), str(row.get("says") or "")
     better, block = str(row.get("better") or "up"), str(row.get("block") or "faithfulness")
-    return Metric(name, title, says, better, number(row.get("chance")), block)
+    return Metric(name, title, says, better, _chances(row.get("chance")), block)
+
+
+def _chances(told: Any) -> dict[str, float]:
+    given = told if isinstance(told, Mapping) else {"": told}
+    return {str(name): found for name, value in given.items() if (found := number(value)) is not None}
 
 
 def _operators(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lapilli.report.figures import percent, size
@@ -14,7 +14,10 @@ _SIGNS = {"up": "▲", "down": "▼", "even": "≈", "": ""}
 
 @dataclass(frozen=True)
 class Scale:
-    """Values from `low` to `high` as percent of a cell's width; `flip` puts the low end, as the better one, right."""
+    """Values from `low` to `high` as percent of a cell's width; `flip` puts the low end, as the better one, right.
+
+    A bar starts at `chance`, or where 1 is best there; without either at the left end.
+    """
 
     low: float
     high: float
@@ -50,13 +53,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its head, the block it stands in, and which end is the better one (up or down)."""
+    """A column: its head, the block it stands in, and which end is the better one (up or down; one, where 1 is best).
+
+    chances    chance levels with the number of the operator under which they are that, None under all
+    """
 
     name: str
     title: str
     block: str
     better: str
-    chance: str = ""
+    chances: tuple[tuple[int | None, str], ...] = ()
     says: str = ""
 
 
@@ -87,32 +93,38 @@ GAPS, UNDER, PLAUSIBLE, COST = "gap under", "under", "plausibility", "cost"
 
 def table(card: Card) -> Table:
     """Every method with every figure."""
-    scales = {metric.name: _scale(card, metric) for metric in card.metrics}
-    gap = next((metric for metric in card.metrics if metric.name == GAP), None)
+    gaps = [metric for metric in card.metrics if metric.name == GAP]
     under = [metric for metric in card.block("faithfulness", "calibration") if metric.name != GAP]
     plausible = card.block("plausibility")
-    columns = [_column(gap, GAPS, f"{GAP} {name}", name) for name, _ in card.operators] if gap else []
-    columns += [_column(metric, UNDER) for metric in under]
-    columns += [_column(metric, PLAUSIBLE) for metric in plausible]
-    tests = words.against_random(card)
+    columns = [_column(card, gap, GAPS, f"{GAP} {name}", name) for gap in gaps for name, _ in card.operators]
+    columns += [_column(card, metric, UNDER) for metric in under]
+    columns += [_column(card, metric, PLAUSIBLE) for metric in plausible]
+    ends = {metric.name: _ends(card, metric) for metric in card.metrics}
     families = [
-        (family, tuple(Row(m, _cells(card, m, under, plausible, scales, tests)) for m in methods))
+        (family, tuple(Row(m, _cells(card, m, (gaps, under, plausible), ends)) for m in methods))
         for family, methods in card.families()
     ]
     return Table((*columns, *_cost_columns(card)), tuple(families))
 
 
-def _scale(card: Card, metric: Metric) -> Scale:
-    """One scale for a metric under all operators, from its lowest interval to its highest, chance within."""
+def _ends(card: Card, metric: Metric) -> tuple[float, float]:
+    """A metric's lowest and highest end of an interval under all operators, with where bars start in between."""
     found = [score for (_, _, name), score in card.scores.items() if name == metric.name]
     ends = [end for score in found for end in (score.low, score.high)]
-    ends += [metric.chance] if metric.chance is not None else []
-    return Scale(min(ends, default=0.0), max(ends, default=1.0), metric.better == "down", metric.chance)
+    ends += [*metric.chances.values(), *([1.0] if metric.better == "one" else [])]
+    return min(ends, default=0.0), max(ends, default=1.0)
 
 
-def _column(metric: Metric, block: str, name: str = "", title: str = "") -> Column:
-    chance = "" if metric.chance is None else words.plain(metric.chance)
-    return Column(name or metric.name, title or metric.title, block, metric.better, chance, metric.says)
+def _scale(metric: Metric, ends: tuple[float, float], operator: str | None) -> Scale:
+    """One scale for a metric under all operators; its chance may be another under each."""
+    start = 1.0 if metric.better == "one" else metric.chance(operator)
+    return Scale(*ends, metric.better == "down", start)
+
+
+def _column(card: Card, metric: Metric, block: str, name: str = "", title: str = "") -> Column:
+    order = {"": None} | {name: index for index, (name, _) in enumerate(card.operators)}
+    chances = tuple((order[one], words.plain(level)) for one, level in metric.chances.items() if one in order)
+    return Column(name or metric.name, title or metric.title, block, metric.better, chances, metric.says)
 
 
 def _cost_columns(card: Card) -> list[Column]:
@@ -125,39 +137,38 @@ def _cost_columns(card: Card) -> list[Column]:
 
 
 def _cells(
-    card: Card, method: Method, under: Sequence[Metric], plausible: Sequence[Metric], scales: Mapping[str, Scale],
-    tests: Mapping[tuple[str, str], Mapping[str, Any]],
-) -> tuple[tuple[str, Cell], ...]:  # fmt: skip
-    cells: list[tuple[str, Cell]] = []
-    for name, _ in card.operators if GAP in scales else ():
-        sign = words.verdict(tests.get((method.name, name)))
-        cells.append((f"{GAP} {name}", scored(card, method, GAP, name, scales[GAP], sign=sign)))
+    card: Card, method: Method, metrics: tuple[Sequence[Metric], ...], ends: Mapping[str, tuple[float, float]]
+) -> tuple[tuple[str, Cell], ...]:
+    """In the order of the columns; of the figures under the chosen operator, a cell for each."""
+    gaps, under, plausible = metrics
+    names = [name for name, _ in card.operators]
+    cells = [
+        (f"{GAP} {name}", replace(scored(card, method, gap, ends[GAP], name), sign=_sign(card, method, name)))
+        for gap in gaps
+        for name in names
+    ]
     for metric in under:
-        for index, (name, _) in enumerate(card.operators):
-            cells.append((metric.name, scored(card, method, metric.name, name, scales[metric.name], index)))
-    cells += [(metric.name, scored(card, method, metric.name, None, scales[metric.name])) for metric in plausible]
+        found = [scored(card, method, metric, ends[metric.name], name) for name in names]
+        cells += [(metric.name, replace(cell, under=index)) for index, cell in enumerate(found)]
+    cells += [(metric.name, scored(card, method, metric, ends[metric.name], None)) for metric in plausible]
     return (*cells, *_costs(card, method))
 
 
-def scored(
-    card: Card,
-    method: Method,
-    metric: str,
-    operator: str | None,
-    scale: Scale,
-    under: int | None = None,
-    sign: str = "",
-) -> Cell:
+def _sign(card: Card, method: Method, operator: str) -> str:
+    """Whether the method is above or below the random map."""
+    return _SIGNS[words.verdict(words.against_random(card).get((method.name, operator)))]
+
+
+def scored(card: Card, method: Method, metric: Metric, ends: tuple[float, float], operator: str | None) -> Cell:
     """The cell of a score; empty where there is none."""
-    found = card.scores.get((method.name, operator, metric))
+    found = card.scores.get((method.name, operator, metric.name))
     own = operator is not None and method.operator == operator
     if found is None:
-        return Cell(under=under, own=own)
+        return Cell(own=own)
     note = f"n {found.n}" if found.n is not None else ""
-    return Cell(
-        words.plain(found.value), words.spread(found.low, found.high), scale.marks(found), found.value,
-        _SIGNS[sign], own, under, note=note,
-    )  # fmt: skip
+    marks = _scale(metric, ends, operator).marks(found)
+    sort = abs(found.value - 1) if metric.better == "one" else found.value
+    return Cell(words.plain(found.value), words.spread(found.low, found.high), marks, sort, own=own, note=note)
 
 
 def _costs(card: Card, method: Method) -> list[tuple[str, Cell]]:

@@ -117,7 +117,10 @@ def headline(card: Card) -> str:
     first = {loss.other for loss in lost if loss.operator == card.primary}
     if first:
         return f"{counted(len(first), 'method')} {'is' if len(first) == 1 else 'are'} more faithful than ours."
-    return "Ours loses under another operator." if lost else "None is measurably more faithful than ours."
+    if lost:
+        return "Ours loses under another operator."
+    floors = all(method.family == "floor" for method in rivals(card))
+    return "Ours, beside floors alone." if floors else "None is measurably more faithful than ours."
 
 
 def price(card: Card, lost: list[Loss]) -> str:

@@ -18,8 +18,12 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def digits(figure: Mapping[str, Any]) -> int:
-    """How many decimals a figure needs: three where all of its interval is below 0.1."""
-    return 3 if max(abs(figure[name] or 0.0) for name in ("value", "low", "high")) < 0.1 else 2
+    """How many decimals a figure needs, from 2 to 4: three where all of its interval is below 0.1, and so many that
+    none of its numbers is rounded to 0.
+    """
+    sizes = [abs(figure[name] or 0.0) for name in ("value", "low", "high")]
+    least = min((size for size in sizes if size), default=1.0)
+    return next((count for count in (2, 3) if least >= 0.5 * 10**-count and max(sizes) >= 0.1 ** (count - 1)), 4)
 
 
 def spread(figure: Mapping[str, Any], digits: int = 2) -> str:

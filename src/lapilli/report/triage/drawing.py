@@ -64,11 +64,12 @@ def _area(result: Result, score: Mapping[str, Any], area: Mapping[str, Any], axi
 
 def parts(result: Result) -> Markup:
     """What margins are made of, by group of answers: the middle half, the middle 90 % and the median."""
-    values = {name: [result["parts"][group][name] for group in GROUPS] for name in PARTS}
-    every = [value for some in values.values() for one in some for value in one]
+    there = [group for group in GROUPS if result["taken"][group]]
+    values = {name: {group: result["parts"][group][name] for group in there} for name in PARTS}
+    every = [value for some in values.values() for one in some.values() for value in one]
     low, high = np.quantile(every, [0.005, 0.995])
     axis = Axis(float(low), float(high), 12.0, WIDTH - 12.0)
-    height = 20.0 + 13.0 * len(GROUPS)
+    height = 20.0 + 13.0 * len(there)
     floor = _TOP + height * len(PARTS)
     blocks = [_block(PARTS[name], values[name], axis, _TOP + height * at) for at, name in enumerate(PARTS)]
     zero = line(axis.at(0), _TOP, axis.at(0), floor, "base")
@@ -76,11 +77,8 @@ def parts(result: Result) -> Markup:
     return chart(WIDTH, floor + 24, title, "Logits for yes, by all paths.", _grid(axis, floor), zero, *blocks)
 
 
-def _block(words: str, values: Sequence[Sequence[float]], axis: Axis, top: float) -> Markup:
-    boxes = [
-        _box(some, name, axis, top + 22 + 13.0 * at)
-        for at, (name, some) in enumerate(zip(GROUPS, values, strict=True)) if some
-    ]  # fmt: skip
+def _block(words: str, values: Mapping[str, Sequence[float]], axis: Axis, top: float) -> Markup:
+    boxes = [_box(some, name, axis, top + 22 + 13.0 * at) for at, (name, some) in enumerate(values.items())]
     return group(text(axis.start, top + 13, words, "label"), *boxes)
 
 

@@ -39,7 +39,7 @@ for (const table of document.querySelectorAll("[data-sortable]")) {
 
   for (const button of table.querySelectorAll("thead button")) {
     const { column, better } = button.dataset;
-    const best = column === "method" || better === "down" ? 1 : -1; // the better end comes first
+    const best = column === "method" || better !== "up" ? 1 : -1; // the better end comes first
     button.addEventListener("click", () => {
       chosen = chosen?.column !== column ? { column, turn: best } : chosen.turn === best ? { column, turn: -best } : null;
       arrange();

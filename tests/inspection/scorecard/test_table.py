@@ -1,0 +1,60 @@
+"""What a reader asks for, of numbers that are made for it."""
+
+import numpy as np
+import pytest
+
+from lapilli.inspection.scorecard import table
+from lapilli.inspection.scorecard.curves import Curves
+from lapilli.inspection.scorecard.methods.method import Method
+
+CASES = 40
+MEANS = {"random": 0.0, "good": 0.8, "mine": 0.5, "mine, by drop": 0.9, "wrong grid": 0.95}
+METHODS = (
+    Method("random", "floor", np.zeros_like),
+    Method("good", "zero-pass", np.zeros_like),
+    Method("mine", "zero-pass", np.zeros_like, ours=True),
+    Method("mine, by drop", "many-pass", np.zeros_like, ours=True, operator="drop"),
+    Method("wrong grid", "zero-pass", np.zeros_like, released=True),
+)
+
+
+@pytest.fixture
+def numbers():
+    """Two operators; under the second one the areas are half as large for all methods."""
+    rng = np.random.default_rng(0)
+    gaps = np.array(list(MEANS.values())) + rng.normal(0, 0.05, (2, CASES, len(METHODS)))
+    levels = np.array([0.5, 0.25])[:, None, None] + np.zeros_like(gaps)
+    drawn = dict.fromkeys(("insertion", "deletion", "early"), levels)
+    covered = rng.random((CASES, len(METHODS)))
+    empty = np.zeros((CASES, 2, len(METHODS), 2))
+    return table.Numbers(
+        METHODS, ("blur", "drop"), [], Curves(empty, empty), {"gap": gaps, **drawn}, empty.swapaxes(0, 1),
+        dict.fromkeys(("pointing", "energy", "precision"), covered),
+    )  # fmt: skip
+
+
+def test_what_chance_is_depends_on_the_operator_where_it_must(numbers):
+    found = table.chances(numbers)
+    assert found["insertion"] == pytest.approx({"blur": 0.5, "drop": 0.25})
+    assert (found["gap"], found["flip"], found["slope"]) == (0.0, 0.0, None)
+
+
+def test_faults_of_released_codes_are_scored_but_neither_tested_nor_ranked(numbers):
+    assert {row["method"] for row in table.scores(numbers, 0)} == set(MEANS)
+    tested = table.tests(numbers, 0)
+    assert not [row for row in tested if "wrong grid" in (row["one"], row["other"])]
+    assert not [row for row in table.losses(numbers, tested) if row["other"] == "wrong grid"]
+    assert "wrong grid" not in table.front(numbers, 0, dict.fromkeys(MEANS, 1.0) | {"wrong grid": 0.1})
+    without = table.agreement(numbers, 0)
+    numbers.metrics["gap"][0, :, -1] = -9
+    assert table.agreement(numbers, 0) == without
+
+
+def test_a_method_that_is_judged_by_its_own_way_is_not_our_best(numbers):
+    lost = table.losses(numbers, table.tests(numbers, 0))
+    assert [(row["operator"], row["ours"], row["other"]) for row in lost] == [("drop", "mine", "good")]
+
+
+def test_the_front_holds_what_nothing_is_both_faster_and_better_than(numbers):
+    seconds = {"random": 0.1, "good": 0.2, "mine": 0.3, "mine, by drop": 0.3, "wrong grid": 9.0}
+    assert table.front(numbers, 0, seconds) == ["random", "good", "mine, by drop"]
