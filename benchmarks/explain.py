@@ -30,13 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from transformers import (
-    CLIPImageProcessorPil,
-    CLIPVisionConfig,
-    CLIPVisionModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-)
+from random_llava import random_llava
 
 from lapilli.core.files import write_atomically
 from lapilli.core.layout import Role
@@ -49,11 +43,10 @@ from lapilli.inspection.recording import recording, traced
 from lapilli.inspection.routes import routes
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Trace, attention
-from lapilli.model.llava import Llava, join
-from lapilli.model.parts import part_path, quiet, read_language
+from lapilli.model.llava import Llava
 from lapilli.model.placement import placed
 
-SIDE, PATCH, TOKENS, OCCLUDED = 336, 14, 20, 16
+TOKENS, OCCLUDED = 20, 16
 _NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8))
 _QUESTION = "<image>\nWhat color is the largest thing in the picture, and where is it?"
 
@@ -67,7 +60,7 @@ def main() -> None:
     parser.add_argument("--peak", choices=["generate", "explain"], help=argparse.SUPPRESS)  # in a process of its own
     options = parser.parse_args()
     with TemporaryDirectory() as folder:
-        llava = random_llava(Path(folder), options.device)
+        llava = large(Path(folder), options.device)
     if options.peak:
         print(peak(llava, options.peak == "explain"))
         return
@@ -77,28 +70,14 @@ def main() -> None:
         write_atomically(options.json, json.dumps(found, indent=1) + "\n")
 
 
-def random_llava(folder: Path, device: str) -> Llava:
+def large(folder: Path, device: str) -> Llava:
     """A random LLaVA of 120 million parameters, with weights so wide that it does not repeat one token."""
-    tokenizer = read_language(part_path("pebble-lm")).tokenizer
-    torch.manual_seed(0)
-    eye = CLIPVisionModel(
-        CLIPVisionConfig(
-            hidden_size=384, num_attention_heads=6, intermediate_size=1536, num_hidden_layers=6,
-            image_size=SIDE, patch_size=PATCH,
-        )
-    )  # fmt: skip
-    voice = LlamaForCausalLM(
-        LlamaConfig(
-            hidden_size=512, num_attention_heads=8, intermediate_size=1376, num_hidden_layers=24,
-            vocab_size=32_000, max_position_embeddings=2048, initializer_range=0.06,
-        )
-    )  # fmt: skip
-    prepare = CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
-    with quiet():
-        for name, parts in {"eye": (eye, prepare), "voice": (voice, tokenizer)}.items():
-            for part in parts:
-                part.save_pretrained(folder / name)
-    llava = join(folder / "eye", folder / "voice")
+    vision = {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536, "num_hidden_layers": 6}
+    language = {
+        "hidden_size": 512, "num_attention_heads": 8, "intermediate_size": 1376, "num_hidden_layers": 24,
+        "vocab_size": 32_000, "max_position_embeddings": 2048, "initializer_range": 0.06,
+    }  # fmt: skip
+    llava = random_llava(folder, vision, language)
     llava.model.to(device)
     return llava
 

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
+from random_llava import SIDE, random_llava
 
 from lapilli.core.files import write_atomically
 from lapilli.core.layout import Positions
@@ -39,11 +39,7 @@ from lapilli.inspection.contrast import answered
 from lapilli.inspection.removal import blurred
 from lapilli.inspection.scorecard.case import Case, case_of
 from lapilli.inspection.scorecard.operators import OPERATORS
-from lapilli.model.llava import Llava, join, load
-from lapilli.model.parts import part_path, read_language
-from lapilli.model.reading import quiet
-
-SIDE, PATCH = 336, 14
+from lapilli.model.llava import Llava, load
 
 
 def main() -> None:
@@ -56,7 +52,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="a file for the figures")
     options = parser.parse_args()
     with TemporaryDirectory() as folder:
-        llava = load(options.model) if options.model else random_llava(Path(folder))
+        llava = load(options.model) if options.model else small(Path(folder))
     case = asked(llava, options.data)
     found: dict[str, Any] = {"patches": len(case.patches), "tokens": len(case.trace.ids)}
     found |= {name: measured(case, name, options.passes, options.repetitions) for name in ("blur", "drop", "knockout")}
@@ -65,28 +61,11 @@ def main() -> None:
         write_atomically(options.json, json.dumps(found, indent=1) + "\n")
 
 
-def random_llava(folder: Path) -> Llava:
-    """A random LLaVA of 24 x 24 patches and the width and depth of a quickstart's."""
-    torch.manual_seed(0)
-    eye = CLIPVisionModel(
-        CLIPVisionConfig(
-            hidden_size=128, num_attention_heads=4, intermediate_size=512, num_hidden_layers=6,
-            image_size=SIDE, patch_size=PATCH,
-        )
-    )  # fmt: skip
-    tokenizer = read_language(part_path("pebble-lm")).tokenizer
-    voice = LlamaForCausalLM(
-        LlamaConfig(
-            hidden_size=128, num_attention_heads=4, intermediate_size=256, num_hidden_layers=5,
-            vocab_size=len(tokenizer), max_position_embeddings=1024, initializer_range=0.1,
-        )
-    )  # fmt: skip
-    prepare = CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
-    with quiet():
-        for name, parts in {"eye": (eye, prepare), "voice": (voice, tokenizer)}.items():
-            for part in parts:
-                part.save_pretrained(folder / name)
-    return join(folder / "eye", folder / "voice")
+def small(folder: Path) -> Llava:
+    """A random LLaVA of the width and depth of a quickstart's."""
+    vision = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512, "num_hidden_layers": 6}
+    language = vision | {"intermediate_size": 256, "num_hidden_layers": 5}
+    return random_llava(folder, vision, language | {"max_position_embeddings": 1024, "initializer_range": 0.1})
 
 
 def asked(llava: Llava, data: Path | None) -> Case:

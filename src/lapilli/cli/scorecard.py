@@ -164,7 +164,7 @@ def _print_table(found: dict[str, Any]) -> None:
     for loss in found["losses"]:
         if loss["operator"] == primary:
             interval = f"{loss['difference']:.3f} [{loss['low']:.3f}, {loss['high']:.3f}]"
-            said = f"{loss['other']} is better than {loss['ours']} by {interval} ({primary})"
+            said = f"{loss['other']} is ahead of {loss['ours']} by {interval}, {primary}; Holm's p {loss['holm']:.2g}"
             results.print(said, markup=False, highlight=False, soft_wrap=True)
     names = [one["name"] for one in found["settings"]["operators"]]
     by_key = {(row["method"], row["operator"], row["metric"]): row for row in found["scores"]}

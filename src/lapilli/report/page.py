@@ -4,11 +4,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from lapilli.core.files import write_atomically
 from lapilli.report import charts, figures, sections, story
+from lapilli.report.environment import environment, style
 from lapilli.report.schema import Machine, Part, Results, Stage
 
 _FILTERS: tuple[Callable[..., str], ...] = (
@@ -36,16 +34,9 @@ def write_report(results: Results, out: Path) -> None:
 
 def render(results: Results, folder: Path) -> str:
     """The page as text. All text of the results is escaped; only what this package draws is markup."""
-    environment = Environment(
-        loader=PackageLoader("lapilli.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update({said.__name__: said for said in _FILTERS})
-    style = Markup(environment.get_template("page.css").render())
-    return environment.get_template("page.html.jinja").render(style=style, **_context(results, folder))
+    made = environment(filters=_FILTERS)
+    page = made.get_template("page.html.jinja")
+    return page.render(style=style(made, "page.css"), **_context(results, folder))
 
 
 def _context(results: Results, folder: Path) -> dict[str, Any]:

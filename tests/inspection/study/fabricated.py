@@ -1,9 +1,15 @@
 """What a study would have measured, made up: rows with known means, so that figures are known and no model is asked."""
 
-import numpy as np
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from lapilli.inspection.study.colour import Study
+import numpy as np
+from tests.inspection.study.taught import scenes
+
+from lapilli.inspection.study.colour import Study, opened, settings
 from lapilli.inspection.study.keys import READOUTS
+from lapilli.inspection.study.result import colour_result
 from lapilli.inspection.study.ways import WAYS, spans
 
 TOP = {"base": (0, 1, 2, 3, 4), "tuned 1": (0, 1, 2, 3, 9), "tuned 2": (0, 1, 2, 8, 9)}
@@ -22,6 +28,19 @@ def fabricate(run, of, shape=(5, 4), only=""):
     if not only:
         for number, case in enumerate(study.informed):
             _rest(run, study, case, shape, np.random.default_rng(100 + number))
+
+
+@cache
+def result():
+    """A study's result from such rows, of 20 questions of a base and two models."""
+    with TemporaryDirectory() as folder:
+        out = Path(folder)
+        for name in ("base", "one", "two"):
+            (out / name).mkdir()
+        of = settings(out / "base", [out / "one", out / "two"], scenes(), 20, 0)
+        run = opened(out / "run", of)
+        fabricate(run, of)
+        return colour_result(of, run, None, None)
 
 
 def _saved(run, name, rows):

@@ -2,22 +2,13 @@
 
 import numpy as np
 import pytest
-from tests.inspection.study.fabricated import K, fabricate
-from tests.inspection.study.taught import scenes
-
-from lapilli.inspection.study.colour import opened, settings
-from lapilli.inspection.study.result import colour_result
+from tests.inspection.study import fabricated
+from tests.inspection.study.fabricated import K
 
 
-@pytest.fixture(scope="module")
-def result(tmp_path_factory):
-    out = tmp_path_factory.mktemp("made-up")
-    for name in ("base", "one", "two"):
-        (out / name).mkdir()
-    of = settings(out / "base", [out / "one", out / "two"], scenes(), 20, 0)
-    run = opened(out / "run", of)
-    fabricate(run, of)
-    return colour_result(of, run, None, None)
+@pytest.fixture
+def result():
+    return fabricated.result()
 
 
 def _one(rows, **said):

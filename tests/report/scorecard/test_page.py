@@ -35,9 +35,7 @@ def test_every_figure_of_the_scores_is_on_the_page():
     shown = set(map(float, cells))
     slopes = [score["value"] for score in TOLD["scores"] if score["metric"] == "slope"]
     others = {score["value"] for score in TOLD["scores"] if score["metric"] != "slope"}
-    assert (
-        slopes and {abs(slope - 1) for slope in slopes} | others <= shown
-    )  # a slope is sorted by how far it is from 1
+    assert slopes and {abs(slope - 1) for slope in slopes} | others <= shown  # sorted by how far from 1
     assert {method["seconds"]["value"] for method in SMALL["methods"]} <= shown
 
 

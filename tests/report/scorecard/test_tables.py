@@ -96,7 +96,7 @@ def test_sanity_puts_ours_first_and_tints_by_which_end_is_good():
     for method, cells in found.rows:
         for test, cell in zip(found.tests, cells, strict=True):
             value = values[method.name, test["name"]]
-            good = abs(value) < 0.5 if test["good"] == "low" else value > 0.5
+            good = value < 0.5 if test["good"] == "low" else value > 0.5
             assert cell.sort == value and (cell.tint > 0) == good
 
 

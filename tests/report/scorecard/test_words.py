@@ -101,6 +101,11 @@ def test_beside_floors_alone_nothing_is_claimed():
     assert words.headline(read_card(told | {"methods": rows})) == "Ours, beside floors alone."
 
 
+def test_a_loss_by_the_mean_alone_is_said_to_be_that():
+    sure, unsure = words.losses(card([loss("slow", 0.2, 0.1, 0.3), loss("fast", 0.1, 0.01, 0.2) | {"holm": 0.3}]))
+    assert sure.told_apart and not unsure.told_apart
+
+
 def test_the_price_of_those_ahead_names_who_is_faster_as_well():
     both = card([loss("slow", 0.2, 0.1, 0.3), loss("fast", 0.1, 0.05, 0.15)])
     said = words.price(both, words.losses(both))

@@ -5,25 +5,16 @@ import re
 
 import pytest
 from markupsafe import escape
-from tests.inspection.study.fabricated import fabricate
-from tests.inspection.study.taught import scenes
+from tests.inspection.study import fabricated
 
-from lapilli.inspection.study.colour import opened, settings
-from lapilli.inspection.study.result import colour_result
 from lapilli.report.study import numbers
 from lapilli.report.study.charts import Mark, Panel, Row, heat_map, layers_chart, mark, rows_chart
 from lapilli.report.study.colour import render, write_page
 
 
-@pytest.fixture(scope="module")
-def result(tmp_path_factory):
-    out = tmp_path_factory.mktemp("made-up")
-    for name in ("base", "one", "two"):
-        (out / name).mkdir()
-    of = settings(out / "base", [out / "one", out / "two"], scenes(), 20, 0)
-    run = opened(out / "run", of)
-    fabricate(run, of)
-    return colour_result(of, run, None, None)
+@pytest.fixture
+def result():
+    return fabricated.result()
 
 
 def test_verdicts_come_first_with_their_rules(result):

@@ -17,9 +17,6 @@ from lapilli.inspection.scorecard.sanity import TESTS, file_of, likeness
 
 PRIMARY = "gap"
 
-BELOW = 0.05
-"""The Holm-adjusted p value below which a difference is called one."""
-
 _PLAUSIBLE = ("pointing", "energy", "precision")
 
 Chance: TypeAlias = float | dict[str, float] | None
@@ -166,7 +163,10 @@ def _compared(numbers: Numbers, operator: int, one: int, other: int, seed: int) 
 
 
 def losses(numbers: Numbers, compared: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Others that beat the best of ours that is held out, by operator: by its interval, and by the test."""
+    """Others whose mean is above that of the best of ours that is held out, by operator, with the interval above 0.
+
+    So a loss is one even where Wilcoxon's test, with Holm's correction (`holm`), does not tell the two apart.
+    """
     rows, mine = [], {numbers.names[one] for one in numbers.ours}
     for number, operator in enumerate(numbers.operators):
         means = numbers.gaps(number).mean(0)
@@ -174,7 +174,7 @@ def losses(numbers: Numbers, compared: Sequence[dict[str, Any]]) -> list[dict[st
         best = max(held_out, key=lambda one: means[one], default=None)
         for row in compared if best is not None else ():
             ours = row["operator"] == operator and row["one"] == numbers.names[best or 0]
-            if ours and row["other"] not in mine and row["high"] < 0 and row["holm"] < BELOW:
+            if ours and row["other"] not in mine and row["high"] < 0:
                 said = {"operator": operator, "ours": row["one"], "other": row["other"], "holm": row["holm"]}
                 rows.append(said | {"difference": -row["difference"], "low": -row["high"], "high": -row["low"]})
     return sorted(rows, key=lambda row: (numbers.operators.index(row["operator"]), -row["difference"]))
@@ -183,15 +183,16 @@ def losses(numbers: Numbers, compared: Sequence[dict[str, Any]]) -> list[dict[st
 def agreement(numbers: Numbers, seed: int) -> list[dict[str, Any]]:
     """Kendall's tau between rankings of the rivals: by the gap under two operators, and by gap and plausibility.
 
-    Intervals are of drawing the cases again; the methods are these and no others.
+    The ranking by the gap under an operator has the operator's name. Intervals are of drawing the cases again; the
+    methods are these and no others.
     """
-    rankings = {f"{PRIMARY}, {name}": values[:, numbers.rivals] for name, values in numbers.under(PRIMARY)}
+    rankings = {name: values[:, numbers.rivals] for name, values in numbers.under(PRIMARY)}
     plausible = {name: numbers.plausible[name][:, numbers.rivals] for name in _PLAUSIBLE}
     rankings |= {name: values for name, values in plausible.items() if np.isfinite(values).all(1).any()}
     return [
         {"one": one, "other": other, **_tau(rankings[one], rankings[other], seed)}
         for one, other in combinations(rankings, 2)
-        if one.startswith(PRIMARY) or other.startswith(PRIMARY)
+        if one in numbers.operators  # they come first
     ]
 
 

@@ -11,12 +11,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.files import write_atomically
+from lapilli.report.environment import environment
 from lapilli.report.explanation import bundle
 from lapilli.report.pictures import data_uri
 
@@ -43,7 +43,7 @@ def render(folder: Path) -> str:
     bundle.check(explanation, arrays, str(folder))
     script = f"{_own('explain.js')}\n{_own('boot.js')}"
     style = _own("explain.css")
-    return _environment().get_template("page.html.jinja").render(
+    return environment("explanation").get_template("page.html.jinja").render(
         title=f"{explanation['answer']['text'].strip()[:60]} · lapilli",
         policy=_policy(script, style),
         script=Markup(script),
@@ -74,16 +74,6 @@ def frame(page: str, height: int = 900) -> str:
 
 def _own(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("lapilli.report", "explanation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 def _policy(script: str, style: str) -> str:

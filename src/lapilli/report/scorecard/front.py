@@ -185,7 +185,8 @@ def _name(point: Point, box: Box, on_front: bool, letters: float) -> Markup:
 
 def lead_chart(card: Card, lost: Sequence[Loss]) -> Markup:
     """How far others are ahead of our best under each operator, a dot with its interval each."""
-    left, width = 152.0, 380.0
+    left = max(152.0, 7.2 * max(len(loss.other) + 2 for loss in lost))
+    width = left + 228
     axis = Axis(
         min(0.0, *(loss.ahead.low for loss in lost)), max(loss.ahead.high for loss in lost) * 1.05, left, width - 48
     )
@@ -208,7 +209,7 @@ def _lead_row(card: Card, loss: Loss, axis: Axis, y: float, width: float) -> Mar
     x = axis.at(loss.ahead.value)
     return group(
         element("title", f"{loss.other}: ahead by {words.told(loss.ahead)}"),
-        text(0, y + 4.5, f"{loss.other}{' †' if loss.own else ''}", "label"),
+        text(0, y + 4.5, f"{loss.other}{' †' if loss.own else ''}{'' if loss.told_apart else ' ‡'}", "label"),
         line(axis.at(loss.ahead.low), y, axis.at(loss.ahead.high), y, "whisker"),
         glyph(family, x, y), text(width, y + 4.5, words.signed(loss.ahead.value), "value", "end"),
         class_="ahead",

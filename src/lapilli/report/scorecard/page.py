@@ -1,18 +1,29 @@
 """The page `scorecard.html`: one scorecard, or those of two models beside each other, as one file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lapilli.core.files import write_atomically
 from lapilli.report import figures
+from lapilli.report.environment import environment, style
 from lapilli.report.scorecard import agreement, front, maps, panels, tables, words
 from lapilli.report.scorecard.card import FAMILIES, Card, read_card
 
 Scorecard = Mapping[str, Any]
+
+_FILTERS: tuple[Callable[..., str], ...] = (
+    words.plain,
+    words.spread,
+    words.told,
+    words.span,
+    words.signed,
+    words.passes,
+    figures.whole,
+    figures.percent,
+)
 
 
 def write_page(scorecard: Scorecard | Sequence[Scorecard], out: Path) -> None:
@@ -31,37 +42,14 @@ def render(scorecard: Scorecard | Sequence[Scorecard], folder: Path = Path()) ->
     """
     given = [scorecard] if isinstance(scorecard, Mapping) else list(scorecard)
     cards = [read_card(told, index) for index, told in enumerate(given)]
-    environment = _environment()
-    style = Markup("\n").join(Markup(environment.get_template(name).render()) for name in ("page.css", "scorecard.css"))
+    made = environment("scorecard/templates", _FILTERS)
     views = [_view(card, folder) for card in cards]
-    return environment.get_template("scorecard.html.jinja").render(
+    return made.get_template("scorecard.html.jinja").render(
         title=" and ".join(card.model for card in cards),
-        style=style + _switches(max((len(card.operators) for card in cards), default=0)) + _pictures(views),
-        script=Markup(environment.get_template("scorecard.js").render()),
+        style=style(made, "page.css", "scorecard.css") + _switches(cards) + _pictures(views),
+        script=Markup(made.get_template("scorecard.js").render()),
         views=views, between=_between(cards), families=FAMILIES, key=front.key, said=agreement.said,
     )  # fmt: skip
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("lapilli.report", "scorecard/templates"), PackageLoader("lapilli.report")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters = (
-        words.plain,
-        words.spread,
-        words.told,
-        words.span,
-        words.signed,
-        words.passes,
-        figures.whole,
-        figures.percent,
-    )
-    environment.filters.update({said.__name__: said for said in filters})
-    return environment
 
 
 def _view(card: Card, folder: Path) -> dict[str, Any]:
@@ -104,8 +92,9 @@ def _between(cards: Sequence[Card]) -> dict[str, Any] | None:
     return {"tau": tau, "plots": plots, "cards": cards[:2]} if plots[0] else None
 
 
-def _switches(count: int) -> Markup:
+def _switches(cards: Sequence[Card]) -> Markup:
     """The rules that show what belongs to the chosen operator and hide what belongs to another."""
+    count = max((len(card.operators) for card in cards), default=0)
     rules = [
         f'.under:has(.operators [value="{i}"]:checked) [data-under]:not([data-under="{i}"]){{display:none}}'
         for i in range(count)

@@ -258,7 +258,7 @@ def _checked(found: Figure | None, good: str, low: float, high: float) -> Cell:
     """The tint goes from -1, at the bad end, to 1; a test that does not say which end is good has none."""
     if found is None:
         return Cell()
-    share = min(1.0, max(0.0, abs(found.value) if good == "low" else found.value))
+    share = min(1.0, max(0.0, found.value))
     tint = {"high": 2 * share - 1, "low": 1 - 2 * share}.get(good, 0.0)
     marks = Scale(low, high, good == "low").marks(found)
     note = f"n {found.n}" if found.n is not None else ""

@@ -61,7 +61,7 @@ def counted(count: int, noun: str) -> str:
 
 @dataclass(frozen=True)
 class Loss:
-    """Another method that is significantly above our best under an operator, by how much, and whether it is its own."""
+    """Another method whose mean is above our best's under an operator, by how much, and whether it is its own."""
 
     operator: str
     ours: str
@@ -69,6 +69,11 @@ class Loss:
     ahead: Figure
     holm: float | None
     own: bool
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the paired test, held for all tests together, tells the two apart as well."""
+        return self.holm is not None and self.holm < SIGNIFICANT
 
 
 def losses(card: Card) -> list[Loss] | None:

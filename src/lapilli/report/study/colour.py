@@ -5,11 +5,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lapilli.core.files import write_atomically
 from lapilli.report import figures
+from lapilli.report.environment import environment, style
 from lapilli.report.study import numbers
 from lapilli.report.study.charts import (
     Mark,
@@ -72,17 +72,10 @@ def write_page(result: Result, out: Path) -> Path:
 
 def render(result: Result) -> str:
     """The page as text: one file that asks for nothing. All text of the result stays text."""
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("lapilli.report", "study"), PackageLoader("lapilli.report")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update({told.__name__: told for told in _FILTERS})
-    style = Markup("\n".join(environment.get_template(name).render() for name in ("page.css", "study.css")))
-    page = environment.get_template("colour.html.jinja")
-    return page.render(style=style, result=result, key=key, **_names(result), **_drawn(result))
+    made = environment("study", _FILTERS)
+    sheet = style(made, "page.css", "study.css")
+    page = made.get_template("colour.html.jinja")
+    return page.render(style=sheet, result=result, key=key, **_names(result), **_drawn(result))
 
 
 def _names(result: Result) -> dict[str, Any]:

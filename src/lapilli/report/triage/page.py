@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from lapilli.core.files import write_atomically
 from lapilli.core.plain import plain
 from lapilli.report import figures
+from lapilli.report.environment import environment, style
 from lapilli.report.pictures import data_uri
 from lapilli.report.triage import drawing, story
 from lapilli.report.triage.story import Result
@@ -23,17 +21,9 @@ def write_page(result: Result, out: Path) -> None:
 def render(result: Result) -> str:
     """The page as text. All text of the result is escaped; only what this package draws is markup."""
     result = plain(result)
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("lapilli.report", "triage"), PackageLoader("lapilli.report")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(percent=figures.percent, within=story.within, number=story.number)
-    style = Markup("\n".join(environment.get_template(name).render() for name in ("page.css", "triage.css")))
-    return environment.get_template("triage.html.jinja").render(
-        style=style,
+    made = environment("triage", (figures.percent, story.within, story.number))
+    return made.get_template("triage.html.jinja").render(
+        style=style(made, "page.css", "triage.css"),
         headline=story.headline(result),
         opening=story.opening(result),
         result=result,
