@@ -35,9 +35,15 @@ def test_what_is_null_is_not_known(tmp_path):
 
 
 def test_another_encoding_is_named_with_its_line(tmp_path):
-    (tmp_path / "questions.jsonl").write_bytes(json.dumps(ROW).encode("utf-8-sig") + b'\n{"id": "caf\xe9"}\n')
+    rows = json.dumps(ROW).encode("utf-8-sig") + b"\n", b'{"id": "caf\xe9"}\n'
+    (tmp_path / "questions.jsonl").write_bytes(b"".join(rows))
     with pytest.raises(LapilliError, match=r"questions\.jsonl:2: byte 0xe9 is not UTF-8; save"):
         read_picture_questions(tmp_path)
+    (tmp_path / "questions.jsonl").write_bytes(b"\xef\xbb\xbf" + rows[1])
+    with pytest.raises(LapilliError, match=r"questions\.jsonl:1: byte 0xe9"):
+        read_picture_questions(tmp_path)
+    (tmp_path / "questions.jsonl").write_bytes(rows[0])
+    assert len(read_picture_questions(tmp_path)) == 1
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -35,6 +36,12 @@ def note_hidden(name: str, share: float) -> None:
     if share:
         note = f"{name}: {100 * share:.2g} % of the picture is not seen; the model's crop leaves it out"
         messages.print(note, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def note_finished(out: Path) -> None:
+    """Say on stderr that a run has finished, and that its page alone is drawn again."""
+    said = f"{out}: the run has finished; its page is drawn again, and nothing is measured"
+    messages.print(said, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def progress_bar() -> Progress:

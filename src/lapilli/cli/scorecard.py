@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lapilli.cli.console import print_json, results, steps
+from lapilli.cli.console import note_finished, print_json, results, steps
 from lapilli.cli.options import Device
 from lapilli.core.errors import UsageError
 
@@ -66,7 +66,9 @@ def scorecard(
     others = [RunDir.open(beside).load("scorecard")] if beside else []
     Placement(device).settings()  # a device that is not there is said before anything is written
     run = _run(out, model, data, plan)
-    if not run.is_complete:
+    if run.is_complete:
+        note_finished(out)
+    else:
         with run.or_nothing():
             _measured(run, model, data, plan, device, processes or _processes(model, device))
     found = run.load("scorecard")
@@ -86,10 +88,11 @@ def _run(out: Path, model: Path, data: Path, plan: "Plan") -> "RunDir":
     from hashlib import sha256
 
     from lapilli.core.run import RunDir
-    from lapilli.data.questions import read_picture_questions
+    from lapilli.data.questions import fingerprint, read_picture_questions
     from lapilli.inspection.scorecard.methods.listed import chosen as methods_of
     from lapilli.inspection.scorecard.operators import chosen as operators_of
     from lapilli.model.llava import codec_of
+    from lapilli.model.parts import origin
 
     if not model.is_dir():
         raise UsageError(f"{model}: no such folder; give the folder of a model")
@@ -98,9 +101,10 @@ def _run(out: Path, model: Path, data: Path, plan: "Plan") -> "RunDir":
     operators_of(plan.operators)
     found = methods_of(plan.methods, Path(plan.plus) if plan.plus else None, plan.as_released)
     recipe = {"model": str(model.resolve()), "data": str(data.resolve())} | asdict(plan)
-    files = {"questions": data / "questions.jsonl"} | ({"plus": Path(plan.plus)} if plan.plus else {})
-    recipe |= {"methods": [method.name for method in found]}
-    recipe |= {f"{name}_sha256": sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
+    recipe |= {"methods": [method.name for method in found], "weights": origin(model).sha256}
+    recipe |= {"questions_sha256": fingerprint(data)}
+    if plan.plus:
+        recipe |= {"plus_sha256": sha256(Path(plan.plus).read_bytes()).hexdigest()}
     return RunDir.begin(out, recipe, plan.seed)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lapilli.cli.console import print_json, results, steps
+from lapilli.cli.console import note_finished, print_json, results, steps
 from lapilli.cli.options import Device
 
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ def colour(
     of = settings(base, tuned, data, questions, seed)
     load = _loader(device)
     run = opened(out, of)
-    if not run.is_complete:
+    if run.is_complete:
+        note_finished(out)
+    else:
         with run.or_nothing(), steps() as note:
             colour_result(of, run, load, note)
         run.finish()
@@ -89,17 +91,22 @@ def hallucination(
 
     from lapilli.core.run import RunDir
     from lapilli.data.pictures import open_picture
+    from lapilli.data.questions import fingerprint
     from lapilli.data.scenes.absent import yes_or_no
     from lapilli.inspection.triage.study import RESULT, study
     from lapilli.model.llava import load
+    from lapilli.model.parts import origin
     from lapilli.model.placement import Placement
     from lapilli.report.triage.page import write_page
 
     named, asked = labels(models), yes_or_no(data, questions, seed)
     recipe = {"study": RESULT, "models": list(map(str, models)), "data": str(data), "questions": questions}
+    recipe |= {"weights": [origin(model).sha256 for model in models], "questions_sha256": fingerprint(data)}
     run = RunDir.begin(out, recipe | {"seed": seed}, seed)
     pictures = partial(open_picture, data / "images")
-    if not run.is_complete:
+    if run.is_complete:
+        note_finished(out)
+    else:
         with run.or_nothing(), steps() as note:
             study(named, asked, pictures, partial(load, placement=Placement(device)), _respond, run, seed, note)
         run.finish()
@@ -124,15 +131,12 @@ def _loader(device: str) -> "Callable[[Path], Llava]":
 def labels(models: Sequence[Path]) -> dict[str, Path]:
     """Every model by the shortest end of its path that no other one has. Raises UsageError for one given twice."""
     from lapilli.core.errors import UsageError
+    from lapilli.core.names import shortest_ends
 
     paths = [model.resolve() for model in models]
     if len(set(paths)) < len(paths):
         raise UsageError(f"{next(path for path in paths if paths.count(path) > 1)}: given twice; leave it out once")
-    for length in range(1, max(len(path.parts) for path in paths) + 1):
-        names = ["/".join(path.parts[-length:]) for path in paths]
-        if len(set(names)) == len(names):
-            break
-    return dict(zip(names, models, strict=True))
+    return dict(zip(shortest_ends(paths), models, strict=True))
 
 
 def _respond(llava: "Llava", samples: "Sequence[Sample]", pictures: "Pictures") -> list[str]:

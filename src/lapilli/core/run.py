@@ -6,6 +6,8 @@
     results/            NAME.json and NAME.npz
     manifest.json       every file with its size and SHA-256; written last, so that its presence means a whole run
 
+Pages that are drawn from results alone may be drawn again later, and are no part of the run then.
+
 The workshops write them; the report and the studio read them and need nothing else.
 """
 
@@ -16,7 +18,7 @@ import io
 import json
 import platform
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,7 +78,8 @@ class RunDir:
             if sorted(self.path.iterdir()) == sorted(begun):
                 for file in begun:
                     file.unlink()
-                self.path.rmdir()
+                with suppress(OSError):  # a link to a folder, or where something is mounted, stays
+                    self.path.rmdir()
             raise
 
     @property

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from lapilli.data.sample import Sample, Turn
 Box: TypeAlias = tuple[float, float, float, float]
 """x1, y1, x2, y2, in shares of the picture's width and height."""
 
+_FILE = "questions.jsonl"
 _TEXTS = ("id", "image", "question", "answer")
 
 
@@ -44,11 +46,16 @@ class PictureQuestion:
 
 def read_picture_questions(folder: Path) -> list[PictureQuestion]:
     """All questions of a folder, in their order. Raises LapilliError, with file and line, for what is none."""
-    file = folder / "questions.jsonl"
+    file = folder / _FILE
     if not file.is_file():
         raise LapilliError(f"{file}: no such file; make scenes with: lapilli data scenes {folder} --split held_out")
     lines = enumerate(file.read_bytes().split(b"\n"), 1)  # not splitlines: texts may hold other line breaks
     return [_question(f"{file}:{number}", line) for number, line in lines if line.strip()]
+
+
+def fingerprint(folder: Path) -> str:
+    """The SHA-256 of a folder's questions."""
+    return hashlib.sha256((folder / _FILE).read_bytes()).hexdigest()
 
 
 def same_answer(given: str, right: str) -> bool:
@@ -60,7 +67,7 @@ def _question(place: str, line: bytes) -> PictureQuestion:
     try:
         row = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        byte = f"byte 0x{line[error.start]:02x} is not UTF-8"
+        byte = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
         raise LapilliError(f"{place}: {byte}; save the file as UTF-8") from error
     except json.JSONDecodeError as error:
         raise LapilliError(f"{place}: not JSON: {error}; write one object a line") from error

@@ -13,7 +13,7 @@ METHODS = (
     Method("random", "floor", np.zeros_like),
     Method("good", "zero-pass", np.zeros_like),
     Method("mine", "zero-pass", np.zeros_like, ours=True),
-    Method("mine, by drop", "many-pass", np.zeros_like, ours=True, operator="drop"),
+    Method("mine, by drop", "many-pass", np.zeros_like, ours=True, operators=("drop",)),
     Method("wrong grid", "zero-pass", np.zeros_like, released=True),
 )
 

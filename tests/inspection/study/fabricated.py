@@ -37,6 +37,7 @@ def result():
         out = Path(folder)
         for name in ("base", "one", "two"):
             (out / name).mkdir()
+            (out / name / "model.safetensors").touch()
         of = settings(out / "base", [out / "one", out / "two"], scenes(), 20, 0)
         run = opened(out / "run", of)
         fabricate(run, of)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from lapilli.inspection.study.verdicts import verdict, verdicts
+from lapilli.inspection.study.verdicts import Part, verdict, verdicts
+from lapilli.inspection.study.verdicts import Test as Comparison
 
 MODELS = ("tuned 1", "tuned 2")
 
@@ -87,8 +88,8 @@ def test_one_part_that_fails_in_one_model_makes_it_mixed(statement, rows, number
 @pytest.mark.parametrize(("value", "word"), [(-0.3, "fails"), (0.0, "not shown")])
 def test_what_holds_nowhere_fails_when_it_is_contradicted(value, word):
     result = holding()
-    for number, row in enumerate(result["decoding"]):
-        row["above_random"] = _interval(value if number == 0 else 0.0)
+    for row in result["decoding"]:
+        row["above_random"] = _interval(value if row["word"] == "object" else 0.0)
     assert _words(result) == {"a": "holds", "b": word, "c": "holds"}
 
 
@@ -108,9 +109,10 @@ def test_an_interval_without_numbers_is_none_that_holds():
 
 
 def test_the_word_for_parts():
-    yes, no, none = "holds", "contradicted", "not shown"
-    given = ([yes], [yes, no], [yes, none], [no, none], [none, none])
-    assert [verdict(parts) for parts in given] == ["holds", "mixed", "mixed", "fails", "not shown"]
+    yes, no, none = (Comparison("", None, finding) for finding in ("holds", "contradicted", "not shown"))
+    given = ([yes], [yes, no], [yes, none], [no, no], [no, none], [none, none])
+    said = [verdict([Part("one", str(model), "VQA", (test,)) for model, test in enumerate(tests)]) for tests in given]
+    assert said == ["holds", "mixed", "mixed", "fails", "not shown", "not shown"]
 
 
 def test_without_other_heads_in_the_same_layers_nothing_is_shown():

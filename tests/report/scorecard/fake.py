@@ -137,7 +137,8 @@ def _method(rng: random.Random, row: tuple) -> dict:
     seconds *= rng.uniform(0.95, 1.05)
     return {
         "name": name, "family": family, "says": f"What {name} takes for the weight of a cell, in one sentence.",
-        "paper": "Invented & Imagined 2026, Proceedings of Nothing", "ours": name in OURS, "operator": own,
+        "paper": "Invented & Imagined 2026, Proceedings of Nothing", "ours": name in OURS,
+        "operators": [own] if own else [],
         "seconds": {"value": seconds, "low": seconds * 0.93, "high": seconds * 1.08, "n": 5},
         "forwards": float(forwards), "backwards": float(backwards),
         "memory": int(2e7 + 4e6 * math.log1p(forwards) + 9e7 * (backwards > 0)),

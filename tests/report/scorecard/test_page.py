@@ -72,7 +72,7 @@ def test_any_list_may_be_empty(where):
 
 
 @pytest.mark.parametrize(
-    "key", ["family", "says", "paper", "ours", "operator", "seconds", "forwards", "backwards", "memory"]
+    "key", ["family", "says", "paper", "ours", "operators", "seconds", "forwards", "backwards", "memory"]
 )
 def test_a_method_needs_no_more_than_its_name(key):
     methods = [{name: value for name, value in method.items() if name != key} for method in SMALL["methods"]]
@@ -115,11 +115,13 @@ def renamed(told, harm):
     """The method's and the operator's own names made hostile wherever they stand."""
     said = copy.deepcopy(told)
     for rows, keys in (
-        ("methods", ("name", "operator")), ("scores", ("method", "operator")), ("sanity", ("method", "test")),
+        ("methods", ("name",)), ("scores", ("method", "operator")), ("sanity", ("method", "test")),
         ("sanity_tests", ("name",)),
     ):  # fmt: skip
         for row in said[rows]:
             row.update({key: row[key] + harm for key in keys if row[key]})
+    for row in said["methods"]:
+        row["operators"] = [name + harm for name in row["operators"]]
     for row in said["settings"]["operators"]:
         row["name"] += harm
     said["settings"]["primary"] += harm

@@ -47,7 +47,7 @@ def test_ticks_have_no_empty_decimal():
 def card(losses, **more):
     methods = [
         {"name": "ours", "ours": True, "seconds": {"value": 0.1}},
-        {"name": "slow", "operator": "blur", "seconds": {"value": 2.0}},
+        {"name": "slow", "operators": ["blur"], "seconds": {"value": 2.0}},
         {"name": "fast", "seconds": {"value": 0.05}},
     ]
     gaps = {"ours": 0.4, "slow": 0.6, "fast": 0.5}
@@ -62,7 +62,7 @@ def card(losses, **more):
 def loss(other, difference, low, high, operator="blur"):
     return {
         "operator": operator, "ours": "ours", "other": other, "difference": difference, "low": low, "high": high,
-        "holm": 0.01,
+        "holm": 0.01, "wins": 0.2,
     }  # fmt: skip
 
 
@@ -83,8 +83,8 @@ def test_losses_come_by_operator_the_primary_first_and_the_largest_first():
 @pytest.mark.parametrize(
     ("losses", "said"),
     [
-        ([("slow", "blur"), ("fast", "blur"), ("slow", "drop")], "Two methods are more faithful than ours."),
-        ([("slow", "blur")], "One method is more faithful than ours."),
+        ([("slow", "blur"), ("fast", "blur"), ("slow", "drop")], "Two methods have a larger gap than ours."),
+        ([("slow", "blur")], "One method has a larger gap than ours."),
         ([("slow", "drop")], "Ours loses under another operator."),
         ([], "None is measurably more faithful than ours."),
         (None, "Not tested against each other."),
@@ -102,8 +102,9 @@ def test_beside_floors_alone_nothing_is_claimed():
 
 
 def test_a_loss_by_the_mean_alone_is_said_to_be_that():
-    sure, unsure = words.losses(card([loss("slow", 0.2, 0.1, 0.3), loss("fast", 0.1, 0.01, 0.2) | {"holm": 0.3}]))
-    assert sure.told_apart and not unsure.told_apart
+    unsure, torn = loss("fast", 0.1, 0.01, 0.2) | {"holm": 0.3}, loss("fast", 0.05, 0.01, 0.2) | {"wins": 0.9}
+    found = words.losses(card([loss("slow", 0.2, 0.1, 0.3), unsure, torn]))
+    assert [one.told_apart for one in found] == [True, False, False]  # most cases speak against the last one
 
 
 def test_the_price_of_those_ahead_names_who_is_faster_as_well():
@@ -112,6 +113,17 @@ def test_the_price_of_those_ahead_names_who_is_faster_as_well():
     assert said == f"Faster than ours as well: fast. The others take 20 times as long per map (100{THIN}ms for ours)."
     slow = card([loss("slow", 0.2, 0.1, 0.3)])
     assert words.price(slow, words.losses(slow)) == f"It takes 20 times as long per map (100{THIN}ms for ours)."
+
+
+def test_what_repeats_a_released_fault_is_nobodys_rival():
+    told = card([]).told
+    rows = [row | {"released": not row.get("ours")} for row in told["methods"]]
+    assert words.rivals(read_card(told | {"methods": rows})) == []
+
+
+def test_a_test_of_ranks_that_speaks_against_the_mean_decides_nothing():
+    row = {"difference": -0.1, "holm": 0.01}
+    assert [words.verdict(row | {"wins": wins}) for wins in (0.1, 0.9)] == ["down", "even"]
 
 
 @pytest.mark.parametrize(("difference", "holm", "said"), [(0.1, 0.01, "up"), (-0.1, 0.01, "down"), (0.1, 0.05, "even")])

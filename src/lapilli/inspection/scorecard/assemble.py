@@ -134,7 +134,7 @@ def _method(method: Method, costs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "says": method.says,
         "paper": method.paper,
         "ours": method.ours,
-        "operator": method.operator,
+        "operators": list(method.operators),
         "released": method.released,
         "seconds": {"value": float(np.median(seconds)), "low": min(seconds), "high": max(seconds), "n": len(seconds)},
         "forwards": float(np.median([one["forwards"] for one in costs])),

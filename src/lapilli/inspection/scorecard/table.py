@@ -165,17 +165,19 @@ def _compared(numbers: Numbers, operator: int, one: int, other: int, seed: int) 
 def losses(numbers: Numbers, compared: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Others whose mean is above that of the best of ours that is held out, by operator, with the interval above 0.
 
-    So a loss is one even where Wilcoxon's test, with Holm's correction (`holm`), does not tell the two apart.
+    So a loss is one even where Wilcoxon's test, with Holm's correction (`holm`), does not tell the two apart. `wins` is
+    the share of cases in which ours is better.
     """
     rows, mine = [], {numbers.names[one] for one in numbers.ours}
     for number, operator in enumerate(numbers.operators):
         means = numbers.gaps(number).mean(0)
-        held_out = [one for one in numbers.ours if numbers.methods[one].operator != operator]
+        held_out = [one for one in numbers.ours if operator not in numbers.methods[one].operators]
         best = max(held_out, key=lambda one: means[one], default=None)
         for row in compared if best is not None else ():
             ours = row["operator"] == operator and row["one"] == numbers.names[best or 0]
             if ours and row["other"] not in mine and row["high"] < 0:
-                said = {"operator": operator, "ours": row["one"], "other": row["other"], "holm": row["holm"]}
+                said = {"operator": operator, "ours": row["one"], "other": row["other"]}
+                said |= {"holm": row["holm"], "wins": row["wins"]}
                 rows.append(said | {"difference": -row["difference"], "low": -row["high"], "high": -row["low"]})
     return sorted(rows, key=lambda row: (numbers.operators.index(row["operator"]), -row["difference"]))
 

@@ -19,9 +19,9 @@ from typing import Any, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-from lapilli.core.environment import versions
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.run import RunDir
+from lapilli.data.questions import fingerprint
 from lapilli.inspection.ablation import Head
 from lapilli.inspection.decoder import decoder
 from lapilli.inspection.study.conditions import CONDITIONS, Asked, Condition, read_asked
@@ -30,6 +30,7 @@ from lapilli.inspection.study.knockouts import Knocking, knockouts
 from lapilli.inspection.study.overlap import sizes, top
 from lapilli.inspection.study.rows import Asking, Note, Rows, head_rows, key_rows, way_rows
 from lapilli.model.llava import Llava
+from lapilli.model.parts import origin
 
 MEASURED = 100
 """Questions on which top heads and ways are measured, at most."""
@@ -86,7 +87,7 @@ def settings(base: Path, tuned: Sequence[Path], data: Path, questions: int, seed
 
 
 def opened(out: Path, of: Settings) -> RunDir:
-    """The run folder of a study, new, or one that was interrupted.
+    """The run folder of a study: new, interrupted, or finished.
 
     Raises LapilliError as `RunDir.begin` does, and as `read_asked` does, before anything is written.
     """
@@ -218,4 +219,5 @@ def _require_alike(shapes: Sequence[tuple[int, ...]]) -> None:
 
 
 def _recipe(of: Settings) -> dict[str, Any]:
-    return {"study": "colour", **asdict(of), "versions": versions()}
+    weights = {label: origin(path).sha256 for label, path in of.models.items()}
+    return {"study": RESULT, **asdict(of), "weights": weights, "questions_sha256": fingerprint(of.data)}

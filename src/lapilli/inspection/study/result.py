@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lapilli.core.environment import versions
+from lapilli.core.names import shortest_ends
 from lapilli.core.plain import plain
 from lapilli.core.run import RunDir
 from lapilli.inspection.study import figures
@@ -55,7 +56,10 @@ def _described(study: Study) -> dict[str, Any]:
     example = next((one for one in study.asked if one.swapped is not None), study.asked[0])
     return {
         "data": study.of.data.name,
-        "models": [{"label": label, "folder": path.name} for label, path in study.of.models.items()],
+        "models": [
+            {"label": label, "folder": name}
+            for label, name in zip(study.of.models, shortest_ends(list(study.of.models.values())), strict=True)
+        ],
         "counts": {name: len(getattr(study, name)) for name in ("asked", "kept", "choosing", "measuring")},
         "example": {"question": example.question.question, "facts": example.facts, "answer": example.colour},
         "settings": plain(_settings(study)),

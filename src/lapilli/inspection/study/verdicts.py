@@ -20,9 +20,9 @@
 
 Above, below, further and larger mean that the 95 % interval of the paired difference, over questions, lies there. Top
 heads are the largest of the sizes that are tried, by log-probability increase. A part holds when all of its tests do,
-is contradicted when the interval of one lies on the other side of 0, and is not shown otherwise. A statement holds when
-every part holds in every tuned model; where no part holds in any it fails if one is contradicted, and is not shown if
-none is; it is mixed otherwise.
+is contradicted when the interval of one lies on the other side of 0, and is not shown otherwise; a p shows nothing when
+it is too large. A statement holds when every part holds in every tuned model, and is mixed where some do. Where no part
+holds in any, it fails if one is contradicted in every model, and is not shown otherwise.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -57,10 +57,11 @@ RULES = {
 
 COMMON = (
     "Every comparison must hold with its 95 % interval over questions, paired where it is of the same questions; it is "
-    "contradicted when the interval lies on the other side of 0, and not shown otherwise. A statement holds when every "
-    "part holds in every tuned model, and is mixed when some do; when none does, it fails if one is contradicted, and "
-    "is not shown if none is. The rules stand in the program, and do not depend on what a run finds. Those of (a) and "
-    "(c) were written anew once, after trials on 24 to 60 questions of quickstart models."
+    "contradicted when the interval lies on the other side of 0, and not shown otherwise, as when a p is too large. A "
+    "statement holds when every part holds in every tuned model, and is mixed when some do. When none does it fails if "
+    "a part is contradicted in every model, and is not shown if none is. The rules stand in the program, and do not "
+    "depend on what a run finds. Those of (a) and (c) were written anew once, after trials on 24 to 60 questions of "
+    "quickstart models."
 )
 
 _LEVEL = 0.05
@@ -104,16 +105,24 @@ def verdicts(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     for name, parts_of in (("a", _moving), ("b", _readable), ("c", _strengthened)):
         parts = list(parts_of(result))
         said = [asdict(part) | {"finding": part.finding} for part in parts]
-        word = verdict([part.finding for part in parts])
+        word = verdict(parts)
         found.append({"statement": name, "says": STATEMENTS[name], "rule": RULES[name], "verdict": word, "parts": said})
     return found
 
 
-def verdict(parts: Sequence[Finding]) -> Word:
-    """What the findings of a statement's parts come to."""
-    if "holds" in parts:
-        return "holds" if set(parts) == {"holds"} else "mixed"
-    return "fails" if "contradicted" in parts else "not shown"
+def verdict(parts: Sequence[Part]) -> Word:
+    """What the findings of a statement's parts come to.
+
+    Of many comparisons some lie on the wrong side by chance: a part must do so in every model to count against it.
+    """
+    findings = {part.finding for part in parts}
+    if "holds" in findings:
+        return "holds" if findings == {"holds"} else "mixed"
+    everywhere = [
+        all(other.finding == "contradicted" for other in parts if (other.says, other.condition) == same)
+        for same in {(part.says, part.condition) for part in parts}
+    ]
+    return "fails" if any(everywhere) else "not shown"
 
 
 def _tuned(result: Mapping[str, Any], condition: str) -> Iterator[str]:

@@ -80,7 +80,8 @@ def between_models(first: Card, second: Card) -> Tau | None:
 
     None with fewer than three methods in common.
     """
-    both = [(first.score(method.name), second.score(method.name)) for method in first.methods]
+    ranked = [method.name for method in first.methods if not method.released]
+    both = [(first.score(name), second.score(name)) for name in ranked]
     values = np.array([(one.value, other.value) for one, other in both if one and other])
     if len(values) < 3:
         return None

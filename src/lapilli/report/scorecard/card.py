@@ -28,14 +28,18 @@ class Figure:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to make a map. `operator` is the removal that it uses itself, under which it is not held out."""
+    """A way to make a map. `operators` are the removals that it uses itself, under which it is not held out.
+
+    released   whether it repeats a known fault of a released code: it is neither ranked nor tested
+    """
 
     name: str
     family: str
     says: str
     paper: str
     ours: bool
-    operator: str | None
+    operators: tuple[str, ...]
+    released: bool
     seconds: Figure | None
     forwards: float | None
     backwards: float | None
@@ -114,7 +118,7 @@ class Card:
 
     def best(self, ours: bool) -> Method | None:
         """The first of ours, or of the others, by the primary gap."""
-        found = (m for m in self.ranked() if m.ours is ours and self.score(m.name))
+        found = (m for m in self.ranked() if m.ours is ours and not m.released and self.score(m.name))
         return next(found, None)
 
 
@@ -157,8 +161,8 @@ def _methods(told: Mapping[str, Any], scores: Mapping[tuple[str, str | None, str
 def _method(row: Mapping[str, Any]) -> Method:
     return Method(
         str(row["name"]), str(row.get("family") or "other"), str(row.get("says") or ""), str(row.get("paper") or ""),
-        bool(row.get("ours")), row.get("operator"), figure(row.get("seconds")), number(row.get("forwards")),
-        number(row.get("backwards")), number(row.get("memory")),
+        bool(row.get("ours")), tuple(map(str, row.get("operators") or ())), bool(row.get("released")),
+        figure(row.get("seconds")), *(number(row.get(key)) for key in ("forwards", "backwards", "memory")),
     )  # fmt: skip
 
 

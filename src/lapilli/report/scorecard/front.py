@@ -87,7 +87,7 @@ def pareto(card: Card, operator: str, size: Size) -> Markup | None:
     across = _time_axis([seconds.value for _, _, seconds in found], size)
     up = _gap_axis([gap for _, gap, _ in found], size.height - size.bottom, size.top)
     points = [
-        Point(m, g, s, across.at(max(s.value, _FASTEST)), up.at(g.value), m.operator == operator) for m, g, s in found
+        Point(m, g, s, across.at(max(s.value, _FASTEST)), up.at(g.value), operator in m.operators) for m, g, s in found
     ]
     front = _front(card, operator, points)
     title = f"Gap under {operator} against seconds per map"

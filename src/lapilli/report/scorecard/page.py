@@ -68,7 +68,7 @@ def _view(card: Card, folder: Path) -> dict[str, Any]:
         "operator_index": {name: index for index, (name, _) in enumerate(card.operators)},
         "by_operator": _by_operator(lost or []), "tested": bool(words.against_random(card)),
         "has_front": bool(card.told.get("front")),
-        "has_own": any(method.operator in dict(card.operators) for method in card.methods),
+        "has_own": any(name in method.operators for method in card.methods for name, _ in card.operators),
         "data": card.told.get("data"), "counts": card.told.get("counts") or {}, "settings": _settings(card),
     }  # fmt: skip
 

@@ -162,7 +162,7 @@ def _sign(card: Card, method: Method, operator: str) -> str:
 def scored(card: Card, method: Method, metric: Metric, ends: tuple[float, float], operator: str | None) -> Cell:
     """The cell of a score; empty where there is none."""
     found = card.scores.get((method.name, operator, metric.name))
-    own = operator is not None and method.operator == operator
+    own = operator is not None and operator in method.operators
     if found is None:
         return Cell(own=own)
     note = f"n {found.n}" if found.n is not None else ""

@@ -1,7 +1,7 @@
 """Numbers as this page says them, and what is worth saying of a scorecard: where our methods lose before all else."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,19 +61,17 @@ def counted(count: int, noun: str) -> str:
 
 @dataclass(frozen=True)
 class Loss:
-    """Another method whose mean is above our best's under an operator, by how much, and whether it is its own."""
+    """Another method whose mean is above our best's under an operator, by how much, and whether it is its own.
+
+    told_apart   whether the paired test, held for all tests together, puts it above as well
+    """
 
     operator: str
     ours: str
     other: str
     ahead: Figure
-    holm: float | None
+    told_apart: bool
     own: bool
-
-    @property
-    def told_apart(self) -> bool:
-        """Whether the paired test, held for all tests together, tells the two apart as well."""
-        return self.holm is not None and self.holm < SIGNIFICANT
 
 
 def losses(card: Card) -> list[Loss] | None:
@@ -84,7 +82,7 @@ def losses(card: Card) -> list[Loss] | None:
     if card.told.get("losses") is None:
         return None
     order = [card.primary, *(name for name, _ in card.operators if name != card.primary)]
-    owners = {method.name: method.operator for method in card.methods}
+    owners = {method.name: method.operators for method in card.methods}
     found = [_loss(row, owners) for row in card.rows("losses")]
     return sorted(found, key=lambda loss: (_place(order, loss.operator), -loss.ahead.value))
 
@@ -93,13 +91,14 @@ def _place(order: list[str], name: str) -> int:
     return order.index(name) if name in order else len(order)
 
 
-def _loss(row: Mapping[str, Any], owners: Mapping[str, str | None]) -> Loss:
+def _loss(row: Mapping[str, Any], owners: Mapping[str, Sequence[str]]) -> Loss:
     operator, other = str(row.get("operator") or ""), str(row["other"])
     difference = number(row.get("difference")) or 0.0
     sign = math.copysign(1.0, difference)
     low, high = sorted(sign * end for end in _ends(row, difference))
     ahead = Figure(abs(difference), low, high, row.get("n"))
-    return Loss(operator, str(row["ours"]), other, ahead, number(row.get("holm")), owners.get(other) == operator)
+    told_apart = verdict({**row, "difference": -abs(difference)}) == "down"  # as the row of a test has it, of ours
+    return Loss(operator, str(row["ours"]), other, ahead, told_apart, operator in owners.get(other, ()))
 
 
 def _ends(row: Mapping[str, Any], difference: float) -> list[float]:
@@ -109,7 +108,7 @@ def _ends(row: Mapping[str, Any], difference: float) -> list[float]:
 
 def rivals(card: Card) -> list[Method]:
     """The others with a primary gap: the field that our best is compared with."""
-    return [method for method in card.ranked() if not method.ours and card.score(method.name)]
+    return [m for m in card.ranked() if not (m.ours or m.released) and card.score(m.name)]
 
 
 def headline(card: Card) -> str:
@@ -121,7 +120,7 @@ def headline(card: Card) -> str:
         return "Not tested against each other."
     first = {loss.other for loss in lost if loss.operator == card.primary}
     if first:
-        return f"{counted(len(first), 'method')} {'is' if len(first) == 1 else 'are'} more faithful than ours."
+        return f"{counted(len(first), 'method')} {'has' if len(first) == 1 else 'have'} a larger gap than ours."
     if lost:
         return "Ours loses under another operator."
     floors = all(method.family == "floor" for method in rivals(card))
@@ -158,9 +157,12 @@ def against_random(card: Card) -> dict[tuple[str, str], Mapping[str, Any]]:
 
 
 def verdict(row: Mapping[str, Any] | None) -> str:
-    """Whether a paired test, held for all tests together, puts the one above or below the other: up, down or even."""
-    difference = number(row.get("difference")) if row else None
-    held = number(row.get("holm")) if row else None
+    """Whether a paired test, held for all tests together, puts the one above or below the other: up, down or even.
+
+    It is of ranks: where most cases speak for one and the mean for the other, they are even.
+    """
+    difference, held, wins = (number(row.get(key)) if row else None for key in ("difference", "holm", "wins"))
     if difference is None or held is None:
         return ""
-    return "even" if held >= SIGNIFICANT else "up" if difference > 0 else "down"
+    torn = wins is not None and (wins - 0.5) * difference < 0
+    return "even" if held >= SIGNIFICANT or torn else "up" if difference > 0 else "down"

@@ -23,7 +23,7 @@ class Method:
 
     function   its docstring's first line says what the map is; the paragraph that begins with "Paper:" names its source
     ours       whether it is this package's own proposal
-    operator   how patches are taken away to make the map, if they are: under that operator it is not held out
+    operators  those that take patches away as is done to make the map, or nearly so: under them it is not held out
     unit       "logit" where sums over patches foretell a change of the word's logit or log-probability; "rank" else
     released   whether it repeats a known fault of a released code, to be shown beside the method as published
     """
@@ -32,7 +32,7 @@ class Method:
     family: Family
     function: Callable[[Case], Map]
     ours: bool = False
-    operator: str | None = None
+    operators: tuple[str, ...] = ()
     unit: Literal["logit", "rank"] = "rank"
     released: bool = False
 

@@ -83,10 +83,12 @@ def _rise_masks(case: Case) -> torch.Tensor:
     return torch.stack([one[y : y + side, x : x + side] for one, (y, x) in zip(fine, corners, strict=True)])
 
 
+_TOKENS = ("drop", "knockout")  # where the picture comes first, they are all but the same
+
 METHODS = (
-    Method("occlusion, 8 x 8 blocks", "many-pass", occlusion_blocks, operator="blur"),
-    Method("occlusion, every patch", "many-pass", occlusion, operator="blur", unit="logit"),
-    Method("token drop, every patch", "many-pass", dropped, operator="drop", unit="logit"),
-    Method("read knock-out, every patch", "many-pass", unread, ours=True, operator="knockout", unit="logit"),
-    Method("RISE", "many-pass", rise, operator="mean"),
+    Method("occlusion, 8 x 8 blocks", "many-pass", occlusion_blocks, operators=("blur",)),
+    Method("occlusion, every patch", "many-pass", occlusion, operators=("blur",), unit="logit"),
+    Method("token drop, every patch", "many-pass", dropped, operators=_TOKENS, unit="logit"),
+    Method("read knock-out, every patch", "many-pass", unread, ours=True, operators=_TOKENS, unit="logit"),
+    Method("RISE", "many-pass", rise, operators=("mean",)),
 )
