@@ -130,9 +130,6 @@ def test_a_folder_with_another_study_is_refused(made):
     _, out = made
     with pytest.raises(LapilliError, match="another recipe"):
         opened(out, _settings(seed=1))
-    RunDir.open(out).finish()
-    with pytest.raises(LapilliError, match="finished"):
-        opened(out, _settings())
 
 
 def test_models_that_answer_wrongly_are_refused(tmp_path):
