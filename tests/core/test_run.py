@@ -165,7 +165,7 @@ def test_what_was_begun_is_gone_on_with_by_the_same_recipe_alone(tmp_path):
     assert again.load("scores") == [1]
     again.finish()
     assert RunDir.begin(tmp_path / "run", recipe, 0).is_complete
-    with pytest.raises(LapilliError, match="another recipe is there; choose another folder"):
+    with pytest.raises(LapilliError, match=r"another recipe \(learning_rate\) is there; choose another folder"):
         RunDir.begin(tmp_path / "run", {"learning_rate": 0.01}, 0)
 
 

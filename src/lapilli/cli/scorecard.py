@@ -72,6 +72,8 @@ def scorecard(
         with run.or_nothing():
             _measured(run, model, data, plan, device, processes or _processes(model, device))
     found = run.load("scorecard")
+    if beside and others[0]["model"] == found["model"]:  # the folders tell two runs of one model apart
+        others = [others[0] | {"model": f"{found['model']} ({beside.name})"}]
     page = out / "scorecard.html"
     write_page([found, *others], page)  # after the run has finished: a page can be drawn again
     if as_json:
@@ -194,12 +196,12 @@ def _print_sanity(found: dict[str, Any]) -> None:
     said = found["sanity_tests"]
     good = f"low is good of {_named(said, 'low')}, high of {_named(said, 'high')}"
     note = f"likeness to the first map, n = {found['settings']['sanity_n']}; {good}"
-    titles = [Column(test["name"], justify="right") for test in said]
+    titles = [Column(test["name"], justify="right", overflow="fold", min_width=5) for test in said]
     table = Table("method", *titles, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, caption=note)
     for method in dict.fromkeys(row["method"] for row in found["sanity"]):
         by_test = {row["test"]: row for row in found["sanity"] if row["method"] == method}
         values = [by_test[test["name"]] for test in said]
-        table.add_row(method, *(f"{row['value']:.2f}" if row["n"] else "–" for row in values))
+        table.add_row(method, *(f"{round(row['value'], 2) + 0.0:.2f}" if row["n"] else "–" for row in values))
     if found["sanity"]:
         results.print(table)
 

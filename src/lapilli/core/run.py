@@ -24,6 +24,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from lapilli.core.environment import versions
 from lapilli.core.errors import LapilliError
 from lapilli.core.files import explain_write, refuse_occupied, write_atomically
@@ -64,8 +66,8 @@ class RunDir:
         if not (path / "recipe.yaml").is_file():
             return cls.create(path, recipe, seed)
         run = cls.open(path)
-        if (path / "recipe.yaml").read_text(encoding="utf-8") != dump(recipe):
-            raise LapilliError(f"{path}: a run of another recipe is there; choose another folder, or remove it")
+        if differing := _differing((path / "recipe.yaml").read_text(encoding="utf-8"), dump(recipe)):
+            raise LapilliError(f"{path}: a run of another recipe ({differing}) is there; choose another folder")
         return run
 
     @contextmanager
@@ -176,6 +178,13 @@ class RunDir:
             raise LapilliError(
                 f"{self.path}: the run has finished, and its files no longer change; choose another folder"
             )
+
+
+def _differing(one: str, other: str) -> str:
+    """The fields in which two recipes differ, as they are written in files."""
+    theirs, ours = (yaml.safe_load(text) or {} for text in (one, other))
+    missing = object()
+    return ", ".join(key for key in {**theirs, **ours} if theirs.get(key, missing) != ours.get(key, missing))
 
 
 def _fingerprint(file: Path) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lapilli.inspection.scorecard import table
-from lapilli.inspection.scorecard.curves import Curves
+from lapilli.inspection.scorecard.curves import POINTS, Curves
 from lapilli.inspection.scorecard.methods.method import Method
 
 CASES = 40
@@ -20,22 +20,25 @@ METHODS = (
 
 @pytest.fixture
 def numbers():
-    """Two operators; under the second one the areas are half as large for all methods."""
+    """Two operators; under the first one words fall all the way as the strongest go, at the end as the weakest do."""
     rng = np.random.default_rng(0)
     gaps = np.array(list(MEANS.values())) + rng.normal(0, 0.05, (2, CASES, len(METHODS)))
-    levels = np.array([0.5, 0.25])[:, None, None] + np.zeros_like(gaps)
-    drawn = dict.fromkeys(("insertion", "deletion", "early"), levels)
+    falling = np.linspace(0, -1, POINTS) + np.zeros((CASES, 2, len(METHODS), 1))
+    late = np.where(np.arange(POINTS) < POINTS - 1, 0.0, falling)
+    late[:, 1] = falling[:, 1]
     covered = rng.random((CASES, len(METHODS)))
     empty = np.zeros((CASES, 2, len(METHODS), 2))
     return table.Numbers(
-        METHODS, ("blur", "drop"), [], Curves(empty, empty), {"gap": gaps, **drawn}, empty.swapaxes(0, 1),
+        METHODS, ("blur", "drop"), [], Curves(falling, late), {"gap": gaps}, empty.swapaxes(0, 1),
         dict.fromkeys(("pointing", "energy", "precision"), covered),
     )  # fmt: skip
 
 
 def test_what_chance_is_depends_on_the_operator_where_it_must(numbers):
     found = table.chances(numbers)
-    assert found["insertion"] == pytest.approx({"blur": 0.5, "drop": 0.25})
+    for name in ("insertion", "deletion"):
+        assert found[name] == pytest.approx({"blur": (0.5 + 1 - 1 / 48) / 2, "drop": 0.5})
+    assert found["early"] == pytest.approx({"blur": (0.875 + 1) / 2, "drop": 0.875})
     assert (found["gap"], found["flip"], found["slope"]) == (0.0, 0.0, None)
 
 
@@ -67,3 +70,13 @@ def test_a_few_large_losses_count_although_the_test_of_ranks_does_not_see_them(n
 def test_the_front_holds_what_nothing_is_both_faster_and_better_than(numbers):
     seconds = {"random": 0.1, "good": 0.2, "mine": 0.3, "mine, by drop": 0.3, "wrong grid": 9.0}
     assert table.front(numbers, 0, seconds) == ["random", "good", "mine, by drop"]
+
+
+def test_furthest_ahead_is_only_what_is_ahead(numbers):
+    gaps = numbers.metrics["gap"]
+    gaps[0, :, 3] = np.linspace(0.3, 0.95, CASES)
+    gaps[0, :, 1] = 0.97
+    gaps[0, 5, 1] = 0.0
+    said = [why for _, why in table.examples(numbers)]
+    assert said.count("mine, by drop furthest ahead of the others") == 1
+    assert "mine, by drop furthest ahead of the others, another one" not in said

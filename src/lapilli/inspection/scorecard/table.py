@@ -120,15 +120,19 @@ def _row(method: str, operator: str | None, metric: str, found: Estimate) -> dic
 
 
 def chances(numbers: Numbers) -> dict[str, Chance]:
-    """What a map that says nothing scores: by construction, or for want of that what the random map scores."""
+    """What a map that says nothing scores: by construction, or for want of that what random orders and reverses do."""
     random, covered = numbers.names.index("random"), numbers.plausible["pointing"]
     known = np.isfinite(covered).all(1)
-    by_chance: dict[str, Chance] = {
-        name: {operator: float(values[:, random].mean()) for operator, values in numbers.under(name)}
-        for name in ("insertion", "deletion", "early")
-    }
+    by_chance = {name: _either_way(numbers, random, name) for name in ("insertion", "deletion", "early")}
     place = {"pointing": None, "precision": None, "energy": 1.0 if known.any() else None}
     return {"gap": 0.0, "calibration": 0.0, "flip": 0.0, "slope": None, **by_chance, **place}
+
+
+def _either_way(numbers: Numbers, method: int, name: str) -> dict[str, float]:
+    """An area under a method's curves, by operator: the mean over its orders and their reverses."""
+    morf, lerf = numbers.curves.morf[:, :, method], numbers.curves.lerf[:, :, method]
+    areas = np.mean([getattr(one, name) for one in (Curves(morf, lerf), Curves(lerf, morf))], axis=(0, 1))
+    return dict(zip(numbers.operators, areas.tolist(), strict=True))
 
 
 def tests(numbers: Numbers, seed: int) -> list[dict[str, Any]]:
@@ -251,17 +255,18 @@ def examples(numbers: Numbers, count: int = 2) -> list[tuple[int, str]]:
     gaps = numbers.gaps(0)
     best = max(numbers.ours or range(gaps.shape[1]), key=lambda one: gaps[:, one].mean())
     others = [one for one in numbers.rivals if one not in numbers.ours and numbers.methods[one].family != "floor"]
-    ahead = gaps[:, best] - (gaps[:, others].max(1) if others else 0)
+    ahead = gaps[:, best] - gaps[:, others].max(1) if others else np.zeros(len(gaps))
     name = numbers.names[best]
     wanted = (
         (-gaps[:, best], f"{name} at its best"),
         (gaps[:, best], f"{name} at its worst"),
-        (-ahead, f"{name} furthest ahead of the others"),
+        (np.where(ahead > 0, -ahead, np.nan), f"{name} furthest ahead of the others"),
         (np.abs(gaps[:, best] - np.median(gaps[:, best])), f"a usual case of {name}"),
     )
     found: dict[int, str] = {}
     for order, why in wanted:
-        some = [case for case in np.argsort(order, kind="stable") if int(case) not in found][:count]
+        serving = [case for case in np.argsort(order, kind="stable") if np.isfinite(order[case])]
+        some = [case for case in serving if int(case) not in found][:count]
         for number, case in enumerate(some, 1):
-            found[int(case)] = f"{why} ({number} of {len(some)})" if len(some) > 1 else why
+            found[int(case)] = why if number == 1 else f"{why}, another one"
     return list(found.items())

@@ -84,7 +84,7 @@ def pareto(card: Card, operator: str, size: Size) -> Markup | None:
     found = points_of(card, operator)
     if not found:
         return None
-    across = _time_axis([seconds.value for _, _, seconds in found], size)
+    across = _time_axis([seconds for _, _, seconds in found], size)
     up = _gap_axis([gap for _, gap, _ in found], size.height - size.bottom, size.top)
     points = [
         Point(m, g, s, across.at(max(s.value, _FASTEST)), up.at(g.value), operator in m.operators) for m, g, s in found
@@ -103,9 +103,10 @@ def pareto(card: Card, operator: str, size: Size) -> Markup | None:
     return chart(size.width, size.height, title, _front_words(front), *drawn)
 
 
-def _time_axis(seconds: Sequence[float], size: Size) -> Axis:
-    low, high = max(min(seconds), _FASTEST), max(*seconds, 2 * _FASTEST)
-    return Axis(low / 1.7, high * 1.9, size.left, size.width - size.right, log=True)
+def _time_axis(seconds: Sequence[Figure], size: Size) -> Axis:
+    low, high = max(min(one.low for one in seconds), _FASTEST), max(one.value for one in seconds)
+    end = max(high * 1.9, 3.8 * _FASTEST, *(one.high for one in seconds))  # room for a name beside the last point
+    return Axis(low / 1.7, end, size.left, size.width - size.right, log=True)
 
 
 def _gap_axis(gaps: Sequence[Figure], start: float, end: float) -> Axis:

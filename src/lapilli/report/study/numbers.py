@@ -18,12 +18,13 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def digits(figure: Mapping[str, Any]) -> int:
-    """How many decimals a figure needs, from 2 to 4: three where all of its interval is below 0.1, and so many that
+    """How many decimals a figure needs, from 2 to 6: three where all of its interval is below 0.1, and so many that
     none of its numbers is rounded to 0.
     """
     sizes = [abs(figure[name] or 0.0) for name in ("value", "low", "high")]
     least = min((size for size in sizes if size), default=1.0)
-    return next((count for count in (2, 3) if least >= 0.5 * 10**-count and max(sizes) >= 0.1 ** (count - 1)), 4)
+    wanted = 2 if max(sizes) >= 0.1 else 3 if max(sizes) >= 0.01 else 4
+    return next((count for count in range(wanted, 6) if least >= 0.5 * 10**-count), 6)
 
 
 def spread(figure: Mapping[str, Any], digits: int = 2) -> str:
