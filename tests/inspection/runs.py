@@ -35,9 +35,10 @@ def path_of(name):
 
 
 @cache
-def llava_of(name, attention="sdpa"):
+def llava_of(name, attention="sdpa", dtype=torch.float32):
     llava = load(path_of(name))
     llava.model.set_attn_implementation(attention)
+    llava.model.to(dtype)
     return llava
 
 
@@ -84,7 +85,7 @@ def read(llava, asked, tokens=6, rows=None):
 
 
 def _pixels(llava, asked):
-    return llava.pixels([picture(int(name)) for name in asked.images]) if asked.images else None
+    return llava.pixels([picture(int(name)) for name in asked.images]).to(llava.model.dtype) if asked.images else None
 
 
 def full_logits(llava, run, cuts):
