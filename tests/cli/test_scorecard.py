@@ -78,7 +78,9 @@ def test_a_table_is_printed_and_another_card_drawn_beside_it(data, tmp_path, cap
 
     measured = {file: file.stat().st_mtime_ns for file in (two / "results").iterdir()}
     (alone, found), (both, same) = again(), again("--beside", one)
+    tau = same.pop("between_models")
     assert len(both) > len(alone) and found == same
+    assert (tau["one"], tau["n"]) == (found["model"], 3) and -1 <= tau["low"] <= tau["tau"] <= tau["high"] <= 1
     assert {file: file.stat().st_mtime_ns for file in (two / "results").iterdir()} == measured
     RunDir.open(two).verify()
 
@@ -109,7 +111,9 @@ def test_models_and_questions_must_be_there(data, tmp_path, capsys):
     assert "none: no such folder" in capsys.readouterr().err
     assert _scorecard(tmp_path, data, "--out", out) == 1
     assert _scorecard(path_of("deep"), tmp_path, "--out", out) == 1
-    assert "questions.jsonl: no such file" in capsys.readouterr().err and not out.exists()
+    assert "questions.jsonl: no such file; make scenes" in capsys.readouterr().err and not out.exists()
+    assert _scorecard(path_of("deep"), data.parent, "--out", out) == 1
+    assert f"give a folder that has one: {data}" in capsys.readouterr().err and not out.exists()
 
 
 def test_another_recipe_needs_another_folder(data, tmp_path, capsys):

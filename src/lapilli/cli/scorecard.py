@@ -59,6 +59,7 @@ def scorecard(
     from lapilli.core.run import RunDir
     from lapilli.inspection.scorecard.run import Plan
     from lapilli.model.placement import Placement
+    from lapilli.report.scorecard.agreement import told_between
     from lapilli.report.scorecard.page import write_page
 
     ways = tuple(name.strip() for name in operators.split(","))
@@ -77,7 +78,9 @@ def scorecard(
     page = out / "scorecard.html"
     write_page([found, *others], page)  # after the run has finished: a page can be drawn again
     if as_json:
-        print_json({"folder": out, **{key: value for key, value in found.items() if key != "examples"}})
+        told = {key: value for key, value in found.items() if key != "examples"}
+        told |= {"between_models": told_between(found, others[0])} if others else {}
+        print_json({"folder": out, **told})
     else:
         _print_table(found)
         _print_sanity(found)

@@ -48,7 +48,7 @@ def read_picture_questions(folder: Path) -> list[PictureQuestion]:
     """All questions of a folder, in their order. Raises LapilliError, with file and line, for what is none."""
     file = folder / _FILE
     if not file.is_file():
-        raise LapilliError(f"{file}: no such file; make scenes with: lapilli data scenes {folder} --split held_out")
+        raise LapilliError(f"{file}: no such file; {_remedy(folder)}")
     lines = enumerate(file.read_bytes().split(b"\n"), 1)  # not splitlines: texts may hold other line breaks
     return [_question(f"{file}:{number}", line) for number, line in lines if line.strip()]
 
@@ -61,6 +61,13 @@ def fingerprint(folder: Path) -> str:
 def same_answer(given: str, right: str) -> bool:
     """Whether an answer is the right one, but for capitals, a full stop and spaces around it."""
     return given.strip().rstrip(".").lower() == right.strip().rstrip(".").lower()
+
+
+def _remedy(folder: Path) -> str:
+    inside = [str(found.parent) for found in sorted(folder.glob(f"*/{_FILE}"))]
+    if inside:
+        return f"give a folder that has one: {', '.join(inside)}"
+    return f"make scenes with: lapilli data scenes {folder} --split held_out"
 
 
 def _question(place: str, line: bytes) -> PictureQuestion:

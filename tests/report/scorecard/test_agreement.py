@@ -1,21 +1,8 @@
-import numpy as np
 import pytest
-from scipy.stats import kendalltau
 from tests.report.scorecard.fake import OPERATORS, fake_scorecard
 
-from lapilli.report.scorecard.agreement import agreement, between_models, kendall
+from lapilli.report.scorecard.agreement import agreement, between_models
 from lapilli.report.scorecard.card import read_card
-
-
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("levels", [3, 1000])
-def test_kendall_is_scipys(seed, levels):
-    one, other = np.random.default_rng(seed).integers(0, levels, (2, 20))
-    assert kendall(one, other) == pytest.approx(kendalltau(one, other).statistic)
-
-
-def test_all_tied_has_no_tau():
-    assert np.isnan(kendall([1, 1, 1], [1, 2, 3]))
 
 
 def test_two_models_agree_fully_with_themselves_and_not_at_all_with_their_reverse():

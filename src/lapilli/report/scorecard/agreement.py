@@ -1,16 +1,16 @@
 """How far rankings of the methods agree: between operators, with plausibility, and between two models."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.stats import kendalltau
 
 from lapilli.core.resampling import resampled
 from lapilli.report.figures import percent
 from lapilli.report.scorecard import words
-from lapilli.report.scorecard.card import Card, Figure, number
+from lapilli.report.scorecard.card import Card, Figure, number, read_card
 from lapilli.report.scorecard.tables import Scale
 
 
@@ -85,16 +85,17 @@ def between_models(first: Card, second: Card) -> Tau | None:
     values = np.array([(one.value, other.value) for one, other in both if one and other])
     if len(values) < 3:
         return None
-    found = resampled(lambda drawn: kendall(values[drawn, 0], values[drawn, 1]), len(values))
+    found = resampled(lambda drawn: float(kendalltau(*values[drawn].T).statistic), len(values))
     return Tau(first.model, second.model, Figure(found.value, found.low, found.high, found.n))
 
 
-def kendall(one: Sequence[float] | NDArray[Any], other: Sequence[float] | NDArray[Any]) -> float:
-    """Kendall's tau-b of paired values, which takes ties out of the number of pairs; nan where all are tied."""
-    upper = np.triu_indices(len(one), 1)
-    signs = [np.sign(np.subtract.outer(values, values))[upper] for values in map(np.asarray, (one, other))]
-    pairs = np.sqrt(np.abs(signs[0]).sum() * np.abs(signs[1]).sum())
-    return float((signs[0] * signs[1]).sum() / pairs) if pairs else np.nan
+def told_between(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any] | None:
+    """`between_models` of two scorecards, for JSON."""
+    tau = between_models(read_card(first), read_card(second, 1))
+    if tau is None:
+        return None
+    found = tau.found
+    return {"one": tau.one, "other": tau.other, "tau": found.value, "low": found.low, "high": found.high, "n": found.n}
 
 
 def said(tau: Tau) -> str:
