@@ -12,7 +12,7 @@ from rich.console import Console
 
 import lapilli
 from lapilli.cli import app, console, run
-from lapilli.cli.console import print_json, progress_bar
+from lapilli.cli.console import print_json, progress_bar, steps
 from lapilli.core.errors import LapilliError, UsageError
 
 PROGRAM = Path(sys.executable).with_name("lapilli")
@@ -123,6 +123,15 @@ def test_progress_goes_to_stderr(capsys, monkeypatch):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "reading" in captured.err
+
+
+@pytest.mark.parametrize(("every", "lines"), [(0, ["cases: 1 of 2", "cases: 2 of 2"]), (60, [])])
+def test_off_a_terminal_progress_is_a_line_now_and_then(every, lines, capsys, monkeypatch):
+    monkeypatch.setattr(console, "_EVERY", every)
+    with steps() as note:
+        note("cases", 1, 2)
+        note("cases", 2, 2)
+    assert capsys.readouterr().err.splitlines() == lines
 
 
 def test_the_installed_program_returns_its_exit_code():

@@ -8,6 +8,7 @@ from tests.inspection.runs import path_of
 from tests.parts import picture
 
 from lapilli.cli import run
+from lapilli.cli.console import results
 from lapilli.core.run import RunDir
 from lapilli.inspection.scorecard import run as runs
 
@@ -95,6 +96,7 @@ def test_without_a_question_that_serves_no_run_is_begun(data, tmp_path, monkeypa
     ("arguments", "message", "code"),
     [
         (("--operators", "smash"), "operator 'smash': unknown", 2),
+        (("--questions", "1"), "should be greater than or equal to 2", 2),
         (("--method", "magic"), "method 'magic': unknown", 2),
         (("--plus", "nothing.py"), "nothing.py: no Python file", 1),
     ],
@@ -145,3 +147,48 @@ def test_what_a_file_lists_is_part_of_the_recipe(data, tmp_path, capsys):
 def test_a_device_that_is_not_there_is_said_first(data, tmp_path):
     assert _scorecard(path_of("deep"), data, "--out", tmp_path / "card", *FEW, "--device", "cuda:9") != 0
     assert not (tmp_path / "card").exists()
+
+
+ODD = """
+import numpy as np
+from lapilli.inspection.scorecard.methods.method import Method
+
+
+def odd(case):
+    \"\"\"Nothing.\"\"\"
+    return np.zeros(len(case.patches))
+
+
+METHODS = [Method("[bold]mine [/x] :smile:", "floor", odd)]
+"""
+
+
+def test_a_method_of_ones_own_is_always_measured_and_its_name_is_no_markup(data, tmp_path, capsys):
+    mine = tmp_path / "mine.py"
+    mine.write_text(ODD)
+    assert _scorecard(path_of("deep"), data, "--out", tmp_path / "card", *FEW, "--plus", mine) == 0
+    said = capsys.readouterr().out
+    assert "[/x]" in said and ":smile:" in said and "[bold]" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import nothing_here\n", "No module named 'nothing_here'; install it"),
+        (ODD.replace('"floor"', '"cheap"'), "is of family 'cheap'; choose among floor, zero-pass"),
+        ("METHODS = (1,)\n", "lists no METHODS"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(text, said, data, tmp_path, capsys):
+    mine = tmp_path / "mine.py"
+    mine.write_text(text)
+    assert _scorecard(path_of("deep"), data, "--out", tmp_path / "card", "--plus", mine) == 1
+    assert f"{mine}: " in (told := capsys.readouterr().err) and said in told
+
+
+def test_the_sanity_table_is_whole_on_a_narrow_terminal(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(results, "_width", 80)
+    assert _scorecard(path_of("deep"), data, "--out", tmp_path / "card", *FEW) == 0
+    said = capsys.readouterr().out
+    rows = [line.split() for line in said.partition("bfloat16")[2].splitlines()]
+    assert "…" not in said and [row[0] for row in rows if len(row) == 12] == ["direct", "random", "centre"]

@@ -1,6 +1,7 @@
 """Where the command line prints: results to stdout, everything else to stderr."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,9 @@ results = Console()
 
 messages = Console(stderr=True)
 """For progress and notes, which must never mix with a result."""
+
+
+_EVERY = 60  # seconds between lines of progress off a terminal
 
 
 def print_json(value: Any) -> None:
@@ -61,12 +65,18 @@ def progress_bar() -> Progress:
 def steps() -> Iterator[Callable[[str, int, int], None]]:
     """A display of the steps of something long, each with a bar of its own.
 
-    What it yields is told what is being done, how much of it is, and of how much. Off a terminal it says nothing.
+    What it yields is told what is being done, how much of it is, and of how much. Off a terminal that is a line a
+    minute.
     """
     with progress_bar() as bar:
         tasks: dict[str, TaskID] = {}
+        said = time.monotonic()
 
         def note(step: str, done: int, total: int) -> None:
+            nonlocal said
+            if bar.disable and time.monotonic() - said >= _EVERY:
+                said = time.monotonic()
+                messages.print(f"{step}: {done} of {total}", markup=False, emoji=False, highlight=False, soft_wrap=True)
             if step not in tasks:
                 _finish(bar)
                 tasks[step] = bar.add_task(step, total=total)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lapilli.inspection.scorecard.run import Job, Plan, Progress
     from lapilli.model.llava import Llava
 
+_FEW = 30  # questions
 _AT_ONCE = 64  # questions that are answered before it is looked whether enough of them serve
 
 
@@ -31,7 +32,7 @@ def scorecard(
         "runs/scorecard"
     ),
     questions: Annotated[
-        int, typer.Option(min=1, help="How many to measure: right ones that need their picture.")
+        int, typer.Option(min=2, help="How many to measure: right ones that need their picture.")
     ] = 300,
     operators: Annotated[
         str, typer.Option(help="Ways to take patches away, of blur, mean, drop, knockout.")
@@ -74,7 +75,7 @@ def scorecard(
             _measured(run, model, data, plan, device, processes or _processes(model, device))
     found = run.load("scorecard")
     if beside and others[0]["model"] == found["model"]:  # the folders tell two runs of one model apart
-        others = [others[0] | {"model": f"{found['model']} ({beside.name})"}]
+        others = [others[0] | {"model": f"{found['model']} ({beside.resolve().name})"}]
     page = out / "scorecard.html"
     write_page([found, *others], page)  # after the run has finished: a page can be drawn again
     if as_json:
@@ -167,51 +168,59 @@ def _processes(model: Path, device: str) -> int:
 def _print_table(found: dict[str, Any]) -> None:
     """Every method's gap under every operator, ours marked, the best first; and where ours lose, before it."""
     from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+    from rich.table import Column, Table
+    from rich.text import Text
 
     primary = found["settings"]["primary"]
     for loss in found["losses"]:
-        if loss["operator"] == primary:
-            interval = f"{loss['difference']:.3f} [{loss['low']:.3f}, {loss['high']:.3f}]"
-            said = f"{loss['other']} is ahead of {loss['ours']} by {interval}, {primary}; Holm's p {loss['holm']:.2g}"
-            results.print(said, markup=False, highlight=False, soft_wrap=True)
+        interval = f"{loss['difference']:.3f} [{loss['low']:.3f}, {loss['high']:.3f}], {loss['operator']}"
+        _say(f"{loss['other']} is ahead of {loss['ours']} by {interval}; Holm's p {loss['holm']:.2g}")
     names = [one["name"] for one in found["settings"]["operators"]]
     by_key = {(row["method"], row["operator"], row["metric"]): row for row in found["scores"]}
     asked, right, kept = (found["counts"][name] for name in ("asked", "right", "kept"))
     said = f"{found['counts']['given']} questions given; {asked} asked, one of a picture; {right} right; {kept} kept"
-    results.print(said, markup=False, highlight=False, soft_wrap=True)
+    _say(said)
+    if kept < _FEW:
+        _say(f"with fewer than {_FEW} questions intervals are too narrow, and a random map may seem better than chance")
     note = f"insertion less deletion, 0 is chance, with 95 % intervals, n = {kept}; flips under {primary}; * ours"
-    table = Table("method", *names, "flip", "pointing", "ms", box=SIMPLE_HEAD, pad_edge=False, caption=note)
+    first = Column("method", overflow="fold")
+    table = Table(first, *names, "flip", "pointing", "ms", box=SIMPLE_HEAD, pad_edge=False, caption=note)
     for method in sorted(found["methods"], key=lambda one: -by_key[one["name"], primary, "gap"]["value"]):
         name = method["name"]
         gaps = [_with_interval(by_key[name, operator, "gap"]) for operator in names]
         others = [by_key.get((name, *key)) for key in ((primary, "flip"), (None, "pointing"))]
         values = [f"{row['value']:.2f}" if row else "–" for row in others]
-        table.add_row(name + " *" * method["ours"], *gaps, *values, f"{1000 * method['seconds']['value']:.3g}")
+        table.add_row(Text(name + " *" * method["ours"]), *gaps, *values, f"{1000 * method['seconds']['value']:.3g}")
     results.print(table)
 
 
 def _print_sanity(found: dict[str, Any]) -> None:
-    """What becomes of every method's map under every sanity test, ours first; nothing where none was made."""
+    """What becomes of every method's map under every sanity test, ours first; nothing where none was made.
+
+    The table is as wide as it must be: a terminal breaks lines, but leaves nothing out.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.table import Column, Table
+    from rich.text import Text
 
-    said = found["sanity_tests"]
-    good = f"low is good of {_named(said, 'low')}, high of {_named(said, 'high')}"
-    note = f"likeness to the first map, n = {found['settings']['sanity_n']}; {good}"
-    titles = [Column(test["name"], justify="right", overflow="fold", min_width=5) for test in said]
+    methods, said = list(dict.fromkeys(row["method"] for row in found["sanity"])), found["sanity_tests"]
+    if not methods:
+        return
+    signs = {"low": " ↓", "high": " ↑"}
+    note = f"likeness to the first map, of up to {found['settings']['sanity_n']} questions; ↓ low is good, ↑ high"
+    heads = [test["name"] + signs.get(test["good"], "") for test in said]
+    titles = [Column(head, justify="right", min_width=max(map(len, head.split()))) for head in heads]
     table = Table("method", *titles, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, caption=note)
-    for method in dict.fromkeys(row["method"] for row in found["sanity"]):
+    table.width = max(map(len, methods)) + sum(2 + (title.min_width or 0) for title in titles)
+    for method in methods:
         by_test = {row["test"]: row for row in found["sanity"] if row["method"] == method}
         values = [by_test[test["name"]] for test in said]
-        table.add_row(method, *(f"{round(row['value'], 2) + 0.0:.2f}" if row["n"] else "–" for row in values))
-    if found["sanity"]:
-        results.print(table)
+        table.add_row(Text(method), *(f"{round(row['value'], 2) + 0.0:.2f}" if row["n"] else "–" for row in values))
+    results.print(table, crop=False)
 
 
-def _named(tests: list[dict[str, Any]], good: str) -> str:
-    named = [test["name"] for test in tests if test["good"] == good]
-    return f"{named[0]} to {named[-1]}" if named else "none"
+def _say(line: str) -> None:
+    results.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def _with_interval(row: dict[str, Any]) -> str:

@@ -47,6 +47,8 @@ def colour(
     from lapilli.inspection.study.result import colour_result
     from lapilli.report.study.colour import write_page
 
+    _require_models([base, *tuned])
+    labels(tuned)
     of = settings(base, tuned, data, questions, seed)
     load = _loader(device)
     run = opened(out, of)
@@ -99,9 +101,11 @@ def hallucination(
     from lapilli.model.placement import Placement
     from lapilli.report.triage.page import write_page
 
+    _require_models(models)
     named, asked = labels(models), yes_or_no(data, questions, seed)
-    recipe = {"study": RESULT, "models": list(map(str, models)), "data": str(data), "questions": questions}
-    recipe |= {"weights": [origin(model).sha256 for model in models], "questions_sha256": fingerprint(data)}
+    recipe: dict[str, Any] = {"study": RESULT, "data": str(data.resolve()), "questions": questions}
+    recipe |= {"models": [str(model.resolve()) for model in models], "questions_sha256": fingerprint(data)}
+    recipe |= {"weights": [origin(model).sha256 for model in models]}
     run = RunDir.begin(out, recipe | {"seed": seed}, seed)
     pictures = partial(open_picture, data / "images")
     if run.is_complete:
@@ -126,6 +130,14 @@ def _loader(device: str) -> "Callable[[Path], Llava]":
     placement = Placement(device)
     placement.settings()  # a device that is not there is said before anything is written
     return lru_cache(maxsize=1)(lambda path: load(path, placement))
+
+
+def _require_models(models: Sequence[Path]) -> None:
+    from lapilli.core.errors import UsageError
+
+    for model in models:
+        if not model.is_dir():
+            raise UsageError(f"{model}: no such folder; give the folder of a model")
 
 
 def labels(models: Sequence[Path]) -> dict[str, Path]:

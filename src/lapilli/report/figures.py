@@ -9,8 +9,8 @@ THIN = "\u202f"
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """0.7134 -> 71.3 %."""
-    return f"{100 * share:.{digits}f}{THIN}%"
+    """0.7134 -> 71.3 %, with a true minus sign."""
+    return f"{100 * share:.{digits}f}{THIN}%".replace("-", "−")
 
 
 def interval(low: float, high: float) -> str:

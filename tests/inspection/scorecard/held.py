@@ -13,12 +13,15 @@ from lapilli.inspection.scorecard.case import case_of
 
 ASKED = Sample("s", ("0",), (Turn("user", "<image>\nIs the red circle left of it?"),))
 
+COLOUR = Sample("c", ("0",), (Turn("user", "<image>\nWhat color is the circle?"),))
+"""Of no side: mirrored, it is the same question."""
+
 
 @cache
-def case(name="deep", seed=3):
-    """A question about a picture, answered with two words."""
+def case(name="deep", seed=3, asked=ASKED, said="yes, a blue square"):
+    """A question about a picture, answered with a few words."""
     llava = llava_of(name)
-    return case_of(llava, ASKED, answered(llava, ASKED, "yes, a blue square"), picture(0), picture(1), seed)
+    return case_of(llava, asked, answered(llava, asked, said), picture(0), picture(1), seed)
 
 
 def logits(case, embeddings):

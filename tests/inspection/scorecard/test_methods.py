@@ -2,17 +2,21 @@
 
 import re
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 from tests.inspection.scorecard import held
 
 from lapilli.core.errors import LapilliError, UsageError
+from lapilli.inspection.scorecard.case import reshown
 from lapilli.inspection.scorecard.methods import attention, floors, gradients, perturbation, readouts, released
 from lapilli.inspection.scorecard.methods.listed import METHODS, chosen, of_file
 from lapilli.inspection.scorecard.methods.method import Method
+from lapilli.inspection.scorecard.methods.parts import all_paths_tokens
 from lapilli.inspection.scorecard.methods.released import wrong_grid
 
 MODELS = ("deep", "mistral")
@@ -194,11 +198,30 @@ def hooks_of(model):
 
 
 def test_the_floors_know_nothing_of_the_answer():
+    """But for another picture's map, which is of the same answer."""
+    one, other = held.case("deep"), held.case("deep", said="no, a red triangle")
+    assert not np.array_equal(one.trace.ids, other.trace.ids)
+    for floor in (floors.random, floors.centre, floors.raster, floors.edges):
+        np.testing.assert_array_equal(floor(one), floor(other))
+    assert not np.allclose(floors.other_picture(one), floors.other_picture(other))
+
+
+def test_another_pictures_map_knows_nothing_of_the_picture():
     case = held.case("deep")
-    assert floors.raster(case).argmax() == len(case.patches) - 1
-    middle = floors.centre(case).reshape(case.grid)
-    np.testing.assert_allclose(middle, middle[::-1, ::-1])
-    assert (floors.random(case) == floors.random(case)).all()
+    shown = reshown(case, ImageOps.mirror(case.view))
+    np.testing.assert_array_equal(floors.other_picture(shown), floors.other_picture(case))
+    assert not np.allclose(all_paths_tokens(shown), all_paths_tokens(case))
+
+
+def test_the_floors_are_what_they_say():
+    case = held.case("deep")
+    np.testing.assert_array_equal(floors.raster(case), range(9))
+    corner, side = np.exp(-4), np.exp(-2)  # half a picture off is two spreads
+    np.testing.assert_allclose(floors.centre(case), [corner, side, corner, side, 1, side, corner, side, corner])
+    assert not np.isclose(floors.random(case), floors.random(held.case("deep", 4))).any()
+    dot = Image.new("RGB", case.view.size)
+    dot.putpixel((20, 12), (200, 200, 200))  # x, y: in the last patch of the middle row
+    np.testing.assert_allclose(floors.edges(replace(case, view=dot)), 400 * (np.arange(9) == 5))
 
 
 def test_the_wrong_grid_shows_the_last_patches_alone():
@@ -250,7 +273,7 @@ def test_a_map_of_another_shape_is_refused():
     case = held.case("deep")
     with pytest.raises(ValueError, match="method 'bad'"):
         Method("bad", "floor", lambda case: np.zeros(3))(case)
-    with pytest.raises(ValueError, match="not all finite"):
+    with pytest.raises(ValueError, match="not finite"):
         Method("bad", "floor", lambda case: np.full(len(case.patches), np.nan))(case)
 
 

@@ -1,6 +1,10 @@
 """A run from questions to a scorecard: sifted, measured by one process or two, broken off, gone on with."""
 
 import json
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,6 +51,10 @@ def write(data, rows):
     (data / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+def gaps_of(found):
+    return {(row["method"], row["operator"]): row for row in found["scores"] if row["metric"] == "gap"}
+
+
 @pytest.fixture
 def job(asked, tmp_path, monkeypatch):
     """What is to be measured, in a new folder; every right answer serves."""
@@ -63,16 +71,31 @@ def test_a_run_becomes_a_scorecard(job):
     found = json.loads(json.dumps(scorecard(job, RunDir.open(job.run).load("kept")["counts"])))
     assert found["counts"] == {"given": 6, "asked": 4, "right": 4, "kept": 4}
     assert [method["name"] for method in found["methods"]] == ["random", "centre", "direct", "TAM"]
-    gaps = {(row["method"], row["operator"]): row for row in found["scores"] if row["metric"] == "gap"}
+    gaps = gaps_of(found)
     cases = [RunDir.open(job.run).load_arrays(f"case-{number:04d}") for number in range(4)]
     mean = np.mean([Curves(one["morf"][1, 2], one["lerf"][1, 2]).gap for one in cases])
     assert gaps["direct", "knockout"]["value"] == pytest.approx(mean) and gaps["direct", "knockout"]["n"] == 4
     assert {row["metric"] for row in found["scores"]} >= {"pointing", "energy", "precision", "flip", "slope"}
     assert {row["test"] for row in found["sanity"]} >= {"random head", "bfloat16", "other seed"}
     assert found["sanity"][0]["method"] == "direct"  # ours first
-    assert found["front"]["drop"][-1] in [method["name"] for method in found["methods"]]
+    same = {row["method"]: row["value"] for row in found["sanity"] if row["test"] == "other seed"}
+    assert same.pop("random") < 0.9 and same == pytest.approx({"centre": 1, "direct": 1, "TAM": 1})  # draw nothing
     assert len(found["examples"]) == 4 and found["examples"][0]["picture"].startswith("data:image/png;base64,")
     assert str(job.data.parent) not in json.dumps(found)  # where folders lie is nobody's business
+
+
+def test_a_scorecard_says_how_long_a_map_takes_and_what_the_time_buys(job):
+    run, seconds = RunDir.open(job.run), {"random": [3, 1], "centre": [1, 4], "direct": [9, 5], "TAM": [6, 10]}
+    rest = {"forwards": 2.0, "backwards": 1, "memory": None}
+    run.save("cost", {name: [{"seconds": float(one)} | rest for one in some] for name, some in seconds.items()})
+    measure(job, 1, silent)
+    found = scorecard(job, run.load("kept")["counts"])
+    said = [tuple(method["seconds"][key] for key in ("value", "low", "high", "n")) for method in found["methods"]]
+    assert said == [(2, 1, 3, 2), (2.5, 1, 4, 2), (7, 5, 9, 2), (8, 6, 10, 2)]
+    gaps, names = gaps_of(found), list(seconds)  # the fastest first
+    for operator, front in found["front"].items():
+        of = [gaps[name, operator]["value"] for name in names]
+        assert front == [name for number, name in enumerate(names) if of[number] > max(of[:number], default=-np.inf)]
 
 
 def test_two_processes_measure_the_same(job, tmp_path):
@@ -103,10 +126,10 @@ def test_what_is_there_is_not_measured_again(job):
 
 def test_questions_that_do_not_serve_are_counted(asked, monkeypatch):
     llava, questions = load(path_of("deep")), read_picture_questions(asked)
-    with pytest.raises(LapilliError, match="of 6 questions 0 are answered rightly"):
+    with pytest.raises(LapilliError, match="of 6 questions, one of a picture, 0 are answered"):
         keep(llava, asked, [(one, "something else") for one in questions], PLAN, silent)
     monkeypatch.setattr(runs, "VISUAL", np.inf)
-    with pytest.raises(LapilliError, match="of 6 questions 6 are answered rightly, and none needs its picture"):
+    with pytest.raises(LapilliError, match="6 are answered rightly, and none needs its picture"):
         keep(llava, asked, [(one, one.answer) for one in questions], PLAN, silent)
 
 
@@ -116,3 +139,37 @@ def test_questions_are_drawn_one_of_a_picture(asked):
     found = drawn(twice, asked, 1)
     assert sorted(one.image for one in found) == sorted(one.image for one in questions)
     assert [one.id for one in found] != [one.id for one in drawn(twice, asked, 2)]
+
+
+MEASURING = """
+import sys
+from pathlib import Path
+
+from tests.inspection.scorecard.test_run import PLAN, silent
+
+from lapilli.core.run import RunDir
+from lapilli.inspection.scorecard.run import Job, kept_of, measure
+
+run, model, data = map(Path, sys.argv[1:])
+measure(Job(run, model, data, PLAN, kept_of(RunDir.open(run).load("kept"))), 2, silent)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are found in Linux's /proc")
+def test_processes_end_when_their_parent_is_killed(job):
+    """Else they would go on writing into a folder that somebody else may have gone on with."""
+    parent = subprocess.Popen([sys.executable, "-c", MEASURING, job.run, job.model, job.data])
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    assert _within(60, lambda: list((job.run / "results").glob("case-*.npz")))
+    pool = [Path("/proc", child) for child in children.read_text().split()]
+    assert len(pool) >= 2
+    parent.kill()
+    parent.wait()
+    assert _within(20, lambda: not any(child.exists() for child in pool))
+
+
+def _within(seconds, holds):
+    end = time.monotonic() + seconds
+    while not (found := holds()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return found

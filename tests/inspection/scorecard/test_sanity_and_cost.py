@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tests.inspection.scorecard import held
+from tests.parts import picture
 
 from lapilli.inspection.scorecard.case import reshown
 from lapilli.inspection.scorecard.cost import cost, counting
@@ -50,14 +51,57 @@ def test_random_weights_keep_their_size():
 
 @pytest.mark.parametrize("test", [test.name for test in TESTS])
 def test_what_knows_nothing_of_the_model_stays_the_same(test):
+    cases = [held.case("deep", asked=held.COLOUR), held.case("deep", 4)]
+    methods = [BY_NAME[name] for name in ("centre", "direct")]
+    found = again(test, cases, methods)
+    assert found.shape == (2, 2, 9)
+    left_out = {"mirrored": [False, True], "other word": [True, True]}  # the second is of a side; words of many pieces
+    assert np.isnan(found).all((1, 2)).tolist() == left_out.get(test, [False, False])
+    for case, (centre, _) in zip(cases, found, strict=True):
+        assert np.isnan(centre).all() or likeness(test, methods[0](case), centre) == pytest.approx(1)
+
+
+def test_the_map_of_a_mirrored_picture_is_mirrored_back():
+    case = held.case("deep", asked=held.COLOUR)
+    methods = [BY_NAME[name] for name in ("edges", "raster order")]
+    (found,) = again("mirrored", [case], methods)
+    edges, raster = (likeness("mirrored", method(case), one) for method, one in zip(methods, found, strict=True))
+    assert edges == pytest.approx(1)  # follows the picture
+    assert raster == pytest.approx(1 - 6 * 3 * (2**2 + 2**2) / (9 * 80))  # two of each row's three change places
+    (shown,) = _changes("mirrored", [case])
+    assert shown.log_prob == pytest.approx(held.log_prob(case, case.pixels.flip(-1)), abs=1e-4)
+    assert abs(shown.log_prob - case.log_prob) > 0.01
+
+
+def test_a_side_in_the_answer_is_one_too():
+    assert list(_changes("mirrored", [held.case("deep", asked=held.COLOUR, said="the left one")])) == [None]
+
+
+def test_another_question_is_the_next_cases():
+    """Of cases with one picture and one answer, the maps change places."""
+    colour = held.case("deep", asked=held.COLOUR)
+    cases = [replace(held.case("deep"), word=colour.word), colour]
+    expected = np.array([BY_NAME["direct"](case) for case in cases])
+    assert abs(likeness("other question", *expected)) < 0.999
+    found = again("other question", cases, [BY_NAME["direct"]])[:, 0]
+    np.testing.assert_allclose(found, expected[::-1], rtol=1e-4, atol=1e-6)
+    same = again("other question", [cases[0], held.case("deep", 4)], [BY_NAME["direct"]])
+    assert np.isnan(same).all()  # nothing changes
+
+
+def test_another_picture_is_the_cases_other():
     case = held.case("deep")
-    methods = [BY_NAME[name] for name in ("centre", "raster order", "direct")]
-    found = again(test, [case, held.case("deep", 4)], methods)
-    assert found.shape == (2, 3, len(case.patches))
-    if test in ("mirrored", "other question", "other word"):  # of a side, by the same question, a word in pieces
-        assert np.isnan(found).all()
-    else:
-        assert likeness(test, methods[0](case), found[0, 0]) == pytest.approx(1)
+    (shown,) = _changes("other picture", [case])
+    pixels = case.llava.pixels([picture(1)])
+    assert shown.log_prob == pytest.approx(held.log_prob(case, pixels), abs=1e-4)
+    assert abs(shown.log_prob - case.log_prob) > 0.01
+
+
+def test_another_seed_changes_only_what_is_drawn():
+    case, methods = held.case("deep"), [BY_NAME[name] for name in ("random", "direct")]
+    (random, direct) = again("other seed", [case], methods)[0]
+    assert not np.isclose(random, methods[0](case)).any()
+    np.testing.assert_array_equal(direct, methods[1](case))
 
 
 def test_direct_follows_the_head():

@@ -1,7 +1,11 @@
 """The study: who is taken apart, that it goes on where it stopped, and what its figures are figures of."""
 
+import base64
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 from tests.inspection.triage.made import asked, model, picture, respond
 
 from lapilli.core.errors import UsageError
@@ -13,7 +17,7 @@ from lapilli.inspection.triage.decision import said
 from lapilli.inspection.triage.results import group_of
 from lapilli.inspection.triage.scores import CONFIDENCE, SCORES, SHARES
 from lapilli.inspection.triage.study import FEWEST, PER_WRONG, chosen, study
-from lapilli.model.llava import load
+from lapilli.model.llava import load, pixels_of
 
 MODELS = {"one": model(0), "two": model(1)}
 
@@ -114,6 +118,21 @@ def test_the_margin_tells_as_the_probability_of_yes_over_no(whole):
     found = {one["score"]: one["value"] for one in made["areas"] if (one["task"], one["model"]) == ("yes", "pooled")
              and one["kind"] == "all"}  # fmt: skip
     assert found["margin"] == pytest.approx(found["probability"], abs=0.1)
+
+
+def test_an_example_shows_what_the_patches_lie_on(tmp_path):
+    """Not the picture as it is: the model is shown it with a margin."""
+
+    def wide(name):
+        return picture(name).resize((96, 88))
+
+    run, view = RunDir.create(tmp_path / "run", {}, 0), pixels_of(MODELS["one"]).view
+    made = study({"one": MODELS["one"]}, asked(), wide, load, respond, run, 0, lambda *_: None)
+    for example in made["examples"]:
+        shown = Image.open(io.BytesIO(base64.b64decode(example["picture"].partition(",")[2])))
+        may_be = [view(wide(one.image)) for one in asked() if one.question == example["question"]]
+        assert any(np.array_equal(one, shown) for one in may_be)
+    assert made["examples"]
 
 
 def test_kinds_are_apart(whole):

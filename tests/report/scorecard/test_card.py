@@ -47,3 +47,13 @@ def test_best_is_the_first_of_ours_that_was_scored():
     assert (card.best(True).name, card.best(False).name) == ("b", "c")
     assert card.score("b").value == pytest.approx(0.3)
     assert read_card({}).best(True) is None
+
+
+def test_the_best_is_held_out_under_the_operator_that_it_is_judged_by():
+    rows = [
+        {"method": name, "operator": "drop", "metric": "gap", "value": value}
+        for name, value in (("removes", 0.9), ("reads", 0.4))
+    ]
+    methods = [{"name": "removes", "ours": True, "operators": ["drop"]}, {"name": "reads", "ours": True}]
+    assert read_card({"methods": methods, "scores": rows}).best(True).name == "reads"
+    assert read_card({"methods": methods[:1], "scores": rows}).best(True) is None

@@ -153,7 +153,7 @@ def test_it_stays_below_three_megabytes_and_asks_for_nothing():
 
 def test_two_models_have_a_part_each_and_one_between_them():
     page = render([SMALL, {**SMALL, "model": "the other model"}])
-    assert "Do both models say the same?" in page and "Do both models say the same?" not in PAGE
+    assert "Do both scorecards say the same?" in page and "Do both scorecards say the same?" not in PAGE
     assert page.count("What faithfulness costs") == 2
     assert page.count("<h1") == 1
     ids = re.findall(r' id="([^"]+)"', page)

@@ -1,9 +1,12 @@
+import re
+
 import pytest
-from tests.report.scorecard.fake import OPERATORS, fake_scorecard
+from tests.report.scorecard.fake import OPERATORS, fake_scorecard, small_scorecard
 
 from lapilli.report.scorecard import words
 from lapilli.report.scorecard.card import Figure, read_card
-from lapilli.report.scorecard.tables import Scale, pairs, sanity, table
+from lapilli.report.scorecard.page import render
+from lapilli.report.scorecard.tables import Cell, Scale, pairs, sanity, table
 
 
 def row_of(found, method):
@@ -110,3 +113,53 @@ def test_what_was_not_measured_has_no_table():
 def test_a_time_of_nothing_can_be_drawn(seconds):
     found = table(read_card({"methods": [{"name": "a", "seconds": seconds, "forwards": 1}]}))
     assert dict(row_of(found, "a").cells)["forwards"].value == "1"
+
+
+def test_a_bar_reaches_further_right_where_less_is_better_and_the_figure_is_less():
+    figures = {"good": {"value": 0.2, "low": 0.0, "high": 0.4}, "bad": {"value": 0.9, "low": 0.6, "high": 1.0}}
+    scores = [{"method": name, "operator": "blur", "metric": "deletion", **found} for name, found in figures.items()]
+    metrics = [{"name": "deletion", "better": "down", "chance": 0.5, "block": "faithfulness"}]
+    found = table(read_card({"scores": scores, "metrics": metrics}))
+    good, bad = (dict(row_of(found, name).cells)["deletion"].marks for name in figures)
+    assert good == "--l:50;--w:30.0;--a:60;--b:100;--c:50"
+    assert bad == "--l:10;--w:40.0;--a:0;--b:40;--c:50"
+
+
+def test_a_bar_of_time_reaches_further_right_the_faster_the_method_is():
+    times = {"fast": {"value": 0.01, "low": 0.001, "high": 0.1}, "slow": {"value": 10.0, "low": 1.0, "high": 10.0}}
+    methods = [{"name": name, "seconds": seconds} for name, seconds in times.items()]
+    found = table(read_card({"methods": methods}))  # four decades from a millisecond on, 25 % each
+    fast, slow = (dict(row_of(found, name).cells)["seconds"] for name in times)
+    assert fast == Cell("10\u202fms", "1.0\u202fms to 100\u202fms", "--l:0;--w:75.0;--a:50;--b:100;--c:0", 0.01)
+    assert slow == Cell("10\u202fs", "1.0\u202fs to 10\u202fs", "--l:0;--w:0.0;--a:0;--b:25;--c:0", 10.0)
+
+
+def test_a_pair_is_told_of_ours_less_the_other_with_the_share_that_ours_wins():
+    methods = [{"name": "ours", "ours": True}, {"name": "other"}]
+    test = {
+        "operator": "blur", "metric": "gap", "one": "ours", "other": "other", "difference": -0.2, "low": -0.3,
+        "high": -0.05, "holm": 0.01, "wins": 0.25,
+    }  # fmt: skip
+    found = pairs(read_card({"methods": methods, "tests": [test]}), "blur")
+    assert found.rows == (("other", (Cell("−0.20", "−0.30 to −0.05", "", -0.2, "▼", note="wins 25\u202f%"),)),)
+
+
+def test_a_bar_of_a_check_reaches_further_right_towards_the_end_that_is_good():
+    tests = [{"name": "weights", "good": "low"}, {"name": "again", "good": "high"}]
+    rows = [{"method": "a", "test": test["name"], "value": 0.2, "low": 0.1, "high": 0.4, "n": 20} for test in tests]
+    found = sanity(read_card({"methods": [{"name": "a"}], "sanity": rows, "sanity_tests": tests}))
+    ((_, (low, high)),) = found.rows
+    assert (low.marks, low.tint) == ("--l:0;--w:80.0;--a:60;--b:90;--c:0", pytest.approx(0.6))
+    assert (high.marks, high.tint) == ("--l:0;--w:20.0;--a:10;--b:40;--c:0", pytest.approx(-0.6))
+
+
+def test_the_questions_of_a_model_are_those_kept():
+    told = small_scorecard() | {"counts": {"given": 900, "asked": 600, "right": 552, "kept": 296}}
+    fewer = told | {"counts": {"asked": 90, "right": 80, "kept": 70}}
+    page = render([told, fewer])
+    assert '<th scope="row">Questions</th><td>296</td><td>70</td>' in page
+    funnels = re.findall(r'<ol class="funnel">(.*?)</ol>', page, re.S)
+    assert [re.findall(r"<b>(\d+)</b> (\w+ ?\w*)", one) for one in funnels] == [
+        [("900", "questions given"), ("600", "asked"), ("552", "answered right"), ("296", "kept")],
+        [("90", "asked"), ("80", "answered right"), ("70", "kept")],
+    ]

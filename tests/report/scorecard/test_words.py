@@ -4,6 +4,7 @@ from tests.report.scorecard.fake import fake_scorecard
 from lapilli.report.figures import THIN
 from lapilli.report.scorecard import words
 from lapilli.report.scorecard.card import read_card
+from lapilli.report.scorecard.page import render
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,12 @@ def test_ticks_have_no_empty_decimal():
     assert words.span(0.01, True) == f"10{THIN}ms"
     assert words.span(1.0, True) == f"1{THIN}s"
     assert words.span(2.5, True) == f"2.5{THIN}s"
+
+
+def test_ticks_have_the_decimals_that_their_step_needs():
+    assert words.ticks([0.0, 0.025, 0.05]) == ["0.000", "0.025", "0.050"]
+    assert words.ticks([-0.2, 0.0, 0.2], sign=True) == ["−0.20", "0.00", "+0.20"]
+    assert words.ticks([]) == []
 
 
 def card(losses, **more):
@@ -93,6 +100,19 @@ def test_losses_come_by_operator_the_primary_first_and_the_largest_first():
 def test_the_headline_counts_who_is_above_our_best(losses, said):
     rows = None if losses is None else [loss(other, 0.2, 0.1, 0.3, operator) for other, operator in losses]
     assert words.headline(card(rows)) == said
+
+
+def test_without_one_of_ours_that_is_held_out_nothing_is_claimed():
+    told = card([]).told
+    own = [row | {"operators": ["blur"] if row.get("ours") else []} for row in told["methods"]]
+    others = [row for row in own if not row.get("ours")]
+    for methods, said in (
+        (own, "None of ours is held out under blur."),
+        (others, "None of our own methods was scored."),
+    ):
+        without = told | {"methods": methods}
+        assert words.headline(read_card(without)) == said
+        assert "No method’s" not in (page := render(without)) and "No method's mean gap" not in page
 
 
 def test_beside_floors_alone_nothing_is_claimed():

@@ -23,7 +23,7 @@ def read_scenes(folder: Path) -> dict[str, Scene]:
     """
     file = folder / "scenes.jsonl"
     if not file.is_file():
-        raise LapilliError(f"{file}: no such file; make the folder with: lapilli data scenes {folder}")
+        raise LapilliError(f"{file}: no such file; make the folder with: lapilli data scenes {folder} --split held_out")
     rows = map(json.loads, file.read_text(encoding="utf-8").splitlines())
     names = [field.name for field in fields(Thing)]
     return {

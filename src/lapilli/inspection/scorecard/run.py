@@ -9,14 +9,16 @@
 Cases are independent of each other, and shared out among processes.
 """
 
+import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeAlias, final
 
 import numpy as np
@@ -117,7 +119,10 @@ def keep(
             progress("questions that need their picture", len(found), plan.questions)
     if len(found) < 2:  # each lends its picture to another one
         enough = "one of them" if found else "none"
-        raise LapilliError(f"{data}: of {asked} questions {right} are answered rightly, and {enough} needs its picture")
+        raise LapilliError(
+            f"{data}: of {asked} questions, one of a picture, {right} are answered rightly, and {enough} needs its "
+            "picture; two are the least: add pictures, or draw other questions with --seed"
+        )
     others = [found[(number + 1) % len(found)][0].image for number in range(len(found))]
     rows = [asdict(Kept(*one, other)) for one, other in zip(found, others, strict=True)]
     return {"counts": {"asked": asked, "right": right, "kept": len(found)}, "kept": rows}
@@ -251,8 +256,16 @@ _HELD: list[Bench] = []  # of a process of a pool: its bench
 def _start(job: Job) -> None:
     """What a process of a pool begins with; an interrupt is its parent's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)  # processes share the cores out better than threads
     _HELD[:] = [Bench(job)]
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed cannot end its pool, and somebody else may go on with its folder."""
+    if parent := parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _do(task: tuple[str, str]) -> None:

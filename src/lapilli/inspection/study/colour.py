@@ -135,7 +135,8 @@ class Study:
         if len(kept) < FEWEST:
             raise LapilliError(
                 f"{len(kept)} of {len(self.asked)} questions are answered rightly by all models, with the picture and "
-                f"with the text; {FEWEST} are the least: ask more, or train longer"
+                f"with the text; {FEWEST} are the least: see that the model before tuning comes first, ask more, into "
+                "another folder, or train longer"
             )
         return kept
 

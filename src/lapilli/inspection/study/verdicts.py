@@ -18,11 +18,12 @@
     TQA-tuned; these heads knocked out in the tuned model, under VQA and under TQA-tuned, cost more than random sets of
     as many do (also by rank, p < 0.05), and than sets with as many in every layer.
 
-Above, below, further and larger mean that the 95 % interval of the paired difference, over questions, lies there. Top
-heads are the largest of the sizes that are tried, by log-probability increase. A part holds when all of its tests do,
-is contradicted when the interval of one lies on the other side of 0, and is not shown otherwise; a p shows nothing when
-it is too large. A statement holds when every part holds in every tuned model, and is mixed where some do. Where no part
-holds in any, it fails if one is contradicted in every model, and is not shown otherwise.
+Above, below, further and larger mean that the 95 % interval of the paired difference, over ENOUGH questions at the
+least, lies there: intervals of fewer are too narrow, and show nothing. Top heads are the largest of the sizes that are
+tried, by log-probability increase. A part holds when all of its tests do, is contradicted when the interval of one lies
+on the other side of 0, and is not shown otherwise; a p shows nothing when it is too large. A statement holds when every
+part holds in every tuned model, and is mixed where some do. Where no part holds in any, it fails if one is contradicted
+in every model, and is not shown otherwise.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,9 +56,13 @@ RULES = {
     "rank (p < 0.05), and more than sets with as many heads in the same layers.",
 }
 
+ENOUGH = 20
+"""With fewer questions nothing is shown."""
+
 COMMON = (
     "Every comparison must hold with its 95 % interval over questions, paired where it is of the same questions; it is "
-    "contradicted when the interval lies on the other side of 0, and not shown otherwise, as when a p is too large. A "
+    "contradicted when the interval lies on the other side of 0, and not shown otherwise, as when a p is too large, or "
+    f"with fewer than {ENOUGH} questions. A "
     "statement holds when every part holds in every tuned model, and is mixed when some do. When none does it fails if "
     "a part is contradicted in every model, and is not shown if none is. The rules stand in the program, and do not "
     "depend on what a run finds. Those of (a) and (c) were written anew once, after trials on 24 to 60 questions of "
@@ -147,7 +152,7 @@ def _above(says: str, figure: Mapping[str, Any]) -> Test:
 def _beside_zero(says: str, figure: Mapping[str, Any], side: int) -> Test:
     """Whether an interval lies above 0 (side 1) or below it (side -1), as it should, or on the other side."""
     low, high = figure["low"], figure["high"]
-    lies = 0 if low is None or low <= 0 <= high else 1 if low > 0 else -1
+    lies = 0 if low is None or figure["n"] < ENOUGH or low <= 0 <= high else 1 if low > 0 else -1
     finding: Finding = "not shown" if lies == 0 else "holds" if lies == side else "contradicted"
     return Test(says, figure["value"], finding, low, high, figure["n"])
 
@@ -213,18 +218,21 @@ def _strengthened(result: Mapping[str, Any]) -> Iterator[Part]:
 
 
 def _by_chance(says: str, figure: Mapping[str, Any], p: float) -> Test:
-    return Test(says, figure["value"], _shown(p), figure["low"], figure["high"], figure["n"], p)
+    return Test(says, figure["value"], _shown(p, figure["n"]), figure["low"], figure["high"], figure["n"], p)
 
 
-def _shown(p: float) -> Finding:
-    return "holds" if p < _LEVEL else "not shown"
+def _shown(p: float, n: int) -> Finding:
+    return "holds" if p < _LEVEL and n >= ENOUGH else "not shown"
 
 
 def _needed(rows: Sequence[Mapping[str, Any]], here: Mapping[str, Any]) -> tuple[Test, ...]:
     """Against any heads, and against heads of the same layers: where there are no others, nothing is shown."""
     out = _one(rows, **here, null="any")
     value, p = out["log_prob"]["value"], out["log_prob_p"]
-    tests = _below("against random sets", out["log_prob_beyond"]), Test("by rank", value, _shown(p), p=p)
+    tests = (
+        _below("against random sets", out["log_prob_beyond"]),
+        Test("by rank", value, _shown(p, out["log_prob"]["n"]), p=p),
+    )
     matched = [row for row in rows if all(row[name] == wanted for name, wanted in {**here, "null": "layers"}.items())]
     if not matched:
         return *tests, Test("no other heads in these layers", None, "not shown")

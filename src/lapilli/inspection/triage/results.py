@@ -64,10 +64,11 @@ def results(
     asked: Sequence[PictureQuestion],
     answers: Sequence[Sequence[str]],
     taken: Sequence[Answered],
-    pictures: Callable[[str], Image.Image],
+    shown: Callable[[Answered], Image.Image],
     seed: int,
 ) -> dict[str, Any]:
-    """All that the page shows, as plain values. `answers` are yes, no or other, of every model to every question.
+    """All that the page shows, as plain values. `answers` are yes, no or other, of every model to every question, and
+    `shown` gives the part of a picture that the patches of an answer's model lie on.
 
     Answers whose margin is on the other side, as of a model that says neither word first, are left out and counted.
     """
@@ -89,7 +90,7 @@ def results(
         "regressions": list(_regressions(labels, kept, seed)),
         "deletions": [_deletion(group, kept, seed) for group in ("right yes", "wrong yes")],
         "parts": {group: _parts([one.found for one in kept if one.group == group]) for group in GROUPS[:3]},
-        "examples": list(_examples(labels, kept, pictures)),
+        "examples": list(_examples(labels, kept, shown)),
     }  # fmt: skip
 
 
@@ -244,17 +245,17 @@ def _parts(found: Sequence[Measured]) -> dict[str, list[float]]:
 
 
 def _examples(
-    labels: Sequence[str], rows: Sequence[Answered], pictures: Callable[[str], Image.Image]
+    labels: Sequence[str], rows: Sequence[Answered], shown: Callable[[Answered], Image.Image]
 ) -> Iterator[dict[str, Any]]:
     """The answers of which a model was the surest, none of one picture twice."""
-    shown: set[str] = set()
+    seen: set[str] = set()
     for group, count in _SHOWN.items():
         left = count
         for one in sorted(rows, key=lambda one: -answer_probability(one.found)):
-            if one.group == group and one.question.image not in shown and left:
-                shown.add(one.question.image)
+            if one.group == group and one.question.image not in seen and left:
+                seen.add(one.question.image)
                 left -= 1
-                yield _example(labels[one.model], one, pictures(one.question.image))
+                yield _example(labels[one.model], one, shown(one))
 
 
 def _example(label: str, one: Answered, picture: Image.Image) -> dict[str, Any]:

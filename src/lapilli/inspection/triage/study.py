@@ -19,7 +19,7 @@ from lapilli.data.questions import PictureQuestion
 from lapilli.data.sample import Sample
 from lapilli.inspection.triage.decision import measured, said, wording
 from lapilli.inspection.triage.results import GROUPS, Answered, group_of, results
-from lapilli.model.llava import Llava
+from lapilli.model.llava import Llava, pixels_of
 
 RESULT = "hallucination"
 """The name of the study's result in its run folder."""
@@ -62,7 +62,10 @@ def study(
         answers.append([said(text) for text in given["texts"]])
         steps = partial(note, f"{label}: taking apart")
         taken += _taken_apart(run, model, llava, asked, answers[-1], given["words"], pictures, seed, steps)
-    made = results(list(models), asked, answers, taken, pictures, seed)
+    views = [pixels_of(path).view for path in models.values()]
+    made = results(
+        list(models), asked, answers, taken, lambda one: views[one.model](pictures(one.question.image)), seed
+    )
     run.save(RESULT, made)
     return made
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 FAMILIES = {
-    "floor": "Floors: they do not look at the answer",
+    "floor": "Floors: they do not ask what this picture did for the answer",
     "zero-pass": "Read from the forward pass",
     "one-backward": "One backward pass",
     "many-pass": "Many passes",
@@ -117,8 +117,9 @@ class Card:
         return sorted(self.methods, key=lambda method: -_known(self.score(method.name, GAP, operator)))
 
     def best(self, ours: bool) -> Method | None:
-        """The first of ours, or of the others, by the primary gap."""
-        found = (m for m in self.ranked() if m.ours is ours and not m.released and self.score(m.name))
+        """The first of ours, or of the others, by the primary gap, of those that are held out under that operator."""
+        known = (m for m in self.ranked() if m.ours is ours and not m.released and self.score(m.name))
+        found = (m for m in known if self.primary not in m.operators)
         return next(found, None)
 
 

@@ -128,9 +128,9 @@ def _front_words(front: Sequence[Point]) -> str:
 
 def _pareto_grid(across: Axis, up: Axis, size: Size, points: Sequence[Point]) -> Markup:
     floor, parts = up.start, []
-    for value in up.ticks(6):
+    for value, said in zip(up.ticks(6), words.ticks(up.ticks(6)), strict=True):
         parts.append(line(across.start, up.at(value), across.end, up.at(value), "grid" if value else "base"))
-        parts.append(text(across.start - 7, up.at(value) + 4, words.plain(value), "tick", "end"))
+        parts.append(text(across.start - 7, up.at(value) + 4, said, "tick", "end"))
     for value in across.ticks(6):
         parts.append(line(across.at(value), floor, across.at(value), floor + 5, "base"))
         parts.append(text(across.at(value), floor + 19, words.span(value, True), "tick", "middle"))
@@ -193,16 +193,18 @@ def lead_chart(card: Card, lost: Sequence[Loss]) -> Markup:
     )
     y, rows = 4.0, []
     for operator, losses in groupby(lost, key=lambda loss: loss.operator):
-        rows.append(text(0, y + 17, f"under {operator}" if operator else "", "tick"))
+        some = list(losses)
+        rows.append(text(0, y + 17, f"{f'under {operator}, ' if operator else ''}of {some[0].ours}", "tick"))
         y += 23
-        for loss in losses:
+        for loss in some:
             rows.append(_lead_row(card, loss, axis, y + 12, width))
             y += 24
         y += 7
     grid = [line(axis.at(v), 6, axis.at(v), y, "grid" if v else "base") for v in axis.ticks(3)]
-    ticks = [text(axis.at(v), y + 17, words.signed(v), "tick", "middle") for v in axis.ticks(3)]
+    labels = zip(axis.ticks(3), words.ticks(axis.ticks(3), sign=True), strict=True)
+    ticks = [text(axis.at(v), y + 17, said, "tick", "middle") for v, said in labels]
     said = "; ".join(f"{loss.other} under {loss.operator}: {words.told(loss.ahead)}" for loss in lost)
-    return chart(width, y + 24, f"How far others are ahead of {lost[0].ours}", said, *grid, *ticks, *rows)
+    return chart(width, y + 24, "How far others are ahead of our best", said, *grid, *ticks, *rows)
 
 
 def _lead_row(card: Card, loss: Loss, axis: Axis, y: float, width: float) -> Markup:
@@ -226,7 +228,9 @@ def between_models(first: Card, second: Card, size: Size) -> Markup | None:
     across = _gap_axis([one for _, one, _ in found], size.left, size.width - size.right)
     up = _gap_axis([other for _, _, other in found], size.height - size.bottom, size.top)
     points = [Point(m, other, one, across.at(one.value), up.at(other.value)) for m, one, other in found]
-    parts = [_between_grid(across, up, first.model, second.model), *_names(points, set(), size)]
+    parts = [_between_grid(across, up, first.model, second.model)]
+    parts += [_diagonal(across, up)] if first.primary == second.primary else []
+    parts += _names(points, set(), size)
     parts += [_between_mark(point) for point in points]
     title = f"Gap on {second.model} against gap on {first.model}"
     return chart(
@@ -236,17 +240,20 @@ def between_models(first: Card, second: Card, size: Size) -> Markup | None:
 
 def _between_grid(across: Axis, up: Axis, first: str, second: str) -> Markup:
     parts = []
-    for value in up.ticks(5):
+    for value, said in zip(up.ticks(5), words.ticks(up.ticks(5)), strict=True):
         parts.append(line(across.start, up.at(value), across.end, up.at(value), "grid" if value else "base"))
-        parts.append(text(across.start - 7, up.at(value) + 4, words.plain(value), "tick", "end"))
-    for value in across.ticks(5):
+        parts.append(text(across.start - 7, up.at(value) + 4, said, "tick", "end"))
+    for value, said in zip(across.ticks(5), words.ticks(across.ticks(5)), strict=True):
         parts.append(line(across.at(value), up.start, across.at(value), up.end, "grid" if value else "base"))
-        parts.append(text(across.at(value), up.start + 19, words.plain(value), "tick", "middle"))
-    low, high = max(across.low, up.low), min(across.high, up.high)
-    parts.append(line(across.at(low), up.at(low), across.at(high), up.at(high), "diagonal"))
+        parts.append(text(across.at(value), up.start + 19, said, "tick", "middle"))
     parts.append(text(4, 12, f"↑ gap on {second}", "axis"))
     parts.append(text(across.end, up.start + 37, f"gap on {first} →", "axis", "end"))
     return group(*parts)
+
+
+def _diagonal(across: Axis, up: Axis) -> Markup:
+    low, high = max(across.low, up.low), min(across.high, up.high)
+    return line(across.at(low), up.at(low), across.at(high), up.at(high), "diagonal")
 
 
 def _between_mark(point: Point) -> Markup:

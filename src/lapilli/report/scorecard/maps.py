@@ -82,7 +82,8 @@ def _tile(method: Method, values: Sequence[Any], gap: float | None, columns: int
     weights = np.array([number(value) or 0.0 for value in values]).reshape(-1, columns)
     row, column = np.unravel_index(int(np.abs(weights).argmax()), weights.shape)
     sign = "for" if weights[row, column] > 0 else "against"
-    said = f"Map of {method.name}: its largest weight, {sign} the word, in row {row + 1}, column {column + 1}"
+    largest = f"its largest weight, {sign} the word, in row {row + 1}, column {column + 1}"
+    said = f"Map of {method.name}: {largest if weights.any() else 'it is 0 everywhere'}"
     return Tile(method, words.plain(gap), overlay(weights), said)
 
 

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from lapilli.core.files import write_atomically
 from lapilli.report import figures
-from lapilli.report.environment import environment, style
+from lapilli.report.environment import environment, policy, style
 from lapilli.report.scorecard import agreement, front, maps, panels, tables, words
 from lapilli.report.scorecard.card import FAMILIES, Card, read_card
 
@@ -44,10 +44,11 @@ def render(scorecard: Scorecard | Sequence[Scorecard], folder: Path = Path()) ->
     cards = [read_card(told, index) for index, told in enumerate(given)]
     made = environment("scorecard/templates", _FILTERS)
     views = [_view(card, folder) for card in cards]
+    script = made.get_template("scorecard.js").render()
     return made.get_template("scorecard.html.jinja").render(
         title=" and ".join(card.model for card in cards),
         style=style(made, "page.css", "scorecard.css") + _switches(cards) + _pictures(views),
-        script=Markup(made.get_template("scorecard.js").render()),
+        script=Markup(script), policy=policy(script),
         views=views, between=_between(cards), families=FAMILIES, key=front.key, said=agreement.said,
     )  # fmt: skip
 

@@ -31,6 +31,12 @@ def told(found: Figure | None) -> str:
     return f"{plain(found.value)} ({spread(found.low, found.high)})" if found else "not measured"
 
 
+def ticks(values: Sequence[float], sign: bool = False) -> list[str]:
+    """Labels of an axis, with as many decimals as their step needs, two at the least: 0, 0.025 -> 0.000, 0.025."""
+    digits = max([2, *(len(f"{value:.10f}".rstrip("0").partition(".")[2]) for value in values)])
+    return [f"{value:{'+' if sign and value else ''}.{digits}f}".replace("-", "−") for value in values]
+
+
 def signed(value: float) -> str:
     """A difference: 0.031 -> +0.03."""
     said = plain(value)
@@ -115,7 +121,8 @@ def headline(card: Card) -> str:
     """The page's first line: how many methods are above our best under the primary operator."""
     best, lost = card.best(True), losses(card)
     if best is None:
-        return "None of our own methods was scored."
+        scored = any(method.ours and card.score(method.name) for method in card.methods)
+        return f"None of ours is held out under {card.primary}." if scored else "None of our own methods was scored."
     if lost is None:
         return "Not tested against each other."
     first = {loss.other for loss in lost if loss.operator == card.primary}
@@ -128,11 +135,12 @@ def headline(card: Card) -> str:
 
 
 def price(card: Card, lost: list[Loss]) -> str:
-    """What those ahead of our best cost beside it; those that are faster as well are named."""
+    """What those ahead of our best under the primary operator cost beside it; those that are faster too are named."""
     best = card.best(True)
     costs = {method.name: method.seconds.value for method in card.methods if method.seconds}
     ours = costs.get(best.name, 0.0) if best else 0.0
-    found = {loss.other: costs[loss.other] / ours for loss in lost if loss.other in costs and ours > 0}
+    ahead = [loss.other for loss in lost if loss.operator == card.primary and loss.other in costs]
+    found = {other: costs[other] / ours for other in ahead if ours > 0}
     faster = [name for name, times in found.items() if times < 1]
     slower = sorted(times for times in found.values() if times >= 1)
     said = [f"Faster than ours as well: {', '.join(faster)}."] if faster else []

@@ -72,7 +72,7 @@ def parts(result: Result) -> Markup:
     height = 20.0 + 13.0 * len(there)
     floor = _TOP + height * len(PARTS)
     blocks = [_block(PARTS[name], values[name], axis, _TOP + height * at) for at, name in enumerate(PARTS)]
-    zero = line(axis.at(0), _TOP, axis.at(0), floor, "base")
+    zero = line(axis.at(0), _TOP, axis.at(0), floor, "base") if axis.low <= 0 <= axis.high else Markup()
     title = "What the margin is made of"
     return chart(WIDTH, floor + 24, title, "Logits for yes, by all paths.", _grid(axis, floor), zero, *blocks)
 
@@ -96,7 +96,7 @@ def _box(values: Sequence[float], name: str, axis: Axis, y: float) -> Markup:
 
 
 def overlay(values: Sequence[float], grid: Sequence[int], words: str) -> Markup:
-    """A map of patches to lie on a picture: blue where a patch speaks for yes, orange where against it."""
+    """A map of patches to lie on a picture, a colour where a patch speaks for yes and another where against it."""
     rows, columns = grid
     largest = max(map(abs, values)) or 1.0
     cells = [

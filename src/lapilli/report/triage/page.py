@@ -21,16 +21,19 @@ def write_page(result: Result, out: Path) -> None:
 def render(result: Result) -> str:
     """The page as text. All text of the result is escaped; only what this package draws is markup."""
     result = plain(result)
+    baseline = result["settings"]["baseline"]
     made = environment("triage", (figures.percent, story.within, story.number))
     return made.get_template("triage.html.jinja").render(
         style=style(made, "page.css", "triage.css"),
         headline=story.headline(result),
         opening=story.opening(result),
         result=result,
-        tasks=[_task(result, task) for task in result["tasks"]] if result["taken"]["wrong yes"] else [],
+        tasks=[_task(result, task) for task in result["tasks"] if story.found(result, task["name"], baseline)],
         kinds=list(dict.fromkeys(kind for model in result["models"] for kind in model["kinds"])),
         parts=drawing.parts(result) if any(result["taken"].values()) else None,
         groups=drawing.GROUPS,
+        few=story.FEW,
+        absent=sum(kind["n"] for kind in result["models"][0]["kinds"].values()),
         part_names=drawing.PARTS,
         examples=[_example(one) for one in result["examples"]],
     )

@@ -17,12 +17,15 @@ SIDES = (
 """What the second task does not show."""
 
 FEW = 20
-"""Fewer made-up answers than this are said to be few."""
+"""With fewer answers on either side than this nothing is claimed of a score: intervals of so few are too narrow."""
 
 
 def number(value: float | None, sign: bool = False) -> str:
     """An area or a difference of areas with two decimals and a true minus sign; a dash for none."""
-    return "–" if value is None else f"{value:{'+' if sign else ''}.2f}".replace("-", "−")
+    if value is None:
+        return "–"
+    said = f"{value:{'+' if sign else ''}.2f}".replace("-", "−")
+    return said if float(f"{value:.2f}") else "0.00"
 
 
 def within(estimate: Mapping[str, Any], sign: bool = False) -> str:
@@ -44,6 +47,8 @@ def headline(result: Result) -> str:
     """The finding in a few words."""
     if not result["taken"]["wrong yes"]:
         return "Nothing was made up"
+    if not enough(result, FIRST):
+        return "Too few answers to tell"
     above, below = (_apart(result, "yes", sign) for sign in (1, -1))
     if above:
         return "What an answer is made of says more than its confidence"
@@ -57,8 +62,18 @@ def opening(result: Result) -> list[str]:
     """The finding of the first task, sentence by sentence: what loses first."""
     if not result["taken"]["wrong yes"]:
         return [_asked(result), "Without a made-up answer nothing can be told from it: ask more, or of other pictures."]
-    few = f"Fewer than {FEW} made-up answers: all intervals are wide. {_needed(result)}"
-    return [_asked(result), *([few] if result["taken"]["wrong yes"] < FEW else []), *of_task(result, FIRST)]
+    made_up, grounded = (result["taken"][group] for group in ("wrong yes", "right yes"))
+    few = (
+        f"{made_up} made-up and {grounded} grounded yes were taken apart: with fewer than {FEW} of either no score is "
+        f"called better or worse. {_needed(result)}"
+    )
+    return [_asked(result), *([] if enough(result, FIRST) else [few.strip()]), *of_task(result, FIRST)]
+
+
+def enough(result: Result, task: str) -> bool:
+    """Whether there are FEW answers at least on both sides of a task."""
+    base = found(result, task, result["settings"]["baseline"])
+    return base is not None and min(base["positives"], base["n"] - base["positives"]) >= FEW
 
 
 def verdict(result: Result) -> list[str]:
@@ -86,9 +101,15 @@ def of_task(result: Result, task: str) -> Iterator[str]:
         return
     goal = {"yes": "a made-up yes from a grounded one", "absent": "a made-up yes from a right no"}[task]
     others, below, above = _rivals(result), _apart(result, task, -1), _apart(result, task, 1)
-    yield (
+    told = (
         f"The answer's own probability tells {goal} with an AUC of {within(base)} (chance .5, n = {base['n']:,}, "
-        f"{base['positives']} made up). Of {len(others)} scores from what the answer is made of, {len(below)} are "
+        f"{base['positives']} made up)."
+    )
+    if not enough(result, task):
+        yield told
+        return
+    yield (
+        f"{told} Of {len(others)} scores from what the answer is made of, {len(below)} are "
         f"worse than that beyond chance and {len(above)} better (paired, Holm, p < {SIGNIFICANT})."
     )
     best = max((one for name in others if (one := found(result, task, name))), key=lambda one: one["value"])
@@ -127,8 +148,8 @@ def _rivals(result: Result) -> Sequence[str]:
 
 
 def _apart(result: Result, task: str, sign: int) -> list[str]:
-    """The scores whose area differs from the baseline's, up (1) or down (-1), after Holm."""
-    rivals = _rivals(result)
+    """The scores whose area differs from the baseline's, up (1) or down (-1), after Holm; none of too few answers."""
+    rivals = _rivals(result) if enough(result, task) else ()
     return [
         one["score"]
         for one in result["tests"]

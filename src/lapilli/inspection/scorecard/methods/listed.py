@@ -19,18 +19,20 @@ METHODS = (
 
 
 def chosen(names: Sequence[str] = (), plus: Path | None = None, as_released: bool = False) -> tuple[Method, ...]:
-    """The methods of these names, or all; beside them those of the file `plus`, and the faulty released ones.
+    """The methods of these names, or all; beside them always those of the file `plus`, and the faulty released ones.
 
     `random` is always among them: nothing means much without it. Raises UsageError for a name that is not there.
     """
-    known = (*METHODS, *released.METHODS, *(of_file(plus) if plus is not None else ()))
+    own = of_file(plus) if plus is not None else ()
+    known = (*METHODS, *released.METHODS, *own)
     by_name = {method.name: method for method in known}
     if len(by_name) < len(known):
         raise UsageError(f"{plus}: a method has the name of another one; give it its own")
     for name in names:
         if name not in by_name:
             raise UsageError(f"method {name!r}: unknown; choose among {'; '.join(by_name)}")
-    found = [method for method in known if method.name in ("random", *names)] if names else list(known)
+    named = {"random", *names, *(method.name for method in own)}
+    found = [method for method in known if method.name in named] if names else list(known)
     wanted = [method for method in found if as_released or not method.released or method.name in names]
     return tuple(sorted(wanted, key=lambda method: _FAMILIES.index(method.family)))
 
@@ -44,8 +46,16 @@ def of_file(path: Path) -> tuple[Method, ...]:
     if specification is None or specification.loader is None or not path.is_file():
         raise LapilliError(f"{path}: no Python file; give one that lists METHODS")
     module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
+    try:
+        specification.loader.exec_module(module)
+    except ImportError as error:
+        raise LapilliError(f"{path}: {error}; install it, or mend the import") from error
     found = getattr(module, "METHODS", None)
-    if not isinstance(found, tuple) or not all(isinstance(one, Method) and one.family in _FAMILIES for one in found):
+    if not isinstance(found, Sequence) or not all(isinstance(one, Method) for one in found):
         raise LapilliError(f"{path}: lists no METHODS; add METHODS = (Method(name, family, function),)")
-    return found
+    for method in found:
+        if method.family not in _FAMILIES:
+            raise LapilliError(
+                f"{path}: method {method.name!r} is of family {method.family!r}; choose among {', '.join(_FAMILIES)}"
+            )
+    return tuple(found)

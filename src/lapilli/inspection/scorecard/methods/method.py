@@ -39,10 +39,10 @@ class Method:
     def __call__(self, case: Case) -> Map:
         """The map, float64, (patch,). Raises ValueError for a function that gives anything else."""
         found = np.asarray(self.function(case), np.float64)
-        if found.shape != case.patches.shape or not np.isfinite(found).all():
-            raise ValueError(
-                f"method {self.name!r}: {found.shape} numbers, not all finite; {case.patches.shape} are meant"
-            )
+        if found.shape != case.patches.shape:
+            raise ValueError(f"method {self.name!r}: gives {found.shape} numbers; {case.patches.shape} are meant")
+        if not np.isfinite(found).all():
+            raise ValueError(f"method {self.name!r}: gives numbers that are not finite; scores must be")
         return found
 
     @property
