@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from lapilli.inspection.scorecard.run import Job, Plan, Progress
     from lapilli.model.llava import Llava
 
-_FEW = 30  # questions
 _AT_ONCE = 64  # questions that are answered before it is looked whether enough of them serve
 
 
@@ -171,6 +170,8 @@ def _print_table(found: dict[str, Any]) -> None:
     from rich.table import Column, Table
     from rich.text import Text
 
+    from lapilli.report.scorecard import words
+
     primary = found["settings"]["primary"]
     for loss in found["losses"]:
         interval = f"{loss['difference']:.3f} [{loss['low']:.3f}, {loss['high']:.3f}], {loss['operator']}"
@@ -180,8 +181,8 @@ def _print_table(found: dict[str, Any]) -> None:
     asked, right, kept = (found["counts"][name] for name in ("asked", "right", "kept"))
     said = f"{found['counts']['given']} questions given; {asked} asked, one of a picture; {right} right; {kept} kept"
     _say(said)
-    if kept < _FEW:
-        _say(f"with fewer than {_FEW} questions intervals are too narrow, and a random map may seem better than chance")
+    if kept < words.FEW:
+        _say(words.NARROW)
     note = f"insertion less deletion, 0 is chance, with 95 % intervals, n = {kept}; flips under {primary}; * ours"
     first = Column("method", overflow="fold")
     table = Table(first, *names, "flip", "pointing", "ms", box=SIMPLE_HEAD, pad_edge=False, caption=note)

@@ -151,6 +151,11 @@ def test_it_stays_below_three_megabytes_and_asks_for_nothing():
         assert all(found.startswith("data:") for found in re.findall(r'url\("([^"]*)', page))
 
 
+def test_of_few_questions_intervals_are_said_to_be_too_narrow():
+    pages = [render({**SMALL, "counts": {"kept": kept}}) for kept in (29, 30)]
+    assert ["intervals are too narrow" in page for page in pages] == [True, False]
+
+
 def test_two_models_have_a_part_each_and_one_between_them():
     page = render([SMALL, {**SMALL, "model": "the other model"}])
     assert "Do both scorecards say the same?" in page and "Do both scorecards say the same?" not in PAGE

@@ -9,6 +9,12 @@ from lapilli.report.figures import THIN
 from lapilli.report.scorecard.card import GAP, Card, Figure, Method, number
 
 SIGNIFICANT = 0.05
+
+FEW = 30
+"""Of fewer questions, intervals by drawing them again are too narrow."""
+
+NARROW = f"With fewer than {FEW} questions intervals are too narrow: even a random map may seem to differ from chance."
+
 _SMALL = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve")
 
 
