@@ -70,7 +70,8 @@ def _view(card: Card, folder: Path) -> dict[str, Any]:
         "by_operator": _by_operator(lost or []), "tested": bool(words.against_random(card)),
         "has_front": bool(card.told.get("front")),
         "has_own": any(name in method.operators for method in card.methods for name, _ in card.operators),
-        "data": card.told.get("data"), "narrow": _narrow(card), "counts": card.told.get("counts") or {}, "settings": _settings(card),
+        "data": card.told.get("data"), "counts": card.told.get("counts") or {}, "narrow": _narrow(card),
+        "settings": _settings(card),
     }  # fmt: skip
 
 
