@@ -353,13 +353,15 @@ def test_a_notebook_frame_draws_and_grows(show, written, tmp_path):
         f"<!doctype html><meta charset=utf-8><body>{frame(page_text, 300)}{frame(page_text, 300)}", encoding="utf-8"
     )
     page = show("small", source=notebook.as_uri())
-    for element in page.locator("iframe").all():
-        inside = element.content_frame
-        inside.locator(".explain[data-state=ready]").wait_for()
-        inside.locator(WORD.format(0)).click()
-        inside.locator(".explain[data-word='0']").wait_for()
-    page.wait_for_function("() => [...document.querySelectorAll('iframe')].every(frame => frame.offsetHeight > 600)")
-    assert page.locator("iframe").first.content_frame.locator(".download").first.is_hidden()
+    elements = page.locator("iframe").all()
+    for element in elements:
+        element.scroll_into_view_if_needed()  # what nobody sees is not laid out
+        element.content_frame.locator(".explain[data-state=ready]").wait_for()
+        page.wait_for_function("frame => frame.offsetHeight > 600", arg=element.element_handle())
+    for element in reversed(elements):  # the upper one pushes the lower one away as it grows, from under a click
+        element.content_frame.locator(WORD.format(0)).click()
+        element.content_frame.locator(".explain[data-word='0']").wait_for()
+    assert elements[0].content_frame.locator(".download").first.is_hidden()
 
 
 def test_the_map_to_the_pixels_says_what_it_leaves_out(show):
