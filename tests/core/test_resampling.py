@@ -1,10 +1,9 @@
-"""Intervals against known distributions, areas against counted pairs, corrections against a worked example."""
+"""Intervals against known distributions, corrections against a worked example."""
 
 import numpy as np
 import pytest
-from scipy.stats import mannwhitneyu
 
-from lapilli.core.resampling import auc, auc_estimate, holm, mean, resampled
+from lapilli.core.resampling import holm, mean, resampled
 
 
 def test_the_interval_of_a_mean_is_that_of_theory():
@@ -44,28 +43,6 @@ def test_draws_without_an_answer_are_left_out():
     values = np.array([0.0, 0, 0, 1])
     found = resampled(lambda drawn: 1.0 if values[drawn].any() else float("nan"), 4)
     assert (found.low, found.high) == (1, 1)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_an_area_is_the_share_of_pairs(seed):
-    rng = np.random.default_rng(seed)
-    one, other = rng.integers(0, 6, 30), rng.integers(1, 7, 41)
-    counted = np.mean([(a > b) + (a == b) / 2 for a in one for b in other])
-    assert auc(one, other) == pytest.approx(counted)
-    assert auc(one, other) == pytest.approx(mannwhitneyu(one, other).statistic / (30 * 41))
-
-
-def test_areas_at_the_ends():
-    assert auc([2, 3], [0, 1]) == 1 and auc([0], [1]) == 0 and auc([1, 1], [1]) == 0.5
-    assert np.isnan(auc([], [1]))
-    found = auc_estimate([], [1.0])
-    assert np.isnan([found.value, found.low]).all() and found.n == 1
-
-
-def test_the_interval_of_an_area_holds_what_is_true():
-    rng = np.random.default_rng(3)
-    found = auc_estimate(rng.normal(1, 1, 200), rng.normal(0, 1, 200))
-    assert found.low < 0.760 < found.high and found.high - found.low < 0.12  # Phi(1 / sqrt 2)
 
 
 def test_holm_by_hand():

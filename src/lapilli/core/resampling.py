@@ -1,4 +1,4 @@
-"""Means, areas under curves and paired differences, with intervals that come from drawing the samples again."""
+"""Means and other statistics of samples, with intervals that come from drawing the samples again."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,31 +42,6 @@ def resampled(statistic: Callable[[NDArray[np.intp]], float], n: int, seed: int 
     found = found[np.isfinite(found)]
     low, high = np.quantile(found, [0.025, 0.975]) if found.size else (np.nan, np.nan)
     return Estimate(float(statistic(np.arange(n))) if n else np.nan, float(low), float(high), n)
-
-
-def auc(positive: Sequence[float] | NDArray[Any], negative: Sequence[float] | NDArray[Any]) -> float:
-    """The share of pairs in which the positive sample has the higher score; ties count half. nan without a pair.
-
-    The area under the ROC curve (Mann & Whitney 1947, Ann. Math. Statist. 18:50).
-    """
-    one, other = np.sort(np.asarray(positive, np.float64)), np.sort(np.asarray(negative, np.float64))
-    if not one.size or not other.size:
-        return np.nan
-    below = np.searchsorted(other, one, "left") + np.searchsorted(other, one, "right")
-    return float(below.mean() / 2 / len(other))
-
-
-def auc_estimate(
-    positive: Sequence[float] | NDArray[Any], negative: Sequence[float] | NDArray[Any], seed: int = 0
-) -> Estimate:
-    """`auc` with a bootstrap interval, of positives and negatives drawn apart; n counts both."""
-    one, other = np.asarray(positive, np.float64), np.asarray(negative, np.float64)
-    rng = np.random.default_rng(seed)
-    found = [
-        auc(rng.choice(one, len(one)), rng.choice(other, len(other))) for _ in range(2_000 * (auc(one, other) >= 0))
-    ]
-    low, high = np.quantile(found, [0.025, 0.975]) if found else (np.nan, np.nan)
-    return Estimate(auc(one, other), float(low), float(high), len(one) + len(other))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

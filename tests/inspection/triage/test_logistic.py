@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from scipy.optimize import minimize
+from tests.inspection.triage.pairs import auc
 
-from lapilli.core.resampling import auc
 from lapilli.inspection.triage.logistic import FOLDS, _folds, fitted, out_of_fold
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.inspection.triage.made import asked, model, picture, respond
+from tests.inspection.triage.pairs import auc
 
 from lapilli.core.errors import UsageError
-from lapilli.core.resampling import auc, holm
+from lapilli.core.resampling import holm
 from lapilli.core.run import RunDir
 from lapilli.data.questions import PictureQuestion
 from lapilli.inspection.triage import study as module
