@@ -86,6 +86,38 @@ def test_a_table_is_printed_and_another_card_drawn_beside_it(data, tmp_path, cap
     RunDir.open(two).verify()
 
 
+def test_what_is_drawn_beside_it_is_another_scorecard_that_has_finished(data, tmp_path, capsys):
+    out, begun = tmp_path / "card", tmp_path / "begun"
+    RunDir.create(begun, {}, 0)
+    for beside, code, message in (
+        (out, 2, "that is --out itself"),
+        (begun, 2, "no scorecard that has finished is there"),
+        (tmp_path / "nothing", 1, "not a run folder"),
+    ):
+        assert _scorecard(path_of("deep"), data, "--out", out, *FEW, "--beside", beside) == code
+        assert message in capsys.readouterr().err and not out.exists()
+
+
+@pytest.mark.parametrize(("done", "goes_on"), [(0, False), (1, True)])
+def test_interrupted_it_says_that_the_same_command_goes_on(done, goes_on, data, tmp_path, monkeypatch, capsys):
+    out, score = tmp_path / "card", runs.score
+    scored = []
+
+    def interrupted(*arguments, **options):
+        if len(scored) == done:
+            raise KeyboardInterrupt
+        scored.append(score(*arguments, **options))
+        return scored[-1]
+
+    monkeypatch.setattr(runs, "score" if goes_on else "keep", interrupted)
+    assert _scorecard(path_of("deep"), data, "--out", out, *FEW) == 130
+    assert ("stopped; the same command goes on" in capsys.readouterr().err) == out.exists() == goes_on
+    monkeypatch.undo()
+    monkeypatch.setattr(runs, "VISUAL", -np.inf)
+    assert _scorecard(path_of("deep"), data, "--out", out, *FEW) == 0
+    RunDir.open(out).verify()
+
+
 def test_without_a_question_that_serves_no_run_is_begun(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(runs, "VISUAL", np.inf)
     assert _scorecard(path_of("deep"), data, "--out", tmp_path / "card", *FEW) == 1

@@ -4,21 +4,24 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as ProgressBar
 
 from lapilli.core.plain import json_text
+from lapilli.core.progress import Progress
+
+if TYPE_CHECKING:
+    from lapilli.core.run import RunDir
 
 results = Console()
 """For results: tables, answers, coloured rows."""
@@ -38,19 +41,12 @@ def print_json(value: Any) -> None:
 def note_hidden(name: str, share: float) -> None:
     """Say on stderr that a crop keeps a share of a picture from the model, if it does."""
     if share:
-        note = f"{name}: {100 * share:.2g} % of the picture is not seen; the model's crop leaves it out"
-        messages.print(note, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        _note(f"{name}: {100 * share:.2g} % of the picture is not seen; the model's crop leaves it out")
 
 
-def note_finished(out: Path) -> None:
-    """Say on stderr that a run has finished, and that its page alone is drawn again."""
-    said = f"{out}: the run has finished; its page is drawn again, and nothing is measured"
-    messages.print(said, markup=False, emoji=False, highlight=False, soft_wrap=True)
-
-
-def progress_bar() -> Progress:
+def progress_bar() -> ProgressBar:
     """A display of progress on stderr, for a terminal only: a context manager; its last state stays."""
-    return Progress(
+    return ProgressBar(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -61,8 +57,26 @@ def progress_bar() -> Progress:
     )
 
 
+def go_on(run: "RunDir", measure: Callable[[Progress], object]) -> None:
+    """Measure what a run lacks, with its steps on display, and finish it; of one that has finished, say so.
+
+    Interrupted before its first result, the run was never begun; after it, the same command goes on, as is said.
+    """
+    if run.is_complete:
+        _note(f"{run.path}: the run has finished; its page is drawn again, and nothing is measured")
+        return
+    try:
+        with run.or_nothing(), steps() as note:
+            measure(note)
+    except KeyboardInterrupt:
+        if (run.path / "recipe.yaml").is_file():
+            _note(f"{run.path}: stopped; the same command goes on")
+        raise
+    run.finish()
+
+
 @contextmanager
-def steps() -> Iterator[Callable[[str, int, int], None]]:
+def steps() -> Iterator[Progress]:
     """A display of the steps of something long, each with a bar of its own.
 
     What it yields is told what is being done, how much of it is, and of how much. Off a terminal that is a line a
@@ -76,7 +90,7 @@ def steps() -> Iterator[Callable[[str, int, int], None]]:
             nonlocal said
             if bar.disable and time.monotonic() - said >= _EVERY:
                 said = time.monotonic()
-                messages.print(f"{step}: {done} of {total}", markup=False, emoji=False, highlight=False, soft_wrap=True)
+                _note(f"{step}: {done} of {total}")
             if step not in tasks:
                 _finish(bar)
                 tasks[step] = bar.add_task(step, total=total)
@@ -86,6 +100,10 @@ def steps() -> Iterator[Callable[[str, int, int], None]]:
         _finish(bar)
 
 
-def _finish(bar: Progress) -> None:
+def _note(line: str) -> None:
+    messages.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def _finish(bar: ProgressBar) -> None:
     for task in bar.tasks:
         bar.update(task.id, completed=task.total)

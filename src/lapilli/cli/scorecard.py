@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lapilli.cli.console import note_finished, print_json, results, steps
+from lapilli.cli.console import go_on, print_json, results
 from lapilli.cli.options import Device
 from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from lapilli.core.progress import Progress
     from lapilli.core.run import RunDir
     from lapilli.data.questions import PictureQuestion
-    from lapilli.inspection.scorecard.run import Job, Plan, Progress
+    from lapilli.inspection.scorecard.run import Job, Plan
     from lapilli.model.llava import Llava
+    from lapilli.model.placement import Placement
 
 _AT_ONCE = 64  # questions that are answered before it is looked whether enough of them serve
 
@@ -56,35 +58,29 @@ def scorecard(
 
     Interrupted, run it again; of a run that has finished only the page is drawn again, as with another one beside it.
     """
-    from lapilli.core.run import RunDir
     from lapilli.inspection.scorecard.run import Plan
     from lapilli.model.placement import Placement
-    from lapilli.report.scorecard.agreement import told_between
-    from lapilli.report.scorecard.page import write_page
 
     ways = tuple(name.strip() for name in operators.split(","))
     plan = Plan(questions, ways, tuple(method or ()), str(plus.resolve()) if plus else None, as_released, seed=seed)
-    others = [RunDir.open(beside).load("scorecard")] if beside else []
+    other = _other(beside, out) if beside else None
     Placement(device).settings()  # a device that is not there is said before anything is written
     run = _run(out, model, data, plan)
-    if run.is_complete:
-        note_finished(out)
-    else:
-        with run.or_nothing():
-            _measured(run, model, data, plan, device, processes or _processes(model, device))
-    found = run.load("scorecard")
-    if beside and others[0]["model"] == found["model"]:  # the folders tell two runs of one model apart
-        others = [others[0] | {"model": f"{found['model']} ({beside.resolve().name})"}]
-    page = out / "scorecard.html"
-    write_page([found, *others], page)  # after the run has finished: a page can be drawn again
-    if as_json:
-        told = {key: value for key, value in found.items() if key != "examples"}
-        told |= {"between_models": told_between(found, others[0])} if others else {}
-        print_json({"folder": out, **told})
-    else:
-        _print_table(found)
-        _print_sanity(found)
-        results.print(f"{page}", markup=False, highlight=False, soft_wrap=True)
+    at_once = processes or _processes(model, device)
+    go_on(run, lambda progress: _measure(run, model, data, plan, Placement(device), at_once, progress))
+    _show(run, other, as_json)
+
+
+def _other(beside: Path, out: Path) -> "RunDir":
+    """The finished scorecard that is drawn beside this one."""
+    from lapilli.core.run import RunDir
+
+    if beside.resolve() == out.resolve():
+        raise UsageError(f"--beside {beside}: that is --out itself; give the folder of another scorecard")
+    run = RunDir.open(beside)
+    if not run.has("scorecard"):
+        raise UsageError(f"--beside {beside}: no scorecard that has finished is there")
+    return run
 
 
 def _run(out: Path, model: Path, data: Path, plan: "Plan") -> "RunDir":
@@ -113,30 +109,30 @@ def _run(out: Path, model: Path, data: Path, plan: "Plan") -> "RunDir":
     return RunDir.begin(out, recipe, plan.seed)
 
 
-def _measured(run: "RunDir", model: Path, data: Path, plan: "Plan", device: str, processes: int) -> None:
-    """Measure what is left of a run, and finish it."""
+def _measure(
+    run: "RunDir", model: Path, data: Path, plan: "Plan", placement: "Placement", processes: int, progress: "Progress"
+) -> None:
+    """Measure what is left of a run."""
     from lapilli.inspection.scorecard.assemble import scorecard as assembled
     from lapilli.inspection.scorecard.run import measure
 
-    with steps() as note:
-        job = _prepared(run, model, data, plan, device, note)
-        measure(job, processes, note)
-        note("table", 0, 1)
-        run.save("scorecard", assembled(job, run.load("kept")["counts"]))
-    run.finish()
+    job = _prepared(run, model, data, plan, placement, progress)
+    measure(job, processes, progress)
+    progress("table", 0, 1)
+    run.save("scorecard", assembled(job, run.load("kept")["counts"]))
 
 
-def _prepared(run: "RunDir", model: Path, data: Path, plan: "Plan", device: str, note: "Progress") -> "Job":
+def _prepared(
+    run: "RunDir", model: Path, data: Path, plan: "Plan", placement: "Placement", progress: "Progress"
+) -> "Job":
     """The job of a run, whose questions are answered and sifted unless that was done before."""
     from lapilli.data.questions import read_picture_questions
     from lapilli.inspection.scorecard.run import Job, drawn, keep, kept_of
     from lapilli.model.llava import load
-    from lapilli.model.placement import Placement
 
-    placement = Placement(device)
     if not run.has("kept"):
         asked, llava = drawn(read_picture_questions(data), data, plan.seed), load(model, placement)
-        run.save("kept", keep(llava, data, _answered(llava, data, asked), plan, note))
+        run.save("kept", keep(llava, data, _answered(llava, data, asked), plan, progress))
     return Job(run.path, model, data, plan, kept_of(run.load("kept")), placement)
 
 
@@ -164,65 +160,26 @@ def _processes(model: Path, device: str) -> int:
     return max(1, min(os.cpu_count() or 1, memory // (3 * weights or 1)))
 
 
-def _print_table(found: dict[str, Any]) -> None:
-    """Every method's gap under every operator, ours marked, the best first; and where ours lose, before it."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Column, Table
-    from rich.text import Text
+def _show(run: "RunDir", other: "RunDir | None", as_json: bool) -> None:
+    """Draw the page, beside another scorecard if there is one, and print the figures."""
+    from lapilli.cli.scorecard_tables import print_gaps, print_losses, print_sanity
+    from lapilli.report.scorecard.agreement import told_between
+    from lapilli.report.scorecard.page import write_page
 
-    from lapilli.report.scorecard import words
-
-    primary = found["settings"]["primary"]
-    for loss in found["losses"]:
-        interval = f"{loss['difference']:.3f} [{loss['low']:.3f}, {loss['high']:.3f}], {loss['operator']}"
-        _say(f"{loss['other']} is ahead of {loss['ours']} by {interval}; Holm's p {loss['holm']:.2g}")
-    names = [one["name"] for one in found["settings"]["operators"]]
-    by_key = {(row["method"], row["operator"], row["metric"]): row for row in found["scores"]}
-    asked, right, kept = (found["counts"][name] for name in ("asked", "right", "kept"))
-    said = f"{found['counts']['given']} questions given; {asked} asked, one of a picture; {right} right; {kept} kept"
-    _say(said)
-    if kept < words.FEW:
-        _say(words.NARROW)
-    note = f"insertion less deletion, 0 is chance, with 95 % intervals, n = {kept}; flips under {primary}; * ours"
-    first = Column("method", overflow="fold")
-    table = Table(first, *names, "flip", "pointing", "ms", box=SIMPLE_HEAD, pad_edge=False, caption=note)
-    for method in sorted(found["methods"], key=lambda one: -by_key[one["name"], primary, "gap"]["value"]):
-        name = method["name"]
-        gaps = [_with_interval(by_key[name, operator, "gap"]) for operator in names]
-        others = [by_key.get((name, *key)) for key in ((primary, "flip"), (None, "pointing"))]
-        values = [f"{row['value']:.2f}" if row else "–" for row in others]
-        table.add_row(Text(name + " *" * method["ours"]), *gaps, *values, f"{1000 * method['seconds']['value']:.3g}")
-    results.print(table)
-
-
-def _print_sanity(found: dict[str, Any]) -> None:
-    """What becomes of every method's map under every sanity test, ours first; nothing where none was made.
-
-    The table is as wide as it must be: a terminal breaks lines, but leaves nothing out.
-    """
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Column, Table
-    from rich.text import Text
-
-    methods, said = list(dict.fromkeys(row["method"] for row in found["sanity"])), found["sanity_tests"]
-    if not methods:
+    found, page = run.load("scorecard"), run.path / "scorecard.html"
+    others = [_apart(other, found["model"])] if other else []
+    write_page([found, *others], page)  # after the run has finished: a page can be drawn again
+    if as_json:
+        told = {key: value for key, value in found.items() if key != "examples"}
+        told |= {"between_models": told_between(found, others[0])} if others else {}
+        print_json({"folder": run.path, **told})
         return
-    signs = {"low": " ↓", "high": " ↑"}
-    note = f"likeness to the first map, of up to {found['settings']['sanity_n']} questions; ↓ low is good, ↑ high"
-    heads = [test["name"] + signs.get(test["good"], "") for test in said]
-    titles = [Column(head, justify="right", min_width=max(map(len, head.split()))) for head in heads]
-    table = Table("method", *titles, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, caption=note)
-    table.width = max(map(len, methods)) + sum(2 + (title.min_width or 0) for title in titles)
-    for method in methods:
-        by_test = {row["test"]: row for row in found["sanity"] if row["method"] == method}
-        values = [by_test[test["name"]] for test in said]
-        table.add_row(Text(method), *(f"{round(row['value'], 2) + 0.0:.2f}" if row["n"] else "–" for row in values))
-    results.print(table, crop=False)
+    for part in (print_losses, print_gaps, print_sanity):
+        part(found)
+    results.print(f"{page}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _say(line: str) -> None:
-    results.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
-
-
-def _with_interval(row: dict[str, Any]) -> str:
-    return f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+def _apart(other: "RunDir", model: str) -> dict[str, Any]:
+    """Another scorecard, whose folder tells it apart if it is of the same model."""
+    found: dict[str, Any] = other.load("scorecard")
+    return found | {"model": f"{model} ({other.path.resolve().name})"} if found["model"] == model else found

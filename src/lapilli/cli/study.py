@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lapilli.cli.console import note_finished, print_json, results, steps
+from lapilli.cli.console import go_on, print_json, results
 from lapilli.cli.options import Device
 
 if TYPE_CHECKING:
@@ -52,12 +52,7 @@ def colour(
     of = settings(base, tuned, data, questions, seed)
     load = _loader(device)
     run = opened(out, of)
-    if run.is_complete:
-        note_finished(out)
-    else:
-        with run.or_nothing(), steps() as note:
-            colour_result(of, run, load, note)
-        run.finish()
+    go_on(run, lambda note: colour_result(of, run, load, note))
     result = run.load(RESULT)
     page = write_page(result, out)  # after the run has finished: a page can be drawn again
     if as_json:
@@ -108,12 +103,8 @@ def hallucination(
     recipe |= {"weights": [origin(model).sha256 for model in models]}
     run = RunDir.begin(out, recipe | {"seed": seed}, seed)
     pictures = partial(open_picture, data / "images")
-    if run.is_complete:
-        note_finished(out)
-    else:
-        with run.or_nothing(), steps() as note:
-            study(named, asked, pictures, partial(load, placement=Placement(device)), _respond, run, seed, note)
-        run.finish()
+    loaded = partial(load, placement=Placement(device))
+    go_on(run, lambda note: study(named, asked, pictures, loaded, _respond, run, seed, note))
     made = run.load(RESULT)
     write_page(made, out / "hallucination.html")  # after the run has finished: a page can be drawn again
     if as_json:

@@ -1,11 +1,11 @@
 """From a trace to findings: every view of one answer about one picture, and what holds when it is put to the test."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Positions, Role
+from lapilli.core.progress import Progress
 from lapilli.inspection.all_paths import AllPaths, all_paths
 from lapilli.inspection.decoder import require_sums
 from lapilli.inspection.dependence import Dependence, dependence
@@ -32,9 +33,6 @@ from lapilli.model.words import pieces_of, words_of
 
 LENS_WORDS = 5
 """How many words are kept of what a patch says."""
-
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Is told what is being done, how much of it is, and of how much."""
 
 
 def _back(progress: Progress, rows: int, done: int) -> None:

@@ -11,7 +11,7 @@ Cases are independent of each other, and shared out among processes.
 
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,12 +19,13 @@ from functools import cached_property
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
-from typing import Any, TypeAlias, final
+from typing import Any, final
 
 import numpy as np
 import torch
 
 from lapilli.core.errors import LapilliError
+from lapilli.core.progress import Progress
 from lapilli.core.run import RunDir
 from lapilli.data.pictures import open_picture
 from lapilli.data.questions import PictureQuestion, same_answer
@@ -43,9 +44,6 @@ from lapilli.model.placement import AS_STORED, Placement
 
 VISUAL = 1.0
 """Nats that a blurred picture must cost the key word: of a word that needs no picture, no patch can be the reason."""
-
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Is told what is being done, how much of it is, and of how much."""
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeAlias, final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lapilli.core.errors import LapilliError, UsageError
+from lapilli.core.progress import Progress
 from lapilli.core.run import RunDir
 from lapilli.data.questions import fingerprint
 from lapilli.inspection.ablation import Head
@@ -46,9 +47,6 @@ BASE = "base"
 
 RESULT = "colour"
 """What the run calls all that comes of it."""
-
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Is told what is being done, how much of it is, and of how much."""
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from typing import Any
 from lapilli.core.environment import versions
 from lapilli.core.names import shortest_ends
 from lapilli.core.plain import plain
+from lapilli.core.progress import Progress
 from lapilli.core.run import RunDir
 from lapilli.inspection.study import figures
-from lapilli.inspection.study.colour import CHOSEN_BY, RESULT, Progress, Settings, Study
+from lapilli.inspection.study.colour import CHOSEN_BY, RESULT, Settings, Study
 from lapilli.inspection.study.conditions import CONDITIONS
 from lapilli.inspection.study.keys import READOUTS
 from lapilli.inspection.study.knockouts import CONTROLS, NULLS

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from lapilli.core.errors import UsageError
+from lapilli.core.progress import Progress
 from lapilli.core.run import RunDir
 from lapilli.data.questions import PictureQuestion
 from lapilli.data.sample import Sample
@@ -34,7 +35,6 @@ _TRIED = 8  # questions by which a model's wording is told
 
 Pictures: TypeAlias = Callable[[str], Image.Image]
 Respond: TypeAlias = Callable[[Llava, Sequence[Sample], Pictures], list[str]]
-Note: TypeAlias = Callable[[str, int, int], None]
 
 
 def study(
@@ -45,12 +45,12 @@ def study(
     respond: Respond,
     run: RunDir,
     seed: int,
-    note: Note,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Ask every model, by its label, every question, and save what comes of it; what the run has is not done again.
 
-    `respond` gives greedy answers, and `note` is told of every step how far it has come. Raises UsageError where all
-    questions are about one picture.
+    `respond` gives greedy answers, and `progress` is told of every step how far it has come. Raises UsageError where
+    all questions are about one picture.
     """
     if len({question.image for question in asked}) < 2:
         raise UsageError("hallucination: all questions are about one picture, and a control needs another; add some")
@@ -58,9 +58,9 @@ def study(
     taken: list[Answered] = []
     for model, (label, path) in enumerate(models.items()):
         llava = cache(partial(load, path))  # not before something is asked of it
-        given = _answers(run, model, llava, asked, pictures, respond, partial(note, f"{label}: asking"))
+        given = _answers(run, model, llava, asked, pictures, respond, partial(progress, f"{label}: asking"))
         answers.append([said(text) for text in given["texts"]])
-        steps = partial(note, f"{label}: taking apart")
+        steps = partial(progress, f"{label}: taking apart")
         taken += _taken_apart(run, model, llava, asked, answers[-1], given["words"], pictures, seed, steps)
     views = [pixels_of(path).view for path in models.values()]
     made = results(

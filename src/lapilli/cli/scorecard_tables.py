@@ -1,0 +1,69 @@
+"""A scorecard on a terminal: where ours lose, every method's gaps, and what becomes of its maps under sanity tests."""
+
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Column, Table
+from rich.text import Text
+
+from lapilli.cli.console import results
+from lapilli.report.scorecard import words
+
+_SIGNS = {"low": " ↓", "high": " ↑"}
+
+
+def print_losses(found: dict[str, Any]) -> None:
+    """Where ours lose, and what the figures rest on."""
+    for loss in found["losses"]:
+        interval = f"{loss['difference']:.3f} [{loss['low']:.3f}, {loss['high']:.3f}], {loss['operator']}"
+        _say(f"{loss['other']} is ahead of {loss['ours']} by {interval}; Holm's p {loss['holm']:.2g}")
+    counts = found["counts"]
+    asked = f"{counts['asked']} asked, one of a picture; {counts['right']} right; {counts['kept']} kept"
+    _say(f"{counts['given']} questions given; {asked}")
+    if counts["kept"] < words.FEW:
+        _say(words.NARROW)
+
+
+def print_gaps(found: dict[str, Any]) -> None:
+    """Every method's gap under every operator, ours marked, the best first."""
+    primary, operators = found["settings"]["primary"], [one["name"] for one in found["settings"]["operators"]]
+    by_key = {(row["method"], row["operator"], row["metric"]): row for row in found["scores"]}
+    note = "insertion less deletion, 0 is chance, with 95 % intervals"
+    note += f", n = {found['counts']['kept']}; flips under {primary}; * ours"
+    first = Column("method", overflow="fold")
+    table = Table(first, *operators, "flip", "pointing", "ms", box=SIMPLE_HEAD, pad_edge=False, caption=note)
+    for method in sorted(found["methods"], key=lambda one: -by_key[one["name"], primary, "gap"]["value"]):
+        name = method["name"]
+        gaps = [_with_interval(by_key[name, operator, "gap"]) for operator in operators]
+        others = [by_key.get((name, *key)) for key in ((primary, "flip"), (None, "pointing"))]
+        values = [f"{row['value']:.2f}" if row else "–" for row in others]
+        table.add_row(Text(name + " *" * method["ours"]), *gaps, *values, f"{1000 * method['seconds']['value']:.3g}")
+    results.print(table)
+
+
+def print_sanity(found: dict[str, Any]) -> None:
+    """What becomes of every method's map under every sanity test, ours first; nothing where none was made.
+
+    The table is as wide as it must be: a terminal breaks lines, but leaves nothing out.
+    """
+    methods, tests = list(dict.fromkeys(row["method"] for row in found["sanity"])), found["sanity_tests"]
+    if not methods:
+        return
+    note = f"likeness to the first map, of up to {found['settings']['sanity_n']} questions; ↓ low is good, ↑ high"
+    heads = [test["name"] + _SIGNS.get(test["good"], "") for test in tests]
+    titles = [Column(head, justify="right", min_width=max(map(len, head.split()))) for head in heads]
+    table = Table("method", *titles, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, caption=note)
+    table.width = max(map(len, methods)) + sum(2 + (title.min_width or 0) for title in titles)
+    for method in methods:
+        by_test = {row["test"]: row for row in found["sanity"] if row["method"] == method}
+        values = [by_test[test["name"]] for test in tests]
+        table.add_row(Text(method), *(f"{round(row['value'], 2) + 0.0:.2f}" if row["n"] else "–" for row in values))
+    results.print(table, crop=False)
+
+
+def _say(line: str) -> None:
+    results.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def _with_interval(row: dict[str, Any]) -> str:
+    return f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
