@@ -1,5 +1,7 @@
 """What metrics say where the truth is known: additive words, one decisive patch, maps that say nothing."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 
@@ -100,19 +102,28 @@ COVERAGE = np.array([0, 0, 0.5, 1, 0, 0, 0, 0.5])
 AREA = COVERAGE.mean()
 
 
+def counted(order, coverage):
+    """Average precision of patches in that order."""
+    ranked = coverage[np.asarray(order)]
+    return (ranked * ranked.cumsum() / np.arange(1, len(ranked) + 1)).sum() / ranked.sum()
+
+
+ORDERED = np.mean([counted(order, COVERAGE) for order in permutations(range(8))])
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0, -3.0])
 def test_a_constant_map_points_by_chance(value):
     constant = np.full(8, value)
     assert pointing(constant, COVERAGE) == pytest.approx(AREA)
     assert energy(constant, COVERAGE) == pytest.approx(1)
-    assert precision(constant, COVERAGE) == pytest.approx(AREA)
+    assert precision(constant, COVERAGE) == pytest.approx(ORDERED)
     assert pointing(constant, COVERAGE, ties_hit=True) == 1  # as a released code has it: never a miss
 
 
 def test_a_planted_mask_is_found():
     assert pointing(COVERAGE, COVERAGE) == 1
     assert energy(np.array([0, 0, 0, 1.0, 0, 0, 0, -5]), COVERAGE) == pytest.approx(1 / AREA)
-    assert precision(COVERAGE, COVERAGE) == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+    assert precision(COVERAGE, COVERAGE) == pytest.approx((1 + 0.5 * 1.5 / 2 + 0.5 * 2 / 3) / 2)
     tied = np.array([0, 9.0, 9, 9, 0, 0, 0, 0])
     assert pointing(tied, COVERAGE) == pytest.approx(0.5) and pointing(tied, COVERAGE, ties_hit=True) == 1
 
@@ -125,11 +136,20 @@ def test_precision_is_average_precision_of_a_binary_mask():
     assert precision(values, mask) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_precision_of_equal_patches_is_what_a_random_order_of_them_gives(seed):
+    rng = np.random.default_rng(seed)
+    values, coverage = rng.integers(0, 3, 7).astype(float), rng.random(7) * (rng.random(7) < 0.6) + 0.01
+    orders = [order for order in permutations(range(7)) if (np.diff(values[list(order)]) <= 0).all()]
+    assert precision(values, coverage) == pytest.approx(np.mean([counted(order, coverage) for order in orders]))
+
+
 def test_random_maps_point_by_chance_on_average():
     rng = np.random.default_rng(3)
     maps = rng.normal(size=(4000, 8))
     assert np.mean([pointing(one, COVERAGE) for one in maps]) == pytest.approx(AREA, abs=0.02)
     assert np.mean([energy(one, COVERAGE) for one in maps]) == pytest.approx(1, abs=0.05)
+    assert np.mean([precision(one, COVERAGE) for one in maps]) == pytest.approx(ORDERED, abs=0.02)
 
 
 def test_calibration_is_within_sizes():

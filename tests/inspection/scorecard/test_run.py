@@ -76,6 +76,10 @@ def test_a_run_becomes_a_scorecard(job):
     mean = np.mean([Curves(one["morf"][1, 2], one["lerf"][1, 2]).gap for one in cases])
     assert gaps["direct", "knockout"]["value"] == pytest.approx(mean) and gaps["direct", "knockout"]["n"] == 4
     assert {row["metric"] for row in found["scores"]} >= {"pointing", "energy", "precision", "flip", "slope"}
+    chance = {metric["name"]: metric["chance"] for metric in found["metrics"]}
+    assert [chance[name] for name in ("pointing", "energy", "precision")] == pytest.approx(
+        np.mean([one["chance"] for one in cases], axis=0)
+    )
     assert {row["test"] for row in found["sanity"]} >= {"random head", "bfloat16", "other seed"}
     assert found["sanity"][0]["method"] == "direct"  # ours first
     same = {row["method"]: row["value"] for row in found["sanity"] if row["test"] == "other seed"}

@@ -53,7 +53,7 @@ def test_a_constant_map_scores_chance_everywhere(weights):
     assert curves.gap[0, 0] == 0 and curves.insertion[0, 0] == curves.deletion[0, 0]
     assert found.calibration[0, 0] == 0
     assert found.pointing[0] == pytest.approx(covered.mean()) and found.energy[0] == pytest.approx(1)
-    assert found.precision[0] == pytest.approx(covered.mean())
+    assert [found.pointing[0], found.energy[0], found.precision[0]] == pytest.approx(list(found.chance))
     flips = [scored(weights, constant, seed=seed)[0].flips[0, 0] for seed in range(60)]
     assert abs(np.mean(flips)) < 3 * np.std(flips) / np.sqrt(len(flips))
 
@@ -69,9 +69,9 @@ def test_random_maps_score_chance_on_average(weights):
 
 def test_without_a_place_nothing_is_pointed_at(weights):
     found, _ = scored(weights, {"true": weights})
-    assert np.isnan([found.pointing, found.energy, found.precision]).all()
-    hidden = Place(np.zeros(len(weights)), np.zeros(len(weights)))
-    assert np.isnan(scored(weights, {"true": weights}, hidden)[0].pointing).all()
+    assert np.isnan([found.pointing, found.energy, found.precision]).all() and np.isnan(found.chance).all()
+    hidden, _ = scored(weights, {"true": weights}, Place(np.zeros(len(weights)), np.zeros(len(weights))))
+    assert np.isnan(hidden.pointing).all() and np.isnan(hidden.chance).all()
 
 
 def test_sets_are_taken_away_but_once():

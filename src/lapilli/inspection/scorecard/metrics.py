@@ -67,14 +67,18 @@ def energy(values: NDArray[np.float64], coverage: NDArray[np.float64]) -> float:
 def precision(values: NDArray[np.float64], coverage: NDArray[np.float64]) -> float:
     """Average precision of the patches as a ranking of the mask's area: no threshold is chosen.
 
-    Over every value of the map, the covered share of what is at least as strong, weighted by the coverage it adds.
-    Equal patches are taken together: a constant map scores the mask's share of the picture.
+    Over the patches from the strongest, the covered share of all so far, weighted by the patch's own coverage. Of
+    equal patches, which are in a random order, what is to be expected: a constant map scores as random maps do.
     """
     order = np.argsort(-values, kind="stable")
-    ends = np.flatnonzero(np.append(np.diff(values[order]) != 0, True))
-    covered = np.cumsum(coverage[order])[ends]
-    gained = np.diff(covered, prepend=0.0)
-    return float((gained * covered / (ends + 1)).sum() / covered[-1])
+    starts = np.flatnonzero(np.diff(values[order], prepend=np.nan) != 0)
+    sizes = np.diff(starts, append=len(order))
+    total, squares = (np.add.reduceat(coverage[order] ** power, starts) for power in (1, 2))
+    before = np.cumsum(total) - total
+    two = (total**2 - squares) / np.maximum(sizes * (sizes - 1), 1)  # the mean product of two of the equal patches
+    first, each = (np.repeat(part, sizes) for part in ((total * before + squares) / sizes, two))
+    earlier = np.arange(len(order)) - np.repeat(starts, sizes)  # of those equal to it
+    return float(((first + earlier * each) / np.arange(1, len(order) + 1)).sum() / total.sum())
 
 
 def overlap(one: NDArray[np.float64], other: NDArray[np.float64], share: float) -> float:

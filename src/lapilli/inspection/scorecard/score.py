@@ -36,6 +36,7 @@ class Scored:
     slopes        (operator, method, 2)  terms of the slope of measured on predicted
     pointing, energy, precision        (method,)  nan where it is not known what the question is about
     ties_hit, crop_kept                (method,)  pointing as released codes count it
+    chance        (3,)  pointing, energy and precision of a constant map: what random ones score on average
     """
 
     maps: NDArray[np.float64]
@@ -49,6 +50,7 @@ class Scored:
     precision: NDArray[np.float64]
     ties_hit: NDArray[np.float64]
     crop_kept: NDArray[np.float64]
+    chance: NDArray[np.float64]
 
     def arrays(self) -> dict[str, NDArray[np.float64]]:
         """By their names, to be saved."""
@@ -72,7 +74,9 @@ def score(case: Case, methods: Sequence[Method], operators: Mapping[str, Operato
     plan = _Plan(case, maps)
     found = [plan.measured(case.log_prob, operator(case, plan.sets.unique)) for operator in operators.values()]
     curves, flips, ranks, slopes = (np.array(part) for part in zip(*found, strict=True))
-    return Scored(maps, curves[:, :, 0], curves[:, :, 1], flips, ranks, slopes, *plausibility(maps, place))
+    blind = np.concatenate(plausibility(np.ones_like(maps[:1]), place)[:3])
+    pointed = [*plausibility(maps, place), blind]
+    return Scored(maps, curves[:, :, 0], curves[:, :, 1], flips, ranks, slopes, *pointed)
 
 
 def plausibility(maps: NDArray[np.float64], place: Place | None) -> list[NDArray[np.float64]]:

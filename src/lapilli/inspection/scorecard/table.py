@@ -25,7 +25,10 @@ Chance: TypeAlias = float | dict[str, float] | None
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
-    """All cases' numbers. `metrics` are (operator, case, method), plausibility's (case, method), by their names."""
+    """All cases' numbers.
+
+    `metrics` are (operator, case, method), plausibility's (case, method), by their names, and its `chance` (case, 3).
+    """
 
     methods: tuple[Method, ...]
     operators: tuple[str, ...]
@@ -34,6 +37,7 @@ class Numbers:
     metrics: dict[str, NDArray[np.float64]]
     slopes: NDArray[np.float64]
     plausible: dict[str, NDArray[np.float64]]
+    chance: NDArray[np.float64]
 
     @property
     def names(self) -> list[str]:
@@ -81,6 +85,7 @@ def read(run: RunDir, methods: Sequence[Method], operators: Sequence[str], cases
         {name: values.transpose(1, 0, 2) for name, values in by_operator.items()},
         stacked("slopes").transpose(1, 0, 2, 3),
         {name: stacked(name) for name in (*_PLAUSIBLE, *released)},
+        stacked("chance"),
     )
 
 
@@ -121,11 +126,10 @@ def _row(method: str, operator: str | None, metric: str, found: Estimate) -> dic
 
 def chances(numbers: Numbers) -> dict[str, Chance]:
     """What a map that says nothing scores: by construction, or for want of that what random orders and reverses do."""
-    random, covered = numbers.names.index("random"), numbers.plausible["pointing"]
-    known = np.isfinite(covered).all(1)
+    random, known = numbers.names.index("random"), np.isfinite(numbers.chance).all(1)
     by_chance = {name: _either_way(numbers, random, name) for name in ("insertion", "deletion", "early")}
-    place = {"pointing": None, "precision": None, "energy": 1.0 if known.any() else None}
-    return {"gap": 0.0, "calibration": 0.0, "flip": 0.0, "slope": None, **by_chance, **place}
+    place = zip(_PLAUSIBLE, numbers.chance[known].mean(0).tolist() if known.any() else [None] * 3, strict=True)
+    return {"gap": 0.0, "calibration": 0.0, "flip": 0.0, "slope": None, **by_chance, **dict(place)}
 
 
 def _either_way(numbers: Numbers, method: int, name: str) -> dict[str, float]:
