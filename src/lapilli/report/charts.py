@@ -8,10 +8,7 @@ from markupsafe import Markup
 
 from lapilli.report import figures
 from lapilli.report.schema import Metric
-from lapilli.report.svg import Axis, chart, element, group, line, polyline, text
-
-WIDTH = 412.0
-"""Pixels: two charts side by side fill the page, one alone a phone without its letters growing too small."""
+from lapilli.report.svg import WIDTH, Axis, chart, element, group, legend, line, polyline, shape, text
 
 MARKS = ("instruct", "align", "swapped", "blank", "language_only")
 """The kinds of marks, in the order of their lanes within a row. Each has its own shape, as well as its colour."""
@@ -113,14 +110,12 @@ def glyph(kind: str, x: float, y: float) -> Markup:
         "swapped": ((0, -4.2), (4.2, 0), (0, 4.2), (-4.2, 0)),
         "language_only": ((0, -3.7), (3.7, 2.8), (-3.7, 2.8)),
     }[kind]
-    return element("polygon", points=" ".join(f"{x + dx:.2f},{y + dy:.2f}" for dx, dy in corners), class_="dot")
+    return shape(x, y, corners, "dot")
 
 
 def key(kind: str) -> Markup:
     """The shape alone, for a legend."""
-    return element(
-        "svg", group(glyph(kind, 9, 9), class_=kind), viewBox="0 0 18 18", class_="key", aria_hidden="true"
-    )  # fmt: skip
+    return legend(18, group(glyph(kind, 9, 9), class_=kind))
 
 
 def half_life(metrics: Sequence[Metric]) -> int:

@@ -8,6 +8,18 @@ THIN = "\u202f"
 """A narrow space that does not break, between a number and its unit."""
 
 
+NONE = "–"
+"""Stands where there is no number."""
+
+
+def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
+    """-0.456 -> −0.46, with a true minus sign and on request a plus; what is rounded to 0 has none; a dash for None."""
+    if value is None:
+        return NONE
+    said = f"{value:{'+' if sign else ''}.{digits}f}"
+    return (said if float(said) else said.lstrip("+-")).replace("-", "−")
+
+
 def percent(share: float, digits: int = 1) -> str:
     """0.7134 -> 71.3 %, with a true minus sign."""
     return f"{100 * share:.{digits}f}{THIN}%".replace("-", "−")
@@ -26,7 +38,7 @@ def points(difference: float) -> str:
 def rate(proportion: Proportion | None) -> str:
     """The estimate and its interval, or a dash where there is none."""
     if proportion is None or not proportion.n:
-        return "–"
+        return NONE
     return f"{percent(proportion.estimate)} ({interval(proportion.low, proportion.high)})"
 
 

@@ -1,9 +1,13 @@
 """The few helpers with which charts are written as SVG: elements, axes, ticks."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
+
+WIDTH = 412.0
+"""Pixels: two charts side by side fill the page, one alone a phone without its letters growing too small."""
 
 
 def element(name: str, *children: str, **attributes: str | float | None) -> Markup:
@@ -43,6 +47,17 @@ def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
 def polyline(points: list[tuple[float, float]], class_: str) -> Markup:
     """A line through points."""
     return element("polyline", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points), class_=class_)
+
+
+def shape(x: float, y: float, corners: Iterable[tuple[float, float]], class_: str) -> Markup:
+    """A polygon, whose corners are given from the point at its centre."""
+    points = " ".join(f"{x + dx:.2f},{y + dy:.2f}" for dx, dy in corners)
+    return element("polygon", points=points, class_=class_)
+
+
+def legend(side: float, mark: str) -> Markup:
+    """A mark alone in a square, for a legend: the words beside it say what it is."""
+    return element("svg", mark, viewBox=f"0 0 {side:g} {side:g}", class_="key", aria_hidden="true")
 
 
 def chart(width: float, height: float, title: str, summary: str, *children: str) -> Markup:

@@ -8,6 +8,7 @@ from markupsafe import escape
 from tests.inspection.study import fabricated
 from tests.report.study.reading import table
 
+from lapilli.report import figures
 from lapilli.report.study import numbers
 from lapilli.report.study.charts import Mark, Panel, Row, heat_map, layers_chart, mark, rows_chart
 from lapilli.report.study.colour import render, write_page
@@ -116,7 +117,7 @@ def test_columns_of_layers_share_one_axis():
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        (numbers.number(-0.456), "−0.46"), (numbers.number(-0.001), "0.00"), (numbers.number(None), "–"),
+        (figures.number(-0.456), "−0.46"), (figures.number(-0.001), "0.00"), (figures.number(None), "–"),
         (numbers.spread({"low": -1.0, "high": 2.0}), "[−1.00, 2.00]"),
         (numbers.spread({"low": None, "high": None}), ""),
         (numbers.chance(0.0312), "p\u202f=\u202f0.031"), (numbers.chance(1e-5), "p\u202f<\u202f0.001"),

@@ -3,6 +3,7 @@
 import pytest
 from tests.report.triage.test_page import result
 
+from lapilli.report.figures import number
 from lapilli.report.triage import story
 from lapilli.report.triage.page import render
 
@@ -41,5 +42,5 @@ def test_a_kind_with_few_made_up_answers_has_an_area_without_an_interval():
 
 
 def test_a_zero_has_no_sign():
-    assert story.number(-0.001, sign=True) == story.number(0.0) == "0.00"
-    assert story.number(-0.01) == "−0.01"
+    assert number(-0.001, sign=True) == number(0.0) == "0.00"
+    assert number(-0.01) == "−0.01"

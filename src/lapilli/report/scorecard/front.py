@@ -11,7 +11,7 @@ from lapilli.report.scorecard import words
 from lapilli.report.scorecard.card import GAP, Card, Figure, Method
 from lapilli.report.scorecard.placing import Box, Line, placed
 from lapilli.report.scorecard.words import Loss
-from lapilli.report.svg import Axis, chart, element, group, line, polyline, text
+from lapilli.report.svg import Axis, chart, element, group, legend, line, polyline, shape, text
 
 _FASTEST = 1e-3  # seconds: what is faster is drawn here, or the floors alone would take half of the axis
 
@@ -63,14 +63,12 @@ def glyph(family: str, x: float, y: float, ours: bool = False) -> Markup:
     corners = shapes.get(family, ((0, -5.2), (4.6, 0), (0, 5.2), (-4.6, 0)))
     if not corners:
         return group(*ring, element("circle", cx=x, cy=y, r=4.3, class_="dot"))
-    points = " ".join(f"{round(x + dx, 1):g},{round(y + dy, 1):g}" for dx, dy in corners)
-    return group(*ring, element("polygon", points=points, class_="dot"))
+    return group(*ring, shape(x, y, corners, "dot"))
 
 
 def key(family: str, ours: bool = False) -> Markup:
     """The shape alone, for a legend or a row's head."""
-    drawn = group(glyph(family, 11, 11, ours), class_="ours" if ours else None)
-    return element("svg", drawn, viewBox="0 0 22 22", class_="key", aria_hidden="true")
+    return legend(22, group(glyph(family, 11, 11, ours), class_="ours" if ours else None))
 
 
 def points_of(card: Card, operator: str) -> list[tuple[Method, Figure, Figure]]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lapilli.report import figures
 from lapilli.report.figures import THIN
 from lapilli.report.scorecard.card import GAP, Card, Figure, Method, number
 
@@ -18,13 +19,10 @@ NARROW = f"With fewer than {FEW} questions intervals are too narrow: even a rand
 _SMALL = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve")
 
 
-def plain(value: float | None) -> str:
-    """Two decimals below 10, fewer above, with a true minus sign; a dash where there is none."""
-    if value is None:
-        return "–"
-    digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
-    said = f"{value:.{digits}f}"
-    return said.replace("-", "−") if float(said) else f"{0:.{digits}f}"
+def plain(value: float | None, sign: bool = False) -> str:
+    """Two decimals below 10, fewer above; see figures.number."""
+    size = abs(value or 0.0)
+    return figures.number(value, 2 if size < 9.995 else 1 if size < 99.95 else 0, sign)
 
 
 def spread(low: float, high: float) -> str:
@@ -45,8 +43,7 @@ def ticks(values: Sequence[float], sign: bool = False) -> list[str]:
 
 def signed(value: float) -> str:
     """A difference: 0.031 -> +0.03."""
-    said = plain(value)
-    return f"+{said}" if value > 0 and float(said) else said
+    return plain(value, sign=True)
 
 
 def span(seconds: float, whole: bool = False) -> str:
@@ -61,7 +58,7 @@ def span(seconds: float, whole: bool = False) -> str:
 def passes(count: float | None) -> str:
     """Whole numbers as they are, others with one decimal."""
     if count is None:
-        return "–"
+        return figures.NONE
     return f"{count:,.0f}" if float(count).is_integer() or count >= 100 else f"{count:.1f}"
 
 

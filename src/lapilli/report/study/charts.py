@@ -6,11 +6,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lapilli.report.study.numbers import number, said
-from lapilli.report.svg import Axis, chart, element, group, line, text
-
-WIDTH = 412.0
-"""Pixels: two charts side by side fill the page, one alone a phone."""
+from lapilli.report.figures import number
+from lapilli.report.study.numbers import said
+from lapilli.report.svg import WIDTH, Axis, chart, element, group, legend, line, shape, text
 
 _LANE = 13.0
 _PAD = 9.0
@@ -108,15 +106,13 @@ def glyph(kind: str, x: float, y: float) -> Markup:
         reach = 6.0 if kind == "stick" else 3.5
         return line(x, y - reach, x, y + reach, kind)
     if kind == "wedge":
-        corners = " ".join(f"{x + dx:.2f},{y + dy:.2f}" for dx, dy in ((0, -4.2), (4.2, 3.2), (-4.2, 3.2)))
-        return element("polygon", points=corners, class_="mark")
+        return shape(x, y, ((0, -4.2), (4.2, 3.2), (-4.2, 3.2)), "mark")
     return element("circle", cx=x, cy=y, r=3.9, class_="mark")
 
 
 def key(kind: str) -> Markup:
     """The shape alone, for a legend."""
-    drawn = group(glyph(kind, 9, 9), class_=kind)
-    return element("svg", drawn, viewBox="0 0 18 18", class_="key", aria_hidden="true")
+    return legend(18, group(glyph(kind, 9, 9), class_=kind))
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ _READOUTS = {"embedding": "input embeddings", "stream": "logit lens", "wrote": "
 _FILTERS: tuple[Callable[..., Any], ...] = (
     numbers.chance,
     numbers.digits,
-    numbers.number,
+    figures.number,
     numbers.spread,
     figures.duration,
     figures.percent,
@@ -270,7 +270,7 @@ def knocked_chart(result: Result, condition: str) -> dict[str, Any]:
 
 
 def _knocked_lane(one: Figure) -> tuple[Mark, ...]:
-    specks = tuple(Mark("speck", f"a random set: {numbers.number(value)}", value) for value in one["log_prob_sets"])
+    specks = tuple(Mark("speck", f"a random set: {figures.number(value)}", value) for value in one["log_prob_sets"])
     words = f"{one['model']}, {numbers.chance(one['log_prob_p'])} by rank"
     return *specks, mark("dot", words, one["log_prob"])
 

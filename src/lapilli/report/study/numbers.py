@@ -3,18 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lapilli.report.figures import THIN
-
-NONE = "–"
-"""Stands where there is no number."""
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """-0.456 -> −0.46, with a true minus sign; a dash for none. What is rounded to 0 has no sign."""
-    if value is None:
-        return NONE
-    said = f"{value:.{digits}f}"
-    return (said.lstrip("-") if not float(said) else said).replace("-", "−")
+from lapilli.report.figures import NONE, THIN, number
 
 
 def digits(figure: Mapping[str, Any]) -> int:

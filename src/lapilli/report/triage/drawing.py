@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from lapilli.report.svg import Axis, chart, element, group, line, text
-from lapilli.report.triage.story import Result, found, number, within
+from lapilli.report.figures import number
+from lapilli.report.svg import WIDTH, Axis, chart, element, group, line, text
+from lapilli.report.triage.story import Result, found, within
 
-WIDTH = 412.0
 _ROW = 34.0
 _TOP = 6.0
 _FAMILIES = {"confidence": "sure", "parts": "part", "map": "map", "control": "control"}
@@ -85,7 +85,8 @@ def _block(words: str, values: Mapping[str, Sequence[float]], axis: Axis, top: f
 def _box(values: Sequence[float], name: str, axis: Axis, y: float) -> Markup:
     edges = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])
     low, left, middle, right, high = (axis.at(float(np.clip(edge, axis.low, axis.high))) for edge in edges)
-    words = f"{GROUPS[name]}: median {number(edges[2], True)}, middle half {number(edges[1])} to {number(edges[3])}"
+    half = f"middle half {number(edges[1])} to {number(edges[3])}"
+    words = f"{GROUPS[name]}: median {number(edges[2], sign=True)}, {half}"
     return group(
         element("title", words),
         line(low, y, high, y, "whisker"),
@@ -100,8 +101,9 @@ def overlay(values: Sequence[float], grid: Sequence[int], words: str) -> Markup:
     rows, columns = grid
     largest = max(map(abs, values)) or 1.0
     cells = [
-        element("rect", element("title", f"{number(value, True)} logits"), x=column, y=row, width=1.02, height=1.02,
-                class_="for" if value > 0 else "against", fill_opacity=f"{0.85 * abs(value) / largest:.3f}")
+        element("rect", element("title", f"{number(value, sign=True)} logits"), x=column, y=row, width=1.02,
+                height=1.02, class_="for" if value > 0 else "against",
+                fill_opacity=f"{0.85 * abs(value) / largest:.3f}")
         for (row, column), value in zip(np.ndindex(rows, columns), values, strict=True)
     ]  # fmt: skip
     return element(

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from lapilli.report.figures import number
+
 Result: TypeAlias = Mapping[str, Any]
 """results/hallucination.json."""
 
@@ -20,17 +22,9 @@ FEW = 20
 """With fewer answers on either side than this nothing is claimed of a score: intervals of so few are too narrow."""
 
 
-def number(value: float | None, sign: bool = False) -> str:
-    """An area or a difference of areas with two decimals and a true minus sign; a dash for none."""
-    if value is None:
-        return "–"
-    said = f"{value:{'+' if sign else ''}.2f}".replace("-", "−")
-    return said if float(f"{value:.2f}") else "0.00"
-
-
 def within(estimate: Mapping[str, Any], sign: bool = False) -> str:
     """The value with its interval."""
-    value, low, high = (number(estimate[name], sign) for name in ("value", "low", "high"))
+    value, low, high = (number(estimate[name], sign=sign) for name in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"
 
 
