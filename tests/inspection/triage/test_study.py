@@ -95,7 +95,7 @@ def test_the_counts_are_those_of_the_answers(whole):
         groups = [group_of(one, said(text)) for one, text in zip(asked(), texts, strict=True)]
         (found,) = (one for one in made["models"] if one["label"] == label)
         assert found["groups"] == {group: groups.count(group) for group in found["groups"]}
-        assert sum(kind["correct"] for kind in found["kinds"].values()) == groups.count("wrong yes") > 0
+        assert sum(kind["count"] for kind in found["kinds"].values()) == groups.count("wrong yes") > 0
         assert sum(kind["n"] for kind in found["kinds"].values()) == len(asked()) / 2
 
 
@@ -179,7 +179,7 @@ def test_deletions_count_the_answers_that_turn(whole):
                 turned.append(removed["named"] < 0)
                 random.append(np.mean(np.array(removed["random"]) < 0))
     (found,) = (one for one in made["deletions"] if one["group"] == "right yes")
-    assert (found["named"]["correct"], found["named"]["n"]) == (sum(turned), len(turned))
+    assert (found["named"]["count"], found["named"]["n"]) == (sum(turned), len(turned))
     assert found["random"]["value"] == pytest.approx(np.mean(random))
     assert found["difference"]["value"] == pytest.approx(np.mean(turned) - np.mean(random))
 

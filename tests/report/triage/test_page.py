@@ -22,8 +22,8 @@ def estimate(value, n=250, spread=0.05):
 def result(areas=None, holm=0.001, gain=0.0, wrong=50, label="model"):
     """A result with these pooled areas; the tests' adjusted p is `holm`, and shares add `gain`."""
     label_counts = {"wrong yes": wrong, "right yes": 900, "right no": 950, "wrong no": 50, "other": 0}
-    kind = {"correct": wrong, "n": 1000, "estimate": wrong / 1000, "low": 0.0, "high": 0.1}
-    turned = {"correct": 50, "n": 100, "estimate": 0.5, "low": 0.4, "high": 0.6}
+    kind = {"count": wrong, "n": 1000, "estimate": wrong / 1000, "low": 0.0, "high": 0.1}
+    turned = {"count": 50, "n": 100, "estimate": 0.5, "low": 0.4, "high": 0.6}
     parts = {name: np.linspace(-3, 3, 20).tolist() for name in ("image", "question", "prior", "full", "blank")}
     areas = {"probability": 0.9, "image": 0.7, "blank": 0.8} | (areas or {})
     tasks = {"yes": "right yes", "absent": "right no"}

@@ -105,9 +105,15 @@ def _counts(label: str, asked: Sequence[PictureQuestion], answers: Sequence[str]
     return {
         "label": label,
         "groups": {group: groups.count(group) for group in GROUPS},
-        "kinds": {kind: asdict(wilson(of.count("wrong yes"), len(of))) for kind, of in absent.items()},
+        "kinds": {kind: _share(of.count("wrong yes"), len(of)) for kind, of in absent.items()},
         "needed": math.ceil(WANTED * len(asked) / wrong) if wrong else None,
     }
+
+
+def _share(count: int, n: int) -> dict[str, Any]:
+    """A share of answers, which need not be the right ones, with its interval."""
+    found = wilson(count, n)
+    return {"count": count, "n": n, "estimate": found.estimate, "low": found.low, "high": found.high}
 
 
 def _kinds(asked: Sequence[PictureQuestion]) -> list[str]:
@@ -231,7 +237,7 @@ def _deletion(group: str, rows: Sequence[Answered], seed: int) -> dict[str, Any]
     random = [float(np.mean(towards(one) * np.array(one["removed"]["random"]) < 0)) for one in found]
     return {
         "group": group,
-        "named": asdict(wilson(sum(named), len(named))),
+        "named": _share(sum(named), len(named)),
         "random": asdict(mean(random, seed)),
         "difference": asdict(mean(np.subtract(np.array(named, np.float64), random), seed)),
     }

@@ -78,7 +78,7 @@ def verdict(result: Result) -> list[str]:
 
 def _asked(result: Result) -> str:
     absent = [kind for model in result["models"] for kind in model["kinds"].values()]
-    wrong, asked = sum(kind["correct"] for kind in absent), sum(kind["n"] for kind in absent)
+    wrong, asked = sum(kind["count"] for kind in absent), sum(kind["n"] for kind in absent)
     who = f"{len(result['models'])} models" if len(result["models"]) > 1 else "The model"
     return f"{who} said yes to {wrong:,} of {asked:,} questions about something that is not in the picture."
 
