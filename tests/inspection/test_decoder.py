@@ -59,6 +59,19 @@ def test_queries_are_those_that_the_models_own_attention_gets():
     torch.testing.assert_close(query.transpose(0, 1)[None], caught[0], atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["llama", "qwen2", "mistral"])
+def test_keys_and_values_are_those_of_the_models_own_cache(name):
+    language = load(joined("clip", name)).model.model.language_model
+    stream = torch.randn(2, 7, language.config.hidden_size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        cache = language(inputs_embeds=stream, use_cache=True).past_key_values
+        rotary = language.rotary_emb(stream, torch.arange(7)[None])
+        model = SimpleNamespace(model=SimpleNamespace(language_model=language), lm_head=None)
+        keys, values = decoder(model).keys_values(0, stream, rotary)
+    torch.testing.assert_close(keys, cache.layers[0].keys, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(values, cache.layers[0].values, atol=1e-6, rtol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_layers_that_add_otherwise_are_refused(dtype):
     """As Granite's, which scales what it adds: here by a hook on a layer, behind what is recorded."""

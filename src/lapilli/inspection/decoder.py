@@ -67,6 +67,21 @@ class Decoder:
         rotated: Tensor = apply_rotary_pos_emb(query, query, cos, sin, unsqueeze_dim=1)[0]
         return rotated.float()
 
+    def keys_values(self, layer: int, residual: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """What a layer's cache holds of residuals before it, (batch, token, d_model); (batch, kv_head, token, d_head).
+
+        `rotary` are the cosines and sines of their positions, (1, token, d_head) each.
+        """
+        block = self.blocks[layer]
+        attention, normed = block.self_attn, block.input_layernorm(residual)
+        keys, values = (
+            part(normed).unflatten(-1, (-1, attention.head_dim)) for part in (attention.k_proj, attention.v_proj)
+        )
+        if hasattr(attention, "k_norm"):
+            keys = attention.k_norm(keys)
+        keys, values = keys.transpose(1, 2), values.transpose(1, 2)
+        return apply_rotary_pos_emb(keys, keys, *rotary)[0], values
+
     def output_matrix(self, layer: int) -> Tensor:
         """What the heads' outputs, side by side, are multiplied with; float32, (d_model, head * d_head)."""
         weight: Tensor = self.blocks[layer].self_attn.o_proj.weight

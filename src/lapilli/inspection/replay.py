@@ -2,8 +2,8 @@
 
 An image comes before the text that asks about it, and nothing that is cut behind it changes its keys and values. So a
 variant runs again only the positions from its first cut query on, and only the layers from its first cut layer on: the
-keys and values before the one are the trace's, the residual stream before the other is the trace's too. The layers
-are the model's own modules, called in batches of variants.
+keys and values before the one are the trace's, the residual stream before the other is the trace's too. In the last
+layer only the rows run again. The layers are the model's own modules, called in batches of variants.
 """
 
 from collections import defaultdict
@@ -93,8 +93,7 @@ def read_on(trace: Trace, start: int, embeddings: Tensor, target: Target | None 
     first = int(np.searchsorted(trace.rows, start))
     found = []
     for some in embeddings[:, : suffix.length].split(suffix.fitting()):
-        streams = suffix.run_on(some)[:, trace.rows[first:] - start]
-        found.append(_read(trace, streams, trace.next_ids[first:], target))
+        found.append(_read(trace, suffix.run_on(some), trace.next_ids[first:], target))
     as_it_is = clean(trace, target)
     before = [np.broadcast_to(part[:first], (len(embeddings), first)) for part in as_it_is]
     changed = [np.concatenate([old, new], axis=1) for old, new in zip(before, together(found), strict=True)]
@@ -127,8 +126,7 @@ def _ends(trace: Trace, variants: Sequence[Variant], at_once: int | None) -> Ite
         first = int(np.searchsorted(trace.rows, start))
         for begin in range(0, len(chosen), size):
             some = chosen[begin : begin + size]
-            streams = suffix.run([variants[number] for number in some])
-            yield np.array(some), first, streams[:, trace.rows[first:] - start]
+            yield np.array(some), first, suffix.run([variants[number] for number in some])
 
 
 def _require_replayable(trace: Trace) -> Stream:
@@ -193,6 +191,18 @@ class _Prefix:
 
 
 @final
+class _Whole:
+    """The same of one layer, when the keys and values of all positions are known: those that are new are among them."""
+
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        self._held = keys, values
+
+    def update(self, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """All of them; (variant, kv_head, token, d_head)."""
+        return self._held
+
+
+@final
 class _Suffix:
     """The positions of a sequence from `start` to `end`, to be run again."""
 
@@ -200,8 +210,9 @@ class _Suffix:
         self._trace = trace
         self._start = start
         self._end = end
+        self._rows = torch.from_numpy(trace.rows[trace.rows >= start] - start).to(stream.resid.device)
         self._resid = stream.resid[:, start:end]
-        self._rotary = tuple(table[None, start:end] for table in stream.rotary)
+        self._rotary = (stream.rotary[0][None, start:end], stream.rotary[1][None, start:end])
         self._prefix = _Prefix(trace, start)
         self._mask: tuple[object, Tensor] = (None, self._resid)
 
@@ -220,7 +231,7 @@ class _Suffix:
         return max(1, room // (self._resid.element_size() * (held + scores)))
 
     def run(self, variants: Sequence[Variant]) -> Tensor:
-        """Behind the last layer, (variant, token, d_model). The variants come in the order of their first layers."""
+        """The rows behind the last layer, (variant, row, d_model). Variants come in the order of their first layers."""
         joining = [_first_layer(variant) for variant in variants]
         hidden = self._resid[0, None][:0]
         for layer in range(joining[0], self._trace.decoder.depth):
@@ -230,14 +241,22 @@ class _Suffix:
         return hidden
 
     def run_on(self, hidden: Tensor) -> Tensor:
-        """From other embeddings to behind the last layer, (variant, token, d_model) both."""
+        """The same with other embeddings, (variant, token, d_model)."""
         for layer in range(self._trace.decoder.depth):
             hidden = self._layer(layer, hidden, self._additive_mask(layer, [()]))
         return hidden
 
     def _layer(self, layer: int, hidden: Tensor, mask: Tensor) -> Tensor:
-        made: Tensor = self._trace.decoder.blocks[layer](
-            hidden, attention_mask=mask, position_embeddings=self._rotary, past_key_values=self._prefix
+        """Behind a layer; behind the last one the rows alone, since nobody looks at what others become in it."""
+        model = self._trace.decoder
+        rotary = self._rotary
+        cache: _Prefix | _Whole = self._prefix
+        if layer == model.depth - 1:
+            cache = _Whole(*cache.update(*model.keys_values(layer, hidden, rotary), layer))
+            rotary = (rotary[0][:, self._rows], rotary[1][:, self._rows])
+            hidden, mask = hidden[:, self._rows], mask[:, :, self._rows]
+        made: Tensor = model.blocks[layer](
+            hidden, attention_mask=mask, position_embeddings=rotary, past_key_values=cache
         )
         return made
 
