@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lapilli.cli.console import go_on, print_json, results
-from lapilli.cli.options import Device
+from lapilli.cli.options import Device, require_models
 from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -95,8 +95,7 @@ def _run(out: Path, model: Path, data: Path, plan: "Plan") -> "RunDir":
     from lapilli.model.llava import codec_of
     from lapilli.model.parts import origin
 
-    if not model.is_dir():
-        raise UsageError(f"{model}: no such folder; give the folder of a model")
+    require_models([model])
     codec_of(model)
     read_picture_questions(data)
     operators_of(plan.operators)

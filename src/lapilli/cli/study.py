@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lapilli.cli.console import go_on, print_json, results
-from lapilli.cli.options import Device
+from lapilli.cli.options import Device, require_models
 
 if TYPE_CHECKING:
+    from lapilli.core.run import RunDir
     from lapilli.data.sample import Sample
     from lapilli.inspection.triage.study import Pictures
     from lapilli.model.llava import Llava
@@ -47,7 +48,7 @@ def colour(
     from lapilli.inspection.study.result import colour_result
     from lapilli.report.study.colour import write_page
 
-    _require_models([base, *tuned])
+    require_models([base, *tuned])
     labels(tuned)
     of = settings(base, tuned, data, questions, seed)
     load = _loader(device)
@@ -86,31 +87,35 @@ def hallucination(
     """
     from functools import partial
 
-    from lapilli.core.run import RunDir
     from lapilli.data.pictures import open_picture
-    from lapilli.data.questions import fingerprint
     from lapilli.data.scenes.absent import yes_or_no
     from lapilli.inspection.triage.study import RESULT, study
-    from lapilli.model.llava import load
-    from lapilli.model.parts import origin
-    from lapilli.model.placement import Placement
     from lapilli.report.triage.page import write_page
 
-    _require_models(models)
-    named, asked = labels(models), yes_or_no(data, questions, seed)
-    recipe: dict[str, Any] = {"study": RESULT, "data": str(data.resolve()), "questions": questions}
-    recipe |= {"models": [str(model.resolve()) for model in models], "questions_sha256": fingerprint(data)}
-    recipe |= {"weights": [origin(model).sha256 for model in models]}
-    run = RunDir.begin(out, recipe | {"seed": seed}, seed)
+    require_models(models)
+    named, asked, load = labels(models), yes_or_no(data, questions, seed), _loader(device)
+    run = _triage(out, models, data, questions, seed)
     pictures = partial(open_picture, data / "images")
-    loaded = partial(load, placement=Placement(device))
-    go_on(run, lambda note: study(named, asked, pictures, loaded, _respond, run, seed, note))
+    go_on(run, lambda note: study(named, asked, pictures, load, _respond, run, seed, note))
     made = run.load(RESULT)
     write_page(made, out / "hallucination.html")  # after the run has finished: a page can be drawn again
     if as_json:
         print_json({"folder": out, **{name: value for name, value in made.items() if name != "examples"}})
     else:
         _print(made, out / "hallucination.html")
+
+
+def _triage(out: Path, models: Sequence[Path], data: Path, questions: int, seed: int) -> "RunDir":
+    """A new run, or the one of the same models and questions that is there."""
+    from lapilli.core.run import RunDir
+    from lapilli.data.questions import fingerprint
+    from lapilli.inspection.triage.study import RESULT
+    from lapilli.model.parts import origin
+
+    recipe: dict[str, Any] = {"study": RESULT, "data": str(data.resolve()), "questions": questions, "seed": seed}
+    recipe |= {"models": [str(model.resolve()) for model in models], "questions_sha256": fingerprint(data)}
+    recipe |= {"weights": [origin(model).sha256 for model in models]}
+    return RunDir.begin(out, recipe, seed)
 
 
 def _loader(device: str) -> "Callable[[Path], Llava]":
@@ -121,14 +126,6 @@ def _loader(device: str) -> "Callable[[Path], Llava]":
     placement = Placement(device)
     placement.settings()  # a device that is not there is said before anything is written
     return lru_cache(maxsize=1)(lambda path: load(path, placement))
-
-
-def _require_models(models: Sequence[Path]) -> None:
-    from lapilli.core.errors import UsageError
-
-    for model in models:
-        if not model.is_dir():
-            raise UsageError(f"{model}: no such folder; give the folder of a model")
 
 
 def labels(models: Sequence[Path]) -> dict[str, Path]:

@@ -93,32 +93,40 @@ def of_task(result: Result, task: str) -> Iterator[str]:
     base = found(result, task, result["settings"]["baseline"])
     if base is None:
         return
-    goal = {"yes": "a made-up yes from a grounded one", "absent": "a made-up yes from a right no"}[task]
-    others, below, above = _rivals(result), _apart(result, task, -1), _apart(result, task, 1)
-    told = (
-        f"The answer's own probability tells {goal} with an AUC of {within(base)} (chance .5, n = {base['n']:,}, "
-        f"{base['positives']} made up)."
-    )
     if not enough(result, task):
-        yield told
+        yield _baseline(task, base)
         return
-    yield (
-        f"{told} Of {len(others)} scores from what the answer is made of, {len(below)} are "
-        f"worse than that beyond chance and {len(above)} better (paired, Holm, p < {SIGNIFICANT})."
-    )
-    best = max((one for name in others if (one := found(result, task, name))), key=lambda one: one["value"])
-    test = next(one for one in result["tests"] if (one["task"], one["score"]) == (task, best["score"]))
-    yield (
-        f"The best of them is “{title(result, best['score'])}”: {within(best)}, which differs by "
-        f"{within(test, sign=True)}."
-    )
+    yield f"{_baseline(task, base)} {_beside(result, task)}"
+    yield _best(result, task)
     if task != FIRST:
         yield SIDES
-    elif turned := [one for name in others if (one := found(result, task, name)) and one["high"] < 0.5]:
+    elif turned := [one for name in _rivals(result) if (one := found(result, task, name)) and one["high"] < 0.5]:
         names = ", ".join(f"{title(result, one['score'])} ({number(one['value'])})" for one in turned)
         yield f"Against what was expected before, and counted as such, these point the other way: {names}."
     if adds := _regression(result, task):
         yield _added(adds)
+
+
+def _baseline(task: str, base: Mapping[str, Any]) -> str:
+    goal = {"yes": "a made-up yes from a grounded one", "absent": "a made-up yes from a right no"}[task]
+    counts = f"chance .5, n = {base['n']:,}, {base['positives']} made up"
+    return f"The answer's own probability tells {goal} with an AUC of {within(base)} ({counts})."
+
+
+def _beside(result: Result, task: str) -> str:
+    others, below, above = _rivals(result), _apart(result, task, -1), _apart(result, task, 1)
+    return (
+        f"Of {len(others)} scores from what the answer is made of, {len(below)} are worse than that beyond chance and "
+        f"{len(above)} better (paired, Holm, p < {SIGNIFICANT})."
+    )
+
+
+def _best(result: Result, task: str) -> str:
+    others = [one for name in _rivals(result) if (one := found(result, task, name))]
+    best = max(others, key=lambda one: one["value"])
+    test = next(one for one in result["tests"] if (one["task"], one["score"]) == (task, best["score"]))
+    apart = within(test, sign=True)
+    return f"The best of them is “{title(result, best['score'])}”: {within(best)}, which differs by {apart}."
 
 
 def _added(adds: Mapping[str, Any]) -> str:
