@@ -6,11 +6,16 @@ import torch
 from PIL import Image
 from tests.inspection.runs import MODELS, Run, full_logits
 from tests.inspection.scorecard import held
+from tests.parts import part, picture
 
 from lapilli.core.errors import UsageError
+from lapilli.data.sample import Sample, Turn
+from lapilli.inspection.contrast import answered
 from lapilli.inspection.removal import blurred
 from lapilli.inspection.replay import Cut
+from lapilli.inspection.scorecard.case import case_of
 from lapilli.inspection.scorecard.operators import OPERATORS, chosen, painted_pixels
+from lapilli.model.llava import join, load, save
 
 
 def sets_of(case):
@@ -53,9 +58,17 @@ def test_mean_paints_what_is_nought_when_normalised():
     np.testing.assert_allclose(OPERATORS["mean"](case, sets).log_prob, expected, rtol=1e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_drop_hides_tokens_from_everybody(name):
-    case = held.case(name)
+def picture_first(folder):
+    """A case whose sequence begins with the picture: no token is before it."""
+    save(join(part("siglip"), part("qwen2"), "linear", "plain"), folder)
+    llava, asked = load(folder), Sample("s", ("0",), (Turn("user", "<image>"),))
+    return case_of(llava, asked, answered(llava, asked, "yes, a blue square"), picture(0), picture(1), 3)
+
+
+@pytest.mark.parametrize("name", [*MODELS, "picture first"])
+def test_drop_hides_tokens_from_everybody(name, tmp_path):
+    case = picture_first(tmp_path / "model") if name == "picture first" else held.case(name)
+    assert (case.patches[0] == 0) == (name == "picture first")
     everybody, layers = np.arange(len(case.trace.ids)), range(case.trace.decoder.depth)
     sets = sets_of(case)
     left = OPERATORS["drop"](case, sets)
