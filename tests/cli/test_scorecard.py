@@ -69,6 +69,7 @@ def test_a_table_is_printed_and_another_card_drawn_beside_it(data, tmp_path, cap
     said = capsys.readouterr().out
     assert "direct *" in said and "knockout" in said and said.strip().endswith("scorecard.html")
     assert "likeness to the first map" in said  # the sanity block
+    assert "With fewer than 30 questions intervals are too narrow" in said
     assert _scorecard(path_of("deep"), data, "--out", two, *FEW, "--seed", 1, "--beside", one, "--json") == 0
     assert (two / "scorecard.html").stat().st_size > (one / "scorecard.html").stat().st_size
     capsys.readouterr()
@@ -81,6 +82,9 @@ def test_a_table_is_printed_and_another_card_drawn_beside_it(data, tmp_path, cap
     (alone, found), (both, same) = again(), again("--beside", one)
     tau = same.pop("between_models")
     assert len(both) > len(alone) and found == same
+    assert (
+        f"{found['model']} (one)" in both and f"{found['model']} (" not in alone
+    )  # of one model: the folder tells them apart
     assert (tau["one"], tau["n"]) == (found["model"], 3) and -1 <= tau["low"] <= tau["tau"] <= tau["high"] <= 1
     assert {file: file.stat().st_mtime_ns for file in (two / "results").iterdir()} == measured
     RunDir.open(two).verify()
@@ -88,7 +92,7 @@ def test_a_table_is_printed_and_another_card_drawn_beside_it(data, tmp_path, cap
 
 def test_what_is_drawn_beside_it_is_another_scorecard_that_has_finished(data, tmp_path, capsys):
     out, begun = tmp_path / "card", tmp_path / "begun"
-    RunDir.create(begun, {}, 0)
+    RunDir.create(begun, {}, 0).save("scorecard", {})  # measured, and broken off before it had finished
     for beside, code, message in (
         (out, 2, "that is --out itself"),
         (begun, 2, "no scorecard that has finished is there"),

@@ -6,7 +6,7 @@ import pytest
 
 from lapilli.report import charts
 from lapilli.report.charts import Mark, Row
-from lapilli.report.svg import Axis, element
+from lapilli.report.svg import Axis, element, legend, line, shape
 
 
 def parsed(svg):
@@ -126,3 +126,11 @@ def test_short_and_flat_curves_are_drawn(losses):
 def test_an_element_escapes_text_and_attributes():
     svg = element("text", "<script>&", title='"><script>')
     assert svg == '<text title="&#34;&gt;&lt;script&gt;">&lt;script&gt;&amp;</text>'
+
+
+def test_a_shape_stands_around_its_point_and_a_legend_around_its_mark():
+    assert shape(10, 20, ((0, -5), (4, 3), (-2, 3)), "dot") == (
+        '<polygon points="10.00,15.00 14.00,23.00 8.00,23.00" class="dot"></polygon>'
+    )
+    drawn = legend(18, line(1, 2, 3, 4, "stick"))
+    assert 'viewBox="0 0 18 18"' in drawn and 'aria-hidden="true"' in drawn and 'class="stick"' in drawn

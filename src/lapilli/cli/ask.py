@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lapilli.cli.console import print_json, results
+from lapilli.cli.console import print_json, say
 from lapilli.cli.options import Bits, Device, Dtype
 from lapilli.cli.questions import asked, shown
 
@@ -37,4 +37,4 @@ def _ask(
     if as_json:
         print_json({"model": model, "image": image, "question": question, "answer": given.text, "hidden": hidden})
     else:
-        results.print(given.text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        say(given.text)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, final
 import typer
 from rich.text import Text
 
-from lapilli.cli.console import messages, note_hidden, results
+from lapilli.cli.console import note, note_hidden, results
 from lapilli.cli.options import Bits, Device, Dtype
 from lapilli.core.errors import LapilliError
 
@@ -92,11 +92,11 @@ class _Session:
                 break
             except LapilliError as error:
                 failed = True
-                _say(f"lapilli: {error}")
+                note(f"lapilli: {error}")
             except KeyboardInterrupt:
                 if not self.is_terminal:
                     raise
-                _say("")
+                note("")
         return int(failed and not self.is_terminal)
 
     def _obey(self, line: str) -> None:
@@ -115,24 +115,24 @@ class _Session:
             answer = self.chat.say(question, self.waiting, _print_piece if self.is_terminal else None)
             _print_end(None if self.is_terminal else answer)
             if not answer:
-                _say("the model said nothing; the question is taken back")
+                note("the model said nothing; the question is taken back")
         except KeyboardInterrupt:
             if not self.is_terminal:
                 raise
             is_kept = len(self.chat.sample.turns) > before
-            _say("\nstopped; " + ("the answer ends there" if is_kept else "the question is taken back"))
+            note("\nstopped; " + ("the answer ends there" if is_kept else "the question is taken back"))
         if len(self.chat.sample.turns) > before:
             self.waiting.clear()
 
     def show_picture(self, name: str) -> None:
         """Let a picture go with the next question."""
         if not name:
-            _say(f"{len(self.waiting)} pictures no longer go with the next question; /image PATH shows one")
+            note(f"{len(self.waiting)} pictures no longer go with the next question; /image PATH shows one")
             self.waiting.clear()
             return
         path = _path(name)
         size = _open(str(path)).size
-        _say(f"{path.name}: {size[0]} x {size[1]} pixels, goes with the next question")
+        note(f"{path.name}: {size[0]} x {size[1]} pixels, goes with the next question")
         note_hidden(path.name, self.pixels.framing(size).hidden)
         self.waiting.append(str(path))
 
@@ -140,7 +140,7 @@ class _Session:
         """Forget everything."""
         self.chat.reset()
         self.waiting.clear()
-        _say("forgotten: the next question is the first")
+        note("forgotten: the next question is the first")
 
     def save(self, rest: str) -> None:
         """Write what was said as LLaVA's JSON."""
@@ -159,8 +159,8 @@ class _Session:
         names = tuple(Path(name).relative_to(folder).as_posix() for name in sample.images)
         write_samples(file, [replace(sample, images=names)])
         self.saved.add(file)
-        _say(f"{file}: {len(sample.turns)} turns; the paths of its {len(names)} pictures start from {folder}")
-        _say(f"lapilli data show {shlex.quote(str(file))} --row 0 --model {shlex.quote(str(self.model))}")
+        note(f"{file}: {len(sample.turns)} turns; the paths of its {len(names)} pictures start from {folder}")
+        note(f"lapilli data show {shlex.quote(str(file))} --row 0 --model {shlex.quote(str(self.model))}")
 
     def show(self, rest: str) -> None:
         """Print the prompt."""
@@ -175,7 +175,7 @@ class _Session:
     def help(self, rest: str) -> None:
         """List the commands."""
         for word, command in _COMMANDS.items():
-            _say(f"{word + command.takes:11}  {command.help}")
+            note(f"{word + command.takes:11}  {command.help}")
 
 
 @dataclass(frozen=True)
@@ -216,10 +216,6 @@ def _prepare_input() -> None:
         import readline  # noqa: F401  # input() uses it from now on
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
-
-
-def _say(message: str) -> None:
-    messages.print(Text(message), soft_wrap=True)
 
 
 def _print_piece(piece: str) -> None:

@@ -38,10 +38,20 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json_text(value) + "\n")
 
 
+def say(line: str) -> None:
+    """Print a result as it is, whatever is in it: no markup, no emoji, no breaks."""
+    results.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def note(line: str) -> None:
+    """The same of a note, on stderr."""
+    messages.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
 def note_hidden(name: str, share: float) -> None:
     """Say on stderr that a crop keeps a share of a picture from the model, if it does."""
     if share:
-        _note(f"{name}: {100 * share:.2g} % of the picture is not seen; the model's crop leaves it out")
+        note(f"{name}: {100 * share:.2g} % of the picture is not seen; the model's crop leaves it out")
 
 
 def progress_bar() -> ProgressBar:
@@ -63,16 +73,16 @@ def go_on(run: "RunDir", measure: Callable[[Progress], object]) -> None:
     Interrupted before its first result, the run was never begun; after it, the same command goes on, as is said.
     """
     if run.is_complete:
-        _note(f"{run.path}: the run has finished; its page is drawn again, and nothing is measured")
+        note(f"{run.path}: the run has finished; its page is drawn again, and nothing is measured")
         return
     try:
-        with run.or_nothing(), steps() as note:
-            measure(note)
+        with run.or_nothing(), steps() as progress:
+            measure(progress)
+        run.finish()
     except KeyboardInterrupt:
         if (run.path / "recipe.yaml").is_file():
-            _note(f"{run.path}: stopped; the same command goes on")
+            note(f"{run.path}: stopped; the same command goes on")
         raise
-    run.finish()
 
 
 @contextmanager
@@ -86,22 +96,18 @@ def steps() -> Iterator[Progress]:
         tasks: dict[str, TaskID] = {}
         said = time.monotonic()
 
-        def note(step: str, done: int, total: int) -> None:
+        def tell(step: str, done: int, total: int) -> None:
             nonlocal said
             if bar.disable and time.monotonic() - said >= _EVERY:
                 said = time.monotonic()
-                _note(f"{step}: {done} of {total}")
+                note(f"{step}: {done} of {total}")
             if step not in tasks:
                 _finish(bar)
                 tasks[step] = bar.add_task(step, total=total)
             bar.update(tasks[step], completed=done)
 
-        yield note
+        yield tell
         _finish(bar)
-
-
-def _note(line: str) -> None:
-    messages.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def _finish(bar: ProgressBar) -> None:

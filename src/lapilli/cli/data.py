@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lapilli.cli.console import print_json, progress_bar, results
+from lapilli.cli.console import print_json, progress_bar, results, say
 from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def _scenes(
     with progress_bar() as bar:
         task = bar.add_task(f"scenes, {split}", total=count)
         write_scenes(out, count, split, seed, lambda done: bar.update(task, completed=done))
-    results.print(f"{out}: {count} scenes", markup=False, highlight=False, soft_wrap=True)
+    say(f"{out}: {count} scenes")
 
 
 def _validate(
@@ -78,7 +78,7 @@ def _print_findings(file: Path, findings: "Findings") -> None:
     if hidden > 0:
         results.print(f"... and {hidden} more; --json lists them all", highlight=False)
     counts = f"{findings.rows} rows, {findings.images} images, {len(findings.problems)} problems"
-    results.print(f"{file}: {counts}", markup=False, highlight=False, soft_wrap=True)
+    say(f"{file}: {counts}")
 
 
 def _print_problems(problems: "Iterable[Problem]") -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lapilli.cli.console import print_json, results, steps
+from lapilli.cli.console import print_json, say, steps
 from lapilli.cli.options import Device, Dtype
 from lapilli.cli.questions import asked, shown
 from lapilli.core.errors import UsageError
@@ -69,8 +69,8 @@ def _explain(
     trace = _answered(llava, sample, picture, answer)
     chosen, at = _target(trace, sample, target, contrast)
     patches = None if spans is None else _patches(spans, trace.layout.patches(0).size)
-    with steps() as note:
-        findings = explain(trace, picture, chosen, at, controls, patches, seed, note)
+    with steps() as progress:
+        findings = explain(trace, picture, chosen, at, controls, patches, seed, progress)
     given = answer_text(trace)
     options: dict[str, Any] = {"answer": given, "contrast": contrast, "controls": controls, "dtype": dtype}
     options |= {"target": target}
@@ -81,9 +81,9 @@ def _explain(
     if as_json:
         print_json({"folder": out, "hidden": hidden, **made.description})
     else:
-        results.print(str(made), markup=False, emoji=False, highlight=False, soft_wrap=True)
+        say(str(made))
         if out is not None:
-            results.print(f"{out / 'explanation.html'}", markup=False, highlight=False, soft_wrap=True)
+            say(f"{out / 'explanation.html'}")
 
 
 def _answered(llava: "Llava", sample: "Sample", picture: "Image", given: str | None) -> "Trace":

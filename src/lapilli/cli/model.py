@@ -9,7 +9,7 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from lapilli.cli.console import messages, print_json, progress_bar, results
+from lapilli.cli.console import note, print_json, progress_bar, results, say
 
 if TYPE_CHECKING:
     from lapilli.model.bridges import Bridge, Published
@@ -72,11 +72,11 @@ def _build(
     version = preset_for(vision, preset)
     llava = join(vision, language, connector or version.connector, template, feature_layer, seed, version.pad)
     save(llava, out)
-    for note in llava.card.notes:
-        messages.print(note, markup=False, highlight=False, soft_wrap=True)
+    for line in llava.card.notes:
+        note(line)
     bridge = sum(p.numel() for p in learning(llava.model.model.multi_modal_projector, llava.card.connector))
     total = f"{_millions(llava.model)} million parameters, {bridge:,} of them in the connector"
-    messages.print(f"{out}: a LLaVA with {total}", markup=False, highlight=False, soft_wrap=True)
+    note(f"{out}: a LLaVA with {total}")
 
 
 def _info(
@@ -92,9 +92,9 @@ def _info(
         return
     results.print(_table_of_parts(info))
     for name, value in _facts(info).items():
-        results.print(f"{name:>10}  {value}", markup=False, highlight=False, soft_wrap=True)
-    for note in info.notes:
-        results.print(f"{'':>10}  {note}", markup=False, highlight=False, soft_wrap=True)
+        say(f"{name:>10}  {value}")
+    for line in info.notes:
+        say(f"{'':>10}  {line}")
 
 
 def _table_of_parts(info: "Info") -> Table:
@@ -173,10 +173,10 @@ def _write(found: "Checkpoint", out: Path, to: str, shard_size: str, notes: Sequ
     with progress_bar() as bar:
         task = bar.add_task("weights, in MB", total=total // 1_000_000)
         write_checkpoint(found, out, to, Writing(size, lambda done: bar.update(task, completed=done // 1_000_000)))
-    for note in notes:
-        messages.print(note, markup=False, highlight=False, soft_wrap=True)
+    for line in notes:
+        note(line)
     written = f"{out}: layout {to}, made from {len(found.tensors)} tensors ({total / 1e6:,.1f} MB) in {found.layout}"
-    messages.print(written, markup=False, highlight=False, soft_wrap=True)
+    note(written)
 
 
 def _bridges(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lapilli.cli.console import messages, print_json, progress_bar, results
+from lapilli.cli.console import messages, note, print_json, progress_bar, results
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +39,7 @@ def quickstart(
     try:
         page = quickstart(journey, messages.print, _count)
     except KeyboardInterrupt:
-        messages.print(f"stopped; go on with: {journey.command}", markup=False, highlight=False, soft_wrap=True)
+        note(f"stopped; go on with: {journey.command}")
         raise
     if as_json:
         print_json(json.loads((out / "results.json").read_text(encoding="utf-8")))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lapilli.cli.console import go_on, print_json, results
+from lapilli.cli.console import go_on, print_json, say
 from lapilli.cli.options import Device, require_models
 from lapilli.core.errors import UsageError
 
@@ -66,8 +66,7 @@ def scorecard(
     other = _other(beside, out) if beside else None
     Placement(device).settings()  # a device that is not there is said before anything is written
     run = _run(out, model, data, plan)
-    at_once = processes or _processes(model, device)
-    go_on(run, lambda progress: _measure(run, model, data, plan, Placement(device), at_once, progress))
+    go_on(run, lambda progress: _measure(run, model, data, plan, device, processes, progress))
     _show(run, other, as_json)
 
 
@@ -78,7 +77,7 @@ def _other(beside: Path, out: Path) -> "RunDir":
     if beside.resolve() == out.resolve():
         raise UsageError(f"--beside {beside}: that is --out itself; give the folder of another scorecard")
     run = RunDir.open(beside)
-    if not run.has("scorecard"):
+    if not (run.is_complete and run.has("scorecard")):
         raise UsageError(f"--beside {beside}: no scorecard that has finished is there")
     return run
 
@@ -109,14 +108,15 @@ def _run(out: Path, model: Path, data: Path, plan: "Plan") -> "RunDir":
 
 
 def _measure(
-    run: "RunDir", model: Path, data: Path, plan: "Plan", placement: "Placement", processes: int, progress: "Progress"
+    run: "RunDir", model: Path, data: Path, plan: "Plan", device: str, processes: int | None, progress: "Progress"
 ) -> None:
     """Measure what is left of a run."""
     from lapilli.inspection.scorecard.assemble import scorecard as assembled
     from lapilli.inspection.scorecard.run import measure
+    from lapilli.model.placement import Placement
 
-    job = _prepared(run, model, data, plan, placement, progress)
-    measure(job, processes, progress)
+    job = _prepared(run, model, data, plan, Placement(device), progress)
+    measure(job, processes or _processes(model, device), progress)
     progress("table", 0, 1)
     run.save("scorecard", assembled(job, run.load("kept")["counts"]))
 
@@ -161,7 +161,7 @@ def _processes(model: Path, device: str) -> int:
 
 def _show(run: "RunDir", other: "RunDir | None", as_json: bool) -> None:
     """Draw the page, beside another scorecard if there is one, and print the figures."""
-    from lapilli.cli.scorecard_tables import print_gaps, print_losses, print_sanity
+    from lapilli.cli.scorecard_tables import print_gaps, print_head, print_sanity
     from lapilli.report.scorecard.agreement import told_between
     from lapilli.report.scorecard.page import write_page
 
@@ -173,9 +173,9 @@ def _show(run: "RunDir", other: "RunDir | None", as_json: bool) -> None:
         told |= {"between_models": told_between(found, others[0])} if others else {}
         print_json({"folder": run.path, **told})
         return
-    for part in (print_losses, print_gaps, print_sanity):
+    for part in (print_head, print_gaps, print_sanity):
         part(found)
-    results.print(f"{page}", markup=False, highlight=False, soft_wrap=True)
+    say(f"{page}")
 
 
 def _apart(other: "RunDir", model: str) -> dict[str, Any]:

@@ -6,22 +6,23 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 from rich.text import Text
 
-from lapilli.cli.console import results
+from lapilli.cli.console import results, say
+from lapilli.report.figures import NONE
 from lapilli.report.scorecard import words
 
 _SIGNS = {"low": " ↓", "high": " ↑"}
 
 
-def print_losses(found: dict[str, Any]) -> None:
-    """Where ours lose, and what the figures rest on."""
+def print_head(found: dict[str, Any]) -> None:
+    """Where ours lose, before all else, and what the figures rest on."""
     for loss in found["losses"]:
         interval = f"{loss['difference']:.3f} [{loss['low']:.3f}, {loss['high']:.3f}], {loss['operator']}"
-        _say(f"{loss['other']} is ahead of {loss['ours']} by {interval}; Holm's p {loss['holm']:.2g}")
+        say(f"{loss['other']} is ahead of {loss['ours']} by {interval}; Holm's p {loss['holm']:.2g}")
     counts = found["counts"]
     asked = f"{counts['asked']} asked, one of a picture; {counts['right']} right; {counts['kept']} kept"
-    _say(f"{counts['given']} questions given; {asked}")
+    say(f"{counts['given']} questions given; {asked}")
     if counts["kept"] < words.FEW:
-        _say(words.NARROW)
+        say(words.NARROW)
 
 
 def print_gaps(found: dict[str, Any]) -> None:
@@ -36,7 +37,7 @@ def print_gaps(found: dict[str, Any]) -> None:
         name = method["name"]
         gaps = [_with_interval(by_key[name, operator, "gap"]) for operator in operators]
         others = [by_key.get((name, *key)) for key in ((primary, "flip"), (None, "pointing"))]
-        values = [f"{row['value']:.2f}" if row else "–" for row in others]
+        values = [f"{row['value']:.2f}" if row else NONE for row in others]
         table.add_row(Text(name + " *" * method["ours"]), *gaps, *values, f"{1000 * method['seconds']['value']:.3g}")
     results.print(table)
 
@@ -57,12 +58,8 @@ def print_sanity(found: dict[str, Any]) -> None:
     for method in methods:
         by_test = {row["test"]: row for row in found["sanity"] if row["method"] == method}
         values = [by_test[test["name"]] for test in tests]
-        table.add_row(Text(method), *(f"{round(row['value'], 2) + 0.0:.2f}" if row["n"] else "–" for row in values))
+        table.add_row(Text(method), *(f"{round(row['value'], 2) + 0.0:.2f}" if row["n"] else NONE for row in values))
     results.print(table, crop=False)
-
-
-def _say(line: str) -> None:
-    results.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def _with_interval(row: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lapilli.cli.console import go_on, print_json, results
+from lapilli.cli.console import go_on, print_json, say
 from lapilli.cli.options import Device, require_models
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def colour(
     of = settings(base, tuned, data, questions, seed)
     load = _loader(device)
     run = opened(out, of)
-    go_on(run, lambda note: colour_result(of, run, load, note))
+    go_on(run, lambda progress: colour_result(of, run, load, progress))
     result = run.load(RESULT)
     page = write_page(result, out)  # after the run has finished: a page can be drawn again
     if as_json:
@@ -61,10 +61,10 @@ def colour(
         return
     counts = result["counts"]
     said = f"{counts['kept']} of {counts['asked']} questions are answered rightly with picture and text by every model"
-    results.print(said, markup=False, soft_wrap=True)
+    say(said)
     for one in result["verdicts"]:
-        results.print(f"({one['statement']}) {one['says']}: {one['verdict']}", markup=False, soft_wrap=True)
-    results.print(f"{page}", markup=False, highlight=False, soft_wrap=True)
+        say(f"({one['statement']}) {one['says']}: {one['verdict']}")
+    say(f"{page}")
 
 
 def hallucination(
@@ -96,7 +96,7 @@ def hallucination(
     named, asked, load = labels(models), yes_or_no(data, questions, seed), _loader(device)
     run = _triage(out, models, data, questions, seed)
     pictures = partial(open_picture, data / "images")
-    go_on(run, lambda note: study(named, asked, pictures, load, _respond, run, seed, note))
+    go_on(run, lambda progress: study(named, asked, pictures, load, _respond, run, seed, progress))
     made = run.load(RESULT)
     write_page(made, out / "hallucination.html")  # after the run has finished: a page can be drawn again
     if as_json:
@@ -150,5 +150,5 @@ def _print(made: dict[str, Any], page: Path) -> None:
     from lapilli.report.triage.story import verdict
 
     for line in verdict(made):
-        results.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
-    results.print(f"{page}", markup=False, highlight=False, soft_wrap=True)
+        say(line)
+    say(f"{page}")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lapilli.cli.console import messages, print_json, progress_bar, results
+from lapilli.cli.console import note, print_json, progress_bar, say
 from lapilli.core.errors import UsageError
 
 PARTS = ("vision", "language")
@@ -41,14 +41,14 @@ def _train(
         run = train(resolved, resume)
     except KeyboardInterrupt:
         if (resolved.out / "recipe.yaml").is_file():
-            _say(f"stopped; go on with: {_command(recipe, overrides)}")
+            note(f"stopped; go on with: {_command(recipe, overrides)}")
         raise
     figures = run.load("training")
     if as_json:
         print_json({"run": run.path, "model": run.path / MODEL, **figures})
         return
-    _say(f"{figures['steps']} steps, {figures['trainable_parameters']} parameters learned, {figures['seconds']:.0f} s")
-    results.print(f"{run.path / MODEL}", markup=False, highlight=False, soft_wrap=True)
+    note(f"{figures['steps']} steps, {figures['trainable_parameters']} parameters learned, {figures['seconds']:.0f} s")
+    say(f"{run.path / MODEL}")
 
 
 def _train_part(recipe: Path, overrides: list[str], resume: bool, as_json: bool) -> None:
@@ -64,13 +64,9 @@ def _train_part(recipe: Path, overrides: list[str], resume: bool, as_json: bool)
     if as_json:
         print_json({"run": run.path, "model": run.path / MODEL, **run.load("training")})
     else:
-        results.print(f"{run.path / MODEL}", markup=False, highlight=False, soft_wrap=True)
+        say(f"{run.path / MODEL}")
 
 
 def _command(recipe: Path, overrides: list[str]) -> str:
     sets = [part for override in overrides for part in ("--set", override)]
     return shlex.join(["lapilli", "train", str(recipe), *sets, "--resume"])
-
-
-def _say(text: str) -> None:
-    messages.print(text, markup=False, highlight=False, soft_wrap=True)

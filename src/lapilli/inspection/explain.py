@@ -28,7 +28,7 @@ from lapilli.inspection.removal import blank, blurred, replaced, reread
 from lapilli.inspection.routes import Routes, routes
 from lapilli.inspection.sinks import registers, sinks
 from lapilli.inspection.target import Target
-from lapilli.inspection.trace import Trace
+from lapilli.inspection.trace import Trace, require_keys
 from lapilli.model.words import pieces_of, words_of
 
 LENS_WORDS = 5
@@ -220,6 +220,7 @@ def _holding(words: list[tuple[int, int]], at: int) -> int:
 
 def _require_explainable(trace: Trace) -> None:
     require_sums(trace.resid, trace.attn_out, trace.mlp_out)
+    require_keys(trace, range(trace.decoder.depth))
     if trace.layout.image_count != 1:
         raise LapilliError(f"{trace.layout.image_count} pictures in the sequence; an explanation is of one")
     if not answer_words(trace)[1]:

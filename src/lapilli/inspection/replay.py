@@ -20,7 +20,7 @@ from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Positions
 from lapilli.inspection.readings import Readings, Said, clean, said, together
 from lapilli.inspection.target import Target
-from lapilli.inspection.trace import Stream, Trace
+from lapilli.inspection.trace import Stream, Trace, require_keys
 
 _MASKED = ("eager", "sdpa")  # the implementations of attention that take a mask of their caller's
 _BYTES = {"cpu": 2**27, "other": 2**30}  # of keys, values and activations that a batch of variants holds, about
@@ -58,7 +58,8 @@ def replay(
     result is that of a full run under the same mask, to rounding; in bfloat16 its error is that of two runs of the
     model in batches of other shapes. To be called outside of `recording`, whose hooks would take it for a call.
 
-    Raises LapilliError for a trace without its whole stream, and for attention that takes no mask (flash attention);
+    Raises LapilliError for a trace without its whole stream, for attention that takes no mask (flash attention), and
+    as `require_keys` does;
     ValueError for positions or layers that are not there, and for a position that is left with nothing to look at.
     """
     target = target or Target()
@@ -135,6 +136,7 @@ def _require_replayable(trace: Trace) -> Stream:
         raise LapilliError(f"attention {attention!r} takes no mask; call set_attn_implementation('sdpa') on the model")
     if trace.stream is None:
         raise LapilliError("the trace holds its rows alone; record it with whole=True to replay it")
+    require_keys(trace, [trace.decoder.depth - 1])
     return trace.stream
 
 

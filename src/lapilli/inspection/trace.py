@@ -9,6 +9,7 @@ and what each layer adds to it are kept, at the rows asked about alone; their qu
 needed. The model runs as ever: its attention stays fused, and no matrix of tokens by tokens is ever made.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -17,9 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Positions, TokenLayout
 from lapilli.inspection.decoder import Decoder, decoder
 from lapilli.model.llava import Llava
+
+_ALIKE = 0.02  # of the largest entry that keys may be off: rounding is far below it, and another rotation far above
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +105,11 @@ class Trace:
 
 @torch.inference_mode()
 def attention(trace: Trace, layer: int) -> Tensor:
-    """How much every row looks at every position, by head, in one layer; float32, (row, head, token)."""
+    """How much every row looks at every position, by head, in one layer; float32, (row, head, token).
+
+    Raises LapilliError as `require_keys` does.
+    """
+    require_keys(trace, [layer])
     model = trace.decoder
     query = model.query(layer, trace.resid[:, layer], trace.rotary).unflatten(1, (model.kv_heads, -1))
     keys = trace.keys[layer].float()
@@ -109,3 +117,20 @@ def attention(trace: Trace, layer: int) -> Tensor:
     seen = model.seen(layer, trace.rows, scores.shape[-1]).to(scores.device)
     weights: Tensor = scores.masked_fill(~seen[:, None, None], -torch.inf).softmax(-1).flatten(1, 2)
     return weights
+
+
+@torch.inference_mode()
+def require_keys(trace: Trace, layers: Iterable[int]) -> None:
+    """Refuse layers whose keys are not made as LLaMA's: what is worked out of looks would be wrong.
+
+    Those of the last row are made again. Raises LapilliError for keys turned otherwise, or not turned.
+    """
+    rotary = (trace.rotary[0][None, -1:], trace.rotary[1][None, -1:])
+    for layer in layers if len(trace.rows) else ():
+        made = trace.decoder.keys_values(layer, trace.resid[None, -1:, layer], rotary)[0][0, :, 0]
+        held = trace.keys[layer][:, int(trace.rows[-1])]
+        if not float((made - held).abs().max()) <= _ALIKE * float(held.abs().max()):
+            raise LapilliError(
+                f"layer {layer} of this language model makes its keys otherwise than LLaMA does (Vicuna, Mistral and "
+                "Qwen2 do as well): it cannot be looked into"
+            )

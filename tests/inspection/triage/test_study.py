@@ -6,6 +6,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import binomtest
 from tests.inspection.triage.made import asked, model, picture, respond
 from tests.inspection.triage.pairs import auc
 
@@ -179,7 +180,9 @@ def test_deletions_count_the_answers_that_turn(whole):
                 turned.append(removed["named"] < 0)
                 random.append(np.mean(np.array(removed["random"]) < 0))
     (found,) = (one for one in made["deletions"] if one["group"] == "right yes")
-    assert (found["named"]["count"], found["named"]["n"]) == (sum(turned), len(turned))
+    share = binomtest(sum(turned), len(turned)).proportion_ci(0.95, method="wilson")
+    expected = {"count": sum(turned), "n": len(turned), "estimate": np.mean(turned)}
+    assert found["named"] == pytest.approx(expected | {"low": share.low, "high": share.high})
     assert found["random"]["value"] == pytest.approx(np.mean(random))
     assert found["difference"]["value"] == pytest.approx(np.mean(turned) - np.mean(random))
 

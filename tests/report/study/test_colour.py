@@ -118,6 +118,7 @@ def test_columns_of_layers_share_one_axis():
     ("said", "words"),
     [
         (figures.number(-0.456), "−0.46"), (figures.number(-0.001), "0.00"), (figures.number(None), "–"),
+        (figures.number(0.001, sign=True), "0.00"), (figures.number(0.02, sign=True), "+0.02"),
         (numbers.spread({"low": -1.0, "high": 2.0}), "[−1.00, 2.00]"),
         (numbers.spread({"low": None, "high": None}), ""),
         (numbers.chance(0.0312), "p\u202f=\u202f0.031"), (numbers.chance(1e-5), "p\u202f<\u202f0.001"),

@@ -71,7 +71,7 @@ def precision(values: NDArray[np.float64], coverage: NDArray[np.float64]) -> flo
     equal patches, which are in a random order, what is to be expected: a constant map scores as random maps do.
     """
     order = np.argsort(-values, kind="stable")
-    starts = np.flatnonzero(np.diff(values[order], prepend=np.nan) != 0)
+    starts = np.flatnonzero(np.append(True, values[order][1:] != values[order][:-1]))
     sizes = np.diff(starts, append=len(order))
     total, squares = (np.add.reduceat(coverage[order] ** power, starts) for power in (1, 2))
     before = np.cumsum(total) - total
