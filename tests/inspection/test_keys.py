@@ -42,14 +42,15 @@ def of_kind(kind, folder):
 @pytest.mark.parametrize("kind", ["Qwen3", "Granite"])
 def test_keys_with_a_norm_or_a_scale_are_made_again(kind, tmp_path):
     llava = of_kind(kind, tmp_path)
+    llava.model.double()  # in single precision Granite's own runs differ by 2e-5
     run = read(llava, sample())
     require_keys(run.trace, range(4))
     patches, end = run.trace.layout.patches(0).ravel(), len(run.trace.ids)
     cuts = [Cut(np.arange(patches[3] + 1, end), patches[2:4], range(4))]
     eager = load(tmp_path / "joined")
-    eager.model.set_attn_implementation("eager")
+    eager.model.double().set_attn_implementation("eager")
     expected = full_logits(eager, run, cuts)[run.trace.rows]
-    torch.testing.assert_close(replay_logits(run.trace, [cuts])[0], expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(replay_logits(run.trace, [cuts])[0], expected.float(), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "layer"), [("SmolLM3", 3), ("Helium", 0)])

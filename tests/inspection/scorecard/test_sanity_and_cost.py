@@ -69,7 +69,7 @@ def test_the_map_of_a_mirrored_picture_is_mirrored_back():
     assert edges == pytest.approx(1)  # follows the picture
     assert raster == pytest.approx(1 - 6 * 3 * (2**2 + 2**2) / (9 * 80))  # two of each row's three change places
     (shown,) = _changes("mirrored", [case])
-    assert shown.log_prob == pytest.approx(held.log_prob(case, case.pixels.flip(-1)), abs=1e-4)
+    assert shown.log_prob == pytest.approx(held.log_prob(case, case.pixels.flip(-1)), abs=2e-5)
     assert abs(shown.log_prob - case.log_prob) > 0.01
 
 
@@ -84,7 +84,7 @@ def test_another_question_is_the_next_cases():
     expected = np.array([BY_NAME["direct"](case) for case in cases])
     assert abs(likeness("other question", *expected)) < 0.999
     found = again("other question", cases, [BY_NAME["direct"]])[:, 0]
-    np.testing.assert_allclose(found, expected[::-1], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found, expected[::-1], rtol=1e-5, atol=1e-6)
     same = again("other question", [cases[0], held.case("deep", 4)], [BY_NAME["direct"]])
     assert np.isnan(same).all()  # nothing changes
 
@@ -93,7 +93,7 @@ def test_another_picture_is_the_cases_other():
     case = held.case("deep")
     (shown,) = _changes("other picture", [case])
     pixels = case.llava.pixels([picture(1)])
-    assert shown.log_prob == pytest.approx(held.log_prob(case, pixels), abs=1e-4)
+    assert shown.log_prob == pytest.approx(held.log_prob(case, pixels), abs=2e-5)
     assert abs(shown.log_prob - case.log_prob) > 0.01
 
 

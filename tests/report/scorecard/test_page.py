@@ -1,4 +1,7 @@
+import base64
 import copy
+import hashlib
+import html
 import re
 
 import pytest
@@ -168,3 +171,12 @@ def test_two_models_have_a_part_each_and_one_between_them():
 def test_the_file_is_the_page(tmp_path):
     write_page(TOLD, tmp_path / "scorecard.html")
     assert (tmp_path / "scorecard.html").read_text(encoding="utf-8") == PAGE
+
+
+def test_the_policy_names_exactly_the_script_and_fetches_nothing():
+    (said,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', PAGE)
+    (script,) = re.findall(r"<script[^>]*>(.*?)</script>", PAGE, re.DOTALL)
+    policy = html.unescape(said)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy and "default-src 'none'" in policy
+    assert "img-src data:;" in policy and "http" not in policy

@@ -2,7 +2,6 @@
 
 import base64
 import gzip
-import hashlib
 import html
 import io
 import json
@@ -16,7 +15,7 @@ from PIL import Image
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.files import write_atomically
-from lapilli.report.environment import environment
+from lapilli.report.environment import digest, environment, policy
 from lapilli.report.explanation import bundle
 from lapilli.report.pictures import data_uri
 
@@ -45,7 +44,7 @@ def render(folder: Path) -> str:
     style = _own("explain.css")
     return environment("explanation").get_template("page.html.jinja").render(
         title=f"{explanation['answer']['text'].strip()[:60]} · lapilli",
-        policy=_policy(script, style),
+        policy=policy(script, digest(style), "data: blob:"),
         script=Markup(script),
         style=Markup(style),
         explanation=Markup(_json_in_html(_carried(explanation, folder))),
@@ -74,15 +73,6 @@ def frame(page: str, height: int = 900) -> str:
 
 def _own(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _policy(script: str, style: str) -> str:
-    """Only this script and this style run, pictures come with the page, and nothing is fetched or sent."""
-    hashed = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style)]
-    return (
-        f"default-src 'none'; script-src 'sha256-{hashed[0]}'; style-src 'sha256-{hashed[1]}'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
-    )
 
 
 def _json_in_html(value: Any) -> str:

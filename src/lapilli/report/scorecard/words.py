@@ -38,7 +38,7 @@ def told(found: Figure | None) -> str:
 def ticks(values: Sequence[float], sign: bool = False) -> list[str]:
     """Labels of an axis, with as many decimals as their step needs, two at the least: 0, 0.025 -> 0.000, 0.025."""
     digits = max([2, *(len(f"{value:.10f}".rstrip("0").partition(".")[2]) for value in values)])
-    return [f"{value:{'+' if sign and value else ''}.{digits}f}".replace("-", "−") for value in values]
+    return [figures.number(value, digits, sign) for value in values]
 
 
 def signed(value: float) -> str:
