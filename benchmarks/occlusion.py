@@ -1,6 +1,6 @@
 """Full-grid occlusion as the scorecard does it, against one `generate` call for every patch; prints JSON.
 
-    python benchmarks/occlusion.py [MODEL DATA] [--passes 40] [--repetitions 3] [--json FILE]
+    python benchmarks/occlusion.py [MODEL DATA] [--passes 40] [--repetitions 3] [--device cpu] [--json FILE]
 
 Without a MODEL, a random LLaVA of 24 x 24 patches is made, about as small as a quickstart's, and shown noise. With one,
 the first question of DATA is asked, a folder such as runs/quickstart/data/held_out.
@@ -40,6 +40,7 @@ from lapilli.inspection.removal import blurred
 from lapilli.inspection.scorecard.case import Case, case_of
 from lapilli.inspection.scorecard.operators import OPERATORS
 from lapilli.model.llava import Llava, load
+from lapilli.model.placement import placed
 
 
 def main() -> None:
@@ -49,12 +50,14 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--passes", type=int, default=40)
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, help="a file for the figures")
     options = parser.parse_args()
     with TemporaryDirectory() as folder:
         llava = load(options.model) if options.model else small(Path(folder))
+    llava.model.to(options.device)
     case = asked(llava, options.data)
-    found: dict[str, Any] = {"patches": len(case.patches), "tokens": len(case.trace.ids)}
+    found: dict[str, Any] = {"patches": len(case.patches), "tokens": len(case.trace.ids), "device": options.device}
     found |= {name: measured(case, name, options.passes, options.repetitions) for name in ("blur", "drop", "knockout")}
     print(json.dumps(found, indent=1))
     if options.json:
@@ -120,10 +123,10 @@ def separate_passes(case: Case, name: str) -> Callable[[Positions], float]:
 
     def generated(picture: Image.Image) -> float:
         pixels = case.llava.processor.image_processor(picture, return_tensors="pt")["pixel_values"]
+        batch = placed({"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": pixels}, model)
         made = model.generate(
-            input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=pixels, max_new_tokens=tokens,
-            do_sample=False, return_dict_in_generate=True, output_logits=True,
-        )  # fmt: skip
+            **batch, max_new_tokens=tokens, do_sample=False, return_dict_in_generate=True, output_logits=True
+        )
         return float(made.logits[0][0].float().log_softmax(-1)[int(case.ids[0])])
 
     def without(patches: Positions) -> float:
@@ -162,7 +165,7 @@ def masked(case: Case, hidden: Positions, by_text: bool) -> Iterator[None]:
             blind = (readers > position) & ~(image[start : start + new] & by_text)
             seen[blind, position] = False
         mask = torch.zeros(seen.shape, dtype=rotary.dtype).masked_fill_(~seen, -torch.inf)[None, None]
-        return arguments, {**given, "attention_mask": mask}
+        return arguments, {**given, "attention_mask": mask.to(rotary.device)}
 
     with ExitStack() as hooks:
         for block in model.model.language_model.layers:
