@@ -1,17 +1,18 @@
 """Full-grid occlusion as the scorecard does it, against one `generate` call for every patch; prints JSON.
 
-    python benchmarks/occlusion.py [MODEL DATA] [--passes 40] [--repetitions 3] [--device cpu] [--json FILE]
+    python benchmarks/occlusion.py [MODEL DATA] [--passes 40] [--repetitions 3] [--device cpu]
 
 Without a MODEL, a random LLaVA of 24 x 24 patches is made, about as small as a quickstart's, and shown noise. With one,
-the first question of DATA is asked, a folder such as runs/quickstart/data/held_out.
+the first question of DATA is asked, a folder such as runs/quickstart/data/held_out. What is read is the first token of
+the model's answer, and then every token of a sentence in its place.
 
 Three ways of taking a patch away: its pixels are blurred (blur), its token is dropped before the language model
 (drop), no text looks at it (knockout). A separate pass is what a reader would write first: paint the picture or put the
-mask in, let the processor prepare it, and have `generate` make the answer with its logits. Of many patches, `--passes`
-are run so, spread over the grid, and the time of all is theirs times patches + 1 over their number.
+mask in, let the processor prepare it, and have `generate` make the answer with its logits, held to its words. Of many
+patches, `--passes` are run so, spread over the grid, and the time of all is theirs times patches + 1 over their number.
 
 ratio       seconds of separate passes for all patches and the whole picture, over those of the scorecard's function
-difference  the largest between the two in the first token's log-probability, in nats; `range` is how far that goes
+difference  the largest between the two in the log-probability of what is read, in nats; `range` is how far that goes
 """
 
 import argparse
@@ -19,6 +20,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -28,19 +30,28 @@ import numpy as np
 import torch
 from PIL import Image
 from random_llava import SIDE, random_llava
+from torch import Tensor
+from transformers import LogitsProcessorList
 
 from lapilli.core.files import write_atomically
 from lapilli.core.layout import Positions
 from lapilli.data.encode import encode
 from lapilli.data.pictures import open_picture
 from lapilli.data.questions import PictureQuestion, read_picture_questions
+from lapilli.data.sample import Sample
 from lapilli.inference.answer import answer
 from lapilli.inspection.contrast import answered
+from lapilli.inspection.explain import answer_words
 from lapilli.inspection.removal import blurred
 from lapilli.inspection.scorecard.case import Case, case_of
 from lapilli.inspection.scorecard.operators import OPERATORS
 from lapilli.model.llava import Llava, load
 from lapilli.model.placement import placed
+
+SENTENCE = (
+    "The picture shows a large red circle on the left, a small blue square above it, and two green triangles at the "
+    "bottom, with nothing else around them."
+)
 
 
 def main() -> None:
@@ -56,9 +67,11 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         llava = load(options.model) if options.model else small(Path(folder))
     llava.model.to(options.device)
-    case = asked(llava, options.data)
-    found: dict[str, Any] = {"patches": len(case.patches), "tokens": len(case.trace.ids), "device": options.device}
-    found |= {name: measured(case, name, options.passes, options.repetitions) for name in ("blur", "drop", "knockout")}
+    found: dict[str, Any] = {"device": options.device, "threads": torch.get_num_threads()}
+    for answered_by, case in zip(("token", "sentence"), cases(llava, options.data), strict=True):
+        found[answered_by] = {"patches": len(case.patches), "read": len(case.ids)} | {
+            name: measured(case, name, options.passes, options.repetitions) for name in ("blur", "drop", "knockout")
+        }
     print(json.dumps(found, indent=1))
     if options.json:
         write_atomically(options.json, json.dumps(found, indent=1) + "\n")
@@ -71,19 +84,24 @@ def small(folder: Path) -> Llava:
     return random_llava(folder, vision, language | {"max_position_embeddings": 1024, "initializer_range": 0.1})
 
 
-def asked(llava: Llava, data: Path | None) -> Case:
-    """A question about a picture, with the first word of the model's answer to it."""
+def cases(llava: Llava, data: Path | None) -> Iterator[Case]:
+    """A question about a picture, with the first token of the model's answer to be read, and with a whole sentence."""
     if data is None:
         noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
         picture, question = Image.fromarray(noise), PictureQuestion("noise", "noise", "What color is the circle?", "-")
     else:
         question = read_picture_questions(data)[0]
         picture = open_picture(data / "images", question.image)
-    (given,) = answer(llava, [question.sample], lambda name: picture, 4)
-    words = given.text.split()
-    encoded = answered(llava, question.sample, words[0] if words else "red")
-    made = case_of(llava, question.sample, encoded, picture, picture, 0)
-    return Case(**{**vars(made), "word": slice(0, 1)})  # the first token, which every separate pass makes first
+    for text in (first_word(llava, question.sample, picture), SENTENCE):
+        encoded = answered(llava, question.sample, text)
+        made = case_of(llava, question.sample, encoded, picture, picture, 0)
+        yield replace(made, word=slice(0, answer_words(made.trace)[1][-1][1] if text == SENTENCE else 1))
+
+
+def first_word(llava: Llava, sample: Sample, picture: Image.Image) -> str:
+    """Of the model's answer; one of ours, where a random one says nothing."""
+    (given,) = answer(llava, [sample], lambda name: picture, 4)
+    return (given.text.split() or ["red"])[0]
 
 
 def measured(case: Case, name: str, passes: int, repetitions: int) -> dict[str, Any]:
@@ -115,19 +133,28 @@ def timed(run: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def separate_passes(case: Case, name: str) -> Callable[[Positions], float]:
-    """What the first token's log-probability is without some patches, by a `generate` call of its own."""
+    """What the log-probability of what is read is without some patches, by a `generate` call of its own."""
     model: Any = case.llava.model
     prompt = encode(case.sample, case.llava.codec, for_generation=True)
-    ids, tokens = torch.tensor(prompt.ids)[None], len(case.trace.rows)
+    ids, read = torch.tensor(prompt.ids)[None], torch.from_numpy(case.ids).to(model.device)
     soft = blurred(case.view)
 
     def generated(picture: Image.Image) -> float:
         pixels = case.llava.processor.image_processor(picture, return_tensors="pt")["pixel_values"]
         batch = placed({"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": pixels}, model)
         made = model.generate(
-            **batch, max_new_tokens=tokens, do_sample=False, return_dict_in_generate=True, output_logits=True
+            **batch,
+            max_new_tokens=len(read),
+            do_sample=False,
+            logits_processor=LogitsProcessorList([held]),
+            return_dict_in_generate=True,
+            output_logits=True,
         )
-        return float(made.logits[0][0].float().log_softmax(-1)[int(case.ids[0])])
+        said = torch.cat(made.logits).float().log_softmax(-1)
+        return float(said[torch.arange(len(read)), read].sum())
+
+    def held(made: Tensor, scores: Tensor) -> Tensor:
+        return torch.full_like(scores, -torch.inf).index_fill_(1, read[made.shape[1] - ids.shape[1]], 0)
 
     def without(patches: Positions) -> float:
         if name == "blur":
@@ -140,7 +167,8 @@ def separate_passes(case: Case, name: str) -> Callable[[Positions], float]:
 
 def painted(case: Case, soft: Image.Image, patches: Positions) -> Image.Image:
     """The picture with these cells blurred."""
-    size, (_, columns) = case.llava.model.config.vision_config.patch_size, case.grid
+    config: Any = case.llava.model.config.vision_config
+    size, (_, columns) = config.patch_size, case.grid
     picture = case.view.copy()
     for patch in patches:
         y, x = (size * number for number in divmod(int(patch), columns))
