@@ -82,3 +82,16 @@ def test_the_last_layer_ends_at_the_models_own_log_probability():
         before = case.own.log_prob(case.own.resid[last, row], row, token)
         found = layer_increases(case.trace)[number, :, last].sum()
         assert abs(before + found - expected[number]) < 1e-5
+
+
+@pytest.mark.parametrize("certain", [1.0, 12.0, 30.0])
+def test_of_a_word_that_is_nearly_certain_it_is_as_exact_as_of_any_other(certain):
+    """Differences of float32 log-probabilities are off by 1e-6, more than the whole increase of a certain word."""
+    rng = np.random.default_rng(3)
+    before, brought = rng.normal(size=(1, 50)), rng.normal(size=(9, 50)) * np.logspace(-6, 2.5, 9)[:, None]
+    before[0, 7] += certain
+    before, brought = (some.astype(np.float32) for some in (before, brought))
+    found = increase._increase(torch.from_numpy(before), torch.from_numpy(brought), 7).numpy()
+    weights, apart = np.exp(before[0].astype(np.longdouble)), brought.astype(np.longdouble) - brought[:, 7:8]
+    expected = -np.log1p((np.expm1(apart) * weights).sum(1) / weights.sum())  # where apart is 0, nothing is added
+    assert np.allclose(found, expected, rtol=1e-4, atol=0)

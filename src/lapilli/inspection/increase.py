@@ -5,6 +5,10 @@ A part v that is added to the stream x raises the log-probability of the next to
 where gamma is the last norm's weight and `scale` the one that it has for the row's final residual: the same for every
 layer and part. The increases of parts do not add up to that of their sum, and those of early layers are nearly 0
 because the stream there is short beside the final one; compare direct.py, whose parts sum.
+
+The two log-probabilities of a word that is nearly certain differ by less than their rounding. So their difference is
+never taken: with d the logits of v alone, it is -log(1 + sum_u p(u | x) (exp(d_u - d_t) - 1)), right to a few units of
+rounding of itself.
 """
 
 import numpy as np
@@ -22,10 +26,9 @@ _AT_ONCE = 32  # distributions over the vocabulary that are held at a time: more
 @torch.inference_mode()
 def layer_increases(trace: Trace) -> NDArray[np.float32]:
     """Of every layer: attention on its input, MLP on what attention leaves; (row, 2, layer)."""
-    before = trace.resid[:, :-1].float()
-    between = before + trace.attn_out.float()
-    low, middle, high = (_log_prob(trace, x) for x in (before, between, between + trace.mlp_out.float()))
-    return torch.stack([middle - low, high - middle], dim=1).cpu().numpy()
+    before, attention = trace.resid[:, :-1].float(), trace.attn_out.float()
+    parts = (before, attention), (before + attention, trace.mlp_out.float())
+    return torch.stack([_increases(trace, *some) for some in parts], dim=1).cpu().numpy()
 
 
 @torch.inference_mode()
@@ -35,10 +38,9 @@ def head_increases(trace: Trace) -> NDArray[np.float32]:
     found = []
     for row in range(len(trace.rows)):  # one by one: the outputs of all heads are as long as their layers' weights
         one = trace.at(row)
-        before = one.resid[:, :-1, None].float()  # (1, layer, 1, d_model)
-        after = before + torch.stack([head_outputs(one, layer) for layer in layers], dim=1)
-        read = _log_prob(one, torch.cat([before, after], dim=2).flatten(1, 2)).reshape(len(layers), -1)
-        found.append(read[:, 1:] - read[:, :1])
+        heads = torch.stack([head_outputs(one, layer) for layer in layers], dim=1)
+        before = one.resid[:, :-1, None].float().expand_as(heads)
+        found.append(_increases(one, before.flatten(1, 2), heads.flatten(1, 2)).reshape(heads.shape[1:3]))
     return torch.stack(found).cpu().numpy()
 
 
@@ -48,12 +50,12 @@ def position_increases(trace: Trace, row: int, layer: int, head: int) -> NDArray
     one = trace.at(row)
     model = one.decoder
     norm = model.norm.weight.float() * model.scale(one.resid[0, -1])
-    before = _logits(model, norm * one.resid[0, layer].float())
+    before = _logits(model, norm * one.resid[0, layer].float())[None]
     # Of what a head brings, d_head numbers a position, a word reads as many: cheaper than d_model of each position.
     read = _logits(model, norm * model.output_matrix(layer).unflatten(1, (model.heads, -1))[:, head].T)
     brought = carried(one, layer, head)[0]
-    after = [_log_prob_of(before + some @ read, one.next_ids) for some in brought.split(_AT_ONCE)]
-    increases = torch.cat(after) - _log_prob_of(before[None], one.next_ids)
+    token = int(one.next_ids[0])
+    increases = torch.cat([_increase(before, some @ read, token) for some in brought.split(_AT_ONCE)])
     return np.pad(increases.cpu().numpy(), (0, len(trace.ids) - len(brought)))
 
 
@@ -64,20 +66,19 @@ def neuron_increases(trace: Trace, row: int, layer: int) -> NDArray[np.float32]:
     stream = (one.resid[:, layer] + one.attn_out[:, layer]).float()
     neurons = one.decoder.neurons(layer, stream.to(one.resid.dtype)).float()
     parts = neurons[..., None] * one.decoder.down_matrix(layer).T
-    found = _log_prob(one, stream[:, None] + parts) - _log_prob(one, stream[:, None])
-    return found[0].cpu().numpy()
+    return _increases(one, stream[:, None].expand_as(parts), parts)[0].cpu().numpy()
 
 
-def _log_prob(trace: Trace, streams: Tensor) -> Tensor:
-    """The log-probability of each row's next token, read from streams (row, n, d_model); (row, n)."""
+def _increases(trace: Trace, streams: Tensor, parts: Tensor) -> Tensor:
+    """Of parts (row, n, d_model) that are added to streams, for each row's next token; (row, n)."""
     model = trace.decoder
-    scaled = streams * model.norm.weight.float() * model.scale(trace.resid[:, -1])[:, None]
-    ids = np.repeat(trace.next_ids, streams.shape[1])
+    factors = model.norm.weight.float() * model.scale(trace.resid[:, -1])[:, None]
     found = []
-    for begin in range(0, len(ids), _AT_ONCE):
-        some = slice(begin, begin + _AT_ONCE)
-        found.append(_log_prob_of(_logits(model, scaled.flatten(0, 1)[some]), ids[some]))
-    return torch.cat(found).reshape(streams.shape[:2])
+    for stream, part, factor, token in zip(streams, parts, factors, trace.next_ids, strict=True):
+        for pair in zip(*(some.split(_AT_ONCE // 2) for some in (stream, part)), strict=True):
+            before, brought = _logits(model, factor * torch.stack(pair))
+            found.append(_increase(before, brought, int(token)))
+    return torch.cat(found).reshape(parts.shape[:2])
 
 
 def _logits(model: Decoder, scaled: Tensor) -> Tensor:
@@ -86,7 +87,9 @@ def _logits(model: Decoder, scaled: Tensor) -> Tensor:
     return (scaled.to(matrix.dtype) @ matrix.T).float()
 
 
-def _log_prob_of(logits: Tensor, ids: NDArray[np.int64]) -> Tensor:
-    """Of the tokens `ids`, one for each of logits (n, vocab) or one for all; (n,)."""
-    chosen = torch.from_numpy(ids).to(logits.device).expand(len(logits))[:, None]
-    return logits.gather(1, chosen)[:, 0] - logits.logsumexp(1)
+def _increase(before: Tensor, brought: Tensor, token: int) -> Tensor:
+    """Of logits `brought` (n, vocab) on logits `before`, of each or (1, vocab), for one token; (n,)."""
+    known, apart = before.log_softmax(-1), brought - brought[:, token, None]
+    grown = (known.exp() * apart.expm1()).sum(1)
+    small = grown.abs() < 0.5  # what is large may be too large for exp
+    return torch.where(small, -grown.log1p(), -(known + apart).logsumexp(1))
