@@ -1,0 +1,14 @@
+"""What explains an answer does so where the model is, be that not the CPU."""
+
+import json
+import subprocess
+import sys
+
+
+def test_on_another_device_everything_is_what_it_is_on_the_cpu():
+    done = subprocess.run([sys.executable, "-m", "tests.inspection.elsewhere"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    apart = json.loads(done.stdout.splitlines()[-1])
+    assert apart.pop("model bfloat16") < 0.05
+    assert sum(name.startswith("map ") for name in apart) > 20
+    assert not {name: off for name, off in apart.items() if not off < 1e-4}
