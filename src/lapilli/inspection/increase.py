@@ -6,9 +6,9 @@ where gamma is the last norm's weight and `scale` the one that it has for the ro
 layer and part. The increases of parts do not add up to that of their sum, and those of early layers are nearly 0
 because the stream there is short beside the final one; compare direct.py, whose parts sum.
 
-The two log-probabilities of a word that is nearly certain differ by less than their rounding. So their difference is
-never taken: with d the logits of v alone, it is -log(1 + sum_u p(u | x) (exp(d_u - d_t) - 1)), right to a few units of
-rounding of itself.
+Where the part is small, or the word nearly certain, the two log-probabilities differ by less than their rounding. So
+their difference is never taken: with d the logits of v alone, it is -log(1 + sum_u p(u | x) (exp(d_u - d_t) - 1)),
+which is right to its own rounding.
 """
 
 import numpy as np
