@@ -84,14 +84,30 @@ def test_the_last_layer_ends_at_the_models_own_log_probability():
         assert abs(before + found - expected[number]) < 1e-5
 
 
-@pytest.mark.parametrize("certain", [1.0, 12.0, 30.0])
-def test_of_a_word_that_is_nearly_certain_it_is_as_exact_as_of_any_other(certain):
+@pytest.mark.parametrize("certain", [-30.0, 1.0, 12.0, 30.0])
+def test_however_likely_the_word_it_is_as_exact(certain):
     """Differences of float32 log-probabilities are off by 1e-6, more than the whole increase of a certain word."""
     rng = np.random.default_rng(3)
-    before, brought = rng.normal(size=(1, 50)), rng.normal(size=(9, 50)) * np.logspace(-6, 2.5, 9)[:, None]
-    before[0, 7] += certain
-    before, brought = (some.astype(np.float32) for some in (before, brought))
-    found = increase._increase(torch.from_numpy(before), torch.from_numpy(brought), 7).numpy()
-    weights, apart = np.exp(before[0].astype(np.longdouble)), brought.astype(np.longdouble) - brought[:, 7:8]
-    expected = -np.log1p((np.expm1(apart) * weights).sum(1) / weights.sum())  # where apart is 0, nothing is added
-    assert np.allclose(found, expected, rtol=1e-4, atol=0)
+    before, brought = rng.normal(size=50), rng.normal(size=(10, 50)) * np.logspace(-6, 2.5, 10)[:, None]
+    before[7] += certain
+    brought[9], brought[9, 7] = 0, 20  # an unlikely word is made likely
+    before, brought = torch.from_numpy(before).float().log_softmax(-1), torch.from_numpy(brought).float()
+    weights, apart = before.double().exp(), brought.double() - brought[:, 7:8].double()
+    # A share of what weights sum to, since rounded ones do not sum to 1; where apart is 0, nothing is added.
+    expected = -torch.log1p((apart.expm1() * weights).sum(1) / weights.sum())
+    torch.testing.assert_close(increase._increase(before, brought, 7).double(), expected, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_small_increases_have_digits(pair):
+    """They are of 1e-6 nats and more here, which is what a float32 log-probability is rounded to."""
+    case = traced(pair)[2]
+    own, (row, token) = case.own, _row(case, 7)
+    for head in range(own.sizes[1]):
+        parts = [own.writes(1, head, row, position) for position in range(row + 1)]
+        expected = [_inc(own, row, token, own.resid[1, row], part) for part in parts]
+        found = position_increases(case.trace, 7, 1, head)[: row + 1]
+        assert np.allclose(found, expected, rtol=1e-3, atol=3e-8)
+    stream, parts = own.resid[1, row] + own.attn_out[1, row], own.neurons[1, row][:, None] * own.down[1].T
+    expected = [_inc(own, row, token, stream, part) for part in parts]
+    assert np.allclose(neuron_increases(case.trace, 7, 1), expected, rtol=1e-3, atol=3e-8)

@@ -8,7 +8,7 @@ because the stream there is short beside the final one; compare direct.py, whose
 
 Where the part is small, or the word nearly certain, the two log-probabilities differ by less than their rounding. So
 their difference is never taken: with d the logits of v alone, it is -log(1 + sum_u p(u | x) (exp(d_u - d_t) - 1)),
-which is right to its own rounding.
+which is as exact, as a share of itself, as the logits are.
 """
 
 import numpy as np
@@ -28,7 +28,8 @@ def layer_increases(trace: Trace) -> NDArray[np.float32]:
     """Of every layer: attention on its input, MLP on what attention leaves; (row, 2, layer)."""
     before, attention = trace.resid[:, :-1].float(), trace.attn_out.float()
     parts = (before, attention), (before + attention, trace.mlp_out.float())
-    return torch.stack([_increases(trace, *some) for some in parts], dim=1).cpu().numpy()
+    found = [_increases(trace, stream, part[:, :, None])[..., 0] for stream, part in parts]
+    return torch.stack(found, dim=1).cpu().numpy()
 
 
 @torch.inference_mode()
@@ -39,8 +40,7 @@ def head_increases(trace: Trace) -> NDArray[np.float32]:
     for row in range(len(trace.rows)):  # one by one: the outputs of all heads are as long as their layers' weights
         one = trace.at(row)
         heads = torch.stack([head_outputs(one, layer) for layer in layers], dim=1)
-        before = one.resid[:, :-1, None].float().expand_as(heads)
-        found.append(_increases(one, before.flatten(1, 2), heads.flatten(1, 2)).reshape(heads.shape[1:3]))
+        found.append(_increases(one, one.resid[:, :-1].float(), heads)[0])
     return torch.stack(found).cpu().numpy()
 
 
@@ -50,7 +50,7 @@ def position_increases(trace: Trace, row: int, layer: int, head: int) -> NDArray
     one = trace.at(row)
     model = one.decoder
     norm = model.norm.weight.float() * model.scale(one.resid[0, -1])
-    before = _logits(model, norm * one.resid[0, layer].float())[None]
+    before = _logits(model, norm * one.resid[0, layer].float()).log_softmax(-1)
     # Of what a head brings, d_head numbers a position, a word reads as many: cheaper than d_model of each position.
     read = _logits(model, norm * model.output_matrix(layer).unflatten(1, (model.heads, -1))[:, head].T)
     brought = carried(one, layer, head)[0]
@@ -66,19 +66,20 @@ def neuron_increases(trace: Trace, row: int, layer: int) -> NDArray[np.float32]:
     stream = (one.resid[:, layer] + one.attn_out[:, layer]).float()
     neurons = one.decoder.neurons(layer, stream.to(one.resid.dtype)).float()
     parts = neurons[..., None] * one.decoder.down_matrix(layer).T
-    return _increases(one, stream[:, None].expand_as(parts), parts)[0].cpu().numpy()
+    return _increases(one, stream[:, None], parts[:, None])[0, 0].cpu().numpy()
 
 
 def _increases(trace: Trace, streams: Tensor, parts: Tensor) -> Tensor:
-    """Of parts (row, n, d_model) that are added to streams, for each row's next token; (row, n)."""
+    """Of parts (row, stream, n, d_model) that are added to streams (row, stream, d_model); (row, stream, n)."""
     model = trace.decoder
     factors = model.norm.weight.float() * model.scale(trace.resid[:, -1])[:, None]
     found = []
     for stream, part, factor, token in zip(streams, parts, factors, trace.next_ids, strict=True):
-        for pair in zip(*(some.split(_AT_ONCE // 2) for some in (stream, part)), strict=True):
-            before, brought = _logits(model, factor * torch.stack(pair))
-            found.append(_increase(before, brought, int(token)))
-    return torch.cat(found).reshape(parts.shape[:2])
+        before = _logits(model, factor * stream).log_softmax(-1)
+        owner = torch.arange(len(before), device=before.device).repeat_interleave(part.shape[1])
+        for some, of in zip(part.flatten(0, 1).split(_AT_ONCE), owner.split(_AT_ONCE), strict=True):
+            found.append(_increase(before[of], _logits(model, factor * some), int(token)))
+    return torch.cat(found).reshape(parts.shape[:-1])
 
 
 def _logits(model: Decoder, scaled: Tensor) -> Tensor:
@@ -88,8 +89,8 @@ def _logits(model: Decoder, scaled: Tensor) -> Tensor:
 
 
 def _increase(before: Tensor, brought: Tensor, token: int) -> Tensor:
-    """Of logits `brought` (n, vocab) on logits `before`, of each or (1, vocab), for one token; (n,)."""
-    known, apart = before.log_softmax(-1), brought - brought[:, token, None]
-    grown = (known.exp() * apart.expm1()).sum(1)
+    """Of logits `brought` (n, vocab) to log-probabilities `before`, (n, vocab) or (vocab,), for one token; (n,)."""
+    apart = brought - brought[:, token, None]
+    grown = (before.exp() * apart.expm1()).sum(1)
     small = grown.abs() < 0.5  # what is large may be too large for exp
-    return torch.where(small, -grown.log1p(), -(known + apart).logsumexp(1))
+    return torch.where(small, -grown.log1p(), -(before + apart).logsumexp(1))
