@@ -55,28 +55,31 @@ class Elsewhere(TorchDispatchMode):
 def _run(func, args, kwargs):
     """Do it on the CPU, with the device's rules; what it gives is where what it was given is, or where it is asked."""
     tensors = [one for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
-    away = [one for one in tensors if isinstance(one, Away)]
+    away = {id(one.held): one for one in tensors if isinstance(one, Away)}
     if func is torch.ops.prim.device.default:
         return torch.device(NAME, 0) if away else args[0].device
-    target, there = kwargs.get("device"), bool(away)
-    if target is not None:
-        there = torch.device(target).type == NAME
-        kwargs = kwargs | {"device": torch.device("cpu") if there else target}
-    elif func is aten.copy_.default:
-        there = isinstance(args[0], Away)
-    else:
-        _require_one_device(func, args, tensors)
+    there = _goes_there(func, args, kwargs, tensors)
+    if there and "device" in kwargs:
+        kwargs = kwargs | {"device": torch.device("cpu")}
     found = func(*tree_map(_held, args), **tree_map(_held, kwargs))
-    mine = {id(one.held): one for one in away}
+    return tree_map(lambda one: _placed(one, there, away) if isinstance(one, Tensor) else one, found)
 
-    def placed(one):
-        if not isinstance(one, Tensor):
-            return one
-        if not there:
-            return one.clone() if id(one) in mine else one
-        return mine[id(one)] if id(one) in mine else Away(one)
 
-    return tree_map(placed, found)
+def _goes_there(func, args, kwargs, tensors):
+    """Whether what a call gives is on this device: as it is asked for, else where all that it is given is."""
+    if kwargs.get("device") is not None:
+        return torch.device(kwargs["device"]).type == NAME
+    if func is aten.copy_.default:
+        return isinstance(args[0], Away)
+    _require_one_device(func, args, tensors)
+    return any(isinstance(one, Away) for one in tensors)
+
+
+def _placed(made, there, away):
+    """What was made on the CPU, here or there; what was changed in place is the tensor that it was."""
+    if there:
+        return away[id(made)] if id(made) in away else Away(made)
+    return made.clone() if id(made) in away else made
 
 
 def _held(one):
@@ -94,30 +97,32 @@ def _require_one_device(func, args, tensors):
 
 
 def start():
-    """Make the device known to this process; also to calls that make tensors where no mode can watch them.
-
-    What is given back has to be held as long as the device is used.
-    """
+    """Make the device known to this process. What is given back has to be held as long as the device is used."""
     _setup_privateuseone_for_python_backend(NAME)
     library = torch.library.Library("aten", "IMPL")
-
-    def empty_strided(size, stride, dtype=None, **_):
-        return Away(torch.empty_strided(size, stride, dtype=dtype))
-
-    def empty(size, dtype=None, **_):
-        return Away(torch.empty(size, dtype=dtype))
-
-    def copy_from(source, destination, _=False):
-        _held(destination).copy_(_held(source))
-        return destination
-
-    made = {"empty_strided": empty_strided, "empty.memory_format": empty, "_copy_from": copy_from}
-    for name, function in made.items():
+    for name, function in _UNWATCHED.items():
         library.impl(name, function, "PrivateUse1")
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     torch.inference_mode = _without_gradients
     Elsewhere().__enter__()
     return library
+
+
+def _empty_strided(size, stride, dtype=None, **_):
+    return Away(torch.empty_strided(size, stride, dtype=dtype))
+
+
+def _empty(size, dtype=None, **_):
+    return Away(torch.empty(size, dtype=dtype))
+
+
+def _copy_from(source, destination, _=False):
+    _held(destination).copy_(_held(source))
+    return destination
+
+
+_UNWATCHED = {"empty_strided": _empty_strided, "empty.memory_format": _empty, "_copy_from": _copy_from}
+"""What `torch.tensor` calls where no mode sees it."""
 
 
 def _without_gradients(mode=True):
@@ -136,39 +141,54 @@ def move(model):
             module._buffers[name] = Away(buffer)
 
 
-def everything():
+def everything(case):
     """What is compared, arrays by names: a scorecard's maps, operators and changed models, and an explanation."""
-    from tests.inspection.scorecard import held
     from tests.parts import picture
 
     from lapilli.inspection.explain import explain
     from lapilli.inspection.explanation import explanation
-    from lapilli.inspection.scorecard.case import reshown
     from lapilli.inspection.scorecard.methods.listed import chosen
     from lapilli.inspection.scorecard.operators import OPERATORS
-    from lapilli.inspection.scorecard.sanity import half, randomised
 
-    held.case.cache_clear()
-    case = held.case()
     sets = [np.arange(0), np.arange(3), np.arange(len(case.patches))]
-    others = {"bfloat16": half(case.llava), "random": randomised(case.llava, "encoder", 0)}
     found = {f"map {method.name}": method(case) for method in chosen(as_released=True)}
     found |= {f"operator {name}": operator(case, sets).log_prob for name, operator in OPERATORS.items()}
-    for name, other in others.items():
-        found[f"model {name}"] = reshown(case, case.view, other).trace.logits.cpu().numpy()
     arrays = explanation(explain(case.trace, picture(0), controls=4), picture(0)).arrays
-    numbers = {f"explanation {name}": array for name, array in arrays.items() if array.dtype.kind == "f"}
-    return {name: array for name, array in (found | numbers).items() if array.size}
+    found |= {f"explanation {name}": array for name, array in arrays.items() if array.dtype.kind == "f"}
+    return {name: array for name, array in (found | changed(case)).items() if array.size}
+
+
+def changed(case):
+    """The logits of the models that sanity tests change."""
+    from lapilli.inspection.scorecard.case import reshown
+    from lapilli.inspection.scorecard.sanity import half, randomised
+
+    others = {"bfloat16": half(case.llava), "random": randomised(case.llava, "encoder", 0)}
+    traces = {f"model {name}": reshown(case, case.view, other).trace for name, other in others.items()}
+    return {name: trace.logits.cpu().numpy() for name, trace in traces.items()}
+
+
+def refuses(weight):
+    """Whether a weight is on this device, and whoever adds a tensor of the CPU is told."""
+    try:
+        weight + torch.ones(weight.shape)
+    except RuntimeError:
+        return weight.device.type == NAME
+    return False
 
 
 def main():
     """Print how far what is computed here is from what the CPU computes."""
     library = start()
-    from tests.inspection.runs import llava_of
+    from tests.inspection.scorecard import held
 
-    here = everything()
-    move(llava_of("deep").model)
-    there = everything()
+    case = held.case()
+    here = everything(case)
+    move(case.llava.model)
+    held.case.cache_clear()
+    case = held.case()
+    assert all(refuses(weight) for weight in case.llava.model.parameters())
+    there = everything(case)
     apart = {name: np.abs(there[name] - array).max() / np.abs(array).max() for name, array in here.items()}
     print(json.dumps({name: float(off) for name, off in apart.items()}))
     del library
