@@ -1,10 +1,11 @@
 """Full-grid occlusion as the scorecard does it, against one `generate` call for every patch; prints JSON.
 
-    python benchmarks/occlusion.py [MODEL DATA] [--passes 40] [--repetitions 3] [--device cpu]
+    python benchmarks/occlusion.py [MODEL DATA] [--passes 40] [--repetitions 3] [--device cpu] [--json FILE]
 
 Without a MODEL, a random LLaVA of 24 x 24 patches is made, about as small as a quickstart's, and shown noise. With one,
 the first question of DATA is asked, a folder such as runs/quickstart/data/held_out. What is read is the first token of
-the model's answer, and then every token of a sentence in its place.
+the model's answer, and then every token of a sentence in its place. Of a first word in pieces the scorecard's function
+reads all, though only the first counts here. The pass that it starts from, about as long as one call, is not timed.
 
 Three ways of taking a patch away: its pixels are blurred (blur), its token is dropped before the language model
 (drop), no text looks at it (knockout). A separate pass is what a reader would write first: paint the picture or put the
