@@ -69,8 +69,8 @@ def main() -> None:
         llava = load(options.model) if options.model else small(Path(folder))
     llava.model.to(options.device)
     found: dict[str, Any] = {"device": options.device, "threads": torch.get_num_threads()}
-    for answered_by, case in zip(("token", "sentence"), cases(llava, options.data), strict=True):
-        found[answered_by] = {"patches": len(case.patches), "read": len(case.ids)} | {
+    for read, case in cases(llava, options.data).items():
+        found[read] = {"patches": len(case.patches), "read": len(case.ids)} | {
             name: measured(case, name, options.passes, options.repetitions) for name in ("blur", "drop", "knockout")
         }
     print(json.dumps(found, indent=1))
@@ -85,18 +85,21 @@ def small(folder: Path) -> Llava:
     return random_llava(folder, vision, language | {"max_position_embeddings": 1024, "initializer_range": 0.1})
 
 
-def cases(llava: Llava, data: Path | None) -> Iterator[Case]:
+def cases(llava: Llava, data: Path | None) -> dict[str, Case]:
     """A question about a picture, with the first token of the model's answer to be read, and with a whole sentence."""
+
+    def answered_by(text: str) -> Case:
+        return case_of(llava, question.sample, answered(llava, question.sample, text), picture, picture, 0)
+
     if data is None:
         noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
         picture, question = Image.fromarray(noise), PictureQuestion("noise", "noise", "What color is the circle?", "-")
     else:
         question = read_picture_questions(data)[0]
         picture = open_picture(data / "images", question.image)
-    for text in (first_word(llava, question.sample, picture), SENTENCE):
-        encoded = answered(llava, question.sample, text)
-        made = case_of(llava, question.sample, encoded, picture, picture, 0)
-        yield replace(made, word=slice(0, answer_words(made.trace)[1][-1][1] if text == SENTENCE else 1))
+    word, sentence = answered_by(first_word(llava, question.sample, picture)), answered_by(SENTENCE)
+    _, (*_, (_, end)) = answer_words(sentence.trace)
+    return {"token": replace(word, word=slice(0, 1)), "sentence": replace(sentence, word=slice(0, end))}
 
 
 def first_word(llava: Llava, sample: Sample, picture: Image.Image) -> str:

@@ -17,6 +17,7 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 aten = torch.ops.aten
 NAME = "elsewhere"
+LIBRARY = torch.library.Library("aten", "IMPL")  # what it registers goes when it does
 TAKES_CPU_INDICES = (aten.index.Tensor, aten.index_put_.default, aten._index_put_impl_.default)
 
 
@@ -97,15 +98,13 @@ def _require_one_device(func, args, tensors):
 
 
 def start():
-    """Make the device known to this process. What is given back has to be held as long as the device is used."""
+    """Make the device known to this process."""
     _setup_privateuseone_for_python_backend(NAME)
-    library = torch.library.Library("aten", "IMPL")
     for name, function in _UNWATCHED.items():
-        library.impl(name, function, "PrivateUse1")
+        LIBRARY.impl(name, function, "PrivateUse1")
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     torch.inference_mode = _without_gradients
     Elsewhere().__enter__()
-    return library
 
 
 def _empty_strided(size, stride, dtype=None, **_):
@@ -179,7 +178,7 @@ def refuses(weight):
 
 def main():
     """Print how far what is computed here is from what the CPU computes."""
-    library = start()
+    start()
     from tests.inspection.scorecard import held
 
     case = held.case()
@@ -191,7 +190,6 @@ def main():
     there = everything(case)
     apart = {name: np.abs(there[name] - array).max() / np.abs(array).max() for name, array in here.items()}
     print(json.dumps({name: float(off) for name, off in apart.items()}))
-    del library
 
 
 if __name__ == "__main__":

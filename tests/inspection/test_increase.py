@@ -100,7 +100,10 @@ def test_however_likely_the_word_it_is_as_exact(certain):
 
 @pytest.mark.parametrize("pair", PAIRS)
 def test_small_increases_have_digits(pair):
-    """They are of 1e-6 nats and more here, which is what a float32 log-probability is rounded to."""
+    """They are of 1e-6 nats and more here, which is what a float32 log-probability is rounded to.
+
+    What is allowed is less: 3e-8, a few roundings of the largest of these (0.1), which parts that cancel leave over.
+    """
     case = traced(pair)[2]
     own, (row, token) = case.own, _row(case, 7)
     for head in range(own.sizes[1]):
