@@ -9,7 +9,6 @@ from functools import cache
 import numpy as np
 import torch
 from tests.parts import joined, picture
-from transformers import DynamicCache
 
 from lapilli.core.layout import OFF, Role, TokenLayout
 from lapilli.data.collate import collate
@@ -17,6 +16,7 @@ from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
 from lapilli.inspection.recording import recording
 from lapilli.model.llava import load
+from lapilli.model.upstream import cache_argument, new_cache
 
 PAIRS = [("clip", "llama"), ("siglip", "qwen2"), ("clip", "mistral")]
 ALL_PAIRS = [*PAIRS, ("clip", "tied_llama"), ("siglip", "mha_llama"), ("clip", "narrow_mistral")]
@@ -93,7 +93,7 @@ def traced(pair):
     llava, slow = awake(pair), awake(pair, "eager")
     prompts, batch = batch_of(llava, SAMPLES)
     with recording(llava, whole=True) as record:
-        said = generated(llava, batch, past_key_values=DynamicCache())
+        said = generated(llava, batch, **cache_argument(llava.model, new_cache()))
     logits = torch.stack(said.logits, dim=1).numpy()
     new = said.sequences[:, batch["input_ids"].shape[1] :].numpy()
     cases = []

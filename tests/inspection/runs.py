@@ -9,12 +9,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from tests.parts import joined, part, picture
-from transformers import AutoTokenizer, DynamicCache, LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from lapilli.data.sample import Sample, Turn
 from lapilli.inference.answer import answer
 from lapilli.inspection.recording import recording
 from lapilli.model.llava import join, load, save
+from lapilli.model.upstream import cache_argument, new_cache
 
 MODELS = ("deep", "llama", "mistral", "qwen2")
 """deep has as many heads of keys as of queries and five layers; the others share theirs among two heads, in two."""
@@ -80,7 +81,7 @@ def read(llava, asked, tokens=6, rows=None):
     pixels = _pixels(llava, asked)
     inputs = {"input_ids": torch.from_numpy(given.ids)[None], "pixel_values": pixels}
     with recording(llava, rows=rows, whole=True) as record, torch.inference_mode():
-        llava.model(**inputs, past_key_values=DynamicCache())
+        llava.model(**inputs, **cache_argument(llava.model, new_cache()))
     return Run(record.trace(given.ids, given.layout), pixels)
 
 

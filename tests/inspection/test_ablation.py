@@ -5,13 +5,13 @@ import pytest
 import torch
 from tests.inspection.runs import llava_of, sample
 from tests.parts import picture
-from transformers import DynamicCache
 
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.data.encode import encode
 from lapilli.inference.answer import answer
 from lapilli.inspection.ablation import ablated_heads, ablated_patches
 from lapilli.inspection.sites import watching
+from lapilli.model.upstream import cache_argument, new_cache
 
 MODELS = ("deep", "llama", "qwen2")
 D_HEAD, PATCHES = 12, 9
@@ -116,11 +116,15 @@ def test_resampling_goes_by_the_position_in_the_sequence():
         values = {(2, 1): torch.randn(given, D_HEAD, generator=generator)}
         with ablated_heads(llava.model, [(2, 1)], "resample", values):
             at_once = _logits(llava, inputs)
-            cache = DynamicCache()
+            cache = new_cache()
             begun = {**inputs, "input_ids": inputs["input_ids"][:, :-4]}
-            parts = [_logits(llava, begun, past_key_values=cache)]
+            parts = [_logits(llava, begun, **cache_argument(llava.model, cache))]
             for at in range(length - 4, length):
-                parts.append(_logits(llava, {"input_ids": inputs["input_ids"][:, at : at + 1]}, past_key_values=cache))
+                parts.append(
+                    _logits(
+                        llava, {"input_ids": inputs["input_ids"][:, at : at + 1]}, **cache_argument(llava.model, cache)
+                    )
+                )
             left = _seen(llava, inputs, "llm.layers.2.attn_heads")[0, given:]
         torch.testing.assert_close(torch.cat(parts, dim=1), at_once, **CLOSE)
         assert torch.equal(left, _seen(llava, inputs, "llm.layers.2.attn_heads")[0, given:])

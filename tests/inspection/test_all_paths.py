@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests.inspection.held import Held, put
 from tests.parts import joined, part, picture
-from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from lapilli.core.layout import Role
 from lapilli.data.encode import encode
@@ -18,6 +18,7 @@ from lapilli.inspection.recording import recording
 from lapilli.inspection.target import Target
 from lapilli.model.llava import join, load
 from lapilli.model.placement import Placement
+from lapilli.model.upstream import cache_argument, new_cache
 
 PAIRS = [("clip", "llama"), ("siglip", "qwen2"), ("clip", "mistral"), ("siglip", "many_heads")]
 TURNS = (
@@ -218,7 +219,7 @@ def test_of_one_layer_without_mlp_it_is_the_direct_decomposition():
     language.layers[0].mlp.down_proj.weight.data.zero_()
     ids, layout, pixels, rows = given(llava)
     with recording(llava, rows) as record, torch.inference_mode():
-        llava.model(input_ids=torch.tensor(ids)[None], pixel_values=pixels, past_key_values=DynamicCache())
+        llava.model(input_ids=torch.tensor(ids)[None], pixel_values=pixels, **cache_argument(llava.model, new_cache()))
     direct = decompose(record.trace(ids, layout))
     expected = direct.positions.copy()
     expected[np.arange(len(rows)), rows] += direct.embedding

@@ -13,6 +13,7 @@ from lapilli.data.sample import Sample, Turn
 from lapilli.inspection.decoder import decoder, require_sums
 from lapilli.inspection.recording import recording, traced
 from lapilli.model.llava import load
+from lapilli.model.upstream import cache_in
 
 
 def test_a_language_model_that_is_built_otherwise_is_refused_by_name():
@@ -64,7 +65,7 @@ def test_keys_and_values_are_those_of_the_models_own_cache(name):
     language = load(joined("clip", name)).model.model.language_model
     stream = torch.randn(2, 7, language.config.hidden_size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        cache = language(inputs_embeds=stream, use_cache=True).past_key_values
+        cache = cache_in(language(inputs_embeds=stream, use_cache=True).values())
         rotary = language.rotary_emb(stream, torch.arange(7)[None])
         model = SimpleNamespace(model=SimpleNamespace(language_model=language), lm_head=None)
         keys, values = decoder(model).keys_values(0, stream, rotary)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from tests.inspection.oracle import ALL_PAIRS, PAIRS, SAMPLES, awake, batch_of, close, continued, generated, traced
-from transformers import DynamicCache
 
 from lapilli.core.errors import UsageError
 from lapilli.core.layout import Role
@@ -18,6 +17,7 @@ from lapilli.inspection.direct import (
 )
 from lapilli.inspection.recording import recording
 from lapilli.inspection.target import Target
+from lapilli.model.upstream import cache_argument, new_cache
 
 KINDS = [Target("token"), Target("centred"), Target("difference", against=7)]
 
@@ -89,7 +89,7 @@ def test_the_parts_sum_to_the_logits_of_a_plain_forward_pass(pair, side):
     prompts, batch = batch_of(llava, SAMPLES, side)
     width = batch["input_ids"].shape[1]
     with recording(llava, rows=range(width)) as record, torch.inference_mode():
-        logits = llava.model(**batch, past_key_values=DynamicCache()).logits.double().numpy()
+        logits = llava.model(**batch, **cache_argument(llava.model, new_cache())).logits.double().numpy()
     for index, prompt in enumerate(prompts):
         trace = record.trace(prompt.ids, prompt.layout, index)
         found = decompose(trace, Target("token"))
@@ -106,7 +106,7 @@ def test_in_bf16_the_parts_miss_the_logits_by_less_than_a_hundredth_of_the_large
     llava = awake(pair, dtype=torch.bfloat16)
     prompts, batch = batch_of(llava, SAMPLES)
     with recording(llava) as record:
-        said = generated(llava, batch, 8, past_key_values=DynamicCache())
+        said = generated(llava, batch, 8, **cache_argument(llava.model, new_cache()))
     logits = torch.stack(said.logits, dim=1).double().numpy()
     new = said.sequences[:, batch["input_ids"].shape[1] :].numpy()
     for index, prompt in enumerate(prompts):

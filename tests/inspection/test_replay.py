@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from tests.inspection.runs import MODELS, Run, full_logits, generated, llava_of, path_of, read, sample
-from transformers import DynamicCache
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Role
@@ -15,6 +14,7 @@ from lapilli.inspection.replay import Cut, replay, replay_logits
 from lapilli.inspection.target import Target
 from lapilli.model.llava import load
 from lapilli.model.placement import Placement
+from lapilli.model.upstream import cache_argument, new_cache
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
@@ -137,7 +137,7 @@ def test_text_that_sees_no_image_does_not_depend_on_the_picture(name):
     other_pixels = run.pixels.flip(-1, -2)
     inputs = {"input_ids": torch.from_numpy(run.trace.ids)[None], "pixel_values": other_pixels}
     with recording(llava, rows=run.trace.rows, whole=True) as record, torch.inference_mode():
-        llava.model(**inputs, past_key_values=DynamicCache())
+        llava.model(**inputs, **cache_argument(llava.model, new_cache()))
     other = record.trace(run.trace.ids, run.trace.layout)
     assert (other.logits - run.trace.logits).abs().max() > 1e-3
     layout = run.trace.layout
@@ -184,7 +184,7 @@ def test_a_padded_batch_gives_what_each_gets_alone():
     rows = alone[1].trace.rows
     with recording(llava, rows=rows, whole=True) as record, torch.inference_mode():
         pixels = torch.cat([run.pixels for run in alone])
-        llava.model(input_ids=ids, attention_mask=mask, pixel_values=pixels, past_key_values=DynamicCache())
+        llava.model(input_ids=ids, attention_mask=mask, pixel_values=pixels, **cache_argument(llava.model, new_cache()))
     for index, run in enumerate(alone):
         trace = record.trace(run.trace.ids, run.trace.layout, index)
         variants = list(_variants(run.trace))
@@ -199,7 +199,7 @@ def test_in_bfloat16_the_error_is_that_of_the_model_itself():
     rounded = load(path_of("deep"), Placement(dtype="bf16"))
     inputs = {"input_ids": torch.from_numpy(exact.trace.ids)[None], "pixel_values": exact.pixels.bfloat16()}
     with recording(rounded, rows=exact.trace.rows, whole=True) as record, torch.inference_mode():
-        rounded.model(**inputs, past_key_values=DynamicCache())
+        rounded.model(**inputs, **cache_argument(rounded.model, new_cache()))
     trace = record.trace(exact.trace.ids, exact.trace.layout)
     own = (trace.logits - exact.trace.logits).abs().max()
     found = replay_logits(trace, variants)

@@ -17,7 +17,6 @@ from tests.inspection.oracle import (
     traced,
 )
 from tests.parts import joined, picture
-from transformers import DynamicCache
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Role, TokenLayout
@@ -28,6 +27,7 @@ from lapilli.inspection.recording import recording
 from lapilli.inspection.sites import watching
 from lapilli.inspection.trace import attention
 from lapilli.model.llava import load
+from lapilli.model.upstream import cache_argument, new_cache
 
 NARROW = ("clip", "narrow_mistral")
 
@@ -66,7 +66,7 @@ def test_earlier_rows_of_a_plain_padded_forward_pass(pair, side):
     width = batch["input_ids"].shape[1]
     asked = [3, 5, width - 20, width - 2]
     with recording(llava, rows=asked) as record, torch.inference_mode():
-        logits = llava.model(**batch, past_key_values=DynamicCache()).logits.numpy()
+        logits = llava.model(**batch, **cache_argument(llava.model, new_cache())).logits.numpy()
     for index, prompt in enumerate(prompts):
         start = width - len(prompt.ids) if side == "left" else 0
         rows = [row - start for row in asked if start <= row < start + len(prompt.ids)]
@@ -135,11 +135,11 @@ def test_going_on_with_a_cache_that_was_not_recorded(pair):
     """As a chat does: the rows are where they are in the sequence; the stream of all cannot be had."""
     llava, slow = awake(pair), awake(pair, "eager")
     (prompt,), batch = batch_of(llava, SAMPLES[1:2])
-    cache = DynamicCache()
-    first = generated(llava, batch, 4, past_key_values=cache)
+    cache = new_cache()
+    first = generated(llava, batch, 4, **cache_argument(llava.model, cache))
     longer = {"input_ids": torch.cat([first.sequences, torch.tensor([[9, 10]])], dim=1)}
     with recording(llava) as record, recording(llava, whole=True) as whole:
-        said = generated(llava, longer, 3, past_key_values=cache)
+        said = generated(llava, longer, 3, **cache_argument(llava.model, cache))
     ids, layout = said.sequences[0].numpy(), continued(prompt.layout, 9)
     trace, own = record.trace(ids, layout), own_numbers(slow, ids, slow.pixels([picture(1)]))
     assert trace.rows.tolist() == [len(ids) - 4, len(ids) - 3, len(ids) - 2]
@@ -155,7 +155,7 @@ def test_a_cropped_cache_is_refused_with_its_remedy():
     (prompt,), batch = batch_of(llava, SAMPLES[1:2])
     with recording(llava) as record, torch.inference_mode():
         llava.model(**batch)
-    with pytest.raises(LapilliError, match="sliding window has dropped the others; give the model past_key_values"):
+    with pytest.raises(LapilliError, match="sliding window has dropped the others; give the model a DynamicCache"):
         record.trace(prompt.ids, prompt.layout)
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import DynamicCache
 
 from lapilli.core.layout import OFF, Role, TokenLayout
 from lapilli.data.collate import collate
@@ -15,6 +14,7 @@ from lapilli.data.sample import Sample
 from lapilli.inference.greedy import Pictures, generate, opened, require_room, text_of, words_of
 from lapilli.model.llava import Llava, load
 from lapilli.model.placement import AS_STORED, Placement
+from lapilli.model.upstream import new_cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ def _answer_batch(
     batch = collate(rows, tokenizer.pad_token_id, "left", pixels)
     del batch["labels"]
     # Not the cache of the model's choice: one of a sliding window drops what inspection/ has to read.
-    generated = generate(llava, batch, max_new_tokens, stops, past_key_values=DynamicCache()).numpy()
+    generated = generate(llava, batch, max_new_tokens, stops, new_cache()).numpy()
     for row, new in zip(rows, generated, strict=True):
         words = words_of(new, stops)
         kept = new[: words + 1]  # with the stop, if there is one

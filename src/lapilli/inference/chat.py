@@ -93,8 +93,7 @@ class Chat:
         batch, unread = self._unread(encoded, numbers)
         speech = _Speech(self._llava, self._stops, self._memory.note, unread, told)
         try:
-            cache = self._memory.cache
-            generate(self._llava, batch, self._max_new_tokens, self._stops, past_key_values=cache, streamer=speech)
+            generate(self._llava, batch, self._max_new_tokens, self._stops, self._memory.cache, speech)
         finally:
             self._keep(asked, numbers, speech.said)
         return speech.said

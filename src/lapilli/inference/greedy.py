@@ -16,17 +16,23 @@ from lapilli.data.pictures import open_picture
 from lapilli.model.llava import Llava
 from lapilli.model.placement import placed
 from lapilli.model.reading import quiet
+from lapilli.model.upstream import cache_argument
 
 Pictures: TypeAlias = Path | Callable[[str], Image.Image]
 """Where pictures come from: a folder, or whatever makes one of a name, such as a blank one."""
 
 
 def generate(
-    llava: Llava, batch: dict[str, torch.Tensor], max_new_tokens: int, stops: Sequence[int], **more: Any
+    llava: Llava,
+    batch: dict[str, torch.Tensor],
+    max_new_tokens: int,
+    stops: Sequence[int],
+    cache: Any,
+    streamer: Any = None,
 ) -> torch.Tensor:
     """The new tokens of every row, (batch, token), the likeliest each time, padded after their stop; on the CPU.
 
-    `more` goes to transformers' `generate`: a cache that holds the beginning of the prompts, a streamer.
+    `cache` may hold the beginning of the prompts already; `streamer` is transformers', and gets tokens as they come.
     """
     model: Any = llava.model
     if model.training:  # asked first, for eval() goes through every module, before every answer
@@ -38,9 +44,10 @@ def generate(
         pad_token_id=llava.processor.tokenizer.pad_token_id,
     )
     checked = LogitsProcessorList([require_numbers])
+    given = placed(batch, model) | cache_argument(model, cache)
     with torch.inference_mode(), quiet(), _alone(model, config):
         sequences: torch.Tensor = model.generate(
-            **placed(batch, model), generation_config=config, logits_processor=checked, **more
+            **given, generation_config=config, logits_processor=checked, streamer=streamer
         )
     return sequences[:, batch["input_ids"].shape[1] :].cpu()
 

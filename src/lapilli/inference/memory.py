@@ -1,13 +1,13 @@
 """What a language model has read already: its keys and values, and what they are of."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, final
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import DynamicCache
 
 from lapilli.core.layout import OFF, TokenLayout
+from lapilli.model.upstream import cut_cache, new_cache
 
 
 def reading(ids: NDArray[np.int64], layout: TokenLayout, pictures: Sequence[int]) -> NDArray[np.int64]:
@@ -28,9 +28,7 @@ class Memory:
     """
 
     def __init__(self) -> None:
-        # Without the model's configuration every layer keeps all it has read: one that keeps a window only could not
-        # be cut back. The attention's mask is the model's own all the same.
-        self.cache = DynamicCache()
+        self.cache = new_cache()
         self._read: list[int] = []
 
     def begun(self, sequence: NDArray[np.int64], layout: TokenLayout) -> int:
@@ -42,17 +40,12 @@ class Memory:
         return known if image == OFF else int(layout.patches(image)[0, 0])
 
     def forget(self, known: int) -> None:
-        """Keep the first `known` positions alone.
-
-        Not by `DynamicCache.crop`, which takes the same number off every layer: broken off, they differ in length.
-        """
+        """Keep the first `known` positions alone."""
         del self._read[known:]
         if not known:
-            self.cache = DynamicCache()
+            self.cache = new_cache()
             return
-        layers: list[Any] = self.cache.layers
-        for layer in layers:
-            layer.keys, layer.values = layer.keys[..., :known, :], layer.values[..., :known, :]
+        cut_cache(self.cache, known)
 
     def note(self, read: Iterable[int]) -> None:
         """Write down what the cache holds now after the positions known before."""

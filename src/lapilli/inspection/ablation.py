@@ -20,6 +20,7 @@ from lapilli.core.errors import LapilliError, UsageError
 from lapilli.inspection.decoder import decoder
 from lapilli.inspection.sites import Watcher, watching
 from lapilli.model.llava import Llava
+from lapilli.model.upstream import cache_in, cache_length
 
 Head: TypeAlias = tuple[int, int]
 """A layer, and a head of it."""
@@ -95,8 +96,7 @@ class _Read:
 
     def enter(self, language: Any, arguments: Any, given: dict[str, Any]) -> None:
         """To be called before the language model."""
-        cache = given.get("past_key_values")
-        self.before = 0 if cache is None else int(cache.get_seq_length())
+        self.before = cache_length(cache_in(given.values()))
 
 
 def _heads_watcher(values: Mapping[int, Tensor], width: int, read: _Read) -> Watcher:

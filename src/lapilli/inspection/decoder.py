@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Positions
+from lapilli.model.upstream import rotated
 
 _EXACT, _ROUNDED = 1e-5, 0.02  # shares of the largest entry that sums may be off, in single and in half precision
 _BLOCK = ("input_layernorm", "self_attn", "post_attention_layernorm", "mlp")
@@ -63,9 +63,7 @@ class Decoder:
         query = attention.q_proj(block.input_layernorm(residual)).unflatten(-1, (-1, attention.head_dim))
         if hasattr(attention, "q_norm"):
             query = attention.q_norm(query)
-        cos, sin = rotary
-        rotated: Tensor = apply_rotary_pos_emb(query, query, cos, sin, unsqueeze_dim=1)[0]
-        return rotated.float()
+        return rotated(query, rotary).float()
 
     def keys_values(self, layer: int, residual: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """What a layer's cache holds of residuals before it, (batch, token, d_model); (batch, kv_head, token, d_head).
@@ -80,7 +78,7 @@ class Decoder:
         if hasattr(attention, "k_norm"):
             keys = attention.k_norm(keys)
         keys, values = keys.transpose(1, 2), values.transpose(1, 2)
-        return apply_rotary_pos_emb(keys, keys, *rotary)[0], values
+        return rotated(keys, rotary), values
 
     def output_matrix(self, layer: int) -> Tensor:
         """What the heads' outputs, side by side, are multiplied with; float32, (d_model, head * d_head)."""

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import DynamicCache
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Positions, Role, TokenLayout
@@ -24,6 +23,7 @@ from lapilli.inspection.sites import watching
 from lapilli.inspection.trace import Stream, Trace
 from lapilli.model.llava import Llava
 from lapilli.model.placement import placed
+from lapilli.model.upstream import cache_argument, cache_in, cache_layers, cache_length, new_cache, require_arguments
 
 _KEPT = ("resid_pre", "attn_out", "mlp_out")
 _STREAM = ("resid_pre", "attn_out")  # of every position, where it is asked for
@@ -42,6 +42,7 @@ def recording(
     """
     record = Recording(llava, None if rows is None else np.unique(rows), whole)
     language: Any = llava.model.model.language_model
+    require_arguments(type(language).forward, "inputs_embeds", "attention_mask")
     with ExitStack() as hooks:
         for handle in (
             llava.model.register_forward_pre_hook(record.read, with_kwargs=True),
@@ -64,8 +65,9 @@ def traced(llava: Llava, encoded: Encoded, pixels: Tensor | None = None, whole: 
     (answer,) = np.nonzero(np.isin(encoded.layout.role, (Role.ANSWER, Role.STOP)) & last)
     batch = {"input_ids": torch.tensor(encoded.ids)[None]} | ({} if pixels is None else {"pixel_values": pixels})
     model: Any = llava.model
+    given = placed(batch, model) | cache_argument(model, new_cache())
     with recording(llava, answer - 1, whole) as record:
-        model(**placed(batch, model), use_cache=True, past_key_values=DynamicCache(), logits_to_keep=1)
+        model(**given, use_cache=True, logits_to_keep=1)
     return record.trace(encoded.ids, encoded.layout)
 
 
@@ -97,7 +99,7 @@ class Recording:
         (kept,) = np.nonzero((rows >= 0) & (rows < end))
         self._require_recorded(start + int(rows[kept].max(initial=-1)) + 1, len(kept))
         span = slice(start, start + len(ids))
-        cache: Any = self._cache
+        layers = cache_layers(self._cache)
         return Trace(
             llava=self._llava,
             ids=ids,
@@ -107,8 +109,8 @@ class Recording:
             attn_out=self._layers("attn_out", index)[kept],
             mlp_out=self._layers("mlp_out", index)[kept],
             rotary=(_table(self._tables, 0, index)[kept], _table(self._tables, 1, index)[kept]),
-            keys=tuple(layer.keys[index, :, span] for layer in cache.layers),
-            values=tuple(layer.values[index, :, span] for layer in cache.layers),
+            keys=tuple(keys[index, :, span] for keys, _ in layers),
+            values=tuple(values[index, :, span] for _, values in layers),
             stream=self._stream(index, span) if self._whole else None,
         )
 
@@ -125,11 +127,11 @@ class Recording:
 
     def enter(self, language: Any, arguments: Any, given: dict[str, Any]) -> None:
         """To be called before the language model: which positions it is about to read."""
-        cache = given.get("past_key_values")
-        held = 0 if cache is None else cache.get_seq_length()
-        if not held or held != self._read:
-            self._begin(given.get("attention_mask"), held)
-        elif cache is self._cache and cache.layers[0].keys is not self._keys:
+        cache = cache_in(given.values())
+        length = cache_length(cache)
+        if not length or length != self._read:
+            self._begin(given.get("attention_mask"), length)
+        elif cache is self._cache and cache_layers(cache)[0][0] is not self._keys:
             self._reordered = True
         self._reads = given["inputs_embeds"].shape[1]
         asked = self._asked if self._asked is not None else np.array([self._read + self._reads - 1])
@@ -145,15 +147,15 @@ class Recording:
 
     def leave(self, language: Any, arguments: Any, output: Any) -> None:
         """To be called behind the language model."""
-        self._cache = output.past_key_values
-        self._keys = None if self._cache is None else self._cache.layers[0].keys
+        self._cache = cache_in(output.values())
+        self._keys = None if self._cache is None else cache_layers(self._cache)[0][0]
         self._read += self._reads
         self._given = None
 
-    def _begin(self, mask: Tensor | None, held: int) -> None:
-        """Forget everything; the model goes on behind `held` positions in its cache."""
+    def _begin(self, mask: Tensor | None, length: int) -> None:
+        """Forget everything; the model goes on behind so many positions in its cache."""
         self._mask = mask
-        self._read = self._unseen = held
+        self._read = self._unseen = length
         self._cache = self._keys = None
         self._reordered = False
         self._rows: list[Positions] = []
@@ -227,12 +229,11 @@ class Recording:
     def _require_recorded(self, reach: int, rows: int) -> None:
         if self._cache is None or not rows:
             raise LapilliError("nothing of this sequence has been recorded; run the model inside `recording`")
-        cache: Any = self._cache
-        held = min(layer.keys.shape[2] for layer in cache.layers)
+        held = min(keys.shape[2] for keys, _ in cache_layers(self._cache))
         if held < max(reach, self._read):
             raise LapilliError(
                 f"the cache holds {held} of {self._read} positions: a sliding window has dropped the others; give the "
-                "model past_key_values=DynamicCache()"
+                "model a DynamicCache() made without a configuration"
             )
 
 

@@ -21,6 +21,7 @@ from lapilli.core.layout import Positions
 from lapilli.inspection.readings import Readings, Said, clean, said, together
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Stream, Trace, require_keys
+from lapilli.model.upstream import attention_of, cache_argument, require_arguments, tensor_of
 
 _MASKED = ("eager", "sdpa")  # the implementations of attention that take a mask of their caller's
 _BYTES = {"cpu": 2**27, "other": 2**30}  # of keys, values and activations that a batch of variants holds, about
@@ -131,7 +132,7 @@ def _ends(trace: Trace, variants: Sequence[Variant], at_once: int | None) -> Ite
 
 
 def _require_replayable(trace: Trace) -> Stream:
-    attention = trace.decoder.config._attn_implementation
+    attention = attention_of(trace.decoder)
     if attention not in _MASKED:
         raise LapilliError(f"attention {attention!r} takes no mask; call set_attn_implementation('sdpa') on the model")
     if trace.stream is None:
@@ -228,7 +229,7 @@ class _Suffix:
         model = self._trace.decoder
         new, width = self._end - self._start, model.heads * self._trace.keys[0].shape[-1]
         held = 4 * self._end * width + 4 * new * int(model.config.intermediate_size)
-        scores = 2 * model.heads * new * self._end if model.config._attn_implementation == "eager" else 0
+        scores = 2 * model.heads * new * self._end if attention_of(model) == "eager" else 0
         room = _BYTES["cpu" if self._resid.device.type == "cpu" else "other"]
         return max(1, room // (self._resid.element_size() * (held + scores)))
 
@@ -257,10 +258,10 @@ class _Suffix:
             cache = _Whole(*cache.update(*model.keys_values(layer, hidden, rotary), layer))
             rotary = (rotary[0][:, self._rows], rotary[1][:, self._rows])
             hidden, mask = hidden[:, self._rows], mask[:, :, self._rows]
-        made: Tensor = model.blocks[layer](
-            hidden, attention_mask=mask, position_embeddings=rotary, past_key_values=cache
-        )
-        return made
+        block = model.blocks[layer]
+        require_arguments(type(block).forward, "attention_mask", "position_embeddings")
+        made = block(hidden, attention_mask=mask, position_embeddings=rotary, **cache_argument(block, cache))
+        return tensor_of(made, "what a layer puts out")
 
     def _additive_mask(self, layer: int, variants: Sequence[Variant]) -> Tensor:
         """0 where a position may look and -inf elsewhere, (variant, 1, token, token), the same for all heads."""

@@ -20,6 +20,8 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 
+from lapilli.model.upstream import tensor_of
+
 Watcher: TypeAlias = Callable[[Tensor], Tensor | None]
 """Is given what passes a site; what it returns, if anything, passes in its place."""
 
@@ -65,7 +67,8 @@ def _module(model: Any, site: str) -> tuple[Any, bool]:
 
 def _entering(watcher: Watcher) -> Callable[..., Any]:
     def hook(module: Any, arguments: tuple[Any, ...]) -> Any:
-        changed = watcher(arguments[0])
+        first = arguments[0] if arguments else None
+        changed = watcher(tensor_of(first, f"the first argument of {type(module).__name__}"))
         return None if changed is None else (changed, *arguments[1:])
 
     return hook
@@ -73,6 +76,6 @@ def _entering(watcher: Watcher) -> Callable[..., Any]:
 
 def _leaving(watcher: Watcher) -> Callable[..., Any]:
     def hook(module: Any, arguments: Any, output: Any) -> Any:
-        return watcher(output)
+        return watcher(tensor_of(output, f"the output of {type(module).__name__}"))
 
     return hook

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import DynamicCache
 
 from lapilli.core.layout import Positions, Role
 from lapilli.data.collate import collate
@@ -24,6 +23,7 @@ from lapilli.inspection.decoder import decoder
 from lapilli.inspection.sites import watching
 from lapilli.model.llava import Llava
 from lapilli.model.placement import placed
+from lapilli.model.upstream import cache_argument, new_cache
 
 _AT_ONCE = 4_096  # tokens that are read in one batch
 
@@ -127,12 +127,13 @@ def _states(language: Any, batch: Batch) -> Tensor:
 
     What all sequences begin with, the system prompt, is read once for all of them.
     """
-    cache = DynamicCache()
+    cache = new_cache()
+    given = {**cache_argument(language, cache), "use_cache": True}
     if batch.shared:
-        language(inputs_embeds=batch.entering[:1, : batch.shared], past_key_values=cache, use_cache=True)
+        language(inputs_embeds=batch.entering[:1, : batch.shared], **given)
         cache.batch_repeat_interleave(len(batch.numbers))
     rest = batch.entering[:, batch.shared :]
-    states: Tensor = language(inputs_embeds=rest, past_key_values=cache, use_cache=True).last_hidden_state
+    states: Tensor = language(inputs_embeds=rest, **given).last_hidden_state
     return states[batch.sequence, batch.at - batch.shared]
 
 

@@ -1,8 +1,5 @@
 """Maps of the gradient of the word's centred logit."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,6 +17,7 @@ from lapilli.inspection.scorecard.methods.parts import (
     read_pixels,
     target_of,
 )
+from lapilli.model.upstream import eager_attention
 
 CAM_LAYER = 13 / 32
 """How deep LLaVA-CAM's layer lies: the 13th of 32, as EAGLE runs it; its authors give no rule."""
@@ -139,23 +137,11 @@ def _noisy(case: Case, share: float, copies: int) -> Tensor:
 
 def _attentions(case: Case) -> tuple[list[Tensor], tuple[Tensor, ...]]:
     """The attention of every layer, (head, token, token), and the target's gradient with respect to it."""
-    with differentiable(case), _eager(case):
-        language = case.llava.model.model.language_model
+    language = case.llava.model.model.language_model
+    with differentiable(case), eager_attention(language):
         read = language(inputs_embeds=embeddings_of(case).requires_grad_(), use_cache=False, output_attentions=True)
         gradients = torch.autograd.grad(target_of(case, read.last_hidden_state).sum(), read.attentions)
     return [one[0].detach().float() for one in read.attentions], tuple(one[0].float() for one in gradients)
-
-
-@contextmanager
-def _eager(case: Case) -> Iterator[None]:
-    """Within it the language model makes its attention matrices; a fused one has none to hand out."""
-    language = case.llava.model.model.language_model
-    before = language.config._attn_implementation
-    try:
-        language.set_attn_implementation("eager")
-        yield
-    finally:
-        language.set_attn_implementation(before)
 
 
 def _cam(case: Case, pictures: Tensor) -> Map:

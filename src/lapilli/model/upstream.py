@@ -1,0 +1,150 @@
+"""What is read of transformers' insides, in one place: they change between releases without a word.
+
+Public classes and `from_pretrained` are used wherever they are needed. Names of arguments, what a cache holds, which
+attention runs, which private methods are called: those are asked for here, and checked at the moment of use. The
+releases that this file knows are those that pyproject.toml allows; the tests run with the first and the last of them.
+"""
+
+import inspect
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache as memoised
+from typing import Any, TypeAlias
+
+from torch import Tensor
+from transformers import Cache, DynamicCache
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+
+from lapilli.core.dependencies import dependency
+from lapilli.core.errors import LapilliError
+
+KeysValues: TypeAlias = tuple[Tensor, Tensor]
+"""The keys and the values of one layer, (batch, kv_head, token, d_head) both, rotated as the model does."""
+
+_CACHE_ARGUMENTS = ("cache", "past_key_values")  # from 5.24 on; before
+
+
+def new_cache() -> DynamicCache:
+    """An empty cache in which every layer keeps all that it has read.
+
+    Made without the model's configuration: with it, layers with a sliding window would drop what the window has passed.
+    The attention's mask is the model's own all the same.
+    """
+    return DynamicCache()
+
+
+def cache_argument(module: Any, cache: Any) -> dict[str, Any]:
+    """The cache under the name by which this module's forward, or `generate`, takes one.
+
+    Raises LapilliError for a release that calls it otherwise.
+    """
+    return {_cache_name(type(module).forward): cache}
+
+
+def cache_in(values: Iterable[Any]) -> Any:
+    """The cache among the arguments of a call, or in its output, by whatever name; None where there is none."""
+    return next((value for value in values if isinstance(value, Cache)), None)
+
+
+def cache_length(cache: Any) -> int:
+    """The number of positions that have been read into a cache, of which a sliding window may have dropped some."""
+    return 0 if cache is None else int(cache.get_seq_length())
+
+
+def cache_layers(cache: Any) -> list[KeysValues]:
+    """Keys and values of every layer, as views.
+
+    Raises LapilliError where the cache does not hold them as plain tensors.
+    """
+    layers = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in getattr(cache, "layers", ())]
+    tensors = [(keys, values) for keys, values in layers if isinstance(keys, Tensor) and isinstance(values, Tensor)]
+    if not tensors or len(tensors) < len(layers):
+        raise unknown(f"a {type(cache).__name__} does not hold keys and values layer by layer")
+    return tensors
+
+
+def cut_cache(cache: Any, length: int) -> None:
+    """Keep the first positions of a cache of `new_cache` alone; of layers that hold fewer, all.
+
+    Not by its own `crop`, which takes the same number off every layer: after a call that was broken off, they differ.
+    """
+    cache_layers(cache)
+    for layer in cache.layers:
+        layer.keys, layer.values = layer.keys[..., :length, :], layer.values[..., :length, :]
+
+
+@memoised
+def require_arguments(function: Any, *names: str) -> None:
+    """Refuse a release whose function has no arguments of these names: many would swallow them without a word.
+
+    Raises LapilliError.
+    """
+    missing = [name for name in names if name not in _arguments(function)]
+    if missing:
+        raise unknown(f"{function.__qualname__} takes no {' and no '.join(missing)}")
+
+
+def require_overridden(base: type, *methods: Any) -> None:
+    """Refuse a release in which `base` no longer has, and so no longer calls, the methods that these stand for.
+
+    Raises LapilliError for a method that is gone or takes other arguments.
+    """
+    for method in methods:
+        known = getattr(base, method.__name__, None)
+        if known is None or _arguments(known) != _arguments(method):
+            raise unknown(f"{base.__name__}.{method.__name__} is gone, or takes other arguments")
+
+
+def tensor_of(value: Any, where: str) -> Tensor:
+    """The value, which must be a tensor. Raises LapilliError for a release in which something else passes there."""
+    if not isinstance(value, Tensor):
+        raise unknown(f"{where} is a {type(value).__name__}, not a tensor")
+    return value
+
+
+def attention_of(language: Any) -> str:
+    """The name of the implementation of attention that a language model runs: sdpa, eager, flash_attention_2, ..."""
+    name = getattr(language.config, "_attn_implementation", None)
+    if not isinstance(name, str):
+        raise unknown("a configuration does not say which attention is run")
+    return name
+
+
+@contextmanager
+def eager_attention(language: Any) -> Iterator[None]:
+    """Within it the language model makes its attention matrices; a fused implementation has none to hand out."""
+    before = attention_of(language)
+    try:
+        language.set_attn_implementation("eager")
+        yield
+    finally:
+        language.set_attn_implementation(before)
+
+
+def rotated(vectors: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+    """Queries or keys, rotated by the cosines and sines of their positions as LLaMA does it (RoFormer, 2104.09864).
+
+    With axes between them, the heads are the second one: (batch, head, token, d_head) and (batch, token, d_head), or
+    (token, head, d_head) and (token, d_head).
+    """
+    found: Tensor = apply_rotary_pos_emb(vectors, vectors, *rotary)[0]
+    return found
+
+
+def unknown(what: str) -> LapilliError:
+    """The error for what is otherwise in the installed release than in those that are known."""
+    known = dependency("transformers")
+    tested = f"lapilli has been tested with {known.oldest} to {known.newest}"
+    return LapilliError(f"transformers {known.installed}: {what}; {tested}: {known.remedy}")
+
+
+@memoised
+def _cache_name(function: Any) -> str:
+    known = [name for name in _CACHE_ARGUMENTS if name in _arguments(function)]
+    if not known:
+        raise unknown(f"{function.__qualname__} takes no {' or '.join(_CACHE_ARGUMENTS)}")
+    return known[0]
+
+
+def _arguments(function: Any) -> tuple[str, ...]:
+    return tuple(inspect.signature(function).parameters)
