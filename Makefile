@@ -1,40 +1,74 @@
-# make quickstart   from a fresh clone to runs/quickstart/report.html
-# make test         style, types and tests: what a change must pass
+# make quickstart    from a fresh clone to runs/quickstart/report.html
+# make test          style, types and tests: what a change must pass
+# make test-oldest   the tests with the oldest release of every dependency that pyproject.toml allows
+# make test-newest   the same with the newest: what a user gets who installs today
+# make lock          resolve the dependencies anew, into requirements/
 #
-# Both install into $(VENV) first; the stamp files say for which pyproject.toml that has been done.
+# Each installs into an environment of its own first, in $(VENV) and beside it; the stamp files say what is in there.
+# quickstart and test install exact versions with hashes, from requirements/.
 
 PYTHON ?= python3
 VENV ?= .venv
-BIN := $(VENV)/bin
 OUT := runs/quickstart
 REPORT := $(OUT)/report.html
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install
+UV := uv==0.13.9
 
-.PHONY: quickstart test
+# torch comes first. PyTorch's own index has builds for processors, of 200 MB; on Linux the usual index has gigabytes of
+# CUDA, on macOS and Windows it has processor builds too. A build that pip's own settings offer is taken before it. With
+# a GPU, `make TORCH_INDEX= ...` takes what the usual index has; a torch that is in $(VENV) already is left alone.
+TORCH := ==2.13.0
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+# Two tests at a time on two cores are faster than one test on both, whose networks are tiny.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
+
+.PHONY: quickstart test test-oldest test-newest lock tests
 .DELETE_ON_ERROR:
 
 quickstart: $(REPORT)
 	@echo "The report is $(REPORT)"
 
-$(REPORT): | $(VENV)/.installed
+$(REPORT): | $(VENV)/.run
 	$(BIN)/lapilli quickstart --out $(OUT)
 
-test: $(VENV)/.installed-dev
+test: $(VENV)/.test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
-# torch comes first, in the version for which pip finds a build for processors, without gigabytes of CUDA. With a GPU,
-# make the environment yourself and install the torch that fits your driver: what is there is left alone.
+test-oldest:
+	$(MAKE) tests VENV=$(VENV)-oldest SET=oldest
+
+test-newest:
+	$(MAKE) tests VENV=$(VENV)-newest SET=newest TORCH=
+
+tests: $(VENV)/.$(SET)
+	$(PYTEST)
+	$(BIN)/python requirements/lock.py tested $(SET)
+
+lock:
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet $(UV) packaging
+	PATH="$(abspath $(VENV)-lock/bin):$$PATH" $(VENV)-lock/bin/python requirements/lock.py lock
+
 $(VENV)/.torch:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -c "import torch" 2> /dev/null || $(BIN)/python -m pip install torch==2.13.0
+	$(BIN)/python -c "import torch" 2> /dev/null \
+	    || $(if $(TORCH),$(PIP) "torch$(TORCH)+cpu" 2> /dev/null ||) \
+	       $(if $(TORCH_INDEX),$(PIP) --index-url $(TORCH_INDEX) --retries 1 "torch$(TORCH)" ||) \
+	       $(PIP) "torch$(TORCH)"
 	touch $@
 
-$(VENV)/.installed: pyproject.toml | $(VENV)/.torch
-	$(BIN)/python -m pip install --editable .
+$(VENV)/.run $(VENV)/.test $(VENV)/.oldest: $(VENV)/.%: requirements/%.txt pyproject.toml | $(VENV)/.torch
+	$(PIP) --require-hashes --no-deps --requirement $<
+	$(PIP) --no-build-isolation --no-deps --editable .
+	$(BIN)/python -m pip check
 	touch $@
 
-$(VENV)/.installed-dev: pyproject.toml | $(VENV)/.torch
-	$(BIN)/python -m pip install --editable ".[dev]"
-	touch $@
+# No stamp that lasts: what is newest changes from day to day.
+.PHONY: $(VENV)/.newest
+$(VENV)/.newest: | $(VENV)/.torch
+	$(PIP) --upgrade --upgrade-strategy eager --editable ".[dev]"

@@ -48,6 +48,7 @@ from lapilli.inspection.scorecard.case import Case, case_of
 from lapilli.inspection.scorecard.operators import OPERATORS
 from lapilli.model.llava import Llava, load
 from lapilli.model.placement import placed
+from lapilli.model.upstream import cache_in
 
 SENTENCE = (
     "The picture shows a large red circle on the left, a small blue square above it, and two green triangles at the "
@@ -190,7 +191,7 @@ def masked(case: Case, hidden: Positions, by_text: bool) -> Iterator[None]:
     def hide(module: Any, arguments: Any, given: dict[str, Any]) -> Any:
         new = given["hidden_states"].shape[1]
         rotary = given["position_embeddings"][0]
-        start = 0 if new > 1 else int(given["past_key_values"].get_seq_length(module.layer_idx))
+        start = 0 if new > 1 else cache_in(given.values()).get_seq_length(module.layer_idx)
         readers = torch.arange(start, start + new)
         seen = readers[:, None] >= torch.arange(start + new)
         for position in hidden.tolist():
