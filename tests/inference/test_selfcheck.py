@@ -22,7 +22,7 @@ def failed(llava):
 @pytest.mark.parametrize("pair", [("clip", "llama"), ("siglip", "qwen2")])
 def test_a_sound_model_passes(pair, connector):
     findings = list(self_check(load(joined(*pair, connector))))
-    assert len(findings) == 7
+    assert len(findings) == 8
     assert [finding for finding in findings if not finding.holds] == []
 
 
@@ -51,7 +51,7 @@ def test_a_template_that_others_would_render_otherwise(folder):
 
 def test_a_processor_that_counts_one_token_too_few(folder):
     _edit(folder / "processor_config.json", num_additional_image_tokens=0)
-    assert failed(load(folder)) == ["tokens = the processor's"]
+    assert failed(load(folder)) == ["tokens = the processor's", "the same by transformers"]
 
 
 def test_an_end_that_others_do_not_know(folder):
@@ -78,3 +78,11 @@ def test_a_chat_that_does_not_forget_what_was_answered(monkeypatch):
     llava = load(joined("clip", "llama"))
     monkeypatch.setattr(chat.Memory, "forget", lambda *_: None)
     assert failed(llava) == ["chat = ask"]
+
+
+def test_a_folder_that_pads_behind_its_prompts_is_mended_as_it_is_read(folder):
+    _edit(folder / "tokenizer_config.json", padding_side="right")
+    llava = load(folder)
+    assert failed(llava) == []
+    llava.processor.tokenizer.padding_side = "right"
+    assert failed(llava) == ["the same by transformers"]

@@ -105,7 +105,6 @@ def test_a_linear_connector_is_one_matrix():
 def test_a_batch_with_padding_equals_single_calls():
     llava = load(joined("clip", "llama"))
     processor = llava.processor
-    processor.tokenizer.padding_side = "left"
     texts = [f"USER: <image>\nIs it {'very ' * n}red? ASSISTANT:" for n in range(8)]
     images = [picture(n) for n in range(8)]
     batch = processor(images=images, text=texts, padding=True, return_tensors="pt")

@@ -52,7 +52,7 @@ def test_a_frequent_word_is_one_token_and_the_vocabulary_keeps_its_limit():
     assert len(ours) == VOCABULARY
     assert ours.tokenize("a large circle at the top") == ["a", "Ġlarge", "Ġcircle", "Ġat", "Ġthe", "Ġtop"]
     assert ours.model_max_length == MAX_LENGTH
-    assert ours.padding_side == "right"
+    assert ours.padding_side == "left"
 
 
 def test_offsets_are_those_of_the_characters():

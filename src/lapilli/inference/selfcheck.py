@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from lapilli.data.sample import Sample, Turn
 from lapilli.inference.answer import answer
 from lapilli.inference.chat import Chat
 from lapilli.model.llava import Llava
+from lapilli.model.placement import placed
+from lapilli.model.reading import quiet
 
 _TOKENS = 12  # of an answer: enough to part ways
 _QUESTIONS = ("What is in the picture?", "Yes?", "What color is it, and where does it lie?")
@@ -100,6 +102,31 @@ def _batched(llava: Llava) -> tuple[bool, str]:
     return same == len(samples), f"{same} of {len(samples)} answers the same"
 
 
+def _batched_by_transformers(llava: Llava) -> tuple[bool, str]:
+    """Plain transformers, which pads as the folder says, answers questions in one batch as one at a time."""
+    together = _generated(llava, _QUESTIONS)
+    alone = [text for question in _QUESTIONS for text in _generated(llava, [question])]
+    same = sum(one == other for one, other in zip(together, alone, strict=True))
+    return same == len(alone), f"{same} of {len(alone)} answers the same"
+
+
+def _generated(llava: Llava, questions: Sequence[str]) -> list[str]:
+    """What transformers' own processor and `generate` make of these questions about noise."""
+    model, processor = cast(Any, llava.model), cast(Any, llava.processor)
+    chats = [
+        [{"role": "user", "content": [{"type": "image", "image": _noise("")}, {"type": "text", "text": question}]}]
+        for question in questions
+    ]
+    batch = processor.apply_chat_template(
+        chats, add_generation_prompt=True, tokenize=True, return_dict=True,
+        processor_kwargs={"padding": True, "return_tensors": "pt"},
+    )  # fmt: skip
+    with torch.inference_mode(), quiet():
+        ids = model.generate(**placed(batch, model), do_sample=False, max_new_tokens=_TOKENS)
+    texts: list[str] = processor.batch_decode(ids[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+    return texts
+
+
 def _chatting(llava: Llava) -> tuple[bool, str]:
     """A second turn, which reads only what is new, answers as reading it all anew does."""
     if _captions(llava):
@@ -135,5 +162,6 @@ _CHECKS: dict[str, Callable[[Llava], tuple[bool, str]]] = {
     "tokens = the processor's": _same_tokens,
     "an answer's end is stored": _ends,
     "batched = single": _batched,
+    "the same by transformers": _batched_by_transformers,
     "chat = ask": _chatting,
 }

@@ -24,7 +24,8 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
 )
-from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
+
+from lapilli.model.upstream import LlavaMultiModalProjector
 
 QUERIES = 32
 """Learned queries of BLIP-2's Q-Former."""

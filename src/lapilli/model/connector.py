@@ -13,10 +13,10 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
 from transformers import LlavaConfig, LlavaForConditionalGeneration
-from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.template import IMAGE_MARK
+from lapilli.model.upstream import LlavaMultiModalProjector
 
 _MLP = re.compile(r"mlp([2-9])x_gelu")
 

@@ -19,6 +19,7 @@ def new_processor(tokenizer: Any, image_processor: Any, vision: Any, tokens_befo
 
     That is written out: left to its default, an image with a class token would get one token too few.
     """
+    _pad_left(tokenizer)
     return LlavaProcessor(
         image_processor=image_processor,
         tokenizer=tokenizer,
@@ -35,7 +36,16 @@ def read_processor(path: Path) -> LlavaProcessor:
         processor = LlavaProcessor.from_pretrained(path, backend="pil", **LOCAL)
     if processor.chat_template:
         processor.tokenizer.chat_template = processor.chat_template
+    _pad_left(processor.tokenizer)
     return processor
+
+
+def _pad_left(tokenizer: Any) -> None:
+    """Let batches be padded before their prompts, as `generate` needs it: else answers would go on from the padding.
+
+    It holds for whatever is read or joined, and so for whatever is written. Training and answering here do not ask.
+    """
+    tokenizer.padding_side = "left"
 
 
 def padding(theirs: Any, image_size: int) -> LlavaImageProcessorPil:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 from transformers import Cache, DynamicCache
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+from transformers.models.llava.modeling_llava import LlavaMultiModalProjector as LlavaMultiModalProjector
 
 from lapilli.core.dependencies import dependency
 from lapilli.core.errors import LapilliError

@@ -48,7 +48,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, max_length: int) -> P
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A $B", special_tokens=[start])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<pad>",
-        model_max_length=max_length, padding_side="right",
+        model_max_length=max_length, padding_side="left",
     )  # fmt: skip
 
 

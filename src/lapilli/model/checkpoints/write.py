@@ -236,7 +236,8 @@ def _portable(found: Checkpoint, folder: Path) -> None:
     if is_pieces(pieces):
         shutil.copyfile(pieces, folder / PIECES)
     told = json_object(theirs) if theirs.is_file() else {}
-    said = _llama(found.processor.tokenizer, told)
+    tokenizer = found.processor.tokenizer
+    said = {**_llama(tokenizer, told), "padding_side": tokenizer.padding_side}
     _edited(folder / "tokenizer_config.json", lambda content: _make_portable(content, said))
 
 
@@ -244,7 +245,7 @@ def _llama(tokenizer: Any, told: Mapping[str, Any]) -> dict[str, Any]:
     """What Llama's tokenizers are told, and LLaVA's trainer asks for; transformers 5 does not write it."""
     if not isinstance(tokenizer, LlamaTokenizer) and told.get("tokenizer_class") != "LlamaTokenizer":
         return {}
-    fields = ("legacy", "add_bos_token", "add_eos_token", "padding_side")
+    fields = ("legacy", "add_bos_token", "add_eos_token")
     return {"tokenizer_class": "LlamaTokenizer", **{name: told[name] for name in fields if name in told}}
 
 
