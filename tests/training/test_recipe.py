@@ -1,17 +1,49 @@
 """Recipes: what comes with the package can be read, and every field has a meaning and, if it is a number, a range."""
 
 import math
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from lapilli.cli import run
 from lapilli.core.errors import UsageError
 from lapilli.core.fields import list_fields
 from lapilli.core.recipe import read_recipe, shipped_recipes
 from lapilli.training.recipe import RECIPES, TrainRecipe, recipe_type
 
+FIELDS = list_fields(TrainRecipe)
 ALIGN = read_recipe(Path("recipes/align.yaml"), [], TrainRecipe)
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+
+
+def test_the_page_lists_the_fields_as_they_are():
+    rows = [(one.field, one.type, "required" if one.required else one.default, one.meaning) for one in FIELDS]
+    lines = [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows]
+    table = PAGE.partition("|---|---|---|---|\n")[2].partition("\n\n")[0]
+    assert table == "\n".join(lines)
+
+
+def _cell(value):
+    return "null" if value is None else str(value).replace("|", "\\|")
+
+
+def test_the_page_s_example_runs_and_says_what_the_page_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    *commands, training = [line.strip() for line in PAGE.splitlines() if line.startswith("    lapilli ")][:4]
+    for command in commands:
+        words, _, file = command.partition(" > ")
+        assert run(shlex.split(words)[1:]) == 0
+        said = capsys.readouterr().out
+        if file:
+            Path(file).write_text(said)
+    assert run(shlex.split(training)[1:]) == 0
+    said = capsys.readouterr()
+    assert all(f"    {line}\n" in PAGE for line in said.err.splitlines()[:2])
+    assert said.out == "align/model\n"
 
 
 def test_the_recipes_that_come_with_lapilli():

@@ -45,7 +45,7 @@ def _extent(length: Length) -> str:
         return (
             f"{steps}: max_steps {recipe.max_steps:,} ends it after {_short(length.epochs)} of {_times(recipe.epochs)}"
         )
-    return f"{steps}: {_times(recipe.epochs)} end it before max_steps {recipe.max_steps:,}"
+    return f"{epochs}, {steps}, fewer than max_steps {recipe.max_steps:,}"
 
 
 def _times(epochs: float) -> str:
