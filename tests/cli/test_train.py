@@ -3,14 +3,20 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
+import yaml
 from tests.lessons import recipe
 
 from lapilli.cli import run
-from lapilli.core.recipe import dump
+from lapilli.core.recipe import as_dict, dump, read_recipe, shipped_recipes
 from lapilli.model.llava import load
 from lapilli.training import loop
+from lapilli.training.recipe import RECIPES, TrainRecipe, recipe_type
 
 
 @pytest.fixture
@@ -25,7 +31,12 @@ def test_a_recipe_is_trained_and_its_model_named(file, capsys):
     said = capsys.readouterr()
     model = file.parent / "run/model"
     assert said.out == f"{model}\n"
-    assert said.err.startswith("2 steps, 71184 parameters learned, ")
+    opening, course, last = said.err.splitlines()
+    assert opening.startswith("instruct: projector (3,936 parameters) and language model (67,248 parameters) learn; ")
+    assert course.startswith(
+        "15 samples, 2 steps: max_steps 2 ends it after 0.5 of 1 epoch; batch_size 4; fp32 on cpu;"
+    )
+    assert last.startswith("2 steps, 71184 parameters learned, ")
     assert load(model).card.notes[-1].startswith("instruct: 2 steps")
 
 
@@ -53,7 +64,7 @@ def test_an_interrupted_run_says_how_to_go_on(file, capsys, monkeypatch):
     ("arguments", "code", "message"),
     [
         (["--set", "batchsize=3"], 2, "did you mean batch_size?"),
-        (["--set", "batch_size=0"], 2, "batch_size: 0; it must be 1 or more"),
+        (["--set", "batch_size=0"], 2, "batch_size: 0; it must be 1 to 1,000,000"),
         (["--set", "data.file=nowhere.json"], 1, "nowhere.json: cannot be read"),
         (["--set", "model=nowhere"], 1, "nowhere: no such folder"),
         (["--resume"], 1, "no run to resume"),
@@ -71,6 +82,69 @@ def test_a_finished_run_is_refused(file, capsys):
     assert run(["train", str(file), "--set", "max_steps=1"]) == 0
     assert run(["train", str(file), "--set", "max_steps=1"]) == 1
     assert "the run there has finished; name another out, or remove the folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("seed=4294967296", "seed: 4294967296; it must be 0 to 4,294,967,295"),
+        (f"batch_size={10**28}", f"batch_size: {10**28}; it must be 1 to 1,000,000"),
+        ("workers=100000", "workers: 100000; it must be 0 to 64"),
+        ("epochs=.nan", "epochs: a number expected, .nan found"),
+    ],
+)
+def test_a_number_that_a_library_would_stumble_over_is_refused_in_time(file, capsys, change, message):
+    assert run(["train", str(file), "--set", change]) == 2
+    assert capsys.readouterr().err == f"lapilli: --set {change}: {message}\n"
+    assert not (file.parent / "run").exists()
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_recipe_that_is_shown_is_that_recipe(name, tmp_path, capsys):
+    assert run(["train", name, "--set", "seed=7", "--set", "out=2024", "--show"]) == 0
+    said = capsys.readouterr()
+    (tmp_path / "shown.yaml").write_text(said.out)
+    kind = recipe_type(Path(name))
+    assert recipe_type(tmp_path / "shown.yaml") is kind
+    assert read_recipe(tmp_path / "shown.yaml", [], kind) == read_recipe(Path(name), ["seed=7", "out=2024"], kind)
+    assert list(yaml.safe_load(said.out)) == [field.name for field in fields(kind)]
+    assert said.err == ""
+
+
+def test_a_recipe_is_shown_as_json_too(file, capsys):
+    assert run(["train", str(file), "--show", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == as_dict(read_recipe(file, [], TrainRecipe))
+
+
+@pytest.mark.parametrize(("stage", "name"), [("align", None), ("language", "pebble-lm"), ("vision", "pebble-vision")])
+def test_every_field_is_listed(stage, name, capsys):
+    recipe = [f"recipes/{name}.yaml"] if name else []
+    assert run(["train", *recipe, "--fields", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert stage in listed["stages"]
+    assert {one["field"].split(".")[0].rstrip("[]") for one in listed["fields"]} == {
+        field.name for field in fields(RECIPES[stage])
+    }
+    assert run(["train", *recipe, "--fields"]) == 0
+    table = capsys.readouterr().out
+    assert [one["field"] for one in listed["fields"] if one["field"] not in table] == []
+
+
+def test_fields_and_recipes_are_shown_without_torch():
+    program = (
+        "import sys; from lapilli.cli import run\n"
+        "codes = [run(['train', 'recipes/pebble-lm.yaml', flag]) for flag in ('--fields', '--show')]\n"
+        "sys.exit(any(codes) or 'torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_without_a_recipe_those_that_there_are_are_named(capsys):
+    assert run(["train"]) == 2
+    *listed, error = capsys.readouterr().err.splitlines()
+    assert [line.split()[0] for line in listed] == list(shipped_recipes())
+    assert listed[0].endswith("Stage 1, feature alignment: the connector alone learns to caption pictures.")
+    assert error == "lapilli: train: name a recipe, one of these or a file of your own"
 
 
 def test_a_recipe_that_is_not_there(capsys):

@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPVisionModel
 from lapilli.cli import run
 from lapilli.core.recipe import dump, read_recipe
 from lapilli.core.run import RunDir
-from lapilli.training.language import LanguageRecipe, Lesson, train_language
-from lapilli.training.vision import VisionRecipe
+from lapilli.training.language import train_language
+from lapilli.training.part_recipe import LanguageRecipe, Lesson, VisionRecipe
 
 
 @pytest.fixture
@@ -26,7 +26,9 @@ def file(tmp_path):
 def test_a_language_model_is_trained_and_named(file, capsys):
     assert run(["train", str(file)]) == 0
     model = file.parent / "run/model"
-    assert capsys.readouterr().out == f"{model}\n"
+    said = capsys.readouterr()
+    assert said.out == f"{model}\n"
+    assert said.err.startswith("language: a language model learns, from nothing; 2 lessons, at most 2 steps; fp32 on ")
     loaded = AutoModelForCausalLM.from_pretrained(model).state_dict()
     alone = train_language(read_recipe(file, [], LanguageRecipe), tokenizer(), lambda *_, **__: None).state_dict()
     assert loaded.keys() == alone.keys()
@@ -59,7 +61,11 @@ def test_a_vision_encoder_is_trained_and_its_steps_are_kept(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ("steps=0", "steps: at least 1, not 0"),
+        ("steps=0", "steps: 0; it must be 1 to 1,000,000,000"),
+        ("patch=0", "patch: 0; it must be 1 to 96"),
+        ("heads=0", "heads: 0; it must be 1 to 65,536"),
+        ("width=-128", "width: -128; it must be 1 to 65,536"),
+        ("learning_rate=-1", "learning_rate: -1.0; it must be more than 0"),
         ("scenes=3", "batch_size: 4 pictures of 3 scenes"),
         ("patch=17", "patch: 17 does not divide the 96 pixels of a side"),
         ("heads=3", "heads: 3 do not divide width and text_width"),
@@ -87,9 +93,14 @@ def lesson(fields):
         (["--set", "lessons=3"], 2, "lessons: "),
         (["--set", "lessons=[]"], 2, "lessons: at least one"),
         (["--set", "width=36"], 2, "width: 36 is no multiple of 16"),
-        (["--set", lesson("steps: 0")], 2, "lessons[0]: steps: at least 1, not 0"),
+        (["--set", lesson("steps: 0")], 2, "lessons[0]: steps: 0; it must be 1 to 1,000,000,000"),
         (["--set", lesson("related: 0.5")], 2, "lessons[0]: related: how two things lie is asked where there are two"),
-        (["--set", lesson("rates: [1, -1]")], 2, "lessons[0]: rates: [1.0, -1.0]; they are shares"),
+        (["--set", lesson("until: 2")], 2, "lessons[0]: until: 2.0; it must be 0 to 1"),
+        (["--set", lesson("paired: -0.5")], 2, "lessons[0]: paired: -0.5; it must be 0 to 1"),
+        (["--set", "width=0"], 2, "width: 0; it must be 1 to 65,536"),
+        (["--set", "log_every=0"], 2, "log_every: 0; it must be 1 to 1,000,000,000"),
+        (["--set", "seed=-1"], 2, "seed: -1; it must be 0 to 4,294,967,295"),
+        (["--set", lesson("rates: [1, -1]")], 2, "lessons[0]: rates: [1.0, -1.0]; it must be 0 or more"),
         (["--set", lesson("kinds: [color]")], 2, "lessons[0]: kinds: no such type 'color'; there are colour,"),
         (["--set", lesson("kinds: [reading]")], 2, "lessons[0]: kinds: a scene may allow none of them; add one of"),
         (

@@ -22,6 +22,7 @@ from lapilli.model.reading import quiet
 from lapilli.quickstart import Journey
 from lapilli.report.schema import CONTROLS, Results
 from lapilli.training import loop
+from lapilli.training.length import Length
 from lapilli.training.recipe import TrainRecipe
 
 SCENES, TESTS = 40, 12
@@ -223,6 +224,18 @@ def test_a_folder_with_spaces_and_signs_is_taken_as_it_is():
     assert recipe.out == journey.out / "instruct"  # an override cannot move what the journey relies on
     assert recipe.data.images == journey.out / "data/train/images"
     assert recipe.batch_size == 8
+
+
+@pytest.mark.parametrize("samples", [8, 100, 7_000, 100_000])
+def test_stage_1_takes_500_steps_whatever_there_is_to_see_unless_told_otherwise(samples):
+    """Its losses and its model depend on it, to the last bit."""
+
+    def length(*changes):
+        journey = Journey(Path("runs/x"), overrides=changes)
+        return Length(read_recipe(Path("recipes/align.yaml"), journey.recipe("align"), TrainRecipe), samples)
+
+    assert (length().steps, length().cap) == (500, 500)
+    assert length("max_steps=4").steps == 4
 
 
 def test_the_commands_that_the_page_proposes_work(found, capsys):

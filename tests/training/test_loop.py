@@ -1,6 +1,7 @@
 """Runs: what they change and what they leave, that a stopped one resumes bit for bit, and how they fail."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -25,6 +26,7 @@ from lapilli.inference.answer import answer
 from lapilli.model.llava import load
 from lapilli.model.reading import quiet
 from lapilli.training.loop import train
+from lapilli.training.watch import _speed
 
 
 def _weights(folder):
@@ -131,6 +133,7 @@ def _die(_):
         ("instruct", {"save_every": 3}),
         ("instruct", {"save_every": 1, "accumulate": 2}),
         ("instruct", {"save_every": 3, "muon_learning_rate": 1e-2}),
+        ("instruct", {"save_every": 3, "precision": "bf16"}),
     ],
 )
 def test_a_run_that_died_resumes_bit_for_bit(tmp_path, stage, changes):
@@ -286,8 +289,51 @@ def test_where_there_is_no_terminal_progress_is_lines(tmp_path, capsys, monkeypa
     monkeypatch.setattr("lapilli.training.watch._BETWEEN_LINES", 0.0)
     train(recipe(tmp_path))
     said = capsys.readouterr()
-    assert re.search(r"^step 4 of 4, loss \d\.\d+, \d+ samples/s$", said.err, re.MULTILINE)
+    assert said.err.startswith("instruct: projector (3,936 parameters) and language model (67,248 parameters) learn;")
+    assert f"\n15 samples, 1 epoch, 4 steps; batch_size 4; fp32 on cpu; into {tmp_path / 'run'}\n" in said.err
+    assert re.search(r"^step 4 of 4, epoch 1\.00, loss \d\.\d+, [\d.]+ samples/s$", said.err, re.MULTILINE)
     assert said.out == ""
+
+
+@pytest.mark.parametrize(
+    ("samples", "said"), [(123.4, "123"), (9.96, "10"), (9.94, "9.9"), (3.0, "3.0"), (0.42, "0.42"), (0.0312, "0.031")]
+)
+def test_slow_is_not_nothing(samples, said):
+    assert _speed(samples) == said
+
+
+def test_the_smaller_of_epochs_and_max_steps_ends_the_run(tmp_path, capsys):
+    wanted = recipe(tmp_path, epochs=2.0, max_steps=100)
+    assert train(wanted).load("training")["steps"] == 8
+    assert "15 samples, 2 epochs, 8 steps, fewer than max_steps 100; " in capsys.readouterr().err
+    capped = replace(wanted, out=tmp_path / "capped", max_steps=3)
+    run = train(capped)
+    assert run.load("training")["steps"] == 3
+    assert "15 samples, 3 steps: max_steps 3 ends it after 0.75 of 2 epochs; " in capsys.readouterr().err
+    shorter = train(replace(wanted, out=tmp_path / "shorter", max_steps=None, epochs=0.75), progress=False)
+    assert _losses(run) == _losses(shorter)  # the schedule ends there too
+
+
+def test_bf16_on_a_cpu_learns_as_fp32_does(tmp_path):
+    """bf16 rounds by at most 2^-9: the first loss parts by no more, later ones by a few such roundings."""
+    wanted = recipe(tmp_path, epochs=3.0)
+    exact = train(wanted, progress=False)
+    rounded = train(replace(wanted, out=tmp_path / "bf16", precision="bf16"), progress=False)
+    losses, others = ([line["loss"] for line in run.metrics()] for run in (exact, rounded))
+    assert others[0] == pytest.approx(losses[0], rel=2**-9)
+    assert others == pytest.approx(losses, rel=16 * 2**-9)
+    assert all(one != other for one, other in zip(losses, others, strict=True))  # autocast was on
+    assert all(math.isfinite(line["grad_norm"]) and line["grad_norm"] > 0 for line in rounded.metrics())
+    assert {weight.dtype for weight in _weights(rounded.path / "model").values()} == {torch.float32}
+
+
+def test_bf16_is_refused_in_time_where_an_accelerator_does_not_have_it(tmp_path, monkeypatch):
+    """An accelerator that there is not has no bf16 either, as transformers finds for itself."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    wanted = recipe(tmp_path, precision="bf16")
+    with pytest.raises(UsageError, match=r"^precision: bf16; this .* does not compute in it; set precision to fp32$"):
+        train(wanted, progress=False)
+    assert not wanted.out.exists()
 
 
 def test_a_full_disk_ends_the_run_until_there_is_room(tmp_path, monkeypatch):

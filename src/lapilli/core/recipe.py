@@ -6,8 +6,8 @@ recipes that come with the package: `recipes/align.yaml` means the same in a che
 """
 
 import difflib
-import math
 import re
+import sys
 import types
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
@@ -68,12 +68,17 @@ def read_recipe(path: Path, overrides: Sequence[str], into: type[T]) -> T:
 
 def find_recipe(path: Path) -> Path:
     """`path` itself, or the file of that name which comes with the package. Raises UsageError when there is neither."""
-    package = Path(__file__).parent.parent
-    for candidate in (path, package / path):
+    for candidate in (path, Path(__file__).parent.parent / path):
         if candidate.is_file():
             return candidate
-    shipped = ", ".join(sorted(str(file.relative_to(package)) for file in package.glob("recipes/*.yaml")))
-    raise UsageError(f"{path}: no such recipe; those that come with lapilli: {shipped}")
+    raise UsageError(f"{path}: no such recipe; those that come with lapilli: {', '.join(shipped_recipes())}")
+
+
+def shipped_recipes() -> dict[str, str]:
+    """The recipes that come with the package, by the name that `find_recipe` takes, with what their first line says."""
+    package = Path(__file__).parent.parent
+    files = sorted(package.glob("recipes/*.yaml"))
+    return {file.relative_to(package).as_posix(): _first_line(file) for file in files}
 
 
 def stage_of(path: Path) -> str:
@@ -93,6 +98,11 @@ def as_dict(recipe: Any) -> dict[str, Any]:
 def dump(recipe: Any) -> str:
     """A recipe, or a dict, as YAML that `read_recipe` reads back to an equal recipe."""
     return yaml.safe_dump(plain(recipe), sort_keys=False, allow_unicode=True)
+
+
+def _first_line(file: Path) -> str:
+    with file.open(encoding="utf-8") as opened:
+        return opened.readline().lstrip("#").strip()
 
 
 def _parse(text: str, source: str, by_line: bool) -> _Given:
@@ -188,11 +198,16 @@ def _scalar(given: _Given, kind: type[Any], path: str) -> Any:
     value = given.value
     if kind in (str, Path) and value is not None and not isinstance(value, (list, dict)):
         return kind(given.raw)  # as it was written: a folder may be called 2024 or no
-    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool) and _is_finite(value):
         return float(value)
     if kind in (bool, int) and type(value) is kind:
         return value
     raise _wrong(given, _KINDS[kind], path)
+
+
+def _is_finite(number: float) -> bool:
+    """Whether a float can hold it; YAML has whole numbers of any length."""
+    return abs(number) <= sys.float_info.max
 
 
 def _choice(given: _Given, choices: tuple[Any, ...], path: str) -> Any:

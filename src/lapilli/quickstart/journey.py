@@ -32,6 +32,10 @@ from lapilli.training.recipe import TrainRecipe
 Counter = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Opens a display of progress: `with count("name", total) as advance: advance(done)`."""
 
+_LENGTHS = {"align": ("epochs=null", "max_steps=500"), "instruct": ()}
+"""What the journey sets in a stage's recipe for anybody to change: in 500 steps the connector has learned its captions,
+however many scenes there are."""
+
 
 @dataclass(frozen=True)
 class Journey:
@@ -59,6 +63,7 @@ class Journey:
         }
         # A JSON string is a YAML string, whatever the path holds.
         return [
+            *_LENGTHS[stage],
             *self.overrides,
             *(f"{field}={json.dumps(str(path))}" for field, path in places.items()),
             f"seed={self.seed}",

@@ -17,7 +17,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.progress import track
 from torch import nn
@@ -31,21 +30,22 @@ from lapilli.data.sample import Sample, read_samples
 from lapilli.model.llava import Llava, load, save
 from lapilli.model.parts import origin
 from lapilli.model.reading import quiet
+from lapilli.training.arguments import training_arguments
 from lapilli.training.feed import Batcher, Examples, SimilarLengths
+from lapilli.training.length import Length
 from lapilli.training.muon import Muon, layer_matrices, muon_group
 from lapilli.training.objective import AnswerLoss
+from lapilli.training.opening import opening
 from lapilli.training.recipe import TrainRecipe
 from lapilli.training.stages import STAGES, codec_of, set_trainable
 from lapilli.training.trainer import Seen, StageTrainer, last_checkpoint, parameter_groups, step_of
-from lapilli.training.watch import Watcher, asked_to_stop, lines, training_bar
+from lapilli.training.watch import Watcher, announce, asked_to_stop, lines, training_bar
 
 MODEL = "model"
 """The folder of the trained model, inside the run's."""
 
 _CHECKPOINTS = "checkpoints"
-_CHECKPOINTS_KEPT = 2  # the newest may be half written when the run is killed
 _FREE_ON_RESUME = ("save_every", "log_every", "workers")  # they do not change what is computed
-_SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,16 @@ def train(
         run = RunDir.open(recipe.out)
         run.finish()
         return run
+    arguments = training_arguments(recipe, recipe.out / _CHECKPOINTS)
     materials = _gather(recipe, progress)
     run, checkpoint = _reopen(recipe, materials) if resume else (_create(recipe, materials), None)
     seen, began = Seen(), time.perf_counter()
     with asked_to_stop() as wish, training_bar(progress) as bar:
         evaluate = None if on_eval is None else lambda: on_eval(_at_rest(materials.llava))
-        trainer = _trainer(recipe, materials, seen, Watcher(run, seen, bar, wish, evaluate, lines(progress)))
+        watcher = Watcher(run, seen, bar, wish, evaluate, lines(progress))
+        trainer = _trainer(recipe, materials, arguments, seen, watcher)
+        if progress:
+            announce(bar, _opening(recipe, materials, arguments, checkpoint))
         _run(trainer, checkpoint, run)
     if trainer.state.global_step < trainer.state.max_steps:
         raise KeyboardInterrupt
@@ -171,15 +175,27 @@ def _reopen(recipe: TrainRecipe, materials: _Materials) -> tuple[RunDir, Path | 
     return run, checkpoint
 
 
-def _trainer(recipe: TrainRecipe, materials: _Materials, seen: Seen, watcher: Watcher) -> StageTrainer:
+def _opening(
+    recipe: TrainRecipe, materials: _Materials, arguments: TrainingArguments, checkpoint: Path | None
+) -> list[str]:
+    learning = set_trainable(STAGES[recipe.stage], materials.llava)
+    length = Length(recipe, len(materials.examples))
+    done = step_of(checkpoint) if checkpoint else 0
+    return opening(learning, length, done, arguments.device.type)
+
+
+def _trainer(
+    recipe: TrainRecipe, materials: _Materials, arguments: TrainingArguments, seen: Seen, watcher: Watcher
+) -> StageTrainer:
     """transformers' Trainer for the stage; everything the recipe says goes in here."""
     llava = materials.llava
+    arguments.max_steps = Length(recipe, len(materials.examples)).cap or -1
     optimizer = _optimizer(recipe, llava)
     trainer = StageTrainer(
         seen,
         SimilarLengths(materials.examples.lengths, recipe.batch_size * recipe.accumulate, recipe.seed),
         model=AnswerLoss(llava.model),
-        args=_arguments(recipe),
+        args=arguments,
         train_dataset=materials.examples,
         data_collator=Batcher(recipe.data.images, llava.pixels, llava.processor.tokenizer.pad_token_id),
         optimizers=(optimizer, None),
@@ -214,33 +230,6 @@ def _by_muon(recipe: TrainRecipe, llava: Llava) -> list[nn.Parameter]:
             f"muon_learning_rate: a {language.model_type} has no matrices called layers; set it to null, for AdamW"
         )
     return matrices
-
-
-def _arguments(recipe: TrainRecipe) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=str(recipe.out / _CHECKPOINTS),
-        seed=recipe.seed,
-        data_seed=recipe.seed,
-        num_train_epochs=recipe.epochs,
-        max_steps=recipe.max_steps or -1,
-        per_device_train_batch_size=recipe.batch_size,
-        gradient_accumulation_steps=recipe.accumulate,
-        lr_scheduler_type=_SCHEDULES[recipe.schedule],
-        warmup_steps=recipe.warmup,  # below 1, it is a share
-        max_grad_norm=recipe.clip,
-        bf16=recipe.precision == "bf16",
-        save_strategy="steps" if recipe.save_every else "no",
-        save_steps=recipe.save_every or 1,
-        save_total_limit=_CHECKPOINTS_KEPT,
-        logging_steps=recipe.log_every,
-        logging_nan_inf_filter=False,
-        dataloader_num_workers=recipe.workers,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        remove_unused_columns=False,
-        label_names=["labels"],
-        disable_tqdm=True,
-        report_to="none",
-    )
 
 
 def _at_rest(llava: Llava) -> Llava:

@@ -7,25 +7,29 @@ from collections.abc import Callable
 from typing import Any
 
 from lapilli.core.run import RunDir
-from lapilli.training.language import LanguageRecipe, save_language, train_language
+from lapilli.training.language import save_language, train_language
+from lapilli.training.part_recipe import LanguageRecipe, VisionRecipe
 from lapilli.training.tokenizer import tokenizer_from
-from lapilli.training.vision import VisionRecipe, save_vision, train_vision
+from lapilli.training.vision import save_vision, train_vision
 
 MODEL = "model"
 """The folder of the trained part, inside the run's."""
 
-RECIPES: dict[str, type[VisionRecipe] | type[LanguageRecipe]] = {"vision": VisionRecipe, "language": LanguageRecipe}
-"""The recipe of every part, by the `stage` that its file names."""
 
-
-def train_part(recipe: VisionRecipe | LanguageRecipe, on_step: Callable[[int], None] | None = None) -> RunDir:
+def train_part(
+    recipe: VisionRecipe | LanguageRecipe,
+    on_step: Callable[[int], None] | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> RunDir:
     """Run the recipe and return its finished run folder, with the part in `model/` as `transformers` reads it.
 
-    `on_step` is told the steps done, every `log_every`. Raises LapilliError when the recipe's `out` is taken or its
-    tokenizer is not there, before anything is written.
+    `on_step` is told the steps done, every `log_every`, and `tell` gets a line before the first step. Raises
+    LapilliError when the recipe's `out` is taken or its tokenizer is not there, before anything is written.
     """
     tokenizer = tokenizer_from(recipe.tokenizer)
     run = RunDir.create(recipe.out, recipe, recipe.seed)
+    if tell:
+        tell(_opening(recipe))
     began = time.perf_counter()
 
     def report(step: int, **figures: Any) -> None:
@@ -41,3 +45,16 @@ def train_part(recipe: VisionRecipe | LanguageRecipe, on_step: Callable[[int], N
     run.save("training", {"seconds": time.perf_counter() - began, "steps": last["step"]})
     run.finish()
     return run
+
+
+def _opening(recipe: VisionRecipe | LanguageRecipe) -> str:
+    """What is about to be trained, and on how much."""
+    if isinstance(recipe, VisionRecipe):
+        return (
+            f"vision: a vision encoder learns, from nothing; {recipe.scenes:,} scenes, {recipe.steps:,} steps; "
+            f"batch_size {recipe.batch_size:,}; fp32 on cpu; into {recipe.out}"
+        )
+    return (
+        f"language: a language model learns, from nothing; {len(recipe.lessons)} lessons, at most {recipe.steps:,} "
+        f"steps; fp32 on cpu; into {recipe.out}"
+    )

@@ -1,61 +1,80 @@
-"""The recipe of one training stage."""
+"""The recipes of training, by stage: every field with its type, its default, its range and what it means."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from lapilli.core.fields import Range, require_ranges
+from lapilli.core.recipe import stage_of
+from lapilli.training.part_recipe import COUNT, RATE, SEED, LanguageRecipe, VisionRecipe
 
 
 @dataclass(frozen=True)
 class Data:
     """Samples in LLaVA's format, and the folder their pictures are in."""
 
-    file: Path
-    images: Path | None = None
+    file: Annotated[Path, "The samples: LLaVA's JSON, or one JSON object a line."]
+    images: Annotated[Path | None, "The folder that the samples' pictures are in; not needed for text alone."] = None
 
 
 @dataclass(frozen=True)
 class TrainRecipe:
-    """Everything that decides a training run, apart from the contents of the files it names.
+    """Everything that decides a run of LLaVA's two stages, apart from the contents of the files it names.
 
-    `batch_size` is that of one pass and `accumulate` the passes of one step; `warmup` is a share of all steps. Without
-    a `projector_learning_rate` the projector learns at the general one. With a `muon_learning_rate` Muon moves the
-    two-dimensional weights of the language model's layers, where they learn, and AdamW all the rest. Without a
-    `save_every`, checkpoints are written on interruption alone.
+    Of `epochs` and `max_steps` the one that is reached first ends the run; without either, `epochs` becomes 1.
     """
 
-    stage: Literal["align", "instruct"]
-    model: Path
+    stage: Annotated[Literal["align", "instruct"], "What learns: the connector, or it and the language model."]
+    model: Annotated[Path, "The model to begin with: what `lapilli model build` or an earlier stage wrote."]
     data: Data
-    out: Path
-    seed: int = 0
-    epochs: float = 1.0
-    max_steps: int | None = None
-    batch_size: int = 32
-    accumulate: int = 1
-    learning_rate: float = 1e-3
-    projector_learning_rate: float | None = None
-    muon_learning_rate: float | None = None
-    weight_decay: float = 0.0
-    warmup: float = 0.03
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    clip: float = 1.0
-    precision: Literal["fp32", "bf16"] = "fp32"
-    save_every: int | None = None
-    log_every: int = 10
-    workers: int = 0
+    out: Annotated[Path, "The run folder to write; new or empty."]
+    seed: Annotated[int, "Decides the order of the samples, and whatever else is drawn at random.", SEED] = 0
+    epochs: Annotated[
+        float | None,
+        "How often to go through the samples; 1 where max_steps is not given either.",
+        Range(above=0, most=1_000_000),
+    ] = None
+    max_steps: Annotated[int | None, "Ends the run after so many steps, if its epochs do not end it before.", COUNT] = (
+        None
+    )
+    batch_size: Annotated[int, "Samples in one pass through the model.", Range(1, 1_000_000)] = 32
+    accumulate: Annotated[int, "Passes whose gradients make one step.", Range(1, 1_000_000)] = 1
+    learning_rate: Annotated[float, "The highest rate of AdamW.", RATE] = 1e-3
+    projector_learning_rate: Annotated[float | None, "That of the connector; null: learning_rate.", RATE] = None
+    muon_learning_rate: Annotated[
+        float | None,
+        "That of Muon, for the matrices of the language model's layers where they learn; null: AdamW moves them too.",
+        RATE,
+    ] = None
+    weight_decay: Annotated[float, "Of matrices; biases and norms do not decay.", Range(0)] = 0.0
+    warmup: Annotated[float, "The share of all steps in which the rates rise to their highest.", Range(0, below=1)] = (
+        0.03
+    )
+    schedule: Annotated[Literal["cosine", "linear", "constant"], "How the rates fall after the warm-up."] = "cosine"
+    clip: Annotated[float, "The longest that the gradient may be; 0 leaves it as it is.", Range(0)] = 1.0
+    precision: Annotated[
+        Literal["fp32", "bf16"], "Of the passes; weights and their updates are fp32 in either case."
+    ] = "fp32"
+    save_every: Annotated[int | None, "Steps between checkpoints; null: only when the run is stopped.", COUNT] = None
+    log_every: Annotated[int, "Steps between lines of metrics.jsonl.", COUNT] = 10
+    workers: Annotated[int, "Processes that read pictures ahead; 0: the training does it itself.", Range(0, 64)] = 0
 
     def __post_init__(self) -> None:
         """Raises ValueError, which the reader of recipes reports, for a number out of its range."""
-        at_least_one = ("max_steps", "batch_size", "accumulate", "save_every", "log_every")
-        for name in at_least_one:
-            _require(getattr(self, name) is None or getattr(self, name) >= 1, name, self, "1 or more")
-        for name in ("learning_rate", "projector_learning_rate", "muon_learning_rate", "epochs"):
-            _require(getattr(self, name) is None or getattr(self, name) > 0, name, self, "more than 0")
-        for name in ("weight_decay", "clip", "workers", "seed"):
-            _require(getattr(self, name) >= 0, name, self, "0 or more")
-        _require(0 <= self.warmup < 1, "warmup", self, "a share of the steps, from 0 to below 1")
+        if self.epochs is None and self.max_steps is None:
+            object.__setattr__(self, "epochs", 1.0)  # a recipe is kept and shown as resolved
+        require_ranges(self)
 
 
-def _require(holds: bool, name: str, recipe: TrainRecipe, range_: str) -> None:
-    if not holds:
-        raise ValueError(f"{name}: {getattr(recipe, name)}; it must be {range_}")
+RECIPES: dict[str, type[Any]] = {
+    "align": TrainRecipe,
+    "instruct": TrainRecipe,
+    "vision": VisionRecipe,
+    "language": LanguageRecipe,
+}
+"""The recipe of every stage."""
+
+
+def recipe_type(path: Path) -> type[Any]:
+    """The dataclass that the recipe in this file is read into, by the stage it names."""
+    return RECIPES.get(stage_of(path), TrainRecipe)  # whose reader complains of a stage that there is not

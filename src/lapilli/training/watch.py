@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +54,7 @@ def training_bar(shown: bool) -> Progress:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        TextColumn("epoch {task.fields[epoch]}"),
         TextColumn("loss {task.fields[loss]}"),
         TextColumn("{task.fields[speed]} samples/s"),
         TimeRemainingColumn(),
@@ -61,6 +62,12 @@ def training_bar(shown: bool) -> Progress:
         transient=True,
         disable=not (shown and console.is_terminal),
     )
+
+
+def announce(bar: Progress, said: Sequence[str]) -> None:
+    """Print lines above the bar, as they are, also where there is none."""
+    for line in said:
+        bar.console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def lines(shown: bool) -> Callable[[str], None] | None:
@@ -86,7 +93,7 @@ class Watcher(TrainerCallback):
     ) -> None:
         self._run, self._seen, self._bar, self._wish, self._on_eval, self._tell = run, seen, bar, wish, on_eval, tell
         self._told = time.perf_counter()
-        self._task = bar.add_task("training", total=None, loss="-", speed="-")
+        self._task = bar.add_task("training", total=None, epoch="-", loss="-", speed="-")
         self._start_measuring()
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -96,7 +103,7 @@ class Watcher(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """After every step."""
-        self._bar.update(self._task, completed=state.global_step)
+        self._bar.update(self._task, completed=state.global_step, epoch=_epoch(state))
         if self._wish.stop:
             control.should_save = control.should_training_stop = True
 
@@ -116,9 +123,10 @@ class Watcher(TrainerCallback):
         tokens = (self._seen.tokens - self._before.tokens) / seconds
         kept = {name: logs[name] for name in ("epoch", "loss", "learning_rate", "grad_norm")}
         self._run.log(step=state.global_step, **kept, samples_per_second=samples, tokens_per_second=tokens)
-        self._bar.update(self._task, loss=f"{logs['loss']:.3f}", speed=f"{samples:.0f}")
+        loss, speed = f"{logs['loss']:.3f}", _speed(samples)
+        self._bar.update(self._task, loss=loss, speed=speed)
         self._tell_now_and_then(
-            f"step {state.global_step} of {state.max_steps}, loss {logs['loss']:.3f}, {samples:.0f} samples/s"
+            f"step {state.global_step} of {state.max_steps}, epoch {_epoch(state)}, loss {loss}, {speed} samples/s"
         )
         self._start_measuring()
 
@@ -139,3 +147,13 @@ class Watcher(TrainerCallback):
     def _start_measuring(self) -> None:
         self._since = time.perf_counter()
         self._before = Seen(self._seen.samples, self._seen.tokens)
+
+
+def _epoch(state: TrainerState) -> str:
+    """How often the samples have been gone through."""
+    return f"{state.epoch or 0:.2f}"
+
+
+def _speed(samples: float) -> str:
+    """Samples a second: 12.3 -> 12, 3.14 -> 3.1, 0.043 -> 0.043; never a 0 for what is slow."""
+    return f"{samples:.0f}" if samples >= 9.95 else f"{samples:#.2g}"
