@@ -13,7 +13,7 @@ FLOORS = (
     {"core"},
     {"data", "model", "report"},
     {"training", "inference", "evaluation", "inspection"},
-    {"quickstart", "studio"},
+    {"quickstart", "selftest", "studio"},
     {"cli"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

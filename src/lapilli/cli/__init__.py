@@ -16,6 +16,7 @@ import typer
 from typer.exceptions import TyperException
 
 from lapilli import __version__
+from lapilli.core.dependencies import untested
 from lapilli.core.errors import LapilliError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -26,6 +27,9 @@ NOUNS = (
     "quickstart", "ask", "chat", "explain", "scorecard", "study", "data", "model", "train", "evaluate", "doctor",
 )  # fmt: skip
 """The files of commands, in the order of the help page."""
+
+INSIDE = {"quickstart", "ask", "chat", "explain", "scorecard", "study", "model", "train", "eval"}
+"""The commands that read what is no public interface of another package; they say so where its release is untested."""
 
 app = typer.Typer(
     name="lapilli",
@@ -38,9 +42,10 @@ app = typer.Typer(
 
 @dataclass
 class Settings:
-    """What the options before the command say."""
+    """What the options before the command say, and what is installed."""
 
     debug: bool = False
+    untested: str = ""  # about a package whose release has not been tested
 
 
 def _print_version(wanted: bool) -> None:
@@ -58,6 +63,9 @@ def _start(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     context.obj.debug = debug
+    if context.invoked_subcommand in INSIDE and (line := untested()):
+        context.obj.untested = line
+        print("lapilli:", line, file=sys.stderr)
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -94,6 +102,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _fail(message: str, exit_code: int, settings: Settings) -> int:
     if settings.debug:
         traceback.print_exc()
+    if settings.untested and exit_code == 1:
+        message = f"{message} ({settings.untested})"
     if message:  # empty when typer has already printed a help page
         print("lapilli:", _one_line(message), file=sys.stderr)
     return exit_code

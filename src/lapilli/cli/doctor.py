@@ -1,5 +1,6 @@
-"""`lapilli doctor`: what is installed, and whether a model does what it should."""
+"""`lapilli doctor`: what is installed, and whether it and a model do what they should."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lapilli.cli.console import print_json, results
+from lapilli.core.dependencies import Dependency, dependencies
 from lapilli.core.environment import versions
 
 if TYPE_CHECKING:
@@ -26,41 +28,59 @@ def _doctor(
     model: Annotated[Path | None, typer.Argument(help="Folder of a model to check.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say what is installed here and what it runs on; with a model, whether it does what it should.
+    """Say what is installed, and try it: a LLaVA of two layers is joined, answers, is explained, trained and converted.
 
-    The exit code is 1 where a check fails. The checks are made in float32, in which rounding decides no answer.
+    With a model, say whether that does what it should too. The exit code is 1 where a check fails. Models are checked
+    in float32, in which rounding decides no answer.
     """
     from lapilli.model.placement import devices
+    from lapilli.selftest.installation import check_installation
 
-    place: dict[str, Any] = {"versions": versions(), "devices": devices(), "extras": versions(tuple(_EXTRAS))}
+    known, place = dependencies(), {"devices": devices(), "extras": versions(tuple(_EXTRAS))}
     if not as_json:
-        _print_place(place)
-    findings = _checked(model, shown=not as_json) if model else []
+        _print_place(known, place)
+    installation = _shown("this installation", check_installation(), not as_json)
+    checks = _shown(str(model), _checks(model), not as_json) if model else []
     if as_json:
-        print_json({**place, "model": model, "checks": [asdict(finding) for finding in findings]})
-    raise typer.Exit(0 if all(finding.holds for finding in findings) else 1)
+        found = {"installation": installation, "checks": checks}
+        listed = {name: [asdict(finding) for finding in some] for name, some in found.items()}
+        print_json({"dependencies": [_described(one) for one in known], **place, "model": model, **listed})
+    raise typer.Exit(0 if all(finding.holds for finding in (*installation, *checks)) else 1)
 
 
-def _checked(model: Path, shown: bool) -> "list[Finding]":
+def _checks(model: Path) -> "Iterable[Finding]":
     from lapilli.inference.selfcheck import self_check
     from lapilli.model.llava import load
     from lapilli.model.placement import Placement
 
-    findings = []
-    for finding in self_check(load(model, Placement(dtype="fp32"))):
-        findings.append(finding)
+    return self_check(load(model, Placement(dtype="fp32")))
+
+
+def _shown(what: str, findings: "Iterable[Finding]", shown: bool) -> "list[Finding]":
+    """The findings, printed as they come if they are to be shown."""
+    made: list[Finding] = []
+    for finding in findings:
+        if shown and not made:
+            results.print(Text(what, "bold"), soft_wrap=True)
+        made.append(finding)
         if shown:
             mark = Text("ok     ", "green") if finding.holds else Text("FAILED ", "bold red")
             results.print(Text.assemble(mark, f"{finding.name:<27}", finding.detail), soft_wrap=True)
-    return findings
+    return made
 
 
-def _print_place(place: dict[str, Any]) -> None:
-    table = Table("package", "version", "")
-    for package, version in place["versions"].items():
-        table.add_row(package, version or "not installed")
+def _described(one: Dependency) -> dict[str, Any]:
+    return {**asdict(one), "verdict": one.verdict}
+
+
+def _print_place(known: Iterable[Dependency], place: dict[str, Any]) -> None:
+    table = Table("package", "installed", "tested", "")
+    for one in known:
+        tested = one.oldest if one.oldest == one.newest else f"{one.oldest} to {one.newest}"
+        mark = Text("") if one.is_tested else Text(f"{one.verdict}; if anything fails: {one.remedy}", "yellow")
+        table.add_row(one.name, one.installed or "not installed", tested, mark)
     for package, version in place["extras"].items():
-        table.add_row(package, version or "not installed", Text(_EXTRAS[package]))
+        table.add_row(package, version or "not installed", "", Text(_EXTRAS[package]))
     for device in place["devices"]:
         table.add_row("device", Text(device))
     results.print(table)
