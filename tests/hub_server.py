@@ -9,10 +9,12 @@ Files that a real hub keeps outside git, weights above all, are redirected to an
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha1, sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socket import SHUT_RDWR, socket
 from threading import Event, Thread
 from urllib.parse import unquote, urlsplit
 
@@ -53,6 +55,7 @@ class Hub:
         self.refs: dict[str, dict[str, str]] = {}
         self.private: dict[str, str] = {}  # the token that opens a repository
         self.log: list[Request] = []
+        self.connections: list[socket] = []
         self.faults: list[Fault] = []
         self.resting, self._released = Event(), Event()
 
@@ -71,6 +74,9 @@ class Hub:
         self._released.set()
         self._server.shutdown()
         self._server.server_close()
+        for connection in self.connections:  # which a client would keep for its next request
+            with suppress(OSError):
+                connection.shutdown(SHUT_RDWR)
 
     def push(self, repo: str, folder: Path | dict[str, bytes], ref: str = "main") -> str:
         """A new commit of what the folder holds, for which `ref` stands from now on."""
@@ -95,7 +101,8 @@ class Hub:
 
     def fault(self, method: str, path: str) -> Fault | None:
         for fault in self.faults:
-            if fault.times and fault.path in path and fault.method in ("", method):
+            has_body = fault.status or "/resolve/" not in path  # files of weights are redirected from there
+            if fault.times and fault.path in path and fault.method in ("", method) and has_body:
                 fault.times -= 1
                 return fault
         return None
@@ -106,22 +113,28 @@ class Hub:
 
 
 def _files(folder: Path) -> dict[str, bytes]:
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+    return {
+        file.relative_to(folder).as_posix(): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()
+    }
 
 
 class _Handler(BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
 
-    def do_HEAD(self):  # noqa: N802
+    def setup(self):
+        super().setup()
+        self.hub.connections.append(self.connection)
+
+    def do_HEAD(self):
         self.do_GET()
 
-    def do_GET(self):  # noqa: N802
+    def do_GET(self):
         path = unquote(urlsplit(self.path).path)
         self.sent, fault = 0, self.hub.fault(self.command, path)
         try:
             if fault and fault.status:
-                self._say(fault.status, b"{}", fault.headers)
+                self._say(fault.status, b"<html></html>", fault.headers)
             elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/(.+))?", path):
                 self._describe(match[1], match[2] or "revision", match[3] or "main")
             elif match := re.fullmatch(r"/cdn/([^/]+/[^/]+)/([0-9a-f]{40})/(.+)", path):

@@ -34,5 +34,7 @@ def test_a_model_is_checked(tmp_path, capsys):
 
 
 def test_no_model(capsys):
-    assert run(["doctor", "nowhere"]) == 1
-    assert capsys.readouterr().err == "lapilli: nowhere: no such folder; give that of a model\n"
+    assert run(["doctor", "nowhere"]) == 2
+    assert capsys.readouterr().err.startswith(
+        "lapilli: nowhere: no such folder; give that of a model, or its id on the hub"
+    )

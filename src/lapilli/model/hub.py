@@ -7,7 +7,6 @@ compared. Whatever stops a download, the same command goes on where it stopped.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
@@ -19,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from glob import escape
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -40,7 +39,6 @@ from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
-    IncompleteSnapshotError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
@@ -63,7 +61,6 @@ _NOT_READ = "consolidated*"  # the same weights once more, by names of Mistral's
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_PLACE_AT_FAULT = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 _UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 _GOES_ON = "the same command goes on where it stopped"
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
@@ -114,8 +111,7 @@ def model_folder(named: Path | str, weights: bool = True) -> Path:
         return Path(named)
     repo, revision = _id(str(named))
     with _explained(str(named), repo):
-        commit = HfApi().resolve_revision(repo, revision=revision).resolved
-        return _snapshot(repo, commit, weights)
+        return _snapshot(repo, _commit(repo, revision), weights)
 
 
 def pinned(named: Path | str) -> Path:
@@ -127,7 +123,7 @@ def pinned(named: Path | str) -> Path:
         return Path(named)
     repo, revision = _id(str(named))
     with _explained(str(named), repo):
-        return Path(f"{repo}@{HfApi().resolve_revision(repo, revision=revision).resolved}")
+        return Path(f"{repo}@{_commit(repo, revision)}")
 
 
 def hub_name(folder: Path) -> str | None:
@@ -171,6 +167,11 @@ def _id(named: str) -> tuple[str, str | None]:
     raise UsageError(f"{named}: no such folder; {remedy}")
 
 
+def _commit(repo: str, revision: str | None) -> str:
+    """What a revision stands for now; without the hub, what it last stood for."""
+    return str(HfApi().resolve_revision(repo, revision=revision, local_files_only=is_offline_mode()).resolved)
+
+
 def _snapshot(repo: str, commit: str, weights: bool) -> Path:
     """The folder of a commit, whole. What is small comes first: a model that may not be read is refused by it."""
     listed = _listed(repo, commit)
@@ -209,13 +210,14 @@ def _wanted(names: Iterable[str]) -> list[str]:
     """What of a repository is read here."""
     folders = defaultdict(list)
     for name in names:
-        folders[str(PurePosixPath(name).parent).replace(".", "", 1)].append(PurePosixPath(name).name)
+        folder, _, file = name.rpartition("/")
+        folders[folder].append(file)
     return [
-        str(PurePosixPath(folder) / name)
-        for folder, inside in folders.items()
+        f"{folder}/{file}".lstrip("/")
+        for folder, files in folders.items()
         if any(fnmatch(folder, pattern) for pattern in _FOLDERS)
-        for name in inside
-        if _describes(name) or _weighs(name, inside)
+        for file in files
+        if _describes(file) or _weighs(file, files)
     ]
 
 
@@ -237,7 +239,8 @@ def _fetch(repo: str, commit: str, names: Iterable[str], storage: Path) -> None:
     size, done = (sum(getattr(one, field) for one in downloads) for field in ("size", "done"))
     _require_room(size - done, storage.parent)
     there = f", of which {_bytes(done)} are there" if done else ""
-    said = f"{repo}: fetching {len(downloads)} files of weights, {_bytes(size)}{there}, into {storage.parent}"
+    files = f"{len(downloads)} file{'s' if len(downloads) > 1 else ''} of weights"
+    said = f"{repo}: fetching {files}, {_bytes(size)}{there}, into {storage.parent}"
     print(said, file=sys.stderr, flush=True)
     try:
         for one in downloads:
@@ -299,9 +302,11 @@ def _require_same(one: _Download) -> None:
 def _explained(named: str, repo: str) -> Iterator[None]:
     """Turn what huggingface_hub raises into one line."""
     try:
-        with explain_write(Path(constants.HF_HUB_CACHE), only=_PLACE_AT_FAULT):
-            yield
+        yield
     except _RAISED as error:
+        if isinstance(error, OSError) and error.errno:  # this machine's, and not the hub's
+            with explain_write(Path(constants.HF_HUB_CACHE)):
+                raise
         raise LapilliError(f"{named}: {_reason(error, f'{constants.ENDPOINT}/{repo}')}") from error
 
 
@@ -331,8 +336,7 @@ def _answer(error: BaseException, url: str) -> str:
 
 def _absence(error: BaseException) -> str:
     """What is missing where nothing can be fetched."""
-    share = "only in part" if isinstance(error, IncompleteSnapshotError) else "not"
-    where = f"no such folder, and {share} in the cache, {constants.HF_HUB_CACHE}"
+    where = f"no such folder, and not whole in the cache, {constants.HF_HUB_CACHE}"
     if is_offline_mode():
         return f"{where}, while HF_HUB_OFFLINE is set; unset it to fetch the model"
     return f"{where}, while {constants.ENDPOINT} cannot be reached ({_kind(error)}); check the connection"
