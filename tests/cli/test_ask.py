@@ -47,7 +47,7 @@ def test_errors_are_one_line(image, tmp_path, capsys):
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "half.jpg").write_bytes(_jpeg(tmp_path)[:300])
     for arguments, code, message in [
-        ((tmp_path / "nowhere", image, "What?"), 1, "nowhere: no such folder; give that of a model"),
+        ((tmp_path / "nowhere", image, "What?"), 2, "nowhere: no such folder; give that of a model"),
         ((joined("clip", "llama"), tmp_path / "text.png", "What?"), 1, "not a picture; save it as one of JPEG"),
         ((joined("clip", "llama"), tmp_path / "half.jpg", "What?"), 1, "cannot be decoded"),
         ((joined("clip", "llama"), tmp_path / "none.jpg", "What?"), 1, "no such file"),

@@ -159,7 +159,7 @@ def test_pictures_from_the_start_and_bytes_that_are_no_text(piped, pictures):
 def test_what_cannot_begin(pictures, capsys):
     model = str(joined("clip", "llama"))
     for arguments, code, message in [
-        (["nowhere"], 1, "nowhere: no such folder"),
+        (["nowhere"], 2, "nowhere: no such folder"),
         ([model, "--image", "nowhere.png"], 1, "no such file"),
         ([model, "--template", "alpaca"], 2, "template 'alpaca': unknown"),
         ([model, "--max-new-tokens", "0"], 2, "greater than or equal to 1"),

@@ -100,5 +100,7 @@ def test_the_release_is_read_from_what_is_installed(tmp_path):
 
 
 def test_no_model(capsys):
-    assert run(["doctor", "nowhere"]) == 1
-    assert capsys.readouterr().err == "lapilli: nowhere: no such folder; give that of a model\n"
+    assert run(["doctor", "nowhere"]) == 2
+    assert capsys.readouterr().err.startswith(
+        "lapilli: nowhere: no such folder; give that of a model, or its id on the hub"
+    )

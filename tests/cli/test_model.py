@@ -37,7 +37,8 @@ def test_a_deep_connector_is_warned_of(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("changes", "code", "message"),
     [
-        ({"vision": "nowhere"}, 1, "nowhere: no folder with a config.json"),
+        ({"vision": "nowhere"}, 2, "nowhere: no such folder; give that of a model"),
+        ({"language": "nowhere"}, 2, "nowhere: no such folder; give that of a model"),
         ({"connector": "mlp"}, 2, "connector 'mlp': unknown; choose linear"),
         ({"template": "vicuna"}, 2, "template 'vicuna': unknown; choose one of"),
     ],

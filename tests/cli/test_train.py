@@ -66,7 +66,7 @@ def test_an_interrupted_run_says_how_to_go_on(file, capsys, monkeypatch):
         (["--set", "batchsize=3"], 2, "did you mean batch_size?"),
         (["--set", "batch_size=0"], 2, "batch_size: 0; it must be 1 to 1,000,000"),
         (["--set", "data.file=nowhere.json"], 1, "nowhere.json: cannot be read"),
-        (["--set", "model=nowhere"], 1, "nowhere: no such folder"),
+        (["--set", "model=nowhere"], 2, "nowhere: no such folder"),
         (["--resume"], 1, "no run to resume"),
     ],
 )

@@ -240,7 +240,7 @@ def test_a_truncated_weight_file_is_one_line(tmp_path):
         ({"template": "vicuna"}, "template 'vicuna': unknown"),
         ({"template": "own"}, "template own: the tokenizer has no chat template"),
         ({"feature_layer": -5}, "feature layer -5, but there are 4"),
-        ({"vision": Path("nowhere")}, "nowhere: no folder with a config.json"),
+        ({"vision": Path("nowhere")}, "nowhere: no such folder; give that of a model"),
     ],
 )
 def test_what_does_not_go_together_is_said(changes, message):

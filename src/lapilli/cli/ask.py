@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from lapilli.cli.console import print_json, say
-from lapilli.cli.options import Bits, Device, Dtype
+from lapilli.cli.options import Bits, Device, Dtype, Model
 from lapilli.cli.questions import asked, shown
 
 
@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _ask(
-    model: Annotated[Path, typer.Argument(help="A model's folder.", show_default=False)],
+    model: Model,
     image: Annotated[Path, typer.Argument(help="A picture.", show_default=False)],
     question: Annotated[str, typer.Argument(help="What to ask about it.", show_default=False)],
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The answer ends after so many tokens.")] = 64,

@@ -14,7 +14,7 @@ import typer
 from rich.text import Text
 
 from lapilli.cli.console import note, note_hidden, results
-from lapilli.cli.options import Bits, Device, Dtype
+from lapilli.cli.options import Bits, Device, Dtype, Model
 from lapilli.core.errors import LapilliError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _chat(
-    model: Annotated[Path, typer.Argument(help="A model's folder.", show_default=False)],
+    model: Model,
     image: Annotated[
         list[Path] | None, typer.Option(help="A picture for the first question; may be repeated.", show_default=False)
     ] = None,

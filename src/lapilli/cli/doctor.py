@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _doctor(
-    model: Annotated[Path | None, typer.Argument(help="Folder of a model to check.", show_default=False)] = None,
+    model: Annotated[Path | None, typer.Argument(help="Folder or hub id of a model.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say what is installed, and try it: a LLaVA of two layers is joined, answers, is explained, trained and converted.

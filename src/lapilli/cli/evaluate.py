@@ -9,7 +9,7 @@ import typer
 from rich.progress import Progress, TaskID
 
 from lapilli.cli.console import print_json, progress_bar, results
-from lapilli.cli.options import Device
+from lapilli.cli.options import Device, Model, require_models
 from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A model folder.", show_default=False)],
+    model: Model,
     benches: Annotated[
         list[str], typer.Argument(metavar="BENCH...", help="What to score it on: scenes.", show_default=False)
     ],
@@ -41,16 +41,18 @@ def evaluate(
     if unknown := [bench for bench in benches if bench != "scenes"]:
         raise UsageError(f"no benchmark {unknown[0]!r}; there is: scenes")
     from lapilli.core.files import refuse_occupied
+    from lapilli.model.hub import hub_name
     from lapilli.model.placement import Placement
 
     if out:
         refuse_occupied(out)
     placement = Placement(device)
     placement.settings()  # a device that is not there is said before anything is drawn
+    (folder,) = require_models([model])
     with TemporaryDirectory() as drawn:
-        found = _score(model, data or _draw(Path(drawn), questions, seed), questions, placement)
+        found = _score(folder, data or _draw(Path(drawn), questions, seed), questions, placement)
     if out:
-        _keep(out, model, seed, found)
+        _keep(out, hub_name(folder) or str(model), seed, found)
     if as_json:
         print_json({key: found[key] for key in ("scores", "constants")})
     else:
@@ -94,10 +96,10 @@ def _constant(split: str, kind: str, best: Any) -> dict[str, Any]:
     return {"split": split, "type": kind, "answer": answer, "share": share}
 
 
-def _keep(out: Path, model: Path, seed: int, found: dict[str, Any]) -> None:
+def _keep(out: Path, model: str, seed: int, found: dict[str, Any]) -> None:
     from lapilli.core.run import RunDir
 
-    run = RunDir.create(out, {"model": str(model), "benches": ["scenes"]}, seed)
+    run = RunDir.create(out, {"model": model, "benches": ["scenes"]}, seed)
     for name, value in found.items():
         run.save(name, value)
     run.finish()

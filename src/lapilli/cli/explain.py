@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lapilli.cli.console import print_json, say, steps
-from lapilli.cli.options import Device, Dtype
+from lapilli.cli.options import Device, Dtype, Model
 from lapilli.cli.questions import asked, shown
 from lapilli.core.errors import UsageError
 
@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _explain(
-    model: Annotated[Path, typer.Argument(help="A model's folder.", show_default=False)],
+    model: Model,
     image: Annotated[Path, typer.Argument(help="A picture.", show_default=False)],
     question: Annotated[str, typer.Argument(help="What to ask about it.", show_default=False)],
     out: Annotated[
@@ -56,7 +56,9 @@ def _explain(
     from lapilli.core.files import refuse_occupied
     from lapilli.inspection.explain import answer_text, explain
     from lapilli.inspection.explanation import explanation
+    from lapilli.model.hub import hub_name, model_folder
     from lapilli.model.llava import load
+    from lapilli.model.parts import name_of
     from lapilli.model.placement import Placement
 
     sample = asked(image, question)
@@ -64,7 +66,8 @@ def _explain(
     spans = None if remove is None else _spans(remove)
     if out is not None:
         refuse_occupied(out)
-    llava = load(model, Placement(device, dtype))
+    folder = model_folder(model)
+    llava = load(folder, Placement(device, dtype))
     picture, hidden = shown(llava, image)
     trace = _answered(llava, sample, picture, answer)
     chosen, at = _target(trace, sample, target, contrast)
@@ -74,8 +77,8 @@ def _explain(
     given = answer_text(trace)
     options: dict[str, Any] = {"answer": given, "contrast": contrast, "controls": controls, "dtype": dtype}
     options |= {"target": target}
-    command = _command(model, image, question, options)
-    made = explanation(findings, picture, model.resolve().name, command)
+    command = _command(hub_name(folder) or str(model), image, question, options)
+    made = explanation(findings, picture, name_of(folder), command)
     if out is not None:
         made.save(out)
     if as_json:
@@ -141,7 +144,7 @@ def _patches(spans: list[tuple[int, int]], count: int) -> "NDArray[np.intp]":
     return np.array(sorted(found), np.intp)
 
 
-def _command(model: Path, image: Path, question: str, options: "dict[str, Any]") -> list[str]:
+def _command(model: str, image: Path, question: str, options: "dict[str, Any]") -> list[str]:
     """What explains the same answer again."""
     said = [f for name, value in options.items() if value is not None for f in (f"--{name}", str(value))]
-    return ["lapilli", "explain", str(model), str(image), question, *said]
+    return ["lapilli", "explain", model, str(image), question, *said]

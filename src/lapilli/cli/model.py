@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from lapilli.model.checkpoints.checkpoint import Checkpoint
     from lapilli.model.checkpoints.info import Info
 
-_VISION = "Folder of a CLIP or SigLIP encoder, or pebble-vision, which comes with lapilli."
-_LANGUAGE = "Folder of a causal language model, or pebble-lm, which comes with lapilli."
+_VISION = "Folder or hub id of a CLIP or SigLIP encoder, or pebble-vision, which comes with lapilli."
+_LANGUAGE = "Folder or hub id of a causal language model, or pebble-lm, which comes with lapilli."
 
 _TARGETS = (
     "hf (transformers, vLLM, lapilli), original (LLaVA's own code, SGLang), split (llama.cpp's converters), projector "
@@ -27,7 +27,9 @@ _TARGETS = (
 _Out = Annotated[Path, typer.Argument(help="Folder to write; new or empty.", show_default=False)]
 _Target = Annotated[str, typer.Option("--to", help=_TARGETS)]
 _Template = Annotated[str | None, typer.Option(help="Chat template, where the folder does not say it.")]
-_Encoder = Annotated[Path | None, typer.Option(help="Folder of the vision encoder, where the model only names it.")]
+_Encoder = Annotated[
+    Path | None, typer.Option(help="Folder or hub id of the vision encoder, if the model only names it.")
+]
 _Pad = Annotated[
     bool | None, typer.Option("--pad/--crop", help="Pad pictures to a square, or crop them; as the folder says.")
 ]
@@ -67,8 +69,10 @@ def _build(
     from lapilli.model.connector import learning
     from lapilli.model.encoders import preset_for
     from lapilli.model.llava import join, save
+    from lapilli.model.parts import pinned_part
 
     refuse_occupied(out)
+    vision, language = pinned_part(vision), pinned_part(language)  # before either is fetched
     version = preset_for(vision, preset)
     llava = join(vision, language, connector or version.connector, template, feature_layer, seed, version.pad)
     save(llava, out)
@@ -80,7 +84,7 @@ def _build(
 
 
 def _info(
-    model: Annotated[Path, typer.Argument(help="Folder of a LLaVA.", show_default=False)],
+    model: Annotated[Path, typer.Argument(help="Folder or hub id of a LLaVA.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say what a model's folder holds, without reading its weights: parts, sizes, formats, template, pictures."""
@@ -124,7 +128,7 @@ def _side(info: "Info") -> str:
 
 
 def _convert(
-    model: Annotated[Path, typer.Argument(help="Folder of a LLaVA, in any layout.", show_default=False)],
+    model: Annotated[Path, typer.Argument(help="Folder or hub id of a LLaVA, in any layout.", show_default=False)],
     out: _Out,
     to: _Target = "hf",
     template: _Template = None,
@@ -144,10 +148,10 @@ def _convert(
 
 def _merge(
     adapter: Annotated[
-        Path, typer.Argument(help="Folder of a LoRA: PEFT's, or of LLaVA's trainer.", show_default=False)
+        Path, typer.Argument(help="Folder or hub id of a LoRA: PEFT's, or of LLaVA's trainer.", show_default=False)
     ],
     out: _Out,
-    base: Annotated[Path, typer.Option(help="Folder of the LLaVA or language model it was trained on.")],
+    base: Annotated[Path, typer.Option(help="Folder or hub id of the LLaVA or language model it was trained on.")],
     to: _Target = "hf",
     template: _Template = None,
     vision: _Encoder = None,

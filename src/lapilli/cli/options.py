@@ -6,7 +6,10 @@ from typing import Annotated
 
 import typer
 
-from lapilli.core.errors import UsageError
+Model = Annotated[
+    Path,
+    typer.Argument(help="A model's folder, or its hub id: org/name, org/name@revision.", show_default=False),
+]
 
 Device = Annotated[
     str, typer.Option(help="cpu, cuda, cuda:N; auto: the first accelerator, else the CPU; balanced: all GPUs together.")
@@ -20,8 +23,12 @@ Bits = Annotated[
 ]
 
 
-def require_models(models: Sequence[Path]) -> None:
-    """Raises UsageError for a model that is no folder: long work with several should not end at the last."""
-    for model in models:
-        if not model.is_dir():
-            raise UsageError(f"{model}: no such folder; give the folder of a model")
+def require_models(models: Sequence[Path]) -> list[Path]:
+    """The models' folders, fetched if they are on the hub; each name is looked up before anything is fetched.
+
+    Raises as `model_folder` does: long work with several should not end at the last.
+    """
+    from lapilli.model.hub import model_folder, pinned
+
+    found = [pinned(model) for model in models]
+    return [model_folder(model) for model in found]

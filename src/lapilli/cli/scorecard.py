@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lapilli.cli.console import go_on, print_json, say
-from lapilli.cli.options import Device, require_models
+from lapilli.cli.options import Device, Model, require_models
 from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 def scorecard(
-    model: Annotated[Path, typer.Argument(help="A model folder.", show_default=False)],
+    model: Model,
     data: Annotated[Path, typer.Argument(help="A folder of questions.jsonl and images/.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The run folder; one that was broken off is gone on with.")] = Path(
         "runs/scorecard"
@@ -65,6 +65,7 @@ def scorecard(
     plan = Plan(questions, ways, tuple(method or ()), str(plus.resolve()) if plus else None, as_released, seed=seed)
     other = _other(beside, out) if beside else None
     Placement(device).settings()  # a device that is not there is said before anything is written
+    (model,) = require_models([model])
     run = _run(out, model, data, plan)
     go_on(run, lambda progress: _measure(run, model, data, plan, device, processes, progress))
     _show(run, other, as_json)
@@ -91,15 +92,15 @@ def _run(out: Path, model: Path, data: Path, plan: "Plan") -> "RunDir":
     from lapilli.data.questions import fingerprint, read_picture_questions
     from lapilli.inspection.scorecard.methods.listed import chosen as methods_of
     from lapilli.inspection.scorecard.operators import chosen as operators_of
+    from lapilli.model.hub import recorded
     from lapilli.model.llava import codec_of
     from lapilli.model.parts import origin
 
-    require_models([model])
     codec_of(model)
     read_picture_questions(data)
     operators_of(plan.operators)
     found = methods_of(plan.methods, Path(plan.plus) if plan.plus else None, plan.as_released)
-    recipe = {"model": str(model.resolve()), "data": str(data.resolve())} | asdict(plan)
+    recipe = {"model": recorded(model), "data": str(data.resolve())} | asdict(plan)
     recipe |= {"methods": [method.name for method in found], "weights": origin(model).sha256}
     recipe |= {"questions_sha256": fingerprint(data)}
     if plan.plus:

@@ -48,7 +48,7 @@ def colour(
     from lapilli.inspection.study.result import colour_result
     from lapilli.report.study.colour import write_page
 
-    require_models([base, *tuned])
+    base, *tuned = require_models([base, *tuned])
     labels(tuned)
     of = settings(base, tuned, data, questions, seed)
     load = _loader(device)
@@ -92,7 +92,7 @@ def hallucination(
     from lapilli.inspection.triage.study import RESULT, study
     from lapilli.report.triage.page import write_page
 
-    require_models(models)
+    models = require_models(models)
     named, asked, load = labels(models), yes_or_no(data, questions, seed), _loader(device)
     run = _triage(out, models, data, questions, seed)
     pictures = partial(open_picture, data / "images")
@@ -110,10 +110,11 @@ def _triage(out: Path, models: Sequence[Path], data: Path, questions: int, seed:
     from lapilli.core.run import RunDir
     from lapilli.data.questions import fingerprint
     from lapilli.inspection.triage.study import RESULT
+    from lapilli.model.hub import recorded
     from lapilli.model.parts import origin
 
     recipe: dict[str, Any] = {"study": RESULT, "data": str(data.resolve()), "questions": questions, "seed": seed}
-    recipe |= {"models": [str(model.resolve()) for model in models], "questions_sha256": fingerprint(data)}
+    recipe |= {"models": [recorded(model) for model in models], "questions_sha256": fingerprint(data)}
     recipe |= {"weights": [origin(model).sha256 for model in models]}
     return RunDir.begin(out, recipe, seed)
 
@@ -132,8 +133,9 @@ def labels(models: Sequence[Path]) -> dict[str, Path]:
     """Every model by the shortest end of its path that no other one has. Raises UsageError for one given twice."""
     from lapilli.core.errors import UsageError
     from lapilli.core.names import shortest_ends
+    from lapilli.model.hub import recorded
 
-    paths = [model.resolve() for model in models]
+    paths = [recorded(model) for model in models]
     if len(set(paths)) < len(paths):
         raise UsageError(f"{next(path for path in paths if paths.count(path) > 1)}: given twice; leave it out once")
     return dict(zip(shortest_ends(paths), models, strict=True))

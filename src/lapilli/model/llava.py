@@ -26,7 +26,8 @@ from lapilli.model.checkpoints.projector import fill, read_projector
 from lapilli.model.checkpoints.read import card_of, llava_config, require_whole
 from lapilli.model.checkpoints.stored import held
 from lapilli.model.checkpoints.write import write_checkpoint
-from lapilli.model.parts import Language, Vision, origin, part_path, read_language, read_model, read_vision
+from lapilli.model.hub import model_folder
+from lapilli.model.parts import Language, Vision, name_of, origin, part_path, read_language, read_model, read_vision
 from lapilli.model.pixels import Pixels
 from lapilli.model.placement import AS_STORED, Placement
 from lapilli.model.processor import add_tokens, generation_config, new_processor, picture_processor, read_processor
@@ -82,14 +83,15 @@ def join(
     used as they are. Raises LapilliError for parts that cannot be read or do not go together.
     """
     paths = {"vision": part_path(str(vision)), "language": part_path(str(language))}
-    file = Path(connector) / "mm_projector.bin" if Path(connector).is_dir() else Path(connector)
+    given = model_folder(connector) if "/" in str(connector) else Path(connector)
+    file = given / "mm_projector.bin" if given.is_dir() else given
     trained = read_projector(file) if file.is_file() else None
     name = trained[0] if trained else str(connector)
     eye = read_vision(paths["vision"], feature_layer)
     voice = read_language(paths["language"])
     _require_plain_head(voice.model, paths["language"])
     for part, role in ((eye.tower, "vision"), (voice.model, "language")):
-        part.config._name_or_path = paths[role].name  # where the folder lies on this machine is nobody's business
+        part.config._name_or_path = name_of(paths[role])  # where the folder lies on this machine is nobody's business
     notes = _add_tokens(voice, template)
     vision, text = eye.tower.config, voice.model.config
     config = connectors.joined_config(vision, text, name, feature_layer, voice.tokenizer, eye.tokens_before)
@@ -126,12 +128,12 @@ def save(llava: Llava, out: Path) -> None:
 
 
 def load(path: Path | str, placement: Placement = AS_STORED) -> Llava:
-    """The model in a folder that `save` wrote, in eval mode; on the CPU and as it is stored, unless placed elsewhere.
+    """The model in a folder that `save` wrote, or on the hub, as `model_folder` has it.
 
-    Raises LapilliError when there is no such folder, or its weights do not fit to the last one, or the place is not
-    there.
+    It is in eval mode, on the CPU and as it is stored, unless placed elsewhere. Raises LapilliError when there is no
+    such folder, or its weights do not fit to the last one, or the place is not there.
     """
-    path = Path(path)
+    path = model_folder(path)
     require_whole(path)
     card = card_of(path)
     _, model_class = connectors.classes(card.connector)
@@ -143,7 +145,8 @@ def load(path: Path | str, placement: Placement = AS_STORED) -> Llava:
 
 
 def codec_of(path: Path) -> Codec:
-    """What encoding a sample needs of the model in a folder: no weight is read."""
+    """What encoding a sample needs of the model in a folder: no weight is read, nor fetched."""
+    path = model_folder(path, weights=False)
     return _codec(read_processor(path), card_of(path).template, llava_config(path))
 
 

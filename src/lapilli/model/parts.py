@@ -14,8 +14,9 @@ from transformers import (
     AutoModelForCausalLM,
 )
 
-from lapilli.core.errors import LapilliError
+from lapilli.core.errors import LapilliError, UsageError
 from lapilli.model.checkpoints.stored import model_config, stored_tensors
+from lapilli.model.hub import hub_name, model_folder, pinned
 from lapilli.model.reading import LOCAL, explained, quiet
 from lapilli.model.tokenizer import read_tokenizer
 
@@ -25,6 +26,7 @@ ENCODERS = ("clip_vision_model", "siglip_vision_model")
 SHIPPED = ("pebble-vision", "pebble-lm")
 """The small parts that come with the package."""
 
+_OURS = f"or a shipped part ({', '.join(SHIPPED)})"
 _PICTURE_FILES = ("preprocessor_config.json", "processor_config.json")
 _KEYS_SHOWN = 8
 _SPARE = 2  # times as many parameters as are stored: tied ones, and a few that are missing and will be listed
@@ -32,7 +34,7 @@ _SPARE = 2  # times as many parameters as are stored: tied ones, and a few that 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a part came from: the name of its folder, and the SHA-256 of its weights."""
+    """Where a part came from: the name of its folder or, on the hub, its id and commit; the SHA-256 of its weights."""
 
     name: str
     sha256: str
@@ -59,16 +61,26 @@ class Language:
 
 
 def part_path(name: str) -> Path:
-    """The folder of a part: one of the shipped ones by its name, or the path of any other.
+    """The folder of a part: one of the shipped ones by its name, or that of any other, as `model_folder` has it.
 
     Raises LapilliError when there is no such folder.
     """
     shipped = Path(__file__).parent / "shipped" / name
-    path = shipped if name in SHIPPED else Path(name)
+    path = shipped if name in SHIPPED else model_folder(pinned_part(name))
     if not (path / "config.json").is_file():
-        ours = ", ".join(SHIPPED)
-        raise LapilliError(f"{name}: no folder with a config.json; give a model's folder, or a shipped part ({ours})")
+        raise LapilliError(f"{name}: no folder with a config.json; give a model's folder, {_OURS}")
     return path
+
+
+def pinned_part(name: str) -> str:
+    """The name of a part, shipped or other, with the commit that it has on the hub; nothing is fetched.
+
+    Raises UsageError when there is no such folder, and LapilliError as `pinned`.
+    """
+    try:
+        return name if name in SHIPPED else str(pinned(name))
+    except UsageError as error:
+        raise UsageError(f"{error}, {_OURS}") from error
 
 
 def origin(path: Path) -> Origin:
@@ -78,7 +90,12 @@ def origin(path: Path) -> Origin:
         with file.open("rb") as opened:
             while block := opened.read(1 << 22):
                 digest.update(block)
-    return Origin(path.resolve().name, digest.hexdigest())
+    return Origin(name_of(path), digest.hexdigest())
+
+
+def name_of(path: Path) -> str:
+    """What a model's folder is called where nobody has to find it: its name or, of a hub's snapshot, id and commit."""
+    return hub_name(path) or path.resolve().name
 
 
 def weight_files(path: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from transformers import AutoTokenizer, LlamaTokenizer
 from lapilli.core.codec import Codec, chat_template
 from lapilli.core.errors import LapilliError
 from lapilli.core.template import IMAGE_MARK
+from lapilli.model.hub import model_folder
 from lapilli.model.reading import LOCAL, explained, quiet
 
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")  # a folder with a tokenizer has one of these
@@ -46,12 +47,12 @@ def read_tokenizer(path: Path, config: Any = None) -> Any:
 
 
 def codec_of_tokenizer(path: Path, template: str, image_tokens: int) -> Codec:
-    """The codec of the tokenizer in a folder, without a model: images can be counted with it, but not prepared.
+    """The codec of a tokenizer, in a folder or on the hub, without a model: it counts images, but cannot prepare them.
 
     `<image>` becomes a special token where it is none, in memory. An image is a square of `image_tokens` patches where
     that is a square number, and one row of them elsewhere. Raises LapilliError as `read_tokenizer` and `chat_template`.
     """
-    tokenizer = read_tokenizer(path)
+    tokenizer = read_tokenizer(model_folder(path, weights=False))
     tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_MARK]}, replace_extra_special_tokens=False)
     chat_template(template, tokenizer)
     side = isqrt(image_tokens)

@@ -27,6 +27,7 @@ from lapilli.core.files import refuse_occupied
 from lapilli.core.recipe import read_recipe
 from lapilli.core.run import RunDir
 from lapilli.data.sample import Sample, read_samples
+from lapilli.model.hub import model_folder, pinned
 from lapilli.model.llava import Llava, load, save
 from lapilli.model.parts import origin
 from lapilli.model.reading import quiet
@@ -69,6 +70,7 @@ def train(
     model or samples are at fault, before anything is written, and when the loss is no number any more. Raises
     KeyboardInterrupt after Ctrl-C or SIGTERM, when a checkpoint has been written.
     """
+    recipe = replace(recipe, model=pinned(recipe.model))  # what is learned from is what the recipe will name
     _require_place(recipe, resume)
     if resume and _is_trained(recipe):
         run = RunDir.open(recipe.out)
@@ -124,13 +126,14 @@ def _gather(recipe: TrainRecipe, progress: bool) -> _Materials:
     if not samples:
         raise LapilliError(f"{recipe.data.file}: no samples; a training needs at least one")
     _require_pictures(recipe, samples)
-    llava = load(recipe.model)
+    model = model_folder(recipe.model)
+    llava = load(model)
     llava.model.float()  # what learns is kept in fp32; bf16 is a matter of autocast
     _by_muon(recipe, llava)  # nothing is written yet
     codec = codec_of(STAGES[recipe.stage], llava)
     language: Any = llava.model.config.text_config
     examples = Examples(_counted(samples, progress), codec, language.max_position_embeddings)
-    sources = {"model": origin(recipe.model).sha256, "data": _sha256(recipe.data.file)}
+    sources = {"model": origin(model).sha256, "data": _sha256(recipe.data.file)}
     return _Materials(llava, examples, sources)
 
 

@@ -184,5 +184,5 @@ def test_a_language_model_alone_is_no_llava():
 
 
 def test_no_folder(tmp_path):
-    with pytest.raises(LapilliError, match=r"config\.json: no such file; give the folder of a model"):
+    with pytest.raises(LapilliError, match="nothing: no such folder; give that of a model"):
         describe(tmp_path / "nothing")

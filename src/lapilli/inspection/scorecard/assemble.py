@@ -22,6 +22,7 @@ from lapilli.inspection.scorecard.operators import OPERATORS
 from lapilli.inspection.scorecard.run import VISUAL, Job, Kept
 from lapilli.inspection.scorecard.sanity import TESTS
 from lapilli.inspection.scorecard.score import CONTROLS, SHARE
+from lapilli.model.hub import hub_name
 from lapilli.model.llava import codec_of, pixels_of
 
 TARGET = (
@@ -85,7 +86,7 @@ def scorecard(job: Job, counts: dict[str, int]) -> dict[str, Any]:
     seconds = {name: float(np.median([one["seconds"] for one in found])) for name, found in costs.items()}
     compared = table.tests(numbers, plan.seed)
     return {
-        "model": "/".join(job.model.resolve().parts[-2:]),
+        "model": hub_name(job.model) or "/".join(job.model.resolve().parts[-2:]),
         "data": job.data.resolve().name,
         "counts": {"given": len(read_picture_questions(job.data)), **counts},
         "settings": _settings(job),

@@ -30,6 +30,7 @@ from lapilli.inspection.study.knocked import batches, head_means
 from lapilli.inspection.study.knockouts import Knocking, knockouts
 from lapilli.inspection.study.overlap import sizes, top
 from lapilli.inspection.study.rows import Asking, Note, Rows, head_rows, key_rows, way_rows
+from lapilli.model.hub import recorded
 from lapilli.model.llava import Llava
 from lapilli.model.parts import origin
 
@@ -219,4 +220,6 @@ def _require_alike(shapes: Sequence[tuple[int, ...]]) -> None:
 
 def _recipe(of: Settings) -> dict[str, Any]:
     weights = {label: origin(path).sha256 for label, path in of.models.items()}
-    return {"study": RESULT, **asdict(of), "weights": weights, "questions_sha256": fingerprint(of.data)}
+    models = {label: recorded(path) for label, path in of.models.items()}
+    told = {"models": models, "weights": weights, "questions_sha256": fingerprint(of.data)}
+    return {"study": RESULT, **asdict(of), **told}

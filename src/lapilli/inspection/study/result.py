@@ -1,7 +1,7 @@
 """The study of colour questions as one result, which its page shows."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from lapilli.inspection.study.knockouts import CONTROLS, NULLS
 from lapilli.inspection.study.overlap import SHARES, sizes
 from lapilli.inspection.study.verdicts import COMMON, verdicts
 from lapilli.inspection.study.ways import WAYS
+from lapilli.model.hub import recorded
 from lapilli.model.llava import Llava
 
 
@@ -59,7 +60,7 @@ def _described(study: Study) -> dict[str, Any]:
         "data": study.of.data.name,
         "models": [
             {"label": label, "folder": name}
-            for label, name in zip(study.of.models, shortest_ends(list(study.of.models.values())), strict=True)
+            for label, name in zip(study.of.models, _folders(study.of.models.values()), strict=True)
         ],
         "counts": {name: len(getattr(study, name)) for name in ("asked", "kept", "choosing", "measuring")},
         "example": {"question": example.question.question, "facts": example.facts, "answer": example.colour},
@@ -84,3 +85,7 @@ def _settings(study: Study) -> dict[str, Any]:
         "rules": COMMON,
         "versions": versions(),
     }
+
+
+def _folders(models: Iterable[Path]) -> list[str]:
+    return shortest_ends([recorded(path) for path in models])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from lapilli.model import connector as connectors
 from lapilli.model.card import Card
 from lapilli.model.checkpoints.layouts import VISION_PARTS, layouts, recognised
 from lapilli.model.checkpoints.stored import Source, held, json_object, stored_tensors
+from lapilli.model.hub import model_folder
 from lapilli.model.parts import listed
 from lapilli.model.reading import explained, quiet
 
@@ -36,6 +37,10 @@ class Choices:
     template: str | None = None
     vision: Path | None = None
     pad: bool | None = None
+
+    def found(self) -> Choices:
+        """The same, with the encoder's folder as `model_folder` has it."""
+        return replace(self, vision=self.vision and model_folder(self.vision))
 
 
 @dataclass(frozen=True)

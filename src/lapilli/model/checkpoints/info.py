@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from math import isqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from lapilli.core.errors import LapilliError
 from lapilli.model import connector as connectors
 from lapilli.model.card import CARD, Card, read_card
 from lapilli.model.checkpoints.checkpoint import in_hf_names, stored_template
 from lapilli.model.checkpoints.original import joined_of
 from lapilli.model.checkpoints.read import llava_config, stored_layout
-from lapilli.model.checkpoints.stored import Source, json_object, model_config, stored_tensors
+from lapilli.model.checkpoints.stored import Source, described, json_object, model_config, stored_tensors
+from lapilli.model.hub import model_folder, remote_headers
 
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "8 bit": 1.0, "4 bit": 0.5}
 """Bytes of a parameter in the formats that models are run in."""
@@ -56,18 +59,34 @@ class Info:
 
 
 def describe(path: Path) -> Info:
-    """What the folder holds, in any layout of `layouts`.
+    """What a folder holds, or a model on the hub, in any layout of `layouts`; of the hub's no weights are fetched.
 
     Raises LapilliError for a folder that holds no LLaVA, with the tensors that have no place in one.
     """
-    config = model_config(path)
-    return _original(path, config) if "mm_vision_tower" in config else _of_transformers(path)
+    folder = model_folder(path, weights=False)
+    config = model_config(folder)
+    info = _original(folder, config) if "mm_vision_tower" in config else _of_transformers(folder)
+    return replace(info, path=str(path))
+
+
+def _tensors(path: Path) -> dict[str, Source]:
+    """The folder's tensors; those of a snapshot without weights by their headers on the hub."""
+    headers = remote_headers(path)
+    return {
+        name: described(path / file, name, tensor.dtype, tensor.shape, partial(_not_fetched, path / file))
+        for file, header in headers.items()
+        for name, tensor in header.tensors.items()
+    } or stored_tensors(path)
+
+
+def _not_fetched(file: Path) -> NoReturn:
+    raise LapilliError(f"{file}: not fetched; only its header was")
 
 
 def _of_transformers(path: Path) -> Info:
     config = llava_config(path)
     card = read_card(path) if (path / CARD).is_file() else None
-    layout, tensors = stored_layout(path, config)
+    layout, tensors = stored_layout(path, config, _tensors)
     connector, vision = connectors.connector_of(config), config.vision_config
     kinds = {"vision": vision.model_type, "projector": connector, "language": config.text_config.model_type}
     processor = _json_if_there(path / "processor_config.json")
@@ -84,7 +103,7 @@ def _original(path: Path, config: Mapping[str, Any]) -> Info:
     """A checkpoint of LLaVA's own code: it names the vision encoder, and may hold its weights or not."""
     joined = joined_of(config)
     kinds = {"vision": joined.vision, "projector": joined.connector, "language": str(config.get("model_type"))}
-    layout, tensors = in_hf_names(path, stored_tensors(path), joined.connector)
+    layout, tensors = in_hf_names(path, _tensors(path), joined.connector)
     size, patches = _image(tensors)
     return Info(
         path=str(path), layout=layout, connector=joined.connector, **_weights(tensors, kinds),

@@ -23,7 +23,8 @@ from lapilli.model.checkpoints.original import joined_of
 from lapilli.model.checkpoints.read import read_checkpoint
 from lapilli.model.checkpoints.read_original import from_original, with_encoder
 from lapilli.model.checkpoints.stored import Source, json_object, model_config, stored_tensors, tensors_in
-from lapilli.model.parts import listed
+from lapilli.model.hub import model_folder, pinned
+from lapilli.model.parts import listed, name_of
 
 NON_LORA = "non_lora_trainables.bin"
 _BASE_UNTOUCHED = ("gaussian", "eva", "orthogonal")  # ways of peft to begin that leave the base's weights alone
@@ -45,18 +46,20 @@ class Adapter:
 
 def merge(folder: Path, base: Path, choices: Choices | None = None) -> Checkpoint:
     """The LLaVA that an adapter makes of its base: a LLaVA in any layout or, for LLaVA's own trainer, a language model.
+    Both are folders, or models on the hub.
 
     The sum is taken in float32 and rounded once. Raises LapilliError for an adapter of another kind than LoRA, and for
     one that does not fit the base, listing the tensors; UsageError as `read_checkpoint` does.
     """
-    choices = choices or Choices()
+    folder, base = pinned(folder), pinned(base)  # a wrong name is found before the other is fetched
+    folder, base, choices = model_folder(folder), model_folder(base), (choices or Choices()).found()
     adapter = read_adapter(folder)
     config = model_config(base)
     if "mm_vision_tower" not in config and "vision_config" not in config:
         return _of_language_model(folder, adapter, base, choices)
     found = read_checkpoint(base, choices)
     tensors = _merged(folder, found.tensors, _in_hf_names(folder, adapter, found.card.connector))
-    note = f"adapter merged: {folder.resolve().name}"
+    note = f"adapter merged: {name_of(folder)}"
     merged = replace(found, tensors=tensors, card=replace(found.card, notes=(*found.card.notes, note)))
     require_fitting(merged)
     return merged

@@ -7,6 +7,7 @@ split folder          language/, vision/ and llava.projector, beside a transform
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from lapilli.model.checkpoints.checkpoint import (
 from lapilli.model.checkpoints.original import joined_of
 from lapilli.model.checkpoints.read_original import from_original, with_encoder
 from lapilli.model.checkpoints.stored import Source, model_config, stored_tensors, tensors_in
+from lapilli.model.hub import model_folder
 from lapilli.model.processor import generation_config, new_processor, picture_processor, read_processor
 from lapilli.model.reading import explained, quiet
 
@@ -39,12 +41,12 @@ PROJECTOR = "llava.projector"
 
 
 def read_checkpoint(path: Path, choices: Choices | None = None) -> Checkpoint:
-    """The LLaVA in a folder, its tensors checked by name and shape against its configuration.
+    """The LLaVA in a folder or on the hub, its tensors checked by name and shape against its configuration.
 
     Raises LapilliError for a folder that is none, listing what is missing, superfluous or of another shape; and
     UsageError where the folder leaves open what `choices` does not say. Nothing is taken from the folder's name.
     """
-    choices = choices or Choices()
+    path, choices = model_folder(path), (choices or Choices()).found()
     config = model_config(path)
     if choices.vision is not None and "mm_vision_tower" not in config:
         raise UsageError(f"{path}: has its vision encoder; {choices.vision} has no place in it: leave out --vision")
@@ -122,12 +124,14 @@ def require_whole(path: Path) -> None:
         raise LapilliError(f"{path}: a LLaVA in parts, for llama.cpp's converters; {remedy}")
 
 
-def stored_layout(path: Path, config: Any) -> tuple[str, dict[str, Source]]:
-    """The layout of a transformers' or a split folder, and its tensors by their names in layout `hf`."""
+def stored_layout(
+    path: Path, config: Any, stored: Callable[[Path], dict[str, Source]] = stored_tensors
+) -> tuple[str, dict[str, Source]]:
+    """The layout of a transformers' or a split folder, and its tensors, as `stored` finds them, by names of `hf`."""
     connector = connectors.connector_of(config)
     if (path / PROJECTOR).is_file():
         return "split", in_hf_names(path, _split_tensors(path, config), connector)[1]
-    return in_hf_names(path, stored_tensors(path), connector)
+    return in_hf_names(path, stored(path), connector)
 
 
 def _of_transformers(path: Path, choices: Choices) -> Checkpoint:

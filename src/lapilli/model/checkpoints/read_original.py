@@ -28,6 +28,7 @@ from lapilli.model.checkpoints.checkpoint import (
 from lapilli.model.checkpoints.original import VISION_FOLDER, Joined, joined_of, language_config
 from lapilli.model.checkpoints.stored import Source, model_config
 from lapilli.model.encoders import released_encoder
+from lapilli.model.parts import name_of
 from lapilli.model.processor import add_tokens, generation_config, new_processor, picture_processor
 from lapilli.model.reading import LOCAL, explained, quiet
 from lapilli.model.tokenizer import read_tokenizer
@@ -96,7 +97,7 @@ def _encoder(path: Path, joined: Joined, folder: Path | None) -> tuple[Any, Any]
             config = AutoConfig.from_pretrained(folder, **LOCAL)
             processor = AutoImageProcessor.from_pretrained(folder, backend="pil", **LOCAL)
         config = getattr(config, "vision_config", config)
-        config._name_or_path = folder.name
+        config._name_or_path = name_of(folder)
         return config, processor
     known = released_encoder(joined.vision)
     if known is None:

@@ -153,13 +153,17 @@ def _of_safetensors(file: Path) -> Iterator[tuple[str, Source]]:
         with safe_open(file, framework="np") as opened:
             for name in opened.keys():  # noqa: SIM118  # it is no dict
                 header = opened.get_slice(name)
-                dtype = header.get_dtype()
-                if dtype not in _DTYPES:
-                    remedy = "give the model that it was quantised from"
-                    raise LapilliError(f"{file}: {name} is in {dtype}, which nothing is computed in; {remedy}")
-                yield name, Source(tuple(header.get_shape()), _DTYPES[dtype], _reader(file, name))
+                yield name, described(file, name, header.get_dtype(), header.get_shape(), _reader(file, name))
     except (SafetensorError, OSError) as error:
         raise LapilliError(f"{file}: no safetensors: {error}; fetch the file again") from error
+
+
+def described(file: Path, name: str, dtype: str, shape: Sequence[int], read: Callable[[], Tensor]) -> Source:
+    """A tensor as the header of its file describes it. Raises LapilliError for a format that nothing is computed in."""
+    if dtype not in _DTYPES:
+        remedy = "give the model that it was quantised from"
+        raise LapilliError(f"{file}: {name} is in {dtype}, which nothing is computed in; {remedy}")
+    return Source(tuple(shape), _DTYPES[dtype], read)
 
 
 def _reader(file: Path, name: str) -> Callable[[], Tensor]:
