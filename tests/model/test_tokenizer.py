@@ -1,5 +1,6 @@
 """Tokenizers in folders: Llama's own against the sentencepiece library, and codecs without a model."""
 
+import json
 import random
 import shutil
 
@@ -14,6 +15,7 @@ from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
 from lapilli.model.llava import load
 from lapilli.model.tokenizer import codec_of_tokenizer, read_tokenizer
+from lapilli.model.upstream import require_spacing
 
 needs_llama = pytest.mark.skipif(not LLAMA.exists(), reason="Llama's own tokenizer is not here")
 SAMPLE = Sample("it", ("a.png",), (Turn("user", "<image>\nWhat  is it?"), Turn("assistant", "A kite.")))
@@ -57,6 +59,50 @@ def test_a_folder_of_pieces_alone_is_llama_2_s_tokenizer_with_its_start(tmp_path
     tokenizer.save_pretrained(tmp_path)
     assert read_tokenizer(tmp_path).encode("a  b</s>USER") == tokenizer.encode("a  b</s>USER")
     assert AutoTokenizer.from_pretrained(tmp_path).encode("a  b") == tokenizer.encode("a  b")
+
+
+SAID = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+
+
+def pieces_with(folder, said, config=None):
+    """A folder of Llama's pieces alone, and what is said beside them."""
+    shutil.copy(LLAMA / "tokenizer.model", folder)
+    (folder / "tokenizer_config.json").write_text(json.dumps(said))
+    if config:
+        (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@needs_llama
+@pytest.mark.parametrize(("legacy", "behind"), [(True, ["▁US", "ER"]), (False, ["USER"]), (None, ["USER"])])
+def test_pieces_behind_a_special_token_are_what_the_folder_says(tmp_path, legacy, behind):
+    said = SAID if legacy is None else SAID | {"legacy": legacy}
+    tokenizer = read_tokenizer(pieces_with(tmp_path, said, {"model_type": "llava_llama"}))
+    assert tokenizer.convert_ids_to_tokens(tokenizer.encode("a</s>USER"))[-len(behind) - 1 :] == ["</s>", *behind]
+
+
+@needs_llama
+@pytest.mark.parametrize("legacy", [True, False])
+def test_a_release_that_cuts_them_otherwise_is_refused(legacy, tmp_path):
+    tokenizer = read_tokenizer(pieces_with(tmp_path, SAID | {"legacy": legacy}))
+    tokenizer.legacy = not legacy
+    with pytest.raises(LapilliError, match=r"transformers .*whose legacy is .*behind </s>; lapilli has been"):
+        require_spacing(tokenizer)
+
+
+@needs_llama
+@pytest.mark.parametrize(
+    ("said", "config"),
+    [
+        ({"bos_token": "<s>"}, None),
+        ({}, {"model_type": "phi3"}),
+        (SAID | {"tokenizer_class": "PreTrainedTokenizerFast"}, None),
+    ],
+)
+def test_pieces_of_nobody_knows_whose_are_refused(tmp_path, said, config):
+    """transformers 5.23 and 5.24 make different ids of the same text with them."""
+    with pytest.raises(LapilliError, match=r"a tokenizer\.model alone, and nothing says .*; copy tokenizer\.json from"):
+        read_tokenizer(pieces_with(tmp_path, said, config))
 
 
 @pytest.mark.parametrize(("count", "grid"), [(9, (3, 3)), (576, (24, 24)), (1, (1, 1)), (8, (1, 8))])

@@ -12,13 +12,14 @@ from typing import Any
 
 from sentencepiece import SentencePieceProcessor
 from tokenizers import models
-from transformers import AutoTokenizer, LlamaTokenizer
+from transformers import AutoTokenizer, LlamaTokenizer, TokenizersBackend
 
 from lapilli.core.codec import Codec, chat_template
 from lapilli.core.errors import LapilliError
 from lapilli.core.template import IMAGE_MARK
 from lapilli.model.hub import model_folder
 from lapilli.model.reading import LOCAL, explained, quiet
+from lapilli.model.upstream import require_spacing
 
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")  # a folder with a tokenizer has one of these
 PIECES = "tokenizer.model"
@@ -28,7 +29,8 @@ def read_tokenizer(path: Path, config: Any = None) -> Any:
     """The fast tokenizer in a folder: the kind that gives character offsets, of which labels are made.
 
     `config` is the language model's, where transformers does not know what the folder's config.json is of.
-    Raises LapilliError where there is none, where its files cannot be read, and for one that gives no offsets.
+    Raises LapilliError where there is none, where its files cannot be read, for one that gives no offsets, and for
+    pieces alone of which transformers makes a tokenizer that is no model's: other releases make other ones.
     """
     if not any((path / name).is_file() for name in _FILES):
         raise LapilliError(f"{path}: no {' or '.join(_FILES)}; copy it from where the model came from")
@@ -41,8 +43,14 @@ def read_tokenizer(path: Path, config: Any = None) -> Any:
         )
     if not tokenizer.is_fast:
         raise LapilliError(f"{path}: its tokenizer gives no character offsets; save it with a tokenizer.json")
+    if only_pieces and type(tokenizer) is TokenizersBackend:
+        raise LapilliError(
+            f"{path}: a {PIECES} alone, and nothing says which model's tokenizer it is; copy tokenizer.json from where "
+            "the model came from"
+        )
     if only_pieces and isinstance(tokenizer, LlamaTokenizer):
         _merge_by_score(tokenizer, path / PIECES)
+        require_spacing(tokenizer)
     return tokenizer
 
 

@@ -96,6 +96,22 @@ def require_overridden(base: type, *methods: Any) -> None:
             raise unknown(f"{base.__name__}.{method.__name__} is gone, or takes other arguments")
 
 
+def require_spacing(tokenizer: Any) -> None:
+    """Refuse a release in which text behind a special token is cut otherwise than this Llama's tokenizer says.
+
+    Of `</s>USER` a `legacy` one makes </s> and pieces of " USER", the others </s> and pieces of "USER", as LLaVA's
+    training did. The labels of every answer but the first begin there. Raises LapilliError.
+    """
+    if tokenizer.eos_token is None:
+        return
+    _, first, *_ = tokenizer.convert_ids_to_tokens(
+        tokenizer.encode(f"{tokenizer.eos_token}it", add_special_tokens=False)
+    )
+    legacy = bool(getattr(tokenizer, "legacy", False))
+    if first.startswith("▁") != legacy:
+        raise unknown(f"of '</s>it', a tokenizer whose legacy is {legacy} makes {first!r} behind </s>")
+
+
 def tensor_of(value: Any, where: str) -> Tensor:
     """The value, which must be a tensor. Raises LapilliError for a release in which something else passes there."""
     if not isinstance(value, Tensor):

@@ -121,7 +121,8 @@ def _is_trained(recipe: TrainRecipe) -> bool:
 
 
 def _gather(recipe: TrainRecipe, progress: bool) -> _Materials:
-    """Read the model and the samples, and find whatever is wrong with them."""
+    """Read the model and the samples, and find whatever is wrong with them, or with the installation."""
+    StageTrainer.require_known()
     samples = read_samples(recipe.data.file)
     if not samples:
         raise LapilliError(f"{recipe.data.file}: no samples; a training needs at least one")

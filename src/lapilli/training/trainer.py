@@ -19,6 +19,7 @@ from torch.utils.data import Sampler
 from transformers import Trainer
 
 from lapilli.core.errors import LapilliError
+from lapilli.model.upstream import require_overridden
 
 _WEIGHTS = "learned.safetensors"
 _STATE = "trainer_state.json"  # the last file that the Trainer writes into a checkpoint
@@ -42,6 +43,12 @@ class StageTrainer(Trainer):
         super().__init__(**settings)
         self._seen = seen
         self._order = order
+
+    @classmethod
+    def require_known(cls) -> None:
+        """Refuse a transformers whose Trainer no longer calls what is overridden here. Raises LapilliError."""
+        overridden = (cls.training_step, cls._get_train_sampler, cls._save_checkpoint, cls._save)
+        require_overridden(Trainer, *overridden, cls._load_from_checkpoint)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Forward and backward of one batch. Raises LapilliError, before any weight moves, if the loss is no number."""
