@@ -53,7 +53,7 @@ def test_the_recipes_that_come_with_lapilli():
         assert not isinstance(recipe, TrainRecipe) or (recipe.max_steps is None and recipe.epochs >= 1)
 
 
-@pytest.mark.parametrize("kind", set(RECIPES.values()), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", dict.fromkeys(RECIPES.values()), ids=lambda kind: kind.__name__)
 def test_every_field_says_what_it_means_and_every_number_has_a_range(kind):
     for info in list_fields(kind):
         assert info.meaning.endswith("."), info.field
