@@ -22,7 +22,7 @@ TORCH := ==2.13.0
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 # Two tests at a time on two cores are faster than one test on both, whose networks are tiny.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical
 
 .PHONY: quickstart test test-oldest test-newest lock tests
 .DELETE_ON_ERROR:
