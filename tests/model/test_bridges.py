@@ -1,6 +1,7 @@
-"""Bridges: known totals, formulas that give the counts of real modules, and figures of the papers."""
+"""Bridges: known totals, counts and formulas held to real modules, and figures of the papers."""
 
 import pytest
+from tests.model.designs import DESIGNS, parameters
 
 from lapilli.model.bridges import Widths, bridges, published
 
@@ -16,8 +17,18 @@ def test_the_connectors_of_llava_at_seven_billion():
     assert (found["linear"], found["mlp2x_gelu"]) == (4_198_400, 20_979_712)
 
 
+@pytest.mark.parity
+@pytest.mark.parametrize(
+    "one",
+    [*(one for widths in WIDTHS for one in bridges(widths)), *published()],
+    ids=lambda one: f"{one.name}, {one.widths.vision}",
+)
+def test_every_count_is_that_of_real_modules(one):
+    assert one.parameters == parameters(DESIGNS[one.name], one.widths)
+
+
 @pytest.mark.parametrize("widths", WIDTHS)
-def test_every_formula_gives_the_count_of_the_modules(widths):
+def test_every_formula_gives_the_count(widths):
     names = {"v": widths.vision, "d": widths.language, "L": widths.layers}
     for one in bridges(widths):
         assert eval(one.formula, {"__builtins__": {}}, names) == one.parameters, one.name

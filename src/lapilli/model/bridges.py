@@ -1,36 +1,23 @@
-"""What joins vision to language in four designs, counted on real modules that hold no memory (torch's meta device).
+"""What joins vision to language in four designs, counted by formula: nothing is built, and torch is not needed.
 
 LLaVA's linear layer (arXiv 2304.08485) and MLP (2310.03744), BLIP-2's Q-Former (2301.12597), Flamingo's Perceiver
 resampler with gated cross-attention (2204.14198). `bridges` counts them at any widths, with a formula for each count;
-`published` counts at every paper's own widths, beside the paper's figure and what the two differ in.
+`published` counts at every paper's own widths, beside the paper's figure and what the two differ in. The tests hold
+every count to the parameters of real modules, transformers' own where it has the design.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import nn
-from transformers import (
-    Blip2Config,
-    Blip2ForImageTextRetrieval,
-    Blip2QFormerConfig,
-    Blip2QFormerModel,
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-)
-from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
 QUERIES = 32
 """Learned queries of BLIP-2's Q-Former."""
 
 LATENTS, FRAMES = 64, 8
 """Learned latents of Flamingo's resampler, and the frames of a video that it tells apart."""
+
+_Q, _WORDS = 768, 30_522  # of BERT-base, from which the Q-Former begins: its width and its vocabulary
 
 
 @dataclass(frozen=True)
@@ -65,112 +52,92 @@ class Published:
     difference: str
 
 
-class Resampler(nn.Module):
-    """The parameters of Flamingo's Perceiver resampler: latents that look at features and at themselves, six times."""
-
-    def __init__(self, d_vision: int) -> None:
-        super().__init__()
-        self.latents = nn.Parameter(torch.empty(LATENTS, d_vision))
-        self.times = nn.Parameter(torch.empty(FRAMES, d_vision))
-        self.layers = nn.ModuleList(_attend_and_transform(d_vision, d_vision, norms=2) for _ in range(6))
-        self.norm = nn.LayerNorm(d_vision)
-
-
-class GatedCrossAttention(nn.Module):
-    """The parameters of a layer that Flamingo puts before a frozen one: both of its additions begin behind a gate."""
-
-    def __init__(self, d_model: int, d_vision: int) -> None:
-        super().__init__()
-        self.inside = _attend_and_transform(d_model, d_vision, norms=1)
-        self.gates = nn.Parameter(torch.empty(2))
-
-
-def _attend_and_transform(d_model: int, d_source: int, norms: int) -> nn.ModuleDict:
-    """Attention over a source and a feed-forward four times as wide, without biases, each behind layer norms.
-
-    It has one head: their number changes no count, as long as they are together as wide as the model.
-    """
-    wide = 4 * d_model
-    return nn.ModuleDict(
-        {
-            "norms": nn.ModuleList(nn.LayerNorm(d_model) for _ in range(norms)),
-            "attention": nn.MultiheadAttention(d_model, 1, bias=False, kdim=d_source, vdim=d_source),
-            "transform": nn.Sequential(
-                nn.LayerNorm(d_model), nn.Linear(d_model, wide, bias=False), nn.Linear(wide, d_model, bias=False)
-            ),
-        }
-    )
-
-
 def bridges(widths: Widths) -> list[Bridge]:
     """Every design at these widths. Each formula gives its count exactly."""
-    return [Bridge(name, paper, formula, widths, _count(make, widths)) for name, paper, formula, make in _DESIGNS]
+    return [Bridge(name, paper, formula, widths, count(widths)) for name, paper, formula, count in _DESIGNS]
 
 
 def published() -> list[Published]:
     """Every design, and LLaVA as a whole, at the widths of its paper."""
     return [
-        Published(name, paper, widths, _count(make, widths), figure, difference)
-        for name, paper, widths, make, figure, difference in _PUBLISHED
+        Published(name, paper, widths, count(widths), figure, difference)
+        for name, paper, widths, count, figure, difference in _PUBLISHED
     ]
 
 
-def _count(make: Callable[[Widths], nn.Module], widths: Widths) -> int:
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in make(widths).parameters())
+def _linear(w: Widths) -> int:
+    return _dense(w.vision, w.language)
 
 
-def _linear(widths: Widths) -> nn.Module:
-    return nn.Linear(widths.vision, widths.language)
+def _mlp(w: Widths) -> int:
+    return _dense(w.vision, w.language) + _dense(w.language, w.language)
 
 
-def _mlp(widths: Widths) -> nn.Module:
-    text = LlamaConfig(hidden_size=widths.language, num_attention_heads=1)
-    vision = CLIPVisionConfig(hidden_size=widths.vision, num_attention_heads=1)
-    return LlavaMultiModalProjector(LlavaConfig(vision_config=vision, text_config=text))
+def _llava(w: Widths) -> int:
+    return _clip(w.vision) + _mlp(w) + _llama(w.language, w.layers)
 
 
-def _llava(widths: Widths) -> nn.Module:
-    """LLaVA-1.5: CLIP-L/14 at 336, a LLaMA, and a vocabulary padded from 32,000 to 32,064, as it is published."""
-    vision = CLIPVisionConfig(
-        hidden_size=widths.vision, intermediate_size=4 * widths.vision, num_hidden_layers=24,
-        num_attention_heads=16, image_size=336, patch_size=14,
-    )  # fmt: skip
-    text = LlamaConfig(
-        vocab_size=32064, hidden_size=widths.language, num_hidden_layers=widths.layers,
-        intermediate_size=256 * math.ceil(8 * widths.language / 3 / 256), num_attention_heads=widths.language // 128,
-    )  # fmt: skip
-    return LlavaForConditionalGeneration(LlavaConfig(vision_config=vision, text_config=text))
+def _clip(v: int) -> int:
+    """CLIP-L/14 at 336 pixels: 24 x 24 patches and a class token, 24 layers, norms before and after them."""
+    layer = 4 * _dense(v, v) + _feed_forward(v, 4 * v) + 2 * _norm(v)
+    return v + 3 * 14 * 14 * v + (24 * 24 + 1) * v + 24 * layer + 2 * _norm(v)
 
 
-def _q_former(widths: Widths) -> nn.Module:
+def _llama(d: int, layers: int) -> int:
+    """A LLaMA without biases, whose vocabulary of 32,000 is padded to 32,064, as LLaVA-1.5's is published."""
+    wide = 256 * -(-8 * d // (3 * 256))  # 8/3 of the width, rounded up
+    return 2 * 32_064 * d + layers * (4 * d * d + 3 * d * wide + 2 * d) + d
+
+
+def _q_former(w: Widths) -> int:
     """As it is used: queries, their attention and feed-forwards, and the layer that carries them over."""
-    config = Blip2QFormerConfig(encoder_hidden_size=widths.vision)
-    queries = nn.Embedding(QUERIES, config.hidden_size)
-    return nn.ModuleList([queries, Blip2QFormerModel(config), nn.Linear(config.hidden_size, widths.language)])
+    layer = 4 * _dense(_Q, _Q) + _feed_forward(_Q, 4 * _Q) + 2 * _norm(_Q)
+    cross = 2 * _dense(_Q, _Q) + 2 * _dense(w.vision, _Q) + _norm(_Q)  # in every second layer
+    return 12 * layer + 6 * cross + QUERIES * _Q + _norm(_Q) + _dense(_Q, w.language)
 
 
-def _q_former_to_train(widths: Widths) -> nn.Module:
-    """As it is trained first: the feed-forwards and embeddings for text besides, and the heads of its three tasks."""
-    vision = {"hidden_size": widths.vision, "num_attention_heads": 1}
-    config = Blip2Config(vision_config=vision, qformer_config={"use_qformer_text_input": True})
-    model: Any = Blip2ForImageTextRetrieval(config)
-    model.vision_model = nn.Identity()
-    width, vocabulary = model.config.qformer_config.hidden_size, model.config.qformer_config.vocab_size
-    # The head that predicts words: its last layer is the embeddings themselves, and a bias.
-    bias = nn.ParameterList([nn.Parameter(torch.empty(vocabulary))])
-    return nn.ModuleList([model, nn.Linear(width, width), nn.LayerNorm(width), bias])
+def _q_former_to_train(w: Widths) -> int:
+    """As it is trained first: feed-forwards and embeddings for text besides, and the heads of its three tasks.
+
+    The head that predicts words ends in the embeddings themselves, and a bias.
+    """
+    text = 12 * (_feed_forward(_Q, 4 * _Q) + _norm(_Q)) + (_WORDS + 512) * _Q
+    contrast, match, words = 2 * _dense(_Q, 256), _dense(_Q, 2), _dense(_Q, _Q) + _norm(_Q) + _WORDS
+    return _q_former(w) - _dense(_Q, w.language) + text + contrast + match + words
 
 
-def _resampler(widths: Widths) -> nn.Module:
-    return Resampler(widths.vision)
+def _resampler(w: Widths) -> int:
+    """Latents that look at features and at themselves, six times; they tell frames apart."""
+    v = w.vision
+    return 6 * (_attend_and_transform(v, v) + 2 * _norm(v)) + LATENTS * v + FRAMES * v + _norm(v)
 
 
-def _gated(widths: Widths) -> nn.Module:
-    return nn.ModuleList(GatedCrossAttention(widths.language, widths.vision) for _ in range(widths.layers))
+def _gated(w: Widths) -> int:
+    """Before every layer a look at the latents: both of its additions begin behind a gate."""
+    return w.layers * (_attend_and_transform(w.language, w.vision) + _norm(w.language) + 2)
 
 
-_DESIGNS: list[tuple[str, str, str, Callable[[Widths], nn.Module]]] = [
+def _attend_and_transform(d: int, source: int) -> int:
+    """Attention over a source and a feed-forward four times as wide, behind a norm, without biases.
+
+    The heads change no count, as long as they are together as wide as the model.
+    """
+    return 2 * d * d + 2 * source * d + _norm(d) + 2 * d * 4 * d
+
+
+def _feed_forward(d: int, wide: int) -> int:
+    return _dense(d, wide) + _dense(wide, d)
+
+
+def _dense(before: int, after: int) -> int:
+    return before * after + after
+
+
+def _norm(d: int) -> int:
+    return 2 * d
+
+
+_DESIGNS: list[tuple[str, str, str, Callable[[Widths], int]]] = [
     ("linear", "LLaVA", "v*d + d", _linear),
     ("mlp2x_gelu", "LLaVA-1.5", "v*d + d + d*d + d", _mlp),
     (
@@ -185,7 +152,7 @@ _DESIGNS: list[tuple[str, str, str, Callable[[Widths], nn.Module]]] = [
 
 _FLAMINGO_3B = Widths(vision=1536, language=2048, layers=24)
 
-_PUBLISHED: list[tuple[str, str, Widths, Callable[[Widths], nn.Module], str, str]] = [
+_PUBLISHED: list[tuple[str, str, Widths, Callable[[Widths], int], str, str]] = [
     ("LLaVA-1.5 7B, all", "LLaVA-1.5", Widths(), _llava, "7.06B", "none"),
     ("LLaVA-1.5 13B, all", "LLaVA-1.5", Widths(language=5120, layers=40), _llava, "13.35B", "none"),
     (
