@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPVisionModel
 from lapilli.cli import run
 from lapilli.core.recipe import dump, read_recipe
 from lapilli.core.run import RunDir
-from lapilli.training.language import LanguageRecipe, Lesson, train_language
-from lapilli.training.vision import VisionRecipe
+from lapilli.training.language import train_language
+from lapilli.training.part_recipes import LanguageRecipe, Lesson, VisionRecipe
 
 
 @pytest.fixture

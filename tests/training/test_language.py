@@ -21,10 +21,8 @@ from lapilli.data.scenes.textual import (
     statements,
     two_steps,
 )
+from lapilli.training.initial import LOOKS
 from lapilli.training.language import (
-    MASTERED,
-    LanguageRecipe,
-    Lesson,
     _batch,
     _loss,
     _optimizer,
@@ -33,6 +31,7 @@ from lapilli.training.language import (
     save_language,
     train_language,
 )
+from lapilli.training.part_recipes import HEADS, MASTERED, LanguageRecipe, Lesson
 
 LESSONS = [Lesson(steps=3, things=1, questions=3, batch_size=6), Lesson(steps=5, things=2, questions=4, batch_size=8)]
 
@@ -70,6 +69,10 @@ def wide():
     """As wide as pebble-lm, so that its heads see as sharply."""
     torch.manual_seed(3)
     return new_language_model(replace(recipe(), width=128), tokenizer())
+
+
+def test_the_model_has_a_head_for_every_look():
+    assert len(LOOKS) == HEADS
 
 
 def test_the_first_heads_begin_by_looking_one_two_and_three_tokens_back(wide):

@@ -13,10 +13,10 @@ from tests.training.small import tokenizer
 from transformers import AutoImageProcessor, CLIPImageProcessorPil, CLIPVisionModel
 
 from lapilli.data.scenes.phrases import FACTS, UNSAID, caption_seed, draw_seed, facts_seed
+from lapilli.training.part_recipes import VisionRecipe
 from lapilli.training.vision import (
     GRAIN,
     Contrast,
-    VisionRecipe,
     _batch,
     _of_pairs,
     _rate,

@@ -28,6 +28,7 @@ def _train(
 ) -> None:
     """Train a stage: `align` the connector, `instruct` it and the language model, or a part: `vision`, `language`."""
     from lapilli.core.recipe import read_recipe, stage_of
+    from lapilli.training.place import MODEL, require_startable
     from lapilli.training.recipe import TrainRecipe
 
     overrides = override or []
@@ -35,7 +36,8 @@ def _train(
         _train_part(recipe, overrides, resume, as_json)
         return
     resolved = read_recipe(recipe, overrides, TrainRecipe)
-    from lapilli.training.loop import MODEL, train  # after the recipe: a slip in it should not wait for torch
+    require_startable(resolved, resume)
+    from lapilli.training.loop import train  # last: what was refused should not have waited for torch
 
     try:
         run = train(resolved, resume)
@@ -54,10 +56,15 @@ def _train(
 def _train_part(recipe: Path, overrides: list[str], resume: bool, as_json: bool) -> None:
     if resume:
         raise UsageError("a part is trained in one go: remove its folder and start again without --resume")
+    from lapilli.core.files import refuse_occupied
     from lapilli.core.recipe import read_recipe, stage_of
-    from lapilli.training.parts import MODEL, RECIPES, train_part
+    from lapilli.training.part_recipes import RECIPES
+    from lapilli.training.place import MODEL
 
     resolved = read_recipe(recipe, overrides, RECIPES[stage_of(recipe)])
+    refuse_occupied(resolved.out)
+    from lapilli.training.parts import train_part  # last, as above
+
     with progress_bar() as bar:
         task = bar.add_task(f"training {resolved.stage}", total=resolved.steps)
         run = train_part(resolved, lambda step: bar.update(task, completed=step))

@@ -70,6 +70,12 @@ def explain_write(path: Path, only: tuple[int, ...] = ()) -> Iterator[None]:
         raise LapilliError(f"{path}: cannot be written: {error.strerror or error}; {remedy}") from error
 
 
+def require_folder(path: Path) -> None:
+    """Raise LapilliError where there is no such folder of a model."""
+    if not path.is_dir():
+        raise LapilliError(f"{path}: no such folder; give that of a model")
+
+
 def refuse_occupied(path: Path) -> None:
     """Raise LapilliError when `path` is a file, or a folder with something in it."""
     if path.is_dir() and any(path.iterdir()):

@@ -9,9 +9,7 @@ hidden matrices' updates orthogonal (Muon: Jordan et al. 2024).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -24,129 +22,13 @@ from lapilli.core.codec import Codec
 from lapilli.core.layout import Role
 from lapilli.core.template import IMAGE_MARK, TEMPLATES
 from lapilli.data.encode import IGNORED, encode
-from lapilli.data.scenes.questions import TYPES
-from lapilli.data.scenes.textual import (
-    Pieces,
-    cards,
-    comparisons,
-    counts,
-    pairs,
-    reading_sample,
-    relations,
-    retelling,
-    statements,
-    two_steps,
-)
-from lapilli.training.initial import LOOKS, with_first_weights
+from lapilli.data.scenes.textual import Pieces, reading_sample
+from lapilli.training.initial import with_first_weights
 from lapilli.training.muon import Muon, layer_matrices, muon_group
+from lapilli.training.part_recipes import HEADS, MASTERED, TEXTS, LanguageRecipe, Lesson
 
 _Row = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Ids and labels of one text."""
-
-
-MASTERED = 20
-"""Over so many steps a lesson must be mastered before the next one begins."""
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """A part of the curriculum: for `steps` steps, scenes of at most `things` things with `questions` questions.
-
-    It ends before, once the share of learned tokens that the model says itself has been `until` over the last
-    `MASTERED` steps. Given the next lesson before this one is mastered, a model is long in learning either. `rates` are
-    the shares of the recipe's learning rates with which it begins and ends, on a straight line.
-
-    Shares of every batch are something else than conversations. Lists and what follows from them, with nothing to learn
-    but one thing: `paired`, colours and shapes; `placed`, places; `counted`, how many; `carded`, what the card in a
-    place says; `related`, how two things lie; `reasoned`, two steps; `compared`, whether colours agree. And `stated`,
-    descriptions with sentences that follow; `retold`, scenes told twice in other words.
-
-    Questions are of these `kinds`, of one named twice twice as often. Without `system` the template's opening is left
-    out, a fifth of a short conversation and always the same.
-    """
-
-    steps: int
-    things: int
-    questions: int
-    batch_size: int
-    until: float = 1.0
-    paired: float = 0.0
-    placed: float = 0.0
-    counted: float = 0.0
-    stated: float = 0.0
-    retold: float = 0.0
-    carded: float = 0.0
-    related: float = 0.0
-    reasoned: float = 0.0
-    compared: float = 0.0
-    rates: tuple[float, float] = (1.0, 1.0)
-    kinds: list[str] = field(default_factory=lambda: list(TYPES))
-    system: bool = True
-
-    @property
-    def shares(self) -> tuple[float, ...]:
-        """The shares of every batch that are no conversations, in the order of `_TEXTS`."""
-        return tuple(getattr(self, name) for name in _TEXTS)
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "things", "questions", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: at least 1, not {getattr(self, name)}")
-        if unknown := sorted(set(self.kinds) - set(TYPES)):
-            raise ValueError(f"kinds: no such type {unknown[0]!r}; there are {', '.join(TYPES)}")
-        if not set(self.kinds) & _ALWAYS:
-            raise ValueError(f"kinds: a scene may allow none of them; add one of {', '.join(sorted(_ALWAYS))}")
-        if sum(self.shares) > 1:
-            raise ValueError(f"{', '.join(_TEXTS)} are shares of a batch: together at most 1")
-        if self.related and self.things < 2:
-            raise ValueError("related: how two things lie is asked where there are two; things: 2 or more")
-        if min(self.rates) < 0:
-            raise ValueError(f"rates: {list(self.rates)}; they are shares of the recipe's, 0 or more")
-
-
-_TEXTS: dict[str, Callable[[str, Lesson], Pieces]] = {
-    "paired": lambda seed, lesson: pairs(seed),
-    "placed": lambda seed, lesson: pairs(seed, placed=True),
-    "counted": lambda seed, lesson: counts(seed, lesson.things, lesson.questions),
-    "stated": lambda seed, lesson: statements(seed, lesson.things, lesson.questions),
-    "retold": lambda seed, lesson: retelling(seed, lesson.things),
-    "carded": lambda seed, lesson: cards(seed),
-    "related": lambda seed, lesson: relations(seed, lesson.things, lesson.questions),
-    "reasoned": lambda seed, lesson: two_steps(seed, lesson.things, lesson.questions),
-    "compared": lambda seed, lesson: comparisons(seed, lesson.questions),
-}
-"""What the shares of a batch are made of: from a seed, as large as the lesson says."""
-
-_ALWAYS = {"colour", "shape", "counting", "existence"}
-"""Types that every scene allows a question of."""
-
-
-@dataclass(frozen=True)
-class LanguageRecipe:
-    """How pebble-lm is trained; `recipes/pebble-lm.yaml` holds the values of the shipped one."""
-
-    stage: Literal["language"]
-    out: Path
-    lessons: list[Lesson]
-    tokenizer: Path | None = None
-    seed: int = 0
-    width: int = 128
-    layers: int = 5
-    feed_forward: int = 256
-    learning_rate: float = 2e-3
-    muon_learning_rate: float = 1e-2
-    log_every: int = 25
-
-    @property
-    def steps(self) -> int:
-        """Of all lessons, at most."""
-        return sum(lesson.steps for lesson in self.lessons)
-
-    def __post_init__(self) -> None:
-        if not self.lessons:
-            raise ValueError("lessons: at least one")
-        if self.width % (4 * len(LOOKS)):
-            raise ValueError(f"width: {self.width} is no multiple of {4 * len(LOOKS)}, four for each of the heads")
 
 
 def new_language_model(recipe: LanguageRecipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -154,7 +36,7 @@ def new_language_model(recipe: LanguageRecipe, tokenizer: PreTrainedTokenizerFas
     return with_first_weights(
         LlamaConfig(
             vocab_size=len(tokenizer), hidden_size=recipe.width, intermediate_size=recipe.feed_forward,
-            num_hidden_layers=recipe.layers, num_attention_heads=len(LOOKS), num_key_value_heads=len(LOOKS),
+            num_hidden_layers=recipe.layers, num_attention_heads=HEADS, num_key_value_heads=HEADS,
             max_position_embeddings=2048, tie_word_embeddings=False, initializer_range=recipe.width**-0.5,
             bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
@@ -259,9 +141,9 @@ def _batch(recipe: LanguageRecipe, lesson: Lesson, tokenizer: PreTrainedTokenize
 
 
 def _row(kind: int, seed: str, lesson: Lesson, tokenizer: PreTrainedTokenizerFast) -> _Row:
-    """One text of a batch; `kind` counts through `_TEXTS`, conversations are what is left."""
-    if kind < len(_TEXTS):
-        make = [*_TEXTS.values()][kind]
+    """One text of a batch; `kind` counts through `TEXTS`, conversations are what is left."""
+    if kind < len(TEXTS):
+        make = [*TEXTS.values()][kind]
         return _encode_pieces(make(seed, lesson), tokenizer)
     codec = Codec(tokenizer, "vicuna_v1", IMAGE_MARK, image_token_id=-1, patch_grid=(0, 0), image_processor=None)
     encoded = encode(reading_sample(seed, lesson.things, lesson.questions, lesson.kinds), codec)

@@ -7,15 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from lapilli.core.run import RunDir
-from lapilli.training.language import LanguageRecipe, save_language, train_language
+from lapilli.training.language import save_language, train_language
+from lapilli.training.part_recipes import LanguageRecipe, VisionRecipe
+from lapilli.training.place import MODEL
 from lapilli.training.tokenizer import tokenizer_from
-from lapilli.training.vision import VisionRecipe, save_vision, train_vision
-
-MODEL = "model"
-"""The folder of the trained part, inside the run's."""
-
-RECIPES: dict[str, type[VisionRecipe] | type[LanguageRecipe]] = {"vision": VisionRecipe, "language": LanguageRecipe}
-"""The recipe of every part, by the `stage` that its file names."""
+from lapilli.training.vision import save_vision, train_vision
 
 
 def train_part(recipe: VisionRecipe | LanguageRecipe, on_step: Callable[[int], None] | None = None) -> RunDir:

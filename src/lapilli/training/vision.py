@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,40 +38,7 @@ from transformers import (
 from lapilli.data.scenes.phrases import FACTS, UNSAID, caption_seed, draw_seed, facts_seed
 from lapilli.data.scenes.scene import SIDE
 from lapilli.training.muon import Muon, layer_matrices, muon_group
-
-
-@dataclass(frozen=True)
-class VisionRecipe:
-    """How pebble-vision is trained; `recipes/pebble-vision.yaml` holds the values of the shipped one."""
-
-    stage: Literal["vision"]
-    out: Path
-    tokenizer: Path | None = None
-    seed: int = 0
-    scenes: int = 30_000
-    steps: int = 2_000
-    batch_size: int = 128
-    learning_rate: float = 1e-3
-    muon_learning_rate: float = 2e-2
-    weight_decay: float = 0.01
-    patch: int = 16
-    width: int = 128
-    layers: int = 5
-    heads: int = 4
-    text_width: int = 64
-    text_layers: int = 2
-    log_every: int = 25
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps: at least 1, not {self.steps}")
-        if self.batch_size > self.scenes:
-            raise ValueError(f"batch_size: {self.batch_size} pictures of {self.scenes} scenes; draw more of them")
-        if SIDE % self.patch:
-            raise ValueError(f"patch: {self.patch} does not divide the {SIDE} pixels of a side")
-        if self.width % self.heads or self.text_width % self.heads:
-            raise ValueError(f"heads: {self.heads} do not divide width and text_width")
-
+from lapilli.training.part_recipes import VisionRecipe
 
 GRAIN = 0.3
 """The variance below which a patch's principal component is more grain than picture."""
