@@ -10,11 +10,11 @@ from transformers import DynamicCache
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Role
+from lapilli.core.placement import Placement
 from lapilli.inspection.recording import recording
 from lapilli.inspection.replay import Cut, replay, replay_logits
 from lapilli.inspection.target import Target
 from lapilli.model.llava import load
-from lapilli.model.placement import Placement
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 

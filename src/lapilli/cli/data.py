@@ -8,6 +8,7 @@ import typer
 
 from lapilli.cli.console import print_json, progress_bar, results, say
 from lapilli.core.errors import UsageError
+from lapilli.core.files import require_folder
 
 if TYPE_CHECKING:
     from lapilli.core.codec import Codec
@@ -135,6 +136,7 @@ def _require_one_source(model: Path | None, parts: Sequence[object]) -> None:
 
 def _codec(model: Path | None, tokenizer: Path | None, template: str | None, image_tokens: int | None) -> "Codec":
     if model is not None:
+        require_folder(model)
         from lapilli.model.llava import codec_of
 
         return codec_of(model)

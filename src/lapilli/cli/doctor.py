@@ -30,7 +30,11 @@ def _doctor(
 
     The exit code is 1 where a check fails. The checks are made in float32, in which rounding decides no answer.
     """
-    from lapilli.model.placement import devices
+    from lapilli.core.files import require_folder
+
+    if model is not None:
+        require_folder(model)
+    from lapilli.model.placement import devices  # after the check: it imports torch
 
     place: dict[str, Any] = {"versions": versions(), "devices": devices(), "extras": versions(tuple(_EXTRAS))}
     if not as_json:
@@ -42,9 +46,9 @@ def _doctor(
 
 
 def _checked(model: Path, shown: bool) -> "list[Finding]":
+    from lapilli.core.placement import Placement
     from lapilli.inference.selfcheck import self_check
     from lapilli.model.llava import load
-    from lapilli.model.placement import Placement
 
     findings = []
     for finding in self_check(load(model, Placement(dtype="fp32"))):

@@ -7,7 +7,7 @@ import typer
 
 from lapilli.cli.console import print_json, say, steps
 from lapilli.cli.options import Device, Dtype
-from lapilli.cli.questions import asked, shown
+from lapilli.cli.questions import asked, hidden_share, opened
 from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,19 +53,22 @@ def _explain(
 
     The parts add up to the model's logit. A receipt says what removing the named patches did, beside random ones.
     """
-    from lapilli.core.files import refuse_occupied
-    from lapilli.inspection.explain import answer_text, explain
-    from lapilli.inspection.explanation import explanation
-    from lapilli.model.llava import load
-    from lapilli.model.placement import Placement
+    from lapilli.core.files import refuse_occupied, require_folder
+    from lapilli.core.placement import Placement
 
-    sample = asked(image, question)
+    sample, placement = asked(image, question), Placement(device, dtype)
     _require_kind(target, contrast)
     spans = None if remove is None else _spans(remove)
     if out is not None:
         refuse_occupied(out)
-    llava = load(model, Placement(device, dtype))
-    picture, hidden = shown(llava, image)
+    require_folder(model)
+    picture = opened(image)
+    from lapilli.inspection.explain import answer_text, explain  # last: what was refused should not wait for torch
+    from lapilli.inspection.explanation import explanation
+    from lapilli.model.llava import load
+
+    llava = load(model, placement)
+    hidden = hidden_share(llava, image.name, picture)
     trace = _answered(llava, sample, picture, answer)
     chosen, at = _target(trace, sample, target, contrast)
     patches = None if spans is None else _patches(spans, trace.layout.patches(0).size)

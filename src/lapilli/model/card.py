@@ -8,7 +8,8 @@ from typing import Any
 
 import lapilli
 from lapilli.core.errors import LapilliError
-from lapilli.model import connector as connectors
+from lapilli.core.files import require_folder
+from lapilli.model.choices import depth
 from lapilli.model.parts import Origin
 
 CARD = "lapilli.json"
@@ -41,12 +42,11 @@ def write_card(card: Card, folder: Path) -> None:
 
 def read_card(folder: Path) -> Card:
     """The card in a folder. Raises LapilliError when there is none that this version can read."""
+    require_folder(folder)
     file = folder / CARD
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        if not folder.is_dir():
-            raise LapilliError(f"{folder}: no such folder; give that of a model") from None
+    except FileNotFoundError:
         if (folder / "recipe.yaml").is_file():
             raise LapilliError(
                 f"{folder}: the folder of a run; its model is in {folder / 'model'} when it is done"
@@ -65,7 +65,7 @@ def read_card(folder: Path) -> Card:
 
 
 def _readme(card: Card) -> str:
-    deep = connectors.depth(card.connector) > 2
+    deep = depth(card.connector) > 2
     lines = [
         "# A LLaVA, written by lapilli",
         "",
