@@ -35,7 +35,7 @@ def test_what_is_installed_is_a_table_and_one_json_object(capsys):
     assert run(["doctor", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     listed = {one["name"]: one for one in found["dependencies"]}
-    assert listed["torch"]["installed"] == torch.__version__
+    assert listed["torch"]["installed"].partition("+")[0] == torch.__version__.partition("+")[0]
     assert listed["transformers"]["verdict"] == "tested" and listed["transformers"]["allowed"] == "<5.25,>=5.23"
     assert found["devices"][0].startswith("cpu")
     assert [step["holds"] for step in found["installation"]] == [True] * STEPS
