@@ -56,7 +56,10 @@ def _train(
 
 
 def _train_stage(resolved: "TrainRecipe", recipe: Path, overrides: list[str], resume: bool, as_json: bool) -> None:
-    from lapilli.training.loop import MODEL, train  # after the recipe: a slip in it should not wait for torch
+    from lapilli.training.place import MODEL, startable
+
+    resolved = startable(resolved, resume)
+    from lapilli.training.loop import train  # last: what is refused should not wait for torch
 
     try:
         run = train(resolved, resume)
@@ -75,7 +78,11 @@ def _train_stage(resolved: "TrainRecipe", recipe: Path, overrides: list[str], re
 def _train_part(resolved: "VisionRecipe | LanguageRecipe", resume: bool, as_json: bool) -> None:
     if resume:
         raise UsageError("a part is trained in one go: remove its folder and start again without --resume")
-    from lapilli.training.parts import MODEL, train_part
+    from lapilli.core.files import refuse_occupied
+    from lapilli.training.place import MODEL
+
+    refuse_occupied(resolved.out)
+    from lapilli.training.parts import train_part  # last, as above
 
     with progress_bar() as bar:
         task = bar.add_task(f"training {resolved.stage}", total=resolved.steps)

@@ -26,7 +26,8 @@ from lapilli.model.checkpoints.write import write_checkpoint
 from lapilli.model.llava import Llava, join, load, save
 from lapilli.model.parts import part_path, read_language
 from lapilli.model.reading import quiet
-from lapilli.training.loop import MODEL, train
+from lapilli.training.loop import train
+from lapilli.training.place import MODEL
 from lapilli.training.recipe import Data, TrainRecipe
 
 SUMS = 1e-5

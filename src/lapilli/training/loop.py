@@ -13,7 +13,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,9 @@ from torch import nn
 from transformers import PrinterCallback, TrainingArguments
 
 from lapilli.core.errors import LapilliError, UsageError
-from lapilli.core.files import refuse_occupied
-from lapilli.core.recipe import read_recipe
 from lapilli.core.run import RunDir
 from lapilli.data.sample import Sample, read_samples
-from lapilli.model.hub import model_folder, pinned
+from lapilli.model.hub import model_folder
 from lapilli.model.llava import Llava, load, save
 from lapilli.model.parts import origin
 from lapilli.model.reading import quiet
@@ -37,16 +35,11 @@ from lapilli.training.length import Length
 from lapilli.training.muon import Muon, layer_matrices, muon_group
 from lapilli.training.objective import AnswerLoss
 from lapilli.training.opening import opening
+from lapilli.training.place import CHECKPOINTS, MODEL, is_trained, startable
 from lapilli.training.recipe import TrainRecipe
 from lapilli.training.stages import STAGES, codec_of, set_trainable
 from lapilli.training.trainer import Seen, StageTrainer, last_checkpoint, parameter_groups, step_of
 from lapilli.training.watch import Watcher, announce, asked_to_stop, lines, training_bar
-
-MODEL = "model"
-"""The folder of the trained model, inside the run's."""
-
-_CHECKPOINTS = "checkpoints"
-_FREE_ON_RESUME = ("save_every", "log_every", "workers")  # they do not change what is computed
 
 
 @dataclass(frozen=True)
@@ -70,13 +63,12 @@ def train(
     model or samples are at fault, before anything is written, and when the loss is no number any more. Raises
     KeyboardInterrupt after Ctrl-C or SIGTERM, when a checkpoint has been written.
     """
-    recipe = replace(recipe, model=pinned(recipe.model))  # what is learned from is what the recipe will name
-    _require_place(recipe, resume)
-    if resume and _is_trained(recipe):
+    recipe = startable(recipe, resume)
+    if resume and is_trained(recipe):
         run = RunDir.open(recipe.out)
         run.finish()
         return run
-    arguments = training_arguments(recipe, recipe.out / _CHECKPOINTS)
+    arguments = training_arguments(recipe, recipe.out / CHECKPOINTS)
     materials = _gather(recipe, progress)
     run, checkpoint = _reopen(recipe, materials) if resume else (_create(recipe, materials), None)
     seen, began = Seen(), time.perf_counter()
@@ -91,33 +83,6 @@ def train(
         raise KeyboardInterrupt
     _finish(run, recipe, materials, _figures(trainer, seen, time.perf_counter() - began))
     return run
-
-
-def _require_place(recipe: TrainRecipe, resume: bool) -> None:
-    """Refuse a run that is there already, and a resumption of one that is not."""
-    if not (recipe.out / "recipe.yaml").is_file():
-        if resume:
-            raise LapilliError(f"{recipe.out}: no run to resume; start it without --resume")
-        refuse_occupied(recipe.out)
-        return
-    if RunDir.open(recipe.out).is_complete:
-        raise LapilliError(f"{recipe.out}: the run there has finished; name another out, or remove the folder")
-    if not resume:
-        raise LapilliError(f"{recipe.out}: an unfinished run is there; go on with --resume, or remove the folder")
-    _require_same(recipe)
-
-
-def _require_same(recipe: TrainRecipe) -> None:
-    before = read_recipe(recipe.out / "recipe.yaml", [], TrainRecipe)
-    for field in fields(TrainRecipe):
-        old, new = getattr(before, field.name), getattr(recipe, field.name)
-        if old != new and field.name not in _FREE_ON_RESUME:
-            raise UsageError(f"{field.name}: {new}, but the run at {recipe.out} began with {old}; change it back")
-
-
-def _is_trained(recipe: TrainRecipe) -> bool:
-    """Whether the unfinished run lacks its manifest alone: the model is written whole, and then the checkpoints go."""
-    return (recipe.out / MODEL).exists() and not (recipe.out / _CHECKPOINTS).exists()
 
 
 def _gather(recipe: TrainRecipe, progress: bool) -> _Materials:
@@ -173,7 +138,7 @@ def _reopen(recipe: TrainRecipe, materials: _Materials) -> tuple[RunDir, Path | 
     for name, checksum in run.load("sources").items():
         if checksum != materials.sources[name]:
             raise LapilliError(f"{run.path}: the {name} it began with has changed since; start a new run")
-    checkpoint = last_checkpoint(run.path / _CHECKPOINTS)
+    checkpoint = last_checkpoint(run.path / CHECKPOINTS)
     run.rewind(step_of(checkpoint) if checkpoint else 0)
     shutil.rmtree(run.path / MODEL, ignore_errors=True)  # written, but not yet in a manifest
     return run, checkpoint
@@ -272,7 +237,7 @@ def _finish(run: RunDir, recipe: TrainRecipe, materials: _Materials, figures: Ma
     note = f"{recipe.stage}: {figures['steps']} steps on the {len(examples)} samples of {recipe.data.file.name}"
     card = replace(llava.card, notes=(*llava.card.notes, note))
     save(replace(llava, card=card), run.path / MODEL)
-    shutil.rmtree(run.path / _CHECKPOINTS, ignore_errors=True)
+    shutil.rmtree(run.path / CHECKPOINTS, ignore_errors=True)
     run.finish()
 
 

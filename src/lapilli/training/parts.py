@@ -9,11 +9,9 @@ from typing import Any
 from lapilli.core.run import RunDir
 from lapilli.training.language import save_language, train_language
 from lapilli.training.part_recipe import LanguageRecipe, VisionRecipe
+from lapilli.training.place import MODEL
 from lapilli.training.tokenizer import tokenizer_from
 from lapilli.training.vision import save_vision, train_vision
-
-MODEL = "model"
-"""The folder of the trained part, inside the run's."""
 
 
 def train_part(
