@@ -7,7 +7,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from tests.model.checkpoints.originals import original
-from tests.parts import joined, part
+from tests.parts import joined, part, picture
 from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel
 
 from lapilli.cli import run
@@ -144,7 +144,8 @@ def test_a_wrong_conversion_is_one_line_and_leaves_nothing(tmp_path, capsys, opt
 
 def test_an_original_cannot_be_asked_and_says_what_to_do(tmp_path, capsys):
     path = original(tmp_path / "original")
-    assert run(["ask", str(path), "picture.png", "What is it?"]) == 1
+    picture(1).save(tmp_path / "picture.png")
+    assert run(["ask", str(path), str(tmp_path / "picture.png"), "What is it?"]) == 1
     said = capsys.readouterr().err
     assert f"lapilli model convert {path} OUT --to hf --template NAME" in said
 

@@ -10,6 +10,7 @@ from tests.parts import joined, part, picture
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lapilli.core.layout import Role
+from lapilli.core.placement import Placement
 from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
 from lapilli.inspection.all_paths import all_paths
@@ -17,7 +18,6 @@ from lapilli.inspection.direct import decompose
 from lapilli.inspection.recording import recording
 from lapilli.inspection.target import Target
 from lapilli.model.llava import join, load
-from lapilli.model.placement import Placement
 from lapilli.model.upstream import cache_argument, new_cache
 
 PAIRS = [("clip", "llama"), ("siglip", "qwen2"), ("clip", "mistral"), ("siglip", "many_heads")]

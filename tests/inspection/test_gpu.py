@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from tests.parts import joined, picture
 
+from lapilli.core.placement import Placement
 from lapilli.data.sample import Sample, Turn
 from lapilli.inspection.contrast import answered
 from lapilli.inspection.explain import explain
 from lapilli.inspection.explanation import explanation
 from lapilli.inspection.recording import traced
 from lapilli.model.llava import load
-from lapilli.model.placement import Placement
 
 pytestmark = pytest.mark.gpu
 

@@ -9,11 +9,11 @@ from tests.inspection.runs import MODELS, Run, full_logits, generated, llava_of,
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Role
+from lapilli.core.placement import Placement
 from lapilli.inspection.recording import recording
 from lapilli.inspection.replay import Cut, replay, replay_logits
 from lapilli.inspection.target import Target
 from lapilli.model.llava import load
-from lapilli.model.placement import Placement
 from lapilli.model.upstream import cache_argument, new_cache
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}

@@ -5,12 +5,13 @@ import torch
 from tests.parts import joined, picture
 
 from lapilli.core.errors import LapilliError, UsageError
+from lapilli.core.placement import DTYPES, Placement
 from lapilli.data.sample import Sample, Turn
 from lapilli.inference.answer import answer
 from lapilli.inference.chat import Chat
 from lapilli.model import placement as module
 from lapilli.model.llava import load, save
-from lapilli.model.placement import DTYPES, Placement, placed
+from lapilli.model.placement import TORCH_DTYPES, placed, settings
 
 PAIRS = [("clip", "llama"), ("siglip", "qwen2")]
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU here")
@@ -27,18 +28,18 @@ def _samples():
 
 def test_nothing_is_asked_of_transformers_unless_it_is_asked_for():
     """What training loads is loaded as it always was."""
-    assert Placement().settings() == {}
-    assert Placement("cpu", "bf16").settings() == {"dtype": torch.bfloat16}
+    assert settings(Placement()) == {}
+    assert settings(Placement("cpu", "bf16")) == {"dtype": torch.bfloat16}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("pair", PAIRS)
 def test_every_weight_is_the_stored_one_in_that_format(pair, dtype):
     stored, llava = load(joined(*pair)).model, load(joined(*pair), Placement("cpu", dtype)).model
-    assert {weight.dtype for weight in llava.parameters()} == {DTYPES[dtype]}
+    assert {weight.dtype for weight in llava.parameters()} == {TORCH_DTYPES[dtype]}
     for (name, one), (other, was) in zip(llava.named_parameters(), stored.named_parameters(), strict=True):
         assert name == other
-        assert torch.equal(one, was.to(DTYPES[dtype]))
+        assert torch.equal(one, was.to(TORCH_DTYPES[dtype]))
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
@@ -50,7 +51,7 @@ def test_answers_and_chats_in_half_of_the_bits(pair, dtype):
     batch["pixel_values"] = full.pixels([_noise("1")])
     with torch.inference_mode():
         expected, given = full.model(**batch).logits, half.model(**placed(batch, half.model)).logits
-    assert given.dtype == DTYPES[dtype]
+    assert given.dtype == TORCH_DTYPES[dtype]
     assert (given - expected).abs().max() < 0.05 * expected.abs().max()
     alone = [answer(half, [sample], _noise, 4)[0].text for sample in _samples()]
     chat = Chat(half, _noise, 4)
@@ -74,30 +75,32 @@ def test_pixels_go_where_the_vision_encoder_is():
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("words", "message"),
     [
         ({"device": "gpu"}, "device 'gpu': unknown; choose auto, cpu, cuda, cuda:N or balanced"),
+        ({"device": "cuda:"}, "device 'cuda:': unknown"),
+        ({"device": "cuda:one"}, "device 'cuda:one': unknown"),
         ({"dtype": "int8"}, "dtype 'int8': unknown; choose fp32, bf16, fp16"),
         ({"bits": 3}, "bits 3: choose 8 or 4"),
     ],
 )
-def test_words_that_mean_nothing(settings, message):
+def test_words_that_mean_nothing(words, message):
     with pytest.raises(UsageError, match=message):
-        Placement(**settings)
+        Placement(**words)
 
 
 @without_cuda
-@pytest.mark.parametrize("settings", [{"device": "cuda"}, {"device": "cuda:1"}, {"device": "balanced"}])
-def test_a_gpu_that_is_not_there(settings):
+@pytest.mark.parametrize("words", [{"device": "cuda"}, {"device": "cuda:1"}, {"device": "balanced"}])
+def test_a_gpu_that_is_not_there(words):
     with pytest.raises(LapilliError, match="finds no CUDA GPU; choose auto or cpu"):
-        load(joined("clip", "llama"), Placement(**settings))
+        load(joined("clip", "llama"), Placement(**words))
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="there is an accelerator here")
 def test_auto_is_the_cpu_where_there_is_nothing_else():
-    assert Placement("auto").settings() == {}
+    assert settings(Placement("auto")) == {}
     with pytest.raises(LapilliError, match=r"device mps: torch .* finds none here; choose auto or cpu"):
-        Placement("mps").settings()
+        settings(Placement("mps"))
 
 
 @without_cuda
@@ -107,24 +110,24 @@ def test_fewer_bits_need_a_gpu_and_the_package(bits, monkeypatch):
         load(joined("clip", "llama"), Placement("auto", bits=bits))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(LapilliError, match="but the device is cpu; choose auto or cuda"):
-        Placement(bits=bits).settings()
+        settings(Placement(bits=bits))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(module, "is_bitsandbytes_available", lambda: False)
     with pytest.raises(LapilliError, match=r"bitsandbytes is not installed; pip install 'lapilli\[quant\]'"):
-        Placement("cuda", bits=bits).settings()
+        settings(Placement("cuda", bits=bits))
 
 
 def test_what_bitsandbytes_is_told(monkeypatch):
     """Nobody has a GPU here; what is asked for can still be read."""
     monkeypatch.setattr(module, "_require_quantiser", lambda bits, device: None)
-    four, eight = (Placement("cpu", bits=bits).settings() for bits in (4, 8))
+    four, eight = (settings(Placement("cpu", bits=bits)) for bits in (4, 8))
     asked = four["quantization_config"]
     assert (asked.load_in_4bit, asked.bnb_4bit_quant_type, asked.bnb_4bit_use_double_quant) == (True, "nf4", True)
     assert (asked.bnb_4bit_compute_dtype, four["dtype"]) == (torch.bfloat16, torch.bfloat16)
     assert (eight["quantization_config"].load_in_8bit, eight["dtype"]) == (True, torch.float16)
     whole = {"model.vision_tower", "model.multi_modal_projector", "lm_head"}
     assert set(asked.llm_int8_skip_modules) == set(eight["quantization_config"].llm_int8_skip_modules) == whole
-    assert Placement("cpu", "fp16", 4).settings()["quantization_config"].bnb_4bit_compute_dtype == torch.float16
+    assert settings(Placement("cpu", "fp16", 4))["quantization_config"].bnb_4bit_compute_dtype == torch.float16
     names = {name for name, _ in load(joined("clip", "llama")).model.named_modules()}
     assert whole <= names
 

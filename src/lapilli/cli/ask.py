@@ -7,7 +7,7 @@ import typer
 
 from lapilli.cli.console import print_json, say
 from lapilli.cli.options import Bits, Device, Dtype, Model
-from lapilli.cli.questions import asked, shown
+from lapilli.cli.questions import asked, hidden_share, opened
 
 
 def register(app: typer.Typer) -> None:
@@ -26,13 +26,17 @@ def _ask(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Ask a model about a picture."""
-    sample = asked(image, question)
-    from lapilli.inference.answer import answer
-    from lapilli.model.llava import load
-    from lapilli.model.placement import Placement
+    from lapilli.core.placement import Placement
+    from lapilli.model.hub import require_named
 
-    llava = load(model, Placement(device, dtype, bits))
-    picture, hidden = shown(llava, image)
+    sample, placement = asked(image, question), Placement(device, dtype, bits)
+    require_named(model)
+    picture = opened(image)
+    from lapilli.inference.answer import answer  # last: what was refused should not have waited for torch
+    from lapilli.model.llava import load
+
+    llava = load(model, placement)
+    hidden = hidden_share(llava, image.name, picture)
     (given,) = answer(llava, [sample], lambda name: picture, max_new_tokens)
     if as_json:
         print_json({"model": model, "image": image, "question": question, "answer": given.text, "hidden": hidden})

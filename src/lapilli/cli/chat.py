@@ -50,11 +50,20 @@ def _chat(
     With input from a pipe there are no prompts, and every answer is one line of stdout; exit code 1 says that a line
     failed.
     """
-    from lapilli.inference.chat import Chat
-    from lapilli.model.llava import load
-    from lapilli.model.placement import Placement
+    from lapilli.core.codec import require_template
+    from lapilli.core.placement import Placement
+    from lapilli.model.hub import require_named
 
-    llava = load(model, Placement(device, dtype, bits))
+    placement = Placement(device, dtype, bits)
+    require_named(model)
+    if template is not None:
+        require_template(template)
+    for path in image or ():
+        _open(str(path))
+    from lapilli.inference.chat import Chat  # last: what was refused should not have waited for torch
+    from lapilli.model.llava import load
+
+    llava = load(model, placement)
     chat = Chat(llava, _open, max_new_tokens, template)
     session = _Session(model, chat, llava.pixels, sys.stdin.isatty() and sys.stdout.isatty())
     for path in image or ():

@@ -135,6 +135,9 @@ def _require_one_source(model: Path | None, parts: Sequence[object]) -> None:
 
 def _codec(model: Path | None, tokenizer: Path | None, template: str | None, image_tokens: int | None) -> "Codec":
     if model is not None:
+        from lapilli.model.hub import require_named
+
+        require_named(model)
         from lapilli.model.llava import codec_of
 
         return codec_of(model)

@@ -33,7 +33,11 @@ def _doctor(
     With a model, say whether that does what it should too. The exit code is 1 where a check fails. Models are checked
     in float32, in which rounding decides no answer.
     """
-    from lapilli.model.placement import devices
+    from lapilli.model.hub import require_named
+
+    if model is not None:
+        require_named(model)
+    from lapilli.model.placement import devices  # after the check: it imports torch
     from lapilli.selftest.installation import check_installation
 
     known, place = dependencies(), {"devices": devices(), "extras": versions(tuple(_EXTRAS))}
@@ -49,9 +53,9 @@ def _doctor(
 
 
 def _checks(model: Path) -> "Iterable[Finding]":
+    from lapilli.core.placement import Placement
     from lapilli.inference.selfcheck import self_check
     from lapilli.model.llava import load
-    from lapilli.model.placement import Placement
 
     return self_check(load(model, Placement(dtype="fp32")))
 

@@ -13,7 +13,7 @@ from lapilli.cli.options import Device, Model, require_models
 from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from lapilli.model.placement import Placement
+    from lapilli.core.placement import Placement
 
 SPLITS: tuple[Literal["held_out"], Literal["compositional"]] = ("held_out", "compositional")
 
@@ -41,13 +41,20 @@ def evaluate(
     if unknown := [bench for bench in benches if bench != "scenes"]:
         raise UsageError(f"no benchmark {unknown[0]!r}; there is: scenes")
     from lapilli.core.files import refuse_occupied
-    from lapilli.model.hub import hub_name
-    from lapilli.model.placement import Placement
+    from lapilli.core.placement import Placement
+    from lapilli.evaluation.scenes import read_questions
+    from lapilli.model.hub import hub_name, require_named
 
+    placement = Placement(device)
     if out:
         refuse_occupied(out)
-    placement = Placement(device)
-    placement.settings()  # a device that is not there is said before anything is drawn
+    require_named(model)
+    if data:
+        for split in SPLITS:
+            read_questions(data / split, split, questions)
+    from lapilli.model.placement import settings
+
+    settings(placement)  # a device that is not there is said before anything is drawn
     (folder,) = require_models([model])
     with TemporaryDirectory() as drawn:
         found = _score(folder, data or _draw(Path(drawn), questions, seed), questions, placement)

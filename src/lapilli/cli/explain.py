@@ -7,7 +7,7 @@ import typer
 
 from lapilli.cli.console import print_json, say, steps
 from lapilli.cli.options import Device, Dtype, Model
-from lapilli.cli.questions import asked, shown
+from lapilli.cli.questions import asked, hidden_share, opened
 from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,21 +54,24 @@ def _explain(
     The parts add up to the model's logit. A receipt says what removing the named patches did, beside random ones.
     """
     from lapilli.core.files import refuse_occupied
-    from lapilli.inspection.explain import answer_text, explain
-    from lapilli.inspection.explanation import explanation
-    from lapilli.model.hub import hub_name, model_folder
-    from lapilli.model.llava import load
-    from lapilli.model.parts import name_of
-    from lapilli.model.placement import Placement
+    from lapilli.core.placement import Placement
+    from lapilli.model.hub import hub_name, model_folder, require_named
 
-    sample = asked(image, question)
+    sample, placement = asked(image, question), Placement(device, dtype)
     _require_kind(target, contrast)
     spans = None if remove is None else _spans(remove)
     if out is not None:
         refuse_occupied(out)
+    require_named(model)
+    picture = opened(image)
     folder = model_folder(model)
-    llava = load(folder, Placement(device, dtype))
-    picture, hidden = shown(llava, image)
+    from lapilli.inspection.explain import answer_text, explain  # last: what was refused should not wait for torch
+    from lapilli.inspection.explanation import explanation
+    from lapilli.model.llava import load
+    from lapilli.model.parts import name_of
+
+    llava = load(folder, placement)
+    hidden = hidden_share(llava, image.name, picture)
     trace = _answered(llava, sample, picture, answer)
     chosen, at = _target(trace, sample, target, contrast)
     patches = None if spans is None else _patches(spans, trace.layout.patches(0).size)

@@ -65,13 +65,21 @@ def _build(
     seed: Annotated[int, typer.Option(help="Of the connector's first weights.")] = 0,
 ) -> None:
     """Join a vision encoder and a language model into a LLaVA that transformers loads."""
+    from lapilli.core.codec import require_template
     from lapilli.core.files import refuse_occupied
-    from lapilli.model.connector import learning
+    from lapilli.model import choices
+
+    refuse_occupied(out)
+    require_template(template)
+    if preset is not None:
+        choices.preset(preset)
+    if connector is not None and not Path(connector).exists():
+        choices.depth(connector)
+    from lapilli.model.connector import learning  # last: what was refused should not have waited for torch
     from lapilli.model.encoders import preset_for
     from lapilli.model.llava import join, save
     from lapilli.model.parts import pinned_part
 
-    refuse_occupied(out)
     vision, language = pinned_part(vision), pinned_part(language)  # before either is fetched
     version = preset_for(vision, preset)
     llava = join(vision, language, connector or version.connector, template, feature_layer, seed, version.pad)
@@ -88,6 +96,9 @@ def _info(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say what a model's folder holds, without reading its weights: parts, sizes, formats, template, pictures."""
+    from lapilli.model.hub import require_named
+
+    require_named(model)
     from lapilli.model.checkpoints.info import describe
 
     info = describe(model)
@@ -137,11 +148,13 @@ def _convert(
     shard_size: _ShardSize = "5GB",
 ) -> None:
     """Write a LLaVA in another layout, tensor by tensor and bit for bit."""
-    from lapilli.core.files import refuse_occupied
-    from lapilli.model.checkpoints.checkpoint import Choices
+    from lapilli.model.hub import require_named
+
+    _require_known(out, to, template, shard_size)
+    require_named(model)
+    from lapilli.model.checkpoints.checkpoint import Choices  # last: what was refused should not wait for torch
     from lapilli.model.checkpoints.read import read_checkpoint
 
-    refuse_occupied(out)
     found = read_checkpoint(model, Choices(template, vision, pad))
     _write(found, out, to, shard_size, found.card.notes if found.layout == "original" else ())
 
@@ -159,18 +172,34 @@ def _merge(
     shard_size: _ShardSize = "5GB",
 ) -> None:
     """Merge an adapter into the weights it was trained on, and write the LLaVA that comes of it."""
-    from lapilli.core.files import refuse_occupied
-    from lapilli.model.checkpoints.checkpoint import Choices
+    from lapilli.model.hub import require_named
+
+    _require_known(out, to, template, shard_size)
+    for folder in (adapter, base):
+        require_named(folder)
+    from lapilli.model.checkpoints.checkpoint import Choices  # last: what was refused should not wait for torch
     from lapilli.model.checkpoints.merge import merge
 
-    refuse_occupied(out)
     found = merge(adapter, base, Choices(template, vision, pad))
     _write(found, out, to, shard_size, found.card.notes[-1:])
 
 
+def _require_known(out: Path, to: str, template: str | None, shard_size: str) -> None:
+    """Raise LapilliError or UsageError for what can be told to be wrong before a folder is read."""
+    from lapilli.core.codec import require_template
+    from lapilli.core.files import refuse_occupied
+    from lapilli.model.choices import require_target, size_in_bytes
+
+    refuse_occupied(out)
+    require_target(to)
+    size_in_bytes(shard_size)
+    if template is not None:
+        require_template(template)
+
+
 def _write(found: "Checkpoint", out: Path, to: str, shard_size: str, notes: Sequence[str]) -> None:
-    from lapilli.model.checkpoints.shards import size_in_bytes
     from lapilli.model.checkpoints.write import Writing, write_checkpoint
+    from lapilli.model.choices import size_in_bytes
 
     size = size_in_bytes(shard_size)
     total = sum(source.bytes for source in found.tensors.values())

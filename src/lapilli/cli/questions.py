@@ -26,11 +26,15 @@ def asked(image: Path, question: str) -> "Sample":
     return Sample("question", (image.name,), (Turn("user", f"{IMAGE_MARK}\n{question}"),))
 
 
-def shown(llava: "Llava", image: Path) -> "tuple[Image, float]":
-    """The picture, and the share of it that the model does not see, which is said on stderr if there is one."""
+def opened(image: Path) -> "Image":
+    """The picture in a file. Raises LapilliError where there is none."""
     from lapilli.data.pictures import open_picture
 
-    picture = open_picture(image.parent, image.name)
+    return open_picture(image.parent, image.name)
+
+
+def hidden_share(llava: "Llava", name: str, picture: "Image") -> float:
+    """The share of the picture that the model does not see, which is said on stderr if there is one."""
     hidden = llava.pixels.framing(picture.size).hidden
-    note_hidden(image.name, hidden)
-    return picture, hidden
+    note_hidden(name, hidden)
+    return hidden

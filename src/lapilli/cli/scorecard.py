@@ -11,12 +11,13 @@ from lapilli.cli.options import Device, Model, require_models
 from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from lapilli.core.placement import Placement
     from lapilli.core.progress import Progress
     from lapilli.core.run import RunDir
     from lapilli.data.questions import PictureQuestion
-    from lapilli.inspection.scorecard.run import Job, Plan
+    from lapilli.inspection.scorecard.plan import Plan
+    from lapilli.inspection.scorecard.run import Job
     from lapilli.model.llava import Llava
-    from lapilli.model.placement import Placement
 
 _AT_ONCE = 64  # questions that are answered before it is looked whether enough of them serve
 
@@ -58,14 +59,21 @@ def scorecard(
 
     Interrupted, run it again; of a run that has finished only the page is drawn again, as with another one beside it.
     """
-    from lapilli.inspection.scorecard.run import Plan
-    from lapilli.model.placement import Placement
+    from lapilli.core.placement import Placement
+    from lapilli.data.questions import read_picture_questions
+    from lapilli.inspection.scorecard.plan import Plan, require_methods, require_operators
 
+    placement, other = Placement(device), _other(beside, out) if beside else None
     ways = tuple(name.strip() for name in operators.split(","))
-    plan = Plan(questions, ways, tuple(method or ()), str(plus.resolve()) if plus else None, as_released, seed=seed)
-    other = _other(beside, out) if beside else None
-    Placement(device).settings()  # a device that is not there is said before anything is written
+    require_operators(ways)
+    if plus is None:  # else its methods are known when it has run
+        require_methods(method or ())
     (model,) = require_models([model])
+    read_picture_questions(data)
+    from lapilli.model.placement import settings  # last: what was refused should not have waited for torch
+
+    plan = Plan(questions, ways, tuple(method or ()), str(plus.resolve()) if plus else None, as_released, seed=seed)
+    settings(placement)  # a device that is not there is said before anything is written
     run = _run(out, model, data, plan)
     go_on(run, lambda progress: _measure(run, model, data, plan, device, processes, progress))
     _show(run, other, as_json)
@@ -89,7 +97,7 @@ def _run(out: Path, model: Path, data: Path, plan: "Plan") -> "RunDir":
     from hashlib import sha256
 
     from lapilli.core.run import RunDir
-    from lapilli.data.questions import fingerprint, read_picture_questions
+    from lapilli.data.questions import fingerprint
     from lapilli.inspection.scorecard.methods.listed import chosen as methods_of
     from lapilli.inspection.scorecard.operators import chosen as operators_of
     from lapilli.model.hub import recorded
@@ -97,7 +105,6 @@ def _run(out: Path, model: Path, data: Path, plan: "Plan") -> "RunDir":
     from lapilli.model.parts import origin
 
     codec_of(model)
-    read_picture_questions(data)
     operators_of(plan.operators)
     found = methods_of(plan.methods, Path(plan.plus) if plan.plus else None, plan.as_released)
     recipe = {"model": recorded(model), "data": str(data.resolve())} | asdict(plan)
@@ -112,13 +119,16 @@ def _measure(
     run: "RunDir", model: Path, data: Path, plan: "Plan", device: str, processes: int | None, progress: "Progress"
 ) -> None:
     """Measure what is left of a run."""
-    from lapilli.inspection.scorecard.assemble import scorecard as assembled
+    from lapilli.core.placement import Placement
     from lapilli.inspection.scorecard.run import measure
-    from lapilli.model.placement import Placement
 
     job = _prepared(run, model, data, plan, Placement(device), progress)
     measure(job, processes or _processes(model, device), progress)
     progress("table", 0, 1)
+    from lapilli.inspection.scorecard.assemble import (
+        scorecard as assembled,  # statistics, of which measuring has no need
+    )
+
     run.save("scorecard", assembled(job, run.load("kept")["counts"]))
 
 

@@ -11,6 +11,7 @@ from lapilli.cli.console import go_on, print_json, say
 from lapilli.cli.options import Device, require_models
 
 if TYPE_CHECKING:
+    from lapilli.core.placement import Placement
     from lapilli.core.run import RunDir
     from lapilli.data.sample import Sample
     from lapilli.inspection.triage.study import Pictures
@@ -44,14 +45,19 @@ def colour(
     Writes colour.html into the run folder, and every number, with n, interval and chance, into results/colour.json.
     Interrupted, run it again; of a run that has finished only the page is drawn again.
     """
-    from lapilli.inspection.study.colour import RESULT, opened, settings
+    from lapilli.core.placement import Placement
+    from lapilli.inspection.study.conditions import read_asked
+
+    placement = Placement(device)
+    base, *tuned = require_models([base, *tuned])
+    labels(tuned)
+    read_asked(data, questions, seed)
+    from lapilli.inspection.study.colour import RESULT, opened, settings  # last: a refusal should not wait for torch
     from lapilli.inspection.study.result import colour_result
     from lapilli.report.study.colour import write_page
 
-    base, *tuned = require_models([base, *tuned])
-    labels(tuned)
     of = settings(base, tuned, data, questions, seed)
-    load = _loader(device)
+    load = _loader(placement)
     run = opened(out, of)
     go_on(run, lambda progress: colour_result(of, run, load, progress))
     result = run.load(RESULT)
@@ -87,13 +93,17 @@ def hallucination(
     """
     from functools import partial
 
+    from lapilli.core.placement import Placement
     from lapilli.data.pictures import open_picture
     from lapilli.data.scenes.absent import yes_or_no
-    from lapilli.inspection.triage.study import RESULT, study
+
+    placement = Placement(device)
+    models = require_models(models)
+    named, asked = labels(models), yes_or_no(data, questions, seed)
+    from lapilli.inspection.triage.study import RESULT, study  # last: a refusal should not wait for torch
     from lapilli.report.triage.page import write_page
 
-    models = require_models(models)
-    named, asked, load = labels(models), yes_or_no(data, questions, seed), _loader(device)
+    load = _loader(placement)
     run = _triage(out, models, data, questions, seed)
     pictures = partial(open_picture, data / "images")
     go_on(run, lambda progress: study(named, asked, pictures, load, _respond, run, seed, progress))
@@ -119,13 +129,12 @@ def _triage(out: Path, models: Sequence[Path], data: Path, questions: int, seed:
     return RunDir.begin(out, recipe, seed)
 
 
-def _loader(device: str) -> "Callable[[Path], Llava]":
+def _loader(placement: "Placement") -> "Callable[[Path], Llava]":
     """Opens models, one at a time: the one that was opened last is at hand."""
     from lapilli.model.llava import load
-    from lapilli.model.placement import Placement
+    from lapilli.model.placement import settings
 
-    placement = Placement(device)
-    placement.settings()  # a device that is not there is said before anything is written
+    settings(placement)  # a device that is not there is said before anything is written
     return lru_cache(maxsize=1)(lambda path: load(path, placement))
 
 

@@ -41,6 +41,12 @@ class Codec:
         return stop_id(self.chat, self.tokenizer)
 
 
+def require_template(name: str) -> None:
+    """Raise UsageError for a name that no template can have; whether a tokenizer has its `own` is not known here."""
+    if name != OWN:
+        template_named(name)
+
+
 def chat_template(name: str, tokenizer: Any) -> ChatTemplate:
     """The template of that name, which may be the tokenizer's own.
 

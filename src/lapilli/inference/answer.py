@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapilli.core.layout import OFF, Role, TokenLayout
+from lapilli.core.placement import AS_STORED, Placement
 from lapilli.data.collate import collate
 from lapilli.data.encode import Encoded, encode
 from lapilli.data.sample import Sample
 from lapilli.inference.greedy import Pictures, generate, opened, require_room, text_of, words_of
 from lapilli.model.llava import Llava, load
-from lapilli.model.placement import AS_STORED, Placement
 from lapilli.model.upstream import new_cache
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import lapilli
 from lapilli.core.errors import LapilliError
-from lapilli.model import connector as connectors
+from lapilli.model.choices import depth
 from lapilli.model.parts import Origin
 
 CARD = "lapilli.json"
@@ -65,7 +65,7 @@ def read_card(folder: Path) -> Card:
 
 
 def _readme(card: Card) -> str:
-    deep = connectors.depth(card.connector) > 2
+    deep = depth(card.connector) > 2
     lines = [
         "# A LLaVA, written by lapilli",
         "",

@@ -5,7 +5,6 @@ layers with GELU between them. The first two are transformers' own LlavaMultiMod
 so that in a linear one the activation is the identity, and so is the second layer, which never learns.
 """
 
-import re
 from itertools import pairwise
 from typing import Any
 
@@ -14,21 +13,10 @@ from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 
-from lapilli.core.errors import LapilliError, UsageError
+from lapilli.core.errors import LapilliError
 from lapilli.core.template import IMAGE_MARK
+from lapilli.model.choices import depth
 from lapilli.model.upstream import LlavaMultiModalProjector
-
-_MLP = re.compile(r"mlp([2-9])x_gelu")
-
-
-def depth(connector: str) -> int:
-    """The number of linear layers of a connector. Raises UsageError for a name that is none."""
-    if connector == "linear":
-        return 1
-    match = _MLP.fullmatch(connector)
-    if match is None:
-        raise UsageError(f"connector {connector!r}: unknown; choose linear, mlp2x_gelu, or mlpNx_gelu with N up to 9")
-    return int(match[1])
 
 
 def projector_fields(connector: str) -> dict[str, Any]:

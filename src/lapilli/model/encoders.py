@@ -7,7 +7,6 @@ are here. What is here is compared with the weights before anything is made of i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from transformers import (
@@ -19,24 +18,9 @@ from transformers import (
 )
 
 from lapilli.core.errors import UsageError
+from lapilli.model.choices import Preset, preset
 from lapilli.model.parts import part_path
 from lapilli.model.reading import LOCAL, explained, quiet
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A version of LLaVA: its connector, the side of its pictures in pixels, and whether they are padded or cropped."""
-
-    connector: str
-    image_size: int
-    pad: bool
-
-
-PRESETS: Mapping[str, Preset] = {
-    "llava-v1": Preset("linear", 224, pad=False),
-    "llava-v1.5": Preset("mlp2x_gelu", 336, pad=True),
-}
-"""LLaVA (arXiv 2304.08485) and LLaVA-1.5 (arXiv 2310.03744); both read the last layer but one of CLIP-L/14."""
 
 
 def preset_for(vision: str, name: str | None) -> Preset:
@@ -45,16 +29,16 @@ def preset_for(vision: str, name: str | None) -> Preset:
     Raises UsageError for an unknown name, and for an encoder of pictures of another size.
     """
     if name is None:
-        return PRESETS["llava-v1.5"]
-    if name not in PRESETS:
-        raise UsageError(f"preset {name!r}: unknown; choose one of {', '.join(PRESETS)}")
+        return preset("llava-v1.5")
+    wanted = preset(name)
     path = part_path(vision)
     with explained(path), quiet():
         config = AutoConfig.from_pretrained(path, **LOCAL)
-    size, wanted = getattr(config, "vision_config", config).image_size, PRESETS[name].image_size
-    if size != wanted:
-        raise UsageError(f"preset {name}: pictures of {wanted} pixels, but {path} takes {size}; give another encoder")
-    return PRESETS[name]
+    size = getattr(config, "vision_config", config).image_size
+    if size != wanted.image_size:
+        fits = f"pictures of {wanted.image_size} pixels, but {path} takes {size}"
+        raise UsageError(f"preset {name}: {fits}; give another encoder")
+    return wanted
 
 
 def released_encoder(name: str) -> tuple[Any, Any] | None:

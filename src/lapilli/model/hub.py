@@ -114,6 +114,12 @@ def model_folder(named: Path | str, weights: bool = True) -> Path:
         return _snapshot(repo, _commit(repo, revision), weights)
 
 
+def require_named(named: Path | str) -> None:
+    """Raise UsageError for what is neither a folder nor a hub's id; nothing is looked up."""
+    if not os.path.exists(named):  # noqa: PTH110 - as above
+        _id(str(named))
+
+
 def pinned(named: Path | str) -> Path:
     """The same, with the commit that a hub's id stands for now: `org/name@commit`; nothing of it is fetched.
 

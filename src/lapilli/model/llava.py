@@ -17,6 +17,7 @@ from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from lapilli.core.codec import Codec, chat_template, codec_from, stop_id
 from lapilli.core.errors import LapilliError
+from lapilli.core.placement import AS_STORED, Placement
 from lapilli.core.template import IMAGE_MARK
 from lapilli.model import connector as connectors
 from lapilli.model.card import Card
@@ -26,10 +27,11 @@ from lapilli.model.checkpoints.projector import fill, read_projector
 from lapilli.model.checkpoints.read import card_of, llava_config, require_whole
 from lapilli.model.checkpoints.stored import held
 from lapilli.model.checkpoints.write import write_checkpoint
+from lapilli.model.choices import depth
 from lapilli.model.hub import model_folder
 from lapilli.model.parts import Language, Vision, name_of, origin, part_path, read_language, read_model, read_vision
 from lapilli.model.pixels import Pixels
-from lapilli.model.placement import AS_STORED, Placement
+from lapilli.model.placement import settings
 from lapilli.model.processor import add_tokens, generation_config, new_processor, picture_processor, read_processor
 from lapilli.model.reading import quiet
 
@@ -102,7 +104,7 @@ def join(
     _require_same_logits(model, voice.model, paths["language"])
     processor = _processor(eye, voice.tokenizer, template, pad)
     model.generation_config = generation_config(voice.tokenizer, template)
-    if connectors.depth(name) > 2:
+    if depth(name) > 2:
         notes.append(f"connector {name}: plain transformers cannot load it, only lapilli can")
     origins = {role: origin(path) for role, path in paths.items()}
     return Llava(without_unused_layers(model), processor, Card(template, name, origins, tuple(notes)))
@@ -138,7 +140,7 @@ def load(path: Path | str, placement: Placement = AS_STORED) -> Llava:
     card = card_of(path)
     _, model_class = connectors.classes(card.connector)
     llava_config(path)
-    model = read_model(model_class, path, **placement.settings())
+    model = read_model(model_class, path, **settings(placement))
     processor = read_processor(path)
     _require_tokens(path, processor.tokenizer, model.config)
     return Llava(without_unused_layers(model), processor, card)

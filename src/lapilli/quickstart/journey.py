@@ -24,7 +24,6 @@ from lapilli.core.errors import UsageError
 from lapilli.core.files import new_folder, refuse_occupied, write_atomically
 from lapilli.core.recipe import read_recipe
 from lapilli.data.scenes.dataset import Split, write_scenes
-from lapilli.quickstart import scoring
 from lapilli.quickstart.results import collect
 from lapilli.quickstart.steps import Step, walk
 from lapilli.training.recipe import TrainRecipe
@@ -108,6 +107,8 @@ def _require_same(journey: Journey) -> None:
 
 
 def _steps(journey: Journey, count: Counter) -> list[Step]:
+    from lapilli.quickstart import scoring  # here: it imports torch, and a mistake should not wait for that
+
     def draw(split: Split, size: int) -> Step:
         return _draw(journey, split, split, size, journey.seed, count)
 

@@ -12,12 +12,14 @@ from PIL import Image, ImageOps
 from tests.inspection.scorecard import held
 
 from lapilli.core.errors import LapilliError, UsageError
+from lapilli.inspection.scorecard import plan
 from lapilli.inspection.scorecard.case import reshown
 from lapilli.inspection.scorecard.methods import attention, floors, gradients, perturbation, readouts, released
 from lapilli.inspection.scorecard.methods.listed import METHODS, chosen, of_file
 from lapilli.inspection.scorecard.methods.method import Method
 from lapilli.inspection.scorecard.methods.parts import all_paths_tokens
 from lapilli.inspection.scorecard.methods.released import wrong_grid
+from lapilli.inspection.scorecard.operators import OPERATORS
 
 MODELS = ("deep", "mistral")
 
@@ -259,6 +261,11 @@ def test_files_without_methods_are_refused(tmp_path):
     for name in ("empty.py", "none.py"):
         with pytest.raises(LapilliError, match="METHODS"):
             of_file(tmp_path / name)
+
+
+def test_the_plan_names_what_there_is():
+    assert tuple(method.name for method in (*METHODS, *released.METHODS)) == plan.METHODS
+    assert tuple(OPERATORS) == plan.OPERATORS
 
 
 def test_methods_are_chosen_by_name_beside_the_random_map():

@@ -19,7 +19,8 @@ from lapilli.inference.answer import answer
 from lapilli.inspection.scorecard import run as runs
 from lapilli.inspection.scorecard.assemble import scorecard
 from lapilli.inspection.scorecard.curves import Curves
-from lapilli.inspection.scorecard.run import Job, Plan, drawn, keep, kept_of, measure
+from lapilli.inspection.scorecard.plan import Plan
+from lapilli.inspection.scorecard.run import Job, drawn, keep, kept_of, measure
 from lapilli.model.llava import load
 
 PLAN = Plan(questions=4, operators=("drop", "knockout"), methods=("centre", "direct", "TAM"), sanity=2, costs=2)

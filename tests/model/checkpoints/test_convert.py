@@ -33,9 +33,9 @@ from lapilli.model.checkpoints.info import describe
 from lapilli.model.checkpoints.layouts import layouts
 from lapilli.model.checkpoints.read import read_checkpoint
 from lapilli.model.checkpoints.read_original import from_original
-from lapilli.model.checkpoints.shards import size_in_bytes
 from lapilli.model.checkpoints.stored import Source, stored_tensors
-from lapilli.model.checkpoints.write import TARGETS, Writing, write_checkpoint
+from lapilli.model.checkpoints.write import Writing, write_checkpoint
+from lapilli.model.choices import TARGETS, size_in_bytes
 from lapilli.model.encoders import released_encoder, released_name
 from lapilli.model.llava import join, load, save
 

@@ -1,5 +1,6 @@
 """The scorecard: maps of which patches an answer came from, measured against each other and against the truth.
 
+plan.py        what is to be measured, by names
 case.py        one answered question: what every method is given
 methods/       the methods, a function each: (case) -> a score for every patch
 operators.py   the ways of taking patches away: (case, sets) -> what the key word becomes

@@ -6,7 +6,6 @@ right for the wrong region, and a faithful map then scores low on plausibility. 
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
 SIZES = (0.03, 0.06, 0.12, 0.25)
 """Shares of the patches in the random groups of `calibration`."""
@@ -17,6 +16,8 @@ GROUPS = 16
 
 def rank_correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     """Spearman's; 0 where either is constant: of two things that say nothing, none foretells the other."""
+    from scipy.stats import spearmanr  # here: a third of a second, that no model should wait for
+
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return 0.0
     return float(spearmanr(one, other).statistic)

@@ -18,13 +18,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lapilli.core.errors import UsageError
 from lapilli.core.layout import Positions
 from lapilli.inspection.knockout import read_knockout
 from lapilli.inspection.readings import Readings
 from lapilli.inspection.removal import blurred, reread_pixels
 from lapilli.inspection.replay import Cut, replay
 from lapilli.inspection.scorecard.case import Case
+from lapilli.inspection.scorecard.plan import require_operators
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +74,8 @@ OPERATORS: Mapping[str, Operator] = {"blur": blur, "mean": mean, "drop": drop, "
 
 
 def chosen(names: Sequence[str]) -> dict[str, Operator]:
-    """Operators by their names. Raises UsageError for one that is not there."""
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            raise UsageError(f"operator {name!r}: given twice; leave it out once")
-        if name not in OPERATORS:
-            raise UsageError(f"operator {name!r}: unknown; choose among {', '.join(OPERATORS)}")
+    """Operators by their names. Raises UsageError as `require_operators` does."""
+    require_operators(names)
     return {name: OPERATORS[name] for name in names}
 
 

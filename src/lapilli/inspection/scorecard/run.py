@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from lapilli.core.errors import LapilliError
+from lapilli.core.placement import AS_STORED, Placement
 from lapilli.core.progress import Progress
 from lapilli.core.run import RunDir
 from lapilli.data.pictures import open_picture
@@ -37,35 +38,13 @@ from lapilli.inspection.scorecard.case import Case, case_of
 from lapilli.inspection.scorecard.cost import cost
 from lapilli.inspection.scorecard.methods.listed import chosen as chosen_methods
 from lapilli.inspection.scorecard.operators import chosen as chosen_operators
+from lapilli.inspection.scorecard.plan import Plan
 from lapilli.inspection.scorecard.sanity import TESTS, again, file_of
 from lapilli.inspection.scorecard.score import Place, score
 from lapilli.model.llava import Llava, load
-from lapilli.model.placement import AS_STORED, Placement
 
 VISUAL = 1.0
 """Nats that a blurred picture must cost the key word: of a word that needs no picture, no patch can be the reason."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What decides a scorecard's numbers, beside the model and the data.
-
-    operators    by their names, the primary one first
-    methods      by their names; all, where none are given
-    plus         a Python file with methods of the user's own
-    as_released  whether known faults of released codes are measured too
-    sanity       how many cases the sanity tests are made with
-    costs        how many cases the costs are measured on
-    """
-
-    questions: int = 300
-    operators: tuple[str, ...] = ("blur", "mean", "drop")
-    methods: tuple[str, ...] = ()
-    plus: str | None = None
-    as_released: bool = False
-    sanity: int = 12
-    costs: int = 5
-    seed: int = 0
 
 
 @dataclass(frozen=True)

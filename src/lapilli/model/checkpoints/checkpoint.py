@@ -16,6 +16,7 @@ from lapilli.model import connector as connectors
 from lapilli.model.card import Card
 from lapilli.model.checkpoints.layouts import VISION_PARTS, layouts, recognised
 from lapilli.model.checkpoints.stored import Source, held, json_object, stored_tensors
+from lapilli.model.choices import depth
 from lapilli.model.hub import model_folder
 from lapilli.model.parts import listed
 from lapilli.model.reading import explained, quiet
@@ -71,7 +72,7 @@ def in_hf_names(path: Path, tensors: Mapping[str, Source], connector: str) -> tu
     except LapilliError as error:
         raise LapilliError(f"{path}: {error}") from error
     named = {layout.to_hf(name): source for name, source in kept.items()}
-    if layout.name == "original" and connectors.depth(connector) == 1:
+    if layout.name == "original" and depth(connector) == 1:
         named |= _identity(named)
     return layout.name, named
 

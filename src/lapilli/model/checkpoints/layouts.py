@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lapilli.core.errors import LapilliError
-from lapilli.model.connector import depth
+from lapilli.model.choices import depth
 
 _LANGUAGE = ("embed_tokens.", "layers.", "norm.")
 VISION_PARTS = ("embeddings.", "pre_layrnorm.", "encoder.", "post_layernorm.", "head.")

@@ -13,7 +13,7 @@ from typing import Any
 from transformers import AutoConfig
 
 from lapilli.core.errors import LapilliError
-from lapilli.model.connector import depth
+from lapilli.model.choices import depth
 
 VISION_FOLDER = "vision_tower"
 """Where we put the configuration of an encoder that is fetched by its name."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,20 +9,12 @@ from huggingface_hub import split_state_dict_into_shards_factory
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from lapilli.core.errors import LapilliError, UsageError
+from lapilli.core.errors import LapilliError
 from lapilli.core.plain import json_text
 from lapilli.model.checkpoints.stored import Source
 
 SHARD_SIZE = 5_000_000_000
 """Bytes of a file, at most, unless one tensor has more; as the released checkpoints are cut."""
-
-
-def size_in_bytes(text: str) -> int:
-    """What "5GB" or "500MB" means: powers of ten. Raises UsageError for anything else."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)B\s*", text, re.IGNORECASE)
-    if match is None or float(match[1]) <= 0:
-        raise UsageError(f"size {text!r}: write a number and its unit, such as 5GB or 500MB")
-    return max(1, int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " ")))
 
 
 def write_tensors(

@@ -35,12 +35,11 @@ from lapilli.model.checkpoints.original import VISION_FOLDER, Joined, original_c
 from lapilli.model.checkpoints.read import PROJECTOR
 from lapilli.model.checkpoints.shards import SHARD_SIZE, write_tensors
 from lapilli.model.checkpoints.stored import Source, json_object
+from lapilli.model.choices import depth, require_target
 from lapilli.model.encoders import released_name
 from lapilli.model.processor import pads_to_square
 from lapilli.model.reading import quiet
 from lapilli.model.tokenizer import PIECES, is_pieces
-
-TARGETS = ("hf", "original", "split", "projector", "nested", "memory", "joined")
 
 _IDENTITY = "multi_modal_projector.linear_2."
 _NO_HUB = "connector {}: only lapilli has a class for it, and transformers' older layouts no names; use hf or original"
@@ -61,9 +60,8 @@ def write_checkpoint(found: Checkpoint, out: Path, target: str = "hf", writing: 
     linear connector, and rows that a conversion from `original` added. Raises UsageError for an unknown target, and
     LapilliError for a model that it has no place for, a folder in use and a full disk.
     """
-    if target not in TARGETS:
-        raise UsageError(f"target {target!r}: unknown; choose one of {', '.join(TARGETS)}")
-    if target in ("joined", "memory") and connectors.depth(found.card.connector) > 2:
+    require_target(target)
+    if target in ("joined", "memory") and depth(found.card.connector) > 2:
         raise UsageError(_NO_HUB.format(found.card.connector))
     writers = {"original": _original, "split": _split, "projector": _projector}
     with new_folder(out) as folder, quiet():
@@ -75,7 +73,7 @@ def write_checkpoint(found: Checkpoint, out: Path, target: str = "hf", writing: 
 
 def _transformers(found: Checkpoint, target: str, folder: Path, out: Path, writing: Writing) -> None:
     # A connector of lapilli's own is read by lapilli alone, where transformers has no rule for the hub's names.
-    deep = connectors.depth(found.card.connector) > 2
+    deep = depth(found.card.connector) > 2
     layout = layouts(found.card.connector)["nested" if deep and target == "hf" else target]
     _describe(found, folder)
     _weigh({layout.from_hf(name): source for name, source in found.tensors.items()}, folder, out, writing)
@@ -195,7 +193,7 @@ def _original_names(found: Checkpoint) -> dict[str, Source]:
 
 def _without_identity(found: Checkpoint) -> dict[str, Source]:
     """The tensors, less the layer behind a linear connector, if it is the identity that it must be."""
-    if connectors.depth(found.card.connector) > 1:
+    if depth(found.card.connector) > 1:
         return dict(found.tensors)
     for name in (_IDENTITY + "weight", _IDENTITY + "bias"):
         tensor = found.tensors[name].read()

@@ -7,6 +7,7 @@ from pathlib import Path
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.inspection.scorecard.methods import attention, floors, gradients, perturbation, readouts, released
 from lapilli.inspection.scorecard.methods.method import Method
+from lapilli.inspection.scorecard.plan import require_methods
 
 METHODS = (
     *floors.METHODS,
@@ -28,9 +29,7 @@ def chosen(names: Sequence[str] = (), plus: Path | None = None, as_released: boo
     by_name = {method.name: method for method in known}
     if len(by_name) < len(known):
         raise UsageError(f"{plus}: a method has the name of another one; give it its own")
-    for name in names:
-        if name not in by_name:
-            raise UsageError(f"method {name!r}: unknown; choose among {'; '.join(by_name)}")
+    require_methods(names, list(by_name))
     named = {"random", *names, *(method.name for method in own)}
     found = [method for method in known if method.name in named] if names else list(known)
     wanted = [method for method in found if as_released or not method.released or method.name in names]
