@@ -73,7 +73,7 @@ def _build(
     require_template(template)
     if preset is not None:
         choices.preset(preset)
-    if connector is not None and not Path(connector).exists():
+    if connector is not None and "/" not in connector and not Path(connector).exists():  # no file, no hub id
         choices.depth(connector)
     from lapilli.model.connector import learning  # last: what was refused should not have waited for torch
     from lapilli.model.encoders import preset_for

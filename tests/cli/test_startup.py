@@ -1,0 +1,176 @@
+"""What a command imports before it can say that something is wrong: no torch, and no more than it needs."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tests.lessons import recipe
+from tests.parts import joined, picture
+
+from lapilli.cli import run
+from lapilli.core.recipe import dump
+
+ALL_OF_THEM = """
+import contextlib, io, json, sys
+from lapilli.cli import run
+for words in json.load(sys.stdin):
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        code = run(words)
+    print(json.dumps([words, code, sorted({"torch", "transformers"} & set(sys.modules))]))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model, one whose weights are refused before they are read, a picture, scenes, and recipes."""
+    folder = tmp_path_factory.mktemp("startup")
+    (folder / "model").symlink_to(joined("clip", "llama"))
+    picture(1).save(folder / "picture.png")
+    assert run(["data", "scenes", str(folder / "scenes"), "--count", "3", "--split", "held_out"]) == 0
+    wanted = recipe(folder, model=folder / "model", out=folder / "new")
+    for name in ("new", "finished", "begun"):
+        (folder / f"{name}.yaml").write_text(dump(replace(wanted, out=folder / name)))
+    for name in ("finished", "begun"):
+        (folder / name).mkdir()
+        (folder / name / "recipe.yaml").write_text((folder / f"{name}.yaml").read_text())
+    shutil.copytree(folder / "model", folder / "empty")
+    save_file({"language_model.lm_head.weight": torch.zeros(1)}, folder / "empty/model.safetensors")
+    (folder / "finished/manifest.json").write_text("{}")
+    return folder
+
+
+NO_MODEL_NEEDED = {
+    0: [
+        "data validate lesson/lesson.json --images lesson/images",
+        "model bridges",
+        "model bridges --json",
+        "train --help",
+    ],
+    1: [
+        "ask model nowhere.png What?",
+        "chat model --image nowhere.png",
+        "eval model scenes --data nowhere",
+        "eval model scenes --data scenes --out scenes",
+        "explain model nowhere.png What?",
+        "explain model picture.png What? --out scenes",
+        "model build scenes --vision pebble-vision --language pebble-lm",
+        "model convert model scenes",
+        "scorecard model nowhere",
+        "study colour model model --data nowhere --out out",
+        "study hallucination model --data nowhere --out out",
+        "train begun.yaml",
+        "train finished.yaml --resume",
+        "train new.yaml --resume",
+        "train new.yaml --set data.file=nowhere.json",
+        "train new.yaml --set data.images=nowhere",
+    ],
+    2: [
+        "ask nowhere picture.png What?",
+        "chat nowhere",
+        "data show lesson/lesson.json --row 0 --model nowhere",
+        "doctor nowhere",
+        "eval nowhere scenes",
+        "explain nowhere picture.png What?",
+        "model convert nowhere out",
+        "model info nowhere",
+        "model merge nowhere out --base model",
+        "train new.yaml --set model=nowhere",
+        "ask model picture.png What? --bits 3",
+        "ask model picture.png What? --device gpu",
+        "ask model picture.png What? --dtype fp8",
+        "chat model --template alpaca",
+        "chat model --dtype fp8",
+        "eval model scenes --device gpu",
+        "explain model picture.png What? --dtype fp8",
+        "explain model picture.png What? --target loud",
+        "model bridges --vision 0",
+        "model build out --vision pebble-vision --language pebble-lm --connector mlp",
+        "model build out --vision pebble-vision --language pebble-lm --preset llava-v2",
+        "model build out --vision pebble-vision --language pebble-lm --template vicuna",
+        "model convert model out --shard-size five",
+        "model convert model out --template vicuna",
+        "model convert model out --to gguf",
+        "quickstart --out out --set batchsize=3",
+        "scorecard model scenes --device gpu",
+        "scorecard model scenes --method guess",
+        "scorecard model scenes --operators erase",
+        "scorecard nowhere scenes",
+        "study colour nowhere model --data scenes --out out",
+        "study hallucination model --data scenes --out out --device gpu",
+        "train begun.yaml --resume --set batch_size=3",
+        "train new.yaml --set batchsize=3",
+        "train nowhere.yaml",
+        "train recipes/pebble-lm.yaml --set width=30",
+        "train recipes/pebble-vision.yaml --resume",
+        "train recipes/pebble-vision.yaml --set steps=0",
+    ],
+}  # fmt: skip
+
+
+def test_what_needs_no_model_needs_no_torch(folder):
+    """All in one process: none of them may import it."""
+    wanted = [(line.split(), code) for code, lines in NO_MODEL_NEEDED.items() for line in lines]
+    done = subprocess.run(
+        [sys.executable, "-c", ALL_OF_THEM],
+        input=json.dumps([words for words, _ in wanted]), cwd=folder, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert found == [[words, code, []] for words, code in wanted]
+    assert not (folder / "out").exists() and not (folder / "new").exists()
+
+
+READING_A_MODEL = (
+    "ask empty picture.png What?",
+    "chat empty",
+    "eval empty scenes --questions 1",
+    "explain empty picture.png What?",
+    "model info model",
+    "data show lesson/lesson.json --row 0 --model model",
+    "study colour empty other --data scenes --out colour",
+    "scorecard empty scenes --out card",
+)
+NOT_NEEDED = {
+    "accelerate",
+    "datasets",
+    "matplotlib",
+    "pandas",
+    "peft",
+    "scipy.stats",
+    "sklearn",
+    "transformers.trainer",
+    "transformers.training_args",
+}
+
+AFTER_LLAVA = """
+import contextlib, io, json, sys
+import torch
+from transformers import LlavaForConditionalGeneration
+before = set(sys.modules)
+from lapilli.cli import run
+for words in json.load(sys.stdin):
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        run(words)
+    print(json.dumps([words, said.getvalue(), sorted(set(sys.modules) - before)]))
+"""
+
+
+def test_until_the_weights_are_read_a_command_imports_little_beside_llava(folder):
+    """Nothing of the training, of statistics or of tables: only what transformers' Llava has imported itself."""
+    shutil.copytree(folder / "empty", folder / "other")
+    done = subprocess.run(
+        [sys.executable, "-c", AFTER_LLAVA],
+        input=json.dumps([line.split() for line in READING_A_MODEL]), cwd=folder, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for line in done.stdout.splitlines():
+        words, said, imported = json.loads(line)
+        assert "config.json describes" in said or "model" in words[-1], words  # it came as far as the weights
+        assert NOT_NEEDED & set(imported) == set(), words
