@@ -71,4 +71,5 @@ $(VENV)/.run $(VENV)/.test $(VENV)/.oldest: $(VENV)/.%: requirements/%.txt pypro
 # No stamp that lasts: what is newest changes from day to day.
 .PHONY: $(VENV)/.newest
 $(VENV)/.newest: | $(VENV)/.torch
+	$(if $(TORCH_INDEX),$(PIP) --upgrade --index-url $(TORCH_INDEX) --retries 1 torch ||) $(PIP) --upgrade torch
 	$(PIP) --upgrade --upgrade-strategy eager --editable ".[dev]"

@@ -15,7 +15,7 @@ from lapilli.cli import run
 from lapilli.core import dependencies
 from lapilli.selftest import installation
 
-STEPS = 5
+STEPS = 6  # with the devices
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_what_is_installed_is_a_table_and_one_json_object(capsys):
     listed = {one["name"]: one for one in found["dependencies"]}
     assert listed["torch"]["installed"].partition("+")[0] == torch.__version__.partition("+")[0]
     assert listed["transformers"]["verdict"] == "tested" and listed["transformers"]["allowed"] == "<5.25,>=5.23"
-    assert found["devices"][0].startswith("cpu")
+    assert found["installation"][0]["detail"].startswith("cpu")
     assert [step["holds"] for step in found["installation"]] == [True] * STEPS
     assert (found["model"], found["checks"]) == (None, [])
 
@@ -104,3 +104,20 @@ def test_no_model(capsys):
     assert capsys.readouterr().err.startswith(
         "lapilli: nowhere: no such folder; give that of a model, or its id on the hub"
     )
+
+
+def test_what_a_release_no_longer_has_is_a_finding_behind_the_table(monkeypatch, capsys):
+    """As when a class has moved: the module that asks for it cannot even be imported."""
+    monkeypatch.setitem(sys.modules, "lapilli.selftest.installation", None)
+    assert run(["doctor"]) == 1
+    said = capsys.readouterr().out
+    assert transformers.__version__ in said and "FAILED its packages fit" in said
+
+
+def test_an_import_that_fails_names_release_range_and_remedy():
+    error = ImportError("cannot import name 'http_get'", name="huggingface_hub.file_download")
+    one = dependencies.dependency("huggingface_hub")
+    line = dependencies.missing(error)
+    assert line.startswith(f"huggingface_hub {one.installed}: ImportError: cannot import name 'http_get'; tested with")
+    assert line.endswith("pip install 'huggingface_hub<2.5,>=2.4'") and one.allowed == "<2.5,>=2.4"
+    assert dependencies.missing(ImportError("no such thing", name="elsewhere")) == "ImportError: no such thing"

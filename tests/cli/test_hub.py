@@ -3,13 +3,16 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
+import torch
 from huggingface_hub import constants
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
 from tests.hub_server import Hub
 from tests.lessons import recipe
 from tests.parts import joined, part, picture
@@ -169,3 +172,38 @@ def test_a_training_names_the_commit_it_began_with(hub, tmp_path, capsys):
     (run.path / "manifest.json").unlink()  # as if it had been killed before its last word
     hub.push(ID, {"config.json": b"{}"})
     assert "model: org/tiny@" in said(capsys, *command, "--resume", code=2).err
+
+
+def test_what_needs_no_weights_fetches_no_pickles_either(hub, tmp_path, capsys):
+    """A repository of pickles alone: its tokenizer is had without them."""
+    folder = shutil.copytree(joined("clip", "llama"), tmp_path / "pickled")
+    for file in folder.glob("*.safetensors"):
+        torch.save(load_file(file), folder / "pytorch_model.bin")
+        file.unlink()
+    hub.push("org/pickled", folder)
+    rows = [{"id": "1", "conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    arguments = ["--row", "0", "--tokenizer", "org/pickled", "--template", "vicuna_v1", "--image-tokens", "9"]
+    said(capsys, "data", "show", tmp_path / "rows.json", *arguments)
+    assert hub.bodies("pytorch_model.bin") == []
+
+
+def test_a_model_in_parts_is_described_by_its_id(hub, tmp_path, capsys):
+    """Its vision encoder and language model lie in folders of their own; of neither are weights fetched."""
+    write_checkpoint(read_checkpoint(joined("clip", "llama")), tmp_path / "split", "split")
+    hub.push("org/split", tmp_path / "split")
+    here, there = (
+        json.loads(said(capsys, "model", "info", model, "--json").out) for model in (tmp_path / "split", "org/split")
+    )
+    assert {**there, "path": ""} == {**here, "path": ""}
+    headers = hub.bodies("model.safetensors")
+    assert len(headers) == 2 and all(one.range == "bytes=0-100000" for one in headers)
+
+
+def test_what_can_be_refused_without_weights_is_refused_before_they_are_fetched(hub, image, tmp_path, capsys):
+    hub.push(ID, joined("clip", "llama"))
+    said(capsys, "ask", ID, image, QUESTION, "--device", "cuda:99", code=1)
+    said(capsys, "explain", ID, image, QUESTION, "--device", "cuda:99", code=1)
+    said(capsys, "scorecard", ID, tmp_path / "nowhere", "--out", tmp_path / "card", code=1)
+    said(capsys, "model", "convert", ID, tmp_path / "out", "--vision", "org/nobody", code=1)
+    assert hub.bodies("model.safetensors") == []

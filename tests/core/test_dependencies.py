@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import lapilli
-from lapilli.core.dependencies import Dependency, dependencies
+from lapilli.core.dependencies import INSIDES, Dependency, dependencies
 
 ROOT = Path(__file__).parents[2]
 PROJECT = (ROOT / "pyproject.toml").read_text()
@@ -74,9 +74,10 @@ def test_every_dependency_has_its_reason_beside_it():
         assert re.search(rf'^    "{re.escape(one)}",\s+# \S', PROJECT, flags=re.MULTILINE), one
 
 
-def test_transformers_ends_before_the_first_minor_release_that_has_not_been_tested():
-    (one,) = [one for one in REQUIRED if one.name == "transformers"]
-    major, minor = Version(TESTED["transformers"][1]).release[:2]
+@pytest.mark.parametrize("name", INSIDES)
+def test_what_is_read_inside_ends_before_the_first_minor_release_that_has_not_been_tested(name):
+    (one,) = [one for one in REQUIRED if one.name == name]
+    major, minor = Version(TESTED[name][1]).release[:2]
     assert not one.specifier.contains(f"{major}.{minor + 1}.0") and one.specifier.contains(f"{major}.{minor}.99")
 
 

@@ -19,7 +19,7 @@ from lapilli.core.errors import LapilliError, UsageError
 from lapilli.model.checkpoints.info import describe
 from lapilli.model.checkpoints.read import read_checkpoint
 from lapilli.model.checkpoints.write import Writing, write_checkpoint
-from lapilli.model.hub import hub_name, model_folder, pinned, recorded
+from lapilli.model.hub import hub_name, model_folder, pinned, recorded, require_named
 from lapilli.model.llava import codec_of, load
 from lapilli.model.tokenizer import codec_of_tokenizer
 
@@ -351,3 +351,13 @@ def test_it_waits_for_the_same_file_that_another_fetches(hub, tmp_path, monkeypa
         folders = list(pool.map(model_folder, [ID, ID]))
     assert folders[0] == folders[1] and same(folders[0], model())
     assert len(hub.bodies(WEIGHTS)) == 1
+
+
+def test_a_slip_in_a_path_is_not_looked_for_on_the_hub(tmp_path, monkeypatch):
+    """Where its first part is a folder here; with a revision it is an id all the same."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(UsageError, match=r"runs/algin: no such folder; runs is one here; .* write runs/algin@main"):
+        require_named("runs/algin")
+    require_named("runs/algin@main")
+    require_named("org/name")

@@ -16,7 +16,7 @@ import typer
 from typer.exceptions import TyperException
 
 from lapilli import __version__
-from lapilli.core.dependencies import untested
+from lapilli.core.dependencies import missing, untested
 from lapilli.core.errors import LapilliError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -91,6 +91,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _fail(error.format_message(), error.exit_code, settings)
     except typer.Abort:
         return _fail("aborted", 1, settings)
+    except ImportError as error:
+        return _fail(missing(error), 1, settings)
     except Exception as error:  # noqa: BLE001 - the border of the process: nothing above could handle it
         hint = "" if settings.debug else " (lapilli --debug ... shows where)"
         return _fail(f"{type(error).__name__}: {error}{hint}", 1, settings)

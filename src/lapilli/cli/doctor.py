@@ -1,20 +1,19 @@
 """`lapilli doctor`: what is installed, and whether it and a model do what they should."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from lapilli.cli.console import print_json, results
-from lapilli.core.dependencies import Dependency, dependencies
+from lapilli.core.dependencies import Dependency, dependencies, missing
 from lapilli.core.environment import versions
-
-if TYPE_CHECKING:
-    from lapilli.inference.selfcheck import Finding
+from lapilli.core.finding import Finding
 
 _EXTRAS = {"bitsandbytes": "models in 8 or 4 bits: pip install 'lapilli[quant]'"}
 
@@ -33,26 +32,37 @@ def _doctor(
     With a model, say whether that does what it should too. The exit code is 1 where a check fails. Models are checked
     in float32, in which rounding decides no answer.
     """
-    from lapilli.model.hub import require_named
+    with suppress(ImportError):  # which is a finding, below
+        from lapilli.model.hub import require_named
 
-    if model is not None:
-        require_named(model)
-    from lapilli.model.placement import devices  # after the check: it imports torch
-    from lapilli.selftest.installation import check_installation
-
-    known, place = dependencies(), {"devices": devices(), "extras": versions(tuple(_EXTRAS))}
+        if model is not None:
+            require_named(model)
+    known, extras = dependencies(), versions(tuple(_EXTRAS))
     if not as_json:
-        _print_place(known, place)
-    installation = _shown("this installation", check_installation(), not as_json)
-    checks = _shown(str(model), _checks(model), not as_json) if model else []
+        _print_packages(known, extras)
+    installation = _shown("this installation", _installation(), not as_json)
+    sound = all(finding.holds for finding in installation)
+    checks = _shown(str(model), _checks(model), not as_json) if model and sound else []
     if as_json:
         found = {"installation": installation, "checks": checks}
         listed = {name: [asdict(finding) for finding in some] for name, some in found.items()}
-        print_json({"dependencies": [_described(one) for one in known], **place, "model": model, **listed})
+        print_json({"dependencies": [_described(one) for one in known], "extras": extras, "model": model, **listed})
     raise typer.Exit(0 if all(finding.holds for finding in (*installation, *checks)) else 1)
 
 
-def _checks(model: Path) -> "Iterable[Finding]":
+def _installation() -> Iterator[Finding]:
+    """What it runs on, and every step of the way; a package that lacks what is imported is a finding, not an error."""
+    try:
+        from lapilli.model.placement import devices
+        from lapilli.selftest.installation import check_installation
+    except ImportError as error:
+        yield Finding("its packages fit", False, missing(error))
+        return
+    yield Finding("devices", True, "; ".join(devices()))
+    yield from check_installation()
+
+
+def _checks(model: Path) -> Iterable[Finding]:
     from lapilli.core.placement import Placement
     from lapilli.inference.selfcheck import self_check
     from lapilli.model.llava import load
@@ -60,7 +70,7 @@ def _checks(model: Path) -> "Iterable[Finding]":
     return self_check(load(model, Placement(dtype="fp32")))
 
 
-def _shown(what: str, findings: "Iterable[Finding]", shown: bool) -> "list[Finding]":
+def _shown(what: str, findings: Iterable[Finding], shown: bool) -> list[Finding]:
     """The findings, printed as they come if they are to be shown."""
     made: list[Finding] = []
     for finding in findings:
@@ -77,14 +87,12 @@ def _described(one: Dependency) -> dict[str, Any]:
     return {**asdict(one), "verdict": one.verdict}
 
 
-def _print_place(known: Iterable[Dependency], place: dict[str, Any]) -> None:
+def _print_packages(known: Iterable[Dependency], extras: dict[str, str | None]) -> None:
     table = Table("package", "installed", "tested", "")
     for one in known:
         tested = one.oldest if one.oldest == one.newest else f"{one.oldest} to {one.newest}"
         mark = Text("") if one.is_tested else Text(f"{one.verdict}; if anything fails: {one.remedy}", "yellow")
         table.add_row(one.name, one.installed or "not installed", tested, mark)
-    for package, version in place["extras"].items():
+    for package, version in extras.items():
         table.add_row(package, version or "not installed", "", Text(_EXTRAS[package]))
-    for device in place["devices"]:
-        table.add_row("device", Text(device))
     results.print(table)

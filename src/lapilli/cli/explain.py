@@ -64,12 +64,14 @@ def _explain(
         refuse_occupied(out)
     require_named(model)
     picture = opened(image)
-    folder = model_folder(model)
     from lapilli.inspection.explain import answer_text, explain  # last: what was refused should not wait for torch
     from lapilli.inspection.explanation import explanation
     from lapilli.model.llava import load
     from lapilli.model.parts import name_of
+    from lapilli.model.placement import settings
 
+    settings(placement)  # a device that is not there is said before anything is fetched
+    folder = model_folder(model)
     llava = load(folder, placement)
     hidden = hidden_share(llava, image.name, picture)
     trace = _answered(llava, sample, picture, answer)

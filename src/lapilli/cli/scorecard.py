@@ -62,18 +62,20 @@ def scorecard(
     from lapilli.core.placement import Placement
     from lapilli.data.questions import read_picture_questions
     from lapilli.inspection.scorecard.plan import Plan, require_methods, require_operators
+    from lapilli.model.hub import require_named
 
     placement, other = Placement(device), _other(beside, out) if beside else None
     ways = tuple(name.strip() for name in operators.split(","))
     require_operators(ways)
     if plus is None:  # else its methods are known when it has run
         require_methods(method or ())
-    (model,) = require_models([model])
+    require_named(model)
     read_picture_questions(data)
     from lapilli.model.placement import settings  # last: what was refused should not have waited for torch
 
     plan = Plan(questions, ways, tuple(method or ()), str(plus.resolve()) if plus else None, as_released, seed=seed)
-    settings(placement)  # a device that is not there is said before anything is written
+    settings(placement)  # a device that is not there is said before anything is fetched or written
+    (model,) = require_models([model])
     run = _run(out, model, data, plan)
     go_on(run, lambda progress: _measure(run, model, data, plan, device, processes, progress))
     _show(run, other, as_json)

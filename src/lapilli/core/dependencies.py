@@ -1,7 +1,7 @@
 """What lapilli depends on: which releases it may have, which it has been tested with, and which are installed.
 
 All of it is read from the packages' metadata and `tested.json`; nothing is imported, which would take seconds. That
-file is written by `make lock`, from the lists of exact versions that the tests run with.
+file is written by `make test-oldest` and `make test-newest`, when their tests have passed with what was installed.
 """
 
 import json
@@ -17,7 +17,7 @@ from packaging.version import Version
 
 from lapilli.core.environment import versions
 
-INSIDES = ("transformers",)
+INSIDES = ("transformers", "huggingface_hub")
 """What is used beyond its public interface, so that any new release may need a change here."""
 
 
@@ -59,7 +59,7 @@ def dependencies() -> list[Dependency]:
     allowed = _allowed()
     installed = versions(tuple(_tested()))
     return [
-        Dependency(name, allowed.get(name, ""), oldest, newest, installed[name])
+        Dependency(name, allowed.get(canonicalize_name(name), ""), oldest, newest, installed[name])
         for name, (oldest, newest) in _tested().items()
     ]
 
@@ -78,6 +78,16 @@ def untested(names: Iterable[str] = INSIDES) -> str:
         if one.name in names and one.installed and not one.is_tested
     ]
     return "; ".join(lines)
+
+
+def missing(error: ImportError) -> str:
+    """An ImportError in a line; of a dependency, with its release, those that have been tested, and the remedy."""
+    said = f"{type(error).__name__}: {error}"
+    package = (error.name or "").partition(".")[0]
+    for one in dependencies():
+        if canonicalize_name(one.name) == canonicalize_name(package):
+            return f"{one.name} {one.installed}: {said}; tested with {one.oldest} to {one.newest}: {one.remedy}"
+    return said
 
 
 def _tested() -> dict[str, tuple[str, str]]:

@@ -84,10 +84,11 @@ def shipped_recipes() -> dict[str, str]:
 def stage_of(path: Path) -> str:
     """The `stage` that a recipe's file names, which says what kind of recipe it is; "" when it names none."""
     try:
-        values = yaml.safe_load(find_recipe(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):  # `read_recipe` says where
+        given = _parse(find_recipe(path).read_text(encoding="utf-8"), str(path), by_line=True)
+    except (UsageError, OSError, UnicodeDecodeError):  # `read_recipe` says what is wrong, and where
         return ""
-    return str(values.get("stage", "")) if isinstance(values, dict) else ""
+    stage = given.value.get("stage") if isinstance(given.value, dict) else None
+    return stage.raw if stage else ""
 
 
 def as_dict(recipe: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -12,6 +12,7 @@ from PIL import Image
 
 from lapilli.core.codec import chat_template
 from lapilli.core.errors import LapilliError
+from lapilli.core.finding import Finding
 from lapilli.core.layout import Role
 from lapilli.core.template import IMAGE_MARK
 from lapilli.data.encode import encode
@@ -25,15 +26,6 @@ from lapilli.model.reading import quiet
 _TOKENS = 12  # of an answer: enough to part ways
 _QUESTIONS = ("What is in the picture?", "Yes?", "What color is it, and where does it lie?")
 _WIDTH, _HEIGHT = 97, 61  # neither square nor a multiple of any patch
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One check: what has to hold, whether it does, and the figures that say so."""
-
-    name: str
-    holds: bool
-    detail: str
 
 
 def self_check(llava: Llava) -> Iterator[Finding]:

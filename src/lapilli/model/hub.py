@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import httpx2
 from huggingface_hub import (
@@ -58,6 +58,9 @@ _FOLDERS = ("", "additional_chat_templates", "language", "vision", "vision_tower
 _LONE_PICKLES = ("non_lora_trainables.bin", "mm_projector.bin", "llava.projector")  # never there as safetensors too
 _PICKLES = {"pytorch_model*.bin": "*.safetensors", "adapter_model.bin": "adapter_model.safetensors"}
 _NOT_READ = "consolidated*"  # the same weights once more, by names of Mistral's own
+
+Weights: TypeAlias = Literal["all", "headless", "none"]
+"""Which weights of a repository are fetched."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -99,13 +102,14 @@ class _Download:
         return there.stat().st_size if there else 0
 
 
-def model_folder(named: Path | str, weights: bool = True) -> Path:
+def model_folder(named: Path | str, weights: Weights = "all") -> Path:
     """The folder that is meant: itself where it is there, else the snapshot of a model on the hub, fetched if need be.
 
     Of a repository only what is read here is fetched, none of it code: configurations, tokenizers, templates, and
-    weights, of which pickles only where the same is not there as safetensors, and safetensors only if `weights` is
-    true. Says on stderr what is fetched, and in a terminal how far it has come. Raises UsageError for what is neither a
-    folder nor an id, and LapilliError for a model that is not there, not to be read, or not to be had whole.
+    weights, of which pickles only where the same is not there as safetensors. `weights` may be "none", or "headless":
+    those alone whose sizes cannot be read without them, pickles. Says on stderr what is fetched, and in a terminal how
+    far it has come. Raises UsageError for what is neither a folder nor an id, and LapilliError for a model that is not
+    there, not to be read, or not to be had whole.
     """
     if os.path.exists(named):  # noqa: PTH110 - Path.exists raises for names that are too long
         return Path(named)
@@ -146,30 +150,35 @@ def recorded(folder: Path) -> Path:
 
 
 def remote_headers(folder: Path) -> dict[str, Any]:
-    """The headers of a snapshot's safetensors, by file, as huggingface_hub reads them on the hub.
+    """The headers of the safetensors in a snapshot, or in a folder of one, by file, as huggingface_hub reads them.
 
     Of none where all are in the cache, and for any other folder. Raises LapilliError as `model_folder`.
     """
-    if (name := hub_name(folder)) is None:
+    root, within = (folder, "") if hub_name(folder) else (folder.parent, f"{folder.name}/")
+    if (name := hub_name(root)) is None:
         return {}
     repo, _, commit = name.partition("@")
     with _explained(name, repo):
-        files = [file for file in _wanted(_listed(repo, commit)) if fnmatch(file, "*.safetensors") and "/" not in file]
-        if all((folder / file).is_file() for file in files):
+        there = [file for file in _wanted(_listed(repo, commit)) if fnmatch(file, "*.safetensors")]
+        files = [file for file in there if file.rpartition("/")[0] == within.rstrip("/")]
+        if all((root / file).is_file() for file in files):
             return {}
-        return {file: HfApi().parse_safetensors_file_metadata(repo, file, revision=commit) for file in files}
+        headers = {file: HfApi().parse_safetensors_file_metadata(repo, file, revision=commit) for file in files}
+        return {file.removeprefix(within): header for file, header in headers.items()}
 
 
 def _id(named: str) -> tuple[str, str | None]:
     """Repository and revision."""
     repo, at, revision = named.partition("@")
+    remedy = "give that of a model, or its id on the hub, such as llava-hf/llava-1.5-7b-hf"
     try:
         validate_repo_id(repo)
         if repo.count("/") == 1 and bool(at) == bool(revision):
-            return repo, revision or None
+            if at or not Path(repo).parent.is_dir():
+                return repo, revision or None
+            remedy = f"{Path(repo).parent} is one here; for a model of that id on the hub, write {named}@main"
     except HFValidationError:
         pass
-    remedy = "give that of a model, or its id on the hub, such as llava-hf/llava-1.5-7b-hf"
     raise UsageError(f"{named}: no such folder; {remedy}")
 
 
@@ -178,13 +187,16 @@ def _commit(repo: str, revision: str | None) -> str:
     return str(HfApi().resolve_revision(repo, revision=revision, local_files_only=is_offline_mode()).resolved)
 
 
-def _snapshot(repo: str, commit: str, weights: bool) -> Path:
+def _snapshot(repo: str, commit: str, weights: Weights) -> Path:
     """The folder of a commit, whole. What is small comes first: a model that may not be read is refused by it."""
     listed = _listed(repo, commit)
     if not listed:  # no list of a cache that another program filled: what is missing is found when it is read
         return Path(snapshot_download(repo, revision=commit))
-    wanted = [name for name in _wanted(listed) if weights or not name.endswith(".safetensors")]
+    wanted = _wanted(listed)
     small = [name for name in wanted if _describes(name)]
+    if weights != "all":
+        headless = weights == "headless"
+        wanted = [name for name in wanted if name in small or (headless and not name.endswith(".safetensors"))]
     folder = _linked(repo, commit, small)
     if small == wanted:
         return folder

@@ -135,12 +135,13 @@ def load(path: Path | str, placement: Placement = AS_STORED) -> Llava:
     It is in eval mode, on the CPU and as it is stored, unless placed elsewhere. Raises LapilliError when there is no
     such folder, or its weights do not fit to the last one, or the place is not there.
     """
+    where = settings(placement)  # a device that is not there is said before anything is fetched
     path = model_folder(path)
     require_whole(path)
     card = card_of(path)
     _, model_class = connectors.classes(card.connector)
     llava_config(path)
-    model = read_model(model_class, path, **settings(placement))
+    model = read_model(model_class, path, **where)
     processor = read_processor(path)
     _require_tokens(path, processor.tokenizer, model.config)
     return Llava(without_unused_layers(model), processor, card)
@@ -148,7 +149,7 @@ def load(path: Path | str, placement: Placement = AS_STORED) -> Llava:
 
 def codec_of(path: Path) -> Codec:
     """What encoding a sample needs of the model in a folder: no weight is read, nor fetched."""
-    path = model_folder(path, weights=False)
+    path = model_folder(path, weights="none")
     return _codec(read_processor(path), card_of(path).template, llava_config(path))
 
 

@@ -60,7 +60,7 @@ def codec_of_tokenizer(path: Path, template: str, image_tokens: int) -> Codec:
     `<image>` becomes a special token where it is none, in memory. An image is a square of `image_tokens` patches where
     that is a square number, and one row of them elsewhere. Raises LapilliError as `read_tokenizer` and `chat_template`.
     """
-    tokenizer = read_tokenizer(model_folder(path, weights=False))
+    tokenizer = read_tokenizer(model_folder(path, weights="none"))
     tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_MARK]}, replace_extra_special_tokens=False)
     chat_template(template, tokenizer)
     side = isqrt(image_tokens)

@@ -15,9 +15,10 @@ from PIL import Image
 from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 
 from lapilli.core.errors import LapilliError
+from lapilli.core.finding import Finding
 from lapilli.data.sample import Sample, Turn
 from lapilli.inference.answer import answer
-from lapilli.inference.selfcheck import Finding, self_check
+from lapilli.inference.selfcheck import self_check
 from lapilli.inspection.explain import explain
 from lapilli.inspection.recording import recording
 from lapilli.model.checkpoints.checkpoint import Choices

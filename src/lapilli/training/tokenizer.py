@@ -15,6 +15,7 @@ from lapilli.data.sample import Turn
 from lapilli.data.scenes.describe import caption, describe
 from lapilli.data.scenes.questions import TYPES, ask
 from lapilli.data.scenes.scene import sample_scene
+from lapilli.model.hub import model_folder
 
 TELL = (
     "Describe the picture. Tell me everything that is in the picture. What do you see? What is in the image? "
@@ -53,12 +54,13 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, max_length: int) -> P
 
 
 def tokenizer_from(folder: Path | None) -> PreTrainedTokenizerFast:
-    """The tokenizer in a folder, or without one the one that is learned from scenes.
+    """The tokenizer in a folder or on the hub, or without one the one that is learned from scenes.
 
     Raises LapilliError when there is none in the folder.
     """
     if folder is None:
         return scene_tokenizer()
+    folder = model_folder(folder, weights="none")
     if not (folder / "tokenizer.json").is_file():
         raise LapilliError(f"{folder}: no tokenizer.json; name a folder that has one, or leave `tokenizer` out")
     tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)

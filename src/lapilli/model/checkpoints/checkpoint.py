@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,10 +77,10 @@ def in_hf_names(path: Path, tensors: Mapping[str, Source], connector: str) -> tu
     return layout.name, named
 
 
-def vision_tensors(path: Path) -> dict[str, Source]:
+def vision_tensors(path: Path, stored: Callable[[Path], dict[str, Source]] = stored_tensors) -> dict[str, Source]:
     """The tensors of the vision encoder in a folder by the names of CLIPVisionModel's files; no text encoder's."""
     found = {}
-    for name, source in stored_tensors(path).items():
+    for name, source in stored(path).items():
         inner = name.removeprefix("vision_model.")
         if not name.endswith(_RECOMPUTED) and inner.startswith(VISION_PARTS):
             found["vision_model." + inner] = source

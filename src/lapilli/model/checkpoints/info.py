@@ -59,11 +59,11 @@ class Info:
 
 
 def describe(path: Path) -> Info:
-    """What a folder holds, or a model on the hub, in any layout of `layouts`; of the hub's no weights are fetched.
+    """What a folder holds, or a model on the hub, in any layout of `layouts`; of the hub's no safetensors are fetched.
 
     Raises LapilliError for a folder that holds no LLaVA, with the tensors that have no place in one.
     """
-    folder = model_folder(path, weights=False)
+    folder = model_folder(path, weights="headless")
     config = model_config(folder)
     info = _original(folder, config) if "mm_vision_tower" in config else _of_transformers(folder)
     return replace(info, path=str(path))

@@ -52,7 +52,7 @@ def merge(folder: Path, base: Path, choices: Choices | None = None) -> Checkpoin
     one that does not fit the base, listing the tensors; UsageError as `read_checkpoint` does.
     """
     folder, base = pinned(folder), pinned(base)  # a wrong name is found before the other is fetched
-    folder, base, choices = model_folder(folder), model_folder(base), (choices or Choices()).found()
+    choices, folder, base = (choices or Choices()).found(), model_folder(folder), model_folder(base)
     adapter = read_adapter(folder)
     config = model_config(base)
     if "mm_vision_tower" not in config and "vision_config" not in config:

@@ -46,7 +46,7 @@ def read_checkpoint(path: Path, choices: Choices | None = None) -> Checkpoint:
     Raises LapilliError for a folder that is none, listing what is missing, superfluous or of another shape; and
     UsageError where the folder leaves open what `choices` does not say. Nothing is taken from the folder's name.
     """
-    path, choices = model_folder(path), (choices or Choices()).found()
+    choices, path = (choices or Choices()).found(), model_folder(path)
     config = model_config(path)
     if choices.vision is not None and "mm_vision_tower" not in config:
         raise UsageError(f"{path}: has its vision encoder; {choices.vision} has no place in it: leave out --vision")
@@ -130,7 +130,7 @@ def stored_layout(
     """The layout of a transformers' or a split folder, and its tensors, as `stored` finds them, by names of `hf`."""
     connector = connectors.connector_of(config)
     if (path / PROJECTOR).is_file():
-        return "split", in_hf_names(path, _split_tensors(path, config), connector)[1]
+        return "split", in_hf_names(path, _split_tensors(path, config, stored), connector)[1]
     return in_hf_names(path, stored(path), connector)
 
 
@@ -167,13 +167,13 @@ def _generation(path: Path, processor: Any, card: Card, chosen: str | None) -> A
     return found
 
 
-def _split_tensors(path: Path, config: Any) -> dict[str, Source]:
+def _split_tensors(path: Path, config: Any, stored: Callable[[Path], dict[str, Source]]) -> dict[str, Source]:
     """The tensors of a split folder by their original names."""
-    vision = {ENCODER + name: source for name, source in vision_tensors(path / "vision").items()}
+    vision = {ENCODER + name: source for name, source in vision_tensors(path / "vision", stored).items()}
     projector = dict(tensors_in(path / PROJECTOR))
     if config.dtype == torch.bfloat16 and all(_survives(source) for source in projector.values()):
         projector = {name: _narrowed(source) for name, source in projector.items()}
-    return {**stored_tensors(path / "language"), **vision, **projector}
+    return {**stored(path / "language"), **vision, **projector}
 
 
 def _survives(source: Source) -> bool:
