@@ -108,7 +108,7 @@ def lesson(fields):
             2,
             "lessons[0]: paired, placed, counted, stated, retold, carded, related, reasoned, compared are",
         ),
-        (["--set", "tokenizer=no/where"], 1, "no/where: no tokenizer.json"),
+        (["--set", "tokenizer=no/where"], 1, "no/where: no such folder, and not whole in the cache"),
     ],
 )
 def test_an_error_is_one_line_and_leaves_no_run(file, capsys, arguments, code, message):
