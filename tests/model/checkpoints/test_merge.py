@@ -187,12 +187,3 @@ def test_the_wrong_base_is_said(tmp_path):
         merge(tmp_path / "lora", joined("siglip", "qwen2"))
     with pytest.raises(LapilliError, match=r"lora does not say what to make of it; give the adapter's LLaVA"):
         merge(tmp_path / "lora", part("llama"))
-
-
-def test_an_embedding_adapter_is_listed(tmp_path):
-    base = joined("clip", "llama")
-    get_peft_model(load(base).model, LoraConfig(r=2, target_modules=["embed_tokens"])).save_pretrained(
-        tmp_path / "lora"
-    )
-    with pytest.raises(LapilliError, match=r"lora_embedding_A.* of a kind that cannot be merged here"):
-        merge(tmp_path / "lora", base)

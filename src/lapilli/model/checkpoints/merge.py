@@ -3,53 +3,50 @@
 Two kinds of folders are read. PEFT's has adapter_config.json and adapter_model; it was trained on a LLaVA of
 transformers, or of LLaVA's own code. That of LLaVA's own trainer has, besides, what it trained in full, the projector
 above all, in non_lora_trainables.bin, and the LLaVA's config.json; it was trained on a language model alone.
+
+Where the base's head is its embedding, an adapter of one of them parts the two, unless they come out equal.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lapilli.core.errors import LapilliError
-from lapilli.model.checkpoints.checkpoint import Checkpoint, Choices, require_fitting
+from lapilli.model.checkpoints.adapter import Adapter, Pair, read_adapter
+from lapilli.model.checkpoints.checkpoint import HEAD, TABLE, Checkpoint, Choices, require_fitting
 from lapilli.model.checkpoints.layouts import recognised
 from lapilli.model.checkpoints.original import joined_of
 from lapilli.model.checkpoints.read import read_checkpoint
-from lapilli.model.checkpoints.read_original import from_original, with_encoder
-from lapilli.model.checkpoints.stored import Source, json_object, model_config, stored_tensors, tensors_in
+from lapilli.model.checkpoints.read_original import from_original, lengthened, with_encoder
+from lapilli.model.checkpoints.stored import Source, is_finite, model_config, stored_tensors
 from lapilli.model.hub import model_folder, pinned
 from lapilli.model.parts import listed, name_of
 
-NON_LORA = "non_lora_trainables.bin"
-_BASE_UNTOUCHED = ("gaussian", "eva", "orthogonal")  # ways of peft to begin that leave the base's weights alone
-_PREFIX = re.compile(r"^(base_model\.model\.)?")
-_LOW_RANK = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])(\.default)?\.weight")
+_UNTIED = "head and embedding, one matrix in the base, are two"
 
 
 @dataclass(frozen=True)
-class Adapter:
-    """An adapter by the names of the tensors it changes, in the layout it was trained in.
+class _Words:
+    """What the two matrices with a row for each token are called, and whether the base has one matrix for both."""
 
-    `pairs` are (A, B, scale): the weight gains scale * B @ A, with A (rank, in) and B (out, rank). `whole` are tensors
-    that take the place of the base's.
-    """
-
-    pairs: Mapping[str, tuple[Source, Source, float]]
-    whole: Mapping[str, Source]
+    table: str
+    head: str
+    tied: bool
 
 
 def merge(folder: Path, base: Path, choices: Choices | None = None) -> Checkpoint:
     """The LLaVA that an adapter makes of its base: a LLaVA in any layout or, for LLaVA's own trainer, a language model.
     Both are folders, or models on the hub.
 
-    The sum is taken in float32 and rounded once. Raises LapilliError for an adapter of another kind than LoRA, and for
-    one that does not fit the base, listing the tensors; UsageError as `read_checkpoint` does.
+    The sum is taken in float32 and rounded once. Raises LapilliError as `read_adapter` does, and for an adapter that
+    does not fit the base, listing the tensors; UsageError as `read_checkpoint` does.
     """
     folder, base = pinned(folder), pinned(base)  # a wrong name is found before the other is fetched
     choices, folder, base = (choices or Choices()).found(), model_folder(folder), model_folder(base)
@@ -58,73 +55,15 @@ def merge(folder: Path, base: Path, choices: Choices | None = None) -> Checkpoin
     if "mm_vision_tower" not in config and "vision_config" not in config:
         return _of_language_model(folder, adapter, base, choices)
     found = read_checkpoint(base, choices)
-    tensors = _merged(folder, found.tensors, _in_hf_names(folder, adapter, found.card.connector))
-    note = f"adapter merged: {name_of(folder)}"
-    merged = replace(found, tensors=tensors, card=replace(found.card, notes=(*found.card.notes, note)))
+    words = _Words(TABLE, HEAD, bool(found.config.tie_word_embeddings))
+    adapter = _as_long(_in_hf_names(folder, adapter, found.card.connector), found)
+    tensors = _merged(folder, found.tensors, adapter, words)
+    notes = [*found.card.notes, f"adapter merged: {name_of(folder)}"]
+    if words.tied and HEAD in tensors:
+        found, notes[-1] = _untied(found), f"{notes[-1]}; {_UNTIED}"
+    merged = replace(found, tensors=tensors, card=replace(found.card, notes=tuple(notes)))
     require_fitting(merged)
     return merged
-
-
-def read_adapter(folder: Path) -> Adapter:
-    """The adapter in a folder. Raises LapilliError for one of another kind than LoRA, listing what is not known."""
-    if not (folder / "adapter_config.json").is_file():
-        raise LapilliError(f"{folder}: no adapter_config.json there; give the folder of an adapter")
-    config = json_object(folder / "adapter_config.json")
-    _require_lora(folder, config)
-    sides: dict[str, dict[str, Source]] = {}
-    whole: dict[str, Source] = {}
-    for name, source in _tensors(folder).items():
-        match = _LOW_RANK.fullmatch(name)
-        if match:
-            sides.setdefault(match["module"], {})[match["side"]] = source
-        else:
-            whole[name] = source
-    strange = [name for name in whole if ".lora_" in name]
-    halves = [name for name, pair in sides.items() if len(pair) < 2]
-    if strange or halves:
-        kinds = f"{listed(strange)} of a kind that cannot be merged here" if strange else f"{listed(halves)} half there"
-        raise LapilliError(f"{folder}: {kinds}; merge it with peft, or fetch it again")
-    pairs = {
-        f"{module}.weight": (pair["A"], pair["B"], _scale(config, module, pair["A"].shape[0]))
-        for module, pair in sides.items()
-    }
-    return Adapter(pairs, whole)
-
-
-def _require_lora(folder: Path, config: Mapping[str, Any]) -> None:
-    kind = config.get("peft_type")
-    if kind != "LORA":
-        raise LapilliError(f"{folder}: an adapter of kind {kind!r}; only LORA is merged here: merge it with peft")
-    started = config.get("init_lora_weights", True)
-    if isinstance(started, str) and started not in _BASE_UNTOUCHED:
-        remedy = "merge it with peft"
-        raise LapilliError(f"{folder}: its init_lora_weights, {started!r}, changed the base before training; {remedy}")
-    for field in ("use_dora", "use_bdlora", "fan_in_fan_out", "use_qalora", "alora_invocation_tokens"):
-        if config.get(field):
-            raise LapilliError(f"{folder}: its {field} is {config[field]!r}, which is not merged here: do it with peft")
-
-
-def _tensors(folder: Path) -> dict[str, Source]:
-    """The adapter's tensors and what was trained in full, without the prefix of peft's wrapper."""
-    files = [file for file in (folder / "adapter_model.safetensors", folder / "adapter_model.bin") if file.is_file()]
-    if not files:
-        raise LapilliError(f"{folder}: neither adapter_model.safetensors nor adapter_model.bin; fetch it again")
-    others = folder / NON_LORA
-    return {
-        _PREFIX.sub("", name).replace(".base_layer.", "."): source
-        for file in (files[0], *([others] if others.is_file() else []))
-        for name, source in tensors_in(file)
-    }
-
-
-def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
-    """alpha / rank, or alpha / sqrt(rank) for rank-stabilised LoRA (arXiv 2312.03732)."""
-    alpha = config.get("lora_alpha", 8)  # peft's default
-    for pattern, own in (config.get("alpha_pattern") or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
-            alpha = own
-            break
-    return float(alpha) / (sqrt(rank) if config.get("use_rslora") else rank)
 
 
 def _of_language_model(folder: Path, adapter: Adapter, base: Path, choices: Choices) -> Checkpoint:
@@ -135,48 +74,129 @@ def _of_language_model(folder: Path, adapter: Adapter, base: Path, choices: Choi
     new = {name: source for name, source in adapter.whole.items() if name.startswith("model.mm_projector.")}
     rest = {name: source for name, source in adapter.whole.items() if name not in new}
     named = dict(with_encoder(folder, {**stored_tensors(base), **new}, joined_of(config), choices.vision))
-    return from_original(folder, config, _merged(folder, named, Adapter(adapter.pairs, rest)), base, choices)
+    words = _Words("model.embed_tokens.weight", "lm_head.weight", bool(config.get("tie_word_embeddings")))
+    tensors = _merged(folder, named, replace(adapter, whole=rest), words)
+    if words.tied and words.head in tensors:
+        config = {**config, "tie_word_embeddings": False}
+    return from_original(folder, config, tensors, base, choices)
+
+
+def _untied(found: Checkpoint) -> Checkpoint:
+    """The same, with a configuration that says that head and embedding are two."""
+    config = deepcopy(found.config)
+    config.tie_word_embeddings = config.text_config.tie_word_embeddings = False
+    original = found.card.original and {**found.card.original, "tie_word_embeddings": False}
+    return replace(found, config=config, card=replace(found.card, original=original))
 
 
 def _in_hf_names(folder: Path, adapter: Adapter, connector: str) -> Adapter:
     """The adapter by the names of layout `hf`, whichever it was trained in."""
     try:
-        layout = recognised([*adapter.pairs, *adapter.whole], connector)
+        layout = recognised(adapter.names, connector)
     except LapilliError as error:
         raise LapilliError(f"{folder}: {error}") from error
-    pairs = {layout.to_hf(name): pair for name, pair in adapter.pairs.items()}
-    return Adapter(pairs, {layout.to_hf(name): source for name, source in adapter.whole.items()})
+    return _each(adapter, lambda entries: {layout.to_hf(name): entry for name, entry in entries.items()})
 
 
-def _merged(folder: Path, tensors: Mapping[str, Source], adapter: Adapter) -> dict[str, Source]:
-    strangers = [name for name in (*adapter.pairs, *adapter.whole) if name not in tensors]
+def _as_long(adapter: Adapter, found: Checkpoint) -> Adapter:
+    """The adapter of an original LLaVA's head or embedding, with the rows that these gained when they were read.
+
+    A new row is the mean of the others, so that the mean of what is added to them is right for it.
+    """
+    before, now = (found.card.original or {}).get("vocab_size"), found.config.text_config.vocab_size
+
+    def longer(source: Source) -> Source:
+        return lengthened(source, now) if source.shape[0] == before and len(source.shape) == 2 else source
+
+    def all_longer(entries: Mapping[str, Any]) -> dict[str, Any]:
+        changed = {name: entry for name, entry in entries.items() if name in (TABLE, HEAD)}
+        return {**entries, **{name: _longer(entry, longer) for name, entry in changed.items()}}
+
+    return adapter if before in (None, now) else _each(adapter, all_longer)
+
+
+def _longer(entry: Any, longer: Callable[[Source], Source]) -> Any:
+    if isinstance(entry, Pair):
+        return replace(entry, up=longer(entry.up))
+    return longer(entry) if isinstance(entry, Source) else entry
+
+
+def _each(adapter: Adapter, change: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Adapter:
+    return Adapter(change(adapter.pairs), change(adapter.below), change(adapter.whole), change(adapter.rows))
+
+
+def _merged(folder: Path, tensors: Mapping[str, Source], adapter: Adapter, words: _Words) -> dict[str, Source]:
+    """The tensors with the adapter in them; of a base whose head is its embedding, with a head where it differs."""
+    base, adapter = dict(tensors), adapter
+    if words.tied and words.table in base:
+        base.setdefault(words.head, base[words.table])
+        adapter = _of_both(folder, adapter, words)
+    _require_known(folder, base, adapter)
+    changed = {name: _changed(folder, name, base[name], adapter) for name in adapter.names}
+    merged = {**base, **changed}
+    if words.tied and words.head not in tensors and _equal(merged, words):
+        del merged[words.head]
+    return merged
+
+
+def _of_both(folder: Path, adapter: Adapter, words: _Words) -> Adapter:
+    """What peft does to both of two tied matrices, said of both: what it saved of the base, and rows of the table."""
+    below, rows, pair = dict(adapter.below), dict(adapter.rows), (words.table, words.head)
+    for one, other in (pair, pair[::-1]):
+        if one in below:
+            below.setdefault(other, below[one])
+    if words.table in rows and words.head not in rows:
+        if words.head in {*adapter.pairs, *adapter.whole}:
+            remedy = "untie the base's embeddings first (tie_word_embeddings), and train the adapter on that"
+            raise LapilliError(f"{folder}: trains rows of an embedding and the head that is tied to it; {remedy}")
+        rows[words.head] = rows[words.table]
+    return replace(adapter, below=below, rows=rows)
+
+
+def _equal(tensors: Mapping[str, Source], words: _Words) -> bool:
+    table, head = tensors[words.table], tensors[words.head]
+    return table is head or (table.shape == head.shape and torch.equal(table.read(), head.read()))
+
+
+def _require_known(folder: Path, base: Mapping[str, Source], adapter: Adapter) -> None:
+    """Refuse an adapter of tensors that the base has not, or has in another shape."""
+    strangers = [name for name in adapter.names if name not in base]
     if strangers:
         raise LapilliError(
             f"{folder}: changes {listed(strangers)}, which the base has not; give the base it was made on"
         )
-    misshapen = [name for name, pair in adapter.pairs.items() if _product_shape(pair) != tensors[name].shape]
+    misshapen = [name for name, pair in adapter.pairs.items() if not pair.fits(base[name].shape)]
+    replaced = [*adapter.below.items(), *adapter.whole.items()]
+    misshapen += [name for name, source in replaced if source.shape != base[name].shape]
     if misshapen:
-        raise LapilliError(f"{folder}: {listed(misshapen)} of another shape than in the base; give the right base")
-    sums = {name: _sum(tensors[name], pair) for name, pair in adapter.pairs.items()}
-    whole = {name: _like(source, tensors[name]) for name, source in adapter.whole.items()}
-    return {**tensors, **sums, **whole}
+        remedy = "give the right base; if tokens were added, one whose tokenizer and embedding have them"
+        raise LapilliError(f"{folder}: {listed(set(misshapen))} of another shape than in the base; {remedy}")
+    for name, (indices, source) in adapter.rows.items():
+        rows, width = base[name].shape
+        if source.shape != (len(indices), width) or len({*indices}) < len(indices) or max(indices) >= rows:
+            said = f"{source.shape} for {len(indices)} rows of {rows} x {width}, the last of them {max(indices)}"
+            raise LapilliError(f"{folder}: trainable tokens of {name}: {said}; give the base it was made on")
 
 
-def _product_shape(pair: tuple[Source, Source, float]) -> tuple[int, int] | None:
-    """The shape of B @ A; None where they do not go together."""
-    down, up = pair[0].shape, pair[1].shape
-    return (up[0], down[1]) if up[1] == down[0] else None
+def _changed(folder: Path, name: str, base: Source, adapter: Adapter) -> Source:
+    """One tensor: the base's, or what was saved in its place, plus what is added to it, its trained rows replaced."""
+    start = adapter.whole.get(name, adapter.below.get(name, base))
+    pair, rows = adapter.pairs.get(name), adapter.rows.get(name)
+
+    def read() -> Tensor:
+        tensor = start.read()
+        if pair is not None:
+            tensor = tensor.float() + _product(pair).view(base.shape)
+        tensor = tensor.to(getattr(torch, base.dtype))
+        if rows is not None:
+            tensor = tensor.index_copy(0, torch.tensor(rows[0]), rows[1].read().to(tensor.dtype))
+        if not is_finite(tensor):
+            raise LapilliError(f"{folder}: {name} merged is not finite in {base.dtype}; give another base or adapter")
+        return tensor
+
+    return Source(base.shape, base.dtype, read)
 
 
-def _sum(weight: Source, pair: tuple[Source, Source, float]) -> Source:
-    def read() -> torch.Tensor:
-        down, up, scale = pair[0].read().float(), pair[1].read().float(), pair[2]
-        base = weight.read()
-        return (base.float() + scale * (up @ down)).to(base.dtype)
-
-    return Source(weight.shape, weight.dtype, read)
-
-
-def _like(source: Source, base: Source) -> Source:
-    """What was trained in full, in the base's format."""
-    return Source(source.shape, base.dtype, lambda: source.read().to(getattr(torch, base.dtype)))
+def _product(pair: Pair) -> Tensor:
+    up, down = pair.up.read().float(), pair.down.read().float()
+    return pair.scale * (up.flatten(1) @ down.flatten(1))

@@ -114,11 +114,11 @@ def _with_rows(tensors: Mapping[str, Source], tokenizer: Any) -> tuple[dict[str,
     grown = -(-len(tokenizer) // _ROWS) * _ROWS
     names = ", ".join(f"{tokenizer.convert_ids_to_tokens(index)} ({index})" for index in new)
     note = f"tokens added: {names}; embeddings of {rows} rows grew to {grown}, by the mean of the others"
-    longer = {name: _longer(tensors[name], grown) for name in (TABLE, HEAD) if name in tensors}
+    longer = {name: lengthened(tensors[name], grown) for name in (TABLE, HEAD) if name in tensors}
     return {**tensors, **longer}, (note,)
 
 
-def _longer(source: Source, rows: int) -> Source:
+def lengthened(source: Source, rows: int) -> Source:
     """A table with rows added, each the mean of those that were there."""
 
     def read() -> torch.Tensor:

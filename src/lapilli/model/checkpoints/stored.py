@@ -61,6 +61,13 @@ def held(tensor: Tensor) -> Source:
     return Source(tuple(tensor.shape), dtype_name(tensor), lambda: tensor)
 
 
+def is_finite(tensor: Tensor) -> bool:
+    """Whether every element is a number, neither NaN nor infinite; without a second tensor of its size."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    return all(bool(torch.isfinite(extreme)) for extreme in tensor.aminmax())
+
+
 def dtype_name(tensor: Tensor) -> str:
     """The format of a tensor, such as "bfloat16"."""
     return str(tensor.dtype).removeprefix("torch.")
