@@ -126,10 +126,16 @@ def _facts(info: "Info") -> dict[str, str]:
     return {
         "template": info.template or "not said; the folder has none",
         "picture": f"{_side(info)}; {info.picture}",
-        "layer": f"{info.feature_layer} of the vision encoder's hidden states is read",
+        "layer": _layer(info.feature_layer),
         "weights": f"{stored}; named as in layout {info.layout}",
         "memory": memory,
     }
+
+
+def _layer(read: int | list[int]) -> str:
+    if isinstance(read, int):
+        return f"{read} of the vision encoder's hidden states is read"
+    return f"{', '.join(map(str, read))} of the vision encoder's hidden states are read, joined"
 
 
 def _side(info: "Info") -> str:

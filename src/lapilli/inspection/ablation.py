@@ -19,6 +19,7 @@ from torch import Tensor
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.inspection.decoder import decoder
 from lapilli.inspection.sites import Watcher, watching
+from lapilli.model.connector import features_read
 from lapilli.model.llava import Llava
 from lapilli.model.upstream import cache_in, cache_length
 
@@ -149,13 +150,11 @@ def _patch_source(llava: Llava, how: str, values: Tensor | None) -> Tensor | Non
 
 def _projected(model: Any, pixels: Tensor) -> Tensor:
     """What the projector makes of pictures; (picture, patch, d_model). Not what another ablation makes of that."""
-    config = model.config
     with torch.inference_mode():
         states = model.model.vision_tower(pixels.to(model.device, model.dtype), output_hidden_states=True).hidden_states
-        first = 1 if config.vision_feature_select_strategy == "default" else 0  # behind the class token
         projector = model.model.multi_modal_projector
         # Its forward alone, without its hooks: those belong to the calls that are ablated.
-        made: Tensor = projector.forward(states[config.vision_feature_layer][:, first:])
+        made: Tensor = projector.forward(features_read(model.config, states))
     return made.clone()
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from lapilli.core.layout import Positions
 from lapilli.inspection.direct import Direct, decompose
 from lapilli.inspection.trace import Trace, attention
+from lapilli.model.connector import features_read
 from lapilli.model.llava import Llava
 from lapilli.model.placement import placed
 
@@ -94,9 +95,7 @@ def registers(llava: Llava, pixel_values: Tensor) -> Registers:
     model: Any = llava.model.model
     pixels = placed({"pixel_values": pixel_values}, llava.model)["pixel_values"]
     states = model.vision_tower(pixels, output_hidden_states=True).hidden_states
-    read = states[llava.model.config.vision_feature_layer]
-    if llava.model.config.vision_feature_select_strategy == "default":
-        read = read[:, 1:]  # without the class token
+    read = features_read(llava.model.config, states)
     return Registers(_lengths(read), _lengths(model.multi_modal_projector(read)))
 
 

@@ -5,6 +5,7 @@ layers with GELU between them. The first two are transformers' own LlavaMultiMod
 so that in a linear one the activation is the identity, and so is the second layer, which never learns.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -53,6 +54,21 @@ def joined_config(
     )
 
 
+def feature_layers(config: Any) -> tuple[int, ...]:
+    """The hidden states of the vision encoder that a LLaVA's projector reads, joined along d_vision in this order."""
+    said = config.vision_feature_layer
+    return (said,) if isinstance(said, int) else tuple(said)
+
+
+def features_read(config: Any, states: Sequence[Tensor]) -> Tensor:
+    """What the projector reads of an encoder's hidden states: (image, patch, d_vision), of several layers n d_vision.
+
+    A class token is left out.
+    """
+    first = 1 if config.vision_feature_select_strategy == "default" else 0
+    return torch.cat([states[layer][:, first:] for layer in feature_layers(config)], dim=-1)
+
+
 def new_projector(connector: str, config: Any, seed: int) -> Any:
     """A projector with fresh weights from `seed`: torch's default for linear layers, as in LLaVA."""
     with torch.random.fork_rng(devices=[]):
@@ -81,12 +97,15 @@ class DeepLlavaConfig(LlavaConfig):
 
 
 class DeepProjector(nn.Module):
-    """`projector_depth` linear layers with an activation between them: (..., d_vision) -> (..., d_model)."""
+    """`projector_depth` linear layers with an activation between them: (..., d_vision) -> (..., d_model).
+
+    Of an encoder that is read at n layers, d_vision is n times as large.
+    """
 
     def __init__(self, config: Any) -> None:
         super().__init__()
         d_vision, d_model = config.vision_config.hidden_size, config.text_config.hidden_size
-        widths = [d_vision] + [d_model] * config.projector_depth
+        widths = [d_vision * len(feature_layers(config))] + [d_model] * config.projector_depth
         self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths))
         self.act = nn.GELU()  # a module, so that hooks see it
 

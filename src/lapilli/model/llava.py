@@ -29,11 +29,22 @@ from lapilli.model.checkpoints.stored import held
 from lapilli.model.checkpoints.write import write_checkpoint
 from lapilli.model.choices import depth
 from lapilli.model.hub import model_folder
-from lapilli.model.parts import Language, Vision, name_of, origin, part_path, read_language, read_model, read_vision
+from lapilli.model.parts import (
+    Language,
+    Vision,
+    listed,
+    name_of,
+    origin,
+    part_path,
+    read_language,
+    read_model,
+    read_vision,
+)
 from lapilli.model.pixels import Pixels
 from lapilli.model.placement import settings
 from lapilli.model.processor import add_tokens, generation_config, new_processor, picture_processor, read_processor
 from lapilli.model.reading import quiet
+from lapilli.model.vocabulary import added_without_rows, require_ids, require_rows, rows_needed
 
 _FITTING = "choose a language model with a plain linear head, such as LLaMA or Qwen2"
 _SAME_LOGITS = 1e-4  # of the language model alone and inside the joined one, as a share of the largest
@@ -94,7 +105,7 @@ def join(
     _require_plain_head(voice.model, paths["language"])
     for part, role in ((eye.tower, "vision"), (voice.model, "language")):
         part.config._name_or_path = name_of(paths[role])  # where the folder lies on this machine is nobody's business
-    notes = _add_tokens(voice, template)
+    notes = _add_tokens(voice, template, paths["language"])
     vision, text = eye.tower.config, voice.model.config
     config = connectors.joined_config(vision, text, name, feature_layer, voice.tokenizer, eye.tokens_before)
     model = _assemble(config, eye, voice, name, seed)
@@ -140,17 +151,19 @@ def load(path: Path | str, placement: Placement = AS_STORED) -> Llava:
     require_whole(path)
     card = card_of(path)
     _, model_class = connectors.classes(card.connector)
-    llava_config(path)
+    config, processor = llava_config(path), read_processor(path)
+    _require_tokens(path, processor.tokenizer, config)
     model = read_model(model_class, path, **where)
-    processor = read_processor(path)
-    _require_tokens(path, processor.tokenizer, model.config)
+    require_ids(path, model.generation_config, config.text_config.vocab_size)
     return Llava(without_unused_layers(model), processor, card)
 
 
 def codec_of(path: Path) -> Codec:
     """What encoding a sample needs of the model in a folder: no weight is read, nor fetched."""
     path = model_folder(path, weights="none")
-    return _codec(read_processor(path), card_of(path).template, llava_config(path))
+    processor, config = read_processor(path), llava_config(path)
+    require_rows(path, processor.tokenizer, config.text_config.vocab_size)
+    return _codec(processor, card_of(path).template, config)
 
 
 def pixels_of(path: Path) -> Pixels:
@@ -169,7 +182,8 @@ def _codec(processor: LlavaProcessor, template: str, config: Any) -> Codec:
 
 
 def _require_tokens(path: Path, tokenizer: Any, config: Any) -> None:
-    """Refuse a tokenizer that does not mark images as the model expects them, or cannot pad."""
+    """Refuse a tokenizer with tokens that the model has not, with another mark for images, or without padding."""
+    require_rows(path, tokenizer, config.text_config.vocab_size)
     image = tokenizer.convert_tokens_to_ids(IMAGE_MARK)
     if image != config.image_token_id or tokenizer.pad_token_id is None:
         found = (
@@ -179,14 +193,14 @@ def _require_tokens(path: Path, tokenizer: Any, config: Any) -> None:
 
 
 def without_unused_layers(model: Any) -> Any:
-    """The model, whose vision encoder no longer runs the layers behind the one that is read.
+    """The model, whose vision encoder no longer runs the layers behind the last that is read.
 
     They keep their weights and names, so that saving loses nothing. LLaVA reads the last layer but one: a
     twenty-fourth of CLIP-L, and more of a smaller encoder, would be computed for nothing.
     """
     layers = model.model.vision_tower.encoder.layers
-    read = model.config.vision_feature_layer
-    for layer in layers[read if read >= 0 else len(layers) + 1 + read :]:
+    read = connectors.feature_layers(model.config)
+    for layer in layers[max(at if at >= 0 else len(layers) + 1 + at for at in read) :]:
         layer.forward = _unchanged
     return model
 
@@ -195,24 +209,29 @@ def _unchanged(hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
     return hidden_states
 
 
-def _add_tokens(voice: Language, template: str) -> list[str]:
-    """Give the tokenizer what it lacks of <image>, padding; and the model their rows. Says what was done.
+def _add_tokens(voice: Language, template: str, path: Path) -> list[str]:
+    """Give the tokenizer what it lacks of <image>, padding; and the model rows for all its tokens. Says what was done.
 
     The new rows are the mean of the others: close to nothing in particular, and of no unusual length.
     """
     tokenizer, model = voice.tokenizer, voice.model
     stop_id(chat_template(template, tokenizer), tokenizer)  # first: the template must go with the language model
-    before, rows = len(tokenizer), model.get_input_embeddings().num_embeddings
+    rows = model.get_input_embeddings().num_embeddings
+    require_ids(path, model.config, rows)
+    before, without = min(len(tokenizer), rows), added_without_rows(path, tokenizer, rows)
     new = add_tokens(tokenizer)
-    if not new:
+    size = max(rows, rows_needed(tokenizer))
+    if not new and size == rows:
         return []
     with quiet():
-        model.resize_token_embeddings(max(rows, len(tokenizer)), mean_resizing=False)
+        model.resize_token_embeddings(size, mean_resizing=False)
     for module in (model.get_input_embeddings(), model.get_output_embeddings()):
         with torch.no_grad():
-            module.weight[new] = module.weight[:before].mean(dim=0)
+            module.weight[[*new, *range(rows, size)]] = module.weight[:before].mean(dim=0)
     names = ", ".join(f"{tokenizer.convert_ids_to_tokens(index)} ({index})" for index in new)
-    return [f"tokens added: {names}; their embeddings are the mean of the other {before}"]
+    mean = f"their embeddings are the mean of the other {before}"
+    had = f"tokens without a row in the language model: {listed(without)}; {mean}"
+    return [*([had] if without else []), *([f"tokens added: {names}; {mean}"] if new else [])]
 
 
 def _assemble(config: Any, eye: Vision, voice: Language, connector: str, seed: int) -> Any:

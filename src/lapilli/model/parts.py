@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from lapilli.core.errors import LapilliError, UsageError
-from lapilli.model.checkpoints.stored import model_config, stored_tensors
+from lapilli.model.checkpoints.stored import is_finite, model_config, stored_tensors, tensors_in
 from lapilli.model.hub import hub_name, model_folder, pinned
 from lapilli.model.reading import LOCAL, explained, quiet
 from lapilli.model.tokenizer import read_tokenizer
@@ -155,7 +155,7 @@ def read_model(loader: Any, path: Path, only: str = "", **settings: Any) -> Any:
     """The model that `loader.from_pretrained` makes of the folder, in eval mode, every weight of it read from there.
 
     `only` is the prefix of the weights that are wanted where the folder holds more. Raises LapilliError naming the
-    weights that are missing, superfluous or of another shape: transformers would go on with random ones.
+    weights that are missing, superfluous, of another shape, NaN or infinite: transformers would go on.
     """
     weight_files(path)
     _require_all_there(loader, path, settings.get("config"))
@@ -176,7 +176,20 @@ def read_model(loader: Any, path: Path, only: str = "", **settings: Any) -> Any:
         raise LapilliError(
             f"{path}: the weights do not fit {type(model).__name__}: {'; '.join(complaints)}; fetch it again"
         )
+    _require_numbers(model, path)
     return model.eval()
+
+
+def _require_numbers(model: Any, path: Path) -> None:
+    """Refuse weights that are NaN or infinite: what is computed with them is nonsense. Each is passed over once."""
+    if all(is_finite(weight) for weight in model.parameters()):
+        return
+    for file in weight_files(path):
+        broken = [name for name, source in tensors_in(file) if not is_finite(source.read())]
+        if broken:
+            raise LapilliError(f"{file}: {listed(broken)} not finite (NaN or infinite); fetch it again")
+    name = next(name for name, weight in model.named_parameters() if not is_finite(weight))
+    raise LapilliError(f"{path}: {name} is not finite in {model.dtype}, in which it is read; choose another format")
 
 
 def _require_all_there(loader: Any, path: Path, config: Any) -> None:

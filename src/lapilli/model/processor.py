@@ -78,11 +78,11 @@ def pads_to_square(image_processor: Any) -> bool:
 
 def add_tokens(tokenizer: Any) -> list[int]:
     """Give a tokenizer what a LLaVA's lacks, <image> and a padding token; their ids, in order."""
-    before = len(tokenizer)
+    before = {*tokenizer.get_vocab().values()}
     tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_MARK]}, replace_extra_special_tokens=False)
     if tokenizer.pad_token is None:
         tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
-    return list(range(before, len(tokenizer)))
+    return sorted({*tokenizer.get_vocab().values()} - before)
 
 
 def generation_config(tokenizer: Any, template: str) -> GenerationConfig:

@@ -17,7 +17,16 @@ LOCAL: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False
 """For every from_pretrained of an Auto class: no network, and no code from a folder, which it would else ask about."""
 
 _SPEAKING = (OSError, ValueError, ImportError, SafetensorError)  # whose messages are sentences
-_FOREIGN = (*_SPEAKING, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, StrictDataclassError)
+_FOREIGN = (
+    *_SPEAKING,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    AssertionError,
+    StrictDataclassError,
+)
 _REASON_SHOWN = 240  # characters: transformers lists every model it knows
 
 

@@ -18,6 +18,7 @@ from lapilli.model.checkpoints.original import joined_of
 from lapilli.model.checkpoints.read import llava_config, stored_layout
 from lapilli.model.checkpoints.stored import Source, described, json_object, model_config, stored_tensors
 from lapilli.model.hub import model_folder, remote_headers
+from lapilli.model.vocabulary import stored_excess
 
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "8 bit": 1.0, "4 bit": 0.5}
 """Bytes of a parameter in the formats that models are run in."""
@@ -39,9 +40,9 @@ class Info:
     """A LLaVA in a folder.
 
     `parts` are in the order of the data's way. `dtypes` says how many parameters are stored in which format, `memory`
-    how many bytes the weights take in each. `feature_layer` is the hidden state of the vision encoder that is read,
-    `patches` how many tokens an image is, and `picture` what becomes of a picture that is not square. What the folder
-    does not say is None.
+    how many bytes the weights take in each. `feature_layer` is the hidden state of the vision encoder that is read, or
+    those that are, joined, `patches` how many tokens an image is, and `picture` what becomes of a picture that is not
+    square. What the folder does not say is None.
     """
 
     path: str
@@ -53,7 +54,7 @@ class Info:
     template: str | None
     image_size: int | None
     patches: int | None
-    feature_layer: int
+    feature_layer: int | list[int]
     picture: str
     notes: tuple[str, ...]
 
@@ -90,12 +91,13 @@ def _of_transformers(path: Path) -> Info:
     connector, vision = connectors.connector_of(config), config.vision_config
     kinds = {"vision": vision.model_type, "projector": connector, "language": config.text_config.model_type}
     processor = _json_if_there(path / "processor_config.json")
+    excess = stored_excess(path, config.text_config.vocab_size)
     return Info(
         path=str(path), layout=layout, connector=connector, **_weights(tensors, kinds),
         template=card.template if card else stored_template(path), image_size=vision.image_size,
         patches=(vision.image_size // vision.patch_size) ** 2, feature_layer=config.vision_feature_layer,
         picture=_picture(processor.get("image_processor") or _json_if_there(path / "preprocessor_config.json")),
-        notes=_notes(card),
+        notes=(*_notes(card), *([excess] if excess else [])),
     )  # fmt: skip
 
 

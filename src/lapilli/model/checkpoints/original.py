@@ -48,6 +48,9 @@ def joined_of(config: Mapping[str, Any]) -> Joined:
     depth(connector)
     # LLaVA's own default is the last layer; every script of its authors says -2, and so does every checkpoint.
     layer = config.get("mm_vision_select_layer", -1)
+    if type(layer) is not int:
+        one = "LLaVA's own code reads one layer"
+        raise LapilliError(f"config.json: mm_vision_select_layer is {layer!r}: {one}; such a LLaVA cannot be read here")
     return Joined(config["mm_vision_tower"], connector, layer, config.get("image_aspect_ratio") == "pad")
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lapilli.core.errors import LapilliError
 from lapilli.model.checkpoints.layouts import layouts
-from lapilli.model.checkpoints.stored import tensors_in
+from lapilli.model.checkpoints.stored import is_finite, tensors_in
 from lapilli.model.parts import listed
 
 _NAME = re.compile(r"(?:.*\.)?mm_projector\.(?:(?P<layer>\d+)\.)?(?P<kind>weight|bias)")
@@ -24,6 +24,9 @@ def read_projector(file: Path) -> tuple[str, dict[str, Tensor]]:
     first versions was trained with it.
     """
     found = {name: source.read() for name, source in tensors_in(file)}
+    broken = [name for name, tensor in found.items() if not is_finite(tensor)]
+    if broken:
+        raise LapilliError(f"{file}: {listed(broken)} not finite (NaN or infinite); take a checkpoint before that")
     strange = [name for name in found if not _NAME.fullmatch(name)]
     if strange or not found:
         raise LapilliError(f"{file}: no projector, it has {listed(strange) or 'no tensors'}; give mm_projector.bin")

@@ -35,6 +35,7 @@ from lapilli.model.checkpoints.stored import Source, model_config, stored_tensor
 from lapilli.model.hub import model_folder
 from lapilli.model.processor import generation_config, new_processor, picture_processor, read_processor
 from lapilli.model.reading import explained, quiet
+from lapilli.model.vocabulary import require_ids, require_rows
 
 PROJECTOR = "llava.projector"
 """The file that llama.cpp's converter looks for."""
@@ -71,6 +72,8 @@ def llava_config(path: Path) -> Any:
     made.text_config.tie_word_embeddings = made.tie_word_embeddings
     _require_sizes(path, made)
     _require_plain(path, made)
+    for part in (made, made.text_config):
+        require_ids(path, part, made.text_config.vocab_size)
     return made
 
 
@@ -92,14 +95,15 @@ def _require_plain(path: Path, config: Any) -> None:
 
 def _require_sizes(path: Path, config: Any) -> None:
     """Refuse a vision encoder without patches, and a layer that it does not have."""
-    vision, layer = config.vision_config, config.vision_feature_layer
+    vision, said = config.vision_config, config.vision_feature_layer
     side, patch = getattr(vision, "image_size", None), getattr(vision, "patch_size", None)
     if not isinstance(side, int) or not isinstance(patch, int) or not 0 < patch <= side:
         raise LapilliError(f"{path}: image_size {side}, patch_size {patch}: no square patches; fetch config.json again")
     states = vision.num_hidden_layers + 1
-    if not isinstance(layer, int) or not -states <= layer < states:
+    layers = said if isinstance(said, list | tuple) else [said]
+    if not layers or any(type(layer) is not int or not -states <= layer < states for layer in layers):
         remedy = "fetch config.json again"
-        raise LapilliError(f"{path}: vision_feature_layer {layer}, not one of {states} hidden states; {remedy}")
+        raise LapilliError(f"{path}: vision_feature_layer {said}, not of the {states} hidden states; {remedy}")
 
 
 def card_of(path: Path) -> Card:
@@ -138,6 +142,7 @@ def _of_transformers(path: Path, choices: Choices) -> Checkpoint:
     config = llava_config(path)
     layout, tensors = stored_layout(path, config)
     theirs = read_processor(path)
+    require_rows(path, theirs.tokenizer, config.text_config.vocab_size)
     card = _card(path, config, choices.template)
     theirs.tokenizer.chat_template = chat_template(card.template, theirs.tokenizer).jinja()
     pictures = picture_processor(theirs.image_processor, config.vision_config.image_size, choices.pad)

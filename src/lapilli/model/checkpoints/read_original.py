@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig, AutoImageProcessor
 
 from lapilli.core.codec import chat_template
-from lapilli.core.errors import UsageError
+from lapilli.core.errors import LapilliError, UsageError
 from lapilli.model import connector as connectors
 from lapilli.model.card import Card
 from lapilli.model.checkpoints.checkpoint import (
@@ -32,6 +32,7 @@ from lapilli.model.parts import name_of
 from lapilli.model.processor import add_tokens, generation_config, new_processor, picture_processor
 from lapilli.model.reading import LOCAL, explained, quiet
 from lapilli.model.tokenizer import read_tokenizer
+from lapilli.model.vocabulary import added_without_rows, rows_needed
 
 _ROWS = 64  # a vocabulary that has to grow becomes a multiple of it, as in llava-hf's conversions
 _BLOCK = 4096  # rows summed at once
@@ -49,7 +50,7 @@ def from_original(
     vision, image_processor = _encoder(path, joined, choices.vision)
     words = read_tokenizer(tokenizer, text)
     _, named = in_hf_names(path, tensors, joined.connector)
-    named, notes = _with_rows(named, words)
+    named, notes = _with_rows(path, named, words)
     if notes:  # otherwise the configuration must be right, and is compared with the weights
         text.vocab_size = named[TABLE].shape[0]
     before = tokens_before(vision)
@@ -105,14 +106,20 @@ def _encoder(path: Path, joined: Joined, folder: Path | None) -> tuple[Any, Any]
     return known
 
 
-def _with_rows(tensors: Mapping[str, Source], tokenizer: Any) -> tuple[dict[str, Source], tuple[str, ...]]:
-    """The tensors with rows for the tokens that the tokenizer lacked, and a note on them."""
-    new = add_tokens(tokenizer)
-    rows = tensors[TABLE].shape[0] if TABLE in tensors else len(tokenizer)
-    if len(tokenizer) <= rows:
+def _with_rows(path: Path, tensors: Mapping[str, Source], tokenizer: Any) -> tuple[dict[str, Source], tuple[str, ...]]:
+    """The tensors with rows for the tokens that the tokenizer lacked, or that lacked one, and a note on them."""
+    table, head = tensors.get(TABLE), tensors.get(HEAD)
+    if table is None:
+        add_tokens(tokenizer)
         return dict(tensors), ()
-    grown = -(-len(tokenizer) // _ROWS) * _ROWS
-    names = ", ".join(f"{tokenizer.convert_ids_to_tokens(index)} ({index})" for index in new)
+    rows = table.shape[0]
+    if head is not None and head.shape[0] != rows:
+        raise LapilliError(f"{path}: the embedding has {rows} rows, the head {head.shape[0]}; fetch the folder again")
+    without, new = added_without_rows(path, tokenizer, rows), add_tokens(tokenizer)
+    if rows_needed(tokenizer) <= rows:
+        return dict(tensors), ()
+    grown = -(-rows_needed(tokenizer) // _ROWS) * _ROWS
+    names = ", ".join([*without, *(f"{tokenizer.convert_ids_to_tokens(index)} ({index})" for index in new)])
     note = f"tokens added: {names}; embeddings of {rows} rows grew to {grown}, by the mean of the others"
     longer = {name: lengthened(tensors[name], grown) for name in (TABLE, HEAD) if name in tensors}
     return {**tensors, **longer}, (note,)

@@ -44,6 +44,8 @@ from lapilli.model.tokenizer import PIECES, is_pieces
 _IDENTITY = "multi_modal_projector.linear_2."
 _NO_HUB = "connector {}: only lapilli has a class for it, and transformers' older layouts no names; use hf or original"
 
+_ONE_LAYER = "layout {}: has no place for several layers of the encoder, vision_feature_layer {}; use hf"
+
 
 @dataclass(frozen=True)
 class Writing:
@@ -63,6 +65,9 @@ def write_checkpoint(found: Checkpoint, out: Path, target: str = "hf", writing: 
     require_target(target)
     if target in ("joined", "memory") and depth(found.card.connector) > 2:
         raise UsageError(_NO_HUB.format(found.card.connector))
+    layer = found.config.vision_feature_layer
+    if target in ("original", "split", "projector") and not isinstance(layer, int):
+        raise UsageError(_ONE_LAYER.format(target, layer))
     writers = {"original": _original, "split": _split, "projector": _projector}
     with new_folder(out) as folder, quiet():
         if target in writers:
