@@ -226,11 +226,11 @@ def test_code_in_a_folder_is_not_run(name, which, folder, capsys):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("name", [NORM, "multi_modal_projector.linear_1.weight"])
 def test_weights_that_are_no_numbers(name, value, folder, capsys):
-    """They are described and converted as they are, to the last bit; a model of them has nothing to say."""
+    """They are described and converted as they are, to the last bit; a model of them is not used."""
     weights = load_file(folder / "model" / WEIGHTS)
     weights[name][..., 0] = value
     save_file(weights, folder / "model" / WEIGHTS)
-    assert_refused(folder, command("ask", folder), capsys, "the model computes no numbers")
+    assert_refused(folder, command("ask", folder), capsys, f"{name} not finite (NaN or infinite)")
     assert say(command("info", folder), capsys).code == 0
     assert say(command("convert", folder), capsys).code == 0
     kept = load_file(folder / "out" / WEIGHTS)

@@ -388,8 +388,8 @@ def test_a_cast_model_says_its_new_format(tmp_path):
     ("change", "message"),
     [
         ({"vision_feature_select_strategy": "full"}, "vision_feature_select_strategy is 'full'"),
-        ({"vision_feature_layer": [-2, 9]}, r"vision_feature_layer \[-2, 9\], not of the 4 hidden states"),
-        ({"vision_feature_layer": []}, r"vision_feature_layer \[\], not of"),
+        ({"vision_feature_layer": [-2, 9]}, r"vision_feature_layer \[-2, 9\], not one of 4 hidden states"),
+        ({"vision_feature_layer": []}, r"vision_feature_layer \[\], not one of"),
         ({"vision_feature_layer": [[-2], -1]}, "vision_feature_layer|cannot be read"),
         ({"vision_feature_layer": 99}, "vision_feature_layer 99"),
         ({"multimodal_projector_bias": False}, "multimodal_projector_bias is False"),

@@ -103,7 +103,7 @@ def _require_sizes(path: Path, config: Any) -> None:
     layers = said if isinstance(said, list | tuple) else [said]
     if not layers or any(type(layer) is not int or not -states <= layer < states for layer in layers):
         remedy = "fetch config.json again"
-        raise LapilliError(f"{path}: vision_feature_layer {said}, not of the {states} hidden states; {remedy}")
+        raise LapilliError(f"{path}: vision_feature_layer {said}, not one of {states} hidden states; {remedy}")
 
 
 def card_of(path: Path) -> Card:
