@@ -4,6 +4,8 @@ or refused in one line. Nothing that an adapter's folder says is passed over.
 
 import json
 import shutil
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -62,10 +64,20 @@ STILL_TIED = (
 )
 
 
+@cache
+def _read(base):
+    return LlavaForConditionalGeneration.from_pretrained(base)
+
+
+def fresh(base):
+    """The model as transformers reads it, to be changed."""
+    return deepcopy(_read(base))
+
+
 def adapted(base, folder, settings, wrap=LoraConfig):
     """An adapter, all of it off its first values, saved as peft saves it; and the wrapped model."""
     rank = {"r": 2} if wrap in (LoraConfig, LoHaConfig) else {}
-    wrapped = get_peft_model(LlavaForConditionalGeneration.from_pretrained(base), wrap(**rank, **settings)).eval()
+    wrapped = get_peft_model(fresh(base), wrap(**rank, **settings)).eval()
     torch.manual_seed(7)
     with torch.no_grad():
         for parameter in wrapped.parameters():
@@ -76,7 +88,7 @@ def adapted(base, folder, settings, wrap=LoraConfig):
 
 
 def merged_by_peft(base, folder, untie):
-    model = LlavaForConditionalGeneration.from_pretrained(base)
+    model = fresh(base)
     if untie:
         model.config.tie_word_embeddings = False
         model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
@@ -100,7 +112,7 @@ def test_what_is_merged_is_what_peft_merges(tmp_path, language, kind):
     ours = by_names_in_memory(found)
     assert ours.keys() == theirs.keys()
     assert max(float((ours[name] - theirs[name]).abs().max()) for name in ours) < 1e-5
-    before = load(base).model.state_dict()
+    before = _read(base).state_dict()
     assert any(not torch.equal(ours[name], before[name]) for name in ours)
     tied = language == "tied" and kind in STILL_TIED
     assert found.config.tie_word_embeddings is found.config.text_config.tie_word_embeddings is tied
