@@ -11,7 +11,7 @@ from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from lapilli.core.codec import Codec
-    from lapilli.data.sample import Row
+    from lapilli.data.rows import Row
     from lapilli.data.validate import Findings, Problem
 
 _SHOWN = 50  # problems in the table; --json has them all

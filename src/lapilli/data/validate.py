@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lapilli.core.errors import LapilliError
-from lapilli.data.pictures import PictureError, open_picture
-from lapilli.data.sample import Fault, Row, faults, read_rows
+from lapilli.data.paths import PictureError
+from lapilli.data.pictures import open_picture
+from lapilli.data.faults import Fault, faults
+from lapilli.data.rows import Row, read_rows
 
 Track = Callable[[list[Row]], Iterable[Row]]
 
