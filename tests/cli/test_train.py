@@ -50,8 +50,8 @@ def test_json_is_one_object(file, capsys):
 def test_an_interrupted_run_says_how_to_go_on(file, capsys, monkeypatch):
     train = loop.train
 
-    def interrupted(recipe, resume):
-        return train(recipe, resume, on_eval=lambda _: os.kill(os.getpid(), signal.SIGINT) or {})
+    def interrupted(recipe, resume, **settings):
+        return train(recipe, resume, on_eval=lambda _: os.kill(os.getpid(), signal.SIGINT) or {}, **settings)
 
     monkeypatch.setattr(loop, "train", interrupted)
     assert run(["train", str(file), "--set", "epochs=2"]) == 130

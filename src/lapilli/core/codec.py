@@ -36,6 +36,19 @@ class Codec:
         return chat_template(self.template, self.tokenizer)
 
     @cached_property
+    def control_tokens(self) -> dict[int, str]:
+        """The tokens that steer a model, by id: those that are special, and whatever else was added to the vocabulary.
+
+        An added word or run of spaces is none: it is text to whoever writes it.
+        """
+        named = set(self.tokenizer.all_special_ids)
+        return {
+            index: str(token)
+            for index, token in self.tokenizer.added_tokens_decoder.items()
+            if token.special or index in named or not (str(token).isalnum() or str(token).isspace())
+        }
+
+    @cached_property
     def stop_id(self) -> int:
         """The token that ends an answer. Raises LapilliError as the function of this name does."""
         return stop_id(self.chat, self.tokenizer)

@@ -40,7 +40,9 @@ def faults(row: object) -> Iterator[Fault]:
     if isinstance(row, Fault):
         yield row
     elif not isinstance(row, dict):
-        yield Fault("row", f"{kind_of(row)}, an object expected", 'write {"id": .., "image": .., "conversations": [..]}')
+        yield Fault(
+            "row", f"{kind_of(row)}, an object expected", 'write {"id": .., "image": .., "conversations": [..]}'
+        )
     else:
         yield from _id_faults(row)
         yield from _image_faults(row)
@@ -116,7 +118,7 @@ def _turn_faults(turn: object, name: str) -> Iterator[Fault]:
 
 
 def _text_faults(text: str, role: Speaker | None, name: str) -> Iterator[Fault]:
-    if role == "assistant" and not text.strip():
+    if role == "assistant" and not any(char.isprintable() and not char.isspace() for char in text):
         yield Fault(name, "empty answer", "write the answer, or remove the question too")
     if role == "assistant" and IMAGE_MARK in text:
         yield Fault(name, f"{IMAGE_MARK} in an answer", f"only questions show pictures: remove {IMAGE_MARK}")
@@ -200,5 +202,3 @@ def _role(turn: object) -> Speaker | None:
 def kind_of(value: object) -> str:
     """A JSON value, in words."""
     return _KINDS.get(type(value), "null")
-
-

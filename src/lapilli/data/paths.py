@@ -62,4 +62,3 @@ def _missing(folder: Path, name: str, path: Path) -> PictureError:
         return PictureError(path, "no such file: written with \\ as on Windows", f"write {slashed!r}, with /{there}")
     message = "not a file" if path.exists() else "no such file"
     return PictureError(path, message, "put the picture there, or correct its path")
-

@@ -29,7 +29,7 @@ _SIGNATURES = {
     b"\x00\x00\xfe\xff": ("UTF-32 text", _UTF8),
     b"\xff\xfe": ("UTF-16 text", _UTF8),
     b"\xfe\xff": ("UTF-16 text", _UTF8),
-    **{pair: ("UTF-16 text", _UTF8) for pair in (b"[\x00", b"{\x00", b"\x00[", b"\x00{")},
+    **dict.fromkeys((b"[\x00", b"{\x00", b"\x00[", b"\x00{"), ("UTF-16 text", _UTF8)),
 }
 """How files that are neither begin, with what they are and what to do; the longer of two beginnings first."""
 
@@ -150,5 +150,3 @@ def _is_table(text: str) -> bool:
 
 def _line_column(text: str, at: int, first_line: int) -> str:
     return f"line {first_line + text.count(chr(10), 0, at)}, column {at - text.rfind(chr(10), 0, at)}"
-
-

@@ -1,8 +1,8 @@
 """Samples of visual instruction data, read from and written to LLaVA's row format.
 
 A row is {"id": .., "image": "a.jpg" or a list of them, "conversations": [{"from": "human", "value": "<image>\\nWhat is
-it?"}, {"from": "gpt", "value": "A kite."}]} (LLaVA, arXiv 2304.08485). Read the same are `images` for `image`, `user` and
-`assistant` for `human` and `gpt`, and `role` and `content` for `from` and `value`. Files are those of `rows`.
+it?"}, {"from": "gpt", "value": "A kite."}]} (LLaVA, arXiv 2304.08485). Read the same are `images` for `image`, `user`
+and `assistant` for `human` and `gpt`, and `role` and `content` for `from` and `value`. Files are those of `rows`.
 """
 
 import json
@@ -24,6 +24,7 @@ from lapilli.data.faults import (
     text_of,
 )
 from lapilli.data.rows import is_lines, place, read_rows
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -71,6 +72,11 @@ def parse_row(row: object, where: str) -> Sample:
     if fault is not None:
         raise LapilliError(f"{where}: {fault}")
     assert isinstance(row, dict)
+    return sample_of(row)
+
+
+def sample_of(row: dict[str, Any]) -> Sample:
+    """The sample of a row without faults."""
     return Sample(
         id=str(row["id"]),
         images=tuple(images_of(row)),
