@@ -1,5 +1,6 @@
 """What makes a row bad, written once: reading stops at the first fault, `lapilli data validate` lists them all."""
 
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,6 +17,7 @@ SPEAKERS: Mapping[str, Speaker] = {"human": "user", "user": "user", "gpt": "assi
 IMAGE_FIELDS = ("image", "images")
 """The fields that may name a row's pictures; one of them does."""
 
+_INVISIBLE = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # Unicode's categories of characters of which nothing is seen
 _WHOLE = "write the whole surrogate pair"
 
 _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a truth value", int: "a number", float: "a number"}
@@ -118,7 +120,7 @@ def _turn_faults(turn: object, name: str) -> Iterator[Fault]:
 
 
 def _text_faults(text: str, role: Speaker | None, name: str) -> Iterator[Fault]:
-    if role == "assistant" and not any(char.isprintable() and not char.isspace() for char in text):
+    if role == "assistant" and all(unicodedata.category(char) in _INVISIBLE for char in text):
         yield Fault(name, "empty answer", "write the answer, or remove the question too")
     if role == "assistant" and IMAGE_MARK in text:
         yield Fault(name, f"{IMAGE_MARK} in an answer", f"only questions show pictures: remove {IMAGE_MARK}")
