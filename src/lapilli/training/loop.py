@@ -26,7 +26,7 @@ from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.run import RunDir
 from lapilli.data.sample import Sample
 from lapilli.model.hub import model_folder
-from lapilli.model.llava import Llava, load, save
+from lapilli.model.llava import Llava, load, save, with_image_position
 from lapilli.model.parts import origin
 from lapilli.model.reading import quiet
 from lapilli.training.arguments import training_arguments
@@ -100,6 +100,7 @@ def _gather(recipe: TrainRecipe, samples: RunSamples, progress: bool) -> _Materi
     StageTrainer.require_known()
     model = model_folder(recipe.model)
     llava = load(model)
+    llava = with_image_position(llava, recipe.image_position or llava.card.image_position)
     llava.model.float()  # what learns is kept in fp32; bf16 is a matter of autocast
     _by_muon(recipe, llava)  # nothing is written yet
     asked = requirements(STAGES[recipe.stage], llava.codec, llava.model.config)

@@ -57,6 +57,10 @@ class TrainRecipe:
     ] = "fp32"
     save_every: Annotated[int | None, "Steps between checkpoints; null: only when the run is stopped.", COUNT] = None
     log_every: Annotated[int, "Steps between lines of metrics.jsonl.", COUNT] = 10
+    image_position: Annotated[
+        Literal["as_written", "first"] | None,
+        "Where a question's pictures stand: as written, or before its text, as in LLaVA; null: as the model has it.",
+    ] = None
     on_bad_picture: Annotated[
         Literal["error", "skip"],
         "Of a sample whose picture cannot be read: error refuses the run; skip decodes all first, and leaves it out.",

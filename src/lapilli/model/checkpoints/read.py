@@ -139,7 +139,7 @@ def _of_transformers(path: Path, choices: Choices) -> Checkpoint:
     layout, tensors = stored_layout(path, config)
     theirs = read_processor(path)
     card = _card(path, config, choices.template)
-    theirs.tokenizer.chat_template = chat_template(card.template, theirs.tokenizer).jinja()
+    theirs.tokenizer.chat_template = chat_template(card.template, theirs.tokenizer, card.image_position).jinja()
     pictures = picture_processor(theirs.image_processor, config.vision_config.image_size, choices.pad)
     vision = config.vision_config
     processor = new_processor(theirs.tokenizer, pictures, vision, tokens_before(vision))
