@@ -128,7 +128,7 @@ def test_show_json_has_ids_labels_roles_and_tokens(folder, capsys):
     model = str(joined("clip", "llama", "linear"))
     assert run(["data", "show", str(path), "--row", "0", "--model", model, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert list(shown) == ["ids", "labels", "roles", "tokens"]
+    assert list(shown) == ["ids", "labels", "roles", "tokens", "control"]
     assert shown["roles"].count("image") == 9
     learned = [token for token, label in zip(shown["tokens"], shown["labels"], strict=True) if label != -100]
     assert "".join(learned).replace("Ġ", " ") == " A [b]kite[/b].</s>"

@@ -126,9 +126,12 @@ def _show(
 ) -> None:
     """Show the tokens of one row as a model is trained on them: their roles, and which of them are learned.
 
+    Control tokens that stand in a question or an answer are marked; they may end a turn, or begin one.
+
     Give --model, or --tokenizer, --template and --image-tokens.
     """
     from lapilli.data.encode import encode
+    from lapilli.data.learnable import controls
     from lapilli.data.sample import read_sample
     from lapilli.data.show import as_json as plainly
     from lapilli.data.show import render
@@ -138,10 +141,11 @@ def _show(
     sample = read_sample(file, row)
     codec = _codec(model, *parts)
     encoded = encode(sample, codec)
+    written = [at for at, _, _ in controls(sample, encoded, codec)]
     if as_json:
-        print_json(plainly(encoded, codec))
+        print_json(plainly(encoded, codec, written))
     else:
-        results.print(render(encoded, codec, coloured=results.color_system is not None))
+        results.print(render(encoded, codec, results.color_system is not None, written))
 
 
 def _require_one_source(model: Path | None, parts: Sequence[object]) -> None:
