@@ -105,6 +105,27 @@ def test_a_file_that_is_no_json_is_a_problem_and_one_that_is_not_there_an_error(
     assert captured.err == f"lapilli: {folder}/no.json: cannot be read: No such file or directory; check the path\n"
 
 
+def test_with_a_stage_and_a_model_it_finds_what_training_refuses(folder, capsys):
+    model = str(joined("clip", "llama", "linear"))
+    talk = [TALK[0], {"from": "gpt", "value": "strike <s>this"}]
+    text = {"id": "text", "conversations": [{"from": "human", "value": "</s>Hi"}, TALK[1]]}
+    path = str(_file(folder, [GOOD, {**GOOD, "id": "control", "conversations": talk}, text]))
+    options = ["data", "validate", path, "--images", str(folder), "--json"]
+    assert run([*options, "--stage", "align", "--model", model]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [(one["row"], one["field"]) for one in found["problems"]] == [(1, "turn 1"), (2, "image")]
+    assert run([*options, "--stage", "instruct", "--model", model]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [(one["row"], one["field"]) for one in found["problems"]] == [(1, "turn 1")]
+    assert [(one["row"], one["field"]) for one in found["warnings"]] == [(2, "turn 0")]
+    assert run([*options[:-1], "--stage", "instruct", "--model", model]) == 1
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[-1] == f"{path}: 3 rows, 1 images, 1 problems, 1 warnings"
+    assert "control token '</s>'" in captured.out and captured.err == ""
+    assert run([*options, "--stage", "instruct"]) == 2
+    assert capsys.readouterr().err == "lapilli: give both --stage and --model, or neither\n"
+
+
 def test_the_images_folder_is_needed(folder, capsys):
     assert run(["data", "validate", str(_file(folder, [GOOD]))]) == 2
     assert "--images" in capsys.readouterr().err

@@ -130,27 +130,23 @@ def _reopen(recipe: TrainRecipe, materials: _Materials, changed_data: bool) -> t
         run.save(SKIPPED, materials.skipped)
         run.save("sources", materials.sources)
     checkpoint = last_checkpoint(run.path / CHECKPOINTS)
-    for name, value in run.load("sources").items():
-        if value != materials.sources[name]:
-            _require_allowed(run, name, changed_data)
-            before = run.load(CHANGED) if run.has(CHANGED) else []
-            change = {
-                "after_step": step_of(checkpoint) if checkpoint else 0,
-                "from": value,
-                "to": materials.sources[name],
-            }
-            run.save(CHANGED, [*before, change])
-            run.save("sources", materials.sources)
+    _require_same_sources(run, materials.sources, changed_data, step_of(checkpoint) if checkpoint else 0)
     run.rewind(step_of(checkpoint) if checkpoint else 0)
     shutil.rmtree(run.path / MODEL, ignore_errors=True)  # written, but not yet in a manifest
     return run, checkpoint
 
 
-def _require_allowed(run: RunDir, name: str, changed_data: bool) -> None:
-    """Refuse to go on with another model or other samples, but for a file of samples that may have been changed."""
-    if name != "data" or not changed_data:
-        way = ", or go on with --changed-data" if name == "data" else ""
-        raise LapilliError(f"{run.path}: the {name} it began with has changed since; start a new run{way}")
+def _require_same_sources(run: RunDir, sources: Mapping[str, str], changed_data: bool, step: int) -> None:
+    """Refuse to go on from another model or other samples; a file that may have been changed is noted."""
+    before = run.load("sources")
+    for name in before:
+        if before[name] != sources[name] and not (name == "data" and changed_data):
+            way = ", or go on with --changed-data" if name == "data" else ""
+            raise LapilliError(f"{run.path}: the {name} it began with has changed since; start a new run{way}")
+    if before["data"] != sources["data"]:
+        changes = run.load(CHANGED) if run.has(CHANGED) else []
+        run.save(CHANGED, [*changes, {"after_step": step, "from": before["data"], "to": sources["data"]}])
+        run.save("sources", sources)
 
 
 def _opening(
