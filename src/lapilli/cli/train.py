@@ -92,8 +92,8 @@ def _train_stage(resolved: "TrainRecipe", recipe: Path, overrides: list[str], st
     if as_json:
         print_json({"run": run.path, "model": run.path / MODEL, **figures})
         return
-    if figures.get("skipped_samples"):
-        note(f"{figures['skipped_samples']} samples were skipped: {run.path / 'results/skipped.json'}")
+    if skipped := figures.get("skipped_samples"):
+        note(f"{skipped:,} sample{'s were' if skipped > 1 else ' was'} skipped: {run.path / 'results/skipped.json'}")
     note(f"{figures['steps']} steps, {figures['trainable_parameters']} parameters learned, {figures['seconds']:.0f} s")
     say(f"{run.path / MODEL}")
 
@@ -109,10 +109,10 @@ def _samples(recipe: "TrainRecipe", started: _Started) -> "RunSamples | None":
     with steps() as progress:
         samples = run_samples(recipe, started.check_pictures, progress)
     if samples.skipped:
-        note(
-            f"{len(samples.skipped)} samples are skipped for their pictures, such as row {samples.skipped[0].row}: "
-            f"{samples.skipped[0].reason}"
-        )
+        first = samples.skipped[0]
+        many = len(samples.skipped)
+        what = "1 sample is skipped for its picture" if many == 1 else f"{many:,} samples are skipped, the first"
+        note(f"{what}: row {first.row}, {first.reason}")
     return samples
 
 
