@@ -11,6 +11,7 @@ from lapilli.cli import console, run
 from lapilli.cli.console import results
 
 TALK = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "A [b]kite[/b]."}]
+NOT_ALL = "without --stage and --model: lengths and the tokenizer's control tokens are not checked\n"
 GOOD = {"id": "good", "image": "a.png", "conversations": TALK}
 
 
@@ -32,7 +33,7 @@ def test_a_good_file_ends_with_0_and_a_summary(folder, capsys):
     assert run(["data", "validate", str(path), "--images", str(folder)]) == 0
     captured = capsys.readouterr()
     assert captured.out == f"{path}: 2 rows, 1 images, 0 problems\n"
-    assert captured.err == ""
+    assert captured.err == NOT_ALL
 
 
 def test_problems_end_with_1_a_table_and_a_summary(folder, capsys):
@@ -52,7 +53,7 @@ def test_problems_end_with_1_a_table_and_a_summary(folder, capsys):
     ]
     assert cells[1][2:4] == ["image", "'no.png': no such file"]
     assert lines[-1] == f"{path}: 2 rows, 2 images, 2 problems"
-    assert captured.err == ""
+    assert captured.err == NOT_ALL
 
 
 def test_a_long_table_is_cut_and_says_so(folder, capsys):
@@ -104,6 +105,27 @@ def test_a_file_that_is_no_json_is_a_problem_and_one_that_is_not_there_an_error(
     assert captured.err == f"lapilli: {folder}/no.json: cannot be read: No such file or directory; check the path\n"
 
 
+def test_with_a_stage_and_a_model_it_finds_what_training_refuses(folder, capsys):
+    model = str(joined("clip", "llama", "linear"))
+    talk = [TALK[0], {"from": "gpt", "value": "strike <s>this"}]
+    text = {"id": "text", "conversations": [{"from": "human", "value": "</s>Hi"}, TALK[1]]}
+    path = str(_file(folder, [GOOD, {**GOOD, "id": "control", "conversations": talk}, text]))
+    options = ["data", "validate", path, "--images", str(folder), "--json"]
+    assert run([*options, "--stage", "align", "--model", model]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [(one["row"], one["field"]) for one in found["problems"]] == [(1, "turn 1"), (2, "image")]
+    assert run([*options, "--stage", "instruct", "--model", model]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [(one["row"], one["field"]) for one in found["problems"]] == [(1, "turn 1")]
+    assert [(one["row"], one["field"]) for one in found["warnings"]] == [(2, "turn 0")]
+    assert run([*options[:-1], "--stage", "instruct", "--model", model]) == 1
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[-1] == f"{path}: 3 rows, 1 images, 1 problems, 1 warnings"
+    assert "control token '</s>'" in captured.out and captured.err == ""
+    assert run([*options, "--stage", "instruct"]) == 2
+    assert capsys.readouterr().err == "lapilli: give both --stage and --model, or neither\n"
+
+
 def test_the_images_folder_is_needed(folder, capsys):
     assert run(["data", "validate", str(_file(folder, [GOOD]))]) == 2
     assert "--images" in capsys.readouterr().err
@@ -127,7 +149,7 @@ def test_show_json_has_ids_labels_roles_and_tokens(folder, capsys):
     model = str(joined("clip", "llama", "linear"))
     assert run(["data", "show", str(path), "--row", "0", "--model", model, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert list(shown) == ["ids", "labels", "roles", "tokens"]
+    assert list(shown) == ["ids", "labels", "roles", "tokens", "control"]
     assert shown["roles"].count("image") == 9
     learned = [token for token, label in zip(shown["tokens"], shown["labels"], strict=True) if label != -100]
     assert "".join(learned).replace("Ġ", " ") == " A [b]kite[/b].</s>"

@@ -86,7 +86,7 @@ def test_errors_are_one_line(data, tmp_path, capsys):
         (
             ("scenes", "--data", tmp_path / "nowhere"),
             1,
-            "held_out/questions.jsonl: no such file; make the",
+            "held_out/questions.jsonl: no such file; make scenes with",
         ),
         (("scenes", "--data", data, "--out", tmp_path / "taken"), 1, "taken"),
         (("scenes", "--questions", 0), 2, "--questions"),

@@ -42,6 +42,11 @@ def folder(tmp_path_factory):
     shutil.copytree(folder / "model", folder / "empty")
     save_file({"language_model.lm_head.weight": torch.zeros(1)}, folder / "empty/model.safetensors")
     (folder / "finished/manifest.json").write_text("{}")
+    rows = json.loads((folder / "lesson/lesson.json").read_text())
+    (folder / "outside.json").write_text(json.dumps([*rows, rows[0] | {"image": "../lesson.json"}]))
+    (folder / "unread.json").write_text(json.dumps([*rows, {"img": "0.png", **rows[4]}]))
+    shutil.copytree(folder / "lesson/images", folder / "spoilt")
+    (folder / "spoilt/5.png").write_text("no picture")
     return folder
 
 
@@ -69,6 +74,10 @@ NO_MODEL_NEEDED = {
         "train new.yaml --resume",
         "train new.yaml --set data.file=nowhere.json",
         "train new.yaml --set data.images=nowhere",
+        "train new.yaml --set data.file=outside.json",
+        "train new.yaml --set data.file=unread.json",
+        "train new.yaml --set data.images=spoilt --check-pictures",
+        "data validate outside.json --images lesson/images",
     ],
     2: [
         "ask nowhere picture.png What?",
@@ -103,7 +112,11 @@ NO_MODEL_NEEDED = {
         "scorecard nowhere scenes",
         "study colour nowhere model --data scenes --out out",
         "study hallucination model --data scenes --out out --device gpu",
+        "data validate lesson/lesson.json --images lesson/images --stage align",
+        "data validate lesson/lesson.json --images lesson/images --stage align --model nowhere",
         "train begun.yaml --resume --set batch_size=3",
+        "train new.yaml --changed-data",
+        "train recipes/pebble-vision.yaml --check-pictures",
         "train new.yaml --set batchsize=3",
         "train nowhere.yaml",
         "train recipes/pebble-lm.yaml --set width=30",

@@ -40,6 +40,16 @@ def test_a_recipe_is_trained_and_its_model_named(file, capsys):
     assert load(model).card.notes[-1].startswith("instruct: 2 steps")
 
 
+def test_what_is_skipped_is_said_first_and_last(file, capsys):
+    (file.parent / "lesson/images/0.png").write_text("no picture")
+    assert run(["train", str(file), "--check-pictures"]) == 1
+    assert "row 0, '0.png': not a picture" in capsys.readouterr().err
+    assert run(["train", str(file), "--set", "on_bad_picture=skip", "--set", "max_steps=1"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "1 sample is skipped for its picture: row 0, '0.png': not a picture"
+    assert said[-2] == f"1 sample was skipped: {file.parent}/run/results/skipped.json"
+
+
 def test_json_is_one_object(file, capsys):
     assert run(["train", str(file), "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
@@ -50,8 +60,8 @@ def test_json_is_one_object(file, capsys):
 def test_an_interrupted_run_says_how_to_go_on(file, capsys, monkeypatch):
     train = loop.train
 
-    def interrupted(recipe, resume):
-        return train(recipe, resume, on_eval=lambda _: os.kill(os.getpid(), signal.SIGINT) or {})
+    def interrupted(recipe, resume, **settings):
+        return train(recipe, resume, on_eval=lambda _: os.kill(os.getpid(), signal.SIGINT) or {}, **settings)
 
     monkeypatch.setattr(loop, "train", interrupted)
     assert run(["train", str(file), "--set", "epochs=2"]) == 130

@@ -23,6 +23,7 @@ from lapilli.core.codec import codec_from
 from lapilli.core.errors import LapilliError
 from lapilli.data.collate import collate
 from lapilli.data.encode import encode
+from lapilli.data.learnable import Requirements
 from lapilli.data.sample import Sample, Turn, faults
 from lapilli.training.feed import Examples
 
@@ -287,8 +288,8 @@ def test_a_text_over_the_maximum_length_is_refused(mark, legacy):
         cut = theirs(texts, legacy, max_length=longest)
         assert len(cut.ids) == longest and not cut.mismatch
         assert cut.labels == whole.labels[:longest]
-        with pytest.raises(LapilliError, match=rf"^sample 'it': \d+ tokens, .* reads at most {longest}; shorten it"):
-            Examples([sample(texts)], reader(legacy)[1], longest)
+        with pytest.raises(LapilliError, match=rf"^row 0, sample 'it': \d+ tokens, .* at most {longest}; shorten"):
+            Examples([sample(texts)], Requirements(reader(legacy)[1], longest, False))
     assert {-100} == set(theirs(texts, legacy, max_length=40).labels)
 
 

@@ -37,10 +37,10 @@ def test_what_is_null_is_not_known(tmp_path):
 def test_another_encoding_is_named_with_its_line(tmp_path):
     rows = json.dumps(ROW).encode("utf-8-sig") + b"\n", b'{"id": "caf\xe9"}\n'
     (tmp_path / "questions.jsonl").write_bytes(b"".join(rows))
-    with pytest.raises(LapilliError, match=r"questions\.jsonl:2: byte 0xe9 is not UTF-8; save"):
+    with pytest.raises(LapilliError, match=r"questions\.jsonl, row 1: file: line 2: byte 0xe9 is not UTF-8; save"):
         read_picture_questions(tmp_path)
     (tmp_path / "questions.jsonl").write_bytes(b"\xef\xbb\xbf" + rows[1])
-    with pytest.raises(LapilliError, match=r"questions\.jsonl:1: byte 0xe9"):
+    with pytest.raises(LapilliError, match=r"questions\.jsonl, row 0: file: line 1: byte 0xe9"):
         read_picture_questions(tmp_path)
     (tmp_path / "questions.jsonl").write_bytes(rows[0])
     assert len(read_picture_questions(tmp_path)) == 1
@@ -49,17 +49,33 @@ def test_another_encoding_is_named_with_its_line(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "questions.jsonl:2: not JSON"),
-        ("[1]", "questions.jsonl:2: a question has the texts"),
-        (json.dumps(ROW | {"answer": ""}), "questions.jsonl:2: a question has the texts"),
-        (json.dumps(ROW | {"boxes": [[0, 0, 1]]}), "questions.jsonl:2: boxes"),
-        (json.dumps(ROW | {"boxes": [[0.5, 0, 0.4, 1]]}), "questions.jsonl:2: box"),
-        (json.dumps(ROW | {"boxes": [[0, 0, 300, 200]]}), "questions.jsonl:2: box"),
+        ("{", "file: not JSON: line 2, column 2"),
+        ("[" * 100_000, "file: line 2: maximum recursion depth"),
+        ("1" * 10_000, "file: line 2: Exceeds the limit"),
+        ("[1]", "a question has the texts"),
+        (json.dumps(ROW | {"answer": ""}), "a question has the texts"),
+        (json.dumps(ROW | {"question": "What\ud83d?"}), r"half a character, '\\ud83d'"),
+        (json.dumps(ROW | {"question": "<image>\nWhat?"}), "<image> in the question; remove it"),
+        (json.dumps(ROW | {"type": ["colour"]}), "type: a list, a string expected"),
+        (json.dumps(ROW | {"boxes": [[0, 0, 1]]}), "boxes"),
+        (json.dumps(ROW | {"boxes": 7}), "boxes 7"),
+        (json.dumps(ROW | {"boxes": [[0, 0, 1, 10**400]]}), "boxes"),
+        (json.dumps(ROW | {"boxes": [[0, 0, 1, float("nan")]]}), "box"),
+        (json.dumps(ROW | {"boxes": [[0.5, 0, 0.4, 1]]}), "box"),
+        (json.dumps(ROW | {"boxes": [[0, 0, 300, 200]]}), "box"),
     ],
 )
-def test_what_is_no_question_is_named_with_its_line(line, message, tmp_path):
-    with pytest.raises(LapilliError, match=message):
+def test_what_is_no_question_is_named_with_its_row(line, message, tmp_path):
+    with pytest.raises(LapilliError, match=rf"questions\.jsonl, row 1: {message}"):
         read_picture_questions(folder_of(tmp_path, json.dumps(ROW), line))
+
+
+def test_a_file_without_questions_and_one_that_is_no_text_are_refused(tmp_path):
+    with pytest.raises(LapilliError, match=r"questions\.jsonl: no questions"):
+        read_picture_questions(folder_of(tmp_path, ""))
+    (tmp_path / "questions.jsonl").write_bytes(json.dumps(ROW).encode("utf-16"))
+    with pytest.raises(LapilliError, match=r"questions\.jsonl: file: UTF-16 text, JSON expected; save"):
+        read_picture_questions(tmp_path)
 
 
 def test_a_folder_without_questions_is_refused(tmp_path):
@@ -68,7 +84,11 @@ def test_a_folder_without_questions_is_refused(tmp_path):
 
 
 def test_answers_are_the_same_but_for_capitals_and_a_full_stop():
-    assert same_answer(" Green. ", "green") and not same_answer("green blue", "green")
+    for given in ("green", " Green. ", "GREEN", "green .", "green\n"):
+        for right in ("green", "Green.", " green ."):
+            assert same_answer(given, right)
+    for given, right in (("green blue", "green"), ("", "."), (" ", " "), (".", "..."), ("greenish", "green")):
+        assert not same_answer(given, right)
 
 
 def test_scenes_come_back_as_they_were(tmp_path):

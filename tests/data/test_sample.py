@@ -1,5 +1,7 @@
 """Rows of LLaVA's format, read and written."""
 
+import codecs
+import gzip
 import json
 from pathlib import Path
 
@@ -90,13 +92,23 @@ def test_the_first_bad_row_is_one_line_with_file_row_value_and_remedy(tmp_path):
         ("rows.json", '[{"id": 1},\n {"id": 2},]', "line 2, column 11: trailing comma; remove the comma"),
         ("rows.json", '[{"id": 1,\n}]', "line 1, column 10: trailing comma; remove the comma"),
         ("rows.json", '[{"id": 1}\n {"id": 2}]', "line 2, column 2: Expecting ',' delimiter; mend the text there"),
-        ("rows.json", '{"id": 1}\n{"id": 2}', "line 2, column 1: Extra data; name it .jsonl if it has one row a line"),
+        ("rows.json", '{"id": 1} {"id": 2}', "line 1, column 11: Extra data; name it .jsonl if it has one row a line"),
         ("rows.json", '{"id": 1}', "file: holds an object, a list of rows expected; wrap the rows in [ and ]"),
         ("rows.json", "", "file: empty; write a list of rows into it"),
         ("rows.json", b'[\n"\xe9"]', "file: line 2: byte 0xe9 is not UTF-8; save the file as UTF-8"),
         ("rows.json", "[" * 100_000, "file: line 1: maximum recursion depth exceeded"),
         ("rows.jsonl", '\n{"id": 1,}', "row 0: file: not JSON: line 2, column 9: trailing comma; remove the comma"),
-        ("rows.csv", "", "ending '.csv'; name it .json (one list) or .jsonl (one row a line)"),
+        ("rows.txt", "", "ending '.txt'; name it .json (one list) or .jsonl (one row a line)"),
+        ("rows.csv", "", "a table of comma-separated values, JSON expected; write its rows as JSON"),
+        ("rows.parquet", "", "a Parquet file, JSON expected; write its rows as JSON, one object a line"),
+        ("rows.jsonl.gz", "", "compressed by gzip, JSON expected; unpack it"),
+        ("rows.json", "id,image\n1,a.png\n", "file: a table of separated values, JSON expected; write its rows"),
+        ("rows.jsonl", '"id"\t"image"\n1\ta.png\n', "file: a table of separated values, JSON expected"),
+        ("rows.json", gzip.compress(b"[]"), "file: compressed by gzip, JSON expected; unpack it with gunzip"),
+        ("rows.jsonl", b"PAR1" + bytes(9), "file: a Parquet file, JSON expected; write its rows as JSON"),
+        ("rows.json", "[]".encode("utf-16"), "file: UTF-16 text, JSON expected; save the file as UTF-8"),
+        ("rows.jsonl", '{"id": 1}\n'.encode("utf-16-le"), "file: UTF-16 text, JSON expected; save the file as UTF-8"),
+        ("rows.jsonl", '{"id": 1}\n'.encode("utf-32"), "file: UTF-32 text, JSON expected; save the file as UTF-8"),
     ],
 )
 def test_what_is_no_json_is_told_with_its_place(tmp_path, name, text, message):
@@ -106,6 +118,26 @@ def test_what_is_no_json_is_told_with_its_place(tmp_path, name, text, message):
     assert str(error.value).startswith(str(path))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_list_is_read_whatever_its_ending_and_so_are_lines(tmp_path, indent, mark):
+    rows = [as_row(number) for number in range(3)]
+    whole = mark + json.dumps(rows, indent=indent).encode()
+    lines = mark + b"\n" + "\r\n".join(map(json.dumps, rows)).encode()
+    read = [read_samples(_file(tmp_path, text, name)) for text in (whole, lines) for name in ("r.json", "r.jsonl")]
+    assert all(samples == read[0] for samples in read) and [sample.id for sample in read[0]] == ["0", "1", "2"]
+
+
+def test_a_broken_line_of_lines_under_another_ending_is_its_rows_fault(tmp_path):
+    path = _file(tmp_path, json.dumps(as_row(0)) + "\n{]\n", "rows.json")
+    with pytest.raises(LapilliError, match="row 1: file: not JSON: line 2, column 2"):
+        read_samples(path)
+
+
+def as_row(number):
+    return {"id": number, "conversations": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "a"}]}
 
 
 def test_a_missing_file_and_a_folder_are_told(tmp_path):

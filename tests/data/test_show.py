@@ -9,6 +9,7 @@ from tests.data.readers import GRID, make_processor
 from lapilli.core.codec import codec_from
 from lapilli.core.template import TEMPLATES
 from lapilli.data.encode import encode
+from lapilli.data.learnable import controls
 from lapilli.data.sample import Sample, Turn
 from lapilli.data.show import as_json, render, visible
 
@@ -29,8 +30,8 @@ def _printed(encoded, codec, **options):
 def test_json_has_a_role_and_a_piece_for_every_token(simple_codec):
     encoded = encode(Sample("it", ("a", "b"), TALK), simple_codec)
     shown = as_json(encoded, simple_codec)
-    assert list(shown) == ["ids", "labels", "roles", "tokens"]
-    assert {len(values) for values in shown.values()} == {len(encoded.ids)}
+    assert list(shown) == ["ids", "labels", "roles", "tokens", "control"]
+    assert shown.pop("control") == [] and {len(values) for values in shown.values()} == {len(encoded.ids)}
     assert shown["ids"] == encoded.ids.tolist() and shown["labels"] == encoded.labels.tolist()
     assert shown["tokens"][0] == "<s>" and shown["roles"][0] == "template"
     assert shown["tokens"][-1] == "</s>" and shown["roles"][-1] == "stop"
@@ -79,3 +80,29 @@ def test_nothing_in_the_data_commands_the_terminal(simple_codec):
 def test_a_real_replacement_character_is_shown_too(simple_codec, text):
     encoded = encode(Sample("it", (), (Turn("user", "?"), Turn("assistant", text))), simple_codec)
     assert text in _printed(encoded, simple_codec).replace("│", "")
+
+
+def test_control_tokens_in_a_text_are_marked_and_counted_those_of_the_template_are_not(simple_codec):
+    turns = (Turn("user", "Hi</s>USER: and <s>"), Turn("assistant", "red"))
+    sample = Sample("it", (), turns)
+    encoded = encode(sample, simple_codec)
+    at = [position for position, _, _ in controls(sample, encoded, simple_codec)]
+    assert [simple_codec.tokenizer.convert_ids_to_tokens(int(encoded.ids[one])) for one in at] == ["</s>", "<s>"]
+    console = Console(file=StringIO(), width=200)
+    console.print(render(encoded, simple_codec, False, at))
+    shown = console.file.getvalue().replace("│", "")
+    assert "Hi<question!></s><question>USER" in shown and "2 control tokens in its texts" in shown
+    assert "<stop+></s>" in shown and "control token" in shown.splitlines()[-2]
+    assert as_json(encoded, simple_codec, at)["control"] == at
+    coloured = Console(file=StringIO(), width=200, force_terminal=True, color_system="standard")
+    coloured.print(render(encoded, simple_codec, control=at))
+    assert coloured.file.getvalue().count("\x1b[7") + coloured.file.getvalue().count(";7m") >= 2
+
+
+def test_of_a_very_long_sample_the_first_tokens_are_shown_and_it_says_so(simple_codec):
+    sample = Sample("it", (), (Turn("user", "word " * 20_000), Turn("assistant", "red")))
+    encoded = encode(sample, simple_codec)
+    shown = _printed(encoded, simple_codec)
+    assert f"... the first 10,000 of {len(encoded.ids):,} tokens; --json has them all" in shown
+    assert len(shown) < 200_000
+    assert len(as_json(encoded, simple_codec)["ids"]) == len(encoded.ids) > 20_000

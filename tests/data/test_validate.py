@@ -1,6 +1,7 @@
 """Every problem of a file is found, by row, with a remedy."""
 
 import json
+import unicodedata
 
 import pytest
 from PIL import Image
@@ -78,6 +79,12 @@ BROKEN = {
         "empty answer",
         "remove the question",
     ),
+    "invisible answer": (
+        {"conversations": [HUMAN, _gpt("\u200b\ufeff ")]},
+        "conversations[1]",
+        "empty answer",
+        "remove the question",
+    ),
     "mark in an answer": ({"conversations": [HUMAN, _gpt("<image>")]}, "conversations[1]", "in an answer", "remove"),
     "mark, no image": ({"image": None}, "image", "1 <image> in the questions for 0 images", "name the pictures"),
     "two marks, no image": (
@@ -99,6 +106,25 @@ BROKEN = {
         "one <image> for every picture",
     ),
     "one mark, two images": ({"image": ["a.png", "a.png"]}, "image", "1 <image> in the questions for 2 images", "one"),
+    "both lists": ({"images": ["b.png"]}, "images", "a second list of pictures, beside image", "in one of the two"),
+    "two speakers": (
+        {"conversations": [{**HUMAN, "role": "assistant"}, GPT]},
+        "conversations[0]",
+        '"from" and "role" differ',
+        "keep one",
+    ),
+    "two texts": (
+        {"conversations": [HUMAN, {**GPT, "content": "Other."}]},
+        "conversations[1]",
+        '"value" and "content" differ',
+        "keep one",
+    ),
+    "images, no mark": (
+        {"image": None, "images": ["a.png"], "conversations": [_human("What?"), GPT]},
+        "images",
+        "0 <image> in the questions for 1 image",
+        "or remove the field images",
+    ),
     "missing image": ({"image": "no.png"}, "image", "'no.png': no such file", "correct its path"),
     "absolute path": ({"image": "/etc/passwd"}, "image", "'/etc/passwd': an absolute path", "as seen from"),
     "path with ..": ({"image": "../a.png"}, "image", "'../a.png': leads out of", "inside the images folder"),
@@ -144,6 +170,108 @@ def test_each_problem_is_the_only_one_reported_with_row_field_and_remedy(tmp_pat
     assert problem.id == (r"\ud83d" if "emoji in the id" in case else None if "id" in change else "bad")
 
 
+UNREAD = {
+    "Image": "a.png",
+    "img": "000001",
+    "IMAGE_PATH": "train2017/000.jpg",
+    "image_url": "https://example.com/id/5",
+    "videos": ["clip.mp4"],
+    "video": {"path": "clip", "fps": 2},
+    "meta": {"source": {"files": [7, "a b.webp"]}},
+    "where": "https://example.com/a.JPG?size=9",
+    "payload": "data:image/png;base64,iVBORw0KGgo=",
+    "input-images": [{"bytes": "iVBORw0KGgo="}],
+    "frames": ["1", "2"],
+    "note": "x.tar/y.jpeg",
+}
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_what_names_a_picture_in_a_field_that_is_not_read_is_a_problem_of_its_row(tmp_path, images, name):
+    """It would be trained on without its picture; in a turn, too."""
+    said = [_human("What?"), GPT]
+    rows = [
+        {"id": "row", name: UNREAD[name], "conversations": said},
+        {"id": "turn", "conversations": [{**said[0], name: UNREAD[name]}, GPT]},
+    ]
+    found = problems(_file(tmp_path, rows), images)
+    assert [p.row for p in found if "in a field that is not read" in p.message] == [p.row for p in found]
+    assert {p.row for p in found} == {0, 1}
+    assert found[0].field.startswith(name) and found[-1].field.startswith(f"conversations[0].{name}")
+    for row in rows:
+        with pytest.raises(LapilliError, match="is a picture or a video in a field that is not read; name a picture"):
+            parse_row(row, "here")
+
+
+def test_other_fields_of_a_row_without_pictures_are_no_problem(tmp_path, images):
+    extra = {
+        "image": None, "images": [], "has_image": False, "image_width": 40, "num_images": 0, "split": "train",
+        "image_id": 391895, "caption": "A photo.\nIt ends in .png", "score": 0.5, "tags": ["video game", "e.g."],
+        "image_aspect_ratio": "pad", "language": "en", "img": "", "frames": [], "video": None,
+    }  # fmt: skip
+    findings = validate(_file(tmp_path, [{"id": "a", **extra, "conversations": [_human("Hi"), GPT]}]), images)
+    assert (findings.problems, findings.warnings) == ((), ())
+
+
+def test_beside_a_picture_and_for_other_addresses_it_is_one_warning_a_field(tmp_path, images):
+    rows = [
+        {**GOOD, "id": number, "url": "https://example.com/a.jpg", "masks": ["m.png", "n.png"]} for number in (0, 1)
+    ]
+    rows.append({"id": 2, "page": "https://example.com/", "conversations": [_human("Hi"), GPT]})
+    findings = validate(_file(tmp_path, rows), images)
+    assert findings.problems == ()
+    assert [(w.row, w.id, w.field, w.message) for w in findings.warnings] == [
+        (0, None, "url", "not read, in 2 rows (0, 1), such as 'https://example.com/a.jpg'"),
+        (0, None, "masks[]", "not read, in 2 rows (0, 1), such as 'm.png'"),
+        (2, None, "page", "not read, in 1 rows (2), such as 'https://example.com/'"),
+    ]
+
+
+def test_images_are_read_as_image_where_the_questions_show_them_all(tmp_path, images):
+    (images / "b.png").symlink_to(images / "a.png")
+    two = [_human("<image> and <image>?"), GPT]
+    rows = [
+        {"id": "one", "images": ["a.png"], "conversations": [HUMAN, GPT]},
+        {"id": "two", "image": [], "images": ["a.png", "b.png"], "conversations": two},
+        {"id": "text", "images": "b.png", "conversations": [HUMAN, GPT]},
+    ]
+    findings = validate(_file(tmp_path, rows), images)
+    assert (findings.problems, findings.warnings, findings.images) == ((), (), 2)
+    assert [parse_row(row, "here").images for row in rows] == [("a.png",), ("a.png", "b.png"), ("b.png",)]
+
+
+def test_paths_say_what_they_are(tmp_path, images):
+    (images / "sub").mkdir()
+    (images / "sub/x y.png").symlink_to(images / "a.png")
+    wrong = {
+        "sub\\x y.png": ("no such file: written with \\ as on Windows", "write 'sub/x y.png', with / and is there"),
+        "sub\\z.png": ("no such file: written with \\ as on Windows", "write 'sub/z.png', with /"),
+        "C:\\data\\a.png": ("an absolute path", "as seen from"),
+        "\\\\host\\a.png": ("an absolute path", "as seen from"),
+        "https://example.com/a.png": ("an address", "fetch the picture into"),
+        "data:image/png;base64," + "A" * 9_999: ("an address", "fetch the picture into"),
+        "sub": ("not a file", "put the picture there"),
+        "sub/../../a.png": ("leads out of", "keep every picture"),
+    }
+    rows = [{**GOOD, "id": number, "image": name} for number, name in enumerate(wrong)]
+    found = problems(_file(tmp_path, rows), images)
+    assert [p.row for p in found] == list(range(len(wrong)))
+    for problem, (message, remedy) in zip(found, wrong.values(), strict=True):
+        assert f": {message}" in problem.message and remedy in problem.remedy and len(problem.message) < 200
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_name_in_another_unicode_form_is_the_file_s(tmp_path, images, form):
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    names = ["Über/Café 1.png", "Über/한글.png"]
+    (images / unicodedata.normalize(form, "Über")).mkdir()
+    for name in names:
+        (images / unicodedata.normalize(form, name)).symlink_to(images / "a.png")
+    mixed = unicodedata.normalize(form, "Über") + "/" + unicodedata.normalize(other, "Café 1.png")
+    rows = [unicodedata.normalize(other, name) for name in names] + names + [mixed]
+    assert problems(_file(tmp_path, [{**GOOD, "id": at, "image": name} for at, name in enumerate(rows)]), images) == []
+
+
 OF_THE_ROW = [case for case, (_, field, message, _) in BROKEN.items() if field != "image" or message[0] != "'"]
 """Those that do not need the picture's file to be seen."""
 
@@ -177,11 +305,14 @@ def test_every_problem_of_every_row_is_reported(tmp_path, images):
     ]
 
 
-def test_ids_are_told_apart_as_they_are_read(tmp_path, images):
-    found = problems(_file(tmp_path, [GOOD, {**GOOD, "id": 1}, {**GOOD, "id": "1"}, GOOD]), images)
-    assert [(p.row, p.field, p.message) for p in found] == [
-        (2, "id", "'1' is the id of row 1 too"),
-        (3, "id", "'good' is the id of row 0 too"),
+def test_shared_ids_are_a_warning_with_their_rows_told_apart_as_they_are_read(tmp_path, images):
+    rows = [GOOD, {**GOOD, "id": 1}, {**GOOD, "id": "1"}, GOOD, *({**GOOD, "id": "x"} for _ in range(7))]
+    findings = validate(_file(tmp_path, rows), images)
+    assert findings.problems == ()
+    assert [(w.row, w.id, w.field, w.message) for w in findings.warnings] == [
+        (0, "good", "id", "the id of 2 rows: 0, 3"),
+        (1, "1", "id", "the id of 2 rows: 1, 2"),
+        (4, "x", "id", "the id of 7 rows: 4, 5, 6, 7, 8, ..."),
     ]
 
 
@@ -221,10 +352,13 @@ def test_a_file_without_rows_has_a_problem_as_training_would_say(tmp_path, image
     assert (problem.row, problem.message, problem.remedy) == (None, "no rows", "a training needs at least one")
 
 
-def test_rows_are_counted_and_passed_through_track(tmp_path, images):
-    seen = []
-    findings = validate(_file(tmp_path, [GOOD, {}]), images, track=lambda rows: seen.extend(rows) or rows)
-    assert [row.number for row in seen] == [0, 1] and findings.rows == 2
+def test_pictures_and_rows_are_counted_as_they_are_done(tmp_path, images):
+    for number in range(70):
+        (images / f"{number}.png").symlink_to(images / "a.png")
+    told = []
+    rows = [{**GOOD, "id": number, "image": f"{number % 70}.png"} for number in range(150)]
+    assert validate(_file(tmp_path, rows), images, progress=lambda *step: told.append(step)).problems == ()
+    assert told == [("pictures", 64, 70), ("pictures", 70, 70), ("rows", 100, 150), ("rows", 150, 150)]
 
 
 def test_a_missing_images_folder_is_one_error_and_not_one_a_row(tmp_path, images):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.statistics import wilson
@@ -65,6 +66,33 @@ def test_questions_are_the_first_of_every_type_in_the_order_of_the_types(folder,
 def test_a_missing_folder_is_said_with_its_remedy(tmp_path):
     with pytest.raises(LapilliError, match=r"questions\.jsonl: no such file; .*lapilli data scenes"):
         read_questions(tmp_path, "held_out", 3)
+
+
+def test_questions_of_one_s_own_may_have_boxes_other_types_and_none(tmp_path):
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "images/a.png")
+    row = {"id": "1", "image": "a.png", "question": "What?", "answer": "Red."}
+    rows = [
+        row | {"boxes": [[0, 0, 1, 1]]},
+        row | {"id": "2", "type": "mood", "note": "kept by nobody"},
+        row | {"id": "3", "type": "colour", "answer": "red"},
+        row | {"id": "4"},
+    ]
+    file = tmp_path / "questions.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    asked = read_questions(tmp_path, "held_out", 1)
+    assert [(one.id, one.type) for one in asked] == [("3", "colour"), ("1", "other"), ("2", "mood")]
+    assert best_constants(read_questions(tmp_path, "held_out", 9))["other"] == ("Red.", wilson(2, 2))
+    assert all(Asked(one, "image", given).right for one in asked for given in ("red", "Red.", "RED"))
+    for changed, message in (
+        ("{broken", "row 4: file: not JSON"),
+        (json.dumps(row | {"type": "all"}), "question '1': type 'all' means all together"),
+        (json.dumps(row | {"image": "b.png"}), "b.png: no such file"),
+        (json.dumps(row | {"image": "../a.png"}), "leads out of"),
+    ):
+        file.write_text("\n".join([*map(json.dumps, rows), changed]))
+        with pytest.raises(LapilliError, match=message):
+            read_questions(tmp_path, "held_out", 1)
 
 
 def test_who_knows_the_truth_is_always_right(folder, questions):

@@ -41,7 +41,7 @@ FILES = {
     "wrong types": (text(row(image=7), row(conversations="x"), None, [], "x"), "image: a number"),
     "half a character": ('[{"id": "\\ud800", "conversations": []}]', "half a character"),
     "not UTF-8": (b'[{"id": "\xe9"}]', "byte 0xe9 is not UTF-8"),
-    "UTF-16": (text(row()).encode("utf-16"), "byte 0xff is not UTF-8"),
+    "UTF-16": (text(row()).encode("utf-16"), "UTF-16 text, JSON expected"),
     "zeros": (bytes(1000), "not JSON"),
     "nothing": (b"", "empty"),
     "a million pictures in a row": (text(row(image=["a.png"] * 1_000_000)), "1 <image> in the questions for 1000000"),
@@ -84,7 +84,7 @@ def test_a_file_of_rows(name, folder, capsys):
 def test_a_broken_row_among_good_ones(folder, capsys):
     good = json.dumps(row())
     file = written(folder, "\n".join([good, good[:-5], good]), "rows.jsonl")
-    assert [problem["row"] for problem in validated(folder, file, capsys)] == [1, 2]  # 2 repeats the id of 0
+    assert [problem["row"] for problem in validated(folder, file, capsys)] == [1]
 
 
 def test_of_a_name_given_twice_the_last_one_counts_for_the_check_too(folder, capsys):
@@ -100,7 +100,7 @@ def test_a_picture_s_path(path, folder, capsys):
     assert problem["remedy"]
 
 
-def test_a_training_opens_nothing_outside_and_leaves_no_model(folder, capsys):
+def test_a_training_opens_nothing_outside_and_begins_nothing(folder, capsys):
     file = written(folder, text(row(image="../outside.png")))
     fields = {"model": joined("clip", "llama"), "data.file": file, "data.images": folder / "images"}
     fields |= {"out": folder / "run", "max_steps": 1, "batch_size": 1}
@@ -108,9 +108,8 @@ def test_a_training_opens_nothing_outside_and_leaves_no_model(folder, capsys):
     said = say(["train", "recipes/align.yaml", *sets], capsys)
     assert said.code == 1
     assert "leads out of" in said.err
-    opening, course, _error = said.err.splitlines()
-    assert (opening.split()[0], course.split()[:2]) == ("align:", ["1", "sample,"])
-    assert not (folder / "run/model").exists()
+    assert len(said.err.splitlines()) == 1
+    assert not (folder / "run").exists()
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "device", "missing"])

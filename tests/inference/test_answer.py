@@ -9,7 +9,7 @@ from transformers import GenerationConfig
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Role
-from lapilli.data.pictures import PictureError
+from lapilli.data.paths import PictureError
 from lapilli.data.sample import Sample, Turn
 from lapilli.inference.answer import answer, answerer
 from lapilli.model.llava import load

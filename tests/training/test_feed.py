@@ -10,6 +10,7 @@ from tests.parts import joined
 
 from lapilli.core.errors import LapilliError
 from lapilli.data.encode import encode
+from lapilli.data.learnable import Requirements
 from lapilli.data.sample import read_samples
 from lapilli.model.llava import load
 from lapilli.training.feed import Batcher, Examples, SimilarLengths
@@ -23,7 +24,7 @@ def lesson(tmp_path):
 def test_an_example_is_what_the_encoder_made(lesson):
     codec = load(joined("clip", "llama")).codec
     samples = read_samples(lesson.file)
-    examples = Examples(samples, codec, longest=256)
+    examples = Examples(samples, Requirements(codec, 256, False))
     encoded = [encode(sample, codec) for sample in samples]
     assert len(examples) == len(samples) == 10
     for example, expected in zip((examples[index] for index in range(len(examples))), encoded, strict=True):
@@ -36,7 +37,7 @@ def test_an_example_is_what_the_encoder_made(lesson):
 
 def test_pictures_stand_in_the_order_of_their_samples(lesson):
     llava = load(joined("clip", "llama"))
-    examples = Examples(read_samples(lesson.file), llava.codec, longest=256)
+    examples = Examples(read_samples(lesson.file), Requirements(llava.codec, 256, False))
     batcher = Batcher(lesson.images, llava.pixels, pad_id=361)
     chosen = [examples[index] for index in (5, 4, 0, 1)]  # the second has no picture
     batch = batcher(chosen)
@@ -49,13 +50,23 @@ def test_pictures_stand_in_the_order_of_their_samples(lesson):
 
 def test_too_long_a_sample_is_named_before_training(lesson):
     codec = replace(load(joined("clip", "llama")).codec, patch_grid=(20, 20))
-    with pytest.raises(LapilliError, match=r"sample 'colour-0': 4\d\d tokens, the language model reads at most 256"):
-        Examples(read_samples(lesson.file), codec, longest=256)
+    with pytest.raises(LapilliError, match=r"^8 samples .*: row 0, sample 'colour-0': 4\d\d tokens, .* at most 256"):
+        Examples(read_samples(lesson.file), Requirements(codec, 256, False))
+
+
+def test_every_sample_that_cannot_be_learned_from_is_counted_and_rows_are_those_of_the_file(lesson):
+    samples = read_samples(lesson.file)
+    needs = Requirements(load(joined("clip", "llama")).codec, 256, needs_picture=True)
+    with pytest.raises(LapilliError) as error:
+        Examples(samples[1:], needs, rows=range(1, 10))
+    first = "row 4, sample 'words-3': image: no picture, from which alone the connector learns; show one with <image>"
+    assert str(error.value).startswith(f"2 samples cannot be learned from: {first}")
+    assert str(error.value).endswith("all are listed by `lapilli data validate --stage --model` (row 9)")
 
 
 def test_a_damaged_picture_names_its_sample(lesson):
     llava = load(joined("clip", "llama"))
-    examples = Examples(read_samples(lesson.file), llava.codec, longest=256)
+    examples = Examples(read_samples(lesson.file), Requirements(llava.codec, 256, False))
     (lesson.images / "0.png").write_bytes((lesson.images / "0.png").read_bytes()[:60])
     with pytest.raises(LapilliError, match=r"sample 'colour-0': .*0\.png: cannot be decoded"):
         Batcher(lesson.images, llava.pixels, 361)([examples[0]])

@@ -4,7 +4,7 @@ import pytest
 from tests.parts import joined
 
 from lapilli.model.llava import load
-from lapilli.training.stages import ALIGN, INSTRUCT, codec_of, set_trainable
+from lapilli.training.stages import ALIGN, INSTRUCT, requirements_of, set_trainable
 from lapilli.training.trainer import parameter_groups
 
 
@@ -51,6 +51,6 @@ def test_biases_and_norms_do_not_decay_and_parts_have_their_own_rates():
 
 
 def test_captions_are_plain_and_questions_in_the_models_template():
-    llava = load(joined("siglip", "qwen2"))
-    assert codec_of(ALIGN, llava).template == "plain"
-    assert codec_of(INSTRUCT, llava).template == "chatml"
+    align, instruct = (requirements_of(stage, joined("siglip", "qwen2")) for stage in (ALIGN, INSTRUCT))
+    assert (align.codec.template, instruct.codec.template) == ("plain", "chatml")
+    assert (align.needs_picture, instruct.needs_picture) == (True, False)

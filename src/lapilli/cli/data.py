@@ -1,21 +1,21 @@
 """`lapilli data`: samples checked and looked at."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lapilli.cli.console import print_json, progress_bar, results, say
+from lapilli.cli.console import note, print_json, progress_bar, results, say, steps
 from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from lapilli.core.codec import Codec
-    from lapilli.data.sample import Row
+    from lapilli.data.learnable import Requirements
     from lapilli.data.validate import Findings, Problem
 
 _SHOWN = 50  # problems in the table; --json has them all
-_LONG = 200  # rows, from which on one waits
 
 _File = Annotated[Path, typer.Argument(help="Samples, .json or .jsonl.", show_default=False)]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -50,44 +50,61 @@ def _scenes(
 def _validate(
     file: _File,
     images: Annotated[Path, typer.Option(help="Folder that the image paths start from.", show_default=False)],
+    stage: Annotated[
+        Literal["align", "instruct"] | None,
+        typer.Option(help="With --model: find whatever training this stage would refuse.", show_default=False),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="With --stage: folder or hub id of the model.", show_default=False)
+    ] = None,
     as_json: _Json = False,
 ) -> None:
-    """Report every problem of a data file: rows, turns, image marks and pictures. Rows count from 0."""
+    """Report every problem of a data file: rows, turns, image marks and pictures. Rows count from 0.
+
+    Lengths and control tokens depend on a tokenizer: give --stage and --model to have them checked too.
+    """
+    if (stage is None) != (model is None):
+        raise UsageError("give both --stage and --model, or neither")
     from lapilli.data.validate import validate
 
-    findings = validate(file, images, _tracked)
+    requirements = None if stage is None or model is None else _requirements(stage, model)
+    with steps() as progress:
+        findings = validate(file, images, requirements, progress)
     if as_json:
-        print_json({"file": file, "rows": findings.rows, "images": findings.images, "problems": findings.problems})
+        print_json({"file": file, **asdict(findings)})
     else:
-        _print_findings(file, findings)
+        _print_findings(file, findings, requirements is not None)
     raise typer.Exit(1 if findings.problems else 0)
 
 
-def _tracked(rows: "Sequence[Row]") -> "Iterator[Row]":
-    if len(rows) < _LONG:
-        yield from rows
-        return
-    with progress_bar() as bar:
-        yield from bar.track(rows, description="rows")
+def _requirements(stage: str, model: Path) -> "Requirements":
+    from lapilli.model.hub import require_named
+
+    require_named(model)
+    from lapilli.training.stages import STAGES, requirements_of
+
+    return requirements_of(STAGES[stage], model)
 
 
-def _print_findings(file: Path, findings: "Findings") -> None:
-    hidden = len(findings.problems) - _SHOWN
-    if findings.problems:
-        _print_problems(findings.problems[:_SHOWN])
-    if hidden > 0:
-        results.print(f"... and {hidden} more; --json lists them all", highlight=False)
+def _print_findings(file: Path, findings: "Findings", encoded: bool) -> None:
+    for kind, some in (("problem", findings.problems), ("warning", findings.warnings)):
+        if some:
+            _print_problems(kind, some[:_SHOWN])
+        if len(some) > _SHOWN:
+            results.print(f"... and {len(some) - _SHOWN} more; --json lists them all", highlight=False)
     counts = f"{findings.rows} rows, {findings.images} images, {len(findings.problems)} problems"
-    say(f"{file}: {counts}")
+    say(f"{file}: {counts}" + (f", {len(findings.warnings)} warnings" if findings.warnings else ""))
+    if not encoded:
+        note("without --stage and --model: lengths and the tokenizer's control tokens are not checked")
 
 
-def _print_problems(problems: "Iterable[Problem]") -> None:
+def _print_problems(kind: str, problems: "Iterable[Problem]") -> None:
     from rich.table import Table
     from rich.text import Text
 
     from lapilli.data.show import visible
 
-    table = Table("row", "id", "field", "problem", "remedy")
+    table = Table("row", "id", "field", kind, "remedy")
     for problem in problems:
         cells = ["" if problem.row is None else str(problem.row), problem.id or "", problem.field]
         table.add_row(*(Text(visible(cell)) for cell in (*cells, problem.message, problem.remedy)))
@@ -109,9 +126,12 @@ def _show(
 ) -> None:
     """Show the tokens of one row as a model is trained on them: their roles, and which of them are learned.
 
+    Control tokens that stand in a question or an answer are marked; they may end a turn, or begin one.
+
     Give --model, or --tokenizer, --template and --image-tokens.
     """
     from lapilli.data.encode import encode
+    from lapilli.data.learnable import controls
     from lapilli.data.sample import read_sample
     from lapilli.data.show import as_json as plainly
     from lapilli.data.show import render
@@ -121,10 +141,11 @@ def _show(
     sample = read_sample(file, row)
     codec = _codec(model, *parts)
     encoded = encode(sample, codec)
+    written = [at for at, _, _ in controls(sample, encoded, codec)]
     if as_json:
-        print_json(plainly(encoded, codec))
+        print_json(plainly(encoded, codec, written))
     else:
-        results.print(render(encoded, codec, coloured=results.color_system is not None))
+        results.print(render(encoded, codec, results.color_system is not None, written))
 
 
 def _require_one_source(model: Path | None, parts: Sequence[object]) -> None:

@@ -1,18 +1,20 @@
 """`lapilli train`: one stage, from a recipe."""
 
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lapilli.cli.console import note, print_json, progress_bar, say
+from lapilli.cli.console import note, print_json, progress_bar, say, steps
 from lapilli.cli.recipes import list_recipes, print_fields, print_recipe
 from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from lapilli.training.part_recipe import LanguageRecipe, VisionRecipe
     from lapilli.training.recipe import TrainRecipe
+    from lapilli.training.samples import RunSamples
 
 
 def register(app: typer.Typer) -> None:
@@ -29,6 +31,12 @@ def _train(
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field, such as data.file.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run of this recipe.")] = False,
+    check_pictures: Annotated[
+        bool, typer.Option("--check-pictures", help="Decode every picture before the first step.")
+    ] = False,
+    changed_data: Annotated[
+        bool, typer.Option("--changed-data", help="With --resume: go on although the file of samples was changed.")
+    ] = False,
     fields: Annotated[bool, typer.Option("--fields", help="List every field of a recipe, and train nothing.")] = False,
     show: Annotated[
         bool, typer.Option("--show", help="Print the recipe with all its fields as YAML, and train nothing.")
@@ -50,19 +58,32 @@ def _train(
     if show:
         print_recipe(resolved, as_json)
     elif isinstance(resolved, TrainRecipe):
-        _train_stage(resolved, recipe, overrides, resume, as_json)
+        started = _Started(resume, check_pictures, changed_data)
+        _train_stage(resolved, recipe, overrides, started, as_json)
+    elif check_pictures or changed_data:
+        raise UsageError(f"{resolved.stage}: draws its own pictures; leave --check-pictures and --changed-data out")
     else:
         _train_part(resolved, resume, as_json)
 
 
-def _train_stage(resolved: "TrainRecipe", recipe: Path, overrides: list[str], resume: bool, as_json: bool) -> None:
+@dataclass(frozen=True)
+class _Started:
+    """How a run is started."""
+
+    resume: bool
+    check_pictures: bool
+    changed_data: bool
+
+
+def _train_stage(resolved: "TrainRecipe", recipe: Path, overrides: list[str], started: _Started, as_json: bool) -> None:
     from lapilli.training.place import MODEL, startable
 
-    resolved = startable(resolved, resume)
+    resolved = startable(resolved, started.resume)
+    samples = _samples(resolved, started)
     from lapilli.training.loop import train  # last: what is refused should not wait for torch
 
     try:
-        run = train(resolved, resume)
+        run = train(resolved, started.resume, samples=samples, changed_data=started.changed_data)
     except KeyboardInterrupt:
         if (resolved.out / "recipe.yaml").is_file():
             note(f"stopped; go on with: {_command(recipe, overrides)}")
@@ -71,8 +92,28 @@ def _train_stage(resolved: "TrainRecipe", recipe: Path, overrides: list[str], re
     if as_json:
         print_json({"run": run.path, "model": run.path / MODEL, **figures})
         return
+    if skipped := figures.get("skipped_samples"):
+        note(f"{skipped:,} sample{'s were' if skipped > 1 else ' was'} skipped: {run.path / 'results/skipped.json'}")
     note(f"{figures['steps']} steps, {figures['trainable_parameters']} parameters learned, {figures['seconds']:.0f} s")
     say(f"{run.path / MODEL}")
+
+
+def _samples(recipe: "TrainRecipe", started: _Started) -> "RunSamples | None":
+    from lapilli.training.place import is_trained
+    from lapilli.training.samples import run_samples
+
+    if started.changed_data and not started.resume:
+        raise UsageError("--changed-data: only with --resume, of a run that has begun")
+    if started.resume and is_trained(recipe):  # nothing is read any more
+        return None
+    with steps() as progress:
+        samples = run_samples(recipe, started.check_pictures, progress)
+    if samples.skipped:
+        first = samples.skipped[0]
+        many = len(samples.skipped)
+        what = "1 sample is skipped for its picture" if many == 1 else f"{many:,} samples are skipped, the first"
+        note(f"{what}: row {first.row}, {first.reason}")
+    return samples
 
 
 def _train_part(resolved: "VisionRecipe | LanguageRecipe", resume: bool, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.own import OWN, OwnTemplate
+from lapilli.core.position import ImagePosition, ImagesFirst
 from lapilli.core.template import ChatTemplate, template_named
 
 if TYPE_CHECKING:
@@ -29,11 +30,25 @@ class Codec:
     image_token_id: int
     patch_grid: tuple[int, int]
     image_processor: Any
+    image_position: ImagePosition = "as_written"
 
     @cached_property
     def chat(self) -> ChatTemplate:
-        """The chat template itself."""
-        return chat_template(self.template, self.tokenizer)
+        """The chat template itself, which puts the pictures of a question where `image_position` says."""
+        return chat_template(self.template, self.tokenizer, self.image_position)
+
+    @cached_property
+    def control_tokens(self) -> dict[int, str]:
+        """The tokens that steer a model, by id: those that are special, and whatever else was added to the vocabulary.
+
+        An added word or run of spaces is none: it is text to whoever writes it.
+        """
+        named = set(self.tokenizer.all_special_ids)
+        return {
+            index: str(token)
+            for index, token in self.tokenizer.added_tokens_decoder.items()
+            if token.special or index in named or not (str(token).isalnum() or str(token).isspace())
+        }
 
     @cached_property
     def stop_id(self) -> int:
@@ -47,13 +62,16 @@ def require_template(name: str) -> None:
         template_named(name)
 
 
-def chat_template(name: str, tokenizer: Any) -> ChatTemplate:
-    """The template of that name, which may be the tokenizer's own.
+def chat_template(name: str, tokenizer: Any, image_position: ImagePosition = "as_written") -> ChatTemplate:
+    """The template of that name, which may be the tokenizer's own, with the pictures of a question where they belong.
 
     Raises UsageError for an unknown one, and LapilliError where it is the tokenizer's own, and there is none.
     """
-    if name != OWN:
-        return template_named(name)
+    inner = template_named(name) if name != OWN else _own(tokenizer)
+    return inner if image_position == "as_written" else ImagesFirst(inner)
+
+
+def _own(tokenizer: Any) -> OwnTemplate:
     if not tokenizer.chat_template:
         raise LapilliError(f"template {OWN}: the tokenizer has no chat template; choose a named one")
     return OwnTemplate(tokenizer)
@@ -74,7 +92,9 @@ def stop_id(template: ChatTemplate, tokenizer: Any) -> int:
     return int(last)
 
 
-def codec_from(processor: Any, template: str, patch_grid: tuple[int, int]) -> Codec:
+def codec_from(
+    processor: Any, template: str, patch_grid: tuple[int, int], image_position: ImagePosition = "as_written"
+) -> Codec:
     """The codec of a Hugging Face LlavaProcessor.
 
     Raises LapilliError for an unknown template, and for a tokenizer without character offsets: they make the labels.
@@ -90,4 +110,5 @@ def codec_from(processor: Any, template: str, patch_grid: tuple[int, int]) -> Co
         image_token_id=processor.image_token_id,
         patch_grid=patch_grid,
         image_processor=processor.image_processor,
+        image_position=image_position,
     )

@@ -8,7 +8,7 @@ An image is one special token in that string, and is repeated for its patches af
 before anything else happens, so the ids are those of the string with the token repeated, in a third of the time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +18,22 @@ from lapilli.core.codec import Codec
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import OFF, Positions, Role, TokenLayout
 from lapilli.core.template import IMAGE_MARK, ChatTemplate, Segment
+from lapilli.data.faults import Fault
 from lapilli.data.sample import Sample
 
 IGNORED = -100
 """The label of a token that is not learned: what PyTorch's cross entropy leaves out."""
 
+_MOST = int(np.iinfo(np.int16).max)  # exchanges, images: what a layout counts in
 _NO_SEGMENT = -1  # of a token that the tokenizer put before the text, such as <s>
+
+
+class SampleError(LapilliError):
+    """A sample that cannot be encoded, or not be learned from; `faults` are all that was seen to be wrong with it."""
+
+    def __init__(self, name: str, faults: Sequence[Fault]) -> None:
+        super().__init__(f"sample {name!r}: {faults[0]}")
+        self.faults = tuple(faults)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,41 +59,54 @@ def encode(sample: Sample, codec: Codec, for_generation: bool = False) -> Encode
 
     `for_generation` leaves out the last answer, if there is one, and ends with the text that asks for it.
 
-    Raises LapilliError, naming the sample, when the turns are out of order, when the `<image>` marks do not match the
-    images, when an answer is empty or holds the stop string or an image, and when one token of the tokenizer joins
-    learned text to text that is not.
+    Raises SampleError, a LapilliError, when the turns are out of order or more than a layout can number, when the
+    `<image>` marks do not match the images, when an answer is empty or holds the stop string or an image, and when one
+    token of the tokenizer joins learned text to text that is not.
     """
     try:
+        _require_number(sample)
         segments = codec.chat.segments(sample.turns, for_generation)
-        _require_sound(segments, codec.chat, codec, len(sample.images))
+        if found := list(_unsound(segments, codec.chat, codec, len(sample.images))):
+            raise SampleError(sample.id, found)
         ids, segment_of = _tokens(segments, codec)
         ids, segment_of = _with_patches(ids, segment_of, codec, len(sample.images))
         return _encoded(sample, segments, ids, segment_of, codec)
+    except SampleError:
+        raise
     except LapilliError as error:
-        raise LapilliError(f"sample {sample.id!r}: {error}") from error
+        raise SampleError(sample.id, [_as_fault(error)]) from error
 
 
-def _require_sound(segments: Sequence[Segment], template: ChatTemplate, codec: Codec, images: int) -> None:
+def _as_fault(error: LapilliError) -> Fault:
+    message, separator, remedy = str(error).rpartition("; ")
+    return Fault("", message, remedy) if separator else Fault("", remedy, "mend the conversation")
+
+
+def _require_number(sample: Sample) -> None:
+    """Refuse more exchanges or pictures than a TokenLayout has numbers for."""
+    for what, count in (("exchanges", (len(sample.turns) + 1) // 2), ("pictures", len(sample.images))):
+        if count > _MOST:
+            raise LapilliError(f"{count:,} {what}, more than {_MOST:,}; cut the conversation")
+
+
+def _unsound(segments: Sequence[Segment], template: ChatTemplate, codec: Codec, images: int) -> Iterator[Fault]:
     if not segments:
-        raise LapilliError(f"template {template.name} keeps the pictures of a question alone, and there are none")
+        what = f"template {template.name} keeps the pictures of a question alone, and there are none"
+        yield Fault("", what, "show a picture, or choose another template")
     marks = sum(segment.text.count(IMAGE_MARK) for segment in segments if segment.role == Role.QUESTION)
     if marks != images:
-        raise LapilliError(f"{marks} {IMAGE_MARK} in the questions, {images} images; write one mark for every image")
+        yield Fault("", f"{marks} {IMAGE_MARK} in the questions, {images} images", "write one mark for every image")
     # A stop of white space, the line break of plain captions, may well occur in an answer.
     refused = [IMAGE_MARK, codec.image_token, *([template.stop] if template.stop.strip() else [])]
     answered = {segment.turn for segment in segments if segment.role == Role.ANSWER and segment.text.strip()}
     for segment in segments:
         if segment.role == Role.STOP and segment.turn not in answered:  # of nothing, a template may make no segment
-            raise LapilliError(f"{_spoken(segment)}: empty answer; write the answer, or remove the question too")
+            yield Fault(_spoken(segment), "empty answer", "write the answer, or remove the question too")
         if segment.role == Role.ANSWER:
-            _require_sound_answer(segment, refused)
-
-
-def _require_sound_answer(segment: Segment, refused: Sequence[str]) -> None:
-    for text in refused:
-        if text in segment.text:
-            remedy = "remove it, the model gives it a meaning"
-            raise LapilliError(f"{_spoken(segment)}: the answer holds {text!r}; {remedy}")
+            held = [text for text in refused if text in segment.text]
+            for text in dict.fromkeys(held):
+                what = f"the answer holds {text!r}"
+                yield Fault(_spoken(segment), what, "remove it, the model gives it a meaning")
 
 
 def _spoken(answer: Segment) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from lapilli.core.errors import LapilliError
+from lapilli.data.paths import PictureError, picture_path
 
 # What people keep photographs and drawings in. Pillow knows more, some of them programs to be run (EPS).
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -18,15 +18,6 @@ _SLENDEREST = 200  # times as long as wide
 _UNDECODABLE = (OSError, SyntaxError, ValueError, RuntimeError)
 
 
-class PictureError(LapilliError):
-    """A picture that cannot be had: `message` says why and `remedy` what to do, apart from each other for tables."""
-
-    def __init__(self, picture: Path | str, message: str, remedy: str) -> None:
-        super().__init__(f"{picture}: {message}; {remedy}")
-        self.message = message
-        self.remedy = remedy
-
-
 def open_picture(root: Path, name: str) -> Image.Image:
     """The picture `name` below the folder `root`, wholly decoded, RGB, turned upright as its EXIF orientation says.
 
@@ -34,7 +25,7 @@ def open_picture(root: Path, name: str) -> Image.Image:
     and when the file is missing, no picture, damaged, or a decompression bomb: larger than Pillow's limit, or so long
     and thin that it would become one when it is padded to a square, or its shorter side is scaled to an encoder's.
     """
-    path = _path_inside(root, name)
+    path = picture_path(root, name)
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=_FORMATS) as picture:
             _require_shape(path, picture.size)
@@ -61,21 +52,3 @@ def _rgb(picture: Image.Image) -> Image.Image:
         levels //= 257
         picture = Image.fromarray(levels.astype(np.uint8))
     return picture.convert("RGB")
-
-
-def _path_inside(root: Path, name: str) -> Path:
-    """The file that `name` means, every link followed, and never one outside `root`."""
-    if Path(name).is_absolute():
-        raise PictureError(name, "an absolute path", f"write the path as seen from {root}")
-    try:
-        folder = root.resolve()
-        path = (folder / name).resolve()
-        exists = path.is_file()  # neither a folder nor a pipe, which would be waited for without end
-    except (OSError, ValueError, RuntimeError) as error:  # too long; a zero byte; links that turn in a circle
-        raise PictureError(repr(name), f"not a usable path: {error}", "correct the path") from error
-    if not path.is_relative_to(folder):
-        raise PictureError(name, f"leads out of {root}", "keep every picture inside the images folder")
-    if not exists:
-        message = "not a file" if path.exists() else "no such file"
-        raise PictureError(path, message, "put the picture there, or correct its path")
-    return path

@@ -11,13 +11,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.template import IMAGE_MARK
+from lapilli.data.faults import Fault, half_character, kind_of
+from lapilli.data.rows import place, read_rows
 from lapilli.data.sample import Sample, Turn
 
 Box: TypeAlias = tuple[float, float, float, float]
@@ -45,12 +46,14 @@ class PictureQuestion:
 
 
 def read_picture_questions(folder: Path) -> list[PictureQuestion]:
-    """All questions of a folder, in their order. Raises LapilliError, with file and line, for what is none."""
+    """All questions of a folder, in their order. Raises LapilliError, with file and row, for what is none."""
     file = folder / _FILE
     if not file.is_file():
         raise LapilliError(f"{file}: no such file; {_remedy(folder)}")
-    lines = enumerate(file.read_bytes().split(b"\n"), 1)  # not splitlines: texts may hold other line breaks
-    return [_question(f"{file}:{number}", line) for number, line in lines if line.strip()]
+    rows = read_rows(file)
+    if not rows:
+        raise LapilliError(f"{file}: no questions; write one object a line")
+    return [_question(place(file, row.number), row.value) for row in rows]
 
 
 def fingerprint(folder: Path) -> str:
@@ -59,37 +62,46 @@ def fingerprint(folder: Path) -> str:
 
 
 def same_answer(given: str, right: str) -> bool:
-    """Whether an answer is the right one, but for capitals, a full stop and spaces around it."""
-    return given.strip().rstrip(".").lower() == right.strip().rstrip(".").lower()
+    """Whether an answer is the right one, but for capitals, a full stop and spaces around it; nothing is no answer."""
+    return bool(plain_answer(given)) and plain_answer(given) == plain_answer(right)
+
+
+def plain_answer(text: str) -> str:
+    """An answer without what does not count: capitals, a full stop at the end, spaces around it."""
+    return text.strip().rstrip(".").rstrip().lower()
 
 
 def _remedy(folder: Path) -> str:
     inside = [str(found.parent) for found in sorted(folder.glob(f"*/{_FILE}"))]
     if inside:
         return f"give a folder that has one: {', '.join(inside)}"
-    return f"make scenes with: lapilli data scenes {folder} --split held_out"
+    split = folder.name if folder.name in ("train", "compositional") else "held_out"
+    return f"make scenes with: lapilli data scenes {folder} --split {split}"
 
 
-def _question(place: str, line: bytes) -> PictureQuestion:
-    try:
-        row = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        byte = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
-        raise LapilliError(f"{place}: {byte}; save the file as UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise LapilliError(f"{place}: not JSON: {error}; write one object a line") from error
+def _question(where: str, row: object) -> PictureQuestion:
+    if isinstance(row, Fault):
+        raise LapilliError(f"{where}: {row}")
     if not isinstance(row, dict) or not all(isinstance(row.get(name), str) and row[name] for name in _TEXTS):
-        raise LapilliError(f"{place}: a question has the texts {', '.join(_TEXTS)}; this one lacks some of them")
-    texts = {name: row[name] for name in _TEXTS}
-    return PictureQuestion(**texts, type=str(row.get("type") or ""), boxes=_boxes(place, row.get("boxes") or []))
+        raise LapilliError(f"{where}: a question has the texts {', '.join(_TEXTS)}; this one lacks some of them")
+    texts = {name: row[name] for name in _TEXTS} | {"type": row.get("type") or ""}
+    if not isinstance(texts["type"], str):
+        raise LapilliError(f"{where}: type: {kind_of(texts['type'])}, a string expected; name the kind of question")
+    if half := next(filter(None, map(half_character, texts.values())), None):
+        raise LapilliError(f"{where}: half a character, {half}; write the whole surrogate pair")
+    if IMAGE_MARK in row["question"]:
+        raise LapilliError(
+            f"{where}: {IMAGE_MARK} in the question; remove it, the picture is shown before the question"
+        )
+    return PictureQuestion(**texts, boxes=_boxes(where, row.get("boxes") or []))
 
 
-def _boxes(place: str, given: Any) -> tuple[Box, ...]:
+def _boxes(where: str, given: Any) -> tuple[Box, ...]:
     try:
         boxes = tuple((float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in given)
-    except (TypeError, ValueError) as error:
-        raise LapilliError(f"{place}: boxes {given!r}: each is x1, y1, x2, y2 in shares of the picture") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise LapilliError(f"{where}: boxes {given!r}: each is x1, y1, x2, y2 in shares of the picture") from error
     for x1, y1, x2, y2 in boxes:
         if not (0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1):
-            raise LapilliError(f"{place}: box {x1, y1, x2, y2}: shares of the picture lie between 0 and 1, x1 < x2")
+            raise LapilliError(f"{where}: box {x1, y1, x2, y2}: shares of the picture lie between 0 and 1, x1 < x2")
     return boxes

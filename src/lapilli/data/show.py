@@ -1,9 +1,10 @@
 """One encoded sample made visible: what every token is for, and which of them are learned."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 from rich.console import Group
 from rich.text import Text
 
@@ -23,30 +24,40 @@ _COLOURS = {
 _LEARNED = "bold underline"
 _BORDER = "│"  # between two tokens
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # what decoders print for the first bytes of a character
+_CONTROL = "reverse"
+_SHOWN = 10_000  # tokens; more would fill the terminal for minutes
 _MOST_BYTES = 4  # of a character in UTF-8
 
 
-def as_json(encoded: Encoded, codec: Codec) -> dict[str, Any]:
-    """`ids`, `labels`, `roles` (in words) and `tokens` (as the vocabulary spells them): lists of one length."""
+def as_json(encoded: Encoded, codec: Codec, control: Collection[int] = ()) -> dict[str, Any]:
+    """`ids`, `labels`, `roles` (in words) and `tokens` (as the vocabulary spells them): lists of one length.
+
+    `control` are the positions of control tokens that somebody wrote into a text.
+    """
     return {
         "ids": encoded.ids.tolist(),
         "labels": encoded.labels.tolist(),
         "roles": [Role(role).name.lower() for role in encoded.layout.role],
         "tokens": codec.tokenizer.convert_ids_to_tokens(encoded.ids.tolist()),
+        "control": sorted(control),
     }
 
 
-def render(encoded: Encoded, codec: Codec, coloured: bool = True) -> Group:
+def render(encoded: Encoded, codec: Codec, coloured: bool = True, control: Collection[int] = ()) -> Group:
     """The tokens in the colours of their roles, the learned ones bold and underlined; one chip an image; a legend.
 
-    Without colours, the role stands before the tokens that share it, with a `+` where they are learned.
+    Control tokens that somebody wrote into a text, at the positions `control`, are reversed. Without colours, the role
+    stands before the tokens that share it, with a `+` where they are learned, and a `!` where they are such tokens. Of
+    a very long sample the first tokens are shown.
     """
     text = Text()
-    for piece in _pieces(encoded, codec, coloured):
+    for piece in _pieces(encoded, codec, coloured, frozenset(control)):
         text.append(_BORDER if text else "", "bright_black").append(piece)
-    learned = int((encoded.labels != IGNORED).sum())
-    counts = f"{len(encoded.ids)} tokens, {learned} learned, {encoded.layout.image_count} images"
-    return Group(text, Text(), _legend(encoded), Text(counts))
+    count, learned = len(encoded.ids), int((encoded.labels != IGNORED).sum())
+    rest = [Text(f"... the first {_SHOWN:,} of {count:,} tokens; --json has them all")] if count > _SHOWN else []
+    written = f", {len(control)} control tokens in its texts" if control else ""
+    counts = f"{count} tokens, {learned} learned, {encoded.layout.image_count} images{written}"
+    return Group(text, *rest, Text(), _legend(encoded, bool(control)), Text(counts))
 
 
 def visible(text: str) -> str:
@@ -58,12 +69,13 @@ def _sign(char: str) -> str:
     return "↵\n" if char == "\n" else char.encode("unicode_escape").decode()
 
 
-def _pieces(encoded: Encoded, codec: Codec, coloured: bool) -> Iterator[Text]:
+def _pieces(encoded: Encoded, codec: Codec, coloured: bool, control: frozenset[int]) -> Iterator[Text]:
     before: list[int] = []
-    for (role, image, learned), run in groupby(range(len(encoded.ids)), key=lambda at: _look(encoded, at)):
-        style = f"{_COLOURS[role]} {_LEARNED}" if learned else _COLOURS[role]
+    shown = range(min(len(encoded.ids), _SHOWN))
+    for (role, image, learned, written), run in groupby(shown, key=lambda at: (*_look(encoded, at), at in control)):
+        style = f"{_COLOURS[role]} {_LEARNED if learned else ''} {_CONTROL if written else ''}".strip()
         if not coloured:
-            yield Text(f"<{role.name.lower()}{'+' if learned else ''}>")
+            yield Text(f"<{role.name.lower()}{'+' if learned else ''}{'!' if written else ''}>")
         if role == Role.IMAGE:
             rows, columns = encoded.layout.patches(image).shape
             yield Text(f"[image {image}: {rows}x{columns} patches]", style)
@@ -98,8 +110,9 @@ def _text(ids: list[int], codec: Codec) -> str:
     return str(codec.tokenizer.decode(ids))
 
 
-def _legend(encoded: Encoded) -> Text:
+def _legend(encoded: Encoded, control: bool) -> Text:
     legend = Text()
-    for role in sorted({Role(role) for role in encoded.layout.role}):
+    for role in map(Role, np.unique(encoded.layout.role)):
         legend.append(role.name.lower(), _COLOURS[role]).append("  ")
-    return legend.append("learned", _LEARNED)
+    legend.append("learned", _LEARNED)
+    return legend.append("  ").append("control token", _CONTROL) if control else legend

@@ -7,7 +7,6 @@ not look cannot do much better.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,8 +17,11 @@ from PIL import Image
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.statistics import Proportion, wilson
+from lapilli.data.paths import picture_path
 from lapilli.data.pictures import open_picture
+from lapilli.data.questions import plain_answer, read_picture_questions, same_answer
 from lapilli.data.sample import Sample, Turn
+from lapilli.data.scenes.facts import read_scenes
 from lapilli.data.scenes.questions import TYPES
 from lapilli.data.scenes.vocabulary import COLOURS
 
@@ -28,6 +30,9 @@ ROUNDS = (*(("held_out", condition) for condition in CONDITIONS), ("compositiona
 """Every split and condition that a model is scored under."""
 
 EVERY_TYPE = "all"
+UNTYPED = "other"
+"""The type of questions that name none."""
+
 GRAY = (128, 128, 128)
 
 Answerer = Callable[[Sequence[Sample], Callable[[str], Image.Image]], Sequence[str]]
@@ -57,7 +62,7 @@ class Asked:
     @property
     def right(self) -> bool:
         """Equal to the right answer, but for capitals, a full stop and spaces around it."""
-        return self.given.strip().rstrip(".").lower() == self.question.answer.lower()
+        return same_answer(self.given, self.question.answer)
 
 
 @dataclass(frozen=True)
@@ -71,16 +76,22 @@ class Score:
 
 
 def read_questions(folder: Path, split: str, per_type: int) -> list[SceneQuestion]:
-    """The first `per_type` questions of every type of a folder that `lapilli data scenes` wrote.
+    """The first `per_type` questions of every type of a folder, those of `lapilli data scenes` in its order.
 
-    Raises LapilliError when there is no such folder.
+    Raises LapilliError for a folder without questions, for a row that is none, for a type named as all together are,
+    and for a picture that is not there.
     """
-    file = folder / "questions.jsonl"
-    if not file.is_file():
-        raise LapilliError(f"{file}: no such file; make the folder with: lapilli data scenes {folder} --split {split}")
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    by_type = {kind: [row for row in rows if row["type"] == kind][:per_type] for kind in TYPES}
-    return [SceneQuestion(split=split, **row) for found in by_type.values() for row in found]
+    by_type: dict[str, list[SceneQuestion]] = {kind: [] for kind in TYPES}
+    for row in read_picture_questions(folder):
+        picture_path(folder / "images", row.image)
+        if row.type == EVERY_TYPE:
+            raise LapilliError(
+                f"{folder}: question {row.id!r}: type {EVERY_TYPE!r} means all together; name it otherwise"
+            )
+        kind = row.type or UNTYPED
+        asked = SceneQuestion(row.id, split, row.image, kind, row.question, row.answer)
+        by_type.setdefault(kind, []).append(asked)
+    return [question for found in by_type.values() for question in found[:per_type]]
 
 
 def ask_rounds(
@@ -130,8 +141,10 @@ def best_constants(questions: Sequence[SceneQuestion]) -> dict[str, tuple[str, P
     """For each type the answer that is right most often, and how often it is."""
     found = {}
     for kind in dict.fromkeys(question.type for question in questions):
-        answers = Counter(question.answer for question in questions if question.type == kind)
-        answer, count = answers.most_common(1)[0]
+        given = [question.answer for question in questions if question.type == kind]
+        answers = Counter(map(plain_answer, given))
+        plain, count = answers.most_common(1)[0]
+        answer = next(text for text in given if plain_answer(text) == plain)
         found[kind] = (answer, wilson(count, answers.total()))
     return found
 
@@ -158,9 +171,8 @@ def colours_mentioned(captions: Sequence[str], truths: Sequence[frozenset[str]])
 
 def scene_colours(folder: Path, count: int) -> dict[str, frozenset[str]]:
     """The colours of the things in the first `count` pictures of a folder, by the picture's name."""
-    lines = (folder / "scenes.jsonl").read_text(encoding="utf-8").splitlines()[:count]
-    scenes = [json.loads(line) for line in lines]
-    return {scene["image"]: frozenset(thing["colour"] for thing in scene["things"]) for scene in scenes}
+    scenes = list(read_scenes(folder).items())[:count]
+    return {image: frozenset(thing.colour for thing in scene.things) for image, scene in scenes}
 
 
 def _sample(question: SceneQuestion, condition: str) -> Sample:

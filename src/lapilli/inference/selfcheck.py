@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lapilli.core.codec import chat_template
 from lapilli.core.errors import LapilliError
 from lapilli.core.finding import Finding
 from lapilli.core.layout import Role
@@ -55,7 +54,7 @@ def _placeholders(llava: Llava) -> tuple[bool, str]:
 
 def _stored_template(llava: Llava) -> tuple[bool, str]:
     """The folder's chat template, which other programs render, is the one that is spoken here."""
-    named = chat_template(llava.template, llava.processor.tokenizer).jinja()
+    named = llava.codec.chat.jinja()
     stored = llava.processor.chat_template
     same = stored == named
     return same, f"{llava.template}" if same else f"{llava.template} is not what chat_template.jinja says"

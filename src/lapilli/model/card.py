@@ -8,6 +8,7 @@ from typing import Any
 
 import lapilli
 from lapilli.core.errors import LapilliError
+from lapilli.core.position import ImagePosition
 from lapilli.model.choices import depth
 from lapilli.model.parts import Origin
 
@@ -21,6 +22,7 @@ class Card:
 
     `parts` says where the vision encoder and the language model came from, `notes` what was done to them since.
     `original` is the configuration of the original LLaVA that it was converted from: with it, it can become one again.
+    `image_position` says where it was trained to find the pictures of a question.
     """
 
     template: str
@@ -28,6 +30,7 @@ class Card:
     parts: dict[str, Origin]
     notes: tuple[str, ...] = ()
     original: Mapping[str, Any] | None = None
+    image_position: ImagePosition = "as_written"
 
 
 def write_card(card: Card, folder: Path) -> None:
@@ -35,6 +38,8 @@ def write_card(card: Card, folder: Path) -> None:
     content = {"format": _FORMAT, "lapilli": lapilli.__version__, **asdict(card)}
     if card.original is None:
         del content["original"]
+    if card.image_position == "as_written":
+        del content["image_position"]
     (folder / CARD).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(_readme(card), encoding="utf-8")
 
@@ -59,7 +64,8 @@ def read_card(folder: Path) -> Card:
     try:
         parts = {role: Origin(**part) for role, part in content["parts"].items()}
         names = (str(content["template"]), str(content["connector"]))
-        return Card(*names, parts, tuple(content["notes"]), content.get("original"))
+        position: ImagePosition = "first" if content.get("image_position") == "first" else "as_written"
+        return Card(*names, parts, tuple(content["notes"]), content.get("original"), position)
     except (KeyError, TypeError, AttributeError) as error:
         raise LapilliError(f"{file}: not what lapilli writes ({error}); build the model again") from error
 
@@ -71,7 +77,7 @@ def _readme(card: Card) -> str:
         "",
         *(f"* {role}: {part.name} (SHA-256 of its weights: {part.sha256})" for role, part in card.parts.items()),
         f"* connector: {card.connector}",
-        f"* chat template: {card.template}",
+        f"* chat template: {card.template}" + (", pictures first" if card.image_position == "first" else ""),
         *(f"* {note}" for note in card.notes),
         "",
         "`lapilli ask FOLDER PICTURE QUESTION` asks it." + ("" if deep else " So does plain transformers:"),

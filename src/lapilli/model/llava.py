@@ -7,7 +7,7 @@ All of it is transformers' LlavaForConditionalGeneration. What happens here is w
 the shapes, the template, the pictures' preparation and the folder that other programs read.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from transformers import LlavaForConditionalGeneration, LlavaProcessor
 from lapilli.core.codec import Codec, chat_template, codec_from, stop_id
 from lapilli.core.errors import LapilliError
 from lapilli.core.placement import AS_STORED, Placement
+from lapilli.core.position import ImagePosition, as_written
 from lapilli.core.template import IMAGE_MARK
 from lapilli.model import connector as connectors
 from lapilli.model.card import Card
@@ -66,7 +67,7 @@ class Llava:
     @property
     def codec(self) -> Codec:
         """What encoding a sample needs of this model."""
-        return _codec(self.processor, self.template, self.model.config)
+        return _codec(self.processor, self.card, self.model.config)
 
     @cached_property
     def pixels(self) -> Pixels:
@@ -163,7 +164,7 @@ def codec_of(path: Path) -> Codec:
     path = model_folder(path, weights="none")
     processor, config = read_processor(path), llava_config(path)
     require_rows(path, processor.tokenizer, config.text_config.vocab_size)
-    return _codec(processor, card_of(path).template, config)
+    return _codec(processor, card_of(path), config)
 
 
 def pixels_of(path: Path) -> Pixels:
@@ -176,9 +177,20 @@ def _pixels(processor: LlavaProcessor, config: Any) -> Pixels:
     return Pixels(processor.image_processor, vision.image_size, vision.patch_size)
 
 
-def _codec(processor: LlavaProcessor, template: str, config: Any) -> Codec:
+def with_image_position(llava: Llava, position: ImagePosition) -> Llava:
+    """The model, which finds the pictures of a question there from now on; what other programs render says so too."""
+    if position == llava.card.image_position:
+        return llava
+    moved = replace(llava, card=replace(llava.card, image_position=position))
+    tokenizer: Any = llava.processor.tokenizer
+    tokenizer.chat_template = as_written(tokenizer.chat_template)
+    tokenizer.chat_template = moved.processor.chat_template = moved.codec.chat.jinja()
+    return moved
+
+
+def _codec(processor: LlavaProcessor, card: Card, config: Any) -> Codec:
     side = config.vision_config.image_size // config.vision_config.patch_size
-    return codec_from(processor, template, (side, side))
+    return codec_from(processor, card.template, (side, side), card.image_position)
 
 
 def _require_tokens(path: Path, tokenizer: Any, config: Any) -> None:

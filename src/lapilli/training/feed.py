@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,15 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from lapilli.core.codec import Codec
 from lapilli.core.errors import LapilliError
 from lapilli.data.collate import collate
-from lapilli.data.encode import IGNORED, encode
+from lapilli.data.encode import IGNORED, SampleError
+from lapilli.data.learnable import Requirements, learnable
 from lapilli.data.pictures import open_picture
 from lapilli.data.sample import Sample
 from lapilli.model.pixels import Pixels
 
+_NAMED = 9  # rows, beside the first that is refused
 _WINDOW = 8  # batches: 5 to 7 % of padding on scenes, against 40 % in a wholly random order
 
 
@@ -34,24 +36,29 @@ class Example:
 class Examples(Dataset[Example]):
     """Encoded samples, five bytes a token.
 
-    All are encoded before training begins, so that a sample that cannot be is found now and not at step 900. Raises
-    LapilliError naming it, also when it has more than `longest` tokens.
+    All are encoded before training begins, so that a sample that cannot be learned from is found now and not at step
+    900. `rows` are those of the samples in their file, where some of it are left out. Raises LapilliError that says of
+    how many samples, and names the first of them with what is wrong.
     """
 
-    def __init__(self, samples: Iterable[Sample], codec: Codec, longest: int) -> None:
+    def __init__(
+        self, samples: Iterable[Sample], requirements: Requirements, rows: Iterable[int] | None = None
+    ) -> None:
         self._names: list[tuple[str, tuple[str, ...]]] = []
         ids: list[NDArray[np.int32]] = []
         learned: list[NDArray[np.bool_]] = []
-        for sample in samples:
-            encoded = encode(sample, codec)
-            if len(encoded.ids) > longest:
-                count = len(encoded.ids)
-                raise LapilliError(
-                    f"sample {sample.id!r}: {count} tokens, the language model reads at most {longest}; shorten it"
-                )
+        refused: list[str] = []
+        for row, sample in zip(count() if rows is None else rows, samples, strict=False):
+            try:
+                encoded = learnable(sample, requirements)
+            except SampleError as error:
+                refused.append(f"row {row}, {error}")
+                continue
             self._names.append((encoded.id, encoded.images))
             ids.append(encoded.ids.astype(np.int32))
             learned.append(encoded.labels != IGNORED)
+        if refused:
+            raise _refusal(refused)
         self._starts = np.cumsum([0, *map(len, ids)])
         self._ids = np.concatenate(ids) if ids else np.zeros(0, np.int32)
         self._learned = np.concatenate(learned) if learned else np.zeros(0, np.bool_)
@@ -78,6 +85,15 @@ class Examples(Dataset[Example]):
     def learned_tokens(self) -> int:
         """The number of those that are learned."""
         return int(self._learned.sum())
+
+
+def _refusal(refused: Sequence[str]) -> LapilliError:
+    first, *others = refused
+    if not others:
+        return LapilliError(first)
+    rows = ", ".join(one.partition(",")[0] for one in others[:_NAMED]) + (", ..." if len(others) > _NAMED else "")
+    what = f"{len(refused)} samples cannot be learned from"
+    return LapilliError(f"{what}: {first}; all are listed by `lapilli data validate --stage --model` ({rows})")
 
 
 class SimilarLengths(Sampler[int]):

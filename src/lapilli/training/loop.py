@@ -12,7 +12,7 @@ have come to undisturbed.
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,9 @@ from transformers import PrinterCallback, TrainingArguments
 
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.run import RunDir
-from lapilli.data.sample import Sample, read_samples
+from lapilli.data.sample import Sample
 from lapilli.model.hub import model_folder
-from lapilli.model.llava import Llava, load, save
+from lapilli.model.llava import Llava, load, save, with_image_position
 from lapilli.model.parts import origin
 from lapilli.model.reading import quiet
 from lapilli.training.arguments import training_arguments
@@ -37,9 +37,13 @@ from lapilli.training.objective import AnswerLoss
 from lapilli.training.opening import opening
 from lapilli.training.place import CHECKPOINTS, MODEL, is_trained, startable
 from lapilli.training.recipe import TrainRecipe
-from lapilli.training.stages import STAGES, codec_of, set_trainable
+from lapilli.training.samples import SKIPPED, RunSamples, Skipped, run_samples
+from lapilli.training.stages import STAGES, requirements, set_trainable
 from lapilli.training.trainer import Seen, StageTrainer, last_checkpoint, parameter_groups, step_of
 from lapilli.training.watch import Watcher, announce, asked_to_stop, lines, training_bar
+
+CHANGED = "changed_data"
+"""The result of a run that went on after its file of samples was changed: when, and the checksums."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class _Materials:
 
     llava: Llava
     examples: Examples
+    skipped: Sequence[Skipped]
     sources: dict[str, str]
 
 
@@ -56,8 +61,13 @@ def train(
     resume: bool = False,
     on_eval: Callable[[Llava], Mapping[str, float]] | None = None,
     progress: bool = True,
+    samples: RunSamples | None = None,
+    changed_data: bool = False,
 ) -> RunDir:
     """Run the recipe and return its finished run folder, with the trained model in the folder `model` of it.
+
+    `samples` are the recipe's, where they have been read already. `changed_data` lets a run go on whose file of samples
+    has changed since it began, as long as it has as many.
 
     `on_eval` gets the model after every epoch, and the figures it returns are logged. Raises LapilliError when recipe,
     model or samples are at fault, before anything is written, and when the loss is no number any more. Raises
@@ -69,8 +79,8 @@ def train(
         run.finish()
         return run
     arguments = training_arguments(recipe, recipe.out / CHECKPOINTS)
-    materials = _gather(recipe, progress)
-    run, checkpoint = _reopen(recipe, materials) if resume else (_create(recipe, materials), None)
+    materials = _gather(recipe, samples or run_samples(recipe), progress)
+    run, checkpoint = _reopen(recipe, materials, changed_data) if resume else (_create(recipe, materials), None)
     seen, began = Seen(), time.perf_counter()
     with asked_to_stop() as wish, training_bar(progress) as bar:
         evaluate = None if on_eval is None else lambda: on_eval(_at_rest(materials.llava))
@@ -85,40 +95,22 @@ def train(
     return run
 
 
-def _gather(recipe: TrainRecipe, progress: bool) -> _Materials:
-    """Read the model and the samples, and find whatever is wrong with them, or with the installation."""
+def _gather(recipe: TrainRecipe, samples: RunSamples, progress: bool) -> _Materials:
+    """Read the model, encode the samples, and find whatever is wrong with them, or with the installation."""
     StageTrainer.require_known()
-    samples = read_samples(recipe.data.file)
-    if not samples:
-        raise LapilliError(f"{recipe.data.file}: no samples; a training needs at least one")
-    _require_pictures(recipe, samples)
     model = model_folder(recipe.model)
     llava = load(model)
+    llava = with_image_position(llava, recipe.image_position or llava.card.image_position)
     llava.model.float()  # what learns is kept in fp32; bf16 is a matter of autocast
     _by_muon(recipe, llava)  # nothing is written yet
-    codec = codec_of(STAGES[recipe.stage], llava)
-    language: Any = llava.model.config.text_config
-    examples = Examples(_counted(samples, progress), codec, language.max_position_embeddings)
-    sources = {"model": origin(model).sha256, "data": _sha256(recipe.data.file)}
-    return _Materials(llava, examples, sources)
+    asked = requirements(STAGES[recipe.stage], llava.codec, llava.model.config)
+    examples = Examples(_counted(samples.samples, progress), asked, samples.rows)
+    data = _sha256(recipe.data.file)
+    sources = {"model": origin(model).sha256, "data": data, "number of samples": str(len(examples))}
+    return _Materials(llava, examples, samples.skipped, sources)
 
 
-def _require_pictures(recipe: TrainRecipe, samples: Iterable[Sample]) -> None:
-    names = {name for sample in samples for name in sample.images}
-    images = recipe.data.images
-    if not names:
-        return
-    if images is None:
-        raise UsageError(f"data.images: missing, but {recipe.data.file} shows pictures; name their folder")
-    missing = sorted(name for name in names if not (images / name).is_file())
-    if missing:
-        raise LapilliError(
-            f"{images}: {len(missing)} of {len(names)} pictures are not there, such as {missing[0]}; "
-            "correct data.images, or put them there"
-        )
-
-
-def _counted(samples: list[Sample], progress: bool) -> Iterable[Sample]:
+def _counted(samples: Sequence[Sample], progress: bool) -> Iterable[Sample]:
     console = Console(stderr=True)
     hidden = not (progress and console.is_terminal)
     return track(samples, "encoding", console=console, transient=True, disable=hidden)
@@ -126,22 +118,35 @@ def _counted(samples: list[Sample], progress: bool) -> Iterable[Sample]:
 
 def _create(recipe: TrainRecipe, materials: _Materials) -> RunDir:
     run = RunDir.create(recipe.out, recipe, recipe.seed)
+    run.save(SKIPPED, materials.skipped)
     run.save("sources", materials.sources)
     return run
 
 
-def _reopen(recipe: TrainRecipe, materials: _Materials) -> tuple[RunDir, Path | None]:
+def _reopen(recipe: TrainRecipe, materials: _Materials, changed_data: bool) -> tuple[RunDir, Path | None]:
     """The unfinished run and its last whole checkpoint, with everything that came after it taken away."""
     run = RunDir.open(recipe.out)
     if not run.has("sources"):  # killed before anything was trained
+        run.save(SKIPPED, materials.skipped)
         run.save("sources", materials.sources)
-    for name, checksum in run.load("sources").items():
-        if checksum != materials.sources[name]:
-            raise LapilliError(f"{run.path}: the {name} it began with has changed since; start a new run")
     checkpoint = last_checkpoint(run.path / CHECKPOINTS)
+    _require_same_sources(run, materials.sources, changed_data, step_of(checkpoint) if checkpoint else 0)
     run.rewind(step_of(checkpoint) if checkpoint else 0)
     shutil.rmtree(run.path / MODEL, ignore_errors=True)  # written, but not yet in a manifest
     return run, checkpoint
+
+
+def _require_same_sources(run: RunDir, sources: Mapping[str, str], changed_data: bool, step: int) -> None:
+    """Refuse to go on from another model or other samples; a file that may have been changed is noted."""
+    before = run.load("sources")
+    for name in before:
+        if before[name] != sources[name] and not (name == "data" and changed_data):
+            way = ", or go on with --changed-data" if name == "data" else ""
+            raise LapilliError(f"{run.path}: the {name} it began with has changed since; start a new run{way}")
+    if before["data"] != sources["data"]:
+        changes = run.load(CHANGED) if run.has(CHANGED) else []
+        run.save(CHANGED, [*changes, {"after_step": step, "from": before["data"], "to": sources["data"]}])
+        run.save("sources", sources)
 
 
 def _opening(
@@ -228,6 +233,7 @@ def _finish(run: RunDir, recipe: TrainRecipe, materials: _Materials, figures: Ma
     llava, examples = materials.llava, materials.examples
     counts = {
         "samples": len(examples),
+        "skipped_samples": len(materials.skipped),
         "tokens": examples.tokens,
         "learned_tokens": examples.learned_tokens,
         "parameters": llava.model.num_parameters(),
@@ -235,6 +241,8 @@ def _finish(run: RunDir, recipe: TrainRecipe, materials: _Materials, figures: Ma
     }
     run.save("training", {**figures, **counts})
     note = f"{recipe.stage}: {figures['steps']} steps on the {len(examples)} samples of {recipe.data.file.name}"
+    if run.has(CHANGED):
+        note += ", which was changed after step " + ", ".join(str(one["after_step"]) for one in run.load(CHANGED))
     card = replace(llava.card, notes=(*llava.card.notes, note))
     save(replace(llava, card=card), run.path / MODEL)
     shutil.rmtree(run.path / CHECKPOINTS, ignore_errors=True)

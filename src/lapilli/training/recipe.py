@@ -57,6 +57,14 @@ class TrainRecipe:
     ] = "fp32"
     save_every: Annotated[int | None, "Steps between checkpoints; null: only when the run is stopped.", COUNT] = None
     log_every: Annotated[int, "Steps between lines of metrics.jsonl.", COUNT] = 10
+    image_position: Annotated[
+        Literal["as_written", "first"] | None,
+        "Where a question's pictures stand: as written, or before its text, as in LLaVA; null: as the model has it.",
+    ] = None
+    on_bad_picture: Annotated[
+        Literal["error", "skip"],
+        "Of a sample whose picture cannot be read: error refuses the run; skip decodes all first, and leaves it out.",
+    ] = "error"
     workers: Annotated[int, "Processes that read pictures ahead; 0: the training does it itself.", Range(0, 64)] = 0
 
     def __post_init__(self) -> None:

@@ -5,13 +5,17 @@ encoder sees. Then connector and language model learn together to answer. The vi
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 from torch import nn
 
 from lapilli.core.codec import Codec
+from lapilli.data.learnable import Requirements
 from lapilli.model import connector
-from lapilli.model.llava import Llava
+from lapilli.model.checkpoints.read import llava_config
+from lapilli.model.hub import model_folder
+from lapilli.model.llava import Llava, codec_of
 
 Part: TypeAlias = Literal["projector", "language"]
 
@@ -30,9 +34,16 @@ INSTRUCT = Stage("instruct", ("projector", "language"), None)
 STAGES = {stage.name: stage for stage in (ALIGN, INSTRUCT)}
 
 
-def codec_of(stage: Stage, llava: Llava) -> Codec:
-    """The model's codec, in the stage's template."""
-    return replace(llava.codec, template=stage.template or llava.template)
+def requirements(stage: Stage, codec: Codec, config: Any) -> Requirements:
+    """What the stage asks of its samples, of a model with this codec and this configuration."""
+    spoken = replace(codec, template=stage.template or codec.template)
+    return Requirements(spoken, config.text_config.max_position_embeddings, "language" not in stage.trainable)
+
+
+def requirements_of(stage: Stage, model: Path) -> Requirements:
+    """The same of the model in a folder or on the hub; no weight is read."""
+    folder = model_folder(model, weights="none")
+    return requirements(stage, codec_of(folder), llava_config(folder))
 
 
 def set_trainable(stage: Stage, llava: Llava) -> dict[Part, list[nn.Parameter]]:

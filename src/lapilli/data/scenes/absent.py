@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from lapilli.core.errors import LapilliError, UsageError
-from lapilli.data.questions import PictureQuestion, read_picture_questions
+from lapilli.data.questions import PictureQuestion, plain_answer, read_picture_questions
 from lapilli.data.scenes.describe import with_article
 from lapilli.data.scenes.facts import read_scenes
 from lapilli.data.scenes.questions import EXISTENCE
@@ -76,11 +76,13 @@ def yes_or_no(folder: Path, count: int, seed: int = 0) -> list[PictureQuestion]:
     if (folder / "scenes.jsonl").is_file():
         return existence_questions(read_scenes(folder), count, seed)
     kinds = {"yes": PRESENT, "no": GIVEN}
-    rows = [row for row in read_picture_questions(folder) if row.type == "existence" and row.answer.lower() in kinds]
-    if {row.answer.lower() for row in rows} != set(kinds):
+    rows = [
+        row for row in read_picture_questions(folder) if row.type == "existence" and plain_answer(row.answer) in kinds
+    ]
+    if {plain_answer(row.answer) for row in rows} != set(kinds):
         raise LapilliError(f"{folder}: no questions of type existence to be answered with yes and with no; add both")
     some = random.Random(seed).sample(rows, min(count, len(rows)))
-    return [replace(row, type=kinds[row.answer.lower()]) for row in some]
+    return [replace(row, type=kinds[plain_answer(row.answer)]) for row in some]
 
 
 def popular(scenes: Mapping[str, Scene]) -> list[Pair]:

@@ -144,7 +144,7 @@ def _of_transformers(path: Path, choices: Choices) -> Checkpoint:
     theirs = read_processor(path)
     require_rows(path, theirs.tokenizer, config.text_config.vocab_size)
     card = _card(path, config, choices.template)
-    theirs.tokenizer.chat_template = chat_template(card.template, theirs.tokenizer).jinja()
+    theirs.tokenizer.chat_template = chat_template(card.template, theirs.tokenizer, card.image_position).jinja()
     pictures = picture_processor(theirs.image_processor, config.vision_config.image_size, choices.pad)
     vision = config.vision_config
     processor = new_processor(theirs.tokenizer, pictures, vision, tokens_before(vision))

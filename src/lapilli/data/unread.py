@@ -1,0 +1,79 @@
+"""Fields that nobody reads but that name pictures or videos: who trains on such a row in good faith trains blind."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+_READ = {"id", "image", "images", "conversations"}
+_READ_OF_TURN = {"from", "role", "value", "content"}
+
+_PICTURES = "jpg jpeg jpe jfif png webp gif bmp tif tiff ppm pgm heic heif avif jxl svg ico tga dng jp2"
+_VIDEOS = "mp4 m4v mkv webm avi mov mpg mpeg wmv flv 3gp ogv"
+_FILE = re.compile(rf"[^\n\r]*\.({'|'.join((_PICTURES + ' ' + _VIDEOS).split())})(\.(gz|zip|npy))?([?#][^\s]*)?", re.I)
+_DATA = re.compile(r"data:(image|video)/", re.I)
+_URL = re.compile(r"(https?|ftp|s3|gs|file|hf)://\S+", re.I)
+_LONGEST = 4_096  # characters of a path or URL; what is longer is text
+_SHOWN = 60
+
+# The name of a field without case and signs: image_path, Images, imgUrl, video, input_image, pixel_values.
+_NAME = re.compile(
+    r"(the|my|input|source|src|target|raw|main)?"
+    r"(image|img|imgs|pic|picture|photo|photograph|figure|screenshot|thumbnail|video|clip|frame|media|pixel)s?"
+    r"(path|file|name|url|uri|link|list|src|base64|b64|bytes|data)*s?"
+)
+
+
+def unread_fields(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Every text in a field of a row, or of one of its turns, that is not read and may name a file.
+
+    Gives the field as one would write it, such as `meta.frames[0]`, and the text.
+    """
+    for name in row:
+        if name not in _READ:
+            yield from _texts(name, row[name])
+    turns = row.get("conversations")
+    for index, turn in enumerate(turns if isinstance(turns, list) else []):
+        if isinstance(turn, dict):
+            for name in turn:
+                if name not in _READ_OF_TURN:
+                    yield from _texts(f"conversations[{index}].{name}", turn[name])
+
+
+def names_pictures(field: str, text: str) -> bool:
+    """Whether the text is that of a picture or a video, or stands where one would be named."""
+    if _DATA.match(text):
+        return True
+    return len(text) <= _LONGEST and (_FILE.fullmatch(text.strip()) is not None or _is_picture_field(field))
+
+
+def is_url(text: str) -> bool:
+    """Whether the text is a URL, of whatever, or the data of a picture or a video."""
+    return _DATA.match(text) is not None or (len(text) <= _LONGEST and _URL.fullmatch(text.strip()) is not None)
+
+
+def shown(text: str) -> str:
+    """The text as messages show it, not at full length."""
+    return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "...")
+
+
+def general(field: str) -> str:
+    """The field without the numbers of entries, the same for all rows."""
+    return re.sub(r"\[\d+\]", "[]", field)
+
+
+def _texts(field: str, value: Any) -> Iterator[tuple[str, str]]:
+    stack = [(field, value)]
+    while stack:
+        name, inner = stack.pop()
+        if isinstance(inner, str) and inner.strip():
+            yield name, inner
+        elif isinstance(inner, dict):
+            stack += [(f"{name}.{key}", inner[key]) for key in reversed(inner)]
+        elif isinstance(inner, list):
+            stack += [(f"{name}[{index}]", entry) for index, entry in reversed(list(enumerate(inner)))]
+
+
+def _is_picture_field(field: str) -> bool:
+    """Whether any of the names in it says so: the path in `image.path` is one."""
+    names = (re.sub(r"[^a-z0-9]", "", name.lower()) for name in general(field).split("."))
+    return any(_NAME.fullmatch(name) for name in names)
