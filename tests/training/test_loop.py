@@ -19,6 +19,7 @@ from tests.parts import joined
 from transformers import AutoModelForImageTextToText
 
 from lapilli.core.errors import LapilliError, UsageError
+from lapilli.core.manifest import seal
 from lapilli.core.recipe import dump
 from lapilli.core.run import RunDir
 from lapilli.data.sample import read_samples
@@ -117,7 +118,7 @@ def test_accumulated_passes_are_one_large_batch(tmp_path):
         assert large == pytest.approx(small, rel=1e-4)
 
 
-class _KilledError(Exception):
+class _KilledError(BaseException):
     pass
 
 
@@ -154,9 +155,11 @@ def test_a_resumption_that_fails_at_once_loses_nothing(tmp_path):
     (newest,) = wanted.out.glob("checkpoints/checkpoint-4/learned.safetensors")
     right = newest.read_bytes()
     save_file({"other.weight": torch.zeros(1)}, newest)
+    seal(newest.parent)
     with pytest.raises(LapilliError, match="holds other weights than this stage trains"):
         train(wanted, resume=True, progress=False)
     newest.write_bytes(right)
+    seal(newest.parent)
     assert train(wanted, resume=True, progress=False).is_complete
 
 
