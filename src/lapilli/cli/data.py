@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lapilli.cli.console import print_json, progress_bar, results, say
+from lapilli.cli.options import MOST, MOST_SEED
 from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ def register(app: typer.Typer) -> None:
 
 def _scenes(
     out: Annotated[Path, typer.Argument(help="Folder to write; new or empty.", show_default=False)],
-    count: Annotated[int, typer.Option(min=1, help="How many scenes.")] = 1_000,
+    count: Annotated[int, typer.Option(min=1, max=MOST, help="How many scenes.")] = 1_000,
     split: Annotated[str, typer.Option(help="train, held_out or compositional.")] = "train",
-    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="The same seed gives the same bytes.")] = 0,
 ) -> None:
     """Draw pictures whose truth is known exactly, with captions, conversations, questions, boxes and masks."""
     from lapilli.data.scenes.dataset import SPLITS, write_scenes
@@ -103,7 +104,7 @@ def _show(
     ] = None,
     template: Annotated[str | None, typer.Option(help="Without a model: the template.", show_default=False)] = None,
     image_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Without a model: tokens of an image.", show_default=False)
+        int | None, typer.Option(min=1, max=MOST, help="Without a model: tokens of an image.", show_default=False)
     ] = None,
     as_json: _Json = False,
 ) -> None:
