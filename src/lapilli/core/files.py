@@ -77,11 +77,10 @@ def new_folder(path: Path) -> Iterator[Path]:
 @contextmanager
 def reserved(path: Path) -> Iterator[None]:
     """A block in which nobody else may make the new folder `path`. Raises as `new_folder` does, before it begins."""
-    refuse_occupied(path)
     with ExitStack() as stack:
         with explain_write(path):
             stack.enter_context(locked(_lock_of(path), path))
-            refuse_occupied(path)  # by who held the lock just now
+            refuse_occupied(path)
             if (path / LOCK).exists():  # a run was killed before it began, or is about to begin
                 with locked(path / LOCK, path):
                     pass  # whose end removes it
