@@ -97,7 +97,7 @@ def _print_problems(problems: "Iterable[Problem]") -> None:
 
 def _show(
     file: _File,
-    row: Annotated[int, typer.Option(min=0, help="Which row; the first is 0.")],
+    row: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Which row; the first is 0.")],
     model: Annotated[Path | None, typer.Option(help="Folder or hub id of a joined model.", show_default=False)] = None,
     tokenizer: Annotated[
         Path | None, typer.Option(help="Without a model: folder or hub id of a tokenizer.", show_default=False)

@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from lapilli.cli.console import note, print_json, progress_bar, results, say
-from lapilli.cli.options import MOST_SEED
+from lapilli.cli.options import MOST, MOST_SEED
 
 if TYPE_CHECKING:
     from lapilli.model.bridges import Bridge, Published
@@ -60,7 +60,9 @@ def _build(
     template: Annotated[
         str, typer.Option(help="The chat template: vicuna_v1, llava_v1, llama_2, mistral, chatml, or own.")
     ] = "vicuna_v1",
-    feature_layer: Annotated[int, typer.Option(help="The vision encoder's hidden state that is read.")] = -2,
+    feature_layer: Annotated[
+        int, typer.Option(min=-1_000, max=1_000, help="The vision encoder's hidden state that is read.")
+    ] = -2,
     preset: Annotated[
         str | None, typer.Option(help="llava-v1 or llava-v1.5: connector and pictures as that version has them.")
     ] = None,
@@ -217,9 +219,9 @@ def _write(found: "Checkpoint", out: Path, to: str, shard_size: str, notes: Sequ
 
 
 def _bridges(
-    vision: Annotated[int, typer.Option(min=1, help="Hidden size of the vision encoder.")] = 1024,
-    language: Annotated[int, typer.Option(min=1, help="Hidden size of the language model.")] = 4096,
-    layers: Annotated[int, typer.Option(min=1, help="Layers of the language model.")] = 32,
+    vision: Annotated[int, typer.Option(min=1, max=MOST, help="Hidden size of the vision encoder.")] = 1024,
+    language: Annotated[int, typer.Option(min=1, max=MOST, help="Hidden size of the language model.")] = 4096,
+    layers: Annotated[int, typer.Option(min=1, max=MOST, help="Layers of the language model.")] = 32,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Count what LLaVA, BLIP-2 and Flamingo put between a vision encoder and a language model."""
