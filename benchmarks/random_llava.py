@@ -13,13 +13,16 @@ from lapilli.model.reading import quiet
 SIDE, PATCH = 336, 14
 
 
-def random_llava(folder: Path, vision: dict[str, Any], language: dict[str, Any]) -> Llava:
-    """Its parts are saved in `folder` on the way; `vision` and `language` are what their configurations say."""
+def random_llava(folder: Path, vision: dict[str, Any], language: dict[str, Any], side: int = SIDE) -> Llava:
+    """Its parts are saved in `folder` on the way; `vision` and `language` are what their configurations say.
+
+    Pictures are of `side` pixels.
+    """
     tokenizer = read_language(part_path("pebble-lm")).tokenizer
     torch.manual_seed(0)
-    eye = CLIPVisionModel(CLIPVisionConfig(image_size=SIDE, patch_size=PATCH, **vision))
+    eye = CLIPVisionModel(CLIPVisionConfig(image_size=side, patch_size=PATCH, **vision))
     voice = LlamaForCausalLM(LlamaConfig(**{"vocab_size": len(tokenizer)} | language))
-    prepare = CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
+    prepare = CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
     with quiet():
         for name, parts in {"eye": (eye, prepare), "voice": (voice, tokenizer)}.items():
             for part in parts:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import platform
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from tests.lessons import recipe
 
 from lapilli.cli import run
 from lapilli.core.recipe import as_dict, dump, read_recipe, shipped_recipes
+from lapilli.core.run import RunDir
 from lapilli.model.llava import load
 from lapilli.training import loop
 from lapilli.training.recipe import RECIPES, TrainRecipe, recipe_type
@@ -86,6 +89,35 @@ def test_an_error_is_one_line_and_leaves_no_run(file, capsys, arguments, code, m
     assert message in said
     assert said.count("\n") == 1
     assert not (file.parent / "run").exists()
+
+
+def test_an_error_in_the_middle_says_how_to_go_on(file, capsys, monkeypatch):
+    train, damaged = loop.train, file.parent / "lesson/images/3.png"
+    whole = damaged.read_bytes()
+
+    def spoiled(recipe, resume):
+        return train(recipe, resume, on_eval=lambda _: damaged.write_bytes(whole[:60]) and {})
+
+    monkeypatch.setattr(loop, "train", spoiled)
+    assert run(["train", str(file), "--set", "epochs=2", "--set", "workers=1"]) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("lapilli: sample 'colour-3': ")
+    command = said.rpartition("; mend that, and go on from step ")[2].partition(" with: ")[2]
+    assert command == f"lapilli train '{file}' --set epochs=2 --set workers=1 --resume"
+    monkeypatch.undo()
+    damaged.write_bytes(whole)
+    assert run(shlex.split(command)[1:]) == 0
+
+
+@pytest.mark.parametrize("command", ["train {file}", "train {file} --resume"])
+def test_a_run_that_is_being_written_is_refused_without_torch(file, capsys, command):
+    program = "import sys; from lapilli.cli import run; sys.exit(run(sys.argv[1:]) + 10 * ('torch' in sys.modules))"
+    with RunDir.alone(file.parent / "run"):
+        line = command.format(file=shlex.quote(str(file)))
+        done = subprocess.run([sys.executable, "-c", program, *shlex.split(line)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"run: process {os.getpid()} on {platform.node()} is writing there; wait" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_finished_run_is_refused(file, capsys):

@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.files import new_folder, write_atomically
+from lapilli.core.files import new_folder, sweep, write_atomically
+from lapilli.core.lock import claim
 
 needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is a device of Linux")
 
@@ -110,3 +112,96 @@ def test_what_is_there_already_is_never_replaced(tmp_path):
     with pytest.raises(LapilliError, match="file: a file of that name exists"), new_folder(tmp_path / "file"):
         pytest.fail("the block must not start")
     assert (tmp_path / "model" / "mine").read_text() == "mine"
+
+
+def test_a_folder_that_is_being_written_is_refused_with_who_writes_it(tmp_path):
+    said = []
+
+    def write():
+        try:
+            with new_folder(tmp_path / "model"):
+                pytest.fail("the block must not start")
+        except LapilliError as error:
+            said.append(str(error))
+
+    with new_folder(tmp_path / "model") as folder:
+        (folder / "weights").write_text("w")
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+    assert f"model: process {os.getpid()} on " in said[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("name", ["model", "a.b.c", "a [x] *"])
+def test_what_a_killed_process_left_of_a_folder_goes_when_it_is_written_again(tmp_path, name):
+    program = (
+        "import os, sys; from pathlib import Path; from lapilli.core.files import new_folder\n"
+        "with new_folder(Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'half').write_text('h')\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / name)])
+    others = {".other.0123abcd.part", f".{name}.part", f".{name}.0123abcg.part"}
+    for other in others:
+        (tmp_path / other).mkdir()
+    assert len(list(tmp_path.iterdir())) == 5  # with the half and its lock
+    with new_folder(tmp_path / name) as folder:
+        (folder / "weights").write_text("w")
+    assert {path.name for path in tmp_path.iterdir()} == {name, *others}
+
+
+def test_only_what_nobody_writes_any_more_is_swept(tmp_path):
+    left = [tmp_path / ".file.0123abcd.part", tmp_path / "deep/.file.txt.0123abcd.part", tmp_path / "deep/.x.lock"]
+    for file in left:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("half")
+    (tmp_path / "deep/.model.0123abcd.part/sub").mkdir(parents=True)
+    kept = [tmp_path / ".hidden", tmp_path / "a.part", tmp_path / "deep/.xpart", tmp_path / ".lock"]
+    for file in kept:
+        file.write_text("mine")
+    with new_folder(tmp_path / "now") as folder:  # of this thread; another one sweeps
+        (folder / ".inner.0123abcd.part").write_text("half")
+        writing = tmp_path / ".result.0123abcd.part"
+        with writing.open("xb") as opened:
+            claim(opened.fileno())
+            thread = threading.Thread(target=sweep, args=(tmp_path,))
+            thread.start()
+            thread.join()
+            assert writing.exists()
+            assert folder.exists()
+        sweep(tmp_path / "deep")
+    sweep(tmp_path)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux says which file is synced")
+def test_what_has_its_name_is_on_the_disk(tmp_path, monkeypatch):
+    """Files before they are renamed, folders after."""
+    done = []
+    sync, replace = os.fsync, os.replace
+
+    def synced(opened):
+        done.append(f"sync {Path(f'/proc/self/fd/{opened}').readlink().name}")
+        sync(opened)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", lambda *names: (done.append("rename"), replace(*names)))
+    write_atomically(tmp_path / "result", "x")
+    first, *rest = done
+    assert first.startswith("sync .result.")
+    assert rest == ["rename", f"sync {tmp_path.name}"]
+    done.clear()
+    with new_folder(tmp_path / "model") as folder:
+        (folder / "weights").write_text("w")
+    assert sorted(done[:2])[1] == "sync weights"
+    assert done[2:] == ["rename", f"sync {tmp_path.name}"]
+
+
+def test_a_great_many_files_reach_the_disk_at_once(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(os, "sync", lambda: done.append("sync"))
+    with new_folder(tmp_path / "scenes") as folder:
+        for number in range(101):
+            (folder / str(number)).write_text("")
+    assert done == ["sync"]

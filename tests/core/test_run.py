@@ -183,3 +183,77 @@ def test_what_breaks_off_after_a_result_keeps_it(tmp_path):
         run.save("scores", [1])
         raise LapilliError("no")
     assert RunDir.open(run.path).load("scores") == [1]
+
+
+_BEGIN = (
+    "import os, signal, sys; from pathlib import Path; from lapilli.core.run import RunDir\n"
+    "{}\n"
+    "with RunDir.alone(Path(sys.argv[1])):\n"
+    "    print('alone', flush=True)\n"
+    "    RunDir.create(Path(sys.argv[1]), {{'stage': 'align'}}, seed=0)\n"
+    "    sys.stdin.read()\n"
+)
+
+
+def _killed_as_it_begins(path, change):
+    assert subprocess.run([sys.executable, "-c", _BEGIN.format(change), str(path)]).returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("change", "left"),
+    [
+        ("os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)", "before recipe.yaml"),
+        ("import lapilli.core.run as r; r._environment = lambda _: os.kill(os.getpid(), signal.SIGKILL)", "after it"),
+    ],
+)
+def test_a_run_killed_as_it_begins_is_not_in_the_way_of_the_next(tmp_path, change, left):
+    path = tmp_path / "run"
+    _killed_as_it_begins(path, change)
+    assert (path / "recipe.yaml").exists() == (left == "after it")
+    with RunDir.alone(path):
+        RunDir.begin(path, {"stage": "align"}, 0).finish()
+    assert sorted(file.name for file in path.iterdir()) == ["environment.json", "manifest.json", "recipe.yaml"]
+
+
+def test_only_one_process_writes_a_run(tmp_path):
+    path = tmp_path / "run"
+    other = subprocess.Popen(
+        [sys.executable, "-c", _BEGIN.format(""), str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout.readline() == "alone\n"
+    with (
+        pytest.raises(LapilliError, match=rf"^{path}: process {other.pid} on \S+ is writing there; "),
+        RunDir.alone(path),
+    ):
+        pytest.fail("the block must not start")
+    other.communicate()
+    with RunDir.alone(path):
+        RunDir.begin(path, {"stage": "align"}, 0).finish()
+        assert ".lock" not in json.loads((path / "manifest.json").read_text())["files"]
+    RunDir.open(path).verify()
+
+
+def test_a_run_alone_sweeps_what_was_left_and_leaves_nothing_itself(tmp_path):
+    (tmp_path / "run/results").mkdir(parents=True)
+    (tmp_path / "run/results/.case.json.0123abcd.part").write_text("half")
+    with RunDir.alone(tmp_path / "run"):
+        run = RunDir.create(tmp_path / "run/a", {}, 0)
+    assert list((tmp_path / "run/results").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    for taken in (tmp_path / "file", run.path / "recipe.yaml"):
+        with pytest.raises(LapilliError, match="a file of that name exists"), RunDir.alone(taken):
+            pytest.fail("the block must not start")
+    with RunDir.alone(tmp_path / "new/run"):
+        pass
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_run_is_removed_from_a_folder_that_is_linked_to(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "disk")
+    with RunDir.alone(tmp_path / "run"):
+        run = RunDir.create(tmp_path / "run", {}, 0)
+        run.save("scores", {})
+        run.log(step=1)
+        run.remove()
+    assert list((tmp_path / "run").iterdir()) == []

@@ -3,10 +3,13 @@
 import json
 import math
 import os
+import platform
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -19,13 +22,16 @@ from tests.parts import joined
 from transformers import AutoModelForImageTextToText
 
 from lapilli.core.errors import LapilliError, UsageError
+from lapilli.core.manifest import seal
 from lapilli.core.recipe import dump
 from lapilli.core.run import RunDir
 from lapilli.data.sample import read_samples
 from lapilli.inference.answer import answer
 from lapilli.model.llava import load
 from lapilli.model.reading import quiet
-from lapilli.training.loop import train
+from lapilli.training.loop import StoppedError, train
+from lapilli.training.muon import Muon
+from lapilli.training.objective import AnswerLoss
 from lapilli.training.watch import _speed
 
 
@@ -117,11 +123,11 @@ def test_accumulated_passes_are_one_large_batch(tmp_path):
         assert large == pytest.approx(small, rel=1e-4)
 
 
-class _KilledError(Exception):
+class _KilledError(BaseException):
     pass
 
 
-def _die(_):
+def _die(*_, **__):
     raise _KilledError
 
 
@@ -134,6 +140,7 @@ def _die(_):
         ("instruct", {"save_every": 1, "accumulate": 2}),
         ("instruct", {"save_every": 3, "muon_learning_rate": 1e-2}),
         ("instruct", {"save_every": 3, "precision": "bf16"}),
+        ("instruct", {"save_every": 2, "log_every": 3}),
     ],
 )
 def test_a_run_that_died_resumes_bit_for_bit(tmp_path, stage, changes):
@@ -154,9 +161,11 @@ def test_a_resumption_that_fails_at_once_loses_nothing(tmp_path):
     (newest,) = wanted.out.glob("checkpoints/checkpoint-4/learned.safetensors")
     right = newest.read_bytes()
     save_file({"other.weight": torch.zeros(1)}, newest)
+    seal(newest.parent)
     with pytest.raises(LapilliError, match="holds other weights than this stage trains"):
         train(wanted, resume=True, progress=False)
     newest.write_bytes(right)
+    seal(newest.parent)
     assert train(wanted, resume=True, progress=False).is_complete
 
 
@@ -381,14 +390,6 @@ def test_runs_that_are_there_are_refused_with_the_remedy(tmp_path):
             train(wanted, resume=resume, progress=False)
 
 
-def test_killed_before_it_noted_what_it_began_with_a_run_begins_anew(tmp_path):
-    wanted = recipe(tmp_path)
-    undisturbed = train(wanted, progress=False)
-    killed = replace(wanted, out=tmp_path / "killed")
-    RunDir.create(killed.out, killed, killed.seed)
-    _assert_same_weights(train(killed, resume=True, progress=False), undisturbed)
-
-
 def test_killed_when_only_its_manifest_is_missing_a_run_is_finished_without_training_again(tmp_path, monkeypatch):
     wanted = recipe(tmp_path, save_every=1)
     monkeypatch.setattr(RunDir, "finish", _die)
@@ -398,6 +399,153 @@ def test_killed_when_only_its_manifest_is_missing_a_run_is_finished_without_trai
     before = (wanted.out / "metrics.jsonl").read_bytes()
     train(wanted, resume=True, progress=False).verify()
     assert (wanted.out / "metrics.jsonl").read_bytes() == before
+
+
+def test_killed_before_it_noted_what_it_began_with_a_run_begins_anew(tmp_path):
+    wanted = recipe(tmp_path)
+    undisturbed = train(wanted, progress=False)
+    killed = replace(wanted, out=tmp_path / "killed")
+    RunDir.create(killed.out, killed, killed.seed)
+    _assert_same_weights(train(killed, resume=True, progress=False), undisturbed)
+
+
+def _same_figures(one, other):
+    """But for the speeds, of which there are some."""
+    found = [run.load("training") for run in (one, other)]
+    assert all(figures.pop(name) > 0 for figures in found for name in ("seconds", "samples_per_second"))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("at", ["_figures", "save"])
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_killed_after_its_last_step_a_run_trains_nothing_again(tmp_path, monkeypatch, at, schedule):
+    wanted = recipe(tmp_path, save_every=1, schedule=schedule)
+    undisturbed = train(replace(wanted, out=tmp_path / "undisturbed"), progress=False)
+    monkeypatch.setattr(f"lapilli.training.loop.{at}", _die)
+    with pytest.raises(_KilledError):
+        train(wanted, progress=False)
+    monkeypatch.undo()
+    resumed = train(wanted, resume=True, progress=False)
+    _assert_same_weights(resumed, undisturbed)
+    assert _losses(resumed) == _losses(undisturbed)
+    _same_figures(resumed, undisturbed)
+    assert load(resumed.path / "model").card.notes == load(undisturbed.path / "model").card.notes
+
+
+@pytest.mark.parametrize("gone", ["nothing", "half", "all but the folder", "all"])
+def test_killed_while_its_checkpoints_go_a_run_keeps_its_model(tmp_path, monkeypatch, gone):
+    wanted = recipe(tmp_path, save_every=1)
+    monkeypatch.setattr("lapilli.training.loop.shutil.rmtree", _die)
+    monkeypatch.setattr("lapilli.training.trainer._KEPT", 9)  # it removes some along the way, too
+    with pytest.raises(_KilledError):
+        train(wanted, progress=False)
+    monkeypatch.undo()
+    files = sorted(file for file in (wanted.out / "checkpoints").rglob("*") if file.is_file())
+    for file in files[: {"nothing": 0, "half": len(files) // 2}.get(gone, len(files))]:
+        file.unlink()
+    if gone == "all":
+        shutil.rmtree(wanted.out / "checkpoints")
+    before = {name: (wanted.out / name).read_bytes() for name in ("metrics.jsonl", "model/model.safetensors")}
+    train(wanted, resume=True, progress=False).verify()
+    assert before == {name: (wanted.out / name).read_bytes() for name in before}
+    assert not (wanted.out / "checkpoints").exists()
+
+
+def _spoiled(wanted):
+    """Ruin a picture, and say how to mend it."""
+    file = wanted.data.images / "3.png"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:60])
+    return lambda: file.write_bytes(whole)
+
+
+@pytest.mark.parametrize("changes", [{}, {"workers": 2}, {"save_every": 3, "accumulate": 2}, {"log_every": 3}])
+def test_an_error_in_the_middle_leaves_the_last_whole_step(tmp_path, changes):
+    wanted = recipe(tmp_path, epochs=3.0, schedule="constant", **changes)
+    undisturbed = train(replace(wanted, out=tmp_path / "undisturbed"), on_eval=lambda _: {}, progress=False)
+    mend = []
+    with pytest.raises(StoppedError) as caught:
+        train(wanted, on_eval=lambda _: mend.append(_spoiled(wanted)) or {}, progress=False)
+    assert re.fullmatch(
+        r"sample 'colour-3': .*3\.png.*; mend that, and go on from step (\d+) with --resume", str(caught.value)
+    )
+    steps = 2 if "accumulate" in changes else 4  # of an epoch
+    assert steps <= caught.value.step < 2 * steps
+    mend[0]()
+    resumed = train(wanted, resume=True, on_eval=lambda _: {}, progress=False)
+    _assert_same_weights(resumed, undisturbed)
+    assert _losses_of(resumed) == _losses_of(undisturbed)
+    _same_figures(resumed, undisturbed)
+
+
+def _losses_of(run):
+    return [
+        (line["step"], line.get("loss"), line.get("grad_norm"), line.get("learning_rate")) for line in run.metrics()
+    ]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA error: out of memory"), LapilliError("no luck")])
+@pytest.mark.parametrize("where", ["forward", "update"])
+def test_whatever_the_error_what_was_trained_is_kept(tmp_path, monkeypatch, error, where):
+    """In the middle of an update weights are of no step, and nothing is kept but the checkpoints before."""
+    wanted = recipe(tmp_path, epochs=2.0, schedule="constant", save_every=2)
+    undisturbed = train(replace(wanted, out=tmp_path / "undisturbed"), progress=False)
+    kind, name = (AnswerLoss, "forward") if where == "forward" else (Muon, "step")
+    right, calls = getattr(kind, name), []
+
+    def failing(self, *args, **named):
+        calls.append(1)
+        made = right(self, *args, **named)
+        if len(calls) == 6:
+            raise error
+        return made
+
+    monkeypatch.setattr(kind, name, failing)
+    with pytest.raises(StoppedError) as caught:
+        train(wanted, progress=False)
+    monkeypatch.undo()
+    assert caught.value.step == (5 if where == "forward" else 4)
+    assert str(error) in str(caught.value)
+    assert caught.value.__cause__ is error
+    resumed = train(wanted, resume=True, progress=False)
+    _assert_same_weights(resumed, undisturbed)
+    assert _losses(resumed) == _losses(undisturbed)
+
+
+def test_an_error_before_the_first_step_keeps_the_message_and_the_folder_that_out_links_to(tmp_path):
+    wanted = recipe(tmp_path, batch_size=15)
+    (tmp_path / "disk").mkdir()
+    wanted.out.symlink_to(tmp_path / "disk")
+    mend = _spoiled(wanted)
+    with pytest.raises(LapilliError, match=r"^sample 'colour-3': "):
+        train(wanted, progress=False)
+    assert list((tmp_path / "disk").iterdir()) == []
+    mend()
+    assert train(wanted, progress=False).is_complete
+
+
+def test_one_process_trains_a_run(tmp_path):
+    wanted = recipe(tmp_path)
+    found = []
+
+    def second(resume):
+        try:
+            train(wanted, resume=resume, progress=False)
+        except LapilliError as error:
+            found.append(str(error))
+
+    def meanwhile(_):
+        threads = [threading.Thread(target=second, args=(resume,)) for resume in (False, True)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return {}
+
+    run = train(wanted, on_eval=meanwhile, progress=False)
+    who = f"{wanted.out}: process {os.getpid()} on {platform.node()} is writing there; wait until it ends, or end it"
+    assert found == [who, who]
+    run.verify()
 
 
 def test_data_that_changed_in_between_is_refused(tmp_path):

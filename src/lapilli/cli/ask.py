@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from lapilli.cli.console import print_json, say
-from lapilli.cli.options import Bits, Device, Dtype, Model
+from lapilli.cli.options import MOST, Bits, Device, Dtype, Model
 from lapilli.cli.questions import asked, hidden_share, opened
 
 
@@ -19,7 +19,7 @@ def _ask(
     model: Model,
     image: Annotated[Path, typer.Argument(help="A picture.", show_default=False)],
     question: Annotated[str, typer.Argument(help="What to ask about it.", show_default=False)],
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="The answer ends after so many tokens.")] = 64,
+    max_new_tokens: Annotated[int, typer.Option(min=1, max=MOST, help="The answer ends after so many tokens.")] = 64,
     device: Device = "auto",
     dtype: Dtype = None,
     bits: Bits = None,

@@ -14,7 +14,7 @@ import typer
 from rich.text import Text
 
 from lapilli.cli.console import note, note_hidden, results
-from lapilli.cli.options import Bits, Device, Dtype, Model
+from lapilli.cli.options import MOST, Bits, Device, Dtype, Model
 from lapilli.core.errors import LapilliError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def _chat(
     image: Annotated[
         list[Path] | None, typer.Option(help="A picture for the first question; may be repeated.", show_default=False)
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="An answer ends after so many tokens.")] = 256,
+    max_new_tokens: Annotated[int, typer.Option(min=1, max=MOST, help="An answer ends after so many tokens.")] = 256,
     template: Annotated[
         str | None, typer.Option(help="The chat template; the model's own, if not given.", show_default=False)
     ] = None,

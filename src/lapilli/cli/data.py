@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lapilli.cli.console import note, print_json, progress_bar, results, say, steps
+from lapilli.cli.options import MOST, MOST_SEED
 from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ def register(app: typer.Typer) -> None:
 
 def _scenes(
     out: Annotated[Path, typer.Argument(help="Folder to write; new or empty.", show_default=False)],
-    count: Annotated[int, typer.Option(min=1, help="How many scenes.")] = 1_000,
+    count: Annotated[int, typer.Option(min=1, max=MOST, help="How many scenes.")] = 1_000,
     split: Annotated[str, typer.Option(help="train, held_out or compositional.")] = "train",
-    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="The same seed gives the same bytes.")] = 0,
 ) -> None:
     """Draw pictures whose truth is known exactly, with captions, conversations, questions, boxes and masks."""
     from lapilli.data.scenes.dataset import SPLITS, write_scenes
@@ -113,14 +114,14 @@ def _print_problems(kind: str, problems: "Iterable[Problem]") -> None:
 
 def _show(
     file: _File,
-    row: Annotated[int, typer.Option(min=0, help="Which row; the first is 0.")],
+    row: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Which row; the first is 0.")],
     model: Annotated[Path | None, typer.Option(help="Folder or hub id of a joined model.", show_default=False)] = None,
     tokenizer: Annotated[
         Path | None, typer.Option(help="Without a model: folder or hub id of a tokenizer.", show_default=False)
     ] = None,
     template: Annotated[str | None, typer.Option(help="Without a model: the template.", show_default=False)] = None,
     image_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Without a model: tokens of an image.", show_default=False)
+        int | None, typer.Option(min=1, max=MOST, help="Without a model: tokens of an image.", show_default=False)
     ] = None,
     as_json: _Json = False,
 ) -> None:

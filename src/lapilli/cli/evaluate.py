@@ -9,7 +9,7 @@ import typer
 from rich.progress import Progress, TaskID
 
 from lapilli.cli.console import print_json, progress_bar, results
-from lapilli.cli.options import Device, Model, require_models
+from lapilli.cli.options import MOST, MOST_SEED, Device, Model, require_models
 from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
+    context: typer.Context,
     model: Model,
     benches: Annotated[
         list[str], typer.Argument(metavar="BENCH...", help="What to score it on: scenes.", show_default=False)
@@ -31,8 +32,8 @@ def evaluate(
     data: Annotated[
         Path | None, typer.Option(help="A folder with held_out/ and compositional/ scenes; drawn anew if not given.")
     ] = None,
-    questions: Annotated[int, typer.Option(min=1, help="How many questions of each type.")] = 200,
-    seed: Annotated[int, typer.Option(help="Of the scenes drawn anew.")] = 1,
+    questions: Annotated[int, typer.Option(min=1, max=MOST, help="How many questions of each type.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the scenes drawn anew.")] = 1,
     out: Annotated[Path | None, typer.Option(help="A new run folder for the scores and every answer.")] = None,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -42,11 +43,13 @@ def evaluate(
         raise UsageError(f"no benchmark {unknown[0]!r}; there is: scenes")
     from lapilli.core.files import refuse_occupied
     from lapilli.core.placement import Placement
+    from lapilli.core.run import RunDir
     from lapilli.evaluation.scenes import read_questions
     from lapilli.model.hub import hub_name, require_named
 
     placement = Placement(device)
     if out:
+        context.with_resource(RunDir.alone(out))
         refuse_occupied(out)
     require_named(model)
     if data:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lapilli.cli.console import print_json, say, steps
-from lapilli.cli.options import Device, Dtype, Model
+from lapilli.cli.options import MOST, MOST_SEED, Device, Dtype, Model
 from lapilli.cli.questions import asked, hidden_share, opened
 from lapilli.core.errors import UsageError
 
@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _explain(
+    context: typer.Context,
     model: Model,
     image: Annotated[Path, typer.Argument(help="A picture.", show_default=False)],
     question: Annotated[str, typer.Argument(help="What to ask about it.", show_default=False)],
@@ -43,8 +44,10 @@ def _explain(
         typer.Option(help="centred, the default: the logit less the mean over all words; token: the logit."),
     ] = None,
     remove: Annotated[str | None, typer.Option(help="Receipts for these patches, as 3-5,9, not the maps' own.")] = None,
-    controls: Annotated[int, typer.Option(min=0, help="Random removals of either kind that a receipt has.")] = 20,
-    seed: Annotated[int, typer.Option(help="Draws the random removals.")] = 0,
+    controls: Annotated[
+        int, typer.Option(min=0, max=MOST, help="Random removals of either kind that a receipt has.")
+    ] = 20,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Draws the random removals.")] = 0,
     device: Device = "auto",
     dtype: Dtype = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -53,7 +56,7 @@ def _explain(
 
     The parts add up to the model's logit. A receipt says what removing the named patches did, beside random ones.
     """
-    from lapilli.core.files import refuse_occupied
+    from lapilli.core.files import reserved
     from lapilli.core.placement import Placement
     from lapilli.model.hub import hub_name, model_folder, require_named
 
@@ -61,7 +64,7 @@ def _explain(
     _require_kind(target, contrast)
     spans = None if remove is None else _spans(remove)
     if out is not None:
-        refuse_occupied(out)
+        context.with_resource(reserved(out))
     require_named(model)
     picture = opened(image)
     from lapilli.inspection.explain import answer_text, explain  # last: what was refused should not wait for torch

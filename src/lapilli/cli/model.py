@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from lapilli.cli.console import note, print_json, progress_bar, results, say
+from lapilli.cli.options import MOST, MOST_SEED
 
 if TYPE_CHECKING:
     from lapilli.model.bridges import Bridge, Published
@@ -48,6 +49,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _build(
+    context: typer.Context,
     out: _Out,
     vision: Annotated[str, typer.Option(help=_VISION, show_default=False)],
     language: Annotated[str, typer.Option(help=_LANGUAGE, show_default=False)],
@@ -58,18 +60,20 @@ def _build(
     template: Annotated[
         str, typer.Option(help="The chat template: vicuna_v1, llava_v1, llama_2, mistral, chatml, or own.")
     ] = "vicuna_v1",
-    feature_layer: Annotated[int, typer.Option(help="The vision encoder's hidden state that is read.")] = -2,
+    feature_layer: Annotated[
+        int, typer.Option(min=-1_000, max=1_000, help="The vision encoder's hidden state that is read.")
+    ] = -2,
     preset: Annotated[
         str | None, typer.Option(help="llava-v1 or llava-v1.5: connector and pictures as that version has them.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the connector's first weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the connector's first weights.")] = 0,
 ) -> None:
     """Join a vision encoder and a language model into a LLaVA that transformers loads."""
     from lapilli.core.codec import require_template
-    from lapilli.core.files import refuse_occupied
+    from lapilli.core.files import reserved
     from lapilli.model import choices
 
-    refuse_occupied(out)
+    context.with_resource(reserved(out))
     require_template(template)
     if preset is not None:
         choices.preset(preset)
@@ -145,6 +149,7 @@ def _side(info: "Info") -> str:
 
 
 def _convert(
+    context: typer.Context,
     model: Annotated[Path, typer.Argument(help="Folder or hub id of a LLaVA, in any layout.", show_default=False)],
     out: _Out,
     to: _Target = "hf",
@@ -156,7 +161,7 @@ def _convert(
     """Write a LLaVA in another layout, tensor by tensor and bit for bit."""
     from lapilli.model.hub import require_named
 
-    _require_known(out, to, template, shard_size)
+    _require_known(context, out, to, template, shard_size)
     require_named(model)
     from lapilli.model.checkpoints.checkpoint import Choices  # last: what was refused should not wait for torch
     from lapilli.model.checkpoints.read import read_checkpoint
@@ -166,6 +171,7 @@ def _convert(
 
 
 def _merge(
+    context: typer.Context,
     adapter: Annotated[
         Path, typer.Argument(help="Folder or hub id of a LoRA: PEFT's, or of LLaVA's trainer.", show_default=False)
     ],
@@ -180,7 +186,7 @@ def _merge(
     """Merge an adapter into the weights it was trained on, and write the LLaVA that comes of it."""
     from lapilli.model.hub import require_named
 
-    _require_known(out, to, template, shard_size)
+    _require_known(context, out, to, template, shard_size)
     for folder in (adapter, base):
         require_named(folder)
     from lapilli.model.checkpoints.checkpoint import Choices  # last: what was refused should not wait for torch
@@ -190,13 +196,13 @@ def _merge(
     _write(found, out, to, shard_size, found.card.notes[-1:])
 
 
-def _require_known(out: Path, to: str, template: str | None, shard_size: str) -> None:
-    """Raise LapilliError or UsageError for what can be told to be wrong before a folder is read."""
+def _require_known(context: typer.Context, out: Path, to: str, template: str | None, shard_size: str) -> None:
+    """Reserve `out`; raise LapilliError or UsageError for what can be told to be wrong before a folder is read."""
     from lapilli.core.codec import require_template
-    from lapilli.core.files import refuse_occupied
+    from lapilli.core.files import reserved
     from lapilli.model.choices import require_target, size_in_bytes
 
-    refuse_occupied(out)
+    context.with_resource(reserved(out))
     require_target(to)
     size_in_bytes(shard_size)
     if template is not None:
@@ -219,9 +225,9 @@ def _write(found: "Checkpoint", out: Path, to: str, shard_size: str, notes: Sequ
 
 
 def _bridges(
-    vision: Annotated[int, typer.Option(min=1, help="Hidden size of the vision encoder.")] = 1024,
-    language: Annotated[int, typer.Option(min=1, help="Hidden size of the language model.")] = 4096,
-    layers: Annotated[int, typer.Option(min=1, help="Layers of the language model.")] = 32,
+    vision: Annotated[int, typer.Option(min=1, max=MOST, help="Hidden size of the vision encoder.")] = 1024,
+    language: Annotated[int, typer.Option(min=1, max=MOST, help="Hidden size of the language model.")] = 4096,
+    layers: Annotated[int, typer.Option(min=1, max=MOST, help="Layers of the language model.")] = 32,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Count what LLaVA, BLIP-2 and Flamingo put between a vision encoder and a language model."""

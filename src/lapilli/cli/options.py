@@ -11,6 +11,12 @@ Model = Annotated[
     typer.Argument(help="A model's folder, or its hub id: org/name, org/name@revision.", show_default=False),
 ]
 
+MOST_SEED = 2**32 - 1
+"""The largest seed: numpy's generators take no larger one."""
+
+MOST = 1_000_000
+"""The largest number of anything to be drawn, asked or measured."""
+
 Device = Annotated[
     str, typer.Option(help="cpu, cuda, cuda:N; auto: the first accelerator, else the CPU; balanced: all GPUs together.")
 ]

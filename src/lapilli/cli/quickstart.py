@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lapilli.cli.console import messages, note, print_json, progress_bar, results
+from lapilli.cli.options import MOST, MOST_SEED
 
 
 def register(app: typer.Typer) -> None:
@@ -18,10 +19,13 @@ def register(app: typer.Typer) -> None:
 def quickstart(
     out: Annotated[Path, typer.Option(help="The folder that gets everything.")] = Path("runs/quickstart"),
     seed: Annotated[
-        int, typer.Option(help="Of the scenes, the projector's first weights and the order of training.")
+        int,
+        typer.Option(
+            min=0, max=MOST_SEED, help="Of the scenes, the projector's first weights and the order of training."
+        ),
     ] = 0,
-    scenes: Annotated[int, typer.Option(min=8, help="How many training scenes to draw.")] = 7_000,
-    tests: Annotated[int, typer.Option(min=8, help="How many test scenes to draw for each split.")] = 600,
+    scenes: Annotated[int, typer.Option(min=8, max=MOST, help="How many training scenes to draw.")] = 7_000,
+    tests: Annotated[int, typer.Option(min=8, max=MOST, help="How many test scenes to draw for each split.")] = 600,
     override: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change both stages' recipes.")
     ] = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lapilli.cli.console import go_on, print_json, say
-from lapilli.cli.options import Device, Model, require_models
+from lapilli.cli.options import MOST, MOST_SEED, Device, Model, require_models
 from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,13 +28,14 @@ def register(app: typer.Typer) -> None:
 
 
 def scorecard(
+    context: typer.Context,
     model: Model,
     data: Annotated[Path, typer.Argument(help="A folder of questions.jsonl and images/.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The run folder; one that was broken off is gone on with.")] = Path(
         "runs/scorecard"
     ),
     questions: Annotated[
-        int, typer.Option(min=2, help="How many to measure: right ones that need their picture.")
+        int, typer.Option(min=2, max=MOST, help="How many to measure: right ones that need their picture.")
     ] = 300,
     operators: Annotated[
         str, typer.Option(help="Ways to take patches away, of blur, mean, drop, knockout.")
@@ -49,9 +50,11 @@ def scorecard(
     ] = False,
     beside: Annotated[Path | None, typer.Option(help="Another scorecard's folder, drawn on the same page.")] = None,
     processes: Annotated[
-        int | None, typer.Option(min=1, help="A core each, as far as they fit, if not given; 1 on a GPU.")
+        int | None, typer.Option(min=1, max=1_024, help="A core each, as far as they fit, if not given; 1 on a GPU.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the questions' order, and of all that is drawn.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="Of the questions' order, and of all that is drawn.")
+    ] = 0,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -60,10 +63,12 @@ def scorecard(
     Interrupted, run it again; of a run that has finished only the page is drawn again, as with another one beside it.
     """
     from lapilli.core.placement import Placement
+    from lapilli.core.run import RunDir
     from lapilli.data.questions import read_picture_questions
     from lapilli.inspection.scorecard.plan import Plan, require_methods, require_operators
     from lapilli.model.hub import require_named
 
+    context.with_resource(RunDir.alone(out))
     placement, other = Placement(device), _other(beside, out) if beside else None
     ways = tuple(name.strip() for name in operators.split(","))
     require_operators(ways)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lapilli.cli.console import go_on, print_json, say
-from lapilli.cli.options import Device, require_models
+from lapilli.cli.options import MOST, MOST_SEED, Device, require_models
 
 if TYPE_CHECKING:
     from lapilli.core.placement import Placement
@@ -29,14 +29,19 @@ def register(app: typer.Typer) -> None:
 
 
 def colour(
+    context: typer.Context,
     base: Annotated[
         Path, typer.Argument(help="A LLaVA whose language model is not tuned yet, as joined.", show_default=False)
     ],
     tuned: Annotated[list[Path], typer.Argument(help="Tuned models, of other training seeds.", show_default=False)],
     data: Annotated[Path, typer.Option(help="A folder of held-out scenes.", show_default=False)],
     out: Annotated[Path, typer.Option(help="A run folder, with the page colour.html; goes on where it stopped.")],
-    questions: Annotated[int, typer.Option(min=1, help="How many questions; fewer where there are no more.")] = 200,
-    seed: Annotated[int, typer.Option(help="Draws questions, other words, random sets and intervals.")] = 0,
+    questions: Annotated[
+        int, typer.Option(min=1, max=MOST, help="How many questions; fewer where there are no more.")
+    ] = 200,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="Draws questions, other words, random sets and intervals.")
+    ] = 0,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -46,8 +51,10 @@ def colour(
     Interrupted, run it again; of a run that has finished only the page is drawn again.
     """
     from lapilli.core.placement import Placement
+    from lapilli.core.run import RunDir
     from lapilli.inspection.study.conditions import read_asked
 
+    context.with_resource(RunDir.alone(out))
     placement = Placement(device)
     base, *tuned = require_models([base, *tuned])
     labels(tuned)
@@ -74,6 +81,7 @@ def colour(
 
 
 def hallucination(
+    context: typer.Context,
     models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="Models' folders.", show_default=False)],
     data: Annotated[
         Path, typer.Option(help="Scenes, or pictures with questions of type existence.", show_default=False)
@@ -81,8 +89,10 @@ def hallucination(
     out: Annotated[
         Path, typer.Option(help="A run folder, with the page hallucination.html; goes on where it stopped.")
     ],
-    questions: Annotated[int, typer.Option(min=2, help="Questions to ask; half are about absent objects.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Draws questions, pictures, patches.")] = 0,
+    questions: Annotated[
+        int, typer.Option(min=2, max=MOST, help="Questions to ask; half are about absent objects.")
+    ] = 2000,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Draws questions, pictures, patches.")] = 0,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -94,9 +104,11 @@ def hallucination(
     from functools import partial
 
     from lapilli.core.placement import Placement
+    from lapilli.core.run import RunDir
     from lapilli.data.pictures import open_picture
     from lapilli.data.scenes.absent import yes_or_no
 
+    context.with_resource(RunDir.alone(out))
     placement = Placement(device)
     models = require_models(models)
     named, asked = labels(models), yes_or_no(data, questions, seed)

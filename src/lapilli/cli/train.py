@@ -9,7 +9,7 @@ import typer
 
 from lapilli.cli.console import note, print_json, progress_bar, say, steps
 from lapilli.cli.recipes import list_recipes, print_fields, print_recipe
-from lapilli.core.errors import UsageError
+from lapilli.core.errors import LapilliError, UsageError
 
 if TYPE_CHECKING:
     from lapilli.training.part_recipe import LanguageRecipe, VisionRecipe
@@ -76,18 +76,23 @@ class _Started:
 
 
 def _train_stage(resolved: "TrainRecipe", recipe: Path, overrides: list[str], started: _Started, as_json: bool) -> None:
+    from lapilli.core.run import RunDir
     from lapilli.training.place import MODEL, startable
 
-    resolved = startable(resolved, started.resume)
-    samples = _samples(resolved, started)
-    from lapilli.training.loop import train  # last: what is refused should not wait for torch
+    go_on = _command(recipe, overrides)
+    with RunDir.alone(resolved.out):
+        resolved = startable(resolved, started.resume)
+        samples = _samples(resolved, started)
+        from lapilli.training.loop import StoppedError, train  # last: what is refused should not wait for torch
 
-    try:
-        run = train(resolved, started.resume, samples=samples, changed_data=started.changed_data)
-    except KeyboardInterrupt:
-        if (resolved.out / "recipe.yaml").is_file():
-            note(f"stopped; go on with: {_command(recipe, overrides)}")
-        raise
+        try:
+            run = train(resolved, started.resume, samples=samples, changed_data=started.changed_data)
+        except StoppedError as error:
+            raise LapilliError(f"{error.reason}; mend that, and go on from step {error.step} with: {go_on}") from error
+        except KeyboardInterrupt:
+            if (resolved.out / "recipe.yaml").is_file():
+                note(f"stopped; go on with: {go_on}")
+            raise
     figures = run.load("training")
     if as_json:
         print_json({"run": run.path, "model": run.path / MODEL, **figures})
@@ -120,12 +125,13 @@ def _train_part(resolved: "VisionRecipe | LanguageRecipe", resume: bool, as_json
     if resume:
         raise UsageError("a part is trained in one go: remove its folder and start again without --resume")
     from lapilli.core.files import refuse_occupied
+    from lapilli.core.run import RunDir
     from lapilli.training.place import MODEL
 
-    refuse_occupied(resolved.out)
-    from lapilli.training.parts import train_part  # last, as above
+    with RunDir.alone(resolved.out), progress_bar() as bar:
+        refuse_occupied(resolved.out)
+        from lapilli.training.parts import train_part  # last, as above
 
-    with progress_bar() as bar:
         task = bar.add_task(f"training {resolved.stage}", total=resolved.steps)
         run = train_part(resolved, lambda step: bar.update(task, completed=step), note)
     if as_json:

@@ -5,6 +5,7 @@
     metrics.jsonl       one JSON object a line, written as the run goes
     results/            NAME.json and NAME.npz
     manifest.json       every file with its size and SHA-256; written last, so that its presence means a whole run
+    .lock               while it is being written: the process that does so
 
 Pages that are drawn from results alone may be drawn again later, and are no part of the run then.
 
@@ -13,12 +14,12 @@ The workshops write them; the report and the studio read them and need nothing e
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import platform
+import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +29,9 @@ import yaml
 
 from lapilli.core.environment import versions
 from lapilli.core.errors import LapilliError
-from lapilli.core.files import explain_write, refuse_occupied, write_atomically
+from lapilli.core.files import LOCK, explain_write, refuse_occupied, sweep, sync, write_atomically
+from lapilli.core.lock import locked
+from lapilli.core.manifest import MANIFEST, changed, seal
 from lapilli.core.plain import json_text
 from lapilli.core.recipe import dump
 
@@ -43,12 +46,35 @@ class RunDir:
     path: Path
 
     @classmethod
+    @contextmanager
+    def alone(cls, path: Path) -> Iterator[None]:
+        """A block in which nobody else writes the run at `path`; whoever writes one, be it there or not, is in such.
+
+        What a killed process left half written is removed before. Raises LapilliError, with pid and host, where another
+        process is in one, and where no run can be written.
+        """
+        if not path.is_dir():
+            refuse_occupied(path)
+        with ExitStack() as stack:
+            with explain_write(path):
+                stack.enter_context(locked(path / LOCK, path))
+                sweep(path)
+            yield
+
+    @classmethod
     def create(cls, path: Path, recipe: Any, seed: int) -> RunDir:
         """Start a run in a new or empty folder; `recipe` is a dataclass or a dict. Raises LapilliError otherwise."""
         refuse_occupied(path)
         write_atomically(path / "recipe.yaml", dump(recipe))
-        write_atomically(path / "environment.json", json_text(_environment(seed), indent=2) + "\n")
-        return cls(path)
+        return cls.resume(path, seed)
+
+    @classmethod
+    def resume(cls, path: Path, seed: int) -> RunDir:
+        """An existing run to go on with. Raises LapilliError when the folder is none."""
+        run = cls.open(path)
+        if not (path / "environment.json").is_file():  # it was killed as soon as it had begun
+            write_atomically(path / "environment.json", json_text(_environment(seed), indent=2) + "\n")
+        return run
 
     @classmethod
     def open(cls, path: Path) -> RunDir:
@@ -65,7 +91,7 @@ class RunDir:
         """
         if not (path / "recipe.yaml").is_file():
             return cls.create(path, recipe, seed)
-        run = cls.open(path)
+        run = cls.open(path) if (path / MANIFEST).is_file() else cls.resume(path, seed)
         if differing := _differing((path / "recipe.yaml").read_text(encoding="utf-8"), dump(recipe)):
             raise LapilliError(f"{path}: a run of another recipe ({differing}) is there; choose another folder")
         return run
@@ -76,13 +102,20 @@ class RunDir:
         try:
             yield
         except BaseException:
-            begun = [self.path / "recipe.yaml", self.path / "environment.json"]
-            if sorted(self.path.iterdir()) == sorted(begun):
-                for file in begun:
-                    file.unlink()
-                with suppress(OSError):  # a link to a folder, or where something is mounted, stays
-                    self.path.rmdir()
+            if {file.name for file in self.path.iterdir()} <= {"recipe.yaml", "environment.json", LOCK}:
+                self.remove()
             raise
+
+    def remove(self) -> None:
+        """Take the run out of its folder, and the folder away, unless it is a link, or something is mounted there."""
+        files = sorted(self.path.iterdir(), key=lambda file: file.name == "recipe.yaml")  # last: without, it is no run
+        for file in files:
+            if file.is_dir():
+                shutil.rmtree(file)
+            elif file.name != LOCK:
+                file.unlink()
+        with suppress(OSError):
+            self.path.rmdir()
 
     @property
     def is_complete(self) -> bool:
@@ -94,6 +127,11 @@ class RunDir:
         self._require_unfinished()
         with explain_write(self._metrics), self._metrics.open("a", encoding="utf-8") as file:
             file.write(json_text(metrics) + "\n")
+
+    def sync(self) -> None:
+        """Have the disk hold what was logged so far."""
+        with explain_write(self._metrics):
+            sync([self.path, *self.path.glob(self._metrics.name)])
 
     def metrics(self) -> list[dict[str, Any]]:
         """Every line logged, in order; a last line that a killed run left torn is not one."""
@@ -140,24 +178,20 @@ class RunDir:
     def finish(self) -> None:
         """Write the manifest: the run is whole, and its results no longer change."""
         self._require_unfinished()
-        files = sorted(file for file in self.path.rglob("*") if file.is_file())
-        entries = {file.relative_to(self.path).as_posix(): _fingerprint(file) for file in files}
-        write_atomically(self._manifest, json_text({"finished": _now(), "files": entries}, indent=2) + "\n")
+        seal(self.path, finished=_now())
 
     def verify(self) -> None:
         """Compare every file with the manifest. Raises LapilliError naming those that are missing or changed."""
         if not self.is_complete:
             raise LapilliError(f"{self.path}: the run has not finished: it has no manifest.json")
-        entries = json.loads(self._manifest.read_text(encoding="utf-8"))["files"]
-        spoiled = [name for name, entry in entries.items() if _fingerprint(self.path / name) != entry]
-        if spoiled:
+        if spoiled := changed(self.path):
             raise LapilliError(
                 f"{self.path}: missing or changed since the run finished: {', '.join(spoiled)}; run it again"
             )
 
     @property
     def _manifest(self) -> Path:
-        return self.path / "manifest.json"
+        return self.path / MANIFEST
 
     @property
     def _metrics(self) -> Path:
@@ -185,14 +219,6 @@ def _differing(one: str, other: str) -> str:
     theirs, ours = (yaml.safe_load(text) or {} for text in (one, other))
     missing = object()
     return ", ".join(key for key in {**theirs, **ours} if theirs.get(key, missing) != ours.get(key, missing))
-
-
-def _fingerprint(file: Path) -> dict[str, Any] | None:
-    """Size in bytes and SHA-256 of a file; None when it is not there."""
-    if not file.is_file():
-        return None
-    with file.open("rb") as content:
-        return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(content, "sha256").hexdigest()}
 
 
 def _environment(seed: int) -> dict[str, Any]:

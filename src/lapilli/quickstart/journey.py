@@ -23,6 +23,7 @@ from pathlib import Path
 from lapilli.core.errors import UsageError
 from lapilli.core.files import new_folder, refuse_occupied, write_atomically
 from lapilli.core.recipe import read_recipe
+from lapilli.core.run import RunDir
 from lapilli.data.scenes.dataset import Split, write_scenes
 from lapilli.quickstart.results import collect
 from lapilli.quickstart.steps import Step, walk
@@ -86,12 +87,13 @@ def quickstart(journey: Journey, tell: Callable[[str], None], count: Counter) ->
 
     for stage in ("align", "instruct"):
         _read(journey, stage)  # a mistake in it is found before anything is written
-    _require_same(journey)
-    log = journey.out / "steps.json"
-    walk(_steps(journey, count), log, tell)
-    page = journey.out / "report.html"
-    write_report(collect(journey, log), page)
-    return page
+    with RunDir.alone(journey.out):
+        _require_same(journey)
+        log = journey.out / "steps.json"
+        walk(_steps(journey, count), log, tell)
+        page = journey.out / "report.html"
+        write_report(collect(journey, log), page)
+        return page
 
 
 def _require_same(journey: Journey) -> None:

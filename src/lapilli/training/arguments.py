@@ -9,7 +9,6 @@ from transformers.utils.import_utils import is_torch_bf16_gpu_available
 from lapilli.core.errors import UsageError
 from lapilli.training.recipe import TrainRecipe
 
-_CHECKPOINTS_KEPT = 2  # the newest may be half written when the run is killed
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
@@ -36,7 +35,6 @@ def training_arguments(recipe: TrainRecipe, checkpoints: Path) -> TrainingArgume
         use_cpu=on_cpu,  # it refuses bf16 on a CPU that it was not told of
         save_strategy="steps" if recipe.save_every else "no",
         save_steps=recipe.save_every or 1,
-        save_total_limit=_CHECKPOINTS_KEPT,
         logging_steps=recipe.log_every,
         logging_nan_inf_filter=False,
         dataloader_num_workers=recipe.workers,

@@ -11,7 +11,6 @@ have come to undisturbed.
 
 import hashlib
 import shutil
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,7 +38,16 @@ from lapilli.training.place import CHECKPOINTS, MODEL, is_trained, startable
 from lapilli.training.recipe import TrainRecipe
 from lapilli.training.samples import SKIPPED, RunSamples, Skipped, run_samples
 from lapilli.training.stages import STAGES, requirements, set_trainable
-from lapilli.training.trainer import Seen, StageTrainer, last_checkpoint, parameter_groups, step_of
+from lapilli.training.trainer import (
+    FinalError,
+    Seen,
+    StageTrainer,
+    drop_others,
+    is_last,
+    last_checkpoint,
+    parameter_groups,
+    step_of,
+)
 from lapilli.training.watch import Watcher, announce, asked_to_stop, lines, training_bar
 
 CHANGED = "changed_data"
@@ -56,6 +64,14 @@ class _Materials:
     sources: dict[str, str]
 
 
+class StoppedError(LapilliError):
+    """A run was ended by `reason`, and can be gone on with from its step `step`."""
+
+    def __init__(self, reason: str, step: int) -> None:
+        super().__init__(f"{reason}; mend that, and go on from step {step} with --resume")
+        self.reason, self.step = reason, step
+
+
 def train(
     recipe: TrainRecipe,
     resume: bool = False,
@@ -70,29 +86,43 @@ def train(
     has changed since it began, as long as it has as many.
 
     `on_eval` gets the model after every epoch, and the figures it returns are logged. Raises LapilliError when recipe,
-    model or samples are at fault, before anything is written, and when the loss is no number any more. Raises
-    KeyboardInterrupt after Ctrl-C or SIGTERM, when a checkpoint has been written.
+    model or samples are at fault, or another process writes the run, before anything is written, and when the loss is
+    no number any more. Raises StoppedError for any other error, and KeyboardInterrupt after Ctrl-C or SIGTERM, when a
+    checkpoint has been written.
     """
-    recipe = startable(recipe, resume)
-    if resume and is_trained(recipe):
-        run = RunDir.open(recipe.out)
-        run.finish()
-        return run
-    arguments = training_arguments(recipe, recipe.out / CHECKPOINTS)
-    materials = _gather(recipe, samples or run_samples(recipe), progress)
-    run, checkpoint = _reopen(recipe, materials, changed_data) if resume else (_create(recipe, materials), None)
-    seen, began = Seen(), time.perf_counter()
+    with RunDir.alone(recipe.out):
+        recipe = startable(recipe, resume)
+        if resume and is_trained(recipe):
+            return _close(RunDir.resume(recipe.out, recipe.seed))
+        arguments = training_arguments(recipe, recipe.out / CHECKPOINTS)
+        materials = _gather(recipe, samples or run_samples(recipe), progress)
+        run, checkpoint = _reopen(recipe, materials, changed_data) if resume else (_create(recipe, materials), None)
+        _train(run, checkpoint, recipe, materials, arguments=arguments, on_eval=on_eval, progress=progress)
+        return _close(run)
+
+
+def _train(
+    run: RunDir,
+    checkpoint: Path | None,
+    recipe: TrainRecipe,
+    materials: _Materials,
+    *,
+    arguments: TrainingArguments,
+    on_eval: Callable[[Llava], Mapping[str, float]] | None,
+    progress: bool,
+) -> None:
+    """Train from the checkpoint, if there is one, until the model is in the run."""
+    seen = Seen()
     with asked_to_stop() as wish, training_bar(progress) as bar:
         evaluate = None if on_eval is None else lambda: on_eval(_at_rest(materials.llava))
         watcher = Watcher(run, seen, bar, wish, evaluate, lines(progress))
-        trainer = _trainer(recipe, materials, arguments, seen, watcher)
+        trainer = _trainer(recipe, materials, arguments, seen, run, watcher)
         if progress:
             announce(bar, _opening(recipe, materials, arguments, checkpoint))
         _run(trainer, checkpoint, run)
     if trainer.state.global_step < trainer.state.max_steps:
         raise KeyboardInterrupt
-    _finish(run, recipe, materials, _figures(trainer, seen, time.perf_counter() - began))
-    return run
+    _save(run, recipe, materials, _figures(trainer, seen))
 
 
 def _gather(recipe: TrainRecipe, samples: RunSamples, progress: bool) -> _Materials:
@@ -125,14 +155,14 @@ def _create(recipe: TrainRecipe, materials: _Materials) -> RunDir:
 
 def _reopen(recipe: TrainRecipe, materials: _Materials, changed_data: bool) -> tuple[RunDir, Path | None]:
     """The unfinished run and its last whole checkpoint, with everything that came after it taken away."""
-    run = RunDir.open(recipe.out)
+    run = RunDir.resume(recipe.out, recipe.seed)
     if not run.has("sources"):  # killed before anything was trained
         run.save(SKIPPED, materials.skipped)
         run.save("sources", materials.sources)
     checkpoint = last_checkpoint(run.path / CHECKPOINTS)
     _require_same_sources(run, materials.sources, changed_data, step_of(checkpoint) if checkpoint else 0)
+    drop_others(run.path / CHECKPOINTS, checkpoint)
     run.rewind(step_of(checkpoint) if checkpoint else 0)
-    shutil.rmtree(run.path / MODEL, ignore_errors=True)  # written, but not yet in a manifest
     return run, checkpoint
 
 
@@ -159,7 +189,7 @@ def _opening(
 
 
 def _trainer(
-    recipe: TrainRecipe, materials: _Materials, arguments: TrainingArguments, seen: Seen, watcher: Watcher
+    recipe: TrainRecipe, materials: _Materials, arguments: TrainingArguments, seen: Seen, run: RunDir, watcher: Watcher
 ) -> StageTrainer:
     """transformers' Trainer for the stage; everything the recipe says goes in here."""
     llava = materials.llava
@@ -168,6 +198,7 @@ def _trainer(
     trainer = StageTrainer(
         seen,
         SimilarLengths(materials.examples.lengths, recipe.batch_size * recipe.accumulate, recipe.seed),
+        run.sync,
         model=AnswerLoss(llava.model),
         args=arguments,
         train_dataset=materials.examples,
@@ -213,23 +244,43 @@ def _at_rest(llava: Llava) -> Llava:
 
 
 def _run(trainer: StageTrainer, checkpoint: Path | None, run: RunDir) -> None:
+    """Train what the checkpoint leaves to be trained."""
     try:
         with quiet():
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except LapilliError as error:
+            if checkpoint and is_last(checkpoint):
+                trainer.restore(checkpoint)
+            else:
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except Exception as error:
         if checkpoint is None and trainer.state.global_step == 0:  # nothing to go on from: only in the way of the next
-            shutil.rmtree(run.path)
-        # A data loader's worker sends its error as a traceback; the last line of that is the message.
-        raise LapilliError(str(error).rpartition(f"{LapilliError.__name__}: ")[2].strip()) from error
+            run.remove()
+            if not isinstance(error, LapilliError):
+                raise
+            raise LapilliError(_reason(error)) from error
+        if isinstance(error, FinalError):
+            raise
+        kept = trainer.keep()
+        raise StoppedError(_reason(error), step_of(kept) if kept else 0) from error
 
 
-def _figures(trainer: StageTrainer, seen: Seen, seconds: float) -> dict[str, float]:
-    """What the run came to; the seconds are those since it was started or resumed."""
+def _reason(error: Exception) -> str:
+    """An error in one line; a data loader's worker sends its own as a traceback, whose last line is the message."""
+    name = "" if isinstance(error, LapilliError) else f"{type(error).__name__}: "
+    text = str(error)
+    if "Original Traceback" in text:
+        text = text.strip().rpartition("\n")[2]
+        return text.partition(f"{LapilliError.__name__}: ")[2] if not name else text
+    return f"{name}{text}"
+
+
+def _figures(trainer: StageTrainer, seen: Seen) -> dict[str, float]:
+    """What the run came to, with everything that was trained before it was resumed."""
+    seconds = seen.seconds
     return {"steps": trainer.state.global_step, "seconds": seconds, "samples_per_second": seen.samples / seconds}
 
 
-def _finish(run: RunDir, recipe: TrainRecipe, materials: _Materials, figures: Mapping[str, float]) -> None:
-    """Write the results, the model and, last, the manifest; the checkpoints have served."""
+def _save(run: RunDir, recipe: TrainRecipe, materials: _Materials, figures: Mapping[str, float]) -> None:
+    """Write the results and, last, the model: what is there as a whole need not be trained again."""
     llava, examples = materials.llava, materials.examples
     counts = {
         "samples": len(examples),
@@ -245,8 +296,14 @@ def _finish(run: RunDir, recipe: TrainRecipe, materials: _Materials, figures: Ma
         note += ", which was changed after step " + ", ".join(str(one["after_step"]) for one in run.load(CHANGED))
     card = replace(llava.card, notes=(*llava.card.notes, note))
     save(replace(llava, card=card), run.path / MODEL)
-    shutil.rmtree(run.path / CHECKPOINTS, ignore_errors=True)
+
+
+def _close(run: RunDir) -> RunDir:
+    """Take away the checkpoints of a run whose model is there, and write its manifest."""
+    if (run.path / CHECKPOINTS).exists():
+        shutil.rmtree(run.path / CHECKPOINTS)
     run.finish()
+    return run
 
 
 def _sha256(file: Path) -> str:

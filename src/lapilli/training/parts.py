@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from transformers import PreTrainedTokenizerFast
+
+from lapilli.core.files import new_folder
 from lapilli.core.run import RunDir
 from lapilli.training.language import save_language, train_language
 from lapilli.training.part_recipe import LanguageRecipe, VisionRecipe
@@ -24,10 +27,21 @@ def train_part(
     `on_step` is told the steps done, every `log_every`, and `tell` gets a line before the first step. Raises
     LapilliError when the recipe's `out` is taken or its tokenizer is not there, before anything is written.
     """
-    tokenizer = tokenizer_from(recipe.tokenizer)
-    run = RunDir.create(recipe.out, recipe, recipe.seed)
-    if tell:
-        tell(_opening(recipe))
+    with RunDir.alone(recipe.out):
+        tokenizer = tokenizer_from(recipe.tokenizer)
+        run = RunDir.create(recipe.out, recipe, recipe.seed)
+        if tell:
+            tell(_opening(recipe))
+        _train(run, recipe, tokenizer, on_step)
+        return run
+
+
+def _train(
+    run: RunDir,
+    recipe: VisionRecipe | LanguageRecipe,
+    tokenizer: PreTrainedTokenizerFast,
+    on_step: Callable[[int], None] | None,
+) -> None:
     began = time.perf_counter()
 
     def report(step: int, **figures: Any) -> None:
@@ -35,14 +49,14 @@ def train_part(
         if on_step:
             on_step(step)
 
-    if isinstance(recipe, VisionRecipe):
-        save_vision(train_vision(recipe, tokenizer, report), run.path / MODEL)
-    else:
-        save_language(train_language(recipe, tokenizer, report), tokenizer, run.path / MODEL)
+    with new_folder(run.path / MODEL) as folder:
+        if isinstance(recipe, VisionRecipe):
+            save_vision(train_vision(recipe, tokenizer, report), folder)
+        else:
+            save_language(train_language(recipe, tokenizer, report), tokenizer, folder)
     *_, last = run.metrics()
     run.save("training", {"seconds": time.perf_counter() - began, "steps": last["step"]})
     run.finish()
-    return run
 
 
 def _opening(recipe: VisionRecipe | LanguageRecipe) -> str:

@@ -35,8 +35,8 @@ def startable(recipe: TrainRecipe, resume: bool) -> TrainRecipe:
 
 
 def is_trained(recipe: TrainRecipe) -> bool:
-    """Whether the unfinished run lacks its manifest alone: the model is written whole, and then the checkpoints go."""
-    return (recipe.out / MODEL).exists() and not (recipe.out / CHECKPOINTS).exists()
+    """Whether the run has nothing more to train: the model is written when all else is, and appears as a whole."""
+    return (recipe.out / MODEL).exists()
 
 
 def _require_data(recipe: TrainRecipe) -> None:

@@ -122,8 +122,10 @@ class Watcher(TrainerCallback):
         samples = (self._seen.samples - self._before.samples) / seconds
         tokens = (self._seen.tokens - self._before.tokens) / seconds
         kept = {name: logs[name] for name in ("epoch", "loss", "learning_rate", "grad_norm")}
+        kept["loss"] = self._seen.mean_loss(state.global_step)  # the Trainer's leaves out what was before a resumption
         self._run.log(step=state.global_step, **kept, samples_per_second=samples, tokens_per_second=tokens)
-        loss, speed = f"{logs['loss']:.3f}", _speed(samples)
+        self._seen.end_line(state.global_step)
+        loss, speed = f"{kept['loss']:.3f}", _speed(samples)
         self._bar.update(self._task, loss=loss, speed=speed)
         self._tell_now_and_then(
             f"step {state.global_step} of {state.max_steps}, epoch {_epoch(state)}, loss {loss}, {speed} samples/s"

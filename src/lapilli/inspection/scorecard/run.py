@@ -9,16 +9,14 @@
 Cases are independent of each other, and shared out among processes.
 """
 
-import os
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
-from threading import Thread
 from typing import Any, final
 
 import numpy as np
@@ -26,6 +24,7 @@ import torch
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.placement import AS_STORED, Placement
+from lapilli.core.pool import end_with_parent
 from lapilli.core.progress import Progress
 from lapilli.core.run import RunDir
 from lapilli.data.pictures import open_picture
@@ -233,16 +232,9 @@ _HELD: list[Bench] = []  # of a process of a pool: its bench
 def _start(job: Job) -> None:
     """What a process of a pool begins with; an interrupt is its parent's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     torch.set_num_threads(1)  # processes share the cores out better than threads
     _HELD[:] = [Bench(job)]
-
-
-def _end_with_parent() -> None:
-    """A parent that was killed cannot end its pool, and somebody else may go on with its folder."""
-    if parent := parent_process():
-        parent.join()
-        os._exit(1)
 
 
 def _do(task: tuple[str, str]) -> None:

@@ -1,0 +1,41 @@
+"""Manifests: every file of a folder with its size and SHA-256. Written last, its presence means that all is there."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from lapilli.core.files import LOCK, explain_write, sync, write_atomically
+from lapilli.core.plain import json_text
+
+MANIFEST = "manifest.json"
+
+
+def seal(folder: Path, **facts: Any) -> None:
+    """Have the disk hold every file of the folder, and then the manifest of them, with `facts` in it.
+
+    Raises LapilliError when it cannot be written.
+    """
+    inside = sorted(folder.rglob("*"))
+    with explain_write(folder / MANIFEST):
+        sync([folder.parent, folder, *inside])
+    files = [file for file in inside if file.is_file() and file.name != LOCK and file != folder / MANIFEST]
+    entries = {file.relative_to(folder).as_posix(): _fingerprint(file) for file in files}
+    write_atomically(folder / MANIFEST, json_text({**facts, "files": entries}, indent=2) + "\n")
+
+
+def changed(folder: Path) -> list[str]:
+    """The files that are missing, or other than the folder's manifest says; the manifest's name if that is at fault."""
+    try:
+        entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        return [name for name, entry in entries.items() if _fingerprint(folder / name) != entry]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return [MANIFEST]
+
+
+def _fingerprint(file: Path) -> dict[str, Any] | None:
+    """Size in bytes and SHA-256 of a file; None when it is not there."""
+    if not file.is_file():
+        return None
+    with file.open("rb") as content:
+        return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(content, "sha256").hexdigest()}
