@@ -23,7 +23,7 @@ from lapilli.core.errors import LapilliError
 from lapilli.core.flatten import flattening
 from lapilli.core.layout import Role
 from lapilli.core.template import IMAGE_MARK, Segment, SpokenTurn, in_order
-from lapilli.core.trial import trial
+from lapilli.core.trial import tokenizing, trial
 
 OWN = "own"
 """Its name: in recipes, in a model's card, on the command line."""
@@ -168,7 +168,8 @@ class OwnTemplate:
         """
         asked, _ = self._rendered([_Said("user", "a")], True)
         answered, _ = self._rendered([_Said("user", "a"), _Said("assistant", "b")], False)
-        ids, whole = (self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (asked, answered))
+        with tokenizing():
+            ids, whole = (self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (asked, answered))
         return bool(whole[: len(ids)] == ids)
 
     @cached_property

@@ -4,6 +4,7 @@ A chat template is a program, and the rules of a tokenizer are one too: a few by
 for hours. No reading tells which do, so that they are run once, in a copy of this process with little time and memory.
 """
 
+import faulthandler
 import os
 import signal
 import sys
@@ -14,9 +15,9 @@ from pathlib import Path
 
 from lapilli.core.errors import LapilliError
 
-SECONDS = 5  # of the processor, of which a sound one needs a hundredth
+SECONDS = 2  # of the processor, of which a sound one needs a hundredth
 MEGABYTES = 512  # beyond what this process holds already
-_WAIT = 6 * SECONDS  # for a copy that waits for something that was not copied with it, such as a lock
+_WAIT = 10 * SECONDS  # for a copy that waits for something that was not copied with it, such as a lock
 
 _MEMORY, _PANIC = 3, 4  # exit codes of the copy
 
@@ -43,15 +44,18 @@ def trial(work: Callable[[], object]) -> str | None:
 
 
 @contextmanager
-def without_panic(remedy: str) -> Iterator[None]:
-    """Raise a LapilliError for a panic of the tokenizers library, which no `except Exception` would catch."""
+def tokenizing() -> Iterator[None]:
+    """Raise a LapilliError for what the tokenizers library raises on a text.
+
+    That is a bare Exception or, where a pattern goes back and forth for too long, a panic, which is no Exception.
+    """
     try:
         yield
     except BaseException as error:
-        if not _is_panic(error):
+        if type(error) is not Exception and not _is_panic(error):
             raise
         reason = " ".join(str(error).split())
-        raise LapilliError(f"the tokenizer gave up on the text: {reason}; {remedy}") from error
+        raise LapilliError(f"the tokenizer gives up on the text: {reason}; fetch the tokenizer again") from error
 
 
 def _end(work: Callable[[], object]) -> None:
@@ -74,6 +78,7 @@ def _limit() -> None:
     for number in (signal.SIGALRM, signal.SIGXCPU):
         signal.signal(number, signal.SIG_DFL)
     signal.alarm(_WAIT)
+    faulthandler.disable()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(nowhere, stream)

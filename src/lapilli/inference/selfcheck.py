@@ -16,7 +16,7 @@ from lapilli.core.finding import Finding
 from lapilli.core.layout import Role
 from lapilli.core.own import FAILURES, unbounded
 from lapilli.core.template import IMAGE_MARK
-from lapilli.core.trial import without_panic
+from lapilli.core.trial import tokenizing
 from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
 from lapilli.inference.answer import answer
@@ -34,7 +34,7 @@ def self_check(llava: Llava) -> Iterator[Finding]:
     """Every check, one after the other, on a picture of noise."""
     for name, check in _CHECKS.items():
         try:
-            with without_panic("fetch its tokenizer again"):
+            with tokenizing():
                 holds, detail = check(llava)
         except (LapilliError, ValueError, RuntimeError) as error:  # transformers' way to say that sizes do not fit
             holds, detail = False, " ".join(str(error).split())
