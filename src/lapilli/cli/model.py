@@ -203,10 +203,12 @@ def _write(found: "Checkpoint", out: Path, to: str, shard_size: str, notes: Sequ
 
     size = size_in_bytes(shard_size)
     total = sum(source.bytes for source in found.tensors.values())
+    later: list[str] = []
     with progress_bar() as bar:
         task = bar.add_task("weights, in MB", total=total // 1_000_000)
-        write_checkpoint(found, out, to, Writing(size, lambda done: bar.update(task, completed=done // 1_000_000)))
-    for line in notes:
+        write = Writing(size, lambda done: bar.update(task, completed=done // 1_000_000), later.append)
+        write_checkpoint(found, out, to, write)
+    for line in (*notes, *later):
         note(line)
     written = f"{out}: layout {to}, made from {len(found.tensors)} tensors ({total / 1e6:,.1f} MB) in {found.layout}"
     note(written)
