@@ -56,7 +56,11 @@ def _build(
         typer.Option(help="linear, mlp2x_gelu, mlpNx_gelu (N > 2: for lapilli alone), or an mm_projector.bin."),
     ] = None,
     template: Annotated[
-        str, typer.Option(help="The chat template: vicuna_v1, llava_v1, llama_2, mistral, chatml, or own.")
+        str,
+        typer.Option(
+            help="The chat template: vicuna_v1, llava_v1, llama_2, mistral, chatml (LLaVA's, no line breaks between turns), "
+            "or own, which the language model brings: for one that was trained to chat."
+        ),
     ] = "vicuna_v1",
     feature_layer: Annotated[int, typer.Option(help="The vision encoder's hidden state that is read.")] = -2,
     preset: Annotated[
