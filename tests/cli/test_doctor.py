@@ -121,3 +121,20 @@ def test_an_import_that_fails_names_release_range_and_remedy():
     assert line.startswith(f"huggingface_hub {one.installed}: ImportError: cannot import name 'http_get'; tested with")
     assert line.endswith("pip install 'huggingface_hub<2.5,>=2.4'") and one.allowed == "<2.5,>=2.4"
     assert dependencies.missing(ImportError("no such thing", name="elsewhere")) == "ImportError: no such thing"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("config.json", "{}", "no LLaVA"),
+        ("tokenizer.json", "{}", "cannot be read as a Hugging Face model"),
+        ("lapilli.json", "[]", "lapilli.json"),
+    ],
+)
+def test_a_model_that_cannot_be_loaded_is_a_finding(tmp_path, capsys, monkeypatch, file, content, said):
+    monkeypatch.setattr("lapilli.cli.doctor._installation", list)
+    model = shutil.copytree(joined("clip", "llama"), tmp_path / "model")
+    (model / file).write_text(content)
+    assert run(["doctor", str(model), "--json"]) == 1
+    (check,) = json.loads(capsys.readouterr().out)["checks"]
+    assert (check["name"], check["holds"]) == ("it can be loaded", False) and said in check["detail"]

@@ -65,7 +65,8 @@ def test_exactly_the_answers_and_their_stops_are_learned(name):
         (STOPS[name], 0),
         (STOPS[name], 1),
     ]
-    assert [one.text for one in segments if one.role == Role.QUESTION] == ["<image>\nQ", "Q2"]
+    first = "<image>Q" if name == "parts" else "<image>\nQ"
+    assert [one.text for one in segments if one.role == Role.QUESTION] == [first, "Q2"]
 
 
 def test_the_pieces_of_a_prompt_in_the_manner_of_qwen_2():
@@ -185,7 +186,7 @@ def test_turns_in_another_order_are_refused(turns, for_generation, message):
 
 def test_it_is_found_by_its_name_where_there_is_one():
     tokenizer = own(QWEN_2).tokenizer
-    assert chat_template("own", tokenizer).jinja() == QWEN_2
+    assert chat_template("own", tokenizer).jinja().endswith("\n" + QWEN_2)
     assert stop_id(chat_template("own", tokenizer), tokenizer) == tokenizer.convert_tokens_to_ids("<|im_end|>")
     tokenizer.chat_template = None
     with pytest.raises(LapilliError, match="template own: the tokenizer has no chat template; choose a named one"):

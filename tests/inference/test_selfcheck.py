@@ -3,15 +3,20 @@
 import json
 import shutil
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 import torch
-from tests.parts import joined
+from tests.core.chat_templates import ENDED, LLAVA_HF, SPECIAL
+from tests.parts import joined, part
+from transformers import AutoTokenizer
 
 from lapilli.core.template import template_named
 from lapilli.inference import chat
 from lapilli.inference.selfcheck import self_check
-from lapilli.model.llava import load
+from lapilli.model.checkpoints.read import read_checkpoint
+from lapilli.model.checkpoints.write import write_checkpoint
+from lapilli.model.llava import join, load, save
 
 
 def failed(llava):
@@ -86,3 +91,48 @@ def test_a_folder_that_pads_behind_its_prompts_is_mended_as_it_is_read(folder):
     assert failed(llava) == []
     llava.processor.tokenizer.padding_side = "right"
     assert failed(llava) == ["the same by transformers"]
+
+
+RAISING = {
+    "a TypeError": "{{ 'x' + messages[0]['content'] }}",
+    "its own exception": "{{ raise_exception('no pictures') }}",
+    "an undefined name": "{{ nobody.knows }}",
+    "a syntax error": "{% for m in messages %}",
+    "a division": "{{ 1 // 0 }}",
+    "an endless recursion": "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+}
+
+
+def first_failed(llava):
+    """Those of the first four checks, which need no answer."""
+    return [finding.name for finding in islice(self_check(llava), 4) if not finding.holds]
+
+
+def test_a_stored_template_that_raises_is_a_finding():
+    llava = load(joined("clip", "llama"))
+    for template in RAISING.values():
+        llava.processor.chat_template = template
+        assert first_failed(llava) == ["template = the stored one", "tokens = the processor's"], template
+    assert failed(llava) == ["template = the stored one", "tokens = the processor's", "the same by transformers"]
+
+
+@pytest.mark.parametrize("name", [*ENDED, "llava-hf"])
+def test_any_template_of_a_tokenizer_s_own_passes(tmp_path, name):
+    language = shutil.copytree(part("llama"), tmp_path / "llama")
+    tokenizer = AutoTokenizer.from_pretrained(language)
+    tokenizer.add_tokens(SPECIAL, special_tokens=True)
+    tokenizer.chat_template = ENDED.get(name, LLAVA_HF)
+    tokenizer.save_pretrained(language)
+    save(join(part("clip"), language, template="own"), tmp_path / "model")
+    assert first_failed(load(tmp_path / "model")) == []
+
+
+def test_a_template_of_strings_that_was_stored_bare_is_named_and_mended(tmp_path):
+    language = shutil.copytree(part("qwen2"), tmp_path / "qwen2")
+    bare = "{% for m in messages %}{{ m.role + ': ' + m.content + '<|im_end|>' }}{% endfor %}"
+    (language / "chat_template.jinja").write_text(bare)
+    save(join(part("clip"), language, template="own"), tmp_path / "model")
+    (tmp_path / "model/chat_template.jinja").write_text(bare)
+    assert first_failed(load(tmp_path / "model")) == ["template = the stored one", "tokens = the processor's"]
+    write_checkpoint(read_checkpoint(tmp_path / "model"), tmp_path / "mended")
+    assert failed(load(tmp_path / "mended")) == []

@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from lapilli.core.errors import LapilliError
+from lapilli.core.template import template_named
 from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
 from lapilli.model.checkpoints.read import read_checkpoint
@@ -439,7 +440,7 @@ def test_a_language_model_s_own_template_is_kept_and_spoken(tmp_path):
     assert (llava.template, llava.stop_id) == ("own", llava.processor.tokenizer.convert_tokens_to_ids("<|im_end|>"))
     assert llava.model.generation_config.eos_token_id == llava.stop_id
     assert json.loads((tmp_path / "joined/lapilli.json").read_text())["template"] == "own"
-    assert (tmp_path / "joined/chat_template.jinja").read_text() == QWEN_2
+    assert (tmp_path / "joined/chat_template.jinja").read_text().endswith("\n" + QWEN_2)
     turns = (Turn("user", "<image>\nWhat color?"), Turn("assistant", "red"))
     encoded = encode(Sample("it", ("a.png",), turns), llava.codec)
     with quiet():
@@ -467,3 +468,23 @@ def test_captions_alone_can_be_the_template_of_a_model_whose_line_break_follows_
     assert llava.model.generation_config.eos_token_id == llava.stop_id
     encoded = encode(Sample("it", ("a",), (Turn("user", "<image>"), Turn("assistant", "a kite"))), llava.codec)
     assert encoded.labels[-1] == llava.stop_id
+
+
+@pytest.mark.parametrize(
+    ("language", "brought", "template", "hinted"),
+    [
+        ("llama", QWEN_2, "vicuna_v1", True),
+        ("qwen2", QWEN_2, "chatml", True),
+        ("qwen2", QWEN_2, "own", False),
+        ("llama", QWEN_2, "plain", False),  # for captions
+        ("qwen2", template_named("chatml").jinja(), "chatml", False),
+        ("qwen2", None, "chatml", False),
+    ],
+)
+def test_a_template_that_is_brought_and_not_taken_is_said(tmp_path, language, brought, template, hinted):
+    folder = shutil.copytree(part(language), tmp_path / language)
+    if brought:
+        (folder / "chat_template.jinja").write_text(brought)
+    notes = join(part("siglip"), folder, template=template).card.notes
+    line = f"template {template}: not the one that the language model brings, which `--template own` takes"
+    assert (line in notes) is hinted

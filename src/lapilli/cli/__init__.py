@@ -18,6 +18,7 @@ from typer.exceptions import TyperException
 from lapilli import __version__
 from lapilli.core.dependencies import missing, untested
 from lapilli.core.errors import LapilliError
+from lapilli.core.trial import tokenizing
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -84,7 +85,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     settings = Settings()
     try:
-        code = app(arguments, prog_name="lapilli", standalone_mode=False, obj=settings)
+        with tokenizing():
+            code = app(arguments, prog_name="lapilli", standalone_mode=False, obj=settings)
     except LapilliError as error:
         return _fail(str(error), error.exit_code, settings)
     except TyperException as error:

@@ -13,6 +13,7 @@ from rich.text import Text
 from lapilli.cli.console import print_json, results
 from lapilli.core.dependencies import Dependency, dependencies, missing
 from lapilli.core.environment import versions
+from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.finding import Finding
 
 _EXTRAS = {"bitsandbytes": "models in 8 or 4 bits: pip install 'lapilli[quant]'"}
@@ -62,12 +63,20 @@ def _installation() -> Iterator[Finding]:
     yield from check_installation()
 
 
-def _checks(model: Path) -> Iterable[Finding]:
+def _checks(model: Path) -> Iterator[Finding]:
+    """What does not let itself be loaded is a finding as well, and the only one."""
     from lapilli.core.placement import Placement
     from lapilli.inference.selfcheck import self_check
     from lapilli.model.llava import load
 
-    return self_check(load(model, Placement(dtype="fp32")))
+    try:
+        llava = load(model, Placement(dtype="fp32"))
+    except UsageError:
+        raise
+    except LapilliError as error:
+        yield Finding("it can be loaded", False, str(error))
+        return
+    yield from self_check(llava)
 
 
 def _shown(what: str, findings: Iterable[Finding], shown: bool) -> list[Finding]:

@@ -58,7 +58,11 @@ def _build(
         typer.Option(help="linear, mlp2x_gelu, mlpNx_gelu (N > 2: for lapilli alone), or an mm_projector.bin."),
     ] = None,
     template: Annotated[
-        str, typer.Option(help="The chat template: vicuna_v1, llava_v1, llama_2, mistral, chatml, or own.")
+        str,
+        typer.Option(
+            help="The chat template: vicuna_v1, llava_v1, llama_2, mistral, chatml (LLaVA's, no line breaks between turns), "
+            "or own, which the language model brings: for one that was trained to chat."
+        ),
     ] = "vicuna_v1",
     feature_layer: Annotated[
         int, typer.Option(min=-1_000, max=1_000, help="The vision encoder's hidden state that is read.")
@@ -215,10 +219,12 @@ def _write(found: "Checkpoint", out: Path, to: str, shard_size: str, notes: Sequ
 
     size = size_in_bytes(shard_size)
     total = sum(source.bytes for source in found.tensors.values())
+    later: list[str] = []
     with progress_bar() as bar:
         task = bar.add_task("weights, in MB", total=total // 1_000_000)
-        write_checkpoint(found, out, to, Writing(size, lambda done: bar.update(task, completed=done // 1_000_000)))
-    for line in notes:
+        write = Writing(size, lambda done: bar.update(task, completed=done // 1_000_000), later.append)
+        write_checkpoint(found, out, to, write)
+    for line in (*notes, *later):
         note(line)
     written = f"{out}: layout {to}, made from {len(found.tensors)} tensors ({total / 1e6:,.1f} MB) in {found.layout}"
     note(written)

@@ -10,6 +10,7 @@ from lapilli.core.errors import LapilliError
 from lapilli.core.own import OWN, OwnTemplate
 from lapilli.core.position import ImagePosition, ImagesFirst
 from lapilli.core.template import ChatTemplate, template_named
+from lapilli.core.trial import tokenizing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -83,7 +84,8 @@ def stop_id(template: ChatTemplate, tokenizer: Any) -> int:
     A stop of several tokens is refused with a LapilliError: it would end answers at its last token, wherever that
     stands. A line break is not, where only a space comes before its own token, as with Llama's tokenizers.
     """
-    *before, last = tokenizer.encode(template.stop, add_special_tokens=False)
+    with tokenizing():
+        *before, last = tokenizer.encode(template.stop, add_special_tokens=False)
     if before and (template.stop.strip() or tokenizer.decode([last]) != template.stop):
         raise LapilliError(
             f"template {template.name}: its stop {template.stop!r} is {len(before) + 1} tokens of this language model, "

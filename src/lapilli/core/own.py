@@ -4,23 +4,26 @@ Nothing about it is guessed. A conversation is rendered twice, with its texts an
 stands between the marks is the template's; what stands in the place of a mark must be the text, or the text without the
 white space around it. A template that does more to a text is refused.
 
-A message's content is a string where the template renders strings, with `<image>` where a picture stands. Otherwise it
-is a list of parts, {"type": "image"} and {"type": "text", "text": ..}, as multimodal templates read it; what such a
-template writes between the parts of a question belongs to the question.
+A message's content is a string where the template renders strings, with `<image>` where a picture stands. It is a list
+of parts, {"type": "image"} and {"type": "text", "text": ..}, where the template renders those alone, or both and not
+alike: other programs send parts. What it writes between the parts of a question belongs to the question.
 """
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from textwrap import shorten
 from typing import Any, TypeAlias
 
 from jinja2 import TemplateError
 
 from lapilli.core.errors import LapilliError
+from lapilli.core.flatten import flattening
 from lapilli.core.layout import Role
 from lapilli.core.template import IMAGE_MARK, Segment, SpokenTurn, in_order
+from lapilli.core.trial import tokenizing, trial
 
 OWN = "own"
 """Its name: in recipes, in a model's card, on the command line."""
@@ -29,11 +32,10 @@ Message: TypeAlias = dict[str, Any]
 _Span: TypeAlias = tuple[int, int]  # first character and end
 _End: TypeAlias = tuple[int, Role, int]  # of a segment: where it ends, its role and its turn
 
-# What a program that somebody else wrote may end with.
-_FAILURES = (
-    TemplateError,
-    *(TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError),
-)
+_REFUSALS = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)
+FAILURES = (*_REFUSALS, MemoryError)
+"""What a program that somebody else wrote may end with."""
+
 _REASON_SHOWN = 200  # characters
 _PLACE = re.compile(rf"mark\d+of\d+text|{re.escape(IMAGE_MARK)}")  # of a text or an image; letters survive any template
 
@@ -76,13 +78,19 @@ class OwnTemplate:
         return self._stop_behind_answers is not None
 
     def jinja(self) -> str:
-        """The template as the tokenizer has it."""
-        return str(self.tokenizer.get_chat_template())
+        """The template as the tokenizer has it, made to read parts where it reads strings alone (`core.flatten`).
+
+        So other programs, which send pictures as parts, make the prompt that is spoken here. Raises LapilliError where
+        the template renders no text.
+        """
+        if self._takes_strings and not self._reads_both_alike:
+            return flattening(self._source)
+        return self._source
 
     def messages(self, turns: Sequence[SpokenTurn]) -> list[Message]:
         """The turns as this template's `apply_chat_template` takes them.
 
-        As parts, the line break behind an `<image>` is left out where the template writes one itself.
+        In parts, an image stands for `<image>` and the line break behind it, as other programs send it.
         """
         return [{"role": turn.role, "content": self._content(turn)} for turn in turns]
 
@@ -160,7 +168,8 @@ class OwnTemplate:
         """
         asked, _ = self._rendered([_Said("user", "a")], True)
         answered, _ = self._rendered([_Said("user", "a"), _Said("assistant", "b")], False)
-        ids, whole = (self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (asked, answered))
+        with tokenizing():
+            ids, whole = (self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (asked, answered))
         return bool(whole[: len(ids)] == ids)
 
     @cached_property
@@ -185,27 +194,44 @@ class OwnTemplate:
     def _content(self, turn: SpokenTurn) -> str | list[dict[str, str]]:
         if self._takes_strings:
             return turn.text
-        if turn.role == "assistant":
-            return [_text_part(turn.text)]
-        return _parts(turn.text, self._breaks_after_images)
+        return _parts(turn.text) if turn.role == "user" else [_text_part(turn.text)]
 
     @cached_property
     def _takes_strings(self) -> bool:
-        """Whether a string is rendered. Where a list is asked for, it comes out as nothing, or as single characters."""
+        """Whether it is spoken to in strings. One that wants lists makes nothing of a string, or single characters."""
         mark = _mark(0, 0)
         try:
-            if self._render([{"role": "user", "content": mark}], True).count(mark) == 1:
-                return True
+            strings = self._render([{"role": "user", "content": mark}], True).count(mark) == 1
         except LapilliError:
-            pass
+            strings = False
+        if strings:
+            return self._reads_both_alike or not self._reads_parts
         if self._render([{"role": "user", "content": [_text_part(mark)]}], True).count(mark) != 1:
             raise LapilliError(f"template {OWN}: it renders no text of a user's, neither a string nor a list of parts")
         return False
 
     @cached_property
-    def _breaks_after_images(self) -> bool:
-        content = [{"type": "image"}, _text_part(_mark(0, 0))]
-        return IMAGE_MARK + "\n" in self._render([{"role": "user", "content": content}], True)
+    def _reads_both_alike(self) -> bool:
+        """Whether parts come to the prompt that strings come to."""
+        return all(
+            self._outcome([{"role": role, "content": text} for role, text in turns])
+            == self._outcome([{"role": role, "content": _parts(text)} for role, text in turns])
+            for turns in (_TALK[:1], _TALK)
+        )
+
+    @cached_property
+    def _reads_parts(self) -> bool:
+        """Whether a conversation in parts comes out whole, its image as `<image>`."""
+        text = self._outcome([{"role": role, "content": _parts(text)} for role, text in _TALK]) or ""
+        marks = [words.removeprefix(f"{IMAGE_MARK}\n") for _, words in _TALK]
+        return all(text.count(mark) == 1 for mark in (IMAGE_MARK, *marks))
+
+    def _outcome(self, messages: Sequence[Message]) -> str | None:
+        """What the template makes of these messages before an answer; None where it refuses them."""
+        try:
+            return self._render(messages, True)
+        except LapilliError:
+            return None
 
     def _rendered(self, turns: Sequence[SpokenTurn], for_generation: bool) -> tuple[str, list[_Span]]:
         """The conversation as one string, and where in it the content of every turn is."""
@@ -221,26 +247,59 @@ class OwnTemplate:
         return text, [(own[0][0], own[-1][1]) for own in of_turn]
 
     def _render(self, messages: Sequence[Message], for_generation: bool) -> str:
-        try:
-            return str(
-                self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=for_generation)
-            )
-        except _FAILURES as error:
-            reason = shorten(str(error) or type(error).__name__, _REASON_SHOWN, placeholder=" …")
-            raise LapilliError(f"template {OWN}: it refuses the conversation: {reason}; choose a named one") from error
+        if wrong := unbounded(self.tokenizer, self._source):
+            raise LapilliError(f"template {OWN}: it {wrong} for a short conversation; choose a named one")
+        with _refusals():
+            return _applied(self.tokenizer, messages, for_generation)
+
+    @property
+    def _source(self) -> str:
+        with _refusals():
+            return str(self.tokenizer.get_chat_template())
+
+
+@lru_cache(maxsize=4)
+def unbounded(tokenizer: Any, source: str) -> str | None:
+    """What is wrong with a chat template that takes too much time or memory for a word or two, or None: see `trial`."""
+
+    def render() -> None:
+        for content in ("a", [{"type": "image"}, _text_part("a")]):
+            turns = [{"role": role, "content": content} for role in ("user", "assistant", "user")]
+            for messages, for_generation in ((turns[:1], True), (turns[:2], False), (turns, True)):
+                with suppress(*_REFUSALS):
+                    _applied(tokenizer, messages, for_generation, source)
+
+    return trial(render)
+
+
+def _applied(tokenizer: Any, messages: Sequence[Message], for_generation: bool, source: str | None = None) -> str:
+    return str(
+        tokenizer.apply_chat_template(
+            messages, chat_template=source, tokenize=False, add_generation_prompt=for_generation
+        )
+    )
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except FAILURES as error:
+        reason = shorten(str(error) or type(error).__name__, _REASON_SHOWN, placeholder=" …")
+        raise LapilliError(f"template {OWN}: it refuses the conversation: {reason}; choose a named one") from error
 
 
 def _text_part(text: str) -> dict[str, str]:
     return {"type": "text", "text": text}
 
 
-def _parts(text: str, break_after_image: bool) -> list[dict[str, str]]:
-    """A question as parts: its images where their marks are, and the text between them."""
+def _parts(text: str) -> list[dict[str, str]]:
+    """A text as parts: its images where their marks are, less a line break behind each, and the text between them."""
     parts: list[dict[str, str]] = []
     for number, words in enumerate(text.split(IMAGE_MARK)):
         if number:
             parts.append({"type": "image"})
-            words = words.removeprefix("\n") if break_after_image else words
+            words = words.removeprefix("\n")
         if words:
             parts.append(_text_part(words))
     return parts or [_text_part("")]
@@ -248,6 +307,9 @@ def _parts(text: str, break_after_image: bool) -> list[dict[str, str]]:
 
 def _mark(turn: int, part: int) -> str:
     return f"mark{part}of{turn}text"
+
+
+_TALK = (("user", f"{IMAGE_MARK}\n{_mark(0, 0)}"), ("assistant", _mark(1, 0)), ("user", _mark(2, 0)))
 
 
 def _marked(messages: Sequence[Message]) -> tuple[list[Message], dict[str, str]]:

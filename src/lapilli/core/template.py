@@ -144,7 +144,6 @@ class Template:
         """
         words = f"'{IMAGE_MARK}' * (text.split('{IMAGE_MARK}') | length - 1)" if self.caption else "text"
         texts = {
-            "IMAGE": IMAGE_MARK + "\n",
             "OPENING": "".join(text for text, _ in self.opening),
             "FIRST_USER": self.first_user,
             "LATER_USER": self.later_user,
@@ -152,11 +151,19 @@ class Template:
             "BEFORE_ANSWER": self.before_answer,
             "STOP": self.before_stop + self.stop,
         }
-        source = _JINJA.replace("\n", "").replace("@WORDS", words).replace("@LIMIT", "2" if self.caption else "none")
+        source = _JINJA.replace("\n", "").replace("@PARTS", PARTS).replace("@WORDS", words)
+        source = source.replace("@LIMIT", "2" if self.caption else "none")
         for name, text in texts.items():
             source = source.replace(f"@{name}", json.dumps(text))
         return source
 
+
+PARTS = (
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}{{ @IMAGE }}{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}"
+).replace("@IMAGE", json.dumps(IMAGE_MARK + "\n"))
+"""The text of a message's parts, in Jinja."""
 
 # The line breaks here are for the reader; what is rendered comes from the expressions alone.
 _JINJA = """\
@@ -165,9 +172,7 @@ _JINJA = """\
 {% set text %}
 {% if message['content'] is string %}{{ message['content'] }}
 {% else %}
-{% for part in message['content'] %}
-{% if part['type'] == 'image' %}{{ @IMAGE }}{% else %}{{ part['text'] }}{% endif %}
-{% endfor %}
+@PARTS
 {% endif %}
 {% endset %}
 {% if message['role'] != ['user', 'assistant'][loop.index0 % 2] %}

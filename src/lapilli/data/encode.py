@@ -18,6 +18,7 @@ from lapilli.core.codec import Codec
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import OFF, Positions, Role, TokenLayout
 from lapilli.core.template import IMAGE_MARK, ChatTemplate, Segment
+from lapilli.core.trial import tokenizing
 from lapilli.data.faults import Fault
 from lapilli.data.sample import Sample
 
@@ -119,14 +120,15 @@ def _tokens(segments: Sequence[Segment], codec: Codec) -> tuple[NDArray[np.int64
     texts = [segment.text.replace(IMAGE_MARK, codec.image_token) for segment in segments]
     text = "".join(texts)
     begun = codec.tokenizer.bos_token is not None and text.startswith(codec.tokenizer.bos_token)
-    read = codec.tokenizer(
-        text,
-        add_special_tokens=not begun,  # as transformers' processors have it, for templates that begin a text themselves
-        return_offsets_mapping=True,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        verbose=False,
-    )
+    with tokenizing():
+        read = codec.tokenizer(
+            text,
+            add_special_tokens=not begun,  # as transformers' processors have it, for templates that begin themselves
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
     ids = np.array(read["input_ids"], dtype=np.int64)
     starts, ends = _spans(np.array(read["offset_mapping"], dtype=np.intp).reshape(-1, 2))
     if ends[-1] == 0:

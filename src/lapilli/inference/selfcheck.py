@@ -13,7 +13,9 @@ from PIL import Image
 from lapilli.core.errors import LapilliError
 from lapilli.core.finding import Finding
 from lapilli.core.layout import Role
+from lapilli.core.own import FAILURES, unbounded
 from lapilli.core.template import IMAGE_MARK
+from lapilli.core.trial import tokenizing
 from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
 from lapilli.inference.answer import answer
@@ -31,9 +33,12 @@ def self_check(llava: Llava) -> Iterator[Finding]:
     """Every check, one after the other, on a picture of noise."""
     for name, check in _CHECKS.items():
         try:
-            holds, detail = check(llava)
+            with tokenizing():
+                holds, detail = check(llava)
         except (LapilliError, ValueError, RuntimeError) as error:  # transformers' way to say that sizes do not fit
             holds, detail = False, " ".join(str(error).split())
+        except FAILURES as error:
+            holds, detail = False, " ".join(f"{type(error).__name__}: {error}".split())
         yield Finding(name, holds, detail)
 
 
@@ -57,19 +62,15 @@ def _stored_template(llava: Llava) -> tuple[bool, str]:
     named = llava.codec.chat.jinja()
     stored = llava.processor.chat_template
     same = stored == named
-    return same, f"{llava.template}" if same else f"{llava.template} is not what chat_template.jinja says"
+    remedy = "`lapilli model convert` writes it anew"
+    return same, llava.template if same else f"{llava.template} is not what chat_template.jinja says; {remedy}"
 
 
 def _same_tokens(llava: Llava) -> tuple[bool, str]:
     """The processor of transformers makes the same tokens of a conversation."""
     sample = _asked(_QUESTIONS[0])
     ours = encode(sample, llava.codec, for_generation=True).ids
-    parts = [{"type": "image"}, {"type": "text", "text": _QUESTIONS[0]}]
-    processor: Any = llava.processor
-    theirs = processor.apply_chat_template(
-        [{"role": "user", "content": parts}], add_generation_prompt=True, tokenize=True, return_dict=True,
-        processor_kwargs={"images": [_noise("")]},
-    )  # fmt: skip
+    theirs = _read_by_transformers(llava, [_QUESTIONS[0]])
     ids = np.ravel(theirs["input_ids"])
     return np.array_equal(ours, ids), f"{len(ours)} here, {len(ids)} by its processor"
 
@@ -104,18 +105,25 @@ def _batched_by_transformers(llava: Llava) -> tuple[bool, str]:
 def _generated(llava: Llava, questions: Sequence[str]) -> list[str]:
     """What transformers' own processor and `generate` make of these questions about noise."""
     model, processor = cast(Any, llava.model), cast(Any, llava.processor)
-    chats = [
-        [{"role": "user", "content": [{"type": "image", "image": _noise("")}, {"type": "text", "text": question}]}]
-        for question in questions
-    ]
-    batch = processor.apply_chat_template(
-        chats, add_generation_prompt=True, tokenize=True, return_dict=True,
-        processor_kwargs={"padding": True, "return_tensors": "pt"},
-    )  # fmt: skip
+    batch = _read_by_transformers(llava, questions, padding=True, return_tensors="pt")
     with torch.inference_mode(), quiet():
         ids = model.generate(**placed(batch, model), do_sample=False, max_new_tokens=_TOKENS)
     texts: list[str] = processor.batch_decode(ids[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
     return texts
+
+
+def _read_by_transformers(llava: Llava, questions: Sequence[str], **options: Any) -> Any:
+    """What its processor makes of questions about noise, each in parts, as pipelines and servers send them."""
+    processor: Any = llava.processor
+    if wrong := unbounded(processor.tokenizer, processor.chat_template):
+        raise LapilliError(f"chat_template.jinja {wrong} for a short conversation")
+    chats = [
+        [{"role": "user", "content": [{"type": "image", "image": _noise("")}, {"type": "text", "text": question}]}]
+        for question in questions
+    ]
+    return processor.apply_chat_template(
+        chats, add_generation_prompt=True, tokenize=True, return_dict=True, processor_kwargs=options
+    )
 
 
 def _chatting(llava: Llava) -> tuple[bool, str]:

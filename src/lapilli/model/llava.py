@@ -17,9 +17,10 @@ from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from lapilli.core.codec import Codec, chat_template, codec_from, stop_id
 from lapilli.core.errors import LapilliError
+from lapilli.core.own import OwnTemplate
 from lapilli.core.placement import AS_STORED, Placement
 from lapilli.core.position import ImagePosition, as_written
-from lapilli.core.template import IMAGE_MARK
+from lapilli.core.template import IMAGE_MARK, PLAIN
 from lapilli.model import connector as connectors
 from lapilli.model.card import Card
 from lapilli.model.checkpoints.checkpoint import Checkpoint
@@ -106,7 +107,7 @@ def join(
     _require_plain_head(voice.model, paths["language"])
     for part, role in ((eye.tower, "vision"), (voice.model, "language")):
         part.config._name_or_path = name_of(paths[role])  # where the folder lies on this machine is nobody's business
-    notes = _add_tokens(voice, template, paths["language"])
+    notes = [*_unspoken(voice.tokenizer, template), *_add_tokens(voice, template, paths["language"])]
     vision, text = eye.tower.config, voice.model.config
     config = connectors.joined_config(vision, text, name, feature_layer, voice.tokenizer, eye.tokens_before)
     model = _assemble(config, eye, voice, name, seed)
@@ -219,6 +220,15 @@ def without_unused_layers(model: Any) -> Any:
 
 def _unchanged(hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
     return hidden_states
+
+
+def _unspoken(tokenizer: Any, template: str) -> list[str]:
+    """Says that a language model brings a chat template of its own, where a talk in another one is chosen."""
+    chosen = chat_template(template, tokenizer)
+    brought = tokenizer.chat_template
+    if not brought or isinstance(chosen, OwnTemplate) or chosen == PLAIN or brought == chosen.jinja():
+        return []
+    return [f"template {template}: not the one that the language model brings, which `--template own` takes"]
 
 
 def _add_tokens(voice: Language, template: str, path: Path) -> list[str]:

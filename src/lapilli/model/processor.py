@@ -10,6 +10,7 @@ from transformers import GenerationConfig, LlavaImageProcessorPil, LlavaProcesso
 from lapilli.core.codec import chat_template, stop_id
 from lapilli.core.template import IMAGE_MARK
 from lapilli.model.reading import LOCAL, explained, quiet
+from lapilli.model.tokenizer import require_bounded
 
 PAD_TOKEN = "<pad>"
 
@@ -34,6 +35,7 @@ def read_processor(path: Path) -> LlavaProcessor:
     """The processor in a folder. Its chat template, which it may have alone as in llava-hf's, is the tokenizer's."""
     with explained(path), quiet():
         processor = LlavaProcessor.from_pretrained(path, backend="pil", **LOCAL)
+    require_bounded(path, processor.tokenizer)
     if processor.chat_template:
         processor.tokenizer.chat_template = processor.chat_template
     _pad_left(processor.tokenizer)

@@ -6,6 +6,7 @@ the "▁a", "▁", "▁b" that Llama, Vicuna and LLaVA were trained with. Here t
 """
 
 import json
+import string
 from math import isqrt
 from pathlib import Path
 from typing import Any
@@ -17,20 +18,25 @@ from transformers import AutoTokenizer, LlamaTokenizer, TokenizersBackend
 from lapilli.core.codec import Codec, chat_template
 from lapilli.core.errors import LapilliError
 from lapilli.core.template import IMAGE_MARK
+from lapilli.core.trial import trial
 from lapilli.model.hub import model_folder
 from lapilli.model.reading import LOCAL, explained, quiet
 from lapilli.model.upstream import require_spacing
 
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")  # a folder with a tokenizer has one of these
 PIECES = "tokenizer.model"
+_RUNS = [40 * char for char in f"{string.printable}é中🪨"]
+_PAGE = " ".join(string.printable) + "\n".join(_RUNS) + "\x7f".join(_RUNS)
+"""What a rule might multiply, or look for again and again: every character alone, and in runs that end in two ways."""
 
 
 def read_tokenizer(path: Path, config: Any = None) -> Any:
     """The fast tokenizer in a folder: the kind that gives character offsets, of which labels are made.
 
     `config` is the language model's, where transformers does not know what the folder's config.json is of.
-    Raises LapilliError where there is none, where its files cannot be read, for one that gives no offsets, and for
-    pieces alone of which transformers makes a tokenizer that is no model's: other releases make other ones.
+    Raises LapilliError where there is none, where its files cannot be read, for one that gives no offsets, for pieces
+    alone of which transformers makes a tokenizer that is no model's (other releases make other ones), and for rules
+    that take too much time or memory.
     """
     if not any((path / name).is_file() for name in _FILES):
         raise LapilliError(f"{path}: no {' or '.join(_FILES)}; copy it from where the model came from")
@@ -51,7 +57,18 @@ def read_tokenizer(path: Path, config: Any = None) -> Any:
     if only_pieces and isinstance(tokenizer, LlamaTokenizer):
         _merge_by_score(tokenizer, path / PIECES)
         require_spacing(tokenizer)
+    require_bounded(path, tokenizer)
     return tokenizer
+
+
+def require_bounded(path: Path, tokenizer: Any) -> None:
+    """Raise LapilliError for a tokenizer whose rules take too much time or memory for a page of text: see `trial`."""
+
+    def there_and_back() -> None:
+        tokenizer.decode(tokenizer(_PAGE, verbose=False)["input_ids"])
+
+    if wrong := trial(there_and_back):
+        raise LapilliError(f"{path}: its tokenizer {wrong}: a rule of tokenizer.json; fetch the tokenizer again")
 
 
 def codec_of_tokenizer(path: Path, template: str, image_tokens: int) -> Codec:

@@ -16,6 +16,7 @@ from lapilli.data.scenes.describe import caption, describe
 from lapilli.data.scenes.questions import TYPES, ask
 from lapilli.data.scenes.scene import sample_scene
 from lapilli.model.hub import model_folder
+from lapilli.model.tokenizer import require_bounded
 
 TELL = (
     "Describe the picture. Tell me everything that is in the picture. What do you see? What is in the image? "
@@ -64,6 +65,7 @@ def tokenizer_from(folder: Path | None) -> PreTrainedTokenizerFast:
     if not (folder / "tokenizer.json").is_file():
         raise LapilliError(f"{folder}: no tokenizer.json; name a folder that has one, or leave `tokenizer` out")
     tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
+    require_bounded(folder, tokenizer)
     return tokenizer
 
 

@@ -31,6 +31,7 @@ from lapilli.model import connector as connectors
 from lapilli.model.card import write_card
 from lapilli.model.checkpoints.checkpoint import ENCODER, HEAD, TABLE, Checkpoint
 from lapilli.model.checkpoints.layouts import layouts
+from lapilli.model.checkpoints.older import later_settings, older_tokenizer
 from lapilli.model.checkpoints.original import VISION_FOLDER, Joined, original_config, restored, with_old_names
 from lapilli.model.checkpoints.read import PROJECTOR
 from lapilli.model.checkpoints.shards import SHARD_SIZE, write_tensors
@@ -49,10 +50,14 @@ _ONE_LAYER = "layout {}: has no place for several layers of the encoder, vision_
 
 @dataclass(frozen=True)
 class Writing:
-    """How it is written: bytes of a file of weights at most, and who is told the bytes that are done."""
+    """How it is written: bytes of a file of weights at most, and who is told the bytes that are done.
+
+    `note` is told what programs that the layout is for will not understand of the model.
+    """
 
     shard_size: int = SHARD_SIZE
     progress: Callable[[int], None] | None = None
+    note: Callable[[str], object] = lambda _: None
 
 
 def write_checkpoint(found: Checkpoint, out: Path, target: str = "hf", writing: Writing | None = None) -> None:
@@ -121,6 +126,10 @@ def _original(found: Checkpoint, folder: Path, out: Path, writing: Writing) -> N
     tokenizer = _shorter(found.processor.tokenizer, rows)
     tokenizer.save_pretrained(folder)
     _portable(found, folder)
+    later = later_settings(found.config.text_config)
+    _edited(folder / "tokenizer.json", lambda content: later.extend(older_tokenizer(content)))
+    if later:
+        writing.note(f"transformers 4.37, which LLaVA's own code asks for, does not know {', '.join(later)}")
     found.generation.save_pretrained(folder)
     if (found.generation.pad_token_id or 0) >= rows:
         _edited(folder / "generation_config.json", lambda content: content.update(pad_token_id=tokenizer.pad_token_id))
