@@ -134,7 +134,10 @@ def _gather(recipe: TrainRecipe, samples: RunSamples, progress: bool) -> _Materi
     llava.model.float()  # what learns is kept in fp32; bf16 is a matter of autocast
     _by_muon(recipe, llava)  # nothing is written yet
     asked = requirements(STAGES[recipe.stage], llava.codec, llava.model.config)
-    examples = Examples(_counted(samples.samples, progress), asked, samples.rows)
+    try:
+        examples = Examples(_counted(samples.samples, progress), asked, samples.rows)
+    except LapilliError as error:
+        raise LapilliError(f"{recipe.data.file}: {error}") from error
     data = _sha256(recipe.data.file)
     sources = {"model": origin(model).sha256, "data": data, "number of samples": str(len(examples))}
     return _Materials(llava, examples, samples.skipped, sources)
