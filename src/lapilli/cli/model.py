@@ -60,7 +60,7 @@ def _build(
     template: Annotated[
         str,
         typer.Option(
-            help="The chat template: vicuna_v1, llava_v1, llama_2, mistral, chatml (LLaVA's, no line breaks between turns), "
+            help="The chat template: vicuna_v1, llava_v1, llama_2, mistral, chatml (LLaVA's variant), "
             "or own, which the language model brings: for one that was trained to chat."
         ),
     ] = "vicuna_v1",
