@@ -43,11 +43,11 @@ def decode(picture: Image.Image, path: Path) -> Image.Image:
     strip by strip. Alpha, if it has any, is kept in its `info` under `core.pictures.ALPHA`. Raises TooLargeError,
     ValueError for samples that mean nothing, and what Pillow raises for damage.
     """
-    coefficients = _coefficients(picture)
     factor = _factor(picture)
     if factor > 1:
+        coefficients, stored = _coefficients(picture), picture.width * picture.height
         picture.draft(None, (picture.width // factor, picture.height // factor))
-        _require_room(picture, coefficients)
+        _require_room(_held(picture) + coefficients, stored)
     _correct_transparency(picture)
     rawmode, declared = _rawmode(picture), levels.declared_range(picture)
     picture.load()
@@ -186,10 +186,14 @@ def _coefficients(picture: Image.Image) -> int:
     return _COEFFICIENT * picture.width * picture.height * int(sum(blocks)) // int(max(blocks))
 
 
-def _require_room(picture: Image.Image, coefficients: int) -> None:
+def _held(picture: Image.Image) -> int:
+    """The bytes of the decoded picture, and of what its decoder holds besides."""
     each = _WEBP if picture.format == "WEBP" else _BYTES.get(picture.mode, 4)
     each *= 2 if ";16" in _rawmode(picture) and each == 4 else 1  # its lower bytes may be needed too
-    held = each * picture.width * picture.height + coefficients
+    return each * picture.width * picture.height
+
+
+def _require_room(held: int, pixels: int) -> None:
     if held > _ROOM:
-        size = f"{picture.width * picture.height / 1e6:.0f} megapixels"
+        size = f"{pixels / 1e6:.0f} megapixels"
         raise TooLargeError(f"{size} of this kind take {held / 1e6:.0f} MB to decode, more than {_ROOM / 1e6:.0f}")

@@ -1,6 +1,7 @@
 """One encoded sample made visible: what every token is for, and which of them are learned."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -26,6 +27,15 @@ _UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # what decoders print for the first b
 _MOST_BYTES = 4  # of a character in UTF-8
 
 
+@dataclass(frozen=True)
+class Piece:
+    """A token as it can be read, or the patches of a whole image; what it is for, and whether it is learned."""
+
+    text: str
+    role: Role
+    learned: bool
+
+
 def as_json(encoded: Encoded, codec: Codec) -> dict[str, Any]:
     """`ids`, `labels`, `roles` (in words) and `tokens` (as the vocabulary spells them): lists of one length."""
     return {
@@ -42,11 +52,24 @@ def render(encoded: Encoded, codec: Codec, coloured: bool = True) -> Group:
     Without colours, the role stands before the tokens that share it, with a `+` where they are learned.
     """
     text = Text()
-    for piece in _pieces(encoded, codec, coloured):
+    for piece in _coloured(encoded, codec, coloured):
         text.append(_BORDER if text else "", "bright_black").append(piece)
     learned = int((encoded.labels != IGNORED).sum())
     counts = f"{len(encoded.ids)} tokens, {learned} learned, {encoded.layout.image_count} images"
     return Group(text, Text(), _legend(encoded), Text(counts))
+
+
+def pieces(encoded: Encoded, codec: Codec) -> Iterator[Piece]:
+    """The tokens one by one, but those together that are bytes of one character, or patches of one image."""
+    before: list[int] = []
+    for (role, image, learned), run in groupby(range(len(encoded.ids)), key=lambda at: _look(encoded, at)):
+        if role == Role.IMAGE:
+            rows, columns = encoded.layout.patches(image).shape
+            yield Piece(f"[image {image}: {rows}x{columns} patches]", role, learned)
+            continue
+        for ids in _whole_characters([int(encoded.ids[at]) for at in run], codec):
+            yield Piece(visible(_decoded(before, ids, codec)), role, learned)
+            before = ids
 
 
 def visible(text: str) -> str:
@@ -58,19 +81,14 @@ def _sign(char: str) -> str:
     return "↵\n" if char == "\n" else char.encode("unicode_escape").decode()
 
 
-def _pieces(encoded: Encoded, codec: Codec, coloured: bool) -> Iterator[Text]:
-    before: list[int] = []
-    for (role, image, learned), run in groupby(range(len(encoded.ids)), key=lambda at: _look(encoded, at)):
-        style = f"{_COLOURS[role]} {_LEARNED}" if learned else _COLOURS[role]
-        if not coloured:
-            yield Text(f"<{role.name.lower()}{'+' if learned else ''}>")
-        if role == Role.IMAGE:
-            rows, columns = encoded.layout.patches(image).shape
-            yield Text(f"[image {image}: {rows}x{columns} patches]", style)
-            continue
-        for ids in _whole_characters([int(encoded.ids[at]) for at in run], codec):
-            yield Text(visible(_decoded(before, ids, codec)), style)
-            before = ids
+def _coloured(encoded: Encoded, codec: Codec, coloured: bool) -> Iterator[Text]:
+    before = None
+    for piece in pieces(encoded, codec):
+        kind = (piece.role, piece.learned)
+        if not coloured and (kind != before or piece.role == Role.IMAGE):
+            yield Text(f"<{piece.role.name.lower()}{'+' if piece.learned else ''}>")
+        yield Text(piece.text, f"{_COLOURS[piece.role]} {_LEARNED}" if piece.learned else _COLOURS[piece.role])
+        before = kind
 
 
 def _look(encoded: Encoded, at: int) -> tuple[Role, int, bool]:
