@@ -313,9 +313,9 @@ def test_the_parameters_that_learn_are_a_sum_that_adds_up(head, words):
 
 def test_steps_that_take_no_time_are_left_out():
     results = fake_results()
-    results["steps"] += [{"name": "Blink", "seconds": 0.04}, {"name": "Breathe", "seconds": 0.05}]
+    results["steps"] += [{"name": "A wink", "seconds": 0.04}, {"name": "Breathe", "seconds": 0.05}]
     text = Page(render(results, Path())).text
-    assert "Blink" not in text
+    assert "A wink" not in text
     assert "Breathe" in text
 
 
