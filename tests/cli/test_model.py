@@ -57,6 +57,13 @@ def test_a_folder_in_use_is_refused_before_anything_is_read(tmp_path, capsys):
     assert "exists and is not empty" in capsys.readouterr().err
 
 
+def test_a_background_is_chosen_when_a_model_is_built(tmp_path, capsys):
+    assert _build(tmp_path / "out", background="mean") == 0
+    assert load(tmp_path / "out").processor.image_processor.background == "mean"
+    assert _build(tmp_path / "other", background="red") == 2
+    assert "background 'red': unknown; choose one of white, black, mean" in capsys.readouterr().err
+
+
 def test_bridges_are_a_table_and_one_json_object(capsys):
     assert run(["model", "bridges", "--vision", "24", "--language", "48", "--layers", "2"]) == 0
     assert "v = 24, d = 48, L = 2" in capsys.readouterr().out

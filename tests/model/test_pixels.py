@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.parts import joined, picture
+from tests.parts import joined, part, picture
 from transformers import LlavaImageProcessorPil
 
-from lapilli.model.llava import load
+from lapilli.core.errors import LapilliError
+from lapilli.data.pictures import open_picture
+from lapilli.model import pixels
+from lapilli.model.llava import join, load, pixels_of, save
 from lapilli.model.pixels import Pixels
 
 
@@ -52,3 +55,60 @@ def test_the_view_is_what_the_encoder_gets(pair, size):
 def test_the_view_of_a_picture_of_the_models_size_is_the_picture():
     llava = load(joined("clip", "llama"))
     assert np.array_equal(np.asarray(llava.pixels.view(picture(3))), np.asarray(picture(3)))
+
+
+def _padding(side, **more):
+    return LlavaImageProcessorPil(
+        do_pad=True, size={"shortest_edge": side}, crop_size={"height": side, "width": side}, **more
+    )
+
+
+@pytest.mark.parametrize("size", [(500, 40), (40, 500), (501, 40), (40, 999)])
+def test_only_what_is_longer_than_the_stated_side_is_reduced_before_it_is_padded(size, monkeypatch):
+    monkeypatch.setattr(pixels, "LONGEST_PADDED", 500)
+    processor, drawn = _padding(16), picture(5, *size)
+    shown = drawn if max(size) <= 500 else drawn.reduce(2)
+    assert torch.equal(Pixels(processor, 16, 8)([drawn]), processor([shown], return_tensors="pt")["pixel_values"])
+
+
+def test_what_is_cropped_is_never_reduced():
+    processor, drawn = _padding(16), picture(5, 6_000, 40)
+    processor.do_pad = False
+    assert torch.equal(Pixels(processor, 16, 8)([drawn]), processor([drawn], return_tensors="pt")["pixel_values"])
+
+
+def _hidden(folder):
+    """A picture that is opaque, hidden and a fifth visible, as it is opened."""
+    drawn = Image.new("RGBA", (3, 3), (0, 200, 0, 0))
+    drawn.paste((200, 0, 0, 255), (0, 0, 1, 3))
+    drawn.paste((0, 0, 200, 51), (2, 0, 3, 3))
+    drawn.save(folder / "hidden.png")
+    return open_picture(folder, "hidden.png")
+
+
+@pytest.mark.parametrize(
+    ("more", "hidden", "faint"),
+    [
+        ({}, (255, 255, 255), (204, 204, 244)),
+        ({"background": "white"}, (255, 255, 255), (204, 204, 244)),
+        ({"background": "black"}, (0, 0, 0), (0, 0, 40)),
+        ({"background": "mean"}, (122, 116, 104), (98, 93, 123)),
+    ],
+)
+def test_what_is_transparent_is_seen_on_the_models_background(tmp_path, more, hidden, faint):
+    view = np.asarray(Pixels(_padding(3, **more), 3, 1).view(_hidden(tmp_path)))[1].astype(int)
+    assert np.abs(view - [(200, 0, 0), hidden, faint]).max() <= 1
+
+
+def test_the_background_is_kept_with_the_model(tmp_path):
+    made = join(part("clip"), part("llama"), background="black")
+    save(made, tmp_path / "model")
+    again = pixels_of(tmp_path / "model")
+    assert torch.equal(again([_hidden(tmp_path)]), made.pixels([_hidden(tmp_path)]))
+    assert not torch.equal(again([_hidden(tmp_path)]), load(joined("clip", "llama")).pixels([_hidden(tmp_path)]))
+
+
+@pytest.mark.parametrize("background", ["red", None, 7, ["white"]])
+def test_a_background_that_is_none_is_refused(background):
+    with pytest.raises(LapilliError, match=r"preprocessor_config.json: background .*; one of white, black, mean is"):
+        Pixels(_padding(3, background=background), 3, 1)

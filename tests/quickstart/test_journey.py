@@ -20,6 +20,7 @@ from lapilli.core.run import RunDir
 from lapilli.data.scenes.questions import TYPES
 from lapilli.model.reading import quiet
 from lapilli.quickstart import Journey
+from lapilli.quickstart.results import _stage
 from lapilli.report.schema import CONTROLS, Results
 from lapilli.training import loop
 from lapilli.training.length import Length
@@ -147,9 +148,27 @@ def test_the_trainable_parameters_are_the_parts_sizes(found):
     _, projector, language = (part["parameters"] for part in found["parts"])
     counts = [stage["trainable_parameters"] for stage in found["stages"]]
     assert counts[0] == projector
-    assert counts[1] - projector >= language  # `language` is without a head of its own
+    assert counts[1] == projector + language + found["parts"][2]["head"]
     assert [stage["samples"] for stage in found["stages"]] == [SCENES, SCENES]
     assert [stage["steps"] for stage in found["stages"]] == [STEPS, STEPS]
+
+
+def test_a_row_of_each_stage_is_what_it_learns_from(folder, found):
+    align, instruct = (stage["row"] for stage in found["stages"])
+    assert (align["template"], instruct["template"]) == ("plain", "vicuna_v1")
+    caption = json.loads((folder / "data/train/align.json").read_text())[0]["conversations"][1]["value"]
+    assert caption in "".join(token["text"] for token in align["tokens"] if token["learned"])
+    assert {token["role"] for token in instruct["tokens"] if token["learned"]} == {"answer", "stop"}
+    assert 0 < instruct["learned"] < instruct["count"]
+
+
+def test_a_stage_that_logged_nothing_has_no_speed(folder):
+    logged = RunDir.open(folder / "instruct")
+    steps = [{"stage": "instruct", "seconds": 1.0}]
+    assert _stage("instruct", logged, steps)["samples_per_second"] > 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunDir, "metrics", lambda _: [{"step": 1, "evaluated": True}])
+        assert _stage("instruct", logged, steps)["samples_per_second"] is None
 
 
 def test_every_score_is_counted_from_the_answers_that_were_kept(folder, found):

@@ -57,7 +57,8 @@ def fake_results() -> Results:
              "card": "# pebble-vision\n\nA small vision transformer, trained on scenes and their captions."},
             {"name": "projector", "role": "projector", "parameters": 41_216},
             {"name": "pebble-lm", "role": "language", "parameters": 2_731_904,
-             "card": "# pebble-lm\n\nA small language model, trained on descriptions of scenes in words."},
+             "card": "# pebble-lm\n\nA small language model, trained on descriptions of scenes in words.",
+             "head": 58_112},
         ],
         "stages": [_stage(rng, "align", 2.9, 0.83), _stage(rng, "instruct", 1.6, 0.09)],
         "scores": _scores(rng),
@@ -114,9 +115,21 @@ def _stage(rng: random.Random, name: str, first: float, last: float) -> dict:
     seconds = 151.8 if name == "align" else 372.6
     return {
         "name": name, "trains": ["projector", "language"] if language else ["projector"],
-        "trainable_parameters": 2_773_120 if language else 41_216, "samples": 32 * steps, "steps": steps,
+        "trainable_parameters": 2_831_232 if language else 41_216, "samples": 32 * steps, "steps": steps,
         "seconds": seconds, "samples_per_second": 32 * steps / seconds, "metrics": metrics,
-        "recipe": RECIPE.format(stage=name),
+        "recipe": RECIPE.format(stage=name), "row": _row(name),
+    }  # fmt: skip
+
+
+def _row(stage: str) -> dict:
+    """A row of a caption, or of a question and its answer."""
+    said = describe(_scene("row"))
+    asked = [("template", "USER: "), ("question", "What do you see?"), ("template", " ASSISTANT:")]
+    spoken = [("image", "[image 0: 8x8 patches]"), *(asked if stage == "instruct" else []), ("answer", said)]
+    tokens = [{"text": text, "role": role, "learned": role == "answer"} for role, text in spoken]
+    return {
+        "image": picture(_scene("row")), "template": "vicuna_v1" if stage == "instruct" else "plain",
+        "count": 63 + len(tokens), "learned": 1, "tokens": tokens,
     }  # fmt: skip
 
 

@@ -1,4 +1,5 @@
 import base64
+import hashlib
 import re
 import subprocess
 import sys
@@ -67,9 +68,13 @@ def test_every_tag_that_is_opened_is_closed(page):
     assert page.open == []
 
 
-def test_the_page_loads_nothing_and_runs_nothing(html, page):
+def test_the_page_loads_nothing_and_runs_one_script_that_its_policy_names(html, page):
+    (script,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = (a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith(f"default-src 'none'; script-src 'sha256-{digest}'; ")
     for tag, attributes in page.tags:
-        assert tag not in {"script", "iframe", "object", "embed", "base", "form"}
+        assert tag not in {"iframe", "object", "embed", "base", "form"}
         assert not [name for name in attributes if name.startswith("on")]
         for name in ("src", "href", "srcset", "poster", "action", "background", "data", "xlink:href"):
             assert attributes.get(name, "#").startswith(("#", "data:image/")), (tag, attributes)
@@ -85,12 +90,14 @@ def test_text_from_the_results_stays_text():
     results |= {"title": evil, "finished": evil, "command": evil, "versions": {evil: evil}, "machine": {"system": evil}}
     results["examples"][0] |= {"question": evil, "answer": evil, "expected": evil, "truth": evil, "type": evil}
     results["captions"]["examples"][0] |= {"caption": evil, "truth": evil}
+    results["stages"][0]["row"]["tokens"][0] |= {"text": evil, "role": evil}
+    results["stages"][0]["row"]["template"] = evil
     results["stages"][0]["recipe"] = results["parts"][0]["card"] = results["parts"][0]["name"] = evil
     results["steps"][0]["name"] = results["constants"][0]["answer"] = results["scores"][0]["type"] = evil
     results["next_commands"][0] |= {"command": evil, "purpose": evil}
     html = render(results, Path())
     page = Page(html)
-    assert "script" not in [tag for tag, _ in page.tags]
+    assert [tag for tag, _ in page.tags].count("script") == 1
     assert page.text.count(evil) >= 12
     assert page.open == []
 
@@ -275,6 +282,63 @@ def luminance(colour):
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_a_row_of_each_stage_shows_what_is_learned(results, html, page):
+    for stage in results["stages"]:
+        for token in stage["row"]["tokens"]:
+            assert token["text"] in page.text
+        assert f"{stage['row']['count']} tokens, {stage['row']['learned']} of them learned" in page.text
+    learned = re.findall(r'<span class="token (\w+) is-learned" title="\w+, learned">([^<]*)<', html)
+    assert [role for role, _ in learned] == ["answer", "answer"]
+    assert "The template “plain”" in page.text
+    assert "The template “vicuna_v1”" in page.text
+
+
+@pytest.mark.parametrize(("head", "words"), [(58_112, "untied from the embedding"), (0, "(tied)"), (None, "")])
+def test_the_parameters_that_learn_are_a_sum_that_adds_up(head, words):
+    results = fake_results()
+    language, stage = results["parts"][2], results["stages"][1]
+    language.pop("head")
+    if head is not None:
+        language["head"] = head
+    text = Page(render(results, Path())).text
+    assert words in text
+    assert ("output head" in text) == (head is not None)
+    summed = "41,216 projector + 2,731,904 pebble-lm"
+    assert (f"{summed} + 58,112 output head of pebble-lm" in text) == (head == 58_112)
+    stage["trainable_parameters"] = 2_773_120  # of projector and language model alone
+    assert (summed in Page(render(results, Path())).text) == (not head)
+
+
+def test_steps_that_take_no_time_are_left_out():
+    results = fake_results()
+    results["steps"] += [{"name": "A wink", "seconds": 0.04}, {"name": "Breathe", "seconds": 0.05}]
+    text = Page(render(results, Path())).text
+    assert "A wink" not in text
+    assert "Breathe" in text
+
+
+def test_a_stage_that_logged_nothing_says_so_and_has_no_speed():
+    results = fake_results()
+    results["stages"][1] |= {"metrics": [], "samples_per_second": None, "steps": 1}
+    assert "Stage 2: instruction tuning logged no loss: it took 1 steps" in Page(render(results, Path())).text
+
+
+@pytest.mark.parametrize("width", [1280, 700, 390])
+def test_nothing_scrolls_sideways_and_the_copy_buttons_are_there(browser, results, tmp_path, width):
+    results = {**results, "steps": [{"name": "a step whose name is too long for a telephone " * 3, "seconds": 600.0}]}
+    write_report(results, tmp_path / "report.html")
+    page, said = browser.new_page(viewport={"width": width, "height": 800}), []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto((tmp_path / "report.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator(".commands button").count() == len(results["next_commands"])
+    page.locator(".commands button").first.click()
+    page.wait_for_function("document.querySelector('.commands button').textContent !== 'Copy'")
+    assert page.evaluate("String(getSelection())") == results["next_commands"][0]["command"]
+    assert said == []
+    page.close()
 
 
 def test_no_model_is_needed():

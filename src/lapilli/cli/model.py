@@ -70,6 +70,9 @@ def _build(
     preset: Annotated[
         str | None, typer.Option(help="llava-v1 or llava-v1.5: connector and pictures as that version has them.")
     ] = None,
+    background: Annotated[
+        str, typer.Option(help="What the model sees where a picture is transparent: white, black or mean.")
+    ] = "white",
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the connector's first weights.")] = 0,
 ) -> None:
     """Join a vision encoder and a language model into a LLaVA that transformers loads."""
@@ -79,6 +82,7 @@ def _build(
 
     context.with_resource(reserved(out))
     require_template(template)
+    choices.require_background(background)
     if preset is not None:
         choices.preset(preset)
     if connector is not None and "/" not in connector and not Path(connector).exists():  # no file, no hub id
@@ -90,7 +94,8 @@ def _build(
 
     vision, language = pinned_part(vision), pinned_part(language)  # before either is fetched
     version = preset_for(vision, preset)
-    llava = join(vision, language, connector or version.connector, template, feature_layer, seed, version.pad)
+    name = connector or version.connector
+    llava = join(vision, language, name, template, feature_layer, seed, version.pad, background)
     save(llava, out)
     for line in llava.card.notes:
         note(line)

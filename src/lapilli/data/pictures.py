@@ -3,15 +3,15 @@
 import warnings
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from lapilli.data.decode import TooLargeError, decode
 from lapilli.data.paths import PictureError, picture_path
 
 # What people keep photographs and drawings in. Pillow knows more, some of them programs to be run (EPS).
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 
-_LONGEST = 20_000  # pixels of a side, 1.2 GB as a square; telephones' panoramas have 16,382
+_LONGEST = 20_000  # pixels of a side; telephones' panoramas have 16,382
 _SLENDEREST = 200  # times as long as wide
 
 # Everything that Pillow's decoders raise on damaged files, found by feeding them some.
@@ -21,19 +21,25 @@ _UNDECODABLE = (OSError, SyntaxError, ValueError, RuntimeError)
 def open_picture(root: Path, name: str) -> Image.Image:
     """The picture `name` below the folder `root`, wholly decoded, RGB, turned upright as its EXIF orientation says.
 
+    It is drawn on white where it is transparent, and `core.pictures.ALPHA` keeps where. Samples of more than 8 bits are
+    scaled by the range that they are stored in; of several frames it is the first. What has more than `decode.WHOLE`
+    pixels comes reduced.
+
     Raises PictureError, a LapilliError, when the path is absolute or leaves the folder (by ".." or a symbolic link),
-    and when the file is missing, no picture, damaged, or a decompression bomb: larger than Pillow's limit, or so long
-    and thin that it would become one when it is padded to a square, or its shorter side is scaled to an encoder's.
+    and when the file is missing, no picture, damaged, or a decompression bomb: larger than Pillow's limit, or than
+    memory for decoding, or so long and thin that it would become one when it is prepared.
     """
     path = picture_path(root, name)
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=_FORMATS) as picture:
             _require_shape(path, picture.size)
-            return _rgb(ImageOps.exif_transpose(picture))
+            return decode(picture, path)
     except UnidentifiedImageError as error:
         raise PictureError(path, "not a picture", f"save it as one of {', '.join(_FORMATS)}") from error
     except Image.DecompressionBombError as error:
         raise PictureError(path, str(error).rstrip("."), "scale the picture down") from error
+    except TooLargeError as error:
+        raise PictureError(path, str(error), "scale the picture down") from error
     except _UNDECODABLE as error:
         raise PictureError(path, f"cannot be decoded: {error}", "fetch or save the picture again") from error
 
@@ -42,13 +48,3 @@ def _require_shape(path: Path, size: tuple[int, int]) -> None:
     if max(size) > min(_LONGEST, _SLENDEREST * min(size)):
         limit = f"more than {_LONGEST:,} pixels a side, or {_SLENDEREST} times the other, grow too large when prepared"
         raise PictureError(path, f"{size[0]} x {size[1]} pixels: {limit}", "scale the picture down, or cut it")
-
-
-def _rgb(picture: Image.Image) -> Image.Image:
-    """In 8 bits a channel; Pillow cuts 16 bits off at 255, which turns scans and X-rays white."""
-    if picture.mode.startswith("I"):
-        levels = np.asarray(picture).clip(0, 65535).astype(np.uint32)
-        levels += 128  # half of 257: rounded, in whole numbers, which take half the memory
-        levels //= 257
-        picture = Image.fromarray(levels.astype(np.uint8))
-    return picture.convert("RGB")

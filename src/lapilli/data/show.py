@@ -1,6 +1,7 @@
 """One encoded sample made visible: what every token is for, and which of them are learned."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -29,6 +30,19 @@ _SHOWN = 10_000  # tokens; more would fill the terminal for minutes
 _MOST_BYTES = 4  # of a character in UTF-8
 
 
+@dataclass(frozen=True)
+class Piece:
+    """A token as it can be read, or the patches of a whole image; what it is for, and whether it is learned.
+
+    `control` says that it is a control token which somebody wrote into a text.
+    """
+
+    text: str
+    role: Role
+    learned: bool
+    control: bool
+
+
 def as_json(encoded: Encoded, codec: Codec, control: Collection[int] = ()) -> dict[str, Any]:
     """`ids`, `labels`, `roles` (in words) and `tokens` (as the vocabulary spells them): lists of one length.
 
@@ -51,13 +65,30 @@ def render(encoded: Encoded, codec: Codec, coloured: bool = True, control: Colle
     a very long sample the first tokens are shown.
     """
     text = Text()
-    for piece in _pieces(encoded, codec, coloured, frozenset(control)):
+    for piece in _coloured(pieces(encoded, codec, control), coloured):
         text.append(_BORDER if text else "", "bright_black").append(piece)
     count, learned = len(encoded.ids), int((encoded.labels != IGNORED).sum())
     rest = [Text(f"... the first {_SHOWN:,} of {count:,} tokens; --json has them all")] if count > _SHOWN else []
     written = f", {len(control)} control tokens in its texts" if control else ""
     counts = f"{count} tokens, {learned} learned, {encoded.layout.image_count} images{written}"
     return Group(text, *rest, Text(), _legend(encoded, bool(control)), Text(counts))
+
+
+def pieces(encoded: Encoded, codec: Codec, control: Collection[int] = ()) -> Iterator[Piece]:
+    """The tokens one by one, but those together that are bytes of one character, or patches of one image.
+
+    Of a very long sample the first.
+    """
+    before: list[int] = []
+    shown, marked = range(min(len(encoded.ids), _SHOWN)), frozenset(control)
+    for (role, image, learned, written), run in groupby(shown, key=lambda at: (*_look(encoded, at), at in marked)):
+        if role == Role.IMAGE:
+            rows, columns = encoded.layout.patches(image).shape
+            yield Piece(f"[image {image}: {rows}x{columns} patches]", role, learned, written)
+            continue
+        for ids in _whole_characters([int(encoded.ids[at]) for at in run], codec):
+            yield Piece(visible(_decoded(before, ids, codec)), role, learned, written)
+            before = ids
 
 
 def visible(text: str) -> str:
@@ -69,20 +100,15 @@ def _sign(char: str) -> str:
     return "↵\n" if char == "\n" else char.encode("unicode_escape").decode()
 
 
-def _pieces(encoded: Encoded, codec: Codec, coloured: bool, control: frozenset[int]) -> Iterator[Text]:
-    before: list[int] = []
-    shown = range(min(len(encoded.ids), _SHOWN))
-    for (role, image, learned, written), run in groupby(shown, key=lambda at: (*_look(encoded, at), at in control)):
-        style = f"{_COLOURS[role]} {_LEARNED if learned else ''} {_CONTROL if written else ''}".strip()
-        if not coloured:
-            yield Text(f"<{role.name.lower()}{'+' if learned else ''}{'!' if written else ''}>")
-        if role == Role.IMAGE:
-            rows, columns = encoded.layout.patches(image).shape
-            yield Text(f"[image {image}: {rows}x{columns} patches]", style)
-            continue
-        for ids in _whole_characters([int(encoded.ids[at]) for at in run], codec):
-            yield Text(visible(_decoded(before, ids, codec)), style)
-            before = ids
+def _coloured(shown: Iterable[Piece], coloured: bool) -> Iterator[Text]:
+    before = None
+    for piece in shown:
+        kind = (piece.role, piece.learned, piece.control)
+        if not coloured and (kind != before or piece.role == Role.IMAGE):
+            yield Text(f"<{piece.role.name.lower()}{'+' if piece.learned else ''}{'!' if piece.control else ''}>")
+        style = f"{_COLOURS[piece.role]} {_LEARNED if piece.learned else ''} {_CONTROL if piece.control else ''}"
+        yield Text(piece.text, style.strip())
+        before = kind
 
 
 def _look(encoded: Encoded, at: int) -> tuple[Role, int, bool]:

@@ -78,8 +78,8 @@ def _answer_batch(
     longest, tokenizer = rows[0], llava.processor.tokenizer
     remedy = "shorten the sample or ask for fewer"
     require_room(llava, len(longest.ids), max_new_tokens, f"sample {longest.id!r}", remedy)
-    pictures = [opened(images, name, f"sample {row.id!r}") for row in rows for name in row.images]
-    pixels = llava.pixels(pictures) if pictures else None
+    pictures = (opened(images, name, f"sample {row.id!r}") for row in rows for name in row.images)
+    pixels = llava.pixels(pictures) if any(row.images for row in rows) else None
     batch = collate(rows, tokenizer.pad_token_id, "left", pixels)
     del batch["labels"]
     # Not the cache of the model's choice: one of a sliding window drops what inspection/ has to read.

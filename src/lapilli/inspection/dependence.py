@@ -7,8 +7,8 @@ from typing import Literal
 from lapilli.inspection.readings import Readings
 
 RULE = (
-    "no visual dependence: with the picture blurred beyond recognition the likeliest word is still the same, and the "
-    "probability of the one that is explained at least half of what it was"
+    "an answer has “no visual dependence” if, with the picture blurred beyond recognition, the likeliest word is still "
+    "the same and the one that is explained at least half as probable as before; otherwise it depends on the picture"
 )
 
 

@@ -12,6 +12,9 @@ from lapilli.core.errors import UsageError
 TARGETS = ("hf", "original", "split", "projector", "nested", "memory", "joined")
 """The layouts that a model can be written in; `checkpoints/layouts.py` says what they are."""
 
+BACKGROUNDS = ("white", "black", "mean")
+"""What a model may be shown where a picture is transparent; `mean` is the colour that pictures are padded with."""
+
 _MLP = re.compile(r"mlp([2-9])x_gelu")
 
 
@@ -46,6 +49,12 @@ def preset(name: str) -> Preset:
     if name not in PRESETS:
         raise UsageError(f"preset {name!r}: unknown; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def require_background(name: str) -> None:
+    """Raise UsageError for what is none of `BACKGROUNDS`."""
+    if name not in BACKGROUNDS:
+        raise UsageError(f"background {name!r}: unknown; choose one of {', '.join(BACKGROUNDS)}")
 
 
 def require_target(name: str) -> None:

@@ -29,7 +29,7 @@ from lapilli.model.checkpoints.projector import fill, read_projector
 from lapilli.model.checkpoints.read import card_of, llava_config, require_whole
 from lapilli.model.checkpoints.stored import held
 from lapilli.model.checkpoints.write import write_checkpoint
-from lapilli.model.choices import depth
+from lapilli.model.choices import BACKGROUNDS, depth
 from lapilli.model.hub import model_folder
 from lapilli.model.parts import (
     Language,
@@ -89,13 +89,15 @@ def join(
     feature_layer: int = -2,
     seed: int = 0,
     pad: bool = True,
+    background: str = "white",
 ) -> Llava:
     """A LLaVA of a vision encoder and a language model, given as folders or names of shipped parts.
 
     `connector` is the name of a new one, whose weights `seed` makes, or the file of a trained one (mm_projector.bin).
     `feature_layer` is the hidden state that it reads: -2 is the last layer but one, as in LLaVA. The template
-    `own` is the language model's. `pad` says that pictures are padded to a square, not cropped. The parts' weights are
-    used as they are. Raises LapilliError for parts that cannot be read or do not go together.
+    `own` is the language model's. `pad` says that pictures are padded to a square, not cropped, and `background` which
+    of `choices.BACKGROUNDS` is seen where they are transparent. The parts' weights are used as they are. Raises
+    LapilliError for parts that cannot be read or do not go together.
     """
     paths = {"vision": part_path(str(vision)), "language": part_path(str(language))}
     given = model_folder(connector) if "/" in str(connector) else Path(connector)
@@ -116,6 +118,8 @@ def join(
         notes.append(f"connector: trained before, from {file.name}")
     _require_same_logits(model, voice.model, paths["language"])
     processor = _processor(eye, voice.tokenizer, template, pad)
+    if background != BACKGROUNDS[0]:
+        processor.image_processor.background = background  # which transformers writes, reads, and does not heed
     model.generation_config = generation_config(voice.tokenizer, template)
     if depth(name) > 2:
         notes.append(f"connector {name}: plain transformers cannot load it, only lapilli can")

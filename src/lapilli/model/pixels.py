@@ -1,16 +1,21 @@
 """Pictures to pixel values: what the image processor would make of them, without its cost where they already fit."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageChops
 from torch import Tensor
 
 from lapilli.core.errors import LapilliError
+from lapilli.core.pictures import ALPHA
 from lapilli.model.framing import Framing, framing
+from lapilli.model.processor import background_of, pads_to_square
+
+LONGEST_PADDED = 5_000
+"""Pixels of a side up to which a picture is padded to a square as it is; of a longer one that takes a gigabyte."""
 
 _LEVELS = 256  # of one channel of a picture
 _FILE = "preprocessor_config.json"
@@ -20,7 +25,8 @@ class Pixels:
     """Makes pixel values bit for bit as `image_processor` does, a Hugging Face one for pictures of `side` pixels.
 
     A picture that is `side` x `side` already is neither padded, resized nor cropped. All that is left is one function
-    of each channel's value, so that a table of 256 values a channel, made by the processor itself, replaces it.
+    of each channel's value, so that a table of 256 values a channel, made by the processor itself, replaces it. One
+    that is to be padded to a square of more than `LONGEST_PADDED` pixels a side is first reduced by a whole number.
     """
 
     def __init__(self, image_processor: Any, side: int, patch_size: int) -> None:
@@ -28,13 +34,14 @@ class Pixels:
         self._side = side
         self._patch_size = patch_size
         self._table = self._tried()
+        self._background = background_of(image_processor)
 
-    def __call__(self, pictures: Sequence[Image.Image]) -> Tensor:
-        """The pixel values of RGB pictures, float32, shape (picture, 3, side, side)."""
-        made = np.empty((len(pictures), 3, self._side, self._side), dtype=np.float32)
-        for index, picture in enumerate(pictures):
-            made[index] = self._look_up(picture) if self._fits(picture) else self._process(picture)
-        return torch.from_numpy(made)
+    def __call__(self, pictures: Iterable[Image.Image]) -> Tensor:
+        """The pixel values of RGB pictures, float32, shape (picture, 3, side, side). They are asked for one by one.
+
+        Where a picture is transparent, as its `info` says, the processor's background takes the place of white.
+        """
+        return torch.from_numpy(np.stack([self._values(picture) for picture in pictures]))
 
     def view(self, picture: Image.Image) -> Image.Image:
         """A picture as the vision encoder gets it: padded, resized and cropped, `side` x `side`, RGB in 8 bits.
@@ -52,6 +59,18 @@ class Pixels:
         """
         return framing(self._image_processor, size, self._side, self._patch_size)
 
+    def _values(self, picture: Image.Image) -> NDArray[np.float32]:
+        shown = self._on_background(picture)
+        return self._look_up(shown) if self._fits(shown) else self._process(shown)
+
+    def _on_background(self, picture: Image.Image) -> Image.Image:
+        alpha = picture.info.get(ALPHA)
+        darker = tuple(255 - level for level in self._background)
+        if alpha is None or not any(darker):
+            return picture
+        nothing, all_of_it = Image.new("RGB", picture.size), Image.new("RGB", picture.size, darker)
+        return ImageChops.subtract(picture, Image.composite(nothing, all_of_it, alpha))
+
     def _fits(self, picture: Image.Image) -> bool:
         return picture.mode == "RGB" and picture.size == (self._side, self._side)
 
@@ -60,6 +79,8 @@ class Pixels:
         return np.stack([self._table[channel].take(levels[..., channel]) for channel in range(3)])
 
     def _process(self, picture: Image.Image) -> NDArray[np.float32]:
+        if max(picture.size) > LONGEST_PADDED and pads_to_square(self._image_processor):
+            picture = picture.reduce(-(-max(picture.size) // LONGEST_PADDED))
         values = self._image_processor(picture, return_tensors="np")["pixel_values"][0]
         return np.asarray(values, dtype=np.float32)
 

@@ -8,7 +8,9 @@ from typing import Any
 from transformers import GenerationConfig, LlavaImageProcessorPil, LlavaProcessor
 
 from lapilli.core.codec import chat_template, stop_id
+from lapilli.core.errors import LapilliError
 from lapilli.core.template import IMAGE_MARK
+from lapilli.model.choices import BACKGROUNDS
 from lapilli.model.reading import LOCAL, explained, quiet
 from lapilli.model.tokenizer import require_bounded
 
@@ -76,6 +78,20 @@ def picture_processor(theirs: Any, image_size: int, pad: bool | None) -> Any:
 def pads_to_square(image_processor: Any) -> bool:
     """Whether it does as LLaVA-1.5. Others have a do_pad too, which is about batches."""
     return hasattr(image_processor, "pad_to_square") and bool(image_processor.do_pad)
+
+
+def background_of(image_processor: Any) -> tuple[int, int, int]:
+    """The colour, (red, green, blue), on which a picture is drawn where it is transparent; white unless it says so.
+
+    `mean` is the colour that it pads with. Raises LapilliError for what is none of `BACKGROUNDS`.
+    """
+    name = getattr(image_processor, "background", BACKGROUNDS[0])
+    if name not in BACKGROUNDS:
+        raise LapilliError(f"preprocessor_config.json: background {name!r}; one of {', '.join(BACKGROUNDS)} is meant")
+    if name == "mean":
+        red, green, blue = (int(255 * share) for share in image_processor.image_mean)
+        return red, green, blue
+    return (255, 255, 255) if name == "white" else (0, 0, 0)
 
 
 def add_tokens(tokenizer: Any) -> list[int]:

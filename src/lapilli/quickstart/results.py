@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING, Any, cast
 from lapilli.core.files import write_atomically
 from lapilli.core.plain import json_text
 from lapilli.core.run import RunDir
+from lapilli.data.encode import IGNORED, encode
+from lapilli.data.sample import read_samples
+from lapilli.data.show import pieces
 from lapilli.evaluation.scenes import best_constants, read_questions
 from lapilli.quickstart.steps import times
 from lapilli.report.schema import Results
 from lapilli.report.story import differences
 
 if TYPE_CHECKING:
+    from lapilli.model.llava import Llava
     from lapilli.quickstart.journey import Journey
 
 STAGES = {"align": ["projector"], "instruct": ["projector", "language"]}
@@ -28,8 +32,11 @@ STAGES = {"align": ["projector"], "instruct": ["projector", "language"]}
 
 def collect(journey: Journey, log: Path) -> Results:
     """Read the journey's folder, write `results.json`, and return what it holds (`report/schema.py`)."""
+    from lapilli.model.llava import load
+
     out = journey.out
     steps = times(log)
+    llava = load(out / "model")
     runs = {stage: RunDir.open(out / stage) for stage in STAGES}
     environment = json.loads((out / "instruct/environment.json").read_text(encoding="utf-8"))
     align, instruct, fresh = (
@@ -45,8 +52,8 @@ def collect(journey: Journey, log: Path) -> Results:
         "peak_memory_bytes": max(step["peak_memory_bytes"] for step in steps),
         "versions": {name: found for name, found in environment["versions"].items() if found},
         "machine": _machine(),
-        **_network(out / "model"),
-        "stages": [_stage(name, run, steps) for name, run in runs.items()],
+        **_network(llava),
+        "stages": [_stage(name, run, steps) | {"row": _row(journey, name, llava)} for name, run in runs.items()],
         "scores": [row for row in rows if row["type"] != "all"],
         "overall": [row for row in rows if row["type"] == "all"],
         "constants": _constants(journey),
@@ -73,9 +80,27 @@ def _stage(name: str, run: RunDir, steps: Sequence[dict[str, Any]]) -> dict[str,
         "trains": STAGES[name],
         **{key: trained[key] for key in ("trainable_parameters", "samples", "steps")},
         "seconds": next(step["seconds"] for step in steps if step.get("stage") == name),
-        "samples_per_second": round(harmonic_mean(speeds), 1),
+        "samples_per_second": round(harmonic_mean(speeds), 1) if speeds else None,
         "metrics": metrics,
         "recipe": recipe,
+    }
+
+
+def _row(journey: Journey, stage: str, llava: Llava) -> dict[str, Any]:
+    """The first sample of a stage's data as the stage's model reads it; both speak with the same tokenizer."""
+    from lapilli.training.stages import STAGES as KINDS
+    from lapilli.training.stages import codec_of
+
+    data = journey.data("train")
+    sample = next(iter(read_samples(data / f"{stage}.json")))
+    codec = codec_of(KINDS[stage], llava)
+    encoded = encode(sample, codec)
+    return {
+        "image": f"data/train/images/{sample.images[0]}",
+        "template": llava.card.template if KINDS[stage].template is None else KINDS[stage].template,
+        "count": len(encoded.ids),
+        "learned": int((encoded.labels != IGNORED).sum()),
+        "tokens": [{**asdict(piece), "role": piece.role.name.lower()} for piece in pieces(encoded, codec)],
     }
 
 
@@ -88,12 +113,10 @@ def _constants(journey: Journey) -> list[dict[str, Any]]:
     return found
 
 
-def _network(model: Path) -> dict[str, Any]:
+def _network(llava: Llava) -> dict[str, Any]:
     """The three parts with their sizes and cards, and the grid of patches."""
-    from lapilli.model.llava import load
     from lapilli.model.parts import part_path
 
-    llava = load(model)
     rows, columns = llava.codec.patch_grid
     joined = llava.model.model
     parts = (
@@ -106,6 +129,8 @@ def _network(model: Path) -> dict[str, Any]:
         card = "" if role == "projector" else (part_path(name) / "README.md").read_text(encoding="utf-8")
         count = sum(parameter.numel() for parameter in module.parameters())
         described.append({"name": name, "role": role, "parameters": count} | ({"card": card} if card else {}))
+    tied = llava.model.config.tie_word_embeddings
+    described[-1]["head"] = 0 if tied else sum(parameter.numel() for parameter in llava.model.lm_head.parameters())
     return {"parts": described, "patches": {"rows": rows, "columns": columns}}
 
 

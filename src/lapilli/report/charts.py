@@ -14,7 +14,7 @@ MARKS = ("instruct", "align", "swapped", "blank", "language_only")
 """The kinds of marks, in the order of their lanes within a row. Each has its own shape, as well as its colour."""
 
 LANE = 9.0
-_RIGHT = 56.0
+_RIGHT = 66.0
 _TOP = 8.0
 _BOTTOM = 24.0
 
@@ -169,7 +169,7 @@ def loss_chart(metrics: Sequence[Metric], title: str) -> Markup:
     across = Axis(0.0, max(step for step, _ in points), 38.0, WIDTH - 52.0)
     up = loss_axis([loss for _, loss in real], 200.0, 12.0)
     parts = [_loss_grid(across, up), *(_not_finite(across.at(step), up.end, step) for step in bad)]
-    return chart(WIDTH, 236.0, title, _loss_words(real, len(bad)), *parts, *_loss_lines(real, across, up, metrics))
+    return chart(WIDTH, 240.0, title, _loss_words(real, len(bad)), *parts, *_loss_lines(real, across, up, metrics))
 
 
 def loss_axis(losses: Sequence[float], floor: float, top: float) -> Axis:
@@ -187,7 +187,7 @@ def _loss_grid(across: Axis, up: Axis) -> Markup:
         parts.append(text(across.start - 8, up.at(value) + 4.5, f"{value:g}", "tick", "end"))
     for value in across.ticks(4):
         parts.append(text(across.at(value), up.start + 18, figures.whole(value), "tick", "middle"))
-    parts.append(text(across.end + 10, up.start + 18, "step", "tick"))
+    parts.append(text(across.end, up.start + 32, "training steps", "tick", "end"))
     return group(*parts, line(across.start, up.start, across.end, up.start, "base"))
 
 

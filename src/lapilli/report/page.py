@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from lapilli.core.files import write_atomically
 from lapilli.report import charts, figures, sections, story
-from lapilli.report.environment import environment, style
+from lapilli.report.environment import environment, policy, style
 from lapilli.report.schema import Machine, Part, Results, Stage
 
 _FILTERS: tuple[Callable[..., str], ...] = (
@@ -35,8 +37,9 @@ def write_report(results: Results, out: Path) -> None:
 def render(results: Results, folder: Path) -> str:
     """The page as text. All text of the results is escaped; only what this package draws is markup."""
     made = environment(filters=_FILTERS)
-    page = made.get_template("page.html.jinja")
-    return page.render(style=style(made, "page.css"), **_context(results, folder))
+    page, script = made.get_template("page.html.jinja"), made.get_template("page.js").render()
+    shared = {"style": style(made, "page.css"), "script": Markup(script), "policy": policy(script)}
+    return page.render(**shared, **_context(results, folder))
 
 
 def _context(results: Results, folder: Path) -> dict[str, Any]:
@@ -51,6 +54,8 @@ def _context(results: Results, folder: Path) -> dict[str, Any]:
         },
         "machine": _without_gaps(results.get("machine", {}), Machine),
         "chain": sections.chain(results),
+        "learned": sections.learned(results),
+        "rows": sections.rows(results, folder),
         "timeline": sections.timeline(results),
         "losses": sections.losses(results),
         "accuracy": sections.accuracy(board),

@@ -62,9 +62,14 @@ class PartRequired(TypedDict):
 
 
 class Part(PartRequired, total=False):
-    """`card`: what is known about the part, as plain text or Markdown; shown as it is."""
+    """`card`: what is known about the part, as plain text or Markdown; shown as it is.
+
+    `head`: of a language model, the parameters of its output head that are not in `parameters`; 0 where the head is
+    tied, which means that it is the embedding.
+    """
 
     card: str
+    head: int
 
 
 class Metric(TypedDict):
@@ -75,8 +80,32 @@ class Metric(TypedDict):
     learning_rate: float
 
 
+class Token(TypedDict):
+    """A token as `lapilli data show` has it: readable text, its role in words, and whether it is learned."""
+
+    text: str
+    role: str
+    learned: bool
+
+
+class DataRow(TypedDict):
+    """A sample as the model reads it, in the chat template of that name: `count` tokens, `learned` of them learned.
+
+    `tokens` holds the patches of an image as one.
+    """
+
+    image: str
+    template: str
+    count: int
+    learned: int
+    tokens: list[Token]
+
+
 class StageRequired(TypedDict):
-    """One training stage. `trains` says which parts move; the others are frozen."""
+    """One training stage. `trains` says which parts move; the others are frozen.
+
+    `samples_per_second` is null where no line of training was logged.
+    """
 
     name: StageName
     trains: list[Role]
@@ -84,14 +113,15 @@ class StageRequired(TypedDict):
     samples: int
     steps: int
     seconds: float
-    samples_per_second: float
+    samples_per_second: float | None
     metrics: list[Metric]
 
 
 class Stage(StageRequired, total=False):
-    """`recipe`: the recipe as resolved, as YAML text."""
+    """`recipe`: the recipe as resolved, as YAML text. `row`: the first sample of its data."""
 
     recipe: str
+    row: DataRow
 
 
 class CaptionExample(TypedDict):

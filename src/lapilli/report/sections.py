@@ -11,11 +11,12 @@ from lapilli.core.statistics import Proportion
 from lapilli.report import charts, story
 from lapilli.report.charts import Mark, Row
 from lapilli.report.pictures import data_uri, mosaic
-from lapilli.report.schema import Example, Metric, Part, Results, Role, Stage
+from lapilli.report.schema import DataRow, Example, Metric, Part, Results, Role, Stage
 from lapilli.report.story import CONDITIONS, SPLIT_NAMES, STAGES, Scoreboard
 
 _ALL = "all types"
 _LOG_ROWS = 100
+_SHORTEST = 0.05  # seconds; what is shorter reads as 0.0 s
 _KINDS = {"image": "instruct", "swapped": "swapped", "blank": "blank", "language_only": "language_only"}
 
 
@@ -81,6 +82,11 @@ class PartView:
     work: str
     learns: tuple[tuple[str, bool], ...]
 
+    @property
+    def head(self) -> int | None:
+        """The parameters of a language model's output head; 0 where it is the embedding, None where it is not said."""
+        return self.part.get("head")
+
 
 _WORK: dict[Role, str] = {
     "vision": "turns every patch into a vector",
@@ -100,6 +106,42 @@ def chain(results: Results) -> list[PartView]:
     ]
 
 
+def learned(results: Results) -> list[list[tuple[str, int]]]:
+    """For each stage, the parts that learn with their parameters, the head by itself; none where they do not add up."""
+    return [_learned(stage, results.get("parts", [])) for stage in results.get("stages", [])]
+
+
+def _learned(stage: Stage, parts: list[Part]) -> list[tuple[str, int]]:
+    found = []
+    for part in parts:
+        if part["role"] in stage["trains"]:
+            found.append((part["name"], part["parameters"]))
+            found += [(f"output head of {part['name']}", part["head"])] if part.get("head") else []
+    return found if sum(count for _, count in found) == stage["trainable_parameters"] else []
+
+
+@dataclass(frozen=True)
+class RowView:
+    """A row of a stage's data: its picture, and how the stage's template says it."""
+
+    stage: str
+    row: DataRow
+    uri: str | None
+    words: str
+    roles: list[str]
+
+
+def rows(results: Results, folder: Path) -> list[RowView]:
+    """A row of each stage's data, as far as the results hold one."""
+    return [_row(stage, stage["row"], folder) for stage in results.get("stages", []) if "row" in stage]
+
+
+def _row(stage: Stage, row: DataRow, folder: Path) -> RowView:
+    roles = list(dict.fromkeys(token["role"] for token in row["tokens"]))
+    words = story.TEMPLATES.get(row["template"], "")
+    return RowView(stage_name(stage), row, data_uri(row["image"], folder), words, roles)
+
+
 @dataclass(frozen=True)
 class Bar:
     """A step of the journey; `start` and `share` are parts of the whole time."""
@@ -112,12 +154,13 @@ class Bar:
 
 
 def timeline(results: Results) -> list[Bar]:
-    """The steps, each where it lies in the time that all of them took."""
+    """The steps, each where it lies in the time that all of them took; what took no time to speak of is left out."""
     steps, before, bars = results.get("steps", []), 0.0, []
     total = sum(step["seconds"] for step in steps) or 1.0
     for step in steps:
         share = step["seconds"] / total
-        bars.append(Bar(step["name"], step["seconds"], before, share, "stage" in step))
+        if step["seconds"] >= _SHORTEST or "stage" in step:
+            bars.append(Bar(step["name"], step["seconds"], before, share, "stage" in step))
         before += share
     return bars
 
@@ -187,9 +230,11 @@ def _accuracy(board: Scoreboard, split: str, order: list[str]) -> AccuracyView:
         for condition in CONDITIONS
         if board.types(split, condition, stage)
     ]
+    drawn = [_chart_row(board, split, type_) for type_ in (_ALL, *types)]
+    kinds = {mark.kind for row in drawn for mark in row.marks}
     chart = charts.dot_chart(
-        [_chart_row(board, split, type_) for type_ in (_ALL, *types)],
-        f"Accuracy by type: {SPLIT_NAMES[split]}", "The table below holds the same figures.",
+        drawn, f"Accuracy by type: {SPLIT_NAMES[split]}", "The table below holds the same figures.",
+        lanes=[kind for kind in charts.MARKS if kind in kinds],
     )  # fmt: skip
     rows = [_table_row(board, split, type_, columns) for type_ in (_ALL, *types)]
     return AccuracyView(SPLIT_NAMES[split], chart, columns, rows)

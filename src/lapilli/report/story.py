@@ -19,6 +19,13 @@ CONDITIONS = {
 STAGES = {"align": "Stage 1: feature alignment", "instruct": "Stage 2: instruction tuning"}
 SPLIT_NAMES = {"held_out": "New pictures", "compositional": "New combinations"}
 
+TEMPLATES = {
+    "plain": "The template “plain” is no conversation: the picture, then its caption, and nothing asks for it.",
+    "vicuna_v1": "The template “vicuna_v1” begins with a sentence that says who speaks, then sets USER: before each "
+    "question and ASSISTANT: before each answer, which ends with a stop token.",
+}
+"""What the templates of the quickstart do, in words."""
+
 Verdict = Literal["sees", "blind", "untested", "built"]
 
 

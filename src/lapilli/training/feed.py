@@ -144,13 +144,15 @@ class Batcher:
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """What `collate` makes of them, padded on the right, with the pictures of those that have any."""
-        pictures = [picture for example in examples for picture in self._pictures(example)]
-        return collate(examples, self.pad_id, "right", self.pixels(pictures) if pictures else None)
+        seen = self.images is not None and any(example.images for example in examples)
+        pictures = (picture for example in examples for picture in self._pictures(example))
+        return collate(examples, self.pad_id, "right", self.pixels(pictures) if seen else None)
 
-    def _pictures(self, example: Example) -> list[Image.Image]:
+    def _pictures(self, example: Example) -> Iterator[Image.Image]:
         if self.images is None:  # then no sample has any, which was checked
-            return []
+            return
         try:
-            return [open_picture(self.images, name) for name in example.images]
+            for name in example.images:
+                yield open_picture(self.images, name)
         except LapilliError as error:
             raise LapilliError(f"sample {example.id!r}: {error}") from error
