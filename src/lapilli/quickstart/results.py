@@ -89,15 +89,15 @@ def _stage(name: str, run: RunDir, steps: Sequence[dict[str, Any]]) -> dict[str,
 def _row(journey: Journey, stage: str, llava: Llava) -> dict[str, Any]:
     """The first sample of a stage's data as the stage's model reads it; both speak with the same tokenizer."""
     from lapilli.training.stages import STAGES as KINDS
-    from lapilli.training.stages import codec_of
+    from lapilli.training.stages import requirements
 
     data = journey.data("train")
     sample = next(iter(read_samples(data / f"{stage}.json")))
-    codec = codec_of(KINDS[stage], llava)
+    codec = requirements(KINDS[stage], llava.codec, llava.model.config).codec
     encoded = encode(sample, codec)
     return {
         "image": f"data/train/images/{sample.images[0]}",
-        "template": llava.card.template if KINDS[stage].template is None else KINDS[stage].template,
+        "template": KINDS[stage].template or llava.card.template,
         "count": len(encoded.ids),
         "learned": int((encoded.labels != IGNORED).sum()),
         "tokens": [{**asdict(piece), "role": piece.role.name.lower()} for piece in pieces(encoded, codec)],
