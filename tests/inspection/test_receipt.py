@@ -62,13 +62,15 @@ def test_a_receipt_holds_what_removing_did():
 
     def remove(sets):
         lost = np.array([[0.0, worth[one].sum() / 2, worth[one].sum() / 2] for one in sets])
-        return Readings(clean[0] - lost, clean[1] - lost, np.repeat([[1, 9, 3]], len(sets), 0), *clean)
+        likeliest = np.repeat([[1, 2, 3]], len(sets), 0)
+        likeliest[0, 1] = likeliest[5:8, 2] = likeliest[10:20, 0] = 9  # the first column is another word
+        return Readings(clean[0] - lost, clean[1] - lost, likeliest, *clean)
 
     claim = Claim("direct", worth, slice(1, 3))
     found = take(claim, "blur", remove, draw(top(worth), (6, 6), 20, seed=0), lambda ids: str(ids.tolist()))
     assert found.patches == (32, 33, 34, 35)
     assert found.predicted == pytest.approx(-worth[32:].sum()) and found.target.named == pytest.approx(found.predicted)
-    assert found.said == ("[2, 3]", "[9, 3]")
+    assert found.said == ("[2, 3]", "[9, 3]") and found.turned == 3
     assert found.before == pytest.approx(np.log(0.4))
     assert len(found.target.scattered) == len(found.target.contiguous) == 20
     drawn = draw(top(worth), (6, 6), 20, seed=0)

@@ -171,6 +171,7 @@ def _receipt(found: Receipt, word: str, command: Sequence[str]) -> dict[str, Any
             "kind": f"{len(found.target.scattered)} random sets of {count} other patches; as many in pieces",
             "changes": list(found.target.scattered),
             "contiguous": list(found.target.contiguous),
+            "answers_changed": found.turned,
         },
         "verdict": found.verdict,
         "rule": receipt.RULE,

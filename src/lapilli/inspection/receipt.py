@@ -58,6 +58,7 @@ class Receipt:
     log_prob    the change of the word's log-probability, in nats
     before      the word's log-probability with all patches
     said        the likeliest text in the word's place, before and after the named patches were removed
+    turned      how many of the random removals change the likeliest text in the word's place
     """
 
     map: str
@@ -68,6 +69,7 @@ class Receipt:
     log_prob: Changes
     before: float
     said: tuple[str, str]
+    turned: int
     seed: int
     seconds: float
 
@@ -150,6 +152,7 @@ def take(claim: Claim, kind: str, remove: Remove, drawn: Draw, say: Callable[[ND
         log_prob=_changes(read.log_prob_change, drawn, word),
         before=float(read.clean_log_prob[word].sum()),
         said=(say(read.clean_likeliest[word]), say(read.likeliest[0, word])),
+        turned=int((read.likeliest[1:, word] != read.clean_likeliest[word]).any(1).sum()),
         seed=drawn.seed,
         seconds=time.perf_counter() - begun,
     )

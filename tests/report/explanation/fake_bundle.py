@@ -132,17 +132,17 @@ def make_tokens(plan):
 
 def make_receipts(focus):
     controls = {"kind": "random", "changes": [-0.11, 0.2, -0.3, 0.05, -0.02, 0.14, -0.22, 0.31, -0.05, 0.09]}
-    told = {"answer_before": "A taxi", "answer_after": "A boat", "change": -2.84}
+    told = {"answer_before": WORDS[focus], "answer_after": "parked", "change": -2.84}
     patches = [*range(101, 105), *range(125, 129), *range(149, 153)]
     shared = {"word": focus, "done": {"kind": "mean", "patches": patches}, "seed": 0, "seconds": 1.8,
-              "rule": "beyond all controls and ≥ half of predicted", "map": "all paths",
+              "rule": "beyond all controls and ≥ half of predicted", "map": "direct",
               "claim": "12 outlined patches carry +2.61 of the target’s +4.05",
               "command": ["lapilli", "explain", "runs/mine", "--remove", "101-104,125-128", "--seed", "0"]}  # fmt: skip
     return [
         shared | {"id": "7f3a", "predicted": -2.61, "measured": told, "verdict": "confirmed",
-                  "controls": controls | {"contiguous": [-0.6, -0.9, 0.1, -0.4]}},
-        shared | {"id": "81bc", "predicted": -2.61, "measured": told | {"change": 0.4, "answer_after": "A taxi"},
-                  "verdict": "opposite", "controls": controls, "map": "direct"},
+                  "controls": controls | {"contiguous": [-0.6, -0.9, 0.1, -0.4], "answers_changed": 0}},
+        shared | {"id": "81bc", "predicted": -2.61, "measured": told | {"change": 0.4, "answer_after": WORDS[focus]},
+                  "verdict": "opposite", "controls": controls, "map": "all paths"},
         shared | {"id": "9d00", "predicted": None, "measured": told, "verdict": "confirmed",
                   "controls": {"kind": "random", "changes": []}, "word": 0},
     ]  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 from tests.report.explanation.fake_bundle import SMALL, write_bundle
 
+from lapilli.inspection.receipt import top
 from lapilli.report.explanation import page as page_module
 
 SOURCE = (Path(page_module.__file__).parent / "explain.js").read_text(encoding="utf-8")
@@ -56,20 +57,68 @@ def test_half_precision(call):
 def test_opacity_is_proportional_and_ends(call):
     values = [0, 0.039, 0.05, 0.5, 1, 3, -0.5]
     assert call("return argument.map(value => lib.opacity(value, 1))", values) == pytest.approx(
-        [0, 0, 0.0375, 0.375, 0.75, 0.75, 0.375]
+        [0, 0, 0.0175, 0.175, 0.35, 0.35, 0.175]
     )
     assert call("return lib.opacity(1, 0)") == 0
 
 
-def test_half_of_the_sum_is_carried_by_the_fewest(call):
-    rng = np.random.default_rng(1)
-    values = rng.normal(0, 1, 60)
-    for sign in (1, -1):
-        chosen = call("return [...lib.halfOf(Float64Array.from(argument[0]), argument[1])]", [values.tolist(), sign])
-        one_sided = np.sort(np.clip(sign * values, 0, None))[::-1]
-        fewest = int(np.searchsorted(one_sided.cumsum(), one_sided.sum() / 2)) + 1
-        assert len(chosen) == fewest and (sign * values)[chosen].sum() >= one_sided.sum() / 2
-    assert call("return lib.halfOf(new Float32Array(4), 1).size") == 0
+@pytest.mark.parametrize("patches", [1, 4, 12, 36, 49, 60, 576])
+def test_outlined_are_the_patches_that_a_receipt_removes(call, patches):
+    rng = np.random.default_rng(patches)
+    for shift in (-1, -0.1, 0.1, 1):
+        values = rng.normal(shift, 1, patches)
+        chosen = call("return lib.strongest(Float64Array.from(argument))", values.tolist())
+        assert sorted(chosen) == sorted(top(values).tolist())
+
+
+def receipt(kind="blur", after="blue", **more):
+    return {
+        "map": "direct", "done": {"kind": kind, "patches": [1, 2]}, "predicted": -3.0, "verdict": "confirmed",
+        "measured": {"change": -2.0, "answer_before": "red", "answer_after": after},
+        "controls": {"changes": [0.1] * 20, "contiguous": [0.2] * 20, "answers_changed": 0},
+    } | more  # fmt: skip
+
+
+CONTROLS = {"changes": [0.1] * 20, "contiguous": [0.2] * 20}
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (receipt(), None),
+        (receipt(controls=CONTROLS), None),  # of a folder that an older version wrote
+        (receipt(controls=CONTROLS | {"answers_changed": 2}), None),
+        (receipt(controls=CONTROLS | {"answers_changed": 3}), "random others change the word too, 3 of 40 times"),
+        (receipt(after="red"), "it still says “red”"),
+        (receipt(verdict="weaker"), "weaker than predicted, though it says “blue”"),
+        (receipt(verdict="not-confirmed"), "not confirmed, though it says “blue”"),
+        (receipt(verdict="opposite", after="red"), "it still says “red”"),
+        (receipt(predicted=1.5), "they speak against the word"),
+        (receipt(controls={"changes": []}), "not tested"),
+        (receipt(verdict="not-tested"), "not tested"),
+        (
+            receipt(measured={"change": -2.0, "answer_before": "green", "answer_after": "blue"}),
+            "own word there is “green”",
+        ),
+    ],
+)
+def test_patches_decide_a_word_only_where_a_receipt_shows_it(call, given, why):
+    said = call("return lib.failureOf(argument, 'red')", given)
+    assert said is None if why is None else why in said
+
+
+def test_the_map_that_is_shown_by_most_ways_is_the_reason(call):
+    found = [
+        receipt(),
+        receipt("read-knockout", after="red"),
+        receipt(map="all paths"),
+        receipt("blur", map="all paths"),
+    ]
+    script = "const set = lib.reasonOf(argument, 'red'); return [set.map, set.own.length, set.sure.length]"
+    assert call(script, found) == ["all paths", 2, 2]
+    assert call(script, found[:2]) == ["direct", 2, 1]
+    assert call(script, found[1:2]) == ["direct", 1, 0]
+    assert call("return lib.reasonOf([], 'red') === undefined")
 
 
 def test_the_border_of_a_block_is_its_outline(call):
@@ -124,7 +173,18 @@ def test_numbers_are_written_with_their_sign(call, value, said):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [(" dog", "·dog"), ("\n", "⏎"), ("a\tb", "a⇥b"), ("\x1b[", "‹1b›["), ("\u202ex", "‹202e›x"), ("", "∅")],
+    [
+        (" dog", "·dog"),
+        ("a\tb", "a⇥b"),
+        ("a\n", "a⏎"),
+        ("\x1b[", "‹1b›["),
+        ("\u202ex", "‹202e›x"),
+        ("", "‹empty›"),
+        ("\n", "‹line break›"),
+        ("  ", "‹2 spaces›"),
+        ("\n\n ", "‹2 line breaks›‹space›"),
+        ("\r\n", "‹return›‹line break›"),
+    ],
 )
 def test_tokens_show_what_no_font_prints(call, text, said):
     assert call("return lib.visible(argument)", text) == said

@@ -1,6 +1,7 @@
 """The page as a browser shows it: chromium, headless, offline. Waits are for states, never for time."""
 
 import pytest
+from tests.report.boxes import WIDTHS, fit, outside, touching
 from tests.report.scorecard.fake import OPERATORS, fake_scorecard
 
 OUTSIDE = """() => [...document.querySelectorAll("main *")].filter((one) =>
@@ -29,6 +30,36 @@ def test_it_opens_without_an_error_and_nothing_sticks_out(show, name, width, sch
     assert (sum(map(int, ground[4:-1].split(","))) > 382) == (scheme == "light")
 
 
+COLUMNS = (
+    ".opening-words, .opening-figure, .content, .aside, .all td, .all th, .sane td, .sane th, .tiles li, .panels li"
+)
+
+
+@pytest.mark.parametrize("name", ["one", "bare"])
+def test_nothing_leaves_its_column_and_the_table_fits(show, name):
+    page = show(name)
+    for width in WIDTHS:
+        fit(page, width)
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            assert outside(page, COLUMNS, ".mini, .chart", ".theme legend, .skip, .taus, .pairs, .models") == []
+        assert touching(page, ".all tr, .sane tr", "td b, td small") == []
+        for block in range(page.locator(".blocks").first.locator("input").count() if name == "one" else 0):
+            page.check(f'input[name="block-0"][value="{block}"]', force=True)
+            box = page.locator(".all").first
+            assert box.evaluate("table => table.parentElement.scrollWidth - table.parentElement.clientWidth") <= 1
+
+
+def test_a_kind_of_figures_is_shown_at_a_time_with_what_it_means(show):
+    page = show("one")
+    shown = page.locator(".all thead button:visible")
+    assert shown.all_inner_texts() == ["Method", *OPERATORS]
+    page.check('input[name="block-0"][value="1"]', force=True)
+    assert shown.all_inner_texts()[:3] == ["Method", "Insertion", "Deletion"]
+    assert "What Insertion says, in a sentence." in page.inner_text(".says:visible >> nth=0")
+    assert "What Pointing says" not in page.inner_text(".says:visible >> nth=0")
+
+
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize("operator", range(4))
 def test_no_name_in_the_chart_covers_another(show, width, operator):
@@ -42,6 +73,7 @@ def test_no_name_in_the_chart_covers_another(show, width, operator):
 def test_the_switches_of_a_model_follow_each_other_and_no_other_models(show):
     page = show("two")
     page.check('input[name="table-0"][value="2"]', force=True)
+    page.check('input[name="block-0"][value="1"]', force=True)
     for where in ("plot", "table", "curves"):
         assert page.is_checked(f'input[name="{where}-0"][value="2"]')
         assert page.is_checked(f'input[name="{where}-1"][value="0"]')
@@ -57,6 +89,7 @@ def test_a_click_sorts_a_column_within_families_and_across(show):
     family = {method["name"]: method["family"] for method in told["methods"]}
     button = page.locator('.all thead button[data-column="deletion"]')
     home = page.locator(ROWS).all_inner_texts()
+    page.check('input[name="block-0"][value="1"]', force=True)
     button.click()
     found = page.locator(ROWS).all_inner_texts()
     order = ["floor", "zero-pass", "one-backward", "many-pass"]
@@ -74,6 +107,7 @@ def test_a_click_sorts_a_column_within_families_and_across(show):
 
 def test_a_sorted_column_follows_the_operator(show):
     page = show("one")
+    page.check('input[name="block-0"][value="1"]', force=True)
     page.click('.all thead button[data-column="flip"]')
     page.uncheck(".together input")
     for index, operator in enumerate(OPERATORS):
@@ -88,6 +122,8 @@ def test_the_keyboard_reaches_switches_heads_and_boxes(show):
     page.focus('input[name="plot-0"][value="0"]')
     page.keyboard.press("ArrowRight")
     assert page.is_checked('input[name="curves-0"][value="1"]')
+    page.focus('input[name="block-0"][value="2"]')
+    page.keyboard.press("ArrowRight")
     page.focus('.all thead button[data-column="seconds"]')
     page.keyboard.press("Enter")
     assert page.locator('th[aria-sort="ascending"]').inner_text().startswith("Time a map")
@@ -117,5 +153,6 @@ def test_a_map_has_the_cells_of_its_grid(show):
 def test_without_its_script_the_page_still_switches(show):
     page = show("one", java_script_enabled=False)
     page.check('input[name="table-0"][value="3"]', force=True)
+    page.check('input[name="block-0"][value="1"]', force=True)
     assert page.locator('.all td[data-column="flip"][data-under="3"]').first.is_visible()
     assert page.locator('.all td[data-column="flip"][data-under="0"]').first.is_hidden()

@@ -5,6 +5,7 @@ import pytest
 from lapilli.report.figures import THIN
 from lapilli.report.scorecard.card import read_card
 from lapilli.report.scorecard.front import Size, between_models, lead_chart, pareto
+from lapilli.report.scorecard.placing import width_of
 from lapilli.report.scorecard.words import losses
 
 # Where intervals of gaps go from 0 to 1 their axis goes from -0.06 to 1.06; time's starts at the lowest time / 1.7.
@@ -67,6 +68,19 @@ def test_whiskers_span_the_intervals_of_the_gap_and_of_the_seconds(plot):
     upright = [[240, 500, 240, 425], [440, 525, 440, 450], [640, 350, 640, 50]]
     level = [[86.09, 450, 440, 450], [430.85, 500, 455.84, 500], [440, 250, 840, 250]]
     assert sorted(lines(plot, "whisker")) == sorted(upright + level)
+
+
+def test_no_whisker_strikes_through_a_name():
+    times = {f"method number {i}": (0.1 * 4**i, 0.03 * 4**i, 0.4 * 4**i) for i in range(4)}
+    gaps = {name: (0.3 + 0.1 * i, 0.1, 0.9) for i, name in enumerate(times)}
+    drawn = parsed(pareto(read_card(told(gaps, times)), "blur", PLOT))
+    whiskers = lines(drawn, "whisker")
+    assert len(whiskers) == 8
+    for name in (one for one in drawn.iter("text") if "name" in (one.get("class") or "").split()):
+        x, y, half = float(name.get("x")), float(name.get("y")), width_of(name.text, PLOT.letters) / 2
+        for x1, y1, x2, y2 in whiskers:
+            across = min(x2, x + half) - max(x1, x - half) > 0
+            assert not (across and min(y1, y2) < y and max(y1, y2) > y - PLOT.letters), name.text
 
 
 def test_the_front_goes_on_at_its_gap_until_a_slower_method_raises_it(plot):

@@ -90,8 +90,8 @@ def test_losses_come_by_operator_the_primary_first_and_the_largest_first():
 @pytest.mark.parametrize(
     ("losses", "said"),
     [
-        ([("slow", "blur"), ("fast", "blur"), ("slow", "drop")], "Two methods have a larger gap than ours."),
-        ([("slow", "blur")], "One method has a larger gap than ours."),
+        ([("slow", "blur"), ("fast", "blur"), ("slow", "drop")], "Two methods are more faithful than ours."),
+        ([("slow", "blur")], "One method is more faithful than ours."),
         ([("slow", "drop")], "Ours loses under another operator."),
         ([], "None is measurably more faithful than ours."),
         (None, "Not tested against each other."),
@@ -100,6 +100,48 @@ def test_losses_come_by_operator_the_primary_first_and_the_largest_first():
 def test_the_headline_counts_who_is_above_our_best(losses, said):
     rows = None if losses is None else [loss(other, 0.2, 0.1, 0.3, operator) for other, operator in losses]
     assert words.headline(card(rows)) == said
+
+
+def planted(**sides):
+    """A scorecard whose paired tests say of each rival what was planted: up, down, even, or torn; losses follow."""
+    rows = []
+    for other, side in sides.items():
+        ahead = -0.1 if side in ("down", "mean", "torn") else 0.1
+        rows.append({
+            "operator": "blur", "metric": "gap", "one": "ours", "other": other, "difference": ahead,
+            "low": ahead - 0.05, "high": ahead + 0.05, "holm": 0.4 if side in ("even", "mean") else 0.01,
+            "wins": 0.8 if (ahead > 0) != (side == "torn") else 0.2,
+        })  # fmt: skip
+    lost = [{"ours": "ours", **{key: row[key] for key in row if key != "one"}} for row in rows if row["difference"] < 0]
+    return card(lost, tests=rows)
+
+
+@pytest.mark.parametrize(
+    ("sides", "said"),
+    [
+        ({"slow": "up", "fast": "up"}, "Ours is more faithful than every other."),
+        ({"slow": "down", "fast": "up"}, "One method is more faithful than ours."),
+        ({"slow": "down", "fast": "mean"}, "One method is more faithful than ours."),
+        ({"slow": "mean", "fast": "up"}, "Ours is not told apart from slow."),  # ahead by its mean alone
+        ({"slow": "torn", "fast": "up"}, "Ours is not told apart from slow."),
+        ({"slow": "even", "fast": "mean"}, "Ours is not told apart from 2 others."),
+        ({"slow": "even", "fast": "up"}, "Ours is not told apart from slow."),
+        ({"slow": "down", "fast": "down"}, "Two methods are more faithful than ours."),
+    ],
+)
+def test_the_headline_says_what_the_paired_test_says(sides, said):
+    given = planted(**sides)
+    assert words.headline(given) == said
+    page = render(given.told)
+    assert said in page
+    assert ("Where ours loses" in page) == ("down" in sides.values())
+    assert ("Ahead by the mean alone" in page) == bool({"mean", "torn"} & set(sides.values()))
+    assert page.index("<b>gap</b>") < page.index("has a gap of")  # defined where it first stands
+
+
+def test_who_is_ahead_by_the_mean_alone_has_no_price():
+    given = planted(slow="mean", fast="up")
+    assert words.price(given, words.losses(given)) == ""
 
 
 def test_without_one_of_ours_that_is_held_out_nothing_is_claimed():

@@ -24,6 +24,22 @@ def page():
     return render(fabricated.result())
 
 
+@pytest.mark.parametrize(
+    ("kinds", "said"),
+    [
+        ({"a": "holds", "b": "holds", "c": "holds"}, "Of 3 statements 3 hold (a, b, c)."),
+        ({"a": "not shown", "b": "mixed", "c": "holds"}, "1 holds (c), 1 is mixed (b) and 1 is not shown (a)."),
+        ({"a": "fails", "b": "not shown", "c": "not shown"}, "1 fails (a) and 2 are not shown (b, c)."),
+    ],
+)
+def test_it_begins_with_the_finding_in_words(result, kinds, said):
+    for verdict in result["verdicts"]:
+        verdict["verdict"] = kinds[verdict["statement"]]
+    text = re.sub(r"<[^>]+>", "", render(result))
+    assert said in text and text.index(said) < text.index("tested one by one")
+    assert text.index("the picture's patches, or the text that") < text.index("facts reach facts")
+
+
 def test_verdicts_come_first_with_their_rules(result):
     page = render(result)
     stamps = re.findall(r'class="stamp ([\w-]+)"', page)
@@ -31,7 +47,7 @@ def test_verdicts_come_first_with_their_rules(result):
     assert all(str(escape(one["rule"])) in page for one in result["verdicts"])
     assert page.index("stamp") < page.index("What was asked") < page.index("1. Heads")
     for one in result["verdicts"]:
-        cells = page.split(f"({one['statement']}) ")[1].split("</article>")[0]
+        cells = page.split(f"<h2><span>({one['statement']}) ")[1].split("</article>")[0]
         ticks = [word.replace("-", " ") for word in re.findall(r'class="test ([\w-]+)"', cells)]
         assert sorted(ticks) == sorted(test["finding"] for part in one["parts"] for test in part["tests"])
 

@@ -72,7 +72,7 @@ export const createStore = (initial, plan = requestAnimationFrame) => {
 
 const START = {
   word: 0, against: null, map: "direct", scale: "word", patch: null, depth: 0, head: null, part: "all",
-  smooth: false, colour: false, sinkless: false, peek: false,
+  smooth: false, grey: false, sinkless: false, peek: false,
   hoverWord: null, hoverPatch: null, hoverHead: null,
 };
 
@@ -91,7 +91,7 @@ const LINKED = {
   head: ["h", (text, data) => below(text, data.layers * data.heads)],
   part: ["m", (text, data) => among(text, data.parts)],
   smooth: ["smooth", flag],
-  colour: ["colour", flag],
+  grey: ["grey", flag],
   sinkless: ["sinks", flag],
 };
 const LINKED_KEYS = Object.keys(LINKED);
@@ -119,7 +119,9 @@ const make = (name, attributes, children) => {
   const node = SVG_NAMES.has(name) ? document.createElementNS(SVG, name) : document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
     if (typeof value === "function") node.addEventListener(key, value);
-    else if (key === "style") Object.assign(node.style, value); // the page's policy allows no style attributes
+    else if (key === "style") { // the page's policy allows no style attributes
+      for (const [name, part] of Object.entries(value)) node.style.setProperty(name, part);
+    }
     else if (value || value === 0) node.setAttribute(key, value === true ? "" : value);
   }
   node.append(...children.flat(Infinity).filter((child) => (child ?? null) !== null));
@@ -167,13 +169,19 @@ const tiny = (value) =>
   (Math.abs(value) < ROUNDS_TO_ZERO ? "0" : value.toExponential(0).replaceAll("-", "−").replace("+", ""));
 const percent = (share) => `${share > 0 && share < 0.01 ? "<\u20091" : Math.round(100 * share)}\u202f%`;
 const chance = (value) => (value < 0.01 ? "<.01" : value > 0.995 ? "1.0" : value.toFixed(2).replace(/^0/, ""));
-const count = (number, one) => `${number} ${one}${number === 1 ? "" : "s"}`;
+const LEAST = 5e-4; // logits or nats: what is less is no part worth a number
+const noted = (value) => signed(Math.abs(value) < LEAST ? 0 : value);
+const count = (number, one) => `${number} ${one}${number === 1 ? "" : one.endsWith("ch") ? "es" : "s"}`;
 
 const UNPRINTED = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
 
-/** A token's text with everything visible: a leading blank, line ends, and what no font prints. */
-export const visible = (text) => text.replace(/^ /, "·").replace(/\r?\n/g, "⏎").replace(/\t/g, "⇥")
-  .replace(UNPRINTED, (sign) => `‹${sign.codePointAt(0).toString(16).padStart(2, "0")}›`) || "∅";
+const BLANKS = { " ": "space", "\n": "line break", "\r": "return", "\t": "tab" };
+const nameBlank = (run) => `‹${run.length > 1 ? count(run.length, BLANKS[run[0]]) : BLANKS[run]}›`;
+
+/** A token's text with everything visible: a leading blank as ·, blanks alone by name, and what no font prints. */
+export const visible = (text) => (/^[ \n\r\t]+$/.test(text) ? text.replace(/( +|\n+|\r+|\t+)/g, nameBlank)
+  : text.replace(/^ /, "·").replace(/\r?\n/g, "⏎").replace(/\t/g, "⇥"))
+  .replace(UNPRINTED, (sign) => `‹${sign.codePointAt(0).toString(16).padStart(2, "0")}›`) || "‹empty›";
 
 // ---------------------------------------------------------------------------------------- safetensors reader
 const KINDS = { F32: Float32Array, I32: Int32Array, F16: Uint16Array };
@@ -258,7 +266,8 @@ const understand = (explanation, arrays) => {
   const maps = MAPS.filter(({ array }) => arrays[array]);
   return {
     explanation, arrays, method, once, alternative, minus, maps, rows, cols, sinks, registers,
-    words: answer.words, tokens: answer.tokens, patches: rows * cols, layers: model.layers, heads: model.heads,
+    receipts: explanation.receipts ?? [], words: answer.words, tokens: answer.tokens, patches: rows * cols,
+    layers: model.layers, heads: model.heads,
     parts: PARTS.filter(({ array }) => arrays[array]),
     map: (key) => maps.find((map) => map.key === key) ?? maps[0],
     textOf: (word) => answer.words[word]?.text.trim() ?? "?",
@@ -287,12 +296,12 @@ const sourceValues = (data, state) => {
 // -------------------------------------------------------------------------------------------------- colours
 const FOR = [213, 94, 0];
 const AGAINST = [0, 114, 178];
-const STRONGEST = 0.75; // the photograph stays visible under the strongest patch
+const STRONGEST = 0.35; // the photograph keeps its colours under the strongest patch
 const FAINTEST = 0.04; // below this part of the scale nothing is drawn
 const ENDS_AT = 0.99; // of all patches this share lies within the scale
 const LEAST_ERROR = 1e-7; // single precision cannot do better
 
-/** How opaque a value is on a scale that ends at ±`most`: in proportion, up to 0.75, nothing below 4 %. */
+/** How opaque a value is on a scale that ends at ±`most`: in proportion, up to 0.35, nothing below 4 %. */
 export const opacity = (value, most) => {
   const size = most > 0 ? Math.min(1, Math.abs(value) / most) : 0;
   return size < FAINTEST ? 0 : STRONGEST * size;
@@ -319,16 +328,18 @@ export const percentile = (values, part = ENDS_AT) => {
   return sizes.length ? sizes[Math.min(sizes.length - 1, Math.floor(part * sizes.length))] : 0;
 };
 
-/** The fewest patches that carry half of the sum of one sign. */
-export const halfOf = (values, sign) => {
-  const order = [...values.keys()].filter((at) => sign * values[at] > 0).sort((a, b) => sign * (values[b] - values[a]));
-  const half = sum(order.map((at) => Math.abs(values[at]))) / 2;
-  const chosen = new Set();
-  for (let reached = 0, rank = 0; reached < half; rank++) {
-    chosen.add(order[rank]);
-    reached += Math.abs(values[order[rank]]);
-  }
-  return chosen;
+const OUTLINED = 8; // an eighth of the picture: as much as a receipt removes
+
+/** Rounded as Python rounds: of two whole numbers equally near, the even one. */
+const evenly = (value) => 2 * Math.round(value / 2) === value + 0.5 ? value + 0.5 : Math.ceil(value - 0.5);
+const sideOfAll = (values) => (sum(values) < 0 ? -1 : 1);
+
+/** The strongest eighth of the patches on the side of the whole map, which is what a receipt removes. */
+export const strongest = (values) => {
+  const side = sideOfAll(values);
+  const order = [...values.keys()].sort((a, b) => side * (values[b] - values[a]));
+  const towards = order.filter((at) => side * values[at] > 0).length;
+  return order.slice(0, Math.max(1, Math.min(evenly(values.length / OUTLINED), towards)));
 };
 
 /** The border of a set of patches as lines [column, row, column, row] between the corners of the grid. */
@@ -430,11 +441,15 @@ const hatchUnseen = (pen, at) => {
   pen.restore();
 };
 
-/** The border of what carries half of one sign, as far as it is coloured. */
-const outlined = (data, values, most, sign) => {
-  const drawn = [...halfOf(values, sign)].filter((patch) => opacity(values[patch], most));
-  return border(new Set(drawn), data.rows, data.cols);
+/** The patches with a border: those of the receipts of what is shown, or else those that a receipt would be about. */
+const outlined = (data, state) => {
+  const { name, values } = scaleOf(data, state);
+  return data.once(`outlined ${name}`, () => testOf(data, state)?.done.patches ?? strongest(values));
 };
+
+/** The first receipt of the word and the map that are shown; none of a difference is kept. */
+const testOf = (data, state) => (shownAgainst(state) ? undefined : data.receipts.find((receipt) =>
+  receipt.word === shownWord(state) && mapOf(receipt) === shownMap(data, state).title));
 
 const drawHeat = (canvas, at, data, state, cells) => {
   const pen = canvas.getContext("2d");
@@ -446,25 +461,28 @@ const drawHeat = (canvas, at, data, state, cells) => {
     pen.imageSmoothingEnabled = state.smooth;
     pen.imageSmoothingQuality = "high";
     pen.drawImage(cells, ...at.view);
-    for (const [sign, dash] of [[-1, [4, 3]], [1, []]]) {
-      outline(pen, at, data.once(`outline of ${name} ${sign}`, () => outlined(data, values, most, sign)), dash);
-    }
+    const chosen = outlined(data, state);
+    const lines = data.once(`outline of ${name}`, () => border(new Set(chosen), data.rows, data.cols));
+    outline(pen, at, lines, sum(chosen.map((patch) => values[patch])) < 0);
   }
   markPatches(pen, at, data);
 };
 
-/** A line that any photograph leaves legible: white upon black. */
-const outline = (pen, at, lines, dash) => {
+const DASH = [5, 4]; // pixels of the page: around patches that speak against the word
+const CASING = [["rgba(0,0,0,.6)", 5], ["#fff", 3.6]];
+
+/** The colour of its side between lines that any photograph leaves legible. */
+const outline = (pen, at, lines, against) => {
   const path = new Path2D();
-  const x = (col) => clamp(at.x[col], at.ratio, at.width - at.ratio);
-  const y = (row) => clamp(at.y[row], at.ratio, at.height - at.ratio);
+  const x = (col) => clamp(at.x[col], 2 * at.ratio, at.width - 2 * at.ratio);
+  const y = (row) => clamp(at.y[row], 2 * at.ratio, at.height - 2 * at.ratio);
   for (const [x1, y1, x2, y2] of lines) {
     path.moveTo(x(x1), y(y1));
     path.lineTo(x(x2), y(y2));
   }
-  pen.lineCap = dash.length ? "butt" : "square";
-  pen.setLineDash(dash.map((part) => part * at.ratio));
-  for (const [colour, width] of [["rgba(0,0,0,.8)", 2.6], ["#fff", 1.2]]) {
+  pen.lineCap = against ? "butt" : "square";
+  pen.setLineDash(against ? DASH.map((part) => part * at.ratio) : []);
+  for (const [colour, width] of [...CASING, [`rgb(${against ? AGAINST : FOR})`, 2]]) {
     pen.strokeStyle = colour;
     pen.lineWidth = width * at.ratio;
     pen.stroke(path);
@@ -590,7 +608,7 @@ const buildPicture = (data, store, image, tell) => {
       `${(100 * pixels) / (side % 2 ? at.height : at.width)}%`);
     Object.assign(layer.style, { left, top, width: wide, height: high });
   };
-  store.draws(["colour", "peek"], (state) => drawPhotograph(photograph, at, image, !state.colour && !state.peek));
+  store.draws(["grey", "peek"], (state) => drawPhotograph(photograph, at, image, state.grey && !state.peek));
   store.draws([...SCALE_KEYS, "peek", "smooth"], (state) => drawHeat(heat, at, data, state, cells));
   store.draws(["patch", "hoverPatch"], (state) => mark(state.patch, state.hoverPatch));
   return { box, size };
@@ -620,9 +638,28 @@ const buildScale = (data, store) => {
     say(numbers[1], nothing ? "no effect above rounding" : "0");
     say(numbers[2], `+${plain(most)} logits for${clipped(1)}`);
   });
-  return h.div({ class: "scale", title: "Patches by value (square root) over the colour scale" },
+  return h.div({ class: "scale" }, h.p({ class: "tiny" }, "Patches by their value (height: square root of how many)"),
     h.svg({ viewBox: `0 0 ${BINS} 1`, preserveAspectRatio: "none", "aria-hidden": "true" }, bars),
     h.div({ class: "ramp" }), h.div({ class: "numbers" }, numbers));
+};
+
+/** What the borders mean: as many patches as the receipts name, if these test what is shown. */
+const buildLegend = (data, store) => {
+  const [mark, words] = [h.i(), h.span()];
+  store.draws(MAP_KEYS, (state) => {
+    const { values, nothing } = scaleOf(data, state);
+    const [chosen, test] = [outlined(data, state), testOf(data, state)];
+    const against = sum(chosen.map((patch) => values[patch])) < 0;
+    mark.hidden = nothing;
+    mark.className = against ? "border less" : "border";
+    const own = strongest(values);
+    const verb = `${chosen.length === 1 ? "speaks" : "speak"} most ${against ? "against" : "for"}`;
+    const named = test && chosen.some((patch) => !own.includes(patch)) ? "named by hand"
+      : `that ${verb} “${targetName(data, state)}”`;
+    say(words, nothing ? "" : `Outlined: the ${count(chosen.length, "patch")} ${named} on this map; `
+      + `${test ? "this map’s receipts remove exactly these." : "no receipt removes them."}`);
+  });
+  return h.p({ class: "legend" }, mark, words);
 };
 
 let groups = 0; // radio buttons of two explanations on one page must not know each other
@@ -658,7 +695,7 @@ const buildOptions = (data, store) => h.div({ class: "options" },
   choice("Scale", SCALES, "scale", store),
   h.span({ class: "toggles" },
     toggle("smooth", "smooth", store, "Blend between patches: easier on the eye, less true"),
-    toggle("colour", "colour", store, "The photograph in its own colours"),
+    toggle("grey", "grey", store, "The photograph without its colours"),
     data.sinks.length ? toggle("without sinks", "sinkless", store, "Leave sinks out of the scale") : null));
 
 const buildSeen = (data, view) => {
@@ -760,14 +797,14 @@ const tokenLine = (data, act) => {
 };
 
 const buildTokens = (data, store, act) => {
-  const [box, lines] = [h.div({ class: "tokens" }), []];
+  const [list, lines] = [h.div(), []];
   store.draws(WORD_KEYS, (state) => {
     const [first, last] = data.words[shownWord(state)].tokens;
     const shown = range(last - first).map((at) => (lines[at] ??= tokenLine(data, act)));
     shown.forEach((line, at) => line.draw(first + at, shownAgainst(state)));
-    if (box.childElementCount !== shown.length) box.replaceChildren(...shown.map(({ node }) => node));
+    if (list.childElementCount !== shown.length) list.replaceChildren(...shown.map(({ node }) => node));
   });
-  return box;
+  return h.div({ class: "tokens" }, list, h.small("· marks a space"));
 };
 
 /** What is explained, in words: "taxi", or "taxi rather than cab". */
@@ -789,27 +826,32 @@ const buildTarget = (data, store) => {
   return h.p({ class: "target" }, name, value);
 };
 
-/** Whether the answer needs the picture at all: the first thing to know about the maps. */
-const buildDependence = (data) => {
-  const legend = h.small(" Underlined: the picture’s part of a word; dotted, against it.");
+/** Whether the word needs the picture at all; only the word in focus was tested. */
+const buildDependence = (data, store) => {
   const { verdict, rule, log_prob: logProb, answer_blurred: blurred } = data.explanation.dependence ?? {};
-  if (!verdict || verdict === "not tested") {
-    return h.p({ class: "dependence quiet" }, "Whether the answer depends on the picture was not tested.", legend);
-  }
-  const focus = data.textOf(data.explanation.answer.focus ?? 0);
-  const numbers = logProb ? ` Log-probability of “${focus}”: ${plain(logProb.full)} with the picture, `
-    + `${plain(logProb.blurred)} blurred, ${plain(logProb.blank)} blank.` : null;
-  if (verdict === "visual") {
-    return h.p({ class: "dependence sees", title: `Rule: ${rule}` },
-      h.strong("Depends on the picture."), numbers, legend);
-  }
-  return h.p({ class: "dependence blind" }, h.strong("No visual dependence."), numbers,
-    blurred ? ` With the picture blurred the model says “${blurred.trim()}”.` : null,
-    " The maps say how the parts add up, not that the answer needs the picture.", h.small(` Rule: ${rule}.`));
+  const focus = data.explanation.answer.focus ?? 0;
+  const tested = verdict && verdict !== "not tested";
+  const sees = verdict === "visual";
+  const [strong, words] = [h.strong(), h.span()];
+  const line = h.p({ title: tested ? `Rule: ${rule}` : null }, strong, words);
+  const numbers = logProb ? ` Log-probability of “${data.textOf(focus)}”: ${plain(logProb.full)} with the picture, `
+    + `${plain(logProb.blurred)} blurred, ${plain(logProb.blank)} blank.` : "";
+  const less = (blurred ? ` With the picture blurred the model says “${blurred.trim()}”.` : "")
+    + ` The maps say how the parts add up, not that the answer needs the picture. Rule: ${rule}.`;
+  const known = `“${data.textOf(focus)}” ${sees ? "depends on the picture." : "does not need the picture."}`;
+  store.draws(["word"], (state) => {
+    const here = state.word === focus;
+    line.className = `dependence ${!tested || !here ? "quiet" : sees ? "sees" : "blind"}`;
+    say(strong, !tested || !here ? "" : sees ? known : "No visual dependence.");
+    say(words, here && tested ? numbers + (sees ? "" : less)
+      : `Whether “${data.textOf(state.word)}” depends on the picture was not tested.${tested ? ` ${known}` : ""}`);
+  });
+  return line;
 };
 
 // ---------------------------------------------------------------------------------------------- source bars
-const LETTERS_PER_PERCENT = 0.65; // how much of a name fits into its part of a bar
+const LETTER = 6.8; // pixels: about its width in a bar, whose names stand only where they fit
+const BEFORE_BARS = 76; // pixels: their titles
 
 /** Signed parts laid end to end from zero, the picture's first: [{name, value, from, to}]. */
 export const stack = (names, values) => {
@@ -832,7 +874,7 @@ const sourceBar = (title, names) => {
   const bar = h.div({ class: "bar", role: "img", "aria-label": `${title}: the numbers are in the table below` },
     segments, zero, end);
   const missing = h.em("not stored for a difference of two words");
-  const draw = (values, [low, high]) => {
+  const draw = (values, [low, high], wide) => {
     [bar.hidden, missing.hidden] = [!values, Boolean(values)];
     if (!values) return;
     const at = (value) => (100 * (value - low)) / (high - low);
@@ -840,7 +882,7 @@ const sourceBar = (title, names) => {
       const [left, width] = [at(Math.min(from, to)), at(Math.max(from, to)) - at(Math.min(from, to))];
       Object.assign(segments[index].style, { left: `${left}%`, width: `${width}%` });
       segments[index].className = name === "image" ? sideOf(value) : `grey${index % 3}`;
-      say(segments[index], width * LETTERS_PER_PERCENT > called(name).length ? called(name) : "");
+      say(segments[index], (width / 100) * wide > LETTER * (called(name).length + 1.5) ? called(name) : "");
     });
     zero.style.left = `${at(0)}%`;
     end.style.left = `${at(sum(values))}%`;
@@ -856,8 +898,9 @@ const buildSources = (data, store) => {
   }
   const names = ["image", ...new Set(paths.flatMap(({ own }) => own).filter((name) => name !== "image"))];
   const [story, note] = [h.p({ class: "finding" }), h.p({ class: "note" })];
+  let wide = 0;
   const bars = paths.map(({ title, own }) => sourceBar(title, own));
-  const table = h.div({ class: "wide parts" });
+  const table = h.div({ class: "parts", style: { "--parts": names.length + 2 } });
   const rows = () => [["logits", ...names.map(called), "= sum"], ...paths.map(({ title, own, values }) => {
     const now = values(store.state);
     return [title, ...names.map((name) => (now ? now[own.indexOf(name)] ?? "–" : "–")), now ? sum(now) : "–"];
@@ -866,13 +909,14 @@ const buildSources = (data, store) => {
     const values = paths.map((path) => path.values(state));
     const ends = paths.flatMap(({ own }, at) => (values[at] ? stack(own, values[at]).map(({ to }) => to) : []));
     const reach = [Math.min(0, ...ends), Math.max(ROUNDS_TO_ZERO, ...ends)];
-    bars.forEach((bar, at) => bar.draw(values[at], reach));
+    bars.forEach((bar, at) => bar.draw(values[at], reach, wide));
     tabulate(table, rows());
     say(story, sourceStory(data, state, values));
     say(note, errorNote(data, state, values[0]));
   });
-  return section("Where the evidence comes from", "sources",
-    [story, h.div({ class: "bars" }, bars.map(({ node }) => node)), table, note], rows, { table: false });
+  const box = h.div({ class: "bars" }, bars.map(({ node }) => node));
+  const node = section("Where the evidence comes from", "sources", [story, box, table, note], rows, { table: false });
+  return { node, size: () => { wide = box.clientWidth - BEFORE_BARS; } };
 };
 
 const MORE = 1.2, MOST = 2; // times the direct one: all paths say more, or more than half comes by other ways
@@ -957,11 +1001,14 @@ const CELL = { narrowest: 4, widest: 72, lowest: 6, highest: 34, together: 288 }
 const HEADS_END_AT = 0.995;
 const RANKED = 9; // heads in the list
 
+const LEAST_LINE = 13; // pixels between two names of heads
+
+const headHeight = (data) => clamp(Math.floor(CELL.together / data.heads), CELL.lowest, CELL.highest);
 const headName = (data, head) => `layer ${Math.floor(head / data.heads)}, head ${head % data.heads}`;
 const shownPart = (data, state) => data.parts.find(({ key }) => key === state.part) ?? data.parts[0];
 const headValues = (data, state) => data.ofWord(shownPart(data, state).array, shownWord(state));
 const fromImage = (data, state, head) =>
-  (data.arrays.heads_image ? signed(data.ofWord("heads_image", shownWord(state))[head]) : null);
+  (data.arrays.heads_image ? noted(data.ofWord("heads_image", shownWord(state))[head]) : null);
 const HEAD_KEYS = ["word", "hoverWord", "part"];
 
 const describeHead = (data, state, head) => {
@@ -992,7 +1039,10 @@ const buildMatrix = (data, store, tell) => {
   }, layer);
   store.draws(["head", "hoverHead"], (state) => mark(cellOf(state.head), cellOf(state.hoverHead)), layer);
   layer.style.backgroundSize = `${100 / data.layers}% ${100 / data.heads}%`;
-  return h.div({ class: "matrix" }, canvas, layer);
+  const every = Math.ceil(LEAST_LINE / headHeight(data));
+  const names = range(data.heads).filter((head) => head % every === 0).map((head) =>
+    h.span({ style: { top: `${(100 * (head + 0.5)) / data.heads}%` } }, head ? head : "head 0"));
+  return h.div({ class: "matrix" }, canvas, layer, h.div({ class: "names", "aria-hidden": "true" }, names));
 };
 
 /** A row of the list that shows one head after the other: making rows anew on each hover would cost too much. */
@@ -1028,9 +1078,6 @@ const buildRanked = (data, store) => {
   return list;
 };
 
-const track = (value, most, kind) => h.span({ class: "track" },
-  h.i({ class: kind, style: { width: `${(100 * Math.abs(value)) / (most || 1)}%` } }));
-
 const buildNetwork = (data, store, tell) => {
   const profile = h.svg({ class: "lines", role: "img",
     "aria-label": "Contribution by layer; the numbers are in the table" });
@@ -1040,13 +1087,13 @@ const buildNetwork = (data, store, tell) => {
   let cell = CELL.narrowest;
   const size = () => {
     cell = clamp(Math.floor((chart.clientWidth - LEFT - RIGHT) / data.layers), CELL.narrowest, CELL.widest);
-    const height = clamp(Math.floor(CELL.together / data.heads), CELL.lowest, CELL.highest);
-    Object.assign(matrix.style, { width: `${cell * data.layers}px`, height: `${height * data.heads}px` });
+    Object.assign(matrix.style, { width: `${cell * data.layers}px`, height: `${headHeight(data) * data.heads}px` });
   };
   store.draws(HEAD_KEYS, (state) => {
     const { unit, key } = shownPart(data, state);
     drawProfile(profile, seriesOf(data, state), cell);
-    say(most, `Strongest colour: ±${plain(percentile(headValues(data, state), HEADS_END_AT))} ${unit}. `
+    say(most, `Above, by layer: bars are attention and MLP together, in ${unit}. Below, by layer and head: the `
+      + `strongest colour is ±${plain(percentile(headValues(data, state), HEADS_END_AT))}. `
       + (key === "chance" ? "These gains do not add up to anything." : "Heads of a layer add up to its attention."));
   }, chart);
   store.draws([...HEAD_KEYS, "head", "hoverHead"], (state) => {
@@ -1121,7 +1168,8 @@ const drawLines = (drawing, { width, height, steps, x, axis, curves, sums = [], 
     h.line({ class: "zero", x1: LEFT, x2: width, y1: y(0), y2: y(0) }),
     ...curves.map(([, values, kind]) => h.path({ class: `line ${kind}`, d: through(values) })),
     ...curves.flatMap(named),
-    ...[...new Set([low, 0, high])].map((value) => svgText(LEFT - 6, y(value) + 4, plain(value), "tick", "end")),
+    ...[low, 0, high].filter((value, at) => at === 1 || Math.abs(y(value) - y(0)) > LEAST_LINE)
+      .map((value) => svgText(LEFT - 6, y(value) + 4, plain(value), "tick", "end")),
     ...steps.filter((_, at) => at % every === 0).map((step) => svgText(x(step), height + 15, step, "tick", "middle")),
     svgText(width + 14 + SAMPLE, height + 15, axis, "tick"));
 };
@@ -1165,14 +1213,16 @@ const sayLensWord = (node, word) => {
 };
 
 const depthName = (depth) => (depth ? `layer ${depth - 1}` : "enters");
+const SURE = 0.5; // no word above it: the table says so
 
 const buildReadout = (data, store) => {
   const [value, what, words] = [h.b(), h.span(), lensOf(data, 0, 0).map(lensWord)];
   store.draws([...MAP_KEYS, "patch", "hoverPatch", "depth"], (state) => {
     const patch = state.hoverPatch ?? state.patch;
     say(value, patch === null ? "" : signed(patchValues(data, state)[patch]));
-    say(what, patch === null ? "Point at a patch; click to keep it." : [" logits", place(data, patch),
-      kindOf(data, patch), data.arrays.lens_ids && depthName(state.depth)].filter(Boolean).join(" · "));
+    const lens = data.arrays.lens_ids && `as words (logit lens, ${depthName(state.depth)}):`;
+    say(what, patch === null ? "Point at a patch; click to keep it."
+      : [" logits", place(data, patch), kindOf(data, patch), lens].filter(Boolean).join(" · "));
   });
   store.draws(["patch", "hoverPatch", "depth"], (state) => {
     const said = lensOf(data, state.depth, state.hoverPatch ?? state.patch);
@@ -1193,8 +1243,11 @@ const buildLens = (data, store) => {
     const values = patchValues(data, { ...state, hoverWord: null });
     const patch = state.patch ?? values.indexOf(Math.max(...values));
     const name = state.patch === null ? "The patch that gives the word most" : "The kept patch";
-    say(which, `${name}, ${place(data, patch)}, at every depth: its hidden state projected on the vocabulary, `
-      + "not what the model says.");
+    const likeliest = Math.max(...range(data.layers + 1).map((depth) => lensOf(data, depth, patch)[0]?.prob ?? 0));
+    say(which, `${name}: ${place(data, patch)}. The logit lens: its hidden state after each layer, read as if it were `
+      + "the model’s last, with the five likeliest words. The model never says these, and nothing trained them to be "
+      + "words: they may be noise, all the more in early layers; italic ones are below 5\u202f%. · marks a space."
+      + (likeliest < SURE ? " Here no word reaches 50\u202f% at any depth: take them for noise." : ""));
     body.replaceChildren(...range(data.layers + 1).map((depth) => row(depth, patch)));
   }, table);
   store.draws(["patch", "word", "map", "against", "depth"], (state) =>
@@ -1203,42 +1256,53 @@ const buildLens = (data, store) => {
 };
 
 // --------------------------------------------------------------------------------------------------- routes
-const ROUTES_HEIGHT = 180;
-const ROUTES_RIGHT = 160; // pixels for the names
+/** One route: a bar for every window of layers, all routes on one scale, and what cutting it everywhere does. */
+const routeRow = (name) => {
+  const sides = ["for", "against"].map((side) => h.path({ class: side }));
+  const [zero, whole] = [h.line({ class: "zero" }), h.b()];
+  const drawing = h.svg({ class: "cut-bars", preserveAspectRatio: "none", "aria-hidden": "true" }, zero, sides);
+  const draw = (values, [low, high], everywhere) => {
+    const y = (value) => (high - value) / (high - low || 1);
+    put(drawing, { viewBox: `0 0 ${Math.max(1, values.length)} 1` });
+    put(zero, { x1: 0, x2: values.length, y1: y(0), y2: y(0) });
+    sides.forEach((side, at) => put(side, { d: values.map((value, window) => // less of the word: the route was for it
+      ((value < 0) === !at ? `M${window + 0.15} ${y(0)}V${y(value)}h.7V${y(0)}z` : "")).join("") }));
+    say(whole, everywhere === undefined ? "" : noted(everywhere));
+  };
+  return { node: h.li(h.span(name), drawing, whole), draw };
+};
 
 const buildRoutes = (data, store) => {
   const { routes } = data.explanation;
   if (!routes || !data.arrays.routes) return null;
   const { windows, window: cut } = routes;
   const names = routes.names.map((name) => name.replace(/\s*->\s*/, " → "));
-  const steps = windows.map(([first]) => first);
-  const list = h.ul({ class: "cuts" });
-  const drawing = h.svg({ class: "lines", role: "img",
-    "aria-label": "Change of log-probability by the layers in which a route is cut; the numbers are in the table" });
-  const curves = (state) => names.map((name, route) => [name, [...data.ofWord("routes", shownWord(state))
-    .subarray(route * windows.length, (route + 1) * windows.length)], `route${route % 4}`]);
-  const whole = (state) => (data.arrays.routes_whole ? [...data.ofWord("routes_whole", shownWord(state))] : []);
-  let width = 0;
+  const lines = [...names, ...(data.arrays.routes_whole ? ["image → all text"] : [])].map(routeRow);
+  const valuesOf = (state, route) => [...data.ofWord("routes", shownWord(state))
+    .subarray(route * windows.length, (route + 1) * windows.length)];
+  const whole = (state) => (data.arrays.routes_whole ? data.ofWord("routes_whole", shownWord(state)) : []);
+  const list = h.ul({ class: "cuts" }, lines.map(({ node }) => node), h.li({ class: "tiny" }, h.span("first layer cut"),
+    h.span({ class: "ends" }, h.span(windows[0][0]), h.span(windows.at(-1)[0])), h.span("in all layers")));
+  const note = h.p({ class: "note" });
   store.draws(["word", "hoverWord"], (state) => {
-    const x = (layer) => LEFT + ((width - LEFT) * layer) / Math.max(1, ...steps);
-    drawLines(drawing, { width, height: ROUTES_HEIGHT, steps, x, axis: "first layer cut", curves: curves(state) });
-    const most = largestOf(whole(state));
-    list.replaceChildren(...whole(state).map((value, at) => h.li(h.span(names[at] ?? "image → all text"),
-      track(value, most, value < 0 ? "cost" : null), h.b(signed(value)))));
+    const reach = reachOf([...data.ofWord("routes", shownWord(state))]);
+    lines.forEach(({ draw }, at) => draw(at < names.length ? valuesOf(state, at) : [], reach, whole(state)[at]));
+    say(note, `Change of the log-probability of “${data.textOf(shownWord(state))}” when attention along a route is `
+      + `cut: in ${count(cut, "layer")} at a time (bars, from ${plain(reach[0])} to ${plain(reach[1])}), and in all layers. `
+      + "Down, in orange: the route carried evidence for the word.");
   }, list);
-  const rows = () => [["route", ...windows.map(([first, last]) => `layers ${first} to ${last - 1}`), "everywhere"],
-    ...curves(store.state).map(([name, values], at) => [name, ...values, whole(store.state)[at] ?? ""])];
-  const note = h.p({ class: "note" }, `Change of the word’s log-probability when attention along a route is cut in `
-    + `${count(cut, "layer")}, by the first of them. Below zero: the route carried evidence for the word.`);
-  const node = section("How it travels", "routes", [drawing, note, h.h3("Cut in every layer"), list], rows);
-  return { node, size: () => { width = drawing.clientWidth - ROUTES_RIGHT; } };
+  const rows = () => [["layers", ...names],
+    ...windows.map(([first, last], at) => [last - first > 1 ? `${first} to ${last - 1}` : `${first}`,
+      ...names.map((_, route) => valuesOf(store.state, route)[at])]),
+    ["all", ...names.map((_, route) => whole(store.state)[route] ?? "")]];
+  return section("How it travels", "routes", [note, list], rows);
 };
 
 // -------------------------------------------------------------------------------------------------- receipt
 /** Each verdict's sign, its words, and what the rule says of it. */
 const VERDICTS = {
-  confirmed: ["✓", "Confirmed", (all) => `Beyond all ${all}, and at least half of what was predicted.`],
-  weaker: ["◐", "Weaker than predicted", (all) => `Beyond all ${all}, but less than half of what was predicted.`],
+  confirmed: ["✓", "Confirmed", (all, times) => `Beyond all ${all}, and ${times} what was predicted.`],
+  weaker: ["◐", "Weaker than predicted", (all, times) => `Beyond all ${all}, but ${times} what was predicted.`],
   "not-confirmed": ["✕", "Not confirmed", (all) => `Among the ${all}: other patches do as much.`],
   opposite: ["⇄", "Opposite", (all) => `Beyond all ${all}, but on the other side.`],
   "not-tested": ["○", "Not tested", () => "Without controls, or without a predicted effect, nothing is tested."],
@@ -1254,14 +1318,17 @@ const effectsOf = ({ predicted, measured, controls }) => [
   ["random", "control", controls.changes], ["in one piece", "control", controls.contiguous ?? []],
 ].filter(([, , values]) => values.length);
 
+const LEAST_MEAN = 0.05; // of the spread: what is less is zero
+
 const meanAndSpread = (values) => {
   const mean = sum(values) / values.length;
   if (values.length === 1) return signed(mean);
   const variance = sum(values.map((value) => (value - mean) ** 2)) / (values.length - 1);
-  return `${signed(mean)} ± ${plain(Math.sqrt(variance))}`;
+  const spread = Math.sqrt(variance);
+  return `${Math.abs(mean) < LEAST_MEAN * spread ? 0 : signed(mean)} ± ${plain(spread)}`;
 };
 
-const LEAST_GAP = 0.2; // between two numbers of the axis, as a share of it
+const LEAST_GAP = 0.35; // between two numbers of the axis, as a share of it
 
 /** Truth, theory and chance on one axis, which all receipts of a word share. */
 const effectChart = (effects, [low, high]) => {
@@ -1273,7 +1340,7 @@ const effectChart = (effects, [low, high]) => {
     .map((value) => h.em({ style: left(value) }, plain(value)));
   const told = effects.map(([name, , values]) => `${name} ${meanAndSpread(values)}`).join(", ");
   return h.div({ class: "effects", role: "img", "aria-label": `Change of the logit: ${told}` },
-    rows, h.span(), h.div({ class: "strip ends" }, ends), h.span());
+    rows, h.span(), h.div({ class: "strip ends" }, ends), h.span("logits"));
 };
 
 const quoted = (part) => (/^[\w./:=,@+-]+$/.test(part) ? part : `'${part.replaceAll("'", "'\\''")}'`);
@@ -1281,7 +1348,7 @@ const quoted = (part) => (/^[\w./:=,@+-]+$/.test(part) ? part : `'${part.replace
 const repeatBox = (summary, facts, command, tell) => {
   const line = command.map(quoted).join(" ");
   return h.details(h.summary({ class: "small" }, summary), facts ? h.p({ class: "note" }, facts) : null,
-    h.div({ class: "command" }, h.code(line), button("copy", () => copy(line, tell))));
+    h.div({ class: "command" }, h.code(line), button("copy", ({ currentTarget }) => copy(line, currentTarget, tell))));
 };
 
 const receiptCard = (data, receipt, reach, tell) => {
@@ -1294,7 +1361,8 @@ const receiptCard = (data, receipt, reach, tell) => {
   return h.article({ class: `receipt ${mapOf(receipt)}`, "data-receipt": id, "data-verdict": verdict },
     h.p({ class: "about" }, `${mapOf(receipt)} · ${DONE[done.kind] ?? done.kind}`),
     h.p({ class: "verdict" }, h.i({ "aria-hidden": "true" }, sign), words),
-    h.p(claim ? `${claim.replace(/\.$/, "")}. ` : null, consequence(all)),
+    h.p(claim ? `${claim.replace(/\.$/, "")}. ` : null,
+      consequence(all, `${plain(measured.change / receipt.predicted)} times`)),
     effectChart(effectsOf(receipt), reach),
     h.p({ class: "answers" },
       before === after ? `The answer stays “${after}”.` : [h.s(before), " → ", h.b(after)]),
@@ -1302,10 +1370,99 @@ const receiptCard = (data, receipt, reach, tell) => {
 };
 const mapOf = (receipt) => receipt.map ?? "direct";
 
+const BY_CHANCE = 0.05; // of random removals may turn the word too
+const WAY = { blur: "blurred in the picture", "read-knockout": "hidden from the text" };
+const wayOf = ({ done }) => WAY[done.kind] ?? DONE[done.kind] ?? done.kind;
+const triedOf = ({ controls }) => controls.changes.length + (controls.contiguous?.length ?? 0);
+const quote = (text) => (text ? `“${text}”` : "nothing");
+
+/** Why a receipt does not show that its patches decide `word`; null where it does. */
+export const failureOf = (receipt, word) => {
+  const { predicted, measured: { answer_before: before, answer_after: after }, controls } = receipt;
+  const verdict = verdictOf(receipt);
+  if (verdict === "not-tested") return "not tested";
+  if (before !== word) return `the model’s own word there is ${quote(before)} with them, ${quote(after)} without`;
+  if (predicted > 0) return `they speak against the word, and without them it says ${quote(after)}`;
+  if (before === after) return `it still says ${quote(after)}`;
+  if (verdict !== "confirmed") return `${VERDICTS[verdict][1].toLowerCase()}, though it says ${quote(after)}`;
+  const turned = controls.answers_changed ?? 0;
+  return turned > BY_CHANCE * triedOf(receipt)
+    ? `it says ${quote(after)}, but random others change the word too, ${turned} of ${triedOf(receipt)} times` : null;
+};
+
+/**
+ * What the receipts of a word show best: the map whose patches decide it by every way of removing, else by one.
+ * @returns {{map: string, own: Object[], sure: Object[]} | undefined}
+ */
+export const reasonOf = (receipts, word) => {
+  const sets = [...new Set(receipts.map(mapOf))].map((map) => {
+    const own = receipts.filter((receipt) => mapOf(receipt) === map);
+    return { map, own, sure: own.filter((receipt) => failureOf(receipt, word) === null) };
+  });
+  const share = ({ own, sure }) => sure.length / own.length;
+  return sets.reduce((best, set) => (best && share(best) >= share(set) ? best : set), undefined);
+};
+
+const reasonFor = (data, word) => data.once(`reason ${word}`, () =>
+  reasonOf(data.receipts.filter((receipt) => receipt.word === word), data.textOf(word)));
+
+/** What random removals did, beside what the named ones did. */
+const controlOf = (receipts) => {
+  const tries = sum(receipts.map(triedOf));
+  if (!tries) return "";
+  const patches = count(receipts[0].done.patches.length, "other patch");
+  const known = receipts.every(({ controls }) => controls.answers_changed !== undefined);
+  const turned = sum(receipts.map(({ controls }) => controls.answers_changed ?? 0));
+  const most = largestOf(receipts.flatMap(({ controls }) => [...controls.changes, ...(controls.contiguous ?? [])]));
+  const least = Math.min(...receipts.map(({ measured }) => Math.abs(measured.change)));
+  return ` Control: ${patches} removed at random, ${tries} times, `
+    + (known ? `${turned ? `changed the word ${turned} times` : "never changed the word"} and ` : "")
+    + `moved its logit by ${plain(most)} at most; these move it by ${plain(least)}`
+    + `${receipts.length > 1 ? " or more" : ""}.`;
+};
+
+/** The page's first sentence: which patches decide the word and what it is without them, or that none is shown to. */
+const buildReason = (data, store, act) => {
+  const node = h.p({ class: "reason" });
+  const keyOf = (map) => data.maps.find(({ title }) => title === map)?.key ?? store.state.map;
+  const link = (words, click) => h.button({ type: "button", class: "these", click }, words);
+  const these = (set) => link(`these ${count(set.own[0].done.patches.length, "patch")}`.replace("these 1 ", "this 1 "),
+    () => store.set({ map: keyOf(set.map), against: null }));
+  const tell = (set, word) => {
+    const after = [...new Set(set.sure.map(({ measured }) => measured.answer_after))];
+    const { own, sure } = set;
+    if (sure.length === own.length) {
+      const said = after.length === 1 ? [h.b(after[0] || "nothing")] : sure.flatMap((receipt, at) =>
+        [at ? " or " : "", h.b(receipt.measured.answer_after || "nothing"), ` (${wayOf(receipt)})`]);
+      return ["It said ", h.b(word), " because of ", these(set), "; without them it says ", said, ".",
+        h.small(controlOf(own))];
+    }
+    const whys = own.map((receipt) =>
+      `${wayOf(receipt)}, ${failureOf(receipt, word) ?? `it says ${quote(receipt.measured.answer_after)}`}`).join("; ");
+    return [sure.length ? ["That it said ", h.b(word), " because of ", these(set), " is shown in one way only"]
+      : ["No set of patches was shown to decide this answer. Without ", these(set)], `: ${whys}.`,
+    h.small(controlOf(own))];
+  };
+  store.draws(["word"], (state) => { // not of a hovered word: the page would jump under the pointer
+    const [word, set] = [data.textOf(state.word), reasonFor(data, state.word)];
+    const tested = [...new Set(data.receipts.map((receipt) => receipt.word))];
+    node.dataset.shown = !set ? "untested" : !set.sure.length ? "not"
+      : set.sure.length < set.own.length ? "partly" : "shown";
+    node.replaceChildren(...(set ? tell(set, word) : [`What “${word}” rests on was not tested by removal.`,
+      ...tested.flatMap((other) => [" Tested: ", link(data.textOf(other), () => act.word(other)), "."])]).flat(Infinity));
+  });
+  return node;
+};
+
 const buildReceipts = (data, store, tell) => {
-  const receipts = data.explanation.receipts ?? [];
+  const { receipts } = data;
   const tested = [...new Set(receipts.map(({ word }) => `“${data.textOf(word)}”`))].join(", ");
-  const [body, rule] = [h.div({ class: "cards" }), h.p({ class: "note" })];
+  const [body, rule, plainly] = [h.div({ class: "cards" }), h.p({ class: "note" }), h.p({ class: "plainly" })];
+  store.draws(["word", "against"], (state) => {
+    plainly.hidden = !state.against || !receipts.some(({ word }) => word === state.word);
+    const chosen = targetName(data, { ...state, hoverWord: null });
+    say(plainly, `These test “${data.textOf(state.word)}” by itself, not “${chosen}”.`);
+  });
   store.draws(["word"], (state) => {
     const own = receipts.filter(({ word }) => word === state.word);
     const reach = reachOf(own.flatMap((receipt) => effectsOf(receipt).flatMap(([, , values]) => values)));
@@ -1318,13 +1475,13 @@ const buildReceipts = (data, store, tell) => {
   const rows = () => [["receipt", "word", "kind", "predicted", "measured", "verdict"], ...receipts.map((receipt) =>
     [receipt.id, data.textOf(receipt.word), receipt.done.kind, receipt.predicted ?? "", receipt.measured.change,
       verdictOf(receipt)])];
-  return section("Tested by removal", "receipts", [body, rule], receipts.length ? rows : undefined);
+  return section("Tested by removal", "receipts", [plainly, body, rule], receipts.length ? rows : undefined);
 };
 
 // ----------------------------------------------------------------------------------------------------- keys
 const KEYS = [
   ["← →", "word before, word after"], ["↑ ↓", "depth of the patch words"], ["[ ]", "head before, head after"],
-  ["M", "next map"], ["Space", "hold: the photograph alone"], ["G", "colours of the photograph"],
+  ["M", "next map"], ["Space", "hold: the photograph alone"], ["G", "the photograph in grey"],
   ["C", "copy a link to exactly this"], ["Esc", "let go of patch, head and alternative"], ["?", "these keys"],
   ["Tab", "words, picture, heads: arrows move inside, Enter keeps"],
 ];
@@ -1349,7 +1506,7 @@ const actsOf = (data, store, act) => {
   return {
     ArrowLeft: () => act.step(-1), ArrowRight: () => act.step(1), ArrowUp: () => depth(1), ArrowDown: () => depth(-1),
     "[": () => head(-1), "]": () => head(1), m: nextMap, c: act.link, "?": act.help,
-    g: () => store.set({ colour: !store.state.colour }), " ": () => store.set({ peek: true }),
+    g: () => store.set({ grey: !store.state.grey }), " ": () => store.set({ peek: true }),
     Escape: () => store.set({ patch: null, head: null, against: null, hoverPatch: null, hoverHead: null }),
   };
 };
@@ -1378,11 +1535,15 @@ const download = (name, content, kind) => {
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 };
 
-const copy = async (text, tell) => {
-  try {
-    await navigator.clipboard.writeText(text);
-    tell("Copied.");
-  } catch { tell("Copying is not allowed here."); }
+const COPIED_STAYS = 1500; // milliseconds
+
+/** Copies `text`, and says on the button that asked for it whether that was allowed. */
+const copy = async (text, button, tell) => {
+  const title = button.dataset.title ??= button.textContent;
+  const told = await navigator.clipboard.writeText(text).then(() => "copied", () => "not allowed here");
+  say(button, told);
+  tell(told);
+  setTimeout(() => say(button, title), COPIED_STAYS);
 };
 
 const patchRows = (data, state) => [["patch", "row", "column", ...data.maps.map(({ title }) => title)],
@@ -1412,11 +1573,15 @@ const buildRecord = (data, tell) => {
     made.command?.length ? repeatBox("repeat", null, made.command, tell) : null]);
 };
 
-const buildTools = (data, store, act) => h.div({ class: "tools top" }, button("copy link", act.link),
+const buildTools = (data, store, act, link) => h.div({ class: "tools top" }, link,
   h.span({ class: "download" },
     button("CSV", () => download("patches.csv", asCsv(patchRows(data, store.state)), "text/csv")),
     button("JSON", () => download("explanation.json", JSON.stringify(data.explanation), "application/json"))),
   button("? keys", act.help));
+
+const buildStart = () => h.p({ class: "start" }, h.b("Start here: "),
+  "click a word of the answer (the line under it is the picture’s part, dotted where that speaks against it), "
+  + "then point at the picture.");
 
 const questionOf = ({ prompt }) => prompt.tokens.filter(({ source }) => source === "question")
   .map(({ text }) => text).join("").trim() || prompt.text;
@@ -1471,12 +1636,12 @@ const loadImage = async (source) => {
   return image;
 };
 
-const actions = (data, store, initial, tell, help) => {
+const actions = (data, store, initial, tell, help, link) => {
   const word = (to) => store.set({ word: to, against: null, hoverWord: null });
   return {
     word, step: (by) => word(clamp(store.state.word + by, 0, data.words.length - 1)),
     against: (against) => store.set({ word: shownWord(store.state), against, hoverWord: null }),
-    link: () => copy(`${location.href.split("#")[0]}#${toHash(store.state, initial)}`, tell),
+    link: () => copy(`${location.href.split("#")[0]}#${toHash(store.state, initial)}`, link, tell),
     help: () => help.showModal(),
   };
 };
@@ -1484,29 +1649,31 @@ const actions = (data, store, initial, tell, help) => {
 /** Everything that the page shows, in its order; `size` fits the drawings to the width of `root`. */
 const compose = (root, data, store, initial, images, tell) => {
   const help = buildHelp();
-  const act = actions(data, store, initial, tell, help);
+  const link = button("copy link", () => act.link());
+  const act = actions(data, store, initial, tell, help, link);
   const picture = buildPicture(data, store, images.image, tell);
+  const sources = buildSources(data, store);
   const network = buildNetwork(data, store, tell);
-  const routes = buildRoutes(data, store);
   root.append(
-    h.header({ class: "head" }, h.p({ class: "question" }, questionOf(data.explanation)), buildTools(data, store, act),
-      buildWords(data, store, act), buildTokens(data, store, act), buildDependence(data)),
+    h.header({ class: "head" }, h.p({ class: "question" }, questionOf(data.explanation)),
+      buildTools(data, store, act, link), buildWords(data, store, act), buildReason(data, store, act), buildStart(),
+      buildTokens(data, store, act), buildDependence(data, store)),
     h.div({ class: "columns-2" },
-      h.div({ class: "look" }, buildTarget(data, store), picture.box, buildScale(data, store),
+      h.div({ class: "look" }, buildTarget(data, store), picture.box, buildScale(data, store), buildLegend(data, store),
         buildOptions(data, store), buildReadout(data, store), buildSeen(data, images.view)),
-      h.div({ class: "evidence" }, buildSources(data, store), buildReceipts(data, store, tell), network.node,
-        buildLens(data, store), routes?.node, buildRecord(data, tell))),
+      h.div({ class: "evidence" }, sources.node, buildReceipts(data, store, tell), network.node,
+        buildRoutes(data, store), buildLens(data, store), buildRecord(data, tell))),
     help);
   const size = () => {
     picture.size(root);
+    sources.size();
     network.size();
-    routes?.size();
     store.drawAll();
   };
   return { act, size };
 };
 
-/** A line that says what happened, also to those who hear the page. */
+/** A line for those who hear the page: the others see what happened where it happened. */
 const buildMessages = () => {
   const line = h.p({ class: "live", role: "status", "aria-live": "polite" });
   let timer = 0;
@@ -1524,8 +1691,9 @@ const open = async (model, root, signal) => {
   const data = understand(explanation, readTensors(model.get("arrays")));
   const image = await loadImage(model.get("image"));
   if (signal.aborted) return;
-  const initial = { ...START, word: explanation.answer.focus ?? 0, depth: data.layers, map: data.maps[0].key,
-    part: data.parts[0].key };
+  const word = explanation.answer.focus ?? 0;
+  const map = data.maps.find(({ title }) => title === reasonFor(data, word)?.map) ?? data.maps[0];
+  const initial = { ...START, word, depth: data.layers, map: map.key, part: data.parts[0].key };
   const store = createStore({ ...initial, ...fromHash(model.get("link") ?? "", data) });
   const { line, tell } = buildMessages();
   const { act, size } = compose(root, data, store, initial, { image, view: model.get("view") }, tell);

@@ -96,7 +96,7 @@ def pareto(card: Card, operator: str, size: Size) -> Markup | None:
     ]
     corners = _corners(front, across)
     zero = (across.start, up.at(0.0)), (across.end, up.at(0.0))
-    lines = [zero, *pairwise(corners), *(((p.x, up.at(p.gap.low)), (p.x, up.at(p.gap.high))) for p in points)]
+    lines = [zero, *pairwise(corners), *(span for point in points for span in _spans(point, across, up))]
     drawn += [*_names(points, {p.method.name for p in front}, size, lines), *(_mark(point) for point in points)]
     return chart(size.width, size.height, title, _front_words(front), *drawn)
 
@@ -149,11 +149,15 @@ def _corners(front: Sequence[Point], across: Axis) -> list[tuple[float, float]]:
     return [*corners, (across.end, corners[-1][1])]
 
 
-def _whisker(point: Point, across: Axis, up: Axis) -> Markup:
-    parts = [line(point.x, up.at(point.gap.low), point.x, up.at(point.gap.high), "whisker")]
+def _spans(point: Point, across: Axis, up: Axis) -> list[Line]:
+    """The whiskers of a point: the interval of its gap, and that of its seconds where it can be seen."""
+    found = [((point.x, up.at(point.gap.low)), (point.x, up.at(point.gap.high)))]
     low, high = (across.at(max(end, _FASTEST)) for end in (point.seconds.low, point.seconds.high))
-    if high - low > 4:
-        parts.append(line(low, point.y, high, point.y, "whisker"))
+    return [*found, ((low, point.y), (high, point.y))] if high - low > 4 else found
+
+
+def _whisker(point: Point, across: Axis, up: Axis) -> Markup:
+    parts = [line(*start, *end, "whisker") for start, end in _spans(point, across, up)]
     return group(*parts, class_="ours" if point.method.ours else None)
 
 

@@ -14,6 +14,8 @@ from lapilli.report.scorecard.card import FAMILIES, Card, read_card
 
 Scorecard = Mapping[str, Any]
 
+_SHOWN = 3  # examples that are not folded
+
 _FILTERS: tuple[Callable[..., str], ...] = (
     words.plain,
     words.spread,
@@ -47,7 +49,7 @@ def render(scorecard: Scorecard | Sequence[Scorecard], folder: Path = Path()) ->
     script = made.get_template("scorecard.js").render()
     return made.get_template("scorecard.html.jinja").render(
         title=" and ".join(card.model for card in cards),
-        style=style(made, "page.css", "scorecard.css") + _switches(cards) + _pictures(views),
+        style=style(made, "page.css", "scorecard.css") + _switches(cards, views) + _pictures(views),
         script=Markup(script), policy=policy(script),
         views=views, between=_between(cards), families=FAMILIES, key=front.key, said=agreement.said,
     )  # fmt: skip
@@ -66,8 +68,11 @@ def _view(card: Card, folder: Path) -> dict[str, Any]:
         "agreement": agreement.agreement(card),
         "curves": [(name, panels.panels(card, name)) for name, _ in card.operators],
         "sanity": tables.sanity(card), "examples": maps.examples(card, folder),
+        "shown": _SHOWN,
         "operator_index": {name: index for index, (name, _) in enumerate(card.operators)},
-        "by_operator": _by_operator(lost or []), "tested": bool(words.against_random(card)),
+        "by_operator": _by_operator([loss for loss in lost or [] if loss.told_apart]),
+        "even": _by_operator([loss for loss in lost or [] if not loss.told_apart]),
+        "tested": bool(words.against_random(card)),
         "has_front": bool(card.told.get("front")),
         "has_own": any(name in method.operators for method in card.methods for name, _ in card.operators),
         "data": card.told.get("data"), "counts": card.told.get("counts") or {}, "narrow": _narrow(card),
@@ -99,11 +104,13 @@ def _between(cards: Sequence[Card]) -> dict[str, Any] | None:
     return {"tau": tau, "plots": plots, "cards": cards[:2]} if plots[0] else None
 
 
-def _switches(cards: Sequence[Card]) -> Markup:
-    """The rules that show what belongs to the chosen operator and hide what belongs to another."""
-    count = max((len(card.operators) for card in cards), default=0)
+def _switches(cards: Sequence[Card], views: Sequence[Mapping[str, Any]]) -> Markup:
+    """The rules that show what belongs to the chosen operator, or kind of figure, and hide what belongs to another."""
+    under = max((len(card.operators) for card in cards), default=0)
+    blocks = max((len(view["table"].blocks) for view in views), default=0)
     rules = [
-        f'.under:has(.operators [value="{i}"]:checked) [data-under]:not([data-under="{i}"]){{display:none}}'
+        f'.under:has(.{switch} [value="{i}"]:checked) [data-{name}]:not([data-{name}="{i}"]){{display:none}}'
+        for switch, name, count in (("operators", "under", under), ("blocks", "block", blocks))
         for i in range(count)
     ]
     return Markup("\n" + "\n".join(rules))

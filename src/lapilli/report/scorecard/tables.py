@@ -82,6 +82,11 @@ class Table:
     families: tuple[tuple[str, tuple[Row, ...]], ...]
 
     @property
+    def by_name(self) -> dict[str, Column]:
+        """The columns by their names."""
+        return {column.name: column for column in self.columns}
+
+    @property
     def blocks(self) -> list[tuple[str, int]]:
         """The blocks in their order, each with the number of its columns."""
         names = [column.block for column in self.columns]

@@ -120,29 +120,50 @@ def rivals(card: Card) -> list[Method]:
     return [m for m in card.ranked() if not (m.ours or m.released) and card.score(m.name)]
 
 
+def standing(card: Card, lost: Sequence[Loss]) -> dict[str, str]:
+    """How our best stands to each rival under the primary operator, by the paired test: up, down or even.
+
+    A rival that no test is of is left out.
+    """
+    best, names = card.best(True), {method.name for method in rivals(card)}
+    found = {}
+    for row in card.rows("tests"):
+        at_hand = row.get("operator") == card.primary and row.get("metric", GAP) == GAP
+        if best and at_hand and row.get("one") == best.name and row.get("other") in names:
+            found[str(row["other"])] = verdict(row)
+    own = [loss for loss in lost if loss.operator == card.primary]
+    found |= {loss.other: "down" if loss.told_apart else "even" for loss in own}
+    return {other: side for other, side in found.items() if side}
+
+
 def headline(card: Card) -> str:
-    """The page's first line: how many methods are above our best under the primary operator."""
+    """The page's first line: whether the paired test puts others above our best, or none, or tells them not apart."""
     best, lost = card.best(True), losses(card)
     if best is None:
         scored = any(method.ours and card.score(method.name) for method in card.methods)
         return f"None of ours is held out under {card.primary}." if scored else "None of our own methods was scored."
     if lost is None:
         return "Not tested against each other."
-    first = {loss.other for loss in lost if loss.operator == card.primary}
-    if first:
-        return f"{counted(len(first), 'method')} {'has' if len(first) == 1 else 'have'} a larger gap than ours."
-    if lost:
+    sides = standing(card, lost)
+    above, even = ([other for other, found in sides.items() if found == side] for side in ("down", "even"))
+    if above:
+        return f"{counted(len(above), 'method')} {'is' if len(above) == 1 else 'are'} more faithful than ours."
+    if all(method.family == "floor" for method in rivals(card)):
+        return "Ours, beside floors alone."
+    if even:
+        return f"Ours is not told apart from {even[0] if len(even) == 1 else f'{len(even)} others'}."
+    if any(loss.told_apart for loss in lost):
         return "Ours loses under another operator."
-    floors = all(method.family == "floor" for method in rivals(card))
-    return "Ours, beside floors alone." if floors else "None is measurably more faithful than ours."
+    return "Ours is more faithful than every other." if sides else "None is measurably more faithful than ours."
 
 
 def price(card: Card, lost: list[Loss]) -> str:
-    """What those ahead of our best under the primary operator cost beside it; those that are faster too are named."""
+    """What those above our best under the primary operator cost beside it; those that are faster too are named."""
     best = card.best(True)
     costs = {method.name: method.seconds.value for method in card.methods if method.seconds}
     ours = costs.get(best.name, 0.0) if best else 0.0
-    ahead = [loss.other for loss in lost if loss.operator == card.primary and loss.other in costs]
+    above = [loss.other for loss in lost if loss.operator == card.primary and loss.told_apart]
+    ahead = [other for other in above if other in costs]
     found = {other: costs[other] / ours for other in ahead if ours > 0}
     faster = [name for name, times in found.items() if times < 1]
     slower = sorted(times for times in found.values() if times >= 1)

@@ -85,6 +85,7 @@ def _names(result: Result) -> dict[str, Any]:
         "ways": _WAYS,
         "readouts": _READOUTS,
         "chosen": _CHOSEN,
+        "finding": finding(result["verdicts"]),
         "verdicts": [verdict_table(one, tuned(result)) for one in result["verdicts"]],
     }
 
@@ -111,6 +112,19 @@ def tuned(result: Result) -> list[str]:
 def select(rows: Sequence[Figure], **wanted: Any) -> list[Figure]:
     """The figures that are of this."""
     return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+
+
+def finding(verdicts: Sequence[Figure]) -> str:
+    """What the study found, in a sentence: "Of 3 statements 1 holds (c), 1 is mixed (b) and 1 is not shown (a)."."""
+    words = {"holds": ("holds", "hold"), "mixed": ("is mixed", "are mixed"), "fails": ("fails", "fail"),
+             "not shown": ("is not shown", "are not shown")}  # fmt: skip
+    parts = []
+    for kind, (singular, plural) in words.items():
+        letters = [str(verdict["statement"]) for verdict in verdicts if verdict["verdict"] == kind]
+        if letters:
+            parts.append(f"{len(letters)} {singular if len(letters) == 1 else plural} ({', '.join(letters)})")
+    *first, last = parts or ["none was tested"]
+    return f"Of {len(verdicts)} statements {', '.join(first)}{' and ' if first else ''}{last}."
 
 
 def verdict_table(verdict: Figure, models: Sequence[str]) -> dict[str, Any]:
