@@ -118,8 +118,7 @@ def test_where_nothing_is_left_a_run_is_refused(tmp_path):
 def test_text_alone_is_refused_where_the_connector_alone_learns(tmp_path):
     """A batch of it would have no gradient, and be found in mid-run."""
     wanted = recipe(tmp_path, stage="align", data=write_lesson(tmp_path / "mixed"))
-    refusal = r"lesson\.json: 3 samples cannot be learned from: row 4, sample 'words-3': image: no"
-    with pytest.raises(LapilliError, match=refusal):
+    with pytest.raises(LapilliError, match=r"lesson\.json: 3 samples cannot .*: row 4, sample 'words-3': image: no"):
         train(wanted, progress=False)
     assert not wanted.out.exists()
 
