@@ -266,9 +266,18 @@ def test_of_several_frames_it_is_the_first(tmp_path, form):
     assert np.abs(np.asarray(_opened(tmp_path))[4, 4].astype(int) - RED).max() < 10
 
 
+@pytest.mark.parametrize("form", ["PNG", "WEBP"])
+def test_alpha_is_turned_with_its_picture(tmp_path, form):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    settings = {"lossless": True} if form == "WEBP" else {}
+    _half_hidden().save(tmp_path / "picture", form, exif=exif, **settings)
+    assert np.asarray(_opened(tmp_path).info[ALPHA]).tolist() == [[alpha] for alpha in COVER]
+
+
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", [3, 6, 8])
-def test_alpha_and_large_pictures_are_turned_as_all_are(tmp_path, form, orientation, monkeypatch):
+def test_large_pictures_are_turned_as_all_are(tmp_path, form, orientation, monkeypatch):
     exif = Image.Exif()
     exif[0x0112] = orientation
     drawn = Image.fromarray(np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)).resize((60, 40))
