@@ -124,6 +124,7 @@ class StageTrainer(Trainer):
         """Become what a checkpoint holds, with nothing more to be trained."""
         self._load_from_checkpoint(str(checkpoint))
         self.state = TrainerState.load_from_json(str(checkpoint / _STATE))
+        self.callback_handler.on_train_begin(self.args, self.state, self.control)
 
     def keep(self) -> Path | None:
         """The newest checkpoint after an error: of the last whole step, if the error let it be written."""
