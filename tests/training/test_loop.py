@@ -235,6 +235,23 @@ def test_an_evaluation_is_logged_and_changes_nothing(tmp_path):
     _assert_same_weights(plain, evaluated)
 
 
+@pytest.mark.parametrize("epochs", [1.0, 2.0, 1.5])
+def test_an_evaluation_that_a_run_was_killed_in_is_made_up_for(tmp_path, epochs):
+    wanted = recipe(tmp_path, epochs=epochs, save_every=2)
+    calls = []
+
+    def die_in_the_last(_):
+        calls.append(1)
+        return _die() if len(calls) == math.ceil(epochs) else {}
+
+    with pytest.raises(_KilledError):
+        train(wanted, on_eval=die_in_the_last, progress=False)
+    resumed = train(wanted, resume=True, on_eval=lambda _: {"accuracy": 1.0}, progress=False)
+    steps = [line["step"] for line in resumed.metrics()]
+    ends = [step for step in (4, 8, 6) if step <= 4 * epochs and (step == 4 * epochs or step % 4 == 0)]
+    assert steps == sorted([*range(1, int(4 * epochs) + 1), *ends])
+
+
 def test_the_projector_may_have_a_rate_of_its_own(tmp_path):
     wanted = recipe(tmp_path, projector_learning_rate=1e-12, schedule="constant", warmup=0.0)
     run = train(wanted, progress=False)

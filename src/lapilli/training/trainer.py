@@ -31,6 +31,9 @@ _WEIGHTS = "learned.safetensors"
 _STATE = "trainer_state.json"
 _SEEN = "seen.json"
 
+_FULL = (OSError, RuntimeError, SafetensorError, LapilliError)
+"""What libraries raise where a disk is full: every one has its own word for it."""
+
 _KEPT = 2  # checkpoints; a disk may damage the newest
 
 
@@ -124,6 +127,7 @@ class StageTrainer(Trainer):
         """Become what a checkpoint holds, with nothing more to be trained."""
         self._load_from_checkpoint(str(checkpoint))
         self.state = TrainerState.load_from_json(str(checkpoint / _STATE))
+        self.callback_handler.on_train_begin(self.args, self.state, self.control)
 
     def keep(self) -> Path | None:
         """The newest checkpoint after an error: of the last whole step, if the error let it be written."""
@@ -149,12 +153,7 @@ class StageTrainer(Trainer):
             self._seen.save(folder / _SEEN)
             self._before_kept()
             seal(folder)
-        except (
-            OSError,
-            RuntimeError,
-            SafetensorError,
-            LapilliError,
-        ) as error:  # a full disk
+        except _FULL as error:
             shutil.rmtree(folder, ignore_errors=True)
             cause = error.__cause__ if isinstance(error, LapilliError) else error
             reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else "is the disk full?"

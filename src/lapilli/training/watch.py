@@ -97,8 +97,11 @@ class Watcher(TrainerCallback):
         self._start_measuring()
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """The Trainer knows by now how many steps there will be."""
+        """The Trainer knows by now how many steps there will be; a resumed run may have ended before an evaluation."""
         self._bar.update(self._task, total=state.max_steps, completed=state.global_step)
+        is_end = state.global_step >= state.max_steps or float(state.epoch or 0).is_integer()
+        if state.global_step and is_end and not self._is_evaluated(state.global_step):
+            self._evaluate(state)
         self._start_measuring()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -139,12 +142,19 @@ class Watcher(TrainerCallback):
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Also after the last epoch, whole or not."""
-        if self._on_eval is None or self._wish.stop:
+        if not self._wish.stop:
+            self._evaluate(state)
+
+    def _evaluate(self, state: TrainerState) -> None:
+        if self._on_eval is None:
             return
         with torch.random.fork_rng():  # an evaluation must not change the training
             figures = self._on_eval()
         self._run.log(step=state.global_step, epoch=state.epoch, **figures)
         self._start_measuring()
+
+    def _is_evaluated(self, step: int) -> bool:
+        return any(line["step"] == step and "loss" not in line for line in self._run.metrics())
 
     def _start_measuring(self) -> None:
         self._since = time.perf_counter()
