@@ -95,8 +95,8 @@ def test_an_error_in_the_middle_says_how_to_go_on(file, capsys, monkeypatch):
     train, damaged = loop.train, file.parent / "lesson/images/3.png"
     whole = damaged.read_bytes()
 
-    def spoiled(recipe, resume):
-        return train(recipe, resume, on_eval=lambda _: damaged.write_bytes(whole[:60]) and {})
+    def spoiled(recipe, resume, **how):
+        return train(recipe, resume, **how, on_eval=lambda _: damaged.write_bytes(whole[:60]) and {})
 
     monkeypatch.setattr(loop, "train", spoiled)
     assert run(["train", str(file), "--set", "epochs=2", "--set", "workers=1"]) == 1

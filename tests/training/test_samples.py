@@ -14,7 +14,7 @@ from lapilli.training.loop import train
 from lapilli.training.samples import SKIPPED, Skipped, run_samples
 
 
-class _KilledError(Exception):
+class _KilledError(BaseException):
     pass
 
 
