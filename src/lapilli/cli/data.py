@@ -76,21 +76,18 @@ def _print_findings(file: Path, findings: "Findings") -> None:
     if findings.problems:
         _print_problems(findings.problems[:_SHOWN])
     if hidden > 0:
-        results.print(f"... and {hidden} more; --json lists them all", highlight=False)
+        results.print(f"... and {hidden} more; --json lists them all")
     counts = f"{findings.rows} rows, {findings.images} images, {len(findings.problems)} problems"
     say(f"{file}: {counts}")
 
 
 def _print_problems(problems: "Iterable[Problem]") -> None:
     from rich.table import Table
-    from rich.text import Text
-
-    from lapilli.data.show import visible
 
     table = Table("row", "id", "field", "problem", "remedy")
     for problem in problems:
         cells = ["" if problem.row is None else str(problem.row), problem.id or "", problem.field]
-        table.add_row(*(Text(visible(cell)) for cell in (*cells, problem.message, problem.remedy)))
+        table.add_row(*cells, problem.message, problem.remedy)
     results.print(table)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lapilli.cli.console import print_json, say, steps
-from lapilli.cli.options import Device, Dtype, Model
+from lapilli.cli.options import Device, Dtype, Model, decoded
 from lapilli.cli.questions import asked, hidden_share, opened
 from lapilli.core.errors import UsageError
 
@@ -58,6 +58,9 @@ def _explain(
     from lapilli.model.hub import hub_name, model_folder, require_named
 
     sample, placement = asked(image, question), Placement(device, dtype)
+    answer, contrast = (
+        None if text is None else decoded(name, text) for name, text in (("--answer", answer), ("--contrast", contrast))
+    )
     _require_kind(target, contrast)
     spans = None if remove is None else _spans(remove)
     if out is not None:

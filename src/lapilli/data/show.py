@@ -9,6 +9,7 @@ from rich.text import Text
 
 from lapilli.core.codec import Codec
 from lapilli.core.layout import Role
+from lapilli.core.terminal import printable
 from lapilli.data.encode import IGNORED, Encoded
 
 _COLOURS = {
@@ -51,11 +52,7 @@ def render(encoded: Encoded, codec: Codec, coloured: bool = True) -> Group:
 
 def visible(text: str) -> str:
     """`text` with a sign at its line breaks, and written out what a terminal would obey instead of print."""
-    return "".join(char if char.isprintable() else _sign(char) for char in text)
-
-
-def _sign(char: str) -> str:
-    return "↵\n" if char == "\n" else char.encode("unicode_escape").decode()
+    return printable(text).replace("\n", "↵\n")
 
 
 def _pieces(encoded: Encoded, codec: Codec, coloured: bool) -> Iterator[Text]:
