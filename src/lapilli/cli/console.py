@@ -80,8 +80,10 @@ def go_on(run: "RunDir", measure: Callable[[Progress], object]) -> None:
     """Measure what a run lacks, with its steps on display, and finish it; of one that has finished, say so.
 
     Interrupted before its first result, the run was never begun; after it, the same command goes on, as is said.
+    Raises LapilliError for one that is not what it was when it finished: no page is drawn of that.
     """
     if run.is_complete:
+        run.verify()
         note(f"{run.path}: the run has finished; its page is drawn again, and nothing is measured")
         return
     try:

@@ -32,8 +32,7 @@ def quickstart(
 
     It takes about ten minutes; interrupted, run it again.
     """
-    import json
-
+    from lapilli.core.read import read_json
     from lapilli.quickstart import Journey, quickstart
 
     journey = Journey(out, seed, scenes, tests, overrides=tuple(decoded("--set", one) for one in override or ()))
@@ -43,7 +42,7 @@ def quickstart(
         note(f"stopped; go on with: {journey.command}")
         raise
     if as_json:
-        print_json(json.loads((out / "results.json").read_text(encoding="utf-8")))
+        print_json(read_json(out / "results.json", "choose another --out"))
     else:
         say(f"The page: {page}\nThe model: {out / 'model'}")
 
