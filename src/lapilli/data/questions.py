@@ -76,7 +76,7 @@ def _question(place: str, line: bytes) -> PictureQuestion:
     except UnicodeDecodeError as error:
         byte = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
         raise LapilliError(f"{place}: {byte}; save the file as UTF-8") from error
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also thousands of digits, or of brackets
         raise LapilliError(f"{place}: not JSON: {error}; write one object a line") from error
     if not isinstance(row, dict) or not all(isinstance(row.get(name), str) and row[name] for name in _TEXTS):
         raise LapilliError(f"{place}: a question has the texts {', '.join(_TEXTS)}; this one lacks some of them")
