@@ -1,12 +1,12 @@
 """Hostile inputs for every reader, each given to the real command line: one clear line or the right result.
 
-    python benchmarks/hostile.py [--model FOLDER] [--group NAME] [--jobs 2] [--json]
+    python benchmarks/hostile.py [--model FOLDER] [--group NAME]... [--jobs 2] [--json]
 
-Every input of hostile_inputs.py gets a sandbox and a process of its own, forked after torch and transformers have been
-imported, with 60 s and 2 GB. An input is handled where the exit code is 0, 1 or 2; where, if it is not 0, stderr ends
-in one line of lapilli's that knows what happened, and nothing has been written; where nothing outside of `out` has
-changed else; and where no character that a terminal obeys was printed. The model may be one that has been trained;
-without one, the parts that come with lapilli are joined.
+Every input of hostile_inputs.py and hostile_commands.py gets a sandbox and a process of its own, forked after torch and
+transformers have been imported, with 60 s of the processor and 2 GB. An input is handled where the exit code is 0, 1 or
+2; where, if it is not 0, stderr ends in one line of lapilli's that knows what happened, and nothing has been written;
+where nothing outside of `out` has changed else; and where no character that a terminal obeys was printed. The model may
+be one that has been trained; without one, the parts that come with lapilli are joined.
 """
 
 import argparse
@@ -26,9 +26,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hostile_inputs import GROUPS, Input
+from hostile_commands import arguments, recipes, results
+from hostile_inputs import Input, adapters, models, pictures, questions, rows
 
-SECONDS = 60
+GROUPS = (rows, questions, pictures, models, adapters, recipes, arguments, results)
+"""What makes the inputs."""
+
+SECONDS = 60  # of the processor: waiting for other work on a busy machine is not ours
+_PATIENCE = 300  # seconds until a command is stopped that waits for something
 MEGABYTES = 2_000
 _LIMIT = 3_000  # megabytes of addresses beyond what the parent holds: nothing takes the machine with it
 
@@ -50,11 +55,11 @@ def main() -> None:
     """Make the inputs, run them, and print what was not handled."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path)
-    parser.add_argument("--group")
+    parser.add_argument("--group", action="append", help="such as recipes; may be repeated; all, if none is")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    inputs = [one for make in GROUPS for one in make() if options.group in (None, one.group)]
+    inputs = [one for make in GROUPS for one in make() if not options.group or one.group in options.group]
     with tempfile.TemporaryDirectory() as folder:
         whole = _whole(Path(folder) / "whole", options.model)
         _warm(whole)
@@ -96,17 +101,18 @@ def _tried(one: Input, whole: Path, sandbox: Path) -> Said:
     shutil.copytree(whole, sandbox)
     command = one.make(sandbox)
     before = _contents(sandbox)
-    start = time.monotonic()
     pid = os.fork()
     if pid == 0:
         _child(command, sandbox)
-    code, used = _waited(pid, start)
+    code, seconds, used = _waited(pid)
     out, err = (Path(f"{sandbox}.{stream}").read_bytes().decode("utf-8", "replace") for stream in ("out", "err"))
-    seconds, after = time.monotonic() - start, _contents(sandbox)
+    after = _contents(sandbox)
     changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
     shutil.rmtree(sandbox)
     faults = list(_faults(code, out, err, changed))
     faults += [f"{seconds:.0f} s"] * (seconds > SECONDS) + [f"{used:.0f} MB"] * (used > MEGABYTES)
+    if faults:
+        print(f"{one.group}: {one.name}: {'; '.join(faults)}: {err[-300:]!r}", file=sys.stderr, flush=True)
     return Said(one.group, one.name, code, round(seconds, 1), round(used), err[-300:], faults)
 
 
@@ -120,6 +126,7 @@ def _child(command: list[str], sandbox: Path) -> None:
             os.dup2(os.open(f"{sandbox}.{stream}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS + 5,) * 2)
         resource.setrlimit(resource.RLIMIT_AS, (held + _LIMIT * 1_000_000,) * 2)
         from lapilli.cli import run
         from lapilli.cli.console import prepare_streams
@@ -134,13 +141,14 @@ def _child(command: list[str], sandbox: Path) -> None:
         os._exit(code)
 
 
-def _waited(pid: int, start: float) -> tuple[int, float]:
-    """The exit code, below zero for a signal, and the megabytes held at most; it is killed when its time is up."""
+def _waited(pid: int) -> tuple[int, float, float]:
+    """The exit code, below zero for a signal, seconds of the processor, and the megabytes held at most."""
+    start = time.monotonic()
     while True:
         done, status, used = os.wait4(pid, os.WNOHANG)
         if done:
-            return os.waitstatus_to_exitcode(status), used.ru_maxrss / 1000
-        if time.monotonic() - start > SECONDS + 5:
+            return os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss / 1000
+        if time.monotonic() - start > _PATIENCE:
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.02)
 
@@ -176,12 +184,9 @@ def _print(said: list[Said], as_json: bool) -> None:
         group: [handled[group], count] for group, count in counts.items()}}  # fmt: skip
     found |= {"longest_seconds": max(one.seconds for one in said), "most_megabytes": max(one.megabytes for one in said)}
     found |= {"rest": [vars(one) for one in rest]}
-    if as_json:
-        print(json.dumps(found))
-        return
-    for one in rest:
-        print(f"{one.group}: {one.name}: {'; '.join(one.faults)}: {one.err!r}"[:400])
-    print(json.dumps({key: value for key, value in found.items() if key != "rest"}))
+    if not as_json:
+        del found["rest"]  # which has been told as it came
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Inputs made to do harm or merely wrong, by the reader that gets them: each a name and what makes it in a sandbox.
+"""Inputs made to do harm or merely wrong, by the reader that gets them: data, pictures, models and adapters.
 
-A sandbox holds `model` (a LLaVA), `scenes` (some drawn scenes, as `lapilli data scenes` makes them), `picture.png` and
-`rows.json`. A maker spoils something there and returns the command line; what that writes goes to `out`.
+Each is a name and what makes it in a sandbox. A sandbox holds `model` (a LLaVA), `scenes` (some drawn scenes, as
+`lapilli data scenes` makes them), `picture.png` and `rows.json`. A maker spoils something there and returns the command
+line; what that writes goes to `out`.
 """
 
 import json
@@ -16,8 +17,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from safetensors.numpy import save_file
-
-from lapilli.core.run import RunDir
 
 Maker = Callable[[Path], list[str]]
 
@@ -36,19 +35,44 @@ DEEP = 100_000
 ASK = ["ask", "model", "picture.png", "What color is the circle?", "--max-new-tokens", "4"]
 
 VALUES: Mapping[str, str] = {
-    "null": "null", "true": "true", "a number": "7", "below zero": "-1", "a huge number": "1" + "0" * 400,
-    "5,000 digits": "9" * 5_000, "NaN": "NaN", "infinite": "1e999", "no text": '""', "escapes": json.dumps(ESCAPES),
-    "half a character": '"\\ud800"', "a zero byte": '"a\\u0000b"', "a long text": '"' + "x" * 5_000 + "\"",
-    "an empty list": "[]", "a list of lists": "[[[]]]", "an empty object": "{}", "deep": "[" * DEEP + "]" * DEEP,
-    "a path out": '"../../../etc/passwd"', "an absolute path": '"/etc/passwd"', "markup": '"[red]x[/red] :smile:"',
-}  # fmt: skip
+    "null": "null",
+    "true": "true",
+    "a number": "7",
+    "below zero": "-1",
+    "a huge number": "1" + "0" * 400,
+    "5,000 digits": "9" * 5_000,
+    "NaN": "NaN",
+    "infinite": "1e999",
+    "no text": '""',
+    "escapes": json.dumps(ESCAPES),
+    "half a character": '"\\ud800"',
+    "a zero byte": '"a\\u0000b"',
+    "a long text": '"' + "x" * 5_000 + '"',
+    "an empty list": "[]",
+    "a list of lists": "[[[]]]",
+    "an empty object": "{}",
+    "deep": "[" * DEEP + "]" * DEEP,
+    "a path out": '"../../../etc/passwd"',
+    "an absolute path": '"/etc/passwd"',
+    "markup": '"[red]x[/red] :smile:"',
+}
 """JSON that stands in a field's place."""
 
 FILES: Mapping[str, bytes] = {
-    "nothing": b"", "not JSON": b"{", "no text": b"\xff\xfe\x00\x80", "brackets": b"[" * DEEP, "braces": b'{"a":' * DEEP,
-    "a page": b"<!doctype html><title>404</title>", "a list": b"[1]", "a number": b"12", "null": b"null",
-    "twice": b"{}{}", "zeros": bytes(4096), "UTF-16": "{}".encode("utf-16"), "escapes": ESCAPES.encode(),
-}  # fmt: skip
+    "nothing": b"",
+    "not JSON": b"{",
+    "no text": b"\xff\xfe\x00\x80",
+    "brackets": b"[" * DEEP,
+    "braces": b'{"a":' * DEEP,
+    "a page": b"<!doctype html><title>404</title>",
+    "a list": b"[1]",
+    "a number": b"12",
+    "null": b"null",
+    "twice": b"{}{}",
+    "zeros": bytes(4096),
+    "UTF-16": "{}".encode("utf-16"),
+    "escapes": ESCAPES.encode(),
+}
 """Whole files in a file's place."""
 
 
@@ -95,7 +119,8 @@ VALIDATE = ["data", "validate", "rows.json", "--images", "scenes/images"]
 SHOW = ["data", "show", "rows.json", "--row", "0", "--model", "model"]
 COLOUR = ["study", "colour", "model", "other", "--data", "scenes", "--out", "out", "--questions", "2"]
 ABSENT = ["study", "hallucination", "model", "--data", "scenes", "--out", "out", "--questions", "4"]
-SCORECARD = ["scorecard", "model", "scenes", "--out", "out", "--questions", "2"]
+SCORECARD = ["scorecard", "model", "scenes", "--out", "out", "--questions", "2", "--processes", "1"]
+SCORECARD += ["--method", "centre", "--operators", "blur"]  # the least that can be measured
 INFO = ["model", "info", "model"]
 
 
@@ -177,25 +202,49 @@ def models() -> Iterator[Input]:
     for name in ("config.json", "lapilli.json", "tokenizer.json", "generation_config.json", "processor_config.json"):
         yield from files("models", f"model/{name}", ASK)
     odd = ["null", "a number", "a huge number", "escapes", "an empty list", "deep", "half a character"]
-    of_config = ["model_type", "text_config", "text_config.hidden_size", "text_config.num_hidden_layers", "image_token_index",
-                 "return_dict", "is_encoder_decoder", "output_attentions", "use_cache", "vision_config.patch_size"]  # fmt: skip
+    of_config = [
+        "model_type",
+        "text_config",
+        "text_config.hidden_size",
+        "text_config.num_hidden_layers",
+        "image_token_index",
+        "return_dict",
+        "is_encoder_decoder",
+        "output_attentions",
+        "use_cache",
+        "vision_config.patch_size",
+    ]
     for path in of_config:
         for value in odd:
             yield Input("models", f"config.json: {path}: {value}", partial(_config, path, VALUES[value], ASK))
     yield from fields("models", "model/lapilli.json", ["notes", "template", "connector", "parts"], INFO, odd)
     body = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
     weights = {
-        "no header": b"", "a short one": b"\x01", "2^63 bytes": struct.pack("<Q", 2**63), "braces": stored(b'{"a":' * DEEP),
-        "one tensor": stored({"a": body}, bytes(8)), "escapes in a name": stored({ESCAPES: body}, bytes(8)),
-        "negative": stored({"a": {**body, "shape": [-2]}}, bytes(8)), "none of it": stored({"a": body}),
-        "500,000 tensors": stored({f"language_model.model.layers.{i}.x": {**body, "shape": [0], "data_offsets": [0, 0]}
-                                   for i in range(500_000)}),
-    }  # fmt: skip
+        "no header": b"",
+        "a short one": b"\x01",
+        "2^63 bytes": struct.pack("<Q", 2**63),
+        "braces": stored(b'{"a":' * DEEP),
+        "one tensor": stored({"a": body}, bytes(8)),
+        "escapes in a name": stored({ESCAPES: body}, bytes(8)),
+        "negative": stored({"a": {**body, "shape": [-2]}}, bytes(8)),
+        "none of it": stored({"a": body}),
+        "500,000 tensors": stored(
+            {
+                f"language_model.model.layers.{i}.x": {**body, "shape": [0], "data_offsets": [0, 0]}
+                for i in range(500_000)
+            }
+        ),
+    }
     for name, content in weights.items():
         for command in (ASK, INFO):
             yield Input("models", f"weights: {name}", partial(put, "model/model.safetensors", content, command))
-    templates = {"loops": "{% for a in range(9**9) %}{% for b in range(9**9) %}{% endfor %}{% endfor %}", "cut": "{% for",
-                 "swells": "{{ 'a' * 3000000000 }}", "classes": "{{ ''.__class__.__mro__ }}", "escapes": ESCAPES}  # fmt: skip
+    templates = {
+        "loops": "{% for a in range(9**9) %}{% for b in range(9**9) %}{% endfor %}{% endfor %}",
+        "cut": "{% for",
+        "swells": "{{ 'a' * 3000000000 }}",
+        "classes": "{{ ''.__class__.__mro__ }}",
+        "escapes": ESCAPES,
+    }
     for name, text in templates.items():
         yield Input("templates", name, partial(_template, text, ASK))
 
@@ -222,8 +271,17 @@ def adapters() -> Iterator[Input]:
             "adapters", f"adapter_config.json: {name}", partial(put, "adapter/adapter_config.json", content, command)
         )
     settings = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"], "bias": "none"}
-    for key, value in (("r", 0), ("r", -1), ("r", 10**30), ("lora_alpha", None), ("target_modules", 3), ("peft_type", "X"),
-                       ("rank_pattern", {ESCAPES: 2}), ("use_dora", "yes"), ("bias", ["all"])):  # fmt: skip
+    for key, value in (
+        ("r", 0),
+        ("r", -1),
+        ("r", 10**30),
+        ("lora_alpha", None),
+        ("target_modules", 3),
+        ("peft_type", "X"),
+        ("rank_pattern", {ESCAPES: 2}),
+        ("use_dora", "yes"),
+        ("bias", ["all"]),
+    ):
         yield Input("adapters", f"{key}: {str(value)[:9]}", partial(_adapter, {**settings, key: value}, command))
 
 
@@ -233,116 +291,3 @@ def _adapter(settings: Mapping[str, Any], command: list[str], sandbox: Path) -> 
     weights = {name.format("A"): np.zeros((2, 3), np.float32), name.format("B"): np.zeros((3, 2), np.float32)}
     save_file(weights, sandbox / "adapter/adapter_model.safetensors")
     return command
-
-
-RECIPE = "stage: align\nmodel: model\ndata: {file: rows.json, images: scenes/images}\nout: out\n"
-YAML: Mapping[str, str] = {
-    "alias bomb": "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
-        f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(9)),
-    "recursive": "data: &a [*a]\n", "recursive fields": "data: &a {file: *a}\n", "!!int": "seed: !!int foo\n",
-    "!!float": "clip: !!float x\n", "!!bool": "seed: !!bool x\n", "!!timestamp": "seed: !!timestamp x\n",
-    "!!binary": "seed: !!binary é\n", "!!python": "seed: !!python/object/apply:os.system [id]\n", "!!set": "seed: !!set {a}\n",
-    "a list as key": "? [a, b]\n: c\n", "fields as key": "? {a: b}\n: c\n", "brackets": "seed: " + "[" * DEEP,
-    "braces": "seed: " + "{a: " * DEEP, "5,000 digits": "seed: " + "9" * 5_000 + "\n", "sexagesimal": "seed: 1" + ":59" * 9_999 + "\n",
-    "hexadecimal": "seed: 0x" + "f" * 9_999 + "\n", "2^64": f"seed: {2**64}\n", "below zero": "batch_size: -1\n", "NaN": "clip: .nan\n",
-    "many workers": "workers: 100000\n", "a big batch": f"batch_size: {10**30}\n", "half a character": 'precision: "\\ud800"\n',
-    "a zero byte": 'precision: "a\\0b"\n', "merge keys": "<<: {a: 1}\n", "two documents": "---\na: b\n", "a tab": "x:\n\t- y\n",
-    "200,000 entries": "x:\n" + "- a\n" * 200_000, "escapes": f"x: {json.dumps(ESCAPES)}\n", "an unknown tag": "seed: !x y\n",
-    "indented without end": "".join(" " * i + "a:\n" for i in range(1_000)),
-}  # fmt: skip
-SETS = [
-    "seed=!!int x", "seed=" + "[" * DEEP, "data=&a [*a]", "seed=" + "9" * 5_000, "out=" + "o" * 5_000, "x" * 5_000 + "=1", "=", "seed",
-    "data.file.x.y=3", "data=null", "data.file=[[]]", "model=" + "m" * 5_000, "data.images=" + "i" * 5_000, "data.file=" + "f" * 5_000 + ".json",
-    'out="\\ud800"', 'model="a\\0b"', "seed=!!timestamp x", f"seed={2**32}", "workers=100000", f"batch_size={10**30}", "epochs=.inf",
-    f"x={ESCAPES}", "out=\udcff", "model=\udcff\udcfe", "learning_rate=1e999",
-]  # fmt: skip
-
-
-def recipes() -> Iterator[Input]:
-    """Recipes, and what is laid over them."""
-    train = ["train", "recipe.yaml"]
-    for name, content in FILES.items():
-        yield Input("recipes", name, partial(put, "recipe.yaml", content, train))
-    for name, text in YAML.items():
-        yield Input("recipes", name, partial(put, "recipe.yaml", RECIPE + text, train))
-    for one in SETS:
-        yield Input("--set", one[:30], partial(put, "recipe.yaml", RECIPE, [*train, "--set", one]))
-
-
-def arguments() -> Iterator[Input]:
-    """Command lines."""
-    for name, text in {"escapes": ESCAPES, "markup": "[red]what?[/red]", "bytes": "what \udcff?", "umlaut": "wei\udcc3\udc9f?",
-                       "half a character": "\ud800", "spaces": "  ", "a mark": "<image>", "long": "why " * 3_000, "zero": "a\0b"}.items():  # fmt: skip
-        for command in (
-            ["ask", "model", "picture.png", text, "--max-new-tokens", "2"],
-            ["explain", "model", "picture.png", "What?", "--answer", text],
-        ):
-            yield Input("arguments", f"{command[0]}: {name}", partial(put, "note", "", command))
-        yield Input(
-            "arguments",
-            f"--contrast {name}",
-            partial(put, "note", "", ["explain", "model", "picture.png", "What?", "--contrast", text]),
-        )
-    for text in (
-        "m" * 5_000,
-        ESCAPES,
-        "a\0b",
-        "\udcff",
-        "\ud800",
-        "[red]",
-        "../" * 2_000,
-        "org/name@" + "x" * 3_000,
-        "/dev/zero",
-        "",
-    ):
-        yield Input("paths", f"model {text[:20]!r}", partial(put, "note", "", ["model", "info", text]))
-        yield Input("paths", f"picture {text[:20]!r}", partial(put, "note", "", ["ask", "model", text, "What?"]))
-        yield Input(
-            "paths", f"out {text[:20]!r}", partial(put, "note", "", ["model", "convert", "model", f"/proc/{text}"])
-        )
-        yield Input(
-            "paths",
-            f"rows {text[:20]!r}",
-            partial(put, "note", "", ["data", "validate", f"{text}.json", "--images", text]),
-        )
-        yield Input(
-            "paths", f"data {text[:20]!r}", partial(put, "note", "", ["scorecard", "model", text, "--out", "out"])
-        )
-    for patches in ("9" * 5_000, "1-" + "9" * 30, "-", "²", "1-0", ESCAPES, ","):
-        yield Input(
-            "arguments",
-            f"--remove {patches[:9]!r}",
-            partial(put, "note", "", ["explain", "model", "picture.png", "What?", "--remove", patches]),
-        )
-    for size in ("9" * 400 + "GB", "1e9GB", "0MB", ESCAPES, "²GB", "."):
-        yield Input(
-            "arguments",
-            f"--shard-size {size[:9]!r}",
-            partial(put, "note", "", ["model", "convert", "model", "out", "--shard-size", size]),
-        )
-
-
-def results() -> Iterator[Input]:
-    """The folders of finished runs, spoilt, and drawn again."""
-    beside = ["scorecard", "model", "scenes", "--out", "out", "--beside", "run"]
-    for name, content in FILES.items():
-        yield Input("results", f"scorecard.json: {name}", partial(_run, "results/scorecard.json", content, beside))
-        yield Input("results", f"manifest.json: {name}", partial(_run, "manifest.json", content, beside))
-        yield Input("results", f"recipe.yaml of a begun run: {name}", partial(put, "out/recipe.yaml", content, ABSENT))
-    for name, content in {"files of a list": {"files": []}, "entries of text": {"files": {"recipe.yaml": "x"}},
-                          "leads out": {"files": {"../../etc/passwd": {"bytes": 1, "sha256": "x"}}},
-                          "a device": {"files": {"/dev/zero": {"bytes": 0, "sha256": "x"}}}}.items():  # fmt: skip
-        yield Input(
-            "results", f"manifest.json: {name}", partial(_run, "manifest.json", json.dumps(content).encode(), beside)
-        )
-
-
-def _run(name: str, content: bytes, command: list[str], sandbox: Path) -> list[str]:
-    run = RunDir.create(sandbox / "run", {"made": "for this"}, 0)
-    run.save("scorecard", {"model": "a", "scores": []})
-    run.finish()
-    return put(f"run/{name}", content, command, sandbox)
-
-
-GROUPS = (rows, questions, pictures, models, adapters, recipes, arguments, results)
-"""What makes the inputs."""

@@ -93,6 +93,6 @@ def test_lines_have_their_place(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"a": "\u2028"}\r\n\n[1\n')
     lines = read_json_lines(tmp_path / "a.jsonl", "mend it")
     assert next(lines) == (f"{tmp_path}/a.jsonl:1", {"a": "\u2028"})
-    with pytest.raises(LapilliError, match="a.jsonl:3: not JSON"):
+    with pytest.raises(LapilliError, match=r"a.jsonl:3: not JSON"):
         next(lines)
     assert json.loads('"\\ud800"') == "\ud800"  # why texts are looked at

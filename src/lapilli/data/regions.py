@@ -12,7 +12,7 @@ from lapilli.core.errors import LapilliError
 from lapilli.data.pictures import open_picture
 from lapilli.data.questions import PictureQuestion
 from lapilli.data.scenes.facts import asked_about
-from lapilli.data.scenes.scene import Scene
+from lapilli.data.scenes.scene import SIDE, Scene
 
 PixelBox = tuple[float, float, float, float]
 """Left, top, right, bottom, in pixels from the top left corner."""
@@ -69,7 +69,13 @@ def _filled(question: PictureQuestion, width: int, height: int) -> NDArray[np.fl
 
 
 def _mask(folder: Path, name: str, thing: int) -> NDArray[np.float64] | None:
+    again = "draw the scenes again with: lapilli data scenes"
     if not (folder / name).is_file():
-        raise LapilliError(f"{folder / name}: no such file; draw the scenes again with: lapilli data scenes")
-    found = np.asarray(open_picture(folder, name))[..., 0] == thing + 1  # it is gray, so that the channels are alike
+        raise LapilliError(f"{folder / name}: no such file; {again}")
+    labels = np.asarray(open_picture(folder, name))[..., 0]  # it is gray, so that the channels are alike
+    if labels.shape != (SIDE, SIDE):
+        raise LapilliError(
+            f"{folder / name}: {labels.shape[1]} x {labels.shape[0]} pixels, {SIDE} x {SIDE} expected; {again}"
+        )
+    found = labels == thing + 1
     return found.astype(np.float64) if found.any() else None  # a thing may lie behind another one
