@@ -136,7 +136,8 @@ def _spans(text: str) -> list[tuple[int, int]]:
     for part in text.split(","):
         first, dash, last = part.partition("-")
         numbers = (first, last) if dash else (first, first)
-        if not all(number.strip().isdecimal() for number in numbers) or int(numbers[0]) > int(numbers[1]):
+        are_numbers = all(number.strip().isdecimal() and len(number) < 100 for number in numbers)
+        if not are_numbers or int(numbers[0]) > int(numbers[1]):
             raise UsageError(f"--remove {text}: {part!r} is no patch; write numbers and ranges, such as 3-5,9")
         found.append((int(numbers[0]), int(numbers[1])))
     return found
