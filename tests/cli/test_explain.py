@@ -96,6 +96,7 @@ def test_a_picture_that_is_partly_cropped_is_said_to_be(tmp_path, capsys):
         (["--remove", "12"], 2, "there are 9 patches"),
         (["--remove", "5-3"], 2, "--remove 5-3"),
         (["--remove", "3-"], 2, "'3-' is no patch"),
+        (["--remove", "9" * 5_000], 2, "is no patch"),
         (["--remove", "0-99999999999999"], 2, "there are 9 patches"),
         (["--target", "token", "--contrast", "blue"], 2, "leave one of them out"),
         (["--answer", "red " * 300], 1, "but the language model reads 256; shorten it"),

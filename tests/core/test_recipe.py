@@ -197,3 +197,58 @@ def test_a_recipe_is_found_as_a_path_and_then_in_the_package(tmp_path, monkeypat
     Path("recipes").mkdir()
     name.write_text("mine")
     assert find_recipe(name).read_text() == "mine"
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(9)
+)
+
+
+@pytest.mark.parametrize(
+    ("added", "message"),
+    [
+        (BOMB, "more than 10,000 values, aliases written out"),
+        ("extra: &a [*a]\n", "more than 10,000 values"),
+        ("extra: &a {file: *a}\n", "more than 10,000 values"),
+        ("name: " + "[" * 100_000, "nested too deeply"),
+        ("name: " + "{a: " * 3_000, "nested too deeply"),
+        ("x:\n" + "- a\n" * 60_000, "more than 200,000 bytes"),
+        ("max_steps: !!int foo\n", "recipe.yaml:4: 'foo' is no int"),
+        ("max_steps: !!int ''\n", "recipe.yaml:4: '' is no int"),
+        ("epochs: !!float x\n", "recipe.yaml:4: 'x' is no float"),
+        ("shuffle: !!bool x\n", "recipe.yaml:4: 'x' is no bool"),
+        ("name: !!timestamp x\n", "recipe.yaml:4: a value of type timestamp"),
+        ("name: !!binary x\n", "recipe.yaml:4: a value of type binary"),
+        ("? [a]\n: b\n", "recipe.yaml:4: a field has a name"),
+        ("? {a: b}\n: c\n", "recipe.yaml:4: a field has a name"),
+        ("max_steps: " + "9" * 5_000, "a number of 5,000 characters"),
+        ("max_steps: 1" + ":59" * 5_000, "a number of 15,001 characters"),
+        ('name: "\\ud800"\n', "recipe.yaml:4: .* half a character"),
+        ('name: "a\\0b"\n', "recipe.yaml:4: .* a zero byte"),
+    ],
+)
+def test_what_is_made_to_do_harm_is_refused_at_once(read, added, message):
+    with pytest.raises(UsageError, match=message):
+        read(TEXT + added)
+    if "\n" not in added.rstrip("\n") and "?" not in added:
+        field, _, value = added.rstrip("\n").partition(": ")
+        with pytest.raises(UsageError):
+            read(TEXT, f"{field}={value}")
+
+
+def test_an_alias_stands_for_what_it_names(read):
+    assert (
+        read(TEXT + "name: &a x\n  ".rstrip(" ") + "extra: [{file: *a}, {file: *a}]\n").extra
+        == (Source(Path("x")),) * 2
+    )
+
+
+def test_what_is_dumped_can_be_printed(read):
+    recipe = Recipe(stage="align", data=Source(Path("a\u202eb")), name="\x1b[31m")
+    assert dump(recipe).replace("\n", "").isprintable()
+    assert read(dump(recipe)) == recipe
+
+
+def test_a_path_longer_than_any_files(read):
+    with pytest.raises(UsageError, match="no such recipe"):
+        read_recipe(Path("x" * 5_000), [], Recipe)

@@ -124,6 +124,19 @@ def test_the_region_is_the_mask_of_the_thing(tmp_path):
             assert region(tmp_path / "s", one, scenes) is None
 
 
+@pytest.mark.parametrize("spoilt", [b"", b"text", (1, 1), (97, 96), (300, 300)])
+def test_a_mask_that_is_none_is_named(tmp_path, spoilt):
+    write_scenes(tmp_path / "s", 6, "held_out", 6)
+    one = next(one for one in read_picture_questions(tmp_path / "s") if one.type == "colour")
+    mask = tmp_path / "s" / "masks" / one.image
+    if isinstance(spoilt, bytes):
+        mask.write_bytes(spoilt)
+    else:
+        Image.new("L", spoilt).save(mask)
+    with pytest.raises(LapilliError, match=f"{one.image}: .*; "):
+        region(tmp_path / "s", one, read_scenes(tmp_path / "s"))
+
+
 def test_boxes_are_filled(tmp_path):
     (tmp_path / "images").mkdir()
     Image.new("RGB", (8, 4)).save(tmp_path / "images" / "a.png")

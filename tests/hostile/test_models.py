@@ -76,6 +76,7 @@ WEIGHT_FILES = {
     "halves of bytes": stored({NORM: tensor("F4", [16])}, bytes(8)),
     "a terminal's codes in a name": stored({"\x1b[31m\nred": tensor()}, bytes(8)),
     "a name of a megabyte": stored({"x" * 1_000_000: tensor()}, bytes(8)),
+    "a header of 40 MB": stored(b"", size=40_000_000),
     "nothing": b"",
     "a web page": b"<!doctype html><title>404</title>",
 }
@@ -108,6 +109,9 @@ CONFIGS = {
     "a format that is a module": (setting(dtype="hub"), "cannot be read", COMMANDS),
     "4 bits without what reads them": (setting(quantization_config={"quant_method": "gptq"}), "; ", ("ask",)),
     "kernels from elsewhere": (setting(attn_implementation="somebody/evil"), "code from elsewhere", COMMANDS),
+    "tuples": (setting(return_dict=False), "return_dict is False, as no LLaVA's", COMMANDS),
+    "tuples of its language model": (setting(text_config__return_dict=None), "return_dict is None", COMMANDS),
+    "an encoder and a decoder": (setting(is_encoder_decoder=True), "is_encoder_decoder is True", COMMANDS),
     "half a config.json": (file("config.json", '{"a":'), "not JSON", COMMANDS),
     "one of 100,000 braces": (file("config.json", '{"a":' * 100_000), "recursion", COMMANDS),
     "one that is a list": (file("config.json", "[]"), "not a JSON object", COMMANDS),

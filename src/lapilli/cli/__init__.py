@@ -16,8 +16,11 @@ import typer
 from typer.exceptions import TyperException
 
 from lapilli import __version__
+from lapilli.cli.console import note, prepare_streams
+from lapilli.cli.options import require_usable
 from lapilli.core.dependencies import missing, untested
 from lapilli.core.errors import LapilliError
+from lapilli.core.terminal import printable
 from lapilli.core.trial import tokenizing
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -66,7 +69,7 @@ def _start(
     context.obj.debug = debug
     if context.invoked_subcommand in INSIDE and (line := untested()):
         context.obj.untested = line
-        print("lapilli:", line, file=sys.stderr)
+        note(f"lapilli: {line}")
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -84,7 +87,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 failed, 2 used wrongly, 130 interrupted. An error is one line on stderr; `--debug` adds the traceback.
     """
     settings = Settings()
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        require_usable(arguments)
         with tokenizing():
             code = app(arguments, prog_name="lapilli", standalone_mode=False, obj=settings)
     except LapilliError as error:
@@ -95,7 +100,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _fail("aborted", 1, settings)
     except ImportError as error:
         return _fail(missing(error), 1, settings)
+    except MemoryError as error:
+        return _fail(f"out of memory{f': {error}' if str(error) else ''}; give it less, or more memory", 1, settings)
     except Exception as error:  # noqa: BLE001 - the border of the process: nothing above could handle it
+        if isinstance(error, OSError) and error.errno and error.filename is not None:  # a name too long, no permission
+            return _fail(f"{error}; check that path", 1, settings)
         hint = "" if settings.debug else " (lapilli --debug ... shows where)"
         return _fail(f"{type(error).__name__}: {error}{hint}", 1, settings)
     if code == INTERRUPTED:
@@ -105,22 +114,23 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _fail(message: str, exit_code: int, settings: Settings) -> int:
     if settings.debug:
-        traceback.print_exc()
+        note(traceback.format_exc().rstrip())
     if settings.untested and exit_code == 1:
         message = f"{message} ({settings.untested})"
     if message:  # empty when typer has already printed a help page
-        print("lapilli:", _one_line(message), file=sys.stderr)
+        note(f"lapilli: {_one_line(message)}")
     return exit_code
 
 
 def _one_line(message: str) -> str:
-    """A message without what a terminal would obey, and of some length: it may quote what somebody else wrote."""
-    line = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in " ".join(message.split()))
+    """A message as one line of some length: it may quote what somebody else wrote."""
+    line = printable(" ".join(message.split()))
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
 
 
 def main() -> NoReturn:
     """The `lapilli` program."""
+    prepare_streams()
     sys.exit(run())
 
 

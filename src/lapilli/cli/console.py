@@ -1,12 +1,13 @@
 """Where the command line prints: results to stdout, everything else to stderr."""
 
+import io
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,35 +18,43 @@ from rich.progress import (
 )
 from rich.progress import Progress as ProgressBar
 
-from lapilli.core.plain import json_text
+from lapilli.core.plain import plain
 from lapilli.core.progress import Progress
+from lapilli.core.terminal import Terminal
 
 if TYPE_CHECKING:
     from lapilli.core.run import RunDir
 
-results = Console()
+results = Terminal()
 """For results: tables, answers, coloured rows."""
 
-messages = Console(stderr=True)
+messages = Terminal(stderr=True)
 """For progress and notes, which must never mix with a result."""
 
 
 _EVERY = 60  # seconds between lines of progress off a terminal
 
 
+def prepare_streams() -> None:
+    """Let both streams write out what their encoding does not have, such as \\xf6 on one of ASCII."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def print_json(value: Any) -> None:
-    """Print `value` as one line of JSON on stdout, for `--json`: no colour, no wrapping."""
-    sys.stdout.write(json_text(value) + "\n")
+    """Print `value` as one line of JSON on stdout, for `--json`: all in ASCII, which any terminal and locale takes."""
+    sys.stdout.write(json.dumps(plain(value), allow_nan=False) + "\n")
 
 
 def say(line: str) -> None:
-    """Print a result as it is, whatever is in it: no markup, no emoji, no breaks."""
-    results.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    """Print a result as it is, whatever is in it, without breaks."""
+    results.print(line, soft_wrap=True)
 
 
 def note(line: str) -> None:
     """The same of a note, on stderr."""
-    messages.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    messages.print(line, soft_wrap=True)
 
 
 def note_hidden(name: str, share: float) -> None:
@@ -57,7 +66,7 @@ def note_hidden(name: str, share: float) -> None:
 def progress_bar() -> ProgressBar:
     """A display of progress on stderr, for a terminal only: a context manager; its last state stays."""
     return ProgressBar(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -71,8 +80,10 @@ def go_on(run: "RunDir", measure: Callable[[Progress], object]) -> None:
     """Measure what a run lacks, with its steps on display, and finish it; of one that has finished, say so.
 
     Interrupted before its first result, the run was never begun; after it, the same command goes on, as is said.
+    Raises LapilliError for one that is not what it was when it finished: no page is drawn of that.
     """
     if run.is_complete:
+        run.verify()
         note(f"{run.path}: the run has finished; its page is drawn again, and nothing is measured")
         return
     try:

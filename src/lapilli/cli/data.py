@@ -92,7 +92,7 @@ def _print_findings(file: Path, findings: "Findings", encoded: bool) -> None:
         if some:
             _print_problems(kind, some[:_SHOWN])
         if len(some) > _SHOWN:
-            results.print(f"... and {len(some) - _SHOWN} more; --json lists them all", highlight=False)
+            results.print(f"... and {len(some) - _SHOWN} more; --json lists them all")
     counts = f"{findings.rows} rows, {findings.images} images, {len(findings.problems)} problems"
     say(f"{file}: {counts}" + (f", {len(findings.warnings)} warnings" if findings.warnings else ""))
     if not encoded:
@@ -101,14 +101,11 @@ def _print_findings(file: Path, findings: "Findings", encoded: bool) -> None:
 
 def _print_problems(kind: str, problems: "Iterable[Problem]") -> None:
     from rich.table import Table
-    from rich.text import Text
-
-    from lapilli.data.show import visible
 
     table = Table("row", "id", "field", kind, "remedy")
     for problem in problems:
         cells = ["" if problem.row is None else str(problem.row), problem.id or "", problem.field]
-        table.add_row(*(Text(visible(cell)) for cell in (*cells, problem.message, problem.remedy)))
+        table.add_row(*cells, problem.message, problem.remedy)
     results.print(table)
 
 

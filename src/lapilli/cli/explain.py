@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lapilli.cli.console import print_json, say, steps
-from lapilli.cli.options import MOST, MOST_SEED, Device, Dtype, Model
+from lapilli.cli.options import MOST, MOST_SEED, Device, Dtype, Model, decoded
 from lapilli.cli.questions import asked, hidden_share, opened
 from lapilli.core.errors import UsageError
 
@@ -61,6 +61,9 @@ def _explain(
     from lapilli.model.hub import hub_name, model_folder, require_named
 
     sample, placement = asked(image, question), Placement(device, dtype)
+    answer, contrast = (
+        None if text is None else decoded(name, text) for name, text in (("--answer", answer), ("--contrast", contrast))
+    )
     _require_kind(target, contrast)
     spans = None if remove is None else _spans(remove)
     if out is not None:
@@ -136,7 +139,8 @@ def _spans(text: str) -> list[tuple[int, int]]:
     for part in text.split(","):
         first, dash, last = part.partition("-")
         numbers = (first, last) if dash else (first, first)
-        if not all(number.strip().isdecimal() for number in numbers) or int(numbers[0]) > int(numbers[1]):
+        are_numbers = all(number.strip().isdecimal() and len(number) < 100 for number in numbers)
+        if not are_numbers or int(numbers[0]) > int(numbers[1]):
             raise UsageError(f"--remove {text}: {part!r} is no patch; write numbers and ranges, such as 3-5,9")
         found.append((int(numbers[0]), int(numbers[1])))
     return found

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column, Table
-from rich.text import Text
 
 from lapilli.cli.console import note, print_json, progress_bar, results, say
 from lapilli.cli.options import MOST, MOST_SEED
@@ -126,7 +125,7 @@ def _info(
 
 
 def _table_of_parts(info: "Info") -> Table:
-    table = Table("part", "kind", Column("parameters", justify="right"), title=Text(info.path), show_footer=True)
+    table = Table("part", "kind", Column("parameters", justify="right"), title=info.path, show_footer=True)
     table.columns[2].footer = f"{sum(part.parameters for part in info.parts):,}"
     for part in info.parts:
         table.add_row(part.role, part.kind, f"{part.parameters:,}")

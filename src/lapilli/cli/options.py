@@ -1,10 +1,13 @@
 """Options and arguments that several commands have in common."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from lapilli.core.errors import UsageError
 
 Model = Annotated[
     Path,
@@ -27,6 +30,28 @@ Bits = Annotated[
     int | None,
     typer.Option(help="8 or 4: the language model quantised by bitsandbytes, on a CUDA GPU.", show_default=False),
 ]
+
+
+def require_usable(arguments: Sequence[str]) -> None:
+    """Raise UsageError for an argument that no shell can hand over, and that no file can be called."""
+    for argument in arguments:
+        try:
+            usable = b"\0" not in os.fsencode(argument)
+        except UnicodeEncodeError:
+            usable = False
+        if not usable:
+            raise UsageError(f"{argument!r}: holds a zero byte, or half a character; leave it out")
+
+
+def decoded(name: str, argument: str) -> str:
+    """An argument as the text that its bytes are in UTF-8, also where the locale knows ASCII alone.
+
+    Raises UsageError where they are no text.
+    """
+    try:
+        return argument.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError as error:
+        raise UsageError(f"{name}: {argument!r} is not UTF-8; write it as text") from error
 
 
 def require_models(models: Sequence[Path]) -> list[Path]:

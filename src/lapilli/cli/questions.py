@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lapilli.cli.console import note_hidden
+from lapilli.cli.options import decoded
 from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ def asked(image: Path, question: str) -> "Sample":
     """The sample that asks a question about a picture. Raises UsageError for what is no question."""
     from lapilli.core.template import IMAGE_MARK
 
+    question = decoded("question", question)
     if not question.strip():
         raise UsageError("question: empty; ask something about the picture")
     if IMAGE_MARK in question:

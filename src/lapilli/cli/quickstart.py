@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from lapilli.cli.console import messages, note, print_json, progress_bar, results
-from lapilli.cli.options import MOST, MOST_SEED
+from lapilli.cli.console import note, print_json, progress_bar, say
+from lapilli.cli.options import MOST, MOST_SEED, decoded
 
 
 def register(app: typer.Typer) -> None:
@@ -35,20 +35,19 @@ def quickstart(
 
     It takes about ten minutes; interrupted, run it again.
     """
-    import json
-
+    from lapilli.core.read import read_json
     from lapilli.quickstart import Journey, quickstart
 
-    journey = Journey(out, seed, scenes, tests, overrides=tuple(override or ()))
+    journey = Journey(out, seed, scenes, tests, overrides=tuple(decoded("--set", one) for one in override or ()))
     try:
-        page = quickstart(journey, messages.print, _count)
+        page = quickstart(journey, note, _count)
     except KeyboardInterrupt:
         note(f"stopped; go on with: {journey.command}")
         raise
     if as_json:
-        print_json(json.loads((out / "results.json").read_text(encoding="utf-8")))
+        print_json(read_json(out / "results.json", "choose another --out"))
     else:
-        results.print(f"The page: {page}\nThe model: {out / 'model'}")
+        say(f"The page: {page}\nThe model: {out / 'model'}")
 
 
 @contextmanager

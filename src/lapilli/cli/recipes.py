@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Column, Table
-from rich.text import Text
 
 from lapilli.cli.console import note, print_json, results, say
 from lapilli.core.plain import json_text
@@ -52,5 +51,5 @@ def _table(stages: list[str], infos: "list[FieldInfo]") -> Table:
     table = Table(Column("field", no_wrap=True), "type", "default", "meaning", title=title)
     for info in infos:
         default = "required" if info.required else json_text(info.default).strip('"')
-        table.add_row(*map(Text, (info.field, info.type, default, info.meaning)))
+        table.add_row(info.field, info.type, default, info.meaning)
     return table

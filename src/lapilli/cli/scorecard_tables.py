@@ -4,7 +4,6 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
-from rich.text import Text
 
 from lapilli.cli.console import results, say
 from lapilli.report.figures import NONE
@@ -38,7 +37,7 @@ def print_gaps(found: dict[str, Any]) -> None:
         gaps = [_with_interval(by_key[name, operator, "gap"]) for operator in operators]
         others = [by_key.get((name, *key)) for key in ((primary, "flip"), (None, "pointing"))]
         values = [f"{row['value']:.2f}" if row else NONE for row in others]
-        table.add_row(Text(name + " *" * method["ours"]), *gaps, *values, f"{1000 * method['seconds']['value']:.3g}")
+        table.add_row(name + " *" * method["ours"], *gaps, *values, f"{1000 * method['seconds']['value']:.3g}")
     results.print(table)
 
 
@@ -58,7 +57,7 @@ def print_sanity(found: dict[str, Any]) -> None:
     for method in methods:
         by_test = {row["test"]: row for row in found["sanity"] if row["method"] == method}
         values = [by_test[test["name"]] for test in tests]
-        table.add_row(Text(method), *(f"{round(row['value'], 2) + 0.0:.2f}" if row["n"] else NONE for row in values))
+        table.add_row(method, *(f"{round(row['value'], 2) + 0.0:.2f}" if row["n"] else NONE for row in values))
     results.print(table, crop=False)
 
 

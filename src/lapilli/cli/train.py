@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lapilli.cli.console import note, print_json, progress_bar, say, steps
+from lapilli.cli.options import decoded
 from lapilli.cli.recipes import list_recipes, print_fields, print_recipe
 from lapilli.core.errors import LapilliError, UsageError
 
@@ -53,7 +54,7 @@ def _train(
     if recipe is None:
         list_recipes()
         raise UsageError("train: name a recipe, one of these or a file of your own")
-    overrides = override or []
+    overrides = [decoded("--set", one) for one in override or ()]
     resolved = read_recipe(recipe, overrides, recipe_type(recipe))
     if show:
         print_recipe(resolved, as_json)

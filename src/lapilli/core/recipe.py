@@ -10,7 +10,9 @@ import re
 import sys
 import types
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -18,8 +20,14 @@ import yaml
 
 from lapilli.core.errors import UsageError
 from lapilli.core.plain import plain
+from lapilli.core.terminal import printable
 
 T = TypeVar("T")
+
+_MOST = 10_000  # values of a recipe, aliases written out
+_LARGEST = 200_000  # bytes of its file
+_LONGEST = 1_000  # characters of a number
+_SCALARS = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str")}
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
 
@@ -54,11 +62,7 @@ def read_recipe(path: Path, overrides: Sequence[str], into: type[T]) -> T:
     number is also good for text. Raises UsageError naming the line or the override, the field and the nearest name.
     """
     file = find_recipe(path)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: cannot be read: {error}") from error
-    tree = _parse(text, str(file), by_line=True)
+    tree = _parse(_text(file), str(file), by_line=True)
     if not isinstance(tree.value, dict):
         raise UsageError(f"{tree.place}: a recipe is a list of `field: value` lines")
     for override in overrides:
@@ -69,8 +73,9 @@ def read_recipe(path: Path, overrides: Sequence[str], into: type[T]) -> T:
 def find_recipe(path: Path) -> Path:
     """`path` itself, or the file of that name which comes with the package. Raises UsageError when there is neither."""
     for candidate in (path, Path(__file__).parent.parent / path):
-        if candidate.is_file():
-            return candidate
+        with suppress(OSError):  # a name longer than any file's
+            if candidate.is_file():
+                return candidate
     raise UsageError(f"{path}: no such recipe; those that come with lapilli: {', '.join(shipped_recipes())}")
 
 
@@ -84,8 +89,8 @@ def shipped_recipes() -> dict[str, str]:
 def stage_of(path: Path) -> str:
     """The `stage` that a recipe's file names, which says what kind of recipe it is; "" when it names none."""
     try:
-        given = _parse(find_recipe(path).read_text(encoding="utf-8"), str(path), by_line=True)
-    except (UsageError, OSError, UnicodeDecodeError):  # `read_recipe` says what is wrong, and where
+        given = _parse(_text(find_recipe(path)), str(path), by_line=True)
+    except UsageError:  # `read_recipe` says what is wrong, and where
         return ""
     stage = given.value.get("stage") if isinstance(given.value, dict) else None
     return stage.raw if stage else ""
@@ -97,8 +102,21 @@ def as_dict(recipe: Any) -> dict[str, Any]:
 
 
 def dump(recipe: Any) -> str:
-    """A recipe, or a dict, as YAML that `read_recipe` reads back to an equal recipe."""
-    return yaml.safe_dump(plain(recipe), sort_keys=False, allow_unicode=True)
+    """A recipe, or a dict, as YAML that `read_recipe` reads back to an equal recipe; of what can be printed."""
+    text: str = yaml.safe_dump(plain(recipe), sort_keys=False, allow_unicode=True)
+    return text if printable(text) == text else yaml.safe_dump(plain(recipe), sort_keys=False)
+
+
+def _text(file: Path) -> str:
+    """What is in the file of a recipe; a larger one is none, and would be parsed for minutes."""
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise UsageError(f"{file}: more than {_LARGEST:,} bytes; a recipe has some thousand")
+        return content.decode("utf-8").replace("\r\n", "\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: cannot be read: {error}; give a recipe as UTF-8") from error
 
 
 def _first_line(file: Path) -> str:
@@ -110,7 +128,11 @@ def _parse(text: str, source: str, by_line: bool) -> _Given:
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
+        if _size(node, {}) > _MOST:
+            raise UsageError(f"{source}: more than {_MOST:,} values, aliases written out; write what is needed alone")
         return _given(loader, node, source, by_line) if node else _Given(None, "", source)
+    except RecursionError as error:
+        raise UsageError(f"{source}: nested too deeply; a recipe is a list of `field: value` lines") from error
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if by_line and error.problem_mark else ""
         raise UsageError(f"{source}{line}: not YAML: {error.problem}") from error
@@ -118,19 +140,54 @@ def _parse(text: str, source: str, by_line: bool) -> _Given:
         raise UsageError(f"{source}: not YAML: {error}") from error
 
 
+def _size(node: yaml.Node | None, sizes: dict[int, int]) -> int:
+    """How many values a node comes to, each alias counted wherever it stands; of one that holds itself too many."""
+    if node is None or isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in sizes:
+        sizes[id(node)] = _MOST + 1  # while it is counted: seen then, it holds itself
+        inside = node.value if isinstance(node, yaml.SequenceNode) else chain.from_iterable(node.value)
+        sizes[id(node)] = 1 + sum(_size(entry, sizes) for entry in inside)
+    return sizes[id(node)]
+
+
 def _given(loader: _Loader, node: yaml.Node, source: str, by_line: bool) -> _Given:
     place = f"{source}:{node.start_mark.line + 1}" if by_line else source
     if isinstance(node, yaml.SequenceNode):
         return _Given([_given(loader, entry, source, by_line) for entry in node.value], "", place)
-    if not isinstance(node, yaml.MappingNode):
-        return _Given(loader.construct_object(node), node.value, place)
+    if isinstance(node, yaml.ScalarNode):
+        return _Given(_value(loader, node, place), node.value, place)
     entries: dict[str, _Given] = {}
     for key, value in node.value:
+        line = f"{source}:{key.start_mark.line + 1}" if by_line else source
+        if not isinstance(key, yaml.ScalarNode):
+            raise UsageError(f"{line}: a field has a name, not a list or fields of its own; write `field: value`")
         if key.value in entries:
-            line = f"{source}:{key.start_mark.line + 1}" if by_line else source
             raise UsageError(f"{line}: {key.value}: given twice")
-        entries[str(key.value)] = _given(loader, value, source, by_line)
+        entries[key.value] = _given(loader, value, source, by_line)
     return _Given(entries, "", place)
+
+
+def _value(loader: _Loader, node: yaml.ScalarNode, place: str) -> Any:
+    """What a scalar stands for."""
+    if node.tag not in _SCALARS and node.tag.startswith("tag:yaml.org,2002:"):
+        raise UsageError(f"{place}: a value of type {node.tag[18:]}; write text, a number, true, false or null")
+    if not _is_text(node.value):
+        raise UsageError(f"{place}: {node.value!r}: holds a zero byte, or half a character; leave it out")
+    if len(node.value) > _LONGEST and not node.tag.endswith(":str"):
+        raise UsageError(f"{place}: a number of {len(node.value):,} characters; {_LONGEST:,} are the most")
+    try:
+        return loader.construct_object(node)
+    except (ValueError, LookupError, OverflowError) as error:  # a type that the text is not of: !!int many
+        raise UsageError(f"{place}: {node.value!r} is no {node.tag.rpartition(':')[2]}; correct it") from error
+
+
+def _is_text(value: str) -> bool:
+    """Whether files can hold it, and, as far as that is known, be called so."""
+    try:
+        return b"\0" not in value.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _lay_over(tree: _Given, override: str) -> None:

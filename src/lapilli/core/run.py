@@ -15,15 +15,16 @@ The workshops write them; the report and the studio read them and need nothing e
 from __future__ import annotations
 
 import io
-import json
 import platform
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import yaml
 
@@ -33,10 +34,14 @@ from lapilli.core.files import LOCK, explain_write, refuse_occupied, sweep, sync
 from lapilli.core.lock import locked
 from lapilli.core.manifest import MANIFEST, changed, seal
 from lapilli.core.plain import json_text
+from lapilli.core.read import parsed, read_bytes, read_json, read_text
 from lapilli.core.recipe import dump
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+_AGAIN = "run it again, in another folder"
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ class RunDir:
         if not (path / "recipe.yaml").is_file():
             return cls.create(path, recipe, seed)
         run = cls.open(path) if (path / MANIFEST).is_file() else cls.resume(path, seed)
-        if differing := _differing((path / "recipe.yaml").read_text(encoding="utf-8"), dump(recipe)):
+        if differing := _differing(path / "recipe.yaml", dump(recipe)):
             raise LapilliError(f"{path}: a run of another recipe ({differing}) is there; choose another folder")
         return run
 
@@ -137,8 +142,11 @@ class RunDir:
         """Every line logged, in order; a last line that a killed run left torn is not one."""
         if not self._metrics.is_file():
             return []
-        lines = self._metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        lines = read_text(self._metrics, _AGAIN).split("\n")[:-1]
+        rows = [parsed(line, f"{self._metrics}:{number}", _AGAIN) for number, line in enumerate(lines, 1)]
+        if not all(isinstance(row, dict) for row in rows):
+            raise LapilliError(f"{self._metrics}: not one object a line; {_AGAIN}")
+        return rows
 
     def rewind(self, step: int) -> None:
         """Before going on from the checkpoint of `step`: drop the metrics logged after it, and a torn last line."""
@@ -166,14 +174,18 @@ class RunDir:
 
     def load(self, name: str) -> Any:
         """The saved result NAME, as plain values. Raises LapilliError when the run has none of that name."""
-        return json.loads(self._existing(name, "json").read_text(encoding="utf-8"))
+        return read_json(self._existing(name, "json"), _AGAIN)
 
     def load_arrays(self, name: str) -> dict[str, NDArray[Any]]:
-        """The saved arrays NAME. Raises LapilliError when the run has none of that name."""
+        """The saved arrays NAME. Raises LapilliError when the run has none of that name, or they are spoilt."""
         import numpy as np
 
-        with np.load(self._existing(name, "npz"), allow_pickle=False) as stored:
-            return dict(stored)
+        file = self._existing(name, "npz")
+        try:
+            with np.load(io.BytesIO(read_bytes(file, _AGAIN)), allow_pickle=False) as stored:
+                return dict(stored)
+        except (ValueError, OSError, EOFError, BadZipFile, zlib.error, AttributeError, TypeError) as error:
+            raise LapilliError(f"{file}: no arrays: {error}; {_AGAIN}") from error
 
     def finish(self) -> None:
         """Write the manifest: the run is whole, and its results no longer change."""
@@ -181,7 +193,10 @@ class RunDir:
         seal(self.path, finished=_now())
 
     def verify(self) -> None:
-        """Compare every file with the manifest. Raises LapilliError naming those that are missing or changed."""
+        """Compare every file with the manifest. Raises LapilliError naming those that are missing or changed.
+
+        What is drawn from a finished run's results calls it first: they are what was measured.
+        """
         if not self.is_complete:
             raise LapilliError(f"{self.path}: the run has not finished: it has no manifest.json")
         if spoiled := changed(self.path):
@@ -214,9 +229,14 @@ class RunDir:
             )
 
 
-def _differing(one: str, other: str) -> str:
-    """The fields in which two recipes differ, as they are written in files."""
-    theirs, ours = (yaml.safe_load(text) or {} for text in (one, other))
+def _differing(file: Path, other: str) -> str:
+    """The fields in which the recipe in a file and another one differ, as they are written in files."""
+    try:
+        theirs, ours = (yaml.safe_load(text) or {} for text in (read_text(file, _AGAIN), other))
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        raise LapilliError(f"{file}: not YAML; {_AGAIN}") from error
+    if not isinstance(theirs, dict):
+        raise LapilliError(f"{file}: not a recipe; {_AGAIN}")
     missing = object()
     return ", ".join(key for key in {**theirs, **ours} if theirs.get(key, missing) != ours.get(key, missing))
 

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from lapilli.core.errors import LapilliError
 from lapilli.data.pictures import open_picture
 from lapilli.data.questions import PictureQuestion
 from lapilli.data.scenes.facts import asked_about
-from lapilli.data.scenes.scene import Scene
+from lapilli.data.scenes.scene import SIDE, Scene
 
 PixelBox = tuple[float, float, float, float]
 """Left, top, right, bottom, in pixels from the top left corner."""
@@ -31,7 +30,7 @@ def region(folder: Path, question: PictureQuestion, scenes: Mapping[str, Scene])
     named = asked_about(scene, question.question) if scene else ()
     if len(named) != 1:
         return None
-    return _mask(folder / "masks" / Path(question.image).with_suffix(".png").name, named[0])
+    return _mask(folder / "masks", Path(question.image).with_suffix(".png").name, named[0])
 
 
 def covered(pixels: NDArray[np.float64], boxes: Sequence[PixelBox]) -> NDArray[np.float64]:
@@ -69,9 +68,14 @@ def _filled(question: PictureQuestion, width: int, height: int) -> NDArray[np.fl
     return pixels
 
 
-def _mask(file: Path, thing: int) -> NDArray[np.float64] | None:
-    if not file.is_file():
-        raise LapilliError(f"{file}: no such file; draw the scenes again with: lapilli data scenes")
-    with Image.open(file, formats=("PNG",)) as labels:
-        found = np.asarray(labels) == thing + 1
+def _mask(folder: Path, name: str, thing: int) -> NDArray[np.float64] | None:
+    again = "draw the scenes again with: lapilli data scenes"
+    if not (folder / name).is_file():
+        raise LapilliError(f"{folder / name}: no such file; {again}")
+    labels = np.asarray(open_picture(folder, name))[..., 0]  # it is gray, so that the channels are alike
+    if labels.shape != (SIDE, SIDE):
+        raise LapilliError(
+            f"{folder / name}: {labels.shape[1]} x {labels.shape[0]} pixels, {SIDE} x {SIDE} expected; {again}"
+        )
+    found = labels == thing + 1
     return found.astype(np.float64) if found.any() else None  # a thing may lie behind another one

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from lapilli.core.codec import Codec
 from lapilli.core.layout import Role
+from lapilli.core.terminal import printable
 from lapilli.data.encode import IGNORED, Encoded
 
 _COLOURS = {
@@ -93,11 +94,7 @@ def pieces(encoded: Encoded, codec: Codec, control: Collection[int] = ()) -> Ite
 
 def visible(text: str) -> str:
     """`text` with a sign at its line breaks, and written out what a terminal would obey instead of print."""
-    return "".join(char if char.isprintable() else _sign(char) for char in text)
-
-
-def _sign(char: str) -> str:
-    return "↵\n" if char == "\n" else char.encode("unicode_escape").decode()
+    return printable(text).replace("\n", "↵\n")
 
 
 def _coloured(shown: Iterable[Piece], coloured: bool) -> Iterator[Text]:

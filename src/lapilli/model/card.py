@@ -9,6 +9,7 @@ from typing import Any
 import lapilli
 from lapilli.core.errors import LapilliError
 from lapilli.core.position import ImagePosition
+from lapilli.core.read import checked
 from lapilli.model.choices import depth
 from lapilli.model.parts import Origin
 
@@ -61,13 +62,7 @@ def read_card(folder: Path) -> Card:
         raise LapilliError(f"{file}: not JSON ({error}); build the model again") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise LapilliError(f"{file}: format {_FORMAT} expected; build the model again, or use the lapilli it came from")
-    try:
-        parts = {role: Origin(**part) for role, part in content["parts"].items()}
-        names = (str(content["template"]), str(content["connector"]))
-        position: ImagePosition = "first" if content.get("image_position") == "first" else "as_written"
-        return Card(*names, parts, tuple(content["notes"]), content.get("original"), position)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise LapilliError(f"{file}: not what lapilli writes ({error}); build the model again") from error
+    return checked(Card, content, str(file), "not what lapilli writes: build the model again")
 
 
 def _readme(card: Card) -> str:

@@ -66,6 +66,6 @@ def require_target(name: str) -> None:
 def size_in_bytes(text: str) -> int:
     """What "5GB" or "500MB" means: powers of ten. Raises UsageError for anything else."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)B\s*", text, re.IGNORECASE)
-    if match is None or float(match[1]) <= 0:
+    if match is None or not 0 < float(match[1]) < 1e15:  # an endless number is infinite
         raise UsageError(f"size {text!r}: write a number and its unit, such as 5GB or 500MB")
     return max(1, int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " ")))

@@ -52,6 +52,7 @@ from huggingface_hub.utils import WeakFileLock, build_hf_headers, disable_progre
 
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.files import explain_write
+from lapilli.core.terminal import printable
 
 _DESCRIBING = ("*.json", "*.jinja", "*.model", "*.txt")  # configurations, tokenizers, templates; nothing that is run
 _FOLDERS = ("", "additional_chat_templates", "language", "vision", "vision_tower", "*_vision_tower")
@@ -259,7 +260,7 @@ def _fetch(repo: str, commit: str, names: Iterable[str], storage: Path) -> None:
     there = f", of which {_bytes(done)} are there" if done else ""
     files = f"{len(downloads)} file{'s' if len(downloads) > 1 else ''} of weights"
     said = f"{repo}: fetching {files}, {_bytes(size)}{there}, into {storage.parent}"
-    print(said, file=sys.stderr, flush=True)
+    print(printable(said), file=sys.stderr, flush=True)
     try:
         for one in downloads:
             _resume(one)

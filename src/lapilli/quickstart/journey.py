@@ -19,9 +19,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from lapilli.core.errors import UsageError
 from lapilli.core.files import new_folder, refuse_occupied, write_atomically
+from lapilli.core.read import checked, read_json
 from lapilli.core.recipe import read_recipe
 from lapilli.core.run import RunDir
 from lapilli.data.scenes.dataset import Split, write_scenes
@@ -77,6 +79,15 @@ class Journey:
         return shlex.join(["lapilli", "quickstart", *(str(part) for option in options for part in option)])
 
 
+_ELSEWHERE = "choose another --out"
+
+
+class _Begun(TypedDict):
+    """What journey.json holds."""
+
+    command: str
+
+
 def quickstart(journey: Journey, tell: Callable[[str], None], count: Counter) -> Path:
     """Do whatever of the journey is not done yet and return the page.
 
@@ -103,7 +114,7 @@ def _require_same(journey: Journey) -> None:
         refuse_occupied(journey.out)
         write_atomically(file, json.dumps({"command": journey.command}) + "\n")
         return
-    before = json.loads(file.read_text(encoding="utf-8"))["command"]
+    before = checked(_Begun, read_json(file, _ELSEWHERE), str(file), _ELSEWHERE)["command"]
     if before != journey.command:
         raise UsageError(f"{journey.out}: began as: {before}; go on with that, or choose another --out")
 

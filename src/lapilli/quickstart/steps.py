@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from lapilli.core.files import write_atomically
+from lapilli.core.read import checked, read_json
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,19 @@ class Step:
     product: Path
     run: Callable[[], None]
     stage: str | None = None
+
+
+class _LoggedRequired(TypedDict):
+    """A step as `walk` logs it; the class after it adds what it may lack."""
+
+    name: str
+    seconds: float
+    finished: str
+    peak_memory_bytes: int
+
+
+class _Logged(_LoggedRequired, total=False):
+    stage: str
 
 
 def walk(steps: Sequence[Step], log: Path, tell: Callable[[str], None]) -> None:
@@ -45,7 +59,9 @@ def walk(steps: Sequence[Step], log: Path, tell: Callable[[str], None]) -> None:
 
 def times(log: Path) -> list[dict[str, Any]]:
     """Every step so far, as `walk` logs them."""
-    return json.loads(log.read_text(encoding="utf-8")) if log.is_file() else []
+    again = "choose another --out"
+    rows = checked(list[_Logged], read_json(log, again), str(log), again) if log.is_file() else []
+    return cast(list[dict[str, Any]], rows)
 
 
 def _add_seconds(log: Path, step: Step, seconds: float) -> None:

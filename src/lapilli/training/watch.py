@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lapilli.core.run import RunDir
+from lapilli.core.terminal import Terminal
 from lapilli.training.trainer import Seen
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -49,7 +49,7 @@ def asked_to_stop() -> Iterator[Wish]:
 
 def training_bar(shown: bool) -> Progress:
     """A bar on stderr with the loss, the speed and the time left; for a terminal only."""
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -67,12 +67,12 @@ def training_bar(shown: bool) -> Progress:
 def announce(bar: Progress, said: Sequence[str]) -> None:
     """Print lines above the bar, as they are, also where there is none."""
     for line in said:
-        bar.console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        bar.console.print(line, soft_wrap=True)
 
 
 def lines(shown: bool) -> Callable[[str], None] | None:
     """What prints a line of progress on stderr where that is no terminal, such as a log file; there the bar does."""
-    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+    console = Terminal(stderr=True, soft_wrap=True)
     return console.print if shown and not console.is_terminal else None
 
 

@@ -582,7 +582,7 @@ def test_targets_and_sizes_are_checked(tmp_path):
     with pytest.raises(UsageError, match="target 'gguf': unknown; choose one of hf, original, split"):
         convert(joined("clip", "llama"), tmp_path / "out", "gguf")
     assert [size_in_bytes(text) for text in ("5GB", "1.5 mb", "10B")] == [5_000_000_000, 1_500_000, 10]
-    for text in ("5", "0GB", "GB", "-1MB"):
+    for text in ("5", "0GB", "GB", "-1MB", "9" * 400 + "GB"):
         with pytest.raises(UsageError, match="write a number and its unit"):
             size_in_bytes(text)
 

@@ -2,38 +2,61 @@
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from lapilli.core.errors import LapilliError
+from lapilli.core.read import checked, read_json_lines
 from lapilli.data.scenes.describe import with_article
 from lapilli.data.scenes.questions import references
-from lapilli.data.scenes.scene import Scene, Thing
-from lapilli.data.scenes.vocabulary import PHRASES
+from lapilli.data.scenes.scene import MOST, SIDE, Scene, Thing
+from lapilli.data.scenes.vocabulary import COLOURS, PHRASES, SHAPES, SIZES, TEXTURES
 
+_AGAIN = "make the folder again with: lapilli data scenes"
 _HIDDEN = ("", "colour", "shape", "place")  # what a question may ask for, and so does not name
 
 
 def read_scenes(folder: Path) -> dict[str, Scene]:
     """Every scene of a folder that `lapilli data scenes` wrote, by the name of its picture.
 
-    Raises LapilliError when the folder holds none.
+    Raises LapilliError when the folder holds none, and with the line that is none, or is of something else.
     """
     file = folder / "scenes.jsonl"
     if not file.is_file():
         raise LapilliError(f"{file}: no such file; make the folder with: lapilli data scenes {folder} --split held_out")
-    rows = map(json.loads, file.read_text(encoding="utf-8").splitlines())
-    names = [field.name for field in fields(Thing)]
-    return {
-        row["image"]: Scene(
-            tuple(Thing(**{name: thing[name] for name in names}) for thing in row["things"]),
-            row["background"],
-            row["id"],
-        )
-        for row in rows
-    }
+    rows = [_row(place, value) for place, value in read_json_lines(file, _AGAIN)]
+    return {row.image: Scene(row.things, row.background, row.id) for row in rows}
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line of scenes.jsonl, as far as a scene needs it."""
+
+    id: str
+    image: str
+    background: str
+    things: tuple[Thing, ...]
+
+
+def _row(place: str, value: object) -> _Row:
+    row = checked(_Row, value, place, _AGAIN)
+    if not 1 <= len(row.things) <= MOST:
+        raise LapilliError(f"{place}: {len(row.things)} things; a scene has 1 to {MOST}; {_AGAIN}")
+    for thing in row.things:
+        _require_drawn(thing, place)
+    return row
+
+
+def _require_drawn(thing: Thing, place: str) -> None:
+    """Refuse what no scene has: there are no words for it."""
+    known = {"colour": COLOURS, "shape": SHAPES, "size": SIZES, "texture": TEXTURES}
+    for name, words in known.items():
+        if getattr(thing, name) not in words:
+            choices = ", ".join(words)
+            raise LapilliError(f"{place}: {name} {getattr(thing, name)[:60]!r}; there are {choices}; {_AGAIN}")
+    if not (0 <= thing.x < SIDE and 0 <= thing.y < SIDE):
+        raise LapilliError(f"{place}: x {thing.x}, y {thing.y}; a picture has {SIDE} x {SIDE} pixels; {_AGAIN}")
 
 
 def asked_about(scene: Scene, question: str) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypedDict, final
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from lapilli.core.errors import LapilliError
 from lapilli.core.placement import AS_STORED, Placement
 from lapilli.core.pool import end_with_parent
 from lapilli.core.progress import Progress
+from lapilli.core.read import checked
 from lapilli.core.run import RunDir
 from lapilli.data.pictures import open_picture
 from lapilli.data.questions import PictureQuestion, same_answer
@@ -53,6 +54,13 @@ class Kept:
     question: PictureQuestion
     given: str
     other: str
+
+
+class _Saved(TypedDict):
+    """What a run holds of them."""
+
+    counts: dict[str, int]
+    kept: tuple[Kept, ...]
 
 
 @dataclass(frozen=True)
@@ -111,15 +119,8 @@ def _is_visual(llava: Llava, data: Path, question: PictureQuestion, text: str) -
 
 
 def kept_of(saved: Any) -> tuple[Kept, ...]:
-    """The questions that `keep` kept, as a run holds them."""
-    return tuple(
-        Kept(
-            PictureQuestion(**{**row["question"], "boxes": tuple(map(tuple, row["question"]["boxes"]))}),
-            row["given"],
-            row["other"],
-        )
-        for row in saved["kept"]
-    )
+    """The questions that `keep` kept, as a run holds them. Raises LapilliError for what is something else."""
+    return checked(_Saved, saved, "results/kept.json", "remove the run's folder, and run it again")["kept"]
 
 
 def measure(job: Job, processes: int, progress: Progress) -> None:

@@ -23,6 +23,11 @@ _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat
 
 _MOST_LAYERS = 1_000  # the deepest models have some 200; transformers would make any number, for hours
 
+_MOST_HEADERS = 32_000_000  # bytes of a folder's headers together, of some 200,000 tensors; read for ten seconds
+
+_FIXED = {"return_dict": True, "is_encoder_decoder": False}
+"""Settings that say how a model is called, and so are the caller's; with other values nothing here fits."""
+
 # What torch's reader of pickles raises on damaged ones besides UnpicklingError, found by feeding it some.
 _DAMAGED = (
     RuntimeError,
@@ -102,6 +107,9 @@ def _files(path: Path) -> Sequence[Path]:
         raise LapilliError(f"{path}: neither *.safetensors nor pytorch_model*.bin; give the folder of a model")
     if odd := next((file for file in files if not file.is_file()), None):  # a pipe would be waited for without end
         raise LapilliError(f"{odd}: not a file; fetch it again")
+    if (headers := sum(map(_header_bytes, files))) > _MOST_HEADERS:
+        limit = f"{headers:,} bytes of headers, and no model has more than {_MOST_HEADERS:,}"
+        raise LapilliError(f"{path}: its *.safetensors have {limit}; fetch the folder again")
     for index in path.glob(f"*{files[0].suffix}.index.json"):
         named = json_object(index).get("weight_map", {})
         if not isinstance(named, dict) or not all(isinstance(name, str) for name in named.values()):
@@ -110,6 +118,17 @@ def _files(path: Path) -> Sequence[Path]:
         if missing:
             raise LapilliError(f"{index}: names {', '.join(missing)}, which the folder has not; fetch the rest of it")
     return files
+
+
+def _header_bytes(file: Path) -> int:
+    """How long a safetensors file says that its header is; 0 for a pickle."""
+    if file.suffix != ".safetensors":
+        return 0
+    try:
+        with file.open("rb") as opened:
+            return int.from_bytes(opened.read(8), "little")
+    except OSError as error:
+        raise LapilliError(f"{file}: no safetensors: {error}; fetch the file again") from error
 
 
 def model_config(path: Path) -> dict[str, Any]:
@@ -126,6 +145,8 @@ def model_config(path: Path) -> dict[str, Any]:
         if name.endswith(("layers", "n_layer")) and isinstance(value, int | float) and value > _MOST_LAYERS:
             limit = f"no model has more than {_MOST_LAYERS:,}"
             raise LapilliError(f"{path / 'config.json'}: {name} is {value}, and {limit}; fetch the file again")
+        if name in _FIXED and bool(value) is not _FIXED[name]:
+            raise LapilliError(f"{path / 'config.json'}: {name} is {value!r}, as no LLaVA's; remove that line")
         if name.endswith("attn_implementation") and "/" in str(value):
             remedy = "remove that line"
             raise LapilliError(f"{path / 'config.json'}: {name} is {value!r}, code from elsewhere; {remedy}")

@@ -76,7 +76,7 @@ def _description(path: Path) -> Explanation:
         said = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError as error:
         raise LapilliError(f"{path}: no such file; an explanation's folder holds one once it is finished") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise LapilliError(f"{path}: cannot be read: {error}; {_AGAIN}") from error
     if not isinstance(said, dict):
         raise LapilliError(f"{path}: holds {type(said).__name__}, not an object; {_AGAIN}")

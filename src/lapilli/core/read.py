@@ -1,0 +1,151 @@
+"""Files that somebody may have spoilt, read into what they should hold, or refused in one line.
+
+A remedy is what a message ends with: "make the folder again with: lapilli data scenes".
+"""
+
+import json
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
+
+from lapilli.core.errors import LapilliError
+
+T = TypeVar("T")
+
+_SHOWN = 60  # characters of a value that is not what it should be
+
+
+def read_bytes(file: Path, remedy: str) -> bytes:
+    """What is in a file. Raises LapilliError for one that is not there, cannot be read, or is a pipe or a device."""
+    try:
+        if file.exists() and not file.is_file():  # a pipe would be waited for without end
+            raise LapilliError(f"{file}: not a file; {remedy}")
+        return file.read_bytes()
+    except (OSError, ValueError) as error:  # no permission, a name that is too long; a zero byte in it
+        reason = getattr(error, "strerror", None) or error
+        raise LapilliError(f"{file}: cannot be read: {reason}; {remedy}") from error
+
+
+def read_text(file: Path, remedy: str) -> str:
+    """The same of a text in UTF-8."""
+    try:
+        return read_bytes(file, remedy).decode("utf-8-sig")  # editors on Windows put a byte order mark in front
+    except UnicodeDecodeError as error:
+        raise LapilliError(f"{file}: not UTF-8 at byte {error.start}; {remedy}") from error
+
+
+def read_json(file: Path, remedy: str) -> Any:
+    """The value in a JSON file. Raises LapilliError as `read_text` does, and for what is no JSON of ordinary depth."""
+    return parsed(read_text(file, remedy), str(file), remedy)
+
+
+def read_json_lines(file: Path, remedy: str) -> Iterator[tuple[str, Any]]:
+    """The value in every line that is not empty, with its place for messages. Raises LapilliError as `read_json`."""
+    lines = read_text(file, remedy).split("\n")  # not splitlines: texts may hold other line breaks
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield f"{file}:{number}", parsed(line, f"{file}:{number}", remedy)
+
+
+def parsed(text: str, place: str, remedy: str) -> Any:
+    """The value of a JSON text; `place` is where it stands, for the message of the LapilliError."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise LapilliError(f"{place}: JSON that is nested too deeply; {remedy}") from error
+    except ValueError as error:  # syntax, or a number of thousands of digits
+        raise LapilliError(f"{place}: not JSON: {error}; {remedy}") from error
+
+
+def checked(kind: type[T], value: Any, place: str, remedy: str) -> T:
+    """A value of JSON as `kind`: a dataclass or TypedDict of plain types, lists, tuples, dicts and dataclasses.
+
+    Fields that `kind` does not have are left out. Raises LapilliError, which begins with `place` and names the field,
+    for one that is missing or of another type, half a character in a text, and a number that is not finite.
+    """
+    return cast(T, _Check(place, remedy).value(kind, value, ""))
+
+
+class _Check:
+    """Where the value stands, and what to do about it, for every message."""
+
+    def __init__(self, place: str, remedy: str) -> None:
+        self._place, self._remedy = place, remedy
+
+    def value(self, kind: Any, value: Any, path: str) -> Any:
+        origin, arguments = get_origin(kind), get_args(kind)
+        if origin in (Union, types.UnionType):
+            (inner,) = (argument for argument in arguments if argument is not type(None))
+            return None if value is None else self.value(inner, value, path)
+        if origin is Literal:
+            return value if value in [one for one in arguments if type(one) is type(value)] else self._no(value, path)
+        if origin in (list, tuple):
+            return origin(self._entries(arguments if origin is tuple else (*arguments, ...), value, path))
+        if origin in (dict, Mapping):
+            entries = value if isinstance(value, dict) else self._no(value, path, "an object")
+            return {
+                self._text(key, path): self.value(arguments[1], one, f"{path}.{key}") for key, one in entries.items()
+            }
+        if is_dataclass(kind) or is_typeddict(kind):
+            return self._fields(kind, value, path)
+        return self._scalar(kind, value, path)
+
+    def _entries(self, kinds: tuple[Any, ...], value: Any, path: str) -> list[Any]:
+        if not isinstance(value, list):
+            self._no(value, path, "a list")
+        if kinds[-1] is ...:
+            kinds = kinds[:1] * len(value)
+        if len(value) != len(kinds):
+            self._no(value, path, f"{len(kinds)} entries")
+        return [self.value(kind, one, f"{path}[{i}]") for i, (kind, one) in enumerate(zip(kinds, value, strict=True))]
+
+    def _fields(self, kind: Any, value: Any, path: str) -> Any:
+        if not isinstance(value, dict):
+            self._no(value, path, "an object")
+        hints = get_type_hints(kind)
+        needed = (
+            kind.__required_keys__
+            if is_typeddict(kind)
+            else {one.name for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING}
+        )
+        if missing := sorted(needed - value.keys()):
+            self._fail(f"{_below(path, missing[0])}: missing")
+        found = {
+            name: self.value(hint, value[name], _below(path, name)) for name, hint in hints.items() if name in value
+        }
+        return kind(**found)
+
+    def _scalar(self, kind: Any, value: Any, path: str) -> Any:
+        if kind is Any:
+            return value
+        if kind is str:
+            return self._text(value, path)
+        if kind is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:
+            return float(value)
+        return value if type(value) is kind and kind in (bool, int) else self._no(value, path, _WORDS[kind])
+
+    def _text(self, value: Any, path: str) -> str:
+        if not isinstance(value, str):
+            self._no(value, path, "text")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            self._fail(f"{path}: half a character, {value[:_SHOWN]!a}")
+        return value
+
+    def _no(self, value: Any, path: str, expected: str = "something else") -> NoReturn:
+        found = repr(value) if isinstance(value, str | int | float | None) else type(value).__name__
+        self._fail(f"{path + ': ' if path else ''}{found[:_SHOWN]}, {expected} expected")
+
+    def _fail(self, what: str) -> NoReturn:
+        raise LapilliError(f"{self._place}: {what}; {self._remedy}")
+
+
+_WORDS = {bool: "true or false", int: "a whole number", float: "a finite number"}
+
+
+def _below(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

@@ -1,0 +1,206 @@
+"""Every reader of files, given anything at all: what it should hold, or one line; in no time.
+
+Arbitrary bytes, a valid file with some bytes changed, and a valid one of JSON with any value in any field's place. The
+seed is fixed, so that a failure is the same everywhere.
+"""
+
+import json
+import struct
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.parts import picture
+
+from lapilli.core.errors import LapilliError
+from lapilli.core.recipe import read_recipe
+from lapilli.core.run import RunDir
+from lapilli.data.pictures import open_picture
+from lapilli.data.questions import read_picture_questions
+from lapilli.data.sample import read_sample
+from lapilli.data.scenes.facts import asked_about, read_scenes
+from lapilli.data.validate import validate
+from lapilli.inspection.scorecard.run import kept_of
+from lapilli.model.card import read_card
+from lapilli.model.checkpoints.stored import model_config, stored_tensors
+from lapilli.quickstart.steps import times
+from lapilli.report.explanation import bundle
+from lapilli.training.recipe import TrainRecipe
+
+SETTINGS = settings(
+    derandomize=True, max_examples=25, deadline=5_000, database=None, suppress_health_check=list(HealthCheck)
+)
+
+
+def scenes(folder):
+    found = read_scenes(folder)
+    return [asked_about(scene, "What color is the circle?") for scene in found.values()]
+
+
+def begun(folder):
+    return RunDir.begin(folder, {"seed": 0}, 0)
+
+
+def recipe(folder):
+    return read_recipe(folder / "recipe.yaml", [], TrainRecipe)
+
+
+THING = {"colour": "red", "shape": "circle", "size": "small", "texture": "plain", "character": ""}
+THING |= {"x": 10.0, "y": 20.0, "radius": 8.0, "angle": 0.0}
+QUESTION = {"id": "1", "image": "a.png", "question": "What?", "answer": "red", "type": "t", "boxes": [[0, 0, 0.5, 1]]}
+TURNS = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "red"}]
+ROW = {"id": "1", "image": "a.png", "conversations": TURNS}
+KEPT = {"counts": {"asked": 1}, "kept": [{"question": QUESTION, "given": "red", "other": "b.png"}]}
+CARD = {"format": 1, "template": "plain", "connector": "linear", "notes": ["a"]}
+CARD |= {"parts": {"vision": {"name": "a", "sha256": "b"}}, "original": {"a": 1}}
+MANIFEST = {"finished": "now", "files": {"recipe.yaml": {"bytes": 1, "sha256": "a"}}}
+STEP = {"name": "a", "seconds": 1.0, "finished": "now", "peak_memory_bytes": 1, "stage": "align"}
+CONFIG = {"model_type": "llava", "text_config": {"num_hidden_layers": 2}, "return_dict": True}
+
+JSON_READERS = {
+    "scenes.jsonl": ({"id": "0", "image": "a.png", "background": "light", "things": [THING]}, scenes),
+    "questions.jsonl": (QUESTION, read_picture_questions),
+    "rows.json": ([ROW], lambda folder: (read_sample(folder / "rows.json", 0), validate(folder / "rows.json", folder))),
+    "lapilli.json": (CARD, read_card),
+    "config.json": (CONFIG, model_config),
+    "manifest.json": (MANIFEST, lambda folder: RunDir(folder).verify()),
+    "metrics.jsonl": ({"step": 1, "loss": 0.5}, lambda folder: RunDir(folder).metrics()),
+    "results/kept.json": (KEPT, lambda folder: kept_of(RunDir(folder).load("kept"))),
+    "steps.json": ([STEP], lambda folder: times(folder / "steps.json")),
+    "recipe.yaml": ({"stage": "align", "model": "m", "data": {"file": "f"}, "out": "o", "epochs": 1}, recipe),
+    "explanation.json": ({"schema": "lapilli.explanation/1", "answer": {"text": ""}}, lambda f: described(f)),
+}
+"""A valid content of every file of JSON (of YAML, which JSON is too), and what reads it in a folder."""
+
+
+def described(folder):
+    return bundle.check(bundle._description(folder / "explanation.json"), {}, str(folder))
+
+
+@cache
+def npz():
+    made = BytesIO()
+    np.savez_compressed(made, maps=np.arange(6.0).reshape(2, 3))
+    return made.getvalue()
+
+
+@cache
+def weights():
+    header = json.dumps({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+    return struct.pack("<Q", len(header)) + header + bytes(8)
+
+
+@cache
+def png():
+    made = BytesIO()
+    picture(1, 12, 9).save(made, "PNG")
+    return made.getvalue()
+
+
+OTHER_READERS = {
+    "results/a.npz": (npz, lambda folder: RunDir(folder).load_arrays("a")),
+    "model.safetensors": (weights, lambda folder: [one.read() for one in stored_tensors(folder).values()]),
+    "picture.png": (png, lambda folder: open_picture(folder, "picture.png")),
+    "begun/recipe.yaml": (lambda: b"seed: 0\n", lambda folder: begun(folder / "begun")),
+}
+
+
+def lines(name, value):
+    """As it is written: one line in a .jsonl, and text that JSON has an escape for as that."""
+    return (json.dumps(value) + "\n").encode()
+
+
+VALID = {name: lines(name, value) for name, (value, _) in JSON_READERS.items()}
+VALID |= {name: content() for name, (content, _) in OTHER_READERS.items()}
+READ = {name: read for name, (_, read) in (JSON_READERS | OTHER_READERS).items()}
+
+TEXTS = st.text(st.characters(codec=None), max_size=8) | st.sampled_from(
+    ["\ud800", "\0", "\x1b[31m", "../x", "x" * 5_000]
+)
+NUMBERS = st.integers() | st.floats() | st.sampled_from([10**400, -1, 2**64])
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def places(value, path=()):
+    """Where in a value of JSON something else can stand."""
+    yield path
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in entries:
+        yield from places(inner, (*path, key))
+
+
+def put(value, path, new):
+    """The value with another one at that place; `...` takes the place out."""
+    if not path:
+        return None if new is ... else new
+    made = value.copy()
+    if new is ... and len(path) == 1:
+        del made[path[0]]
+    else:
+        made[path[0]] = put(value[path[0]], path[1:], new)
+    return made
+
+
+def assert_read_or_refused(name, content):
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(content)
+        try:
+            READ[name](Path(folder))
+        except LapilliError as error:
+            assert str(error)
+
+
+@pytest.mark.parametrize("name", VALID)
+def test_a_valid_file_is_read(name, tmp_path):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(VALID[name])
+    if name in ("explanation.json", "manifest.json"):  # which need more files
+        with pytest.raises(LapilliError):
+            READ[name](tmp_path)
+    else:
+        READ[name](tmp_path)
+
+
+@pytest.mark.parametrize("name", VALID)
+@given(content=st.binary(max_size=60))
+@SETTINGS
+def test_any_bytes(name, content):
+    assert_read_or_refused(name, content)
+
+
+@pytest.mark.parametrize("name", VALID)
+@given(data=st.data())
+@SETTINGS
+def test_a_valid_file_with_bytes_changed(name, data):
+    valid = VALID[name]
+    start = data.draw(st.integers(0, len(valid)))
+    end = data.draw(st.integers(start, min(len(valid), start + 8)))
+    assert_read_or_refused(name, valid[:start] + data.draw(st.binary(max_size=8)) + valid[end:])
+
+
+@pytest.mark.parametrize("name", JSON_READERS)
+@given(data=st.data())
+@SETTINGS
+def test_any_value_in_any_place(name, data):
+    value = JSON_READERS[name][0]
+    path = data.draw(st.sampled_from(list(places(value))))
+    assert_read_or_refused(name, lines(name, put(value, path, data.draw(ANYTHING | st.just(...)))))
+
+
+@pytest.mark.parametrize("name", [name for name in VALID if name != "picture.png"])
+@pytest.mark.parametrize(
+    "content", [b"[" * 100_000, b'{"a":' * 100_000, b"9" * 5_000, b"\xff\xfe", b"{}{}", b'"\\ud800"']
+)
+def test_what_readers_trip_over(name, content):
+    assert_read_or_refused(name, content)
