@@ -104,7 +104,7 @@ def test_the_first_bad_row_is_one_line_with_file_row_value_and_remedy(tmp_path):
         ("rows.jsonl.gz", "", "compressed by gzip, JSON expected; unpack it"),
         ("rows.json", "id,image\n1,a.png\n", "file: a table of separated values, JSON expected; write its rows"),
         ("rows.jsonl", '"id"\t"image"\n1\ta.png\n', "file: a table of separated values, JSON expected"),
-        ("rows.json", gzip.compress(b"[]"), "file: compressed by gzip, JSON expected; unpack it with gunzip"),
+        ("rows.json", gzip.compress(b"[]", mtime=0), "file: compressed by gzip, JSON expected; unpack it with gunzip"),
         ("rows.jsonl", b"PAR1" + bytes(9), "file: a Parquet file, JSON expected; write its rows as JSON"),
         ("rows.json", "[]".encode("utf-16"), "file: UTF-16 text, JSON expected; save the file as UTF-8"),
         ("rows.jsonl", '{"id": 1}\n'.encode("utf-16-le"), "file: UTF-16 text, JSON expected; save the file as UTF-8"),
