@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: the questions, lapilli's answers to them, and how a client's are held to those.
+"""What these scripts share: the questions, lapilli's answers to them, and how a client's are held to those.
 
 A client runs in an environment of its own, as a child process: `children/NAME.py REQUEST ANSWERS`, two JSON files.
 
@@ -15,7 +15,7 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -32,7 +32,7 @@ from lapilli.model.llava import load
 PICTURES = 20
 TOKENS = 32
 LONG = "Tell me everything that is in the picture."  # of many words: one wrong logit on the way and the rest differs
-KINDS: dict[str, Callable[[int], bool]] = {"short": lambda at: False, "mixed": lambda at: at % 2 == 1, "long": bool}
+KINDS = {"short": 0, "mixed": 2, "long": 1}  # every so many-th question is the long one
 CHILDREN = Path(__file__).parent / "children"
 LAPILLI = "from lapilli.cli import main; main()"  # the command line of this environment
 
@@ -65,10 +65,11 @@ def arguments(doc: str | None, questions: str = "short") -> argparse.ArgumentPar
 
 def read_questions(data: Path, kind: str) -> list[Question]:
     """One question about each of the first 20 pictures, of a type drawn with a fixed seed."""
-    rng, chosen = random.Random(0), []
+    rng, every, chosen = random.Random(0), KINDS[kind], []
     for at, (image, about) in enumerate(groupby(read_picture_questions(data), attrgetter("image"))):
         drawn = rng.choice([*about]).question
-        chosen.append(Question(str((data / "images" / image).resolve()), LONG if KINDS[kind](at) else drawn))
+        is_long = every > 0 and at % every == every - 1
+        chosen.append(Question(str((data / "images" / image).resolve()), LONG if is_long else drawn))
     if len(chosen) < PICTURES:
         sys.exit(f"{data}: {len(chosen)} pictures; a comparison takes {PICTURES}")
     return chosen[:PICTURES]
@@ -91,7 +92,7 @@ def client_answers(
     with tempfile.TemporaryDirectory() as folder:
         asked, answered = Path(folder) / "request.json", Path(folder) / "answers.json"
         asked.write_text(json.dumps(request))
-        command = [python, CHILDREN / f"{name}.py", asked, answered]
+        command: list[str | Path] = [python, CHILDREN / f"{name}.py", asked, answered]
         subprocess.run(command, check=True, stdout=sys.stderr, env=environment)
         return Answers(**json.loads(answered.read_text()))
 

@@ -4,8 +4,8 @@
         --python LLAMA_CPP_ENVIRONMENT/bin/python
 
 FOLDER has llama.cpp's converters: a checkout, or vendor/llama.cpp of llama-cpp-python's source archive. The environment
-is requirements/llama-cpp.txt; a packaged build of llama.cpp runs what was converted, in float32. `--pre-tokenizer` names
-the tokenizer's rule of splitting where the converter does not know it.
+is requirements/llama-cpp.txt, in which a packaged build of llama.cpp runs what was converted, in float32.
+`--pre-tokenizer` names the tokenizer's rule of splitting where the converter does not know it.
 
 llama.cpp puts CLIP's class token behind the patches, but numbers positions and takes patches as if it were the first
 (ggml-org/llama.cpp#25814), and its server drops the line break behind the picture's mark. transformers with these two
@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from compare import TOKENS, Question, arguments, client_answers, compared, lapilli_answers, read_questions, run_lapilli
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 
@@ -56,11 +56,12 @@ def faulty_answers(path: Path, questions: Sequence[Question]) -> list[str]:
     return [faulty_answer(model, processor, question) for question in questions]
 
 
-def misplaced(embeddings: nn.Module, pixels: Tensor) -> Tensor:
+def misplaced(embeddings: Any, pixels: Tensor) -> Tensor:
     """CLIP's embeddings (batch token d_vision), the class token last, the positions in their order."""
     patches = embeddings.patch_embedding(pixels).flatten(2).transpose(1, 2)
     tokens = torch.cat([patches, embeddings.class_embedding.expand(len(patches), 1, -1)], dim=1)
-    return tokens + embeddings.position_embedding(embeddings.position_ids)
+    positions: Tensor = embeddings.position_embedding(embeddings.position_ids)
+    return tokens + positions
 
 
 def faulty_answer(model: Any, processor: Any, question: Question) -> str:

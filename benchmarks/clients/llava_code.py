@@ -3,8 +3,8 @@
     python benchmarks/clients/llava_code.py MODEL DATA --llava CHECKOUT --python LLAVA_ENVIRONMENT/bin/python
 
 CHECKOUT is https://github.com/haotian-liu/LLaVA at commit c121f0432da27facab705978f83c4ada465e46fd, and the environment
-requirements/llava.txt. The conversation is vicuna_v1. What the documentation asks for is done: `mm_vision_tower` becomes
-an absolute path. LLaVA's loader reads weights as halves; they are widened to float32 again, which lapilli computes in.
+requirements/llava.txt. The conversation is vicuna_v1. `mm_vision_tower` becomes an absolute path, as the docs ask.
+LLaVA's loader reads weights as halves; they are widened to float32 again, which lapilli computes in.
 """
 
 import json

@@ -2,8 +2,8 @@
 
     python benchmarks/clients/pipeline.py MODEL DATA [--batch-size 20] [--questions mixed] [--python OTHER/bin/python]
 
-Nothing is set by hand: in a batch, prompts of many lengths are padded on the side that the folder names. The environment
-needs transformers, torch, torchvision and pillow; lapilli's own has them.
+Nothing is set by hand: in a batch, prompts of many lengths are padded on the side that the folder names. The
+environment needs transformers, torch and pillow; lapilli's own has them.
 """
 
 from compare import arguments, client_answers, compared, finish, lapilli_answers, read_questions

@@ -2,7 +2,7 @@
 
     python benchmarks/clients/serve.py MODEL DATA [--questions mixed] [--python OTHER/bin/python]
 
-The environment needs transformers[serving], openai, torch, torchvision and pillow; lapilli's with [dev] has them.
+The environment needs transformers[serving], openai, torch and pillow; lapilli's with [dev] has them.
 """
 
 from compare import arguments, client_answers, compared, finish, lapilli_answers, read_questions

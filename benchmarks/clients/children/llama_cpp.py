@@ -69,10 +69,9 @@ def answer(server: xllamacpp.Server, image: str, question: str, tokens: int) -> 
     content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": question}]
     messages = [{"role": "user", "content": content}]
     given = server.handle_chat_completions(
-        json.dumps({"messages": messages, "temperature": 0, "max_tokens": tokens, "cache_prompt": False})
+        {"messages": messages, "temperature": 0, "max_tokens": tokens, "cache_prompt": False}
     )
-    reply = json.loads(given) if isinstance(given, str | bytes) else given
-    return str(reply["choices"][0]["message"]["content"])
+    return str(given["choices"][0]["message"]["content"])
 
 
 if __name__ == "__main__":

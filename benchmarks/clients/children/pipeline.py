@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -11,7 +12,7 @@ import transformers
 def main(asked: Path, answered: Path) -> None:
     """Read the request, write the answers."""
     request = json.loads(asked.read_text())
-    pipe = transformers.pipeline("image-text-to-text", request["model"], device="cpu")
+    pipe: Any = transformers.pipeline("image-text-to-text", request["model"], device="cpu")
     chats = [chat(one["image"], one["question"]) for one in request["questions"]]
     options = {"max_new_tokens": request["tokens"], "do_sample": False}
     rows = pipe(text=chats, batch_size=request["batch_size"], generate_kwargs=options, return_full_text=False)

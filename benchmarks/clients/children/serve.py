@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -59,13 +60,14 @@ def wait_for(process: "subprocess.Popen[bytes]", url: str) -> None:
     sys.exit(f"transformers serve does not answer at {url}")
 
 
-def answer(client: openai.OpenAI, request: dict[str, object], image: str, question: str) -> str:
+def answer(client: openai.OpenAI, request: dict[str, Any], image: str, question: str) -> str:
     """The greedy answer to one question."""
     url = "data:image/png;base64," + base64.b64encode(Path(image).read_bytes()).decode()
     content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": question}]
+    messages: Any = [{"role": "user", "content": content}]
     given = client.chat.completions.create(
-        model=request["model"], messages=[{"role": "user", "content": content}], temperature=0, max_tokens=request["tokens"]
-    )  # fmt: skip
+        model=request["model"], messages=messages, temperature=0, max_tokens=request["tokens"]
+    )
     return given.choices[0].message.content or ""
 
 
