@@ -34,6 +34,7 @@ from random_llava import random_llava
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from lapilli.cli import run as command
+from lapilli.core.errors import LapilliError
 from lapilli.core.run import RunDir
 from lapilli.data.sample import Sample, Turn, write_samples
 from lapilli.model.llava import save
@@ -123,8 +124,11 @@ def _kinds(folder: Path) -> Iterator[Kind]:
 
 def _training(recipe: TrainRecipe) -> Callable[[Path], object]:
     def start(out: Path) -> None:
-        if not (out / "manifest.json").exists():
+        try:
             train(replace(recipe, out=out), resume=(out / "recipe.yaml").exists(), progress=False)
+        except LapilliError:
+            if not (out / "manifest.json").exists():  # else it was killed when all was done
+                raise
 
     return start
 
