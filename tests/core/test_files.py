@@ -114,6 +114,15 @@ def test_what_is_there_already_is_never_replaced(tmp_path):
     assert (tmp_path / "model" / "mine").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", [".", "..", "x/..", "/"])
+def test_the_folder_in_which_one_is_cannot_be_made_anew(tmp_path, monkeypatch, name):
+    (tmp_path / "x").mkdir()
+    monkeypatch.chdir(tmp_path / "x")
+    with pytest.raises(LapilliError, match="name a new one"), new_folder(Path(name)):
+        pass
+    assert [file.name for file in tmp_path.rglob("*")] == ["x"]
+
+
 def test_a_folder_that_is_being_written_is_refused_with_who_writes_it(tmp_path):
     said = []
 

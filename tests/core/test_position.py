@@ -81,7 +81,8 @@ def test_a_tokenizer_s_own_template_moves_them_too(tmp_path, template):
     for sample in (last, moved):
         assert encode(sample, again.codec, for_generation=True).ids.tolist() == expected
     back = with_image_position(again, "as_written")
-    assert back.processor.chat_template == template
+    assert back.processor.chat_template == as_written(again.processor.chat_template)
+    assert back.processor.chat_template.endswith(template)  # behind what makes texts of parts, where it needs them
 
 
 def test_the_card_keeps_it_and_so_does_everything_that_reads_the_folder(tmp_path):

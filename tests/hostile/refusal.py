@@ -74,7 +74,7 @@ def assert_refused(folder, arguments, capsys, message, code=1):
     before = snapshot(folder)
     said = say(arguments, capsys)
     assert_one_line(said.err)
-    assert message in said.err
+    assert message in said.err, said.err
     assert (said.code, said.out) == (code, "")
     assert_bounded(said)
     assert snapshot(folder) == before

@@ -61,8 +61,8 @@ def new_folder(path: Path) -> Iterator[Path]:
     Raises LapilliError when `path` is a file or a folder with something in it, when another process is writing it, and
     when the disk fills up.
     """
-    part = _part_beside(path)
     with reserved(path), ExitStack() as stack:
+        part = _part_beside(path)
         with explain_write(path):
             part.mkdir()
         stack.callback(shutil.rmtree, part, ignore_errors=True)
@@ -77,6 +77,8 @@ def new_folder(path: Path) -> Iterator[Path]:
 @contextmanager
 def reserved(path: Path) -> Iterator[None]:
     """A block in which nobody else may make the new folder `path`. Raises as `new_folder` does, before it begins."""
+    if path.name in ("", ".."):
+        raise LapilliError(f"{path}: the folder in which one is, or one above it; name a new one")
     with ExitStack() as stack:
         with explain_write(path):
             stack.enter_context(locked(_lock_of(path), path))

@@ -1,14 +1,21 @@
 """Manifests: every file of a folder with its size and SHA-256. Written last, its presence means that all is there."""
 
 import hashlib
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+from lapilli.core.errors import LapilliError
 from lapilli.core.files import LOCK, explain_write, sync, write_atomically
 from lapilli.core.plain import json_text
+from lapilli.core.read import checked, read_json
 
 MANIFEST = "manifest.json"
+
+
+class _Manifest(TypedDict):
+    """What is read of manifest.json: size in bytes and SHA-256 of every file, by its path in the folder."""
+
+    files: dict[str, Any]
 
 
 def seal(folder: Path, **facts: Any) -> None:
@@ -27,9 +34,9 @@ def seal(folder: Path, **facts: Any) -> None:
 def changed(folder: Path) -> list[str]:
     """The files that are missing, or other than the folder's manifest says; the manifest's name if that is at fault."""
     try:
-        entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        return [name for name, entry in entries.items() if _fingerprint(folder / name) != entry]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        content = checked(_Manifest, read_json(folder / MANIFEST, ""), MANIFEST, "")
+        return [name for name, entry in content["files"].items() if _fingerprint(folder / name) != entry]
+    except (LapilliError, OSError, ValueError):  # names of files that no system has
         return [MANIFEST]
 
 

@@ -192,14 +192,15 @@ class RunDir:
         self._require_unfinished()
         seal(self.path, finished=_now())
 
-    def verify(self) -> None:
+    def verify(self, pages: bool = True) -> None:
         """Compare every file with the manifest. Raises LapilliError naming those that are missing or changed.
 
-        What is drawn from a finished run's results calls it first: they are what was measured.
+        What is drawn from a finished run's results calls it first, without its pages, which are to be drawn again: the
+        results are what was measured.
         """
         if not self.is_complete:
             raise LapilliError(f"{self.path}: the run has not finished: it has no manifest.json")
-        if spoiled := changed(self.path):
+        if spoiled := [name for name in changed(self.path) if pages or not name.endswith(".html")]:
             raise LapilliError(
                 f"{self.path}: missing or changed since the run finished: {', '.join(spoiled)}; run it again"
             )
