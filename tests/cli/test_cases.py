@@ -1,4 +1,4 @@
-"""The small inputs that were found to fail, given to the commands that a user gives them to; adapters have their own test."""
+"""The small inputs that were found to fail, given to the commands; those of adapters have a test of their own."""
 
 import json
 from pathlib import Path
