@@ -81,6 +81,12 @@ def test_text_and_paths_stay_as_written(read, written):
     assert (got.name, got.data.images) == (written.strip("'"), Path(written.strip("'")))
 
 
+@pytest.mark.parametrize("written", ["010", "1:30", "-1:30:00", "0_7", "1:30.5"])
+def test_a_number_that_means_another_one_in_old_yaml_is_none(read, written):
+    with pytest.raises(UsageError, match=f"learning_rate: a number expected, {written} found"):
+        read(TEXT, f"learning_rate={written}")
+
+
 def test_overrides_are_typed_and_the_last_one_counts(read):
     got = read(TEXT, "max_steps=5", "shuffle=false", "epochs=2", "data.images=pics", "max_steps=6", "layers=[3, 4]")
     assert (got.max_steps, got.shuffle, got.epochs) == (6, False, 2.0)

@@ -236,6 +236,7 @@ def test_only_one_process_writes_a_run(tmp_path):
 def test_a_run_alone_sweeps_what_was_left_and_leaves_nothing_itself(tmp_path):
     (tmp_path / "run/results").mkdir(parents=True)
     (tmp_path / "run/results/.case.json.0123abcd.part").write_text("half")
+    (tmp_path / "run/recipe.yaml").write_text("{}")
     with RunDir.alone(tmp_path / "run"):
         run = RunDir.create(tmp_path / "run/a", {}, 0)
     assert list((tmp_path / "run/results").iterdir()) == []
@@ -246,6 +247,25 @@ def test_a_run_alone_sweeps_what_was_left_and_leaves_nothing_itself(tmp_path):
     with RunDir.alone(tmp_path / "new/run"):
         pass
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "manifest.json", "recipe.yaml.bak", "recipe.yaml/x", "results/x.json"])
+def test_nothing_is_swept_in_a_folder_that_is_no_run(tmp_path, name):
+    kept = [tmp_path / name, *(tmp_path / one for one in (".mine.0123abcd.part", "a/.mine.0123abcd.part", "a/.x.lock"))]
+    for file in kept:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("mine")
+    with RunDir.alone(tmp_path):
+        pass
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+
+
+def test_what_a_run_killed_before_its_recipe_was_written_left_is_swept(tmp_path):
+    for name in (".recipe.yaml.0123abcd.part", ".lock"):
+        (tmp_path / name).write_text("half")
+    with RunDir.alone(tmp_path):
+        RunDir.create(tmp_path, {}, 0)
+    assert {file.name for file in tmp_path.iterdir()} == {"recipe.yaml", "environment.json"}
 
 
 def test_a_run_is_removed_from_a_folder_that_is_linked_to(tmp_path):

@@ -183,6 +183,13 @@ UNREAD = {
     "input-images": [{"bytes": "iVBORw0KGgo="}],
     "frames": ["1", "2"],
     "note": "x.tar/y.jpeg",
+    "image_base64": "x" * 5_000,
+    "picture": "iVBORw0KGgo" + "A" * 5_000,
+    "payload64": "/9j/4AAQSkZJRgABAQAAAQABAAD/" + "A" * 5_000,
+    "webp": "000001",
+    "pixel_values": [[0.1, 0.2], [0.3, 0.4]],
+    "image_bytes": [137, 80, 78, 71],
+    "scan": "ct/17.dcm",
 }
 
 
@@ -211,6 +218,29 @@ def test_other_fields_of_a_row_without_pictures_are_no_problem(tmp_path, images)
     }  # fmt: skip
     findings = validate(_file(tmp_path, [{"id": "a", **extra, "conversations": [_human("Hi"), GPT]}]), images)
     assert (findings.problems, findings.warnings) == ((), ())
+
+
+@pytest.mark.parametrize("value", ["clip/001.npy", "x y.WAV", "a.pdf", "shard-0.tar", "data/notes.txt", ["s3/a/b.bin"]])
+def test_any_other_field_that_names_a_file_is_a_warning(tmp_path, images, value):
+    findings = validate(_file(tmp_path, [{"id": "a", "extra": value, "conversations": [_human("Hi"), GPT]}]), images)
+    assert findings.problems == ()
+    (warning,) = findings.warnings
+    assert warning.field.startswith("extra") and warning.message.startswith("not read, in 1 rows (0)")
+
+
+def test_no_file_is_seen_in_what_is_none(tmp_path, images):
+    texts = ["and/or", "1/2", "v1.5", "e.g.", "18.11.2023", "Yes. No.", "km/h.", "a/b c.d", "12/2.5", "boxes"]
+    rows = [{"id": "a", "texts": texts, "box": [1, 2, 3, 4], "conversations": [_human("Hi"), GPT]}]
+    assert validate(_file(tmp_path, rows), images).warnings == ()
+
+
+@pytest.mark.parametrize("mark", ["<Image>", "<video>", "<img>", "<image_1>", "[IMG]", "![a cat](a.png)", "<image />"])
+def test_what_shows_a_picture_elsewhere_is_a_warning_in_a_question(tmp_path, images, mark):
+    rows = [{"id": "a", "conversations": [_human("Hi"), GPT, _human(f"{mark}\nWhat?"), GPT]}]
+    findings = validate(_file(tmp_path, rows), images)
+    assert findings.problems == ()
+    assert [(one.row, one.field) for one in findings.warnings] == [(0, "conversations[2]")]
+    assert mark in findings.warnings[0].message
 
 
 def test_beside_a_picture_and_for_other_addresses_it_is_one_warning_a_field(tmp_path, images):

@@ -87,7 +87,7 @@ def test_questions_of_one_s_own_may_have_boxes_other_types_and_none(tmp_path):
     for changed, message in (
         ("{broken", "row 4: file: not JSON"),
         (json.dumps(row | {"type": "all"}), "question '1': type 'all' means all together"),
-        (json.dumps(row | {"image": "b.png"}), "b.png: no such file"),
+        (json.dumps(row | {"image": "b.png"}), "question '1': .*b.png: no such file"),
         (json.dumps(row | {"image": "../a.png"}), "leads out of"),
     ):
         file.write_text("\n".join([*map(json.dumps, rows), changed]))

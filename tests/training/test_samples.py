@@ -106,6 +106,60 @@ def test_a_resumed_run_skips_what_it_skipped_even_if_pictures_changed_since(tmp_
     _assert_same_weights(resumed, undisturbed)
 
 
+def _begun(folder, **changes):
+    """A run that has left out row 2, and was stopped after its first epoch."""
+    wanted = recipe(folder, epochs=2, save_every=1, **changes)
+    _damage(wanted.data, "2.png")
+    with pytest.raises(_KilledError):
+        train(wanted, on_eval=_die, progress=False)
+    return wanted
+
+
+def test_a_resumed_run_that_skips_looks_at_the_pictures_that_are_left(tmp_path):
+    wanted = _begun(tmp_path, on_bad_picture="skip")
+    _damage(wanted.data, "10.png")
+    assert len(run_samples(wanted).samples) == 14  # damage is found where it is looked for
+    with pytest.raises(LapilliError, match=r"row 12, '10\.png': cannot be decoded"):
+        run_samples(wanted, check=True)
+    (wanted.data.images / "10.png").unlink()
+    with pytest.raises(LapilliError, match=r"row 12, '10\.png': no such file"):
+        train(wanted, resume=True, progress=False)
+
+
+def test_a_resumed_run_skips_no_other_sample_than_it_skipped(tmp_path):
+    wanted = _begun(tmp_path, on_bad_picture="skip")
+    rows = _rows(wanted.data)
+    for changed in (rows[1:], [*rows[3:], *rows[:3]], rows[:2]):
+        _write(wanted.data, changed)
+        with pytest.raises(LapilliError, match=r"row 2 is no longer the sample 'colour-2', which the run skipped"):
+            train(wanted, resume=True, changed_data=True, progress=False)
+    spoilt = ["[1]", "7", '[{"row": 2}]', '[{"row": "2", "id": "x", "reason": "y"}]', '{"row": 2}']
+    for text in spoilt:
+        (wanted.out / f"results/{SKIPPED}.json").write_text(text)
+        with pytest.raises(LapilliError, match=r"results/skipped\.json: .*; start a new run"):
+            run_samples(wanted)
+
+
+def test_a_resumed_run_reads_no_spoilt_results(tmp_path):
+    wanted = _begun(tmp_path, on_bad_picture="skip")
+    sources = wanted.out / "results/sources.json"
+    rows, before = _rows(wanted.data), sources.read_text()
+    rows[1]["conversations"][1]["value"] = "yellow"
+    _write(wanted.data, rows)
+    for file, text in (
+        ("sources", "[]"),
+        ("sources", '{"data": "x"}'),
+        ("sources", '{"data": 1}'),
+        ("changed_data", "7"),
+        ("changed_data", "[7]"),
+        ("changed_data", '[{"after_step": "1"}]'),
+    ):
+        sources.write_text(before)
+        (wanted.out / f"results/{file}.json").write_text(text)
+        with pytest.raises(LapilliError, match=rf"results/{file}\.json: .*; start a new run"):
+            train(wanted, resume=True, changed_data=True, progress=False)
+
+
 def test_where_nothing_is_left_a_run_is_refused(tmp_path):
     wanted = recipe(tmp_path, stage="align", on_bad_picture="skip")
     for file in wanted.data.images.iterdir():

@@ -101,6 +101,11 @@ def sweep(folder: Path) -> None:
             pass  # whose end removes it
 
 
+def holds_only_leftovers(folder: Path) -> bool:
+    """Whether there is nothing in `folder` but what somebody was or is writing, and the lock of a run."""
+    return all(file.name == LOCK or _name_of(file) for file in folder.iterdir())
+
+
 def sync(paths: Iterable[Path]) -> None:
     """Have the disk hold these files and folders, as they are now."""
     paths = list(paths)

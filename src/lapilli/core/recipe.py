@@ -27,13 +27,16 @@ T = TypeVar("T")
 _MOST = 10_000  # values of a recipe, aliases written out
 _LARGEST = 200_000  # bytes of its file
 _LONGEST = 1_000  # characters of a number
+_OLD_NUMBER = re.compile(r"[-+]?(0[0-7_]+|\d[\d_]*(:[0-5]?\d)+(\.[\d_]*)?)")
+"""In YAML 1.1 alone 010 is 8, and 1:30 is 90."""
+
 _SCALARS = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str")}
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 as PyYAML reads it, save that 1e-3 is a number, as in YAML 1.2, and that a date is text."""
+    """YAML 1.1 as PyYAML reads it, save that, as in YAML 1.2, 1e-3 is a number, and 010, 1:30 and a date are text."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's name for it, looked up on the class
         first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
@@ -176,6 +179,8 @@ def _value(loader: _Loader, node: yaml.ScalarNode, place: str) -> Any:
         raise UsageError(f"{place}: {node.value!r}: holds a zero byte, or half a character; leave it out")
     if len(node.value) > _LONGEST and not node.tag.endswith(":str"):
         raise UsageError(f"{place}: a number of {len(node.value):,} characters; {_LONGEST:,} are the most")
+    if _OLD_NUMBER.fullmatch(node.value):
+        return node.value  # text, and no number that nobody meant
     try:
         return loader.construct_object(node)
     except (ValueError, LookupError, OverflowError) as error:  # a type that the text is not of: !!int many

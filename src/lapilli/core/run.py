@@ -30,7 +30,7 @@ import yaml
 
 from lapilli.core.environment import versions
 from lapilli.core.errors import LapilliError
-from lapilli.core.files import LOCK, explain_write, refuse_occupied, sweep, sync, write_atomically
+from lapilli.core.files import LOCK, explain_write, holds_only_leftovers, refuse_occupied, sweep, sync, write_atomically
 from lapilli.core.lock import locked
 from lapilli.core.manifest import MANIFEST, changed, seal
 from lapilli.core.plain import json_text
@@ -55,15 +55,16 @@ class RunDir:
     def alone(cls, path: Path) -> Iterator[None]:
         """A block in which nobody else writes the run at `path`; whoever writes one, be it there or not, is in such.
 
-        What a killed process left half written is removed before. Raises LapilliError, with pid and host, where another
-        process is in one, and where no run can be written.
+        What a killed process left half written of a run is removed before; another folder stays as it is. Raises
+        LapilliError, with pid and host, where another process is in one, and where no run can be written.
         """
         if not path.is_dir():
             refuse_occupied(path)
         with ExitStack() as stack:
             with explain_write(path):
                 stack.enter_context(locked(path / LOCK, path))
-                sweep(path)
+                if (path / "recipe.yaml").is_file() or holds_only_leftovers(path):  # else it is somebody else's folder
+                    sweep(path)
             yield
 
     @classmethod

@@ -1,5 +1,6 @@
 """What is printed, as a terminal may show it: names, answers and messages may hold what somebody else wrote."""
 
+import re
 from collections.abc import Iterable
 from typing import Any, final
 from unicodedata import category
@@ -8,13 +9,19 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+_JOINER = re.compile(r"(?<=[^\x00-\x7f\u200b-\u200f])[\u200c\u200d]")  # elsewhere it only hides in a text
+
 
 def printable(text: str) -> str:
     """`text` with written out what a terminal would obey instead of print, or nobody would see: ESC becomes \\x1b.
 
-    Control characters, those that turn the direction of writing, half characters; line breaks and spaces stay.
+    Control characters, those that turn the direction of writing, half characters; line breaks and spaces stay, and so
+    do the joiners that Persian, Hindi and emoji are written with.
     """
-    return text if text.isprintable() else "".join(map(_shown, text))
+    if text.isprintable():
+        return text
+    joiners = {found.start() for found in _JOINER.finditer(text)}
+    return "".join(char if at in joiners else _shown(char) for at, char in enumerate(text))
 
 
 def _shown(char: str) -> str:

@@ -7,10 +7,16 @@ from typing import Any
 _READ = {"id", "image", "images", "conversations"}
 _READ_OF_TURN = {"from", "role", "value", "content"}
 
-_PICTURES = "jpg jpeg jpe jfif png webp gif bmp tif tiff ppm pgm heic heif avif jxl svg ico tga dng jp2"
+_PICTURES = (
+    "jpg jpeg jpe jfif png apng webp gif bmp tif tiff ppm pgm heic heif avif jxl svg ico tga jp2 j2k "
+    "dng nef cr2 arw psd eps exr hdr dcm nii"
+)
 _VIDEOS = "mp4 m4v mkv webm avi mov mpg mpeg wmv flv 3gp ogv"
 _FILE = re.compile(rf"[^\n\r]*\.({'|'.join((_PICTURES + ' ' + _VIDEOS).split())})(\.(gz|zip|npy))?([?#][^\s]*)?", re.I)
-_DATA = re.compile(r"data:(image|video)/", re.I)
+_OTHERS = "npy npz pt pth h5 hdf5 mat safetensors parquet arrow tar tgz zip gz zst 7z pdf wav mp3 flac ogg opus m4a aac"
+_OTHER_FILE = re.compile(rf"[^\n\r]*\.({'|'.join(_OTHERS.split())})|[^\s/\\]*([/\\][^\s/\\]+)+\.[a-z]\w{{1,4}}", re.I)
+# As such, or in base64: PNG, JPEG, GIF, and what is in RIFF, such as WebP.
+_DATA = re.compile(r"(?i:data:(image|video)/)|(iVBORw0KGgo|/9j/|R0lGOD|UklGR)[A-Za-z0-9+/]{24}")
 _URL = re.compile(r"(https?|ftp|s3|gs|file|hf)://\S+", re.I)
 _LONGEST = 4_096  # characters of a path or URL; what is longer is text
 _SHOWN = 60
@@ -18,15 +24,15 @@ _SHOWN = 60
 # The name of a field without case and signs: image_path, Images, imgUrl, video, input_image, pixel_values.
 _NAME = re.compile(
     r"(the|my|input|source|src|target|raw|main)?"
-    r"(image|img|imgs|pic|picture|photo|photograph|figure|screenshot|thumbnail|video|clip|frame|media|pixel)s?"
-    r"(path|file|name|url|uri|link|list|src|base64|b64|bytes|data)*s?"
+    r"(image|img|imgs|pic|picture|photo|photograph|figure|screenshot|thumbnail|video|clip|frame|media|pixel|jpe?g|png|webp)s?"
+    r"(path|file|name|url|uri|link|list|src|base64|b64|bytes|data|value)*s?"
 )
 
 
 def unread_fields(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Every text in a field of a row, or of one of its turns, that is not read and may name a file.
+    """Every text in a field of a row, or of one of its turns, that is not read and may name a file or be one.
 
-    Gives the field as one would write it, such as `meta.frames[0]`, and the text.
+    Gives the field as one would write it, such as `meta.frames[0]`, and the text; of numbers, the list of the first.
     """
     for name in row:
         if name not in _READ:
@@ -43,12 +49,17 @@ def names_pictures(field: str, text: str) -> bool:
     """Whether the text is that of a picture or a video, or stands where one would be named."""
     if _DATA.match(text):
         return True
-    return len(text) <= _LONGEST and (_FILE.fullmatch(text.strip()) is not None or _is_picture_field(field))
+    return _is_picture_field(field) or (len(text) <= _LONGEST and _FILE.fullmatch(text.strip()) is not None)
 
 
 def is_url(text: str) -> bool:
     """Whether the text is a URL, of whatever, or the data of a picture or a video."""
     return _DATA.match(text) is not None or (len(text) <= _LONGEST and _URL.fullmatch(text.strip()) is not None)
+
+
+def is_file(text: str) -> bool:
+    """Whether the text looks like the name of another file: sound, arrays, an archive, or a path with an ending."""
+    return len(text) <= _LONGEST and _OTHER_FILE.fullmatch(text.strip()) is not None
 
 
 def shown(text: str) -> str:
@@ -69,6 +80,8 @@ def _texts(field: str, value: Any) -> Iterator[tuple[str, str]]:
             yield name, inner
         elif isinstance(inner, dict):
             stack += [(f"{name}.{key}", inner[key]) for key in reversed(inner)]
+        elif isinstance(inner, list) and inner and all(isinstance(entry, int | float) for entry in inner):
+            yield name, str(inner[:_SHOWN])  # pixels, where the field says so
         elif isinstance(inner, list):
             stack += [(f"{name}[{index}]", entry) for index, entry in reversed(list(enumerate(inner)))]
 

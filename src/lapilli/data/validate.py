@@ -10,18 +10,25 @@ from pathlib import Path
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.progress import Progress
+from lapilli.core.template import IMAGE_MARK
 from lapilli.data.checked import check_pictures
 from lapilli.data.encode import SampleError
 from lapilli.data.faults import Fault, faults, images_of, text_of
 from lapilli.data.learnable import Requirements, doubts, learnable
 from lapilli.data.rows import Row, read_rows
 from lapilli.data.sample import sample_of
-from lapilli.data.unread import general, is_url, names_pictures, shown, unread_fields
+from lapilli.data.unread import general, is_file, is_url, names_pictures, shown, unread_fields
 
 _TOLD = 100  # rows, after which progress is told
 _EXAMPLES = 5  # rows that a warning names
 _CONTROL = re.compile(
     r"</?s>|<(pad|unk|bos|eos)>|<\|[^|<>\s]{1,40}\|>|<(start|end)_of_turn>|\[/?INST\]|<</?SYS>>", re.I
+)
+
+_MARK = re.compile(
+    r"</?(image|img|picture|video|audio)[\s_-]?(\d+|pad|token|placeholder|context)?\s*/?>"
+    r"|\[(image|img)\]|!\[[^]\n]{0,200}\]\([^)\n]{1,200}\)",
+    re.I,
 )
 
 
@@ -98,6 +105,7 @@ class _Check:
         if isinstance(row.value, dict):
             if not found:
                 found, odd = self._learned(row.value)
+                odd += _mark_like(row.value)
             self._count(row.value, name, row.number or 0)
         found += [self.bad_pictures[one] for one in _picture_names(row.value) if one in self.bad_pictures]
         for into, some in ((self.problems, found), (self.warnings, odd)):
@@ -118,7 +126,7 @@ class _Check:
             self.rows_of_id.setdefault(name, []).append(number)
         has_pictures = bool(images_of(row))
         for at, text in unread_fields(row):
-            if is_url(text) or (has_pictures and names_pictures(at, text)):
+            if is_url(text) or is_file(text) or (has_pictures and names_pictures(at, text)):
                 self.rows_of_field.setdefault(general(at), []).append((number, text))
 
     def counted(self) -> Iterator[Problem]:
@@ -141,6 +149,16 @@ def _control_like(row: dict[str, object]) -> Iterator[Fault]:
         for text in dict.fromkeys(found[0] for found in _CONTROL.finditer(text_of(turn))):
             what = f"{text!r} is a control token of some models"
             yield Fault(f"conversations[{index}]", what, "give --stage and --model to know whether it is this model's")
+
+
+def _mark_like(row: dict[str, object]) -> Iterator[Fault]:
+    """What shows a picture elsewhere, and is text here, in the questions."""
+    turns = row["conversations"]
+    assert isinstance(turns, list)
+    for index, turn in enumerate(turns[::2]):
+        for text in dict.fromkeys(found[0] for found in _MARK.finditer(text_of(turn)) if found[0] != IMAGE_MARK):
+            what = f"{shown(text)} shows no picture; it is read as text"
+            yield Fault(f"conversations[{2 * index}]", what, f"write {IMAGE_MARK} where a picture is to be seen")
 
 
 def _listed(rows: list[int]) -> str:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.statistics import Proportion, wilson
-from lapilli.data.paths import picture_path
+from lapilli.data.paths import PictureError, picture_path
 from lapilli.data.pictures import open_picture
 from lapilli.data.questions import plain_answer, read_picture_questions, same_answer
 from lapilli.data.sample import Sample, Turn
@@ -83,7 +83,10 @@ def read_questions(folder: Path, split: str, per_type: int) -> list[SceneQuestio
     """
     by_type: dict[str, list[SceneQuestion]] = {kind: [] for kind in TYPES}
     for row in read_picture_questions(folder):
-        picture_path(folder / "images", row.image)
+        try:
+            picture_path(folder / "images", row.image)
+        except PictureError as error:
+            raise LapilliError(f"{folder}: question {row.id!r}: {error}") from error
         if row.type == EVERY_TYPE:
             raise LapilliError(
                 f"{folder}: question {row.id!r}: type {EVERY_TYPE!r} means all together; name it otherwise"

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from lapilli.core.errors import UsageError
-from lapilli.core.files import new_folder, refuse_occupied, write_atomically
+from lapilli.core.files import new_folder, refuse_occupied, sweep, write_atomically
 from lapilli.core.read import checked, read_json
 from lapilli.core.recipe import read_recipe
 from lapilli.core.run import RunDir
@@ -100,6 +100,7 @@ def quickstart(journey: Journey, tell: Callable[[str], None], count: Counter) ->
         _read(journey, stage)  # a mistake in it is found before anything is written
     with RunDir.alone(journey.out):
         _require_same(journey)
+        sweep(journey.out)
         log = journey.out / "steps.json"
         walk(_steps(journey, count), log, tell)
         page = journey.out / "report.html"

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from rich.console import Console
 from rich.progress import track
@@ -22,6 +22,7 @@ from torch import nn
 from transformers import PrinterCallback, TrainingArguments
 
 from lapilli.core.errors import LapilliError, UsageError
+from lapilli.core.read import checked
 from lapilli.core.run import RunDir
 from lapilli.data.sample import Sample
 from lapilli.model.hub import model_folder
@@ -52,6 +53,9 @@ from lapilli.training.watch import Watcher, announce, asked_to_stop, lines, trai
 
 CHANGED = "changed_data"
 """The result of a run that went on after its file of samples was changed: when, and the checksums."""
+
+_Change = TypedDict("_Change", {"after_step": int, "from": str, "to": str})
+"""One of them."""
 
 
 @dataclass(frozen=True)
@@ -171,15 +175,23 @@ def _reopen(recipe: TrainRecipe, materials: _Materials, changed_data: bool) -> t
 
 def _require_same_sources(run: RunDir, sources: Mapping[str, str], changed_data: bool, step: int) -> None:
     """Refuse to go on from another model or other samples; a file that may have been changed is noted."""
-    before = run.load("sources")
+    before = checked(dict[str, str], run.load("sources"), f"{run.path}: results/sources.json", "start a new run")
+    if before.keys() != sources.keys():
+        raise LapilliError(f"{run.path}: results/sources.json: not {', '.join(sources)}; start a new run")
     for name in before:
         if before[name] != sources[name] and not (name == "data" and changed_data):
             way = ", or go on with --changed-data" if name == "data" else ""
             raise LapilliError(f"{run.path}: the {name} it began with has changed since; start a new run{way}")
     if before["data"] != sources["data"]:
-        changes = run.load(CHANGED) if run.has(CHANGED) else []
-        run.save(CHANGED, [*changes, {"after_step": step, "from": before["data"], "to": sources["data"]}])
+        run.save(CHANGED, [*_changes(run), {"after_step": step, "from": before["data"], "to": sources["data"]}])
         run.save("sources", sources)
+
+
+def _changes(run: RunDir) -> list[_Change]:
+    """Every time that the run went on with another file of samples."""
+    if not run.has(CHANGED):
+        return []
+    return checked(list[_Change], run.load(CHANGED), f"{run.path}: results/{CHANGED}.json", "start a new run")
 
 
 def _opening(
@@ -295,8 +307,8 @@ def _save(run: RunDir, recipe: TrainRecipe, materials: _Materials, figures: Mapp
     }
     run.save("training", {**figures, **counts})
     note = f"{recipe.stage}: {figures['steps']} steps on the {len(examples)} samples of {recipe.data.file.name}"
-    if run.has(CHANGED):
-        note += ", which was changed after step " + ", ".join(str(one["after_step"]) for one in run.load(CHANGED))
+    if changes := _changes(run):
+        note += ", which was changed after step " + ", ".join(str(one["after_step"]) for one in changes)
     card = replace(llava.card, notes=(*llava.card.notes, note))
     save(replace(llava, card=card), run.path / MODEL)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.progress import Progress
+from lapilli.core.read import checked
 from lapilli.core.run import RunDir
 from lapilli.data.checked import check_paths, check_pictures
 from lapilli.data.faults import Fault
@@ -41,19 +42,20 @@ def run_samples(recipe: TrainRecipe, check: bool = False, progress: Progress | N
     """The samples of the recipe's file.
 
     The paths of all pictures are looked at; with `check`, and where bad pictures are to be skipped, all are decoded. A
-    run that has begun skips what it skipped then. Raises LapilliError for a bad row, for no samples, for a bad picture
-    unless it is to be skipped, and where nothing is left; UsageError where pictures are shown and their folder is not
-    named.
+    run that has begun skips what it skipped then, and nothing more. Raises LapilliError for a bad row, for no samples,
+    for a bad picture unless it is to be skipped, where nothing is left, and where what was skipped has moved in its
+    file; UsageError where pictures are shown and their folder is not named.
     """
     samples = read_samples(recipe.data.file)
     if not samples:
         raise LapilliError(f"{recipe.data.file}: no samples; a training needs at least one")
-    skip = recipe.on_bad_picture == "skip"
-    if skip and (before := _skipped_before(recipe)) is not None:
-        return _without(samples, before)
-    bad = _bad_pictures(recipe, samples, check or skip, progress)
-    if bad and not skip:
-        raise _refusal(recipe, samples, bad)
+    settled = _skipped_before(recipe, samples) if recipe.on_bad_picture == "skip" else []  # None: it is settled now
+    kept = _without(samples, settled or [])
+    bad = _bad_pictures(recipe, kept.samples, check or settled is None, progress)
+    if settled is not None:
+        if bad:
+            raise _refusal(recipe, kept, bad)
+        return kept
     found = _without(samples, _skipped(samples, bad))
     if not found.samples:
         raise LapilliError(
@@ -75,12 +77,13 @@ def _bad_pictures(
     return check_paths(recipe.data.images, names)
 
 
-def _refusal(recipe: TrainRecipe, samples: Sequence[Sample], bad: dict[str, Fault]) -> LapilliError:
-    row, name = next((row, name) for row, sample in enumerate(samples) for name in sample.images if name in bad)
+def _refusal(recipe: TrainRecipe, kept: RunSamples, bad: dict[str, Fault]) -> LapilliError:
+    named = [(row, name) for row, sample in zip(kept.rows, kept.samples, strict=True) for name in sample.images]
+    row, name = next((row, name) for row, name in named if name in bad)
     where, what = f"row {row}, {bad[name].message}", bad[name].remedy
     if len(bad) == 1:
         return LapilliError(f"{recipe.data.file}, {where}; {what}")
-    count = len({name for sample in samples for name in sample.images})
+    count = len({name for _, name in named})
     first = f"{recipe.data.images}: {len(bad)} of {count} pictures cannot be read, such as that of {where}"
     return LapilliError(f"{first}; correct data.images, or {what}; `lapilli data validate` lists all")
 
@@ -90,12 +93,19 @@ def _skipped(samples: Sequence[Sample], bad: dict[str, Fault]) -> list[Skipped]:
     return [Skipped(row, sample.id, found[0].message) for row, sample, found in firsts if found]
 
 
-def _skipped_before(recipe: TrainRecipe) -> list[Skipped] | None:
-    """What the run that is there has left out, if it came as far as to say so."""
+def _skipped_before(recipe: TrainRecipe, samples: Sequence[Sample]) -> list[Skipped] | None:
+    """What the run that is there has left out, if it came as far as to say so; the file may have been changed since."""
     if not (recipe.out / "recipe.yaml").is_file():
         return None
     run = RunDir.open(recipe.out)
-    return [Skipped(**one) for one in run.load(SKIPPED)] if run.has(SKIPPED) else None
+    if not run.has(SKIPPED):
+        return None
+    skipped = checked(list[Skipped], run.load(SKIPPED), f"{run.path}: results/{SKIPPED}.json", "start a new run")
+    for one in skipped:
+        if not (0 <= one.row < len(samples) and samples[one.row].id == one.id):
+            what = f"row {one.row} is no longer the sample {one.id!r}, which the run skipped"
+            raise LapilliError(f"{recipe.data.file}: {what}; put it back there, or start a new run")
+    return skipped
 
 
 def _without(samples: Sequence[Sample], skipped: Sequence[Skipped]) -> RunSamples:
