@@ -146,6 +146,17 @@ def test_colours_of_12_in_16_bits_are_read_whole(tmp_path, colour):
     assert np.array_equal(np.asarray(_opened(tmp_path))[0], rows[0, :, :3] >> 8)
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12])
+def test_grey_with_alpha_of_few_in_16_bits_is_read_whole(tmp_path, bits):
+    rows = np.full((1, 32, 2), 0xFFFF, ">u2")
+    rows[0, :, 0] = np.linspace(0, 2**bits - 1, 32)
+    rows[0, 3, 1] = 0
+    _png(tmp_path, 16, 4, rows)
+    expected = (rows[0, :, 0] / (2**bits - 1) * 255).round()
+    expected[3] = 255  # transparent
+    assert np.abs(_grey(tmp_path)[0] - expected).max() <= 1
+
+
 def test_black_stays_black_in_every_depth(tmp_path):
     for samples in (np.zeros((4, 4), kind) for kind in (np.uint16, np.int32, np.float32)):
         Image.fromarray(samples).save(tmp_path / "picture", "TIFF")

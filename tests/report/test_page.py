@@ -344,3 +344,11 @@ def test_nothing_scrolls_sideways_and_the_copy_buttons_are_there(browser, result
 def test_no_model_is_needed():
     code = "import sys, lapilli.report.page; sys.exit(bool({'torch', 'transformers', 'numpy'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("logged", "words"), [(1, "half-life of 1 step to"), (2, "half-life of 10 steps to")])
+def test_the_half_life_is_counted_in_words(logged, words):
+    short = fake_results()
+    for stage in short["stages"]:
+        stage["metrics"] = [{**stage["metrics"][0], "step": 10 * (at + 1)} for at in range(logged)]
+    assert words in Page(render(short, Path())).text

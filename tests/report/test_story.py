@@ -101,7 +101,18 @@ def test_a_type_where_looking_does_not_help_is_named_and_others_are_not():
         score("colour", 180), score("colour", 40, condition="blank"),
         score("reading", 22), score("reading", 20, condition="blank"),
     )  # fmt: skip
-    assert "Looking does not help with reading" in titles(found)
+    assert "Looking is not shown to help with reading" in titles(found)
+
+
+def test_gains_that_so_few_questions_cannot_show_are_not_called_none():
+    """12 of 20 against 7, and against one answer that gets half: both may well be gains."""
+    few = board(
+        score("spatial", 12, n=20), score("spatial", 7, n=20, condition="blank"), constants=[always("spatial", 0.5)]
+    )
+    assert {
+        "Looking is not shown to help with spatial",
+        "Not shown to beat one fixed answer on spatial",
+    } <= {*titles(few)}
 
 
 def test_a_type_that_one_fixed_answer_does_as_well_is_named_with_that_answer():

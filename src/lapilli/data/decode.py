@@ -130,7 +130,7 @@ def _dim_painter(picture: Image.Image, path: Path, rawmode: str) -> _Painter | N
     upper = max(int(largest) for _, largest in colours)  # type: ignore[misc]  # pairs: there are several bands
     if upper >= _TWELVE_BITS:
         return None
-    if rawmode[:-1] not in ("RGB;16", "RGBA;16"):
+    if rawmode[:-1] not in ("RGB;16", "RGBA;16", "LA;16"):
         if upper == 0:
             return None
         raise ValueError(f"uses at most 12 of 16 bits a channel ({rawmode}), which Pillow cannot read")
@@ -142,11 +142,14 @@ def _dim_painter(picture: Image.Image, path: Path, rawmode: str) -> _Painter | N
 
 
 def _lower_bytes(path: Path, form: str, rawmode: str) -> Image.Image:
+    grey = rawmode.startswith("LA")
     with Image.open(path, formats=(form,)) as picture:
-        swapped = rawmode[:-1] + _LOWER[rawmode[-1]]
+        swapped = "RGBA" if grey else rawmode[:-1] + _LOWER[rawmode[-1]]
+        if grey:  # Pillow knows one order of bytes alone: the four of a pixel are read as channels of their own
+            picture._mode = "RGBA"
         picture.tile = [tile._replace(args=_with_rawmode(tile.args, swapped)) for tile in picture.tile]
         picture.load()
-        return picture if picture.mode == "RGB" else picture.convert("RGB")
+        return picture.getchannel(1).convert("RGB") if grey else picture.convert("RGB")
 
 
 def _with_rawmode(args: Any, rawmode: str) -> Any:

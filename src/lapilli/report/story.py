@@ -219,7 +219,8 @@ def _unmoved(board: Scoreboard, split: str) -> Finding | None:
         return None
     words = "; ".join(f"{type_} {_change(gains[type_])}" for type_ in unmoved)
     return Finding(
-        f"Looking does not help with {_listed(unmoved)}", f"Change against a blank picture, not clear of zero: {words}."
+        f"Looking is not shown to help with {_listed(unmoved)}",
+        f"Change against a blank picture, not clear of zero: {words}.",
     )
 
 
@@ -233,7 +234,8 @@ def _no_better(board: Scoreboard, split: str) -> Finding | None:
     if not words:
         return None
     return Finding(
-        f"One fixed answer does as well on {_listed(words)}", "Not clearly better: " + "; ".join(words.values()) + "."
+        f"Not shown to beat one fixed answer on {_listed(words)}",
+        "Not clearly better: " + "; ".join(words.values()) + ".",
     )
 
 

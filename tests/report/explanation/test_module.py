@@ -107,6 +107,15 @@ def test_patches_decide_a_word_only_where_a_receipt_shows_it(call, given, why):
     assert said is None if why is None else why in said
 
 
+@pytest.mark.parametrize(
+    ("turned", "words"),
+    [(0, "never changed the word"), (1, "changed the word 1 time and"), (2, "the word 2 times and")],
+)
+def test_what_random_removals_did_is_counted_in_words(call, turned, words):
+    given = receipt(controls=CONTROLS | {"answers_changed": turned})
+    assert words in call("return lib.controlOf([argument])", given)
+
+
 def test_the_map_that_is_shown_by_most_ways_is_the_reason(call):
     found = [
         receipt(),

@@ -1407,7 +1407,7 @@ const reasonFor = (data, word) => data.once(`reason ${word}`, () =>
   reasonOf(data.receipts.filter((receipt) => receipt.word === word), data.textOf(word)));
 
 /** What random removals did, beside what the named ones did. */
-const controlOf = (receipts) => {
+export const controlOf = (receipts) => {
   const tries = sum(receipts.map(triedOf));
   if (!tries) return "";
   const patches = count(receipts[0].done.patches.length, "other patch");
@@ -1416,7 +1416,7 @@ const controlOf = (receipts) => {
   const most = largestOf(receipts.flatMap(({ controls }) => [...controls.changes, ...(controls.contiguous ?? [])]));
   const least = Math.min(...receipts.map(({ measured }) => Math.abs(measured.change)));
   return ` Control: ${patches} removed at random, ${tries} times, `
-    + (known ? `${turned ? `changed the word ${turned} times` : "never changed the word"} and ` : "")
+    + (known ? `${turned ? `changed the word ${count(turned, "time")}` : "never changed the word"} and ` : "")
     + `moved its logit by ${plain(most)} at most; these move it by ${plain(least)}`
     + `${receipts.length > 1 ? " or more" : ""}.`;
 };
