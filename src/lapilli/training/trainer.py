@@ -119,7 +119,8 @@ class StageTrainer(Trainer):
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not math.isfinite(loss.item()):
             step = self.state.global_step + 1
-            raise FinalError(f"step {step}: the loss is {loss.item()}; lower the learning rates, or look at the data")
+            remedy = "lower the learning rates in a new run, or look at the data"
+            raise FinalError(f"step {step}: the loss is {loss.item()}; {remedy}")
         self._seen.add(len(inputs["input_ids"]), int(inputs["attention_mask"].sum()), loss.item())
         return loss
 

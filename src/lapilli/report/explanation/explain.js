@@ -1417,7 +1417,7 @@ export const controlOf = (receipts) => {
   const least = Math.min(...receipts.map(({ measured }) => Math.abs(measured.change)));
   return ` Control: ${patches} removed at random, ${tries} times, `
     + (known ? `${turned ? `changed the word ${count(turned, "time")}` : "never changed the word"} and ` : "")
-    + `moved its logit by ${plain(most)} at most; these move it by ${plain(least)}`
+    + `moved it by ${plain(most)} logits at most; these move it by ${plain(least)}`
     + `${receipts.length > 1 ? " or more" : ""}.`;
 };
 
