@@ -107,7 +107,7 @@ def _unsound(segments: Sequence[Segment], template: ChatTemplate, codec: Codec, 
             held = [text for text in refused if text in segment.text]
             for text in dict.fromkeys(held):
                 what = f"the answer holds {text!r}"
-                yield Fault(_spoken(segment), what, "remove it, the model gives it a meaning")
+                yield Fault(_spoken(segment), what, "remove it: it is learned as what it does, not as text")
 
 
 def _spoken(answer: Segment) -> str:

@@ -58,7 +58,7 @@ def _in_other_form(folder: Path, name: str) -> Path | None:
 def _missing(folder: Path, name: str, path: Path) -> PictureError:
     if "\\" in name:
         slashed = name.replace("\\", "/")
-        there = " and is there" if (folder / slashed).is_file() else ""
+        there = "; that file is there" if (folder / slashed).is_file() else ""
         return PictureError(path, "no such file: written with \\ as on Windows", f"write {slashed!r}, with /{there}")
     message = "not a file" if path.exists() else "no such file"
     return PictureError(path, message, "put the picture there, or correct its path")

@@ -278,7 +278,7 @@ def test_the_dependence_is_said(show, name, said, kind):
 def test_receipts_say_their_verdict_in_words_and_signs(show):
     page = show("full")
     cards = page.locator(".receipt:visible")
-    assert cards.locator(".verdict").all_inner_texts() == ["✓Confirmed", "⇄Opposite"]
+    assert cards.locator(".verdict").all_inner_texts() == ["✓Effect confirmed", "⇄Opposite"]
     assert page.locator(".untested").count() == 0
     first = cards.first
     assert first.locator(".control").count() == 14

@@ -932,11 +932,11 @@ const sourceStory = (data, state, [direct, all]) => {
 
 /** What the two parts of the picture say about the way it took. */
 const wayFound = (near, far) => {
-  if (Math.sign(far) !== Math.sign(near)) return "on the way through other tokens the sign turns";
+  if (Math.sign(far) !== Math.sign(near)) return "by way of other tokens and of later layers the sign turns";
   const times = far / near;
-  if (times > MOST) return "most of what the picture gives travels through other tokens";
-  return times > MORE ? `${signed(far - near)} of it travels through other tokens`
-    : "little is added on the way through other tokens";
+  if (times > MOST) return "most of what the picture gives comes by way of other tokens and of later layers";
+  return times > MORE ? `${signed(far - near)} of it comes by way of other tokens and of later layers`
+    : "little is added by way of other tokens and of later layers";
 };
 
 /** What the map to the pixels leaves out: it belongs to no pixel, and may be most of the picture's part. */
@@ -1301,7 +1301,7 @@ const buildRoutes = (data, store) => {
 // -------------------------------------------------------------------------------------------------- receipt
 /** Each verdict's sign, its words, and what the rule says of it. */
 const VERDICTS = {
-  confirmed: ["✓", "Confirmed", (all, times) => `Beyond all ${all}, and ${times} what was predicted.`],
+  confirmed: ["✓", "Effect confirmed", (all, times) => `Beyond all ${all}, and ${times} what was predicted.`],
   weaker: ["◐", "Weaker than predicted", (all, times) => `Beyond all ${all}, but ${times} what was predicted.`],
   "not-confirmed": ["✕", "Not confirmed", (all) => `Among the ${all}: other patches do as much.`],
   opposite: ["⇄", "Opposite", (all) => `Beyond all ${all}, but on the other side.`],
@@ -1384,7 +1384,7 @@ export const failureOf = (receipt, word) => {
   if (before !== word) return `the model’s own word there is ${quote(before)} with them, ${quote(after)} without`;
   if (predicted > 0) return `they speak against the word, and without them it says ${quote(after)}`;
   if (before === after) return `it still says ${quote(after)}`;
-  if (verdict !== "confirmed") return `${VERDICTS[verdict][1].toLowerCase()}, though it says ${quote(after)}`;
+  if (verdict !== "confirmed") return `it says ${quote(after)}, but its test came out ${VERDICTS[verdict][1].toLowerCase()}`;
   const turned = controls.answers_changed ?? 0;
   return turned > BY_CHANCE * triedOf(receipt)
     ? `it says ${quote(after)}, but random others change the word too, ${turned} of ${triedOf(receipt)} times` : null;
