@@ -169,6 +169,14 @@ def test_what_was_begun_is_gone_on_with_by_the_same_recipe_alone(tmp_path):
         RunDir.begin(tmp_path / "run", {"learning_rate": 0.01}, 0)
 
 
+@pytest.mark.parametrize("text", ["learning_rate: 0.01\n", "[", "\x00"])
+def test_a_run_of_another_recipe_is_left_as_it_is(tmp_path, text):
+    (tmp_path / "recipe.yaml").write_text(text)  # killed as soon as it had begun: without environment.json
+    with pytest.raises(LapilliError, match=r"recipe"):
+        RunDir.begin(tmp_path, {"learning_rate": 0.001}, 0)
+    assert [file.name for file in tmp_path.iterdir()] == ["recipe.yaml"]
+
+
 @pytest.mark.parametrize("error", [LapilliError("no"), KeyboardInterrupt()])
 def test_what_breaks_off_before_a_result_was_never_begun(error, tmp_path):
     run = RunDir.begin(tmp_path / "run", {}, 0)

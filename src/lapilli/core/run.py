@@ -97,10 +97,9 @@ class RunDir:
         """
         if not (path / "recipe.yaml").is_file():
             return cls.create(path, recipe, seed)
-        run = cls.open(path) if (path / MANIFEST).is_file() else cls.resume(path, seed)
         if differing := _differing(path / "recipe.yaml", dump(recipe)):
             raise LapilliError(f"{path}: a run of another recipe ({differing}) is there; choose another folder")
-        return run
+        return cls.open(path) if (path / MANIFEST).is_file() else cls.resume(path, seed)
 
     @contextmanager
     def or_nothing(self) -> Iterator[None]:
