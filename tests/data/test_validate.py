@@ -274,7 +274,10 @@ def test_paths_say_what_they_are(tmp_path, images):
     (images / "sub").mkdir()
     (images / "sub/x y.png").symlink_to(images / "a.png")
     wrong = {
-        "sub\\x y.png": ("no such file: written with \\ as on Windows", "write 'sub/x y.png', with /; that file is there"),
+        "sub\\x y.png": (
+            "no such file: written with \\ as on Windows",
+            "with /; that file is there",
+        ),
         "sub\\z.png": ("no such file: written with \\ as on Windows", "write 'sub/z.png', with /"),
         "C:\\data\\a.png": ("an absolute path", "as seen from"),
         "\\\\host\\a.png": ("an absolute path", "as seen from"),

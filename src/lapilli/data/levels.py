@@ -114,7 +114,7 @@ def report(path: Path, found: Range) -> None:
     _reported.add(found.source)
     low, high = min(found.low, found.high), max(found.low, found.high)
     _LOG.warning(
-        "%r: samples of %.6g to %.6g are scaled to 8 bits (%s); other files of this kind are scaled likewise, and not reported",
+        "%r: samples of %.6g to %.6g are scaled to 8 bits (%s); others of this kind are scaled too, and not reported",
         str(path), low, high, found.source,
     )  # fmt: skip
 
