@@ -85,6 +85,16 @@ def test_a_tokenizer_s_own_template_moves_them_too(tmp_path, template):
     assert back.processor.chat_template.endswith(template)  # behind what makes texts of parts, where it needs them
 
 
+def test_what_else_a_message_says_is_handed_on():
+    """A template of a tokenizer may read more of a message than its role and its content."""
+    llava = load(joined("clip", "llama"))
+    names = "{% for m in messages %}{{ m['name'] }}: {{ m['content'] }}{% endfor %}"
+    llava.processor.tokenizer.chat_template = llava.processor.chat_template = names
+    first = with_image_position(replace(llava, card=replace(llava.card, template="own")), "first")
+    message = {"role": "user", "name": "Ada", "content": "What is it?\n<image>"}
+    assert first.processor.apply_chat_template([message]) == "Ada: <image>\nWhat is it?"
+
+
 def test_the_card_keeps_it_and_so_does_everything_that_reads_the_folder(tmp_path):
     save(with_image_position(load(joined("clip", "llama")), "first"), tmp_path / "first")
     again = load(tmp_path / "first")

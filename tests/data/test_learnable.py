@@ -36,8 +36,6 @@ def _faults(sample, requirements):
 
 @pytest.mark.parametrize("token", ["<s>", "</s>", "<unk>", "<pad>"])
 def test_a_control_token_in_an_answer_is_refused_with_its_turn(llama, token):
-    if token not in llama.codec.control_tokens.values():
-        pytest.skip(f"this tokenizer has no {token}")
     found = _faults(_sample("<image>\nx", "red", "y", f"strike {token}this"), llama)
     assert [field for field, _ in found] == ["turn 3"]
     assert repr(token) in found[0][1]

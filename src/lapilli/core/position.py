@@ -89,7 +89,7 @@ _JINJA = """\
 {% if content is string %}{% set content = ('@MARK\\n' * marks + words).strip() %}
 {% else %}{% set content = [{'type': 'image'}] * marks + [{'type': 'text', 'text': words}] %}{% endif %}
 {% endif %}
-{% set moved.messages = moved.messages + [{'role': message['role'], 'content': content}] %}
+{% set moved.messages = moved.messages + [dict(message, content=content)] %}
 {% endfor %}
 {% set messages = moved.messages %}""".replace("\n", "").replace("@MARK", IMAGE_MARK)
 

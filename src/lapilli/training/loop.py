@@ -266,7 +266,7 @@ def _run(trainer: StageTrainer, checkpoint: Path | None, run: RunDir) -> None:
                 trainer.restore(checkpoint)
             else:
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except Exception as error:
+    except Exception as error:  # whatever it is, the steps that are done are kept
         if checkpoint is None and trainer.state.global_step == 0:  # nothing to go on from: only in the way of the next
             run.remove()
             if not isinstance(error, LapilliError):
