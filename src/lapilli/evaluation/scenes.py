@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.statistics import Proportion, wilson
+from lapilli.core.statistics.proportion import Proportion, wilson
 from lapilli.data.pictures import open_picture
 from lapilli.data.sample import Sample, Turn
 from lapilli.data.scenes.questions import TYPES
