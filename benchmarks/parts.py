@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPVisionModel
 
 from lapilli.core.codec import Codec
-from lapilli.core.statistics import wilson
+from lapilli.core.statistics.proportion import wilson
 from lapilli.core.template import IMAGE_MARK
 from lapilli.data.encode import IGNORED, encode
 from lapilli.data.sample import Sample

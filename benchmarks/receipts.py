@@ -31,7 +31,7 @@ from rich.progress import track
 from scipy.stats import t as student
 
 from lapilli.cli.console import messages
-from lapilli.core.statistics import wilson
+from lapilli.core.statistics.proportion import wilson
 from lapilli.core.template import IMAGE_MARK
 from lapilli.data.pictures import open_picture
 from lapilli.data.sample import Sample, Turn

@@ -9,7 +9,7 @@ import pytest
 
 from lapilli.core.layout import Role
 from lapilli.core.plain import json_text, plain
-from lapilli.core.statistics import wilson
+from lapilli.core.statistics.proportion import wilson
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.statistics import wilson
+from lapilli.core.statistics.proportion import wilson
 from lapilli.data.pictures import open_picture
 from lapilli.data.scenes.dataset import write_scenes
 from lapilli.data.scenes.questions import TYPES

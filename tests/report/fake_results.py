@@ -11,7 +11,7 @@ import random
 import sys
 from pathlib import Path
 
-from lapilli.core.statistics import wilson
+from lapilli.core.statistics.proportion import wilson
 from lapilli.data.scenes.draw import draw_scene
 from lapilli.data.scenes.scene import Scene, sample_scene
 from lapilli.report.page import write_report

@@ -10,7 +10,7 @@ import pytest
 from tests.report.fake_results import fake_results
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.statistics import wilson
+from lapilli.core.statistics.proportion import wilson
 from lapilli.report import figures
 from lapilli.report.page import render, write_report
 from lapilli.report.pictures import data_uri

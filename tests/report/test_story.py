@@ -1,6 +1,6 @@
 import pytest
 
-from lapilli.core.statistics import wilson
+from lapilli.core.statistics.proportion import newcombe, wilson
 from lapilli.report import story
 
 
@@ -26,7 +26,7 @@ def titles(found):
     [((56, 70), (48, 80), 0.0524, 0.3339), ((9, 10), (3, 10), 0.1705, 0.8090), ((10, 10), (0, 10), 0.6075, 1.0)],
 )
 def test_the_interval_of_a_difference_is_that_of_newcombes_table(first, second, low, high):
-    change = story.difference(wilson(*first), wilson(*second))
+    change = newcombe(wilson(*first), wilson(*second))
     assert change.estimate == pytest.approx(first[0] / first[1] - second[0] / second[1])
     assert (change.low, change.high) == pytest.approx((low, high), abs=1e-4)
 
@@ -48,7 +48,7 @@ def test_the_differences_are_those_between_the_scores():
         changes = {(row["split"], row["against"]): row for row in found if row["type"] == kind}
         assert changes.keys() == expected.keys()
         for key, (first, second) in expected.items():
-            change = story.difference(first, second)
+            change = newcombe(first, second)
             assert [changes[key][name] for name in ("estimate", "low", "high")] == [
                 change.estimate,
                 change.low,

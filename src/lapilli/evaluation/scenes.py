@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.statistics import Proportion, wilson
+from lapilli.core.statistics.proportion import Proportion, wilson
 from lapilli.data.paths import PictureError, picture_path
 from lapilli.data.pictures import open_picture
 from lapilli.data.questions import plain_answer, read_picture_questions, same_answer

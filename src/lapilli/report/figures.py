@@ -2,7 +2,7 @@
 
 import math
 
-from lapilli.core.statistics import Proportion
+from lapilli.core.statistics.proportion import Proportion
 
 THIN = "\u202f"
 """A narrow space that does not break, between a number and its unit."""

@@ -1,12 +1,11 @@
 """What the results mean: which scores belong together, what the difference is, whether it sees and where it fails."""
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from lapilli.core.statistics import Proportion, wilson
+from lapilli.core.statistics.proportion import Difference, Proportion, newcombe, wilson
 from lapilli.report import figures
 from lapilli.report.schema import CONTROLS, SPLITS, Change, Constant, Rate, Results, Score
 
@@ -27,32 +26,6 @@ TEMPLATES = {
 """What the templates of the quickstart do, in words."""
 
 Verdict = Literal["sees", "blind", "untested", "built"]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A difference of two shares and its 95 % interval."""
-
-    estimate: float
-    low: float
-    high: float
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether the interval leaves out nothing-at-all."""
-        return self.low > 0 or self.high < 0
-
-
-def difference(first: Proportion, second: Proportion) -> Difference:
-    """`first` minus `second`, with the interval built from theirs, as if the two were independent.
-
-    Both usually answer the same questions, which makes the true interval narrower than this one. Source: Newcombe,
-    Statistics in Medicine 17 (1998), 873-890, method 10.
-    """
-    estimate = first.estimate - second.estimate
-    below = math.hypot(first.estimate - first.low, second.high - second.estimate)
-    above = math.hypot(first.high - first.estimate, second.estimate - second.low)
-    return Difference(estimate, max(-1.0, estimate - below), min(1.0, estimate + above))
 
 
 def differences(results: Results) -> Iterator[Change]:
@@ -81,7 +54,7 @@ def _changes(split: str, type_: str, shares: Mapping[str, Proportion | None]) ->
     first, *others = shares.items()
     for name, other in others:
         if first[1] is not None and other is not None:
-            found = difference(first[1], other)
+            found = newcombe(first[1], other)
             against: Any = {"split": split, "type": type_, "against": name}
             yield against | {"estimate": found.estimate, "low": found.low, "high": found.high}
 
@@ -178,8 +151,8 @@ def headline(board: Scoreboard) -> Headline:
     controls = [rate for rate in (board.overall(split, control) for control in CONTROLS) if rate is not None]
     if accuracy is None or not controls:
         return Headline("untested", split, accuracy, blank, None)
-    sees = all(difference(accuracy, control).low > 0 for control in controls)
-    gain = difference(accuracy, blank) if blank is not None else None
+    sees = all(newcombe(accuracy, control).low > 0 for control in controls)
+    gain = newcombe(accuracy, blank) if blank is not None else None
     return Headline("sees" if sees else "blind", split, accuracy, blank, gain)
 
 
@@ -213,7 +186,7 @@ def _unmoved(board: Scoreboard, split: str) -> Finding | None:
     for type_ in board.types(split):
         seen, blank = board.get(split, type_), board.get(split, type_, "blank")
         if seen is not None and blank is not None:
-            gains[type_] = difference(seen, blank)
+            gains[type_] = newcombe(seen, blank)
     unmoved = [type_ for type_, gain in gains.items() if gain.low <= 0]
     if not unmoved:
         return None
@@ -243,7 +216,7 @@ def _lost(board: Scoreboard, split: str) -> Finding | None:
     seen, new = board.overall(split), board.overall(SPLITS[-1])
     if split == SPLITS[-1] or seen is None or new is None:
         return None
-    drop = difference(new, seen)
+    drop = newcombe(new, seen)
     words = f"{figures.rate(new)} against {figures.rate(seen)}: {_change(drop)}."
     if drop.high < 0:
         return Finding("It loses on combinations it never met", words)
@@ -257,7 +230,7 @@ def _worse(board: Scoreboard, split: str) -> Finding | None:
     for type_ in board.types(split):
         before, after = board.get(split, type_, stage=board.stages[0]), board.get(split, type_)
         if before is not None and after is not None:
-            changes[type_] = difference(after, before)
+            changes[type_] = newcombe(after, before)
     worse = [type_ for type_, change in changes.items() if change.high < 0]
     if not worse:
         return None

@@ -39,7 +39,8 @@ def test_overlaps_are_those_of_the_planted_heads(result):
         row = _one(
             result["overlaps"], one=base, other={"model": label, "condition": "TQA-tuned"}, measure="increase", k=K
         )
-        assert _numbers(row) == (shared, shared, shared) and row["chance"] == pytest.approx(1.25)
+        assert row["value"] == row["observed"] == shared and shared - 1 <= row["low"] <= shared <= row["high"]
+        assert row["chance"] == pytest.approx(1.25)
     seeds = _one(result["overlaps"], kind="seeds", one={"model": "tuned 1", "condition": "VQA"}, measure="direct", k=2)
     assert seeds["value"] == 2 and seeds["p"] == pytest.approx(1 / 190)
     kinds = [row["kind"] for row in result["overlaps"] if row["k"] == K and row["measure"] == "contrast"]

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.stats import binomtest
+from tests.core.statistics.pairs import auc
 from tests.inspection.triage.made import asked, model, picture, respond
-from tests.inspection.triage.pairs import auc
 
 from lapilli.core.errors import UsageError
-from lapilli.core.resampling import holm
 from lapilli.core.run import RunDir
+from lapilli.core.statistics.multiple import holm
 from lapilli.data.questions import PictureQuestion
 from lapilli.inspection.triage import study as module
 from lapilli.inspection.triage.decision import said

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, wilcoxon
 
-from lapilli.core.resampling import Estimate, holm, mean, resampled
 from lapilli.core.run import RunDir
+from lapilli.core.statistics.bootstrap import mean, resampled
+from lapilli.core.statistics.estimate import Estimate
+from lapilli.core.statistics.multiple import holm
 from lapilli.inspection.scorecard.curves import Curves
 from lapilli.inspection.scorecard.methods.method import Method
 from lapilli.inspection.scorecard.sanity import TESTS, file_of, likeness
@@ -213,7 +215,7 @@ def _tau(one: NDArray[np.float64], other: NDArray[np.float64], seed: int) -> dic
     def tau(drawn: NDArray[np.intp]) -> float:
         return float(kendalltau(first[drawn].mean(0), second[drawn].mean(0)).statistic)
 
-    found = resampled(tau, len(first), seed, draws=500)
+    found = resampled(tau, len(first), seed, count=500)
     return {"tau": found.value, "low": found.low, "high": found.high, "n": found.n}
 
 

@@ -8,11 +8,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lapilli.core.resampling import Estimate
-from lapilli.core.statistics import wilson
+from lapilli.core.statistics.bootstrap import Draws, draws
+from lapilli.core.statistics.estimate import Estimate
+from lapilli.core.statistics.proportion import wilson
 from lapilli.inspection.ablation import Head
 from lapilli.inspection.study.colour import BASE, CHOSEN_BY, Case, Study
-from lapilli.inspection.study.draws import Draws, draws
 from lapilli.inspection.study.keys import READOUTS
 from lapilli.inspection.study.knockouts import rank_p
 from lapilli.inspection.study.overlap import overlap, rank_correlation, sizes
@@ -70,14 +70,14 @@ def _pairs(study: Study) -> Iterator[tuple[str, Case, Case]]:
 
 def overlaps(study: Study) -> list[Figure]:
     """How many top heads two conditions share, on the questions kept, at every size and by both measures."""
-    drawn, found = draws(len(study.kept), study.of.seed), []
+    seed, found = study.of.seed, []
     for kind, one, other in _pairs(study):
         for measure in MEASURES:
-            values = [study.heads(case)[measure][study.kept] for case in (one, other)]
+            first, second = (study.heads(case)[measure][study.kept] for case in (one, other))
             said = {"kind": kind, "one": of(one), "other": of(other), "measure": measure}
-            correlation = asdict(rank_correlation(values[0], values[1], drawn))
-            for k in sizes(values[0][0].size):
-                shared = asdict(overlap(values[0], values[1], k, drawn))
+            correlation = asdict(rank_correlation(first, second, seed))
+            for k in sizes(first[0].size):
+                shared = asdict(overlap(first, second, k, seed))
                 found.append(said | shared.pop("shared") | shared | {"correlation": correlation})
     return found
 

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lapilli.core.environment import versions
-from lapilli.core.resampling import holm, mean
-from lapilli.core.statistics import wilson
+from lapilli.core.statistics.auc import Sides, difference, estimate, resampled_areas
+from lapilli.core.statistics.bootstrap import mean
+from lapilli.core.statistics.logistic import FOLDS, REPEATS, out_of_fold
+from lapilli.core.statistics.multiple import holm
+from lapilli.core.statistics.proportion import wilson
 from lapilli.data.questions import PictureQuestion, same_answer
-from lapilli.inspection.triage.areas import Sides, difference, estimate, resampled_areas
 from lapilli.inspection.triage.decision import CONTROLS, NAMED, PARTS, WAYS
-from lapilli.inspection.triage.logistic import FOLDS, REPEATS, out_of_fold
 from lapilli.inspection.triage.scores import BASELINE, CONFIDENCE, SCORES, SHARES, Measured, answer_probability, towards
 
 GROUPS = ("wrong yes", "right yes", "right no", "wrong no", "other")
@@ -175,7 +176,7 @@ def _tests(
 ) -> list[dict[str, Any]]:
     """Every score against the baseline, p adjusted for all of a task."""
     names = [name for name in columns if name != BASELINE]
-    found = [difference(columns[name], columns[BASELINE], sides, draws[name], draws[BASELINE]) for name in names]
+    found = [difference(columns[name], columns[BASELINE], sides, (draws[name], draws[BASELINE])) for name in names]
     adjusted = holm([one.p for one in found])
     return [
         {"task": task, "score": name, **asdict(one), "holm": p}
@@ -225,8 +226,8 @@ def _compared(
         "positives": int(sides.positive.sum()),
         "confidence": asdict(estimate(mine["confidence"], sides, draws["confidence"])),
         "both": asdict(estimate(mine["both"], sides, draws["both"])),
-        "over_confidence": asdict(difference(both[0], mine["confidence"], sides, both[1], draws["confidence"])),
-        "over_baseline": asdict(difference(both[0], mine["baseline"], sides, both[1], draws["baseline"])),
+        "over_confidence": asdict(difference(both[0], mine["confidence"], sides, (both[1], draws["confidence"]))),
+        "over_baseline": asdict(difference(both[0], mine["baseline"], sides, (both[1], draws["baseline"]))),
     }
 
 

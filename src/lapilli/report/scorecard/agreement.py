@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau
 
-from lapilli.core.resampling import resampled
+from lapilli.core.statistics.bootstrap import resampled
 from lapilli.report.figures import percent
 from lapilli.report.scorecard import words
 from lapilli.report.scorecard.card import Card, Figure, number, read_card

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lapilli.core.resampling import Estimate
+from lapilli.core.statistics.bootstrap import DRAWS, draws, interval
+from lapilli.core.statistics.estimate import Estimate, Tested
 
-DRAWS = 2_000
 _AT_ONCE = 250  # draws, whose weights are held together
 
 
@@ -28,16 +28,10 @@ class Sides:
     model: NDArray[np.intp]
     picture: NDArray[np.intp]
 
-
-@dataclass(frozen=True)
-class Difference:
-    """The area of one score less that of another, with its 95 % interval and two-sided p, from the same draws."""
-
-    value: float
-    low: float
-    high: float
-    p: float
-    n: int
+    @property
+    def pictures(self) -> int:
+        """How many pictures there are."""
+        return len(np.unique(self.picture))
 
 
 def area(scores: NDArray[np.float64], sides: Sides) -> float:
@@ -46,45 +40,39 @@ def area(scores: NDArray[np.float64], sides: Sides) -> float:
 
 
 def resampled_areas(
-    scores: NDArray[np.float64], sides: Sides, seed: int = 0, draws: int = DRAWS
+    scores: NDArray[np.float64], sides: Sides, seed: int = 0, count: int = DRAWS
 ) -> NDArray[np.float64]:
     """The areas of so many draws of the pictures, (draw,); the same draws for all scores of the same sides."""
-    rng = np.random.default_rng(seed)
+    if not len(scores):
+        return np.empty(0)
     _, cluster = np.unique(sides.picture, return_inverse=True)
-    count = int(cluster.max(initial=-1)) + 1
-    found = []
-    for begun in range(0, draws if count else 0, _AT_ONCE):
-        some = min(_AT_ONCE, draws - begun)
-        drawn = rng.multinomial(count, np.full(count, 1 / count), size=some)
-        found.append(_areas(scores, sides, drawn[:, cluster].astype(np.float64)))
-    return np.concatenate([np.empty(0), *found])
+    weights = draws(sides.pictures, seed, count).weights
+    parts = [weights[begun : begun + _AT_ONCE][:, cluster] for begun in range(0, count, _AT_ONCE)]
+    return np.concatenate([_areas(scores, sides, part) for part in parts])
 
 
-def estimate(scores: NDArray[np.float64], sides: Sides, draws: NDArray[np.float64]) -> Estimate:
-    """The area with its percentile interval over `draws`, those of `resampled_areas`; n counts both sides."""
-    low, high = _interval(draws)
-    return Estimate(area(scores, sides), low, high, len(scores))
+def estimate(scores: NDArray[np.float64], sides: Sides, drawn: NDArray[np.float64]) -> Estimate:
+    """The area with its interval over `drawn`, those of `resampled_areas`; n counts the answers of both sides."""
+    area_, n = area(scores, sides), len(scores)
+    ends = interval(area_, drawn, sides.pictures)
+    return Estimate(area_, ends.low, ends.high, n)
 
 
 def difference(
-    one: NDArray[np.float64], other: NDArray[np.float64], sides: Sides, of_one: NDArray[np.float64],
-    of_other: NDArray[np.float64],
-) -> Difference:  # fmt: skip
-    """The area of `one` less that of `other`, whose draws are `of_one` and `of_other`.
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
+    sides: Sides,
+    drawn: tuple[NDArray[np.float64], NDArray[np.float64]],
+) -> Tested:
+    """The area of the first score less that of the second; `drawn` are the `resampled_areas` of both.
 
-    p is twice the smaller share of draws on one side of 0, a draw more counted to each: 0.001 at the least.
+    p is twice the smaller share of draws on one side of 0, a draw more counted to each: 2 / (draws + 1) at the least.
     """
-    apart = of_one - of_other
+    apart = drawn[0] - drawn[1]
     apart = apart[np.isfinite(apart)]
-    low, high = _interval(apart)
+    ends = interval(area(first, sides) - area(second, sides), apart, sides.pictures)
     tail = (min((apart <= 0).sum(), (apart >= 0).sum()) + 1) / (len(apart) + 1)
-    return Difference(area(one, sides) - area(other, sides), low, high, float(min(1.0, 2 * tail)), len(one))
-
-
-def _interval(draws: NDArray[np.float64]) -> tuple[float, float]:
-    kept = draws[np.isfinite(draws)]
-    low, high = np.quantile(kept, [0.025, 0.975]) if kept.size else (np.nan, np.nan)
-    return float(low), float(high)
+    return Tested(ends.value, ends.low, ends.high, len(first), float(min(1.0, 2 * tail)))
 
 
 def _areas(scores: NDArray[np.float64], sides: Sides, weights: NDArray[np.float64]) -> NDArray[np.float64]:

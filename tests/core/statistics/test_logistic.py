@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from scipy.optimize import minimize
-from tests.inspection.triage.pairs import auc
+from tests.core.statistics.pairs import auc
 
-from lapilli.inspection.triage.logistic import FOLDS, _folds, fitted, out_of_fold
+from lapilli.core.statistics.logistic import FOLDS, _folds, fitted, out_of_fold
 
 
 def data(seed, n=200, columns=3):

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from scipy.stats import bootstrap
-from tests.inspection.triage.pairs import auc
+from tests.core.statistics.pairs import auc
 
-from lapilli.inspection.triage.areas import Sides, area, difference, estimate, resampled_areas
+from lapilli.core.statistics.auc import Sides, area, difference, estimate, resampled_areas
+from lapilli.core.statistics.bootstrap import draws
 
 
 def made(seed, n=300, models=3, pictures=80, share=0.2):
@@ -39,15 +40,13 @@ def test_of_one_model_it_is_mann_whitneys():
 
 def test_a_draw_is_the_area_of_the_answers_drawn():
     scores, sides = made(6, n=60, pictures=20)
-    rng = np.random.default_rng(3)  # the same draws again, by repeating answers
     _, cluster = np.unique(sides.picture, return_inverse=True)
-    count = cluster.max() + 1
-    times = rng.multinomial(count, np.full(count, 1 / count), size=250)[:5]
-    draws = resampled_areas(scores, sides, seed=3)
+    times = (draws(sides.pictures, 3).weights * sides.pictures).round().astype(int)  # by repeating answers
+    drawn_areas = resampled_areas(scores, sides, seed=3)
     for number in range(5):
         again = np.repeat(np.arange(60), times[number][cluster])
         drawn = Sides(sides.positive[again], sides.model[again], sides.picture[again])
-        assert draws[number] == pytest.approx(area(scores[again], drawn), abs=1e-12)
+        assert drawn_areas[number] == pytest.approx(area(scores[again], drawn), abs=1e-12)
 
 
 def test_of_independent_answers_the_interval_is_that_of_drawing_them_apart():
@@ -75,7 +74,7 @@ def test_shuffled_sides_give_a_half_within_the_interval_as_often_as_it_says():
         scores, sides = made(seed, n=160, models=1, pictures=160)
         sides.positive[:] = np.random.default_rng(seed + 900).permutation(sides.positive)
         shuffled = alone(sides)
-        found = estimate(scores, shuffled, resampled_areas(scores, shuffled, seed, draws=500))
+        found = estimate(scores, shuffled, resampled_areas(scores, shuffled, seed, count=500))
         held += found.low <= 0.5 <= found.high
         values.append(found.value)
     assert held >= 105  # of 120; 114 are meant, and fewer than 105 come once in a thousand
@@ -85,12 +84,12 @@ def test_shuffled_sides_give_a_half_within_the_interval_as_often_as_it_says():
 def test_a_score_does_not_differ_from_itself_and_from_noise_it_does():
     scores, sides = made(9, n=600)
     noise = np.random.default_rng(1).normal(size=600)
-    draws, of_noise = resampled_areas(scores, sides), resampled_areas(noise, sides)
-    same = difference(scores, scores, sides, draws, draws)
+    drawn, of_noise = resampled_areas(scores, sides), resampled_areas(noise, sides)
+    same = difference(scores, scores, sides, (drawn, drawn))
     assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
-    apart = difference(scores, noise, sides, draws, of_noise)
+    apart = difference(scores, noise, sides, (drawn, of_noise))
     assert apart.value == pytest.approx(area(scores, sides) - area(noise, sides))
-    assert apart.low > 0 and apart.p == pytest.approx(2 / 2001)
+    assert apart.low > 0 and apart.p == pytest.approx(2 / 4001)
 
 
 def test_p_is_as_often_small_as_it_says_where_two_scores_are_equally_good():
@@ -99,8 +98,8 @@ def test_p_is_as_often_small_as_it_says_where_two_scores_are_equally_good():
         rng = np.random.default_rng(seed)
         sides = alone(Sides(rng.random(200) < 0.3, np.zeros(200, int), np.arange(200)))
         one, other = (rng.normal(size=200) + sides.positive for _ in range(2))
-        draws = [resampled_areas(score, sides, seed, draws=500) for score in (one, other)]
-        small += difference(one, other, sides, *draws).p < 0.05
+        drawn = tuple(resampled_areas(score, sides, seed, count=500) for score in (one, other))
+        small += difference(one, other, sides, drawn).p < 0.05
     assert small <= 17  # 7.5 are meant; more than 17 come once in a thousand
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 from scipy.stats import binom, binomtest
 
-from lapilli.core.statistics import wilson
+from lapilli.core.statistics.proportion import wilson
 
 
 @pytest.mark.parametrize(("correct", "n"), [(0, 1), (1, 1), (0, 30), (30, 30), (7, 30), (299, 300), (12345, 99999)])

@@ -1,0 +1,120 @@
+"""How far two rankings agree, and two sets of the largest, when both are of means that were measured with noise.
+
+Noise makes two rankings less alike than the true means are, and drawing the samples again adds as much noise once more:
+the interval of a rank correlation so made covers the truth 32 to 82 times in 100, and that of a number of shared
+members less often than it should. So a rank correlation is divided by how far each table agrees with itself, half of
+the samples against the other half (Spearman 1904, Am. J. Psychol. 15:72); and a set's true members are drawn from what
+is known of the true means (empirical Bayes; Efron & Morris 1973, JASA 68:117).
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lapilli.core.statistics.bootstrap import draws, interval
+from lapilli.core.statistics.estimate import Estimate
+
+_DRAWS = 1_000
+_AT_ONCE = 50  # draws, whose tables are held together
+_HALVINGS = 12
+"""In how many ways the samples are halved: the correction is their mean."""
+
+
+def spearman(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Spearman's correlation of rows, (draw, item) each; (draw,). Equal values are ranked in their order."""
+    ranks = [rows.argsort(1).argsort(1) - (rows.shape[1] - 1) / 2 for rows in (first, second)]
+    correlation: NDArray[np.float64] = (ranks[0] * ranks[1]).sum(1) / (ranks[0] ** 2).sum(1)
+    return correlation
+
+
+def rank_correlation(first: NDArray[np.floating], second: NDArray[np.floating], seed: int = 0) -> Estimate:
+    """Spearman's correlation of the true means of two tables (sample, item) of the same samples, with its interval.
+
+    0 by chance. nan where the tables do not agree with themselves: then their ranking is noise. In simulations (20 and
+    256 items, normal to heavy-tailed means, noise of .15 to .5 of their spread) the interval covers the truth 82 to 100
+    times in 100, 92 on average.
+    """
+    n = len(first)
+    if n < 4:
+        return Estimate(math.nan, math.nan, math.nan, n)
+    weights = np.vstack([np.full((1, n), 1 / n), draws(n, seed).weights[:_DRAWS]])
+    between, within = np.zeros(len(weights)), np.zeros((2, len(weights)))
+    for half in _halves(n, seed):
+        means = [[_means(weights * part, table) for part in (half, 1 - half)] for table in (first, second)]
+        between += (spearman(means[0][0], means[1][1]) + spearman(means[0][1], means[1][0])) / 2
+        within += [spearman(*halves) for halves in means]
+    reliable = (within > 0).all(0)
+    scale = np.sqrt(np.where(reliable, within[0] * within[1], np.nan))
+    corrected = np.clip(between / scale, -1, 1)
+    return interval(float(corrected[0]), corrected[1:], n)
+
+
+def _halves(n: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """Which samples are in the first half, (sample,), 1 or 0; the rest are in the second."""
+    rng = np.random.default_rng(seed)
+    for _ in range(_HALVINGS):
+        half = np.zeros(n)
+        half[rng.permutation(n)[: n // 2]] = 1
+        yield half
+
+
+def _means(weights: NDArray[np.float64], table: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The weighted mean of (sample, item), (draw, item); nan where all weights are 0."""
+    with np.errstate(invalid="ignore"):  # a draw of few samples may leave a half empty: nan, and left out
+        means: NDArray[np.float64] = weights @ table / weights.sum(1, keepdims=True)
+    return means
+
+
+def shared_largest(first: NDArray[np.floating], second: NDArray[np.floating], k: int, seed: int = 0) -> Estimate:
+    """How many of the `k` items with the largest true means two tables (sample, item) share; of the same samples.
+
+    The value is the median of the draws. In simulations as those of `rank_correlation` the interval covers the truth 93
+    to 100 times in 100.
+    """
+    n = len(first)
+    if n < 2:
+        return Estimate(math.nan, math.nan, math.nan, n)
+    counts = [(_largest(one, k) & _largest(other, k)).sum(1) for one, other in _true_means(first, second, seed)]
+    shared = np.concatenate(counts).astype(np.float64)
+    return interval(float(np.median(shared)), shared, n)
+
+
+def _largest(means: NDArray[np.float64], k: int) -> NDArray[np.bool_]:
+    """Which items are the `k` largest of (draw, item)."""
+    members = np.zeros(means.shape, np.bool_)
+    np.put_along_axis(members, np.argsort(-means, axis=1, kind="stable")[:, :k], True, axis=1)
+    return members
+
+
+def _true_means(
+    first: NDArray[np.floating], second: NDArray[np.floating], seed: int
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Draws of the true means (draw, item) of both tables, given the measured ones; some draws at a time.
+
+    Items are drawn from one normal distribution of pairs, whose covariance is that of the measured means less that of
+    their noise; it is estimated anew from items drawn again for every draw, as it is uncertain too.
+    """
+    rng = np.random.default_rng(seed)
+    pairs = np.stack([first, second], axis=2).astype(np.float64)
+    n, items, _ = pairs.shape
+    measured = pairs.mean(0)
+    noise = np.einsum("nij,nik->ijk", pairs - measured, pairs - measured) / (n - 1) / n
+    for _ in range(_DRAWS // _AT_ONCE):
+        some = rng.integers(0, items, (_AT_ONCE, items))
+        centre = measured[some].mean(1)
+        apart = measured[some] - centre[:, None]
+        prior = _covariance(np.einsum("dij,dik->djk", apart, apart) / (items - 1) - noise[some].mean(1))[:, None]
+        gain = prior @ np.linalg.inv(prior + noise)
+        left = np.linalg.cholesky(_covariance(prior - gain @ prior))
+        spread = np.einsum("dijk,dik->dij", left, rng.standard_normal((_AT_ONCE, items, 2)))
+        true = centre[:, None] + np.einsum("dijk,dik->dij", gain, measured - centre[:, None]) + spread
+        yield true[..., 0], true[..., 1]
+
+
+def _covariance(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The nearest covariance to (..., 2, 2), with no variance below a trifle."""
+    values, axes = np.linalg.eigh((matrix + matrix.swapaxes(-1, -2)) / 2)
+    floor = 1e-12 * np.maximum(values[..., -1:], 1e-12)
+    return np.asarray((axes * np.maximum(values, floor)[..., None, :]) @ axes.swapaxes(-1, -2))

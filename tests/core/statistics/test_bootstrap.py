@@ -1,0 +1,102 @@
+"""The bootstrap against theory, and its coverage by simulation."""
+
+import numpy as np
+import pytest
+
+from lapilli.core.statistics.bootstrap import DRAWS, draws, ends, mean, resampled
+
+RNG = np.random.default_rng(0)
+
+
+def test_every_draw_is_of_as_many_samples():
+    weights = draws(30, 1).weights
+    assert weights.shape == (DRAWS, 30) and np.allclose(weights.sum(1), 1)
+    counts = weights * 30
+    assert np.allclose(counts, counts.round()) and counts.max() > 1
+    assert np.array_equal(weights, draws(30, 1).weights) and not np.array_equal(weights, draws(30, 2).weights)
+
+
+def test_the_interval_of_a_mean_is_the_normal_one_where_there_are_many():
+    values = RNG.normal(3, 2, 400)
+    estimate, error = mean(values), 1.96 * values.std() / 20
+    assert estimate.value == pytest.approx(values.mean()) and estimate.n == 400
+    assert (estimate.low, estimate.high) == pytest.approx(
+        (values.mean() - error, values.mean() + error), abs=0.15 * error
+    )
+
+
+@pytest.mark.parametrize("n", [10, 20, 60])
+@pytest.mark.parametrize("shape", ["normal", "skewed", "shares"])
+def test_the_interval_of_a_mean_covers_the_truth_as_often_as_stated(n, shape):
+    """Skewed: differences of exponentials; shares: 1 in 3, of which many means are equal, so that more are covered."""
+    rng, times = np.random.default_rng(n), 2000
+    make = {
+        "normal": lambda: rng.normal(0, 1, n),
+        "skewed": lambda: rng.exponential(1, n) - rng.exponential(2, n) + 1,
+        "shares": lambda: (rng.random(n) < 1 / 3) - 1 / 3,
+    }[shape]
+    weights = draws(n, 0).weights
+    samples = np.array([make() for _ in range(times)])
+    low, high = np.quantile(samples @ weights.T, ends(n), axis=1)
+    covered = np.mean((low <= 1e-12) & (high >= -1e-12))
+    error = 3 * np.sqrt(0.95 * 0.05 / times)
+    stated = FEWER.get((shape, n), 0.95)
+    assert stated - error <= covered <= (0.99 if shape == "shares" else 0.95 + error)
+
+
+FEWER = {("skewed", 10): 0.92, ("skewed", 20): 0.94}
+"""What so few samples of a skewed distribution do hold."""
+
+
+def test_without_wider_ends_few_samples_are_covered_too_seldom():
+    """The control of the test above: the plain percentile interval of ten samples."""
+    rng, weights = np.random.default_rng(1), draws(10, 0, 1000).weights
+    low, high = np.quantile(rng.normal(0, 1, (1500, 10)) @ weights.T, (0.025, 0.975), axis=1)
+    assert np.mean((low <= 0) & (high >= 0)) < 0.92
+
+
+def test_a_paired_difference_has_the_interval_of_the_differences():
+    values = RNG.normal(0, 5, 100)
+    estimate = mean((values + 0.1) - values)
+    assert (estimate.low, estimate.high) == pytest.approx((0.1, 0.1))
+
+
+def test_samples_without_a_value_are_left_out():
+    estimate = draws(4, 0).mean(np.array([1.0, np.nan, 3.0, np.nan]))
+    assert (estimate.value, estimate.n) == (2.0, 2) and estimate.low == 1.0 and estimate.high == 3.0
+    none = draws(4, 0).mean(np.full(4, np.nan))
+    assert none.n == 0 and np.isnan([none.value, none.low, none.high]).all()
+
+
+def test_the_same_seed_gives_the_same_interval():
+    values = np.arange(30.0)
+    assert mean(values, 5) == mean(values, 5) != mean(values, 6)
+
+
+def test_one_sample_has_no_interval_and_none_have_no_mean():
+    one, none = mean([2.5]), mean([])
+    assert (one.value, one.n) == (2.5, 1) and np.isnan([one.low, one.high]).all()
+    assert none.n == 0 and np.isnan([none.value, none.low, none.high]).all()
+
+
+def test_tables_are_drawn_as_their_cells_are():
+    table, drawn = RNG.normal(size=(50, 3, 2)), draws(50, 0)
+    low, high = drawn.bounds(table)
+    for layer in range(3):
+        for head in range(2):
+            cell = drawn.mean(table[:, layer, head])
+            assert (low[layer, head], high[layer, head]) == pytest.approx((cell.low, cell.high))
+
+
+def test_any_statistic_can_be_resampled():
+    values = np.random.default_rng(2).exponential(size=300)
+    median = resampled(lambda drawn: float(np.median(values[drawn])), 300)
+    assert median.low < median.value == np.median(values) < median.high
+    again = resampled(lambda drawn: float(values[drawn].mean()), 300)
+    assert again.low == pytest.approx(mean(values).low, abs=0.02)
+
+
+def test_draws_without_an_answer_are_left_out():
+    values = np.array([0.0, 0, 0, 1])
+    estimate = resampled(lambda drawn: 1.0 if values[drawn].any() else float("nan"), 4)
+    assert (estimate.low, estimate.high) == (1, 1)

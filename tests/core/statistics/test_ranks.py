@@ -1,0 +1,77 @@
+"""Agreement of rankings and of sets of the largest, against scipy and by simulated coverage."""
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from lapilli.core.statistics.ranks import rank_correlation, shared_largest, spearman
+
+N = 40
+
+
+def world(rng, alike, noise, items, positive):
+    """True means (item,) of two tables whose correlation is `alike`, and what 40 samples of them measure."""
+    first, second = rng.standard_normal((2, items))
+    true = np.stack([first, alike * first + np.sqrt(1 - alike**2) * second])
+    true = np.exp(1.2 * true) if positive else true
+    errors = rng.standard_normal((3, N, items))
+    paired = 0.5 * errors[0] + np.sqrt(0.75) * errors[1:]  # of the same samples, so their errors are alike
+    return true, true[:, None] + noise * true.std() * np.sqrt(N) * paired
+
+
+def test_rows_are_correlated_as_scipy_does():
+    first, second = np.random.default_rng(0).normal(size=(2, 7, 30))
+    expected = [spearmanr(one, other).statistic for one, other in zip(first, second, strict=True)]
+    assert spearman(first, second) == pytest.approx(expected)
+
+
+WORLDS = [(0, 0.15), (0, 0.5), (0.6, 0.3), (0.9, 0.15), (0.9, 0.5), (1, 0.3)]
+
+
+@pytest.mark.parametrize(("alike", "noise"), WORLDS)
+@pytest.mark.parametrize("positive", [False, True])
+def test_the_correlation_of_the_true_means_is_covered(alike, noise, positive):
+    """Of 40 worlds; by drawing the samples alone it is .82 at little noise, .32 at much. No bias beyond .1."""
+    rng, covered, bias = np.random.default_rng(1), 0, []
+    for seed in range(40):
+        true, (first, second) = world(rng, alike, noise, 20, positive)
+        estimate = rank_correlation(first, second, seed)
+        truth = spearmanr(*true).statistic
+        covered += estimate.low - 1e-9 <= truth <= estimate.high + 1e-9
+        bias.append(estimate.value - truth)
+    assert covered >= 40 * 0.82 - 3 * np.sqrt(40 * 0.82 * 0.18)
+    assert abs(np.nanmean(bias)) < 0.1
+
+
+@pytest.mark.parametrize(("alike", "noise"), WORLDS)
+def test_what_the_true_sets_share_is_covered(alike, noise):
+    rng, covered = np.random.default_rng(2), 0
+    for seed in range(40):
+        true, (first, second) = world(rng, alike, noise, 20, seed % 2)
+        estimate = shared_largest(first, second, 5, seed)
+        tops = [set(np.argsort(-means)[:5].tolist()) for means in true]
+        covered += estimate.low <= len(tops[0] & tops[1]) <= estimate.high
+    assert covered >= 40 * 0.95 - 3 * np.sqrt(40 * 0.95 * 0.05)
+
+
+def test_without_noise_both_are_what_is_seen():
+    rng = np.random.default_rng(3)
+    table = rng.normal(size=20) + 1e-6 * rng.normal(size=(2, N, 20))
+    table[1, :, [0, 1]] += 50
+    correlation = rank_correlation(*table)
+    seen = spearmanr(*table.mean(1)).statistic
+    assert (correlation.value, correlation.low, correlation.high) == pytest.approx((seen, seen, seen))
+    tops = [set(np.argsort(-means)[:5].tolist()) for means in table.mean(1)]
+    shared = shared_largest(*table, k=5)
+    assert (shared.value, shared.low, shared.high) == (len(tops[0] & tops[1]),) * 3
+
+
+def test_of_noise_nothing_is_said():
+    first, second = np.random.default_rng(4).normal(size=(2, N, 20))
+    estimate = rank_correlation(first, second)
+    assert not estimate.low > 0 and not estimate.high < 0
+
+
+def test_of_too_few_samples_nothing_is_said():
+    assert np.isnan(rank_correlation(np.ones((3, 5)), np.ones((3, 5))).value)
+    assert np.isnan(shared_largest(np.ones((1, 5)), np.ones((1, 5)), 2).value)
