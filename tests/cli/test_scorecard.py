@@ -8,8 +8,8 @@ from tests.inspection.runs import path_of
 from tests.parts import picture
 
 from lapilli.cli import run
-from lapilli.cli.scorecard_tables import print_head
 from lapilli.cli.console import results
+from lapilli.cli.scorecard_tables import print_head
 from lapilli.core.run import RunDir
 from lapilli.inspection.scorecard import run as runs
 
@@ -68,9 +68,9 @@ def test_what_is_left_out_is_counted_apart(capsys):
     counts = {"given": 9, "asked": 9, "right": 8, "kept": 2}
     for left_out, said in (
         ({}, ""),
-        ({"overall_colour": 4}, "left out: 4 where the picture's overall color is enough"),
+        ({"overall_colour": 4}, "left out: 4 where the picture's overall colour is enough"),
         ({"most_pictures": 1, "no_picture": 0}, "left out: 1 that most pictures answer alike"),
-        ({"overall_colour": 3, "no_picture": 3}, "color is enough, 3 that need no picture"),
+        ({"overall_colour": 3, "no_picture": 3}, "colour is enough, 3 that need no picture"),
     ):
         print_head({"losses": [], "counts": counts | left_out})
         found = capsys.readouterr().out
