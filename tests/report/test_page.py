@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from tests.report.fake_results import fake_results
+from tests.report.fake_results import fake_results, overall
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.statistics.proportion import wilson
@@ -229,6 +229,7 @@ def test_a_model_that_does_not_see_is_not_said_to_see():
     for row in results["scores"]:
         if row["condition"] == "image":
             row |= {key: blind[row["type"]][key] for key in ("correct", "n", "estimate", "low", "high")}
+    results["overall"] = overall(results["scores"])
     text = Page(render(results, Path())).text
     assert "It does not see yet." in text
     assert "It sees." not in text
