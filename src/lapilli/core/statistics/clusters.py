@@ -11,7 +11,7 @@ from scipy.special import stdtrit
 
 from lapilli.core.statistics.bootstrap import draws, interval
 from lapilli.core.statistics.estimate import Estimate
-from lapilli.core.statistics.proportion import Z, Proportion, score_interval
+from lapilli.core.statistics.proportion import Proportion, Z, score_interval
 
 
 def clustered(right: Sequence[bool], cluster: Sequence[Hashable]) -> Proportion:
