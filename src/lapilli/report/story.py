@@ -123,7 +123,7 @@ def scoreboard(results: Results) -> Scoreboard:
         for row in results.get("scores", [])
         if row["n"]
     }
-    wholes = {
+    wholes: dict[tuple[str, str, str], Proportion] = {
         (row["split"], row["stage"], row["condition"]): proportion(row)
         for row in results.get("overall", [])
         if row["n"]
