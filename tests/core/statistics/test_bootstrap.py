@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lapilli.core.statistics.bootstrap import DRAWS, draws, ends, mean, resampled
+from lapilli.core.statistics.bootstrap import DRAWS, draws, ends, mean, resampled, two_sided
 
 RNG = np.random.default_rng(0)
 
@@ -53,6 +53,14 @@ def test_without_wider_ends_few_samples_are_covered_too_seldom():
     rng, weights = np.random.default_rng(1), draws(10, 0, 1000).weights
     low, high = np.quantile(rng.normal(0, 1, (1500, 10)) @ weights.T, (0.025, 0.975), axis=1)
     assert np.mean((low <= 0) & (high >= 0)) < 0.92
+
+
+@pytest.mark.parametrize("n", [2, 8, 30, 1000])
+def test_p_is_below_a_twentieth_just_where_the_interval_leaves_0_out(n):
+    tail, _ = ends(n)
+    assert two_sided(tail, n) == pytest.approx(0.05) and two_sided(0.5, n) == two_sided(0.7, n) == 1
+    assert two_sided(0.9 * tail, n) < 0.05 < two_sided(1.1 * tail, n)
+    assert np.isnan(two_sided(0.01, 1)) and two_sided(0.01, 10**6) == pytest.approx(0.02, rel=1e-3)
 
 
 def test_a_paired_difference_has_the_interval_of_the_differences():
