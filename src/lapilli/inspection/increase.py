@@ -33,14 +33,14 @@ def layer_increases(trace: Trace) -> NDArray[np.float32]:
 
 
 @torch.inference_mode()
-def head_increases(trace: Trace) -> NDArray[np.float32]:
-    """Of every head's output, on its layer's input; (row, layer, head)."""
+def head_increases(trace: Trace, sharpness: float = 1.0) -> NDArray[np.float32]:
+    """Of every head's output, on its layer's input, with all logits multiplied by `sharpness`; (row, layer, head)."""
     layers = range(trace.decoder.depth)
     found = []
     for row in range(len(trace.rows)):  # one by one: the outputs of all heads are as long as their layers' weights
         one = trace.at(row)
         heads = torch.stack([head_outputs(one, layer) for layer in layers], dim=1)
-        found.append(_increases(one, one.resid[:, :-1].float(), heads)[0])
+        found.append(_increases(one, one.resid[:, :-1].float(), heads, sharpness)[0])
     return torch.stack(found).cpu().numpy()
 
 
@@ -69,10 +69,10 @@ def neuron_increases(trace: Trace, row: int, layer: int) -> NDArray[np.float32]:
     return _increases(one, stream[:, None], parts[:, None])[0, 0].cpu().numpy()
 
 
-def _increases(trace: Trace, streams: Tensor, parts: Tensor) -> Tensor:
+def _increases(trace: Trace, streams: Tensor, parts: Tensor, sharpness: float = 1.0) -> Tensor:
     """Of parts (row, stream, n, d_model) that are added to streams (row, stream, d_model); (row, stream, n)."""
     model = trace.decoder
-    factors = model.norm.weight.float() * model.scale(trace.resid[:, -1])[:, None]
+    factors = sharpness * model.norm.weight.float() * model.scale(trace.resid[:, -1])[:, None]
     found = []
     for stream, part, factor, token in zip(streams, parts, factors, trace.next_ids, strict=True):
         before = _logits(model, factor * stream).log_softmax(-1)
