@@ -144,7 +144,7 @@ class Own:
         return layers, heads, heads // self.values.shape[1], self.values.shape[-1]
 
     def constant(self, layer):
-        """What a layer's attention adds to any row: every head's share of its values' bias, and its matrix's own, (d,)."""
+        """What a layer's attention adds to any row, (d,): what its values' biases come to, and its matrix's own."""
         _, heads, group, width = self.sizes
         found = self.out_bias[layer].copy()
         for head in range(heads):

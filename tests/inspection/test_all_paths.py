@@ -20,7 +20,10 @@ from lapilli.inspection.target import Target
 from lapilli.model.llava import join, load
 from lapilli.model.upstream import cache_argument, new_cache
 
-PAIRS = [("clip", "llama"), ("siglip", "qwen2"), ("clip", "mistral"), ("siglip", "many_heads"), ("clip", "biased_llama")]
+PAIRS = [
+    *(("clip", "llama"), ("siglip", "qwen2"), ("clip", "mistral")),
+    *(("siglip", "many_heads"), ("clip", "biased_llama")),
+]
 TURNS = (
     Turn("user", "<image>\n<image>\nIs the red circle left of the yellow star?"),
     Turn("assistant", "yes, and above a green square"),

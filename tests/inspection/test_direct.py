@@ -122,7 +122,7 @@ BIASES = ("v_proj", "o_proj", "down_proj")
 
 @pytest.mark.parametrize("name", BIASES)
 def test_a_bias_is_no_content_of_a_patch(name):
-    """In the last layer, where nothing comes after it, a bias changes the biases' part alone but for the norm's scale."""
+    """In the last layer, where nothing comes after it, a bias changes their part alone but for the norm's scale."""
 
     def parts(bias):
         llava = awake(("clip", "biased_llama"))

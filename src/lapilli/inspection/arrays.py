@@ -39,11 +39,15 @@ AXES = {
 """What the axes of every array count."""
 
 _IN_NATS = ("heads_log_prob_increase", "layers_log_prob_increase", "routes", "routes_whole")
-_UNITS = dict.fromkeys(AXES, "logit") | dict.fromkeys(_IN_NATS, "nat") | {
-    "lens_ids": "id",
-    "lens_probs": "probability",
-    "stream_lengths": "of the final one",
-}
+_UNITS = (
+    dict.fromkeys(AXES, "logit")
+    | dict.fromkeys(_IN_NATS, "nat")
+    | {
+        "lens_ids": "id",
+        "lens_probs": "probability",
+        "stream_lengths": "of the final one",
+    }
+)
 
 
 def described(name: str) -> dict[str, Any]:
