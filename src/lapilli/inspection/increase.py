@@ -3,8 +3,11 @@
 A part v that is added to the stream x raises the log-probability of the next token t by
     log p(t | x + v) - log p(t | x),   p(. | h) = softmax(head(gamma * h * scale))
 where gamma is the last norm's weight and `scale` the one that it has for the row's final residual: the same for every
-layer and part. The increases of parts do not add up to that of their sum, and those of early layers are nearly 0
-because the stream there is short beside the final one; compare direct.py, whose parts sum.
+layer and part. The increases of parts do not add up to that of their sum; compare direct.py, whose parts sum. With the
+final scale, a stream that is short beside the final one says next to nothing: they are near 0 where it is so before and
+after the part is added, which may be in the early layers or nowhere. `stream_lengths` says where.
+
+A head's output is what it brings from positions, without its values' bias (direct.py); a layer's is all that it writes.
 
 Where the part is small, or the word nearly certain, the two log-probabilities differ by less than their rounding. So
 their difference is never taken: with d the logits of v alone, it is -log(1 + sum_u p(u | x) (exp(d_u - d_t) - 1)),
@@ -30,6 +33,16 @@ def layer_increases(trace: Trace) -> NDArray[np.float32]:
     parts = (before, attention), (before + attention, trace.mlp_out.float())
     found = [_increases(trace, stream, part[:, :, None])[..., 0] for stream, part in parts]
     return torch.stack(found, dim=1).cpu().numpy()
+
+
+@torch.inference_mode()
+def stream_lengths(trace: Trace) -> NDArray[np.float32]:
+    """The length of the stream before every layer, and behind the last, over the latter's; (row, layer + 1).
+
+    Lengths are Euclidean norms: no unit. Those before and after layer l are at l and l + 1; the last is 1.
+    """
+    lengths = trace.resid.float().norm(dim=-1)
+    return (lengths / lengths[:, -1:]).cpu().numpy()
 
 
 @torch.inference_mode()

@@ -15,7 +15,8 @@ def summary(description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) 
     word = answer["words"][answer["focus"]]
     rows = slice(*word["tokens"])
     lines = [answer["text"], "", f"{word['text']!r}: {_target(description)}", *_sources(arrays, rows)]
-    lines += ["", *_routes(description, arrays, rows), *_dependence(description["dependence"])]
+    lines += ["", *_conditions(word), *_lengths(arrays, rows)]
+    lines += [*_routes(description, arrays, rows), *_dependence(description["dependence"])]
     lines += [_receipt(receipt) for receipt in description["receipts"]]
     lines += [_check(check) for check in description["checks"]]
     return "\n".join(lines)
@@ -36,6 +37,18 @@ def _sources(arrays: Mapping[str, NDArray[Any]], rows: slice) -> Iterator[str]:
         cells = [f"{found[name]:+.2f}" if name in found else "" for found in (direct, paths)]
         yield f"  {name:14}{cells[0]:>9}{cells[1]:>11}"
     yield f"  {'together':14}{sum(direct.values()):>+9.2f}{sum(paths.values()):>+11.2f}"
+
+
+def _conditions(word: Mapping[str, Any]) -> Iterator[str]:
+    if found := word.get("condition_numbers"):
+        numbers = ", ".join(f"{name} {'∞' if value is None else f'{value:.1f}'}" for name, value in found.items())
+        yield f"condition number of the map, 1 where no patches cancel: {numbers}"
+
+
+def _lengths(arrays: Mapping[str, NDArray[Any]], rows: slice) -> Iterator[str]:
+    if "stream_lengths" in arrays:
+        numbers = " ".join(f"{length:.2f}" for length in arrays["stream_lengths"][rows].mean(0))
+        yield f"length of the stream before each layer, of the final one: {numbers}"
 
 
 def _routes(description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], rows: slice) -> Iterator[str]:

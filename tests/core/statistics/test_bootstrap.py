@@ -1,4 +1,4 @@
-"""The bootstrap against theory, and its coverage by simulation."""
+"""The bootstrap against theory; its coverage is simulated in test_coverage.py."""
 
 import numpy as np
 import pytest
@@ -23,36 +23,6 @@ def test_the_interval_of_a_mean_is_the_normal_one_where_there_are_many():
     assert (estimate.low, estimate.high) == pytest.approx(
         (values.mean() - error, values.mean() + error), abs=0.15 * error
     )
-
-
-@pytest.mark.parametrize("n", [10, 20, 60])
-@pytest.mark.parametrize("shape", ["normal", "skewed", "shares"])
-def test_the_interval_of_a_mean_covers_the_truth_as_often_as_stated(n, shape):
-    """Skewed: differences of exponentials; shares: 1 in 3, of which many means are equal, so that more are covered."""
-    rng, times = np.random.default_rng(n), 2000
-    make = {
-        "normal": lambda: rng.normal(0, 1, n),
-        "skewed": lambda: rng.exponential(1, n) - rng.exponential(2, n) + 1,
-        "shares": lambda: (rng.random(n) < 1 / 3) - 1 / 3,
-    }[shape]
-    weights = draws(n, 0).weights
-    samples = np.array([make() for _ in range(times)])
-    low, high = np.quantile(samples @ weights.T, ends(n), axis=1)
-    covered = np.mean((low <= 1e-12) & (high >= -1e-12))
-    error = 3 * np.sqrt(0.95 * 0.05 / times)
-    stated = FEWER.get((shape, n), 0.95)
-    assert stated - error <= covered <= (0.99 if shape == "shares" else 0.95 + error)
-
-
-FEWER = {("skewed", 10): 0.92, ("skewed", 20): 0.94}
-"""What so few samples of a skewed distribution do hold."""
-
-
-def test_without_wider_ends_few_samples_are_covered_too_seldom():
-    """The control of the test above: the plain percentile interval of ten samples."""
-    rng, weights = np.random.default_rng(1), draws(10, 0, 1000).weights
-    low, high = np.quantile(rng.normal(0, 1, (1500, 10)) @ weights.T, (0.025, 0.975), axis=1)
-    assert np.mean((low <= 0) & (high >= 0)) < 0.92
 
 
 @pytest.mark.parametrize("n", [2, 8, 30, 1000])

@@ -102,6 +102,7 @@ def make_arrays(plan, tokens):
         "sources": sources, "image_patches": scaled(spots[:, 0], sources[:, 0]),
         "layers": np.stack([attention, mlps], 1), "heads": written, "heads_image": seen,
         "heads_log_prob_increase": written * 0.7, "layers_log_prob_increase": np.stack([attention, mlps], 1) * 0.7,
+        "stream_lengths": np.linspace(0.05, 1, layers + 1) ** 2 * np.ones((tokens, 1)),
         "all_paths_sources": paths, "all_paths_patches": scaled(far, paths[:, 0]),
         "all_paths_pixels": scaled(far + 0.3 * spots[:, 2], 0.8 * paths[:, 0]),
         "all_paths_vision_biases": 0.2 * paths[:, 0],

@@ -8,6 +8,7 @@ from tests.report.boxes import WIDTHS, fit, outside, touching
 from tests.report.explanation.conftest import PLANS
 from tests.report.explanation.fake_bundle import SMALL, Plan, affine, make_bundle, write_bundle
 
+from lapilli.inspection.sources import condition_number
 from lapilli.report.explanation.page import frame, write_page
 
 WORD = ".words [data-word='{}']"
@@ -388,6 +389,25 @@ def test_the_map_to_the_pixels_says_what_it_leaves_out(show):
     assert "constants of the vision encoder" not in story.inner_text()
     page.get_by_text("to the pixels", exact=True).click()
     page.wait_for_function("() => document.body.innerText.includes('constants of the vision encoder')")
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [("direct", "image_patches"), ("all paths", "all_paths_patches"), ("to the pixels", "all_paths_pixels")],
+)
+def test_every_map_says_how_much_of_it_cancels(show, title, name):
+    page, (_, arrays) = show("small"), make_bundle(SMALL)
+    page.locator(".options").get_by_text(title, exact=True).click()
+    number = float(condition_number(arrays[name][1]))
+    page.hover(WORD.format(1))
+    page.wait_for_function("text => document.body.innerText.includes(text)", arg=f"number of this map: {number:.2f}")
+
+
+def test_gains_of_log_probability_stand_beside_the_streams_lengths(show):
+    page, (_, arrays) = show("small"), make_bundle(SMALL)
+    page.locator(".network").get_by_text("log-probability", exact=True).click()
+    lengths = " · ".join(f"{length:.2f}" for length in arrays["stream_lengths"][0])
+    page.wait_for_function("text => document.body.innerText.includes(text)", arg=f"behind the last: {lengths}.")
 
 
 def test_it_begins_with_what_decides_the_word(show):

@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 from tests.report.explanation.fake_bundle import SMALL, write_bundle
 
 from lapilli.inspection.receipt import top
+from lapilli.inspection.sources import condition_number
 from lapilli.report.explanation import page as page_module
 
 SOURCE = (Path(page_module.__file__).parent / "explain.js").read_text(encoding="utf-8")
@@ -227,3 +228,11 @@ def test_the_host_answers_as_a_widget_does(call):
 def test_rendering_can_be_undone(call):
     assert call("""const el = document.createElement('div'), end = lib.render({ model: lib.host({}), el });
         const before = el.childElementCount; end(); return [before, el.childElementCount]""") == [1, 0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_condition_number_is_that_of_the_package(call, seed):
+    values = np.random.default_rng(seed).normal(0.2, 1, 36)
+    assert call("return lib.conditionNumber(Float64Array.from(argument))", values.tolist()) == pytest.approx(
+        float(condition_number(values))
+    )

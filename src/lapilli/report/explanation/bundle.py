@@ -25,8 +25,8 @@ Arrays = Mapping[str, np.ndarray]
 
 _SHAPES = {
     "sources": "TS", "image_patches": "TP", "layers": "T2L", "heads": "TLH", "heads_image": "TLH",
-    "heads_log_prob_increase": "TLH", "layers_log_prob_increase": "T2L", "all_paths_sources": "TA",
-    "all_paths_patches": "TP", "all_paths_pixels": "TP", "all_paths_vision_biases": "T",
+    "heads_log_prob_increase": "TLH", "layers_log_prob_increase": "T2L", "stream_lengths": "TD",
+    "all_paths_sources": "TA", "all_paths_patches": "TP", "all_paths_pixels": "TP", "all_paths_vision_biases": "T",
     "alternatives_patches": "TCP", "alternatives_sources": "TCS",
     "lens_ids": "DPK", "lens_probs": "DPK", "routes": "TRW", "routes_whole": "TQ",
 }  # fmt: skip

@@ -662,6 +662,20 @@ const buildLegend = (data, store) => {
   return h.p({ class: "legend" }, mark, words);
 };
 
+/** How far the values of a map cancel: the condition number of their sum. */
+export const conditionNumber = (values) => sum([...values].map(Math.abs)) / Math.abs(sum([...values]));
+
+const buildCondition = (data, store) => {
+  const words = h.span({ title: "The sum of the patches’ sizes over the size of their sum: 1 where all speak for the "
+    + "same side; the larger, the more of the map cancels" });
+  store.draws(MAP_KEYS, (state) => {
+    const { nothing } = scaleOf(data, state);
+    const number = conditionNumber(patchValues(data, state));
+    say(words, nothing ? "" : `Condition number of this map: ${Number.isFinite(number) ? plain(number) : "∞"}`);
+  });
+  return h.p({ class: "condition tiny" }, words);
+};
+
 let groups = 0; // radio buttons of two explanations on one page must not know each other
 
 /**
@@ -1093,6 +1107,15 @@ const buildRanked = (data, store) => {
   return list;
 };
 
+/** What is to be known of log-probability gains: where the stream is short, they are small whatever is added. */
+const gainsNote = (data, state) => {
+  const lengths = data.arrays.stream_lengths && data.ofWord("stream_lengths", shownWord(state));
+  const [first, last] = data.words[shownWord(state)].tokens;
+  return "These gains do not add up to anything, and are near 0 where the stream is short beside the final one."
+    + (lengths ? ` Its length before each layer, and behind the last: ${[...lengths].map((length) =>
+      (length / (last - first)).toFixed(2)).join(" · ")}.` : "");
+};
+
 const buildNetwork = (data, store, tell) => {
   const profile = h.svg({ class: "lines", role: "img",
     "aria-label": "Contribution by layer; the numbers are in the table" });
@@ -1109,7 +1132,7 @@ const buildNetwork = (data, store, tell) => {
     drawProfile(profile, seriesOf(data, state), cell);
     say(most, `Above, by layer: bars are attention and MLP together, in ${unit}. Below, by layer and head: the `
       + `strongest colour is ±${plain(percentile(headValues(data, state), HEADS_END_AT))}. `
-      + (key === "chance" ? "These gains do not add up to anything." : "Heads of a layer add up to its attention."));
+      + (key === "chance" ? gainsNote(data, state) : "Heads of a layer add up to its attention."));
   }, chart);
   store.draws([...HEAD_KEYS, "head", "hoverHead"], (state) => {
     const head = state.hoverHead ?? state.head;
@@ -1674,8 +1697,8 @@ const compose = (root, data, store, initial, images, tell) => {
       buildTools(data, store, act, link), buildWords(data, store, act), buildReason(data, store, act), buildStart(),
       buildTokens(data, store, act), buildDependence(data, store)),
     h.div({ class: "columns-2" },
-      h.div({ class: "look" }, buildTarget(data, store), picture.box, buildScale(data, store), buildLegend(data, store),
-        buildOptions(data, store), buildReadout(data, store), buildSeen(data, images.view)),
+      h.div({ class: "look" }, buildTarget(data, store), picture.box, buildScale(data, store),
+        buildCondition(data, store), buildLegend(data, store), buildOptions(data, store), buildReadout(data, store), buildSeen(data, images.view)),
       h.div({ class: "evidence" }, sources.node, buildReceipts(data, store, tell), network.node,
         buildRoutes(data, store), buildLens(data, store), buildRecord(data, tell))),
     help);

@@ -73,6 +73,8 @@ def relative(case: Case) -> Map:
     """A middle layer's attention to each patch over what it is when a general description is asked for.
 
     Paper: Zhang et al. 2025, "MLLMs Know Where to Look" (arXiv 2502.17422): layer 14 of 32, from the last position.
+    Both prompts are read where they are, the general one at its own end, the question's at the key word's row: behind
+    what of the answer came before it.
     """
     layer = min(round(RELATIVE_LAYER * case.trace.decoder.depth), case.trace.decoder.depth - 1)
     general = _general(case)

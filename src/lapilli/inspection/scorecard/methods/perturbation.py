@@ -96,7 +96,8 @@ def windows(grid: tuple[int, int], size: int) -> list[Positions]:
 def rise(case: Case) -> Map:
     """The mean of random masks that let half of the picture through, weighed by the word's probability under each.
 
-    Paper: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models", 256 masks.
+    Paper: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models"; 256 masks here,
+    where the paper draws thousands: its map is the noisier for it.
     """
     kept = _rise_masks(case)
     mean_colour = torch.zeros_like(case.pixels[0])
