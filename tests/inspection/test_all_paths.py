@@ -13,6 +13,7 @@ from lapilli.core.layout import Role
 from lapilli.core.placement import Placement
 from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
+from lapilli.inspection import all_paths as module
 from lapilli.inspection.all_paths import all_paths
 from lapilli.inspection.direct import decompose
 from lapilli.inspection.recording import recording
@@ -181,7 +182,8 @@ def test_a_token_against_itself_is_missed_by_nothing(model_of):
     assert found.value.tolist() == found.error.tolist() == [0.0]
 
 
-def test_nothing_of_the_model_changes_and_progress_is_told(model_of):
+def test_nothing_of_the_model_changes_and_progress_is_told(model_of, monkeypatch):
+    monkeypatch.setattr(module, "_BYTES", 1)
     llava = model_of("siglip", "many_heads")
     parameters = list(llava.model.parameters())
     before = [(parameter.requires_grad, parameter.detach().clone()) for parameter in parameters]
@@ -192,6 +194,16 @@ def test_nothing_of_the_model_changes_and_progress_is_told(model_of):
     for parameter, (flag, value) in zip(parameters, before, strict=True):
         assert parameter.requires_grad is flag
         assert torch.equal(parameter, value)
+
+
+def test_rows_together_are_what_they_are_one_by_one(model_of, monkeypatch):
+    llava = model_of("clip", "qwen2")
+    together = all_paths(llava, *given(llava))
+    monkeypatch.setattr(module, "_BYTES", 1)
+    apart = all_paths(llava, *given(llava))
+    for name in ("positions", "biases", "cells", "vision_biases"):
+        one, other = getattr(together, name), getattr(apart, name)
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * np.abs(other).max())
 
 
 def test_what_does_not_fit_is_refused(model_of):

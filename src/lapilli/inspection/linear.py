@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from lapilli.inspection.decoder import decoder
+from lapilli.inspection.held_attention import HeldAttention
 
 _ACTIVATIONS = ("act_fn", "activation_fn", "act")  # of the language model, the vision encoder and the projector
 _UNDER: WeakSet[Any] = WeakSet()  # the models that are under the rules now
@@ -48,6 +49,7 @@ def linear_rules(model: Any) -> Iterator[None]:
     with ExitStack() as undo:
         _UNDER.add(model)
         undo.callback(_UNDER.discard, model)
+        undo.enter_context(HeldAttention())
         for name, module in model.model.named_modules():
             if handle := _ruled(name.rpartition(".")[2], module):
                 undo.callback(handle.remove)
