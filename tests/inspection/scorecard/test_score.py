@@ -107,7 +107,7 @@ def test_sets_are_taken_away_but_once():
 @pytest.mark.parametrize("sizes", [[4], [2, 2], [3, 1], [1] * 5, [7, 5, 3, 1]])
 def test_random_sets_come_in_pieces_of_the_sizes_asked_for(sizes):
     rng = np.random.default_rng(2)
-    sets = [apart(rng, sizes, (6, 6)) for _ in range(40)]
+    sets = [apart(rng, sizes, (6, 6)) for _ in range(120)]
     assert all(pieces(some, (6, 6)) == sizes and len(set(some.tolist())) == sum(sizes) for some in sets)
     assert set(np.concatenate(sets).tolist()) == set(range(36))  # nowhere are there none
 
