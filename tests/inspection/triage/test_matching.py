@@ -6,7 +6,7 @@ from scipy.stats import binom
 from tests.inspection.triage.test_results import found
 
 from lapilli.data.questions import PictureQuestion
-from lapilli.data.scenes.absent import asked_about
+from lapilli.data.scenes.absent import object_of
 from lapilli.inspection.triage.answered import Answered
 from lapilli.inspection.triage.matching import CALIPER, Yes, caliper, compared, matched
 
@@ -87,7 +87,7 @@ def test_no_pair_is_wider_than_the_caliper_and_none_that_could_be_is_missing():
     ],
 )
 def test_the_object_is_what_the_question_asks_about(text, about):
-    assert asked_about(PictureQuestion("q", "a.png", text, "no")) == about
+    assert object_of(PictureQuestion("q", "a.png", text, "no")) == about
 
 
 def pairs(rng, count, falls, pictures=10_000, lift=0.0):

@@ -14,7 +14,7 @@ from lapilli.core.errors import UsageError
 from lapilli.core.run import RunDir
 from lapilli.core.statistics.multiple import holm
 from lapilli.data.questions import PictureQuestion
-from lapilli.data.scenes.absent import asked_about
+from lapilli.data.scenes.absent import object_of
 from lapilli.inspection.triage import study as module
 from lapilli.inspection.triage.answered import group_of
 from lapilli.inspection.triage.decision import said
@@ -197,12 +197,12 @@ def test_pairs_are_of_one_model_and_object_and_their_answers_were_taken_apart(wh
         answers = [said(text) for text in run.load(f"model-{number}/answers")["texts"]]
         groups = [group_of(*one) for one in zip(asked(), answers, strict=True)]
         made_up = [at for at, group in enumerate(groups) if group == "wrong yes"]
-        about = {asked_about(asked()[at]) for at in made_up}
-        grounded = [at for at, group in enumerate(groups) if group == "right yes" and asked_about(asked()[at]) in about]
+        about = {object_of(asked()[at]) for at in made_up}
+        grounded = [at for at, group in enumerate(groups) if group == "right yes" and object_of(asked()[at]) in about]
         saved = dict(zip(grounded, run.load(f"model-{number}/margins"), strict=True))
         found = {at: run.load(f"model-{number}/{at:06d}") for at in made_up}
         sides = ({at: one["readings"]["full"]["d"] for at, one in found.items()}, saved)
-        some = [[Yes(at, asked_about(asked()[at]), d) for at, d in side.items()] for side in sides]
+        some = [[Yes(at, object_of(asked()[at]), d) for at, d in side.items()] for side in sides]
         matching = matched(*some)
         without += matching.without
         for pair in matching.pairs:

@@ -91,7 +91,7 @@ def popular(scenes: Mapping[str, Scene]) -> list[Pair]:
     return sorted(PAIRS, key=lambda pair: -seen[pair])[: len(PAIRS) // 8]
 
 
-def asked_about(question: PictureQuestion) -> str:
+def object_of(question: PictureQuestion) -> str:
     """The object that a question of existence asks about; in words that scenes do not use, the question itself."""
     asked = plain_answer(question.question)
     for wording in EXISTENCE:

@@ -20,7 +20,7 @@ from lapilli.core.progress import Progress
 from lapilli.core.run import RunDir
 from lapilli.data.questions import PictureQuestion
 from lapilli.data.sample import Sample
-from lapilli.data.scenes.absent import asked_about
+from lapilli.data.scenes.absent import object_of
 from lapilli.inspection.triage.answered import GROUPS, Answered, group_of
 from lapilli.inspection.triage.decision import Words, margin, measured, said, wording
 from lapilli.inspection.triage.matching import Matching, Yes, matched
@@ -155,9 +155,9 @@ def _taken_apart(subject: _Subject, numbers: Sequence[int], step: str) -> Iterat
 def _matched(subject: _Subject, taken: Sequence[Answered]) -> tuple[Matching, list[tuple[Answered, Answered]]]:
     """The made-up answers beside grounded ones that are taken apart for their sake."""
     made_up = [one for one in taken if one.group == "wrong yes" and one.is_kept]
-    about = {one.number: asked_about(one.question) for one in made_up}
+    about = {one.number: object_of(one.question) for one in made_up}
     grounded = [
-        Yes(number, asked_about(subject.asked[number]), margin)
+        Yes(number, object_of(subject.asked[number]), margin)
         for number, margin in _margins(subject, set(about.values())).items()
         if margin > 0
     ]
@@ -173,7 +173,7 @@ def _margins(subject: _Subject, objects: Set[str]) -> dict[int, float]:
     numbers = [
         number
         for number, question in enumerate(subject.asked)
-        if subject.group(number) == "right yes" and asked_about(question) in objects
+        if subject.group(number) == "right yes" and object_of(question) in objects
     ]
     name, margins = f"model-{subject.model}/margins", []
     if not subject.run.has(name):
