@@ -153,8 +153,9 @@ def receipts_part(findings: Findings, command: Sequence[str]) -> list[dict[str, 
     """All receipts; `command` is what explains the same answer again, to which the patches are added."""
     first, end = findings.words[findings.focus]
     word = "".join(findings.pieces[first:end]).strip()
+    null = "Shuffled map" if findings.removed is None else "Random patches"
     return [
-        {"id": f"{number}", "word": findings.focus, **_receipt(found, word, command)}
+        {"id": f"{number}", "word": findings.focus, **_receipt(found, word, command)} | _shuffled(found, null)
         for number, found in enumerate(findings.receipts)
     ]
 
@@ -168,7 +169,8 @@ def _receipt(found: Receipt, word: str, command: Sequence[str]) -> dict[str, Any
         "predicted": found.predicted,
         "measured": _measured(found),
         "controls": {
-            "kind": f"{len(found.target.scattered)} random sets of {count} other patches; as many in pieces",
+            "kind": f"{found.drawn // 2} random sets of {count} of all patches; as many in pieces of the same sizes",
+            "drawn": found.drawn,
             "changes": list(found.target.scattered),
             "contiguous": list(found.target.contiguous),
             "answers_changed": found.turned,
@@ -179,6 +181,18 @@ def _receipt(found: Receipt, word: str, command: Sequence[str]) -> dict[str, Any
         "seed": found.seed,
         "seconds": found.seconds,
     }
+
+
+def _shuffled(found: Receipt, kind: str) -> dict[str, Any]:
+    """The same of the shuffled map; of one that knows nothing, `chance` is how often it is confirmed, or opposite."""
+    shuffled = {
+        "kind": kind,
+        "patches": list(found.shuffled),
+        "change": found.target.shuffled,
+        "verdict": found.shuffled_verdict,
+        "chance": 1 / (found.drawn + 1),
+    }
+    return {"shuffled": shuffled}
 
 
 def _measured(found: Receipt) -> dict[str, Any]:

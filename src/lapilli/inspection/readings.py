@@ -64,3 +64,10 @@ def together(parts: Sequence[Said]) -> Said:
     """Several along their first axis."""
     target, log_prob, likeliest = (np.concatenate(some) for some in zip(*parts, strict=True))
     return target, log_prob, likeliest
+
+
+def joined(parts: Sequence[Readings]) -> Readings:
+    """Readings of the same trace, one after the other."""
+    found = together([(part.target, part.log_prob, part.likeliest) for part in parts])
+    first = parts[0]
+    return Readings(*found, first.clean_target, first.clean_log_prob, first.clean_likeliest)

@@ -55,12 +55,18 @@ def _dependence(found: Mapping[str, Any]) -> Iterator[str]:
 def _receipt(receipt: Mapping[str, Any]) -> str:
     measured, controls = receipt["measured"], receipt["controls"]["changes"] + receipt["controls"]["contiguous"]
     after = "" if measured["answer_after"] == measured["answer_before"] else f", says {measured['answer_after']!r}"
-    others = f"random ones {np.mean(controls):+.2f} ± {np.std(controls):.2f}" if controls else "no random ones"
+    spread = f"random ones {np.mean(controls):+.2f} ± {np.std(controls):.2f}" if controls else "no random ones"
     return (
         f"{receipt['verdict']}: {receipt['map']}, {len(receipt['done']['patches'])} patches by "
         f"{receipt['done']['kind']}: predicted {receipt['predicted']:+.2f}, measured {measured['change']:+.2f}{after}; "
-        f"{others}"
+        f"{spread}, {len(controls)} of {receipt['controls']['drawn']} run\n{_shuffled(receipt['shuffled'])}"
     )
+
+
+def _shuffled(shuffled: Mapping[str, Any]) -> str:
+    chance = f" (by chance 1 in {1 / shuffled['chance']:.0f} on either side)"
+    said = f"  {shuffled['kind'].lower()}: measured {shuffled['change']:+.2f}, {shuffled['verdict']}"
+    return said if shuffled["verdict"] == "not-tested" else said + chance
 
 
 def _check(check: Mapping[str, Any]) -> str:

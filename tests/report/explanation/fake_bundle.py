@@ -132,11 +132,12 @@ def make_tokens(plan):
 
 def make_receipts(focus):
     controls = {"kind": "random", "changes": [-0.11, 0.2, -0.3, 0.05, -0.02, 0.14, -0.22, 0.31, -0.05, 0.09]}
+    shuffled = {"kind": "Shuffled map", "patches": [0, 7], "change": -0.2, "verdict": "not-confirmed", "chance": 1 / 41}
     told = {"answer_before": WORDS[focus], "answer_after": "parked", "change": -2.84}
     patches = [*range(101, 105), *range(125, 129), *range(149, 153)]
     shared = {"word": focus, "done": {"kind": "mean", "patches": patches}, "seed": 0, "seconds": 1.8,
               "rule": "beyond all controls and ≥ half of predicted", "map": "direct",
-              "claim": "12 outlined patches carry +2.61 of the target’s +4.05",
+              "shuffled": shuffled, "claim": "12 outlined patches carry +2.61 of the target’s +4.05",
               "command": ["lapilli", "explain", "runs/mine", "--remove", "101-104,125-128", "--seed", "0"]}  # fmt: skip
     return [
         shared | {"id": "7f3a", "predicted": -2.61, "measured": told, "verdict": "confirmed",
@@ -160,7 +161,7 @@ def make_explanation(plan, arrays, tokens, words):
     ]  # fmt: skip
     patches = plan.rows**2
     return {
-        "schema": "lapilli.explanation/1", "id": "fake-1", "created": "2026-11-20T14:02:00Z",
+        "schema": "lapilli.explanation/2", "id": "fake-1", "created": "2026-11-20T14:02:00Z",
         "made_by": {"version": "0.5", "command": ["lapilli", "explain", "runs/mine", "picture.png"], "seed": 0,
                     "device": "cpu", "dtype": "float32", "seconds": 41.5},
         "model": {"name": "pebble-llava", "layers": plan.layers, "heads": plan.heads},
