@@ -9,6 +9,11 @@ from lapilli.cli.console import results, say
 from lapilli.report.figures import NONE
 from lapilli.report.scorecard import words
 
+_LEFT_OUT = {
+    "overall_colour": "where the picture's overall color is enough",
+    "most_pictures": "that most pictures answer alike",
+    "no_picture": "that need no picture",
+}
 _SIGNS = {"low": " ↓", "high": " ↑"}
 
 
@@ -20,6 +25,9 @@ def print_head(found: dict[str, Any]) -> None:
     counts = found["counts"]
     asked = f"{counts['asked']} asked, one of a picture; {counts['right']} right; {counts['kept']} kept"
     say(f"{counts['given']} questions given; {asked}")
+    apart = [f"{counts[name]} {says}" for name, says in _LEFT_OUT.items() if counts.get(name)]
+    if apart:
+        say(f"left out: {', '.join(apart)}")
     if counts["kept"] < words.FEW:
         say(words.NARROW)
 
