@@ -152,6 +152,12 @@ def with_all_else(plant: str, source: Planted, row: Planted) -> Planted:
     return replace(source, scene=scene, asked=asked, wording=row.wording)
 
 
+def filled(row: Planted, colour: str) -> Planted:
+    """`row` with all of its picture in one colour but the square and the frame: the overall colour is that one."""
+    everything = Thing(colour, "square", "large", "plain", "", SIDE / 2, SIDE / 2, SIDE, angle=0)
+    return replace(row, scene=replace(row.scene, things=(everything,)))
+
+
 def _carried(plant: str, source: Planted) -> dict[str, object]:
     if plant == "question":
         return {"asked": source.asked, "wording": source.wording}

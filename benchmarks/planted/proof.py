@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pictures import ANSWERS, PLANTS, Planted, asking, draw, with_all_else, with_plant
+from pictures import ANSWERS, PLANTS, Planted, asking, draw, filled, with_all_else, with_plant
 
 from lapilli.core.statistics.proportion import wilson
 from lapilli.inference.answer import answer
@@ -38,6 +38,8 @@ def proof(plant: str, rows: Sequence[Planted], ask: Ask, advance: Callable[[], N
     changed     answers that change when one thing alone is another row's, by the name of what that is
     followed    answers that are the other row's when the plant alone is
     stayed      answers that stay when all but the plant is another row's
+    filled      answers that stay when all but square and frame is of one colour, which is another row's answer; not
+                of an object, which that hides
     """
     right = ANSWERS[plant]
     given = ask(rows)
@@ -52,12 +54,18 @@ def proof(plant: str, rows: Sequence[Planted], ask: Ask, advance: Callable[[], N
             followed = share(one == right(row) for one, row in zip(again, swapped, strict=True))
         advance()
     rest = ask([with_all_else(plant, other, row) for row, other in zip(rows, others, strict=True)])
+    flat = ask([filled(row, right(other)) for row, other in zip(rows, others, strict=True)])
     advance()
     return {
         "right": share(one == right(row) for one, row in zip(given, rows, strict=True)),
         "changed": changed,
         "followed": followed,
         "stayed": share(one == before for one, before in zip(rest, given, strict=True)),
+        **(
+            {"filled": share(one == before for one, before in zip(flat, given, strict=True))}
+            if plant != "object"
+            else {}
+        ),
     }
 
 

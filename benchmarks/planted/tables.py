@@ -20,11 +20,13 @@ def _proofs(found: Found) -> Iterator[str]:
     plants = list(found)
     yield f"\nWhat each model answers by; n = {_proof(found, plants[0])['right']['n']}, 95 % intervals\n"
     changed = [f"changed by the {plant}" for plant in plants]
-    yield from _head(["taught", "right", "follows a changed plant", "stays as all else changes", *changed])
+    yield from _head(
+        ["taught", "right", "follows a changed plant", "stays as all else changes", "stays in another color", *changed]
+    )
     for plant in plants:
         one = _proof(found, plant)
-        shares = [one["right"], one["followed"], one["stayed"], *(one["changed"][factor] for factor in plants)]
-        yield _row([plant, *map(_percent, shares)])
+        kept = [_percent(one[name]) if name in one else "" for name in ("right", "followed", "stayed", "filled")]
+        yield _row([plant, *kept, *(_percent(one["changed"][factor]) for factor in plants)])
 
 
 def _proof(found: Found, plant: str) -> Mapping[str, Any]:

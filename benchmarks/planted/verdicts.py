@@ -11,7 +11,7 @@ from proof import share
 
 from lapilli.inspection.all_paths import all_paths
 from lapilli.inspection.direct import decompose
-from lapilli.inspection.explain import WAYS, Shown
+from lapilli.inspection.explain import WAYS, Shown, answer_words
 from lapilli.inspection.receipt import Claim, Verdict
 from lapilli.inspection.scorecard.case import Case
 from lapilli.model.llava import Llava
@@ -70,8 +70,9 @@ def _claims(one: Case) -> list[Claim]:
 
 
 def _dependence(one: Case) -> str:
-    shown = _shown(one)
-    return shown.dependence(shown.without_picture(), one.word).verdict
+    words = answer_words(one.trace)[1]
+    focus = next(number for number, (first, _) in enumerate(words) if first == one.word.start)
+    return _shown(one).dependence(words, focus)[1].verdict
 
 
 def _shares(counts: Mapping[str, int], name: str) -> dict[str, Any]:
