@@ -24,6 +24,7 @@ from lapilli.cli.console import messages
 from lapilli.core.files import write_atomically
 from lapilli.core.statistics import auc, ranks
 from lapilli.core.statistics.bootstrap import mean, resampled
+from lapilli.core.statistics.clusters import clustered, clustered_mean
 from lapilli.core.statistics.logistic import out_of_fold
 from lapilli.core.statistics.multiple import holm
 from lapilli.core.statistics.proportion import newcombe, wilson
@@ -102,6 +103,26 @@ def difference_held(rng: Random, n: int, paired: bool) -> bool:
     first, second = (wilson(int(right), n) for right in (luck < truths).sum(0))
     found = newcombe(first, second)
     return found.low <= truths[0] - truths[1] <= found.high
+
+
+def clusters_of(rng: Random, count: int) -> NDArray[np.intp]:
+    """The cluster of every trial: one to five trials each."""
+    return np.repeat(np.arange(count), rng.integers(1, 6, count))
+
+
+def clustered_share_held(rng: Random, count: int, share: float) -> bool:
+    """A share of trials that are alike by .3 within a cluster."""
+    cluster, alike = clusters_of(rng, count), 1 / 0.3 - 1
+    right = rng.random(len(cluster)) < rng.beta(share * alike, (1 - share) * alike, count)[cluster]
+    found = clustered(right.tolist(), cluster.tolist())
+    return found.low <= share <= found.high
+
+
+def clustered_mean_held(rng: Random, count: int) -> bool:
+    """A mean of 0, of which most of the variance is the cluster's."""
+    cluster = clusters_of(rng, count)
+    found = clustered_mean(rng.normal(0, 1, count)[cluster] + rng.normal(0, 0.5, len(cluster)), cluster.tolist())
+    return found.low <= 0 <= found.high
 
 
 def mean_held(rng: Random, n: int, shape: str) -> bool:
@@ -257,7 +278,7 @@ def shares() -> Iterator[Case]:
     for low, high, n in ((0.05, 0.95, 20), (0.05, 0.95, 100), (0.01, 0.05, 100)):
         trial = partial(share_held, n=n, low=low, high=high)
         yield Case("share (Wilson)", f"truths of {low} to {high}", n, HELD, trial, times)
-    for of, paired, known in (("trials of their own", False, None), ("the same trials", True, 1.0)):
+    for of, paired, known in (("trials of their own", False, None), ("the same trials", True, 0.99)):
         trial = partial(difference_held, n=50, paired=paired)
         yield Case("difference of shares (Newcombe)", of, 50, HELD, trial, times, known)
     for items, k in ((20, 5), (1024, 10)):
@@ -266,6 +287,15 @@ def shares() -> Iterator[Case]:
     for sets in (20, 60):
         yield Case("rank among random sets", "one of them", sets, ERRS, partial(set_found_strong, sets=sets), times)
     yield Case("many tests (Holm)", "7 true and 3 false hypotheses", 10, ERRS, partial(family_errs, tests=10), times)
+
+
+def clusters() -> Iterator[Case]:
+    """Shares and means of trials in clusters."""
+    for count, share in ((20, 0.5), (100, 0.5), (100, 0.9)):
+        trial = partial(clustered_share_held, count=count, share=share)
+        yield Case("share (clusters)", f"alike within a cluster, truth {share}", count, HELD, trial, (4000, 600))
+    for count in (20, 100):
+        yield Case("mean (clusters)", "alike", count, HELD, partial(clustered_mean_held, count=count), (2000, 400))
 
 
 def means() -> Iterator[Case]:
@@ -309,7 +339,7 @@ def rankings() -> Iterator[Case]:
         yield Case("number shared of the largest 5", of, 40, HELD, trial, (200, 40))
 
 
-CASES = [*shares(), *means(), *areas(), *rankings()]
+CASES = [*shares(), *clusters(), *means(), *areas(), *rankings()]
 
 if __name__ == "__main__":
     main()

@@ -2,8 +2,8 @@
 
     python benchmarks/receipts.py MODEL DATA [--questions 200] [--controls 20] [--seed 0]
 
-MODEL is a quickstart's, DATA a folder of its scenes, such as runs/quickstart/data/held_out. Prints JSON. By both ways of
-removing the eighth of the patches that a map names, of both maps, of the one whose image part is larger for the word
+MODEL is a quickstart's, DATA a folder of its scenes, such as runs/quickstart/data/held_out. Prints JSON. By both ways
+of removing the eighth of the patches that a map names, of both maps, of the one whose image part is larger for the word
 (`leading`), and of both maps with their values shuffled over the patches:
 
 confirmed   the share of receipts whose change lies beyond all controls on the predicted side, whatever its size

@@ -99,7 +99,8 @@ def explain(
     or if that one survives it, of the one that other pictures cost most: `swapped`, or else the shipped ones.
     A difference is one of two tokens, at one row: with `at` given, that token is a word of its own.
     They are for the patches that each map names, or for `removed`, beside `controls` random sets of either kind, which
-    `seed` draws. The map that leads is tested by all ways of removing, the other by the cheap one. Raises LapilliError for a sequence without an answer, and for one with other than one picture.
+    `seed` draws. The map that leads is tested by all ways of removing, the other by the cheap one. Raises LapilliError
+    for a sequence without an answer, and for one with other than one picture.
     """
     begun = time.perf_counter()
     _require_explainable(trace)

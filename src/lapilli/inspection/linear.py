@@ -12,10 +12,10 @@ Then the sum over a tensor of x * gradient is what went through it, with nothing
 and attention are those of CP-LRP (Ali et al., arXiv 2202.07304), the two others are found in AttnLRP (Achtibat et al.,
 arXiv 2402.05602), and all of them together in RelP (Rezaei Jafari et al., arXiv 2508.21258).
 
-AttnLRP goes further in two ways. It credits queries and keys for the attention weights, which are held here. And through
-vision transformers, where the zero rule is known to be noisy, it favours what adds over what takes away (the gamma
-rule), which gives smoother maps and no longer an account of the logit. How noisy a map is, its condition number says
-(sources.py).
+AttnLRP goes further in two ways. It credits queries and keys for the attention weights, which are held here. And
+through vision transformers, where the zero rule is known to be noisy, it favours what adds over what takes away (the
+gamma rule), which gives smoother maps and no longer an account of the logit. How noisy a map is, its condition number
+says (sources.py).
 """
 
 from collections.abc import Callable, Iterable, Iterator

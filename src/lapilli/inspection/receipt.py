@@ -44,7 +44,7 @@ RULE = (
     "confirmed: the change lies beyond all controls, on the predicted side, and is between half of the predicted one "
     "and twice it; confirmed-but-smaller: beyond all controls, but less than half; confirmed-but-larger: beyond all "
     "controls, but more than twice; opposite: beyond all controls on the other side; not-confirmed: a control does as "
-    "much; not-tested: no effect predicted, or fewer than 20 controls (of few patches, there are no more different sets)"
+    "much; not-tested: no effect predicted, or fewer than 20 controls (few patches make no more different sets)"
 )
 
 _TRIES = 1000  # after so many repeats in a row there is no set left that was not drawn
