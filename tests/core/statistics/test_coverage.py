@@ -9,6 +9,7 @@ import pytest
 
 from lapilli.core.statistics import auc, bootstrap, clusters, multiple, proportion, ranks, sets
 
+MADE_OF = ("interval", "score_interval")  # what the others use
 SCRIPT = Path(__file__).parents[3] / "benchmarks/coverage.py"
 SPEC = importlib.util.spec_from_file_location("coverage_by_simulation", SCRIPT)
 coverage = importlib.util.module_from_spec(SPEC)
@@ -41,7 +42,7 @@ def test_every_statistic_with_an_interval_or_an_error_rate_is_simulated():
             if function.__module__ == module.__name__ and any(
                 kind in returned for kind in ("Estimate", "Tested", "Proportion", "Difference")
             ):
-                assert f"{name}(" in source or name in ("interval", "score_interval"), name  # what the others are made of
+                assert f"{name}(" in source or name in MADE_OF, name
     assert "holm(" in source and "hypergeometric(" in source
 
 
