@@ -2,9 +2,19 @@
 
 import numpy as np
 import pytest
+import torch
+from tests.parts import IMAGE_SIZE, joined, picture
 
+from lapilli.data.sample import Sample, Turn
+from lapilli.inspection.contrast import answered
 from lapilli.inspection.dependence import dependence, survives
+from lapilli.inspection.explain import Shown, answer_words
 from lapilli.inspection.readings import Readings
+from lapilli.inspection.recording import traced
+from lapilli.inspection.removal import blurred, reread
+from lapilli.inspection.swapped import blank, shipped
+from lapilli.inspection.target import Target
+from lapilli.model.llava import load
 
 CLEAN = np.zeros(2), np.log([0.9, 0.8]), np.array([5, 6])
 KEPT, RARER, OTHER = ((0.9, 0.8), (5, 6)), ((0.9, 0.39), (5, 6)), ((0.9, 0.8), (5, 7))
@@ -66,3 +76,52 @@ def test_the_numbers_are_those_of_the_word():
     assert np.allclose([found.full, found.blurred, found.blank], np.log([0.72, 0.72, 0.351]))
     assert np.allclose(found.swapped, np.log(0.72)) and found.same == 2
     assert (found.said_blurred, found.said_blank) == ("blur", "blank")
+
+
+SEEN = picture(7, IMAGE_SIZE, IMAGE_SIZE)
+OWN = [picture(number, 30, 20) for number in range(20, 26)]
+
+
+def shown(pair, strength):
+    """A tiny model that gets `strength` times what its projector makes of a picture, and the words of an answer."""
+    llava = load(joined(*pair))
+    with torch.no_grad():
+        for name in ("weight", "bias"):
+            getattr(llava.model.model.multi_modal_projector.linear_2, name).mul_(strength)
+    asked = Sample("question", ("noise",), (Turn("user", "<image>\nWhat color is the circle?"),))
+    pixels = llava.pixels([SEEN])
+    trace = traced(llava, answered(llava, asked, "a small blue triangle"), pixels, whole=True)
+    return Shown(trace, SEEN, pixels, Target()), answer_words(trace)[1]
+
+
+@pytest.mark.parametrize("pair", [("clip", "llama"), ("siglip", "qwen2"), ("clip", "mistral")], ids="-".join)
+def test_a_model_that_gets_nothing_of_its_picture_has_no_visual_dependence(pair):
+    blind, words = shown(pair, 0)
+    for focus in range(len(words)):
+        _, found = blind.dependence(words, focus)
+        assert found.verdict == "no visual dependence" and found.same == len(found.swapped) == 9
+        assert np.allclose([found.blurred, found.blank, *found.swapped], found.full, atol=1e-4)
+
+
+@pytest.mark.parametrize("own", [None, OWN], ids=["shipped", "own"])
+@pytest.mark.parametrize("strength", [1, 30, 1_000])
+def test_the_verdict_and_the_word_are_those_of_the_pictures_read_one_by_one(strength, own):
+    one, words = shown(("clip", "llama"), strength)
+    pictures = [blurred(SEEN), blank(IMAGE_SIZE), *(own or shipped(IMAGE_SIZE))]
+    read = [reread(one.trace, [picture], one.target, one.pixel_values) for picture in pictures]
+    lost = np.array([[-some.log_prob_change[0, first:end].sum() for first, end in words] for some in read])
+    kept = np.array(
+        [[(some.likeliest[0] == some.clean_likeliest)[slice(*word)].all() for word in words] for some in read]
+    )
+    leaves = (lost < np.log(2)) & kept
+    by_blur, by_others = int(lost[0].argmax()), int(np.median(lost[2:], axis=0).argmax())
+    focus, _ = one.dependence(words, None, own)
+    assert focus == (by_others if leaves[0, by_blur] else by_blur)
+    for number in range(len(words)):
+        _, of = one.dependence(words, number, own)
+        others = np.median(lost[2:, number]) < np.log(2) and kept[2:, number].mean() > 0.5
+        wanted = "no visual dependence" if leaves[1, number] and others else "overall colour"
+        assert of.verdict == (wanted if leaves[0, number] else "visual")
+        if of.swapped:
+            assert np.allclose(of.full - np.array(of.swapped), lost[2:, number], atol=1e-4)
+        assert bool(of.swapped) == (own is not None or bool(leaves[0, number]))  # else they decide nothing
