@@ -41,6 +41,10 @@ WAYS = ("read-knockout", "blur")
 CHEAP = WAYS[:1]
 """Those that read the text alone again, not the picture."""
 
+LEADING = "all paths"
+"""The map that is tested in all ways: its receipts are confirmed at least as often, and more often at the predicted
+size (benchmarks/receipts.py). The map with the larger image part is nearly always this one, and does no better."""
+
 
 def _back(progress: Progress, rows: int, done: int) -> None:
     progress("all paths, back to the pixels", done, rows)
@@ -99,8 +103,8 @@ def explain(
     or if that one survives it, of the one that other pictures cost most: `swapped`, or else the shipped ones.
     A difference is one of two tokens, at one row: with `at` given, that token is a word of its own.
     They are for the patches that each map names, or for `removed`, beside `controls` random sets of either kind, which
-    `seed` draws. The map that leads is tested by all ways of removing, the other by the cheap one. Raises LapilliError
-    for a sequence without an answer, and for one with other than one picture.
+    `seed` draws. The LEADING map is tested by all ways of removing, the other by the cheap one.
+    Raises LapilliError for a sequence without an answer, and for one with other than one picture.
     """
     begun = time.perf_counter()
     _require_explainable(trace)
@@ -123,8 +127,8 @@ def explain(
     shown = Shown(trace, trace.llava.pixels.view(picture), pixel_values, target)
     focus, depends = shown.dependence(words, None if at is None else _holding(words, at), swapped)
     word = slice(*words[focus])
-    maps = {"direct": direct.positions, "all paths": paths.positions}
-    claims = leading_first([Claim(name, found[word][:, patches.ravel()].sum(0), word) for name, found in maps.items()])
+    maps = {LEADING: paths.positions, "direct": direct.positions}
+    claims = [Claim(name, found[word][:, patches.ravel()].sum(0), word) for name, found in maps.items()]
     return Findings(
         trace, target, pieces, words, focus, direct, paths, *increases, said, *marked, ways,
         depends, shown.receipts(claims, removed, controls, seed, progress), removed, seed,
@@ -242,11 +246,6 @@ def key_word(words: Sequence[tuple[int, int]], change: NDArray[np.float32]) -> i
     `change` (picture, row) is that of each row's.
     """
     return int(np.argmin([np.median(change[:, first:end].sum(1)) for first, end in words]))
-
-
-def leading_first(claims: Sequence[Claim]) -> list[Claim]:
-    """Maps of one word, first the one that leads: that gives the picture most, for the word or against it."""
-    return sorted(claims, key=lambda claim: -abs(claim.values.sum()))
 
 
 def _holding(words: list[tuple[int, int]], at: int) -> int:

@@ -1,4 +1,4 @@
-"""Sharpness matched: against solving by hand; and that a model with sharper logits alone has heads that did not grow."""
+"""Sharpness matched: against solving by hand; and that heads of a model with sharper logits alone did not grow."""
 
 import copy
 
