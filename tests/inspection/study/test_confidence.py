@@ -1,6 +1,7 @@
-"""Sharpness matched: against solving by hand; and that heads of a model with sharper logits alone did not grow."""
+"""Sharpness matched: against solving by hand; a model whose logits alone are sharper has heads that did not grow."""
 
 import copy
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -8,10 +9,13 @@ import torch
 from scipy.special import log_softmax
 from tests.inspection.study.taught import ASKED, base, scenes
 
+from lapilli.core.statistics.bootstrap import draws
 from lapilli.inspection.increase import head_increases
 from lapilli.inspection.study.conditions import read_asked
 from lapilli.inspection.study.confidence import LEVEL, certain, width
+from lapilli.inspection.study.overlap import top
 from lapilli.inspection.study.rows import Asking, head_rows
+from lapilli.inspection.study.verdicts import _above
 from lapilli.model.llava import load
 
 
@@ -78,6 +82,24 @@ def test_sharper_logits_alone_are_no_growth_when_matched(rows, name):
     assert raw > 0.1
     for matched in ("certain", "wide"):
         np.testing.assert_allclose(after[matched], before[matched], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "as_it_is"), [("head x 1.3", "holds"), ("head x 2", "holds"), ("head x 0.7", "contradicted")]
+)
+def test_the_rule_shows_no_growth_of_sharper_logits(rows, name, as_it_is):
+    """The test of the verdict, of the top five heads, on as many questions as it asks for; and what it said before."""
+    heads = top(rows["base"]["increase"].mean(0), 5)
+    layers, numbers = map(list, zip(*heads, strict=True))
+    found = {}
+    for measure in ("increase", "certain", "wide"):
+        grown = (rows[name][measure] - rows["base"][measure]).astype(np.float64)
+        tops = grown[:, layers, numbers].sum(1)
+        for part, values in (("top", tops / 5), ("beyond", tops / 5 - (grown.sum((1, 2)) - tops) / 15)):
+            figure = draws(4 * ASKED, 0).mean(np.tile(values, 4))
+            found[measure, part] = _above("", asdict(figure)).finding
+    assert found["increase", "top"] == as_it_is
+    assert {found[measure, part] for measure in ("certain", "wide") for part in ("top", "beyond")} == {"not shown"}
 
 
 def test_stronger_heads_are_growth_both_ways(rows):
