@@ -84,10 +84,14 @@ def measure(model: Path, photo: Path, controls: int, threads: int | None) -> dic
     }
 
 
-def run(arguments: list[str], threads: int | None) -> dict[str, float]:
-    """What one command of lapilli takes. Raises CalledProcessError where it fails."""
+def run(arguments: list[str], threads: int | None = None, source: Path | None = None) -> dict[str, float]:
+    """What one command of lapilli takes, of the installed one or of that in `source`, a folder as src.
+
+    Raises CalledProcessError where it fails.
+    """
     command = [sys.executable, "-c", PROGRAM, *arguments]
     environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
+    environment |= {} if source is None else {"PYTHONPATH": str(source)}
     begun = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
     _, status, used = os.wait4(process.pid, 0)
