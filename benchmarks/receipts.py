@@ -2,9 +2,9 @@
 
     python benchmarks/receipts.py MODEL DATA [--questions 200] [--controls 20] [--seed 0]
 
-MODEL is a quickstart's, DATA a folder of its scenes, such as runs/quickstart/data/held_out. Prints JSON. By both ways of
-removing the eighth of the patches that a map names, of both maps, of the one whose image part is larger for the word
-(`leading`), and of both maps with their values shuffled over the patches:
+MODEL is a quickstart's, DATA a folder of its scenes, such as runs/quickstart/data/held_out. Prints JSON. By both ways
+of removing the eighth of the patches that a map names, of both maps, and of both with their values shuffled over the
+patches:
 
 confirmed   the share of receipts whose change lies beyond all controls on the predicted side, whatever its size
 opposite    the same on the other side
@@ -48,7 +48,7 @@ from lapilli.data.sample import Sample, Turn
 from lapilli.inference.answer import answer
 from lapilli.inspection.all_paths import all_paths
 from lapilli.inspection.direct import decompose
-from lapilli.inspection.explain import WAYS, Shown, answer_text, answer_words, leading_first
+from lapilli.inspection.explain import WAYS, Shown, answer_text, answer_words
 from lapilli.inspection.receipt import Changes, Claim, Receipt
 from lapilli.inspection.recording import recording
 from lapilli.inspection.target import Target
@@ -61,12 +61,10 @@ SIZES = ("confirmed-but-smaller", "confirmed", "confirmed-but-larger")
 class Case:
     """One receipt with all its controls, and the one that `lapilli explain` makes; both of one question.
 
-    only      whether the answer's colour is that of one thing alone
-    leading   whether the map's image part is larger than the other map's
+    `only` is whether the answer's colour is that of one thing alone.
     """
 
     only: bool
-    leading: bool
     receipt: Receipt
     stopped: Receipt
 
@@ -93,8 +91,6 @@ def main() -> None:
             correct.append(bool(cases))
             for case in cases:
                 found[f"{case.receipt.map}, {case.receipt.kind}"].append(case)
-                if case.leading:
-                    found[f"leading, {case.receipt.kind}"].append(case)
     figures = {way: figures_of(cases) for way, cases in found.items()}
     print(json.dumps({"right": share(correct), "seconds": time.perf_counter() - begun, **figures}, indent=1))
 
@@ -127,12 +123,11 @@ def cases_of(
     paths = all_paths(llava, trace.ids, trace.layout, pixels, trace.rows, target, to_pixels=False)
     maps = {"direct": decompose(trace, target).positions, "all paths": paths.positions}
     claims = [Claim(name, values[word][:, patches].sum(0), word) for name, values in maps.items()]
-    leading = leading_first(claims)[0]
     shown = Shown(trace, llava.pixels.view(picture), pixels, target)
     for claim in claims:
         for kind in WAYS:
             every, stopped = (shown.receipt(claim, kind, None, controls, seed, whole) for whole in (True, False))
-            yield Case(only, claim is leading, every, stopped)
+            yield Case(only, every, stopped)
 
 
 def figures_of(cases: Sequence[Case]) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def test_most_of_the_patches_may_be_removed(image, capsys):
         controls, random = receipt["controls"], receipt["shuffled"]
         assert receipt["done"]["patches"] == [0, 1, 2, 3, 4, 5, 7] and receipt["verdict"] != "not-tested"
         assert controls["drawn"] == 24 >= len(controls["changes"]) + len(controls["contiguous"]) > 0
-        assert random["kind"] == "Random patches" and len(random["patches"]) == 7 and random["chance"] == 1 / 25
+        assert random["kind"] == "Random patches" and len(random["patches"]) == 7 and random["chance"] == 1 / 13
 
 
 def test_of_nearly_all_patches_there_are_too_few_controls(image, capsys):

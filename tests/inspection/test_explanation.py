@@ -137,15 +137,9 @@ def test_a_receipt_can_be_repeated_from_what_it_holds():
     assert again.receipts[0].target.shuffled == pytest.approx(written["shuffled"]["change"], abs=1e-6)
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
-def test_the_map_that_gives_the_picture_most_is_tested_in_every_way_and_the_other_in_the_cheap_one(pair):
-    findings = found(pair)
-    patches, word = findings.trace.layout.patches(0).ravel(), slice(*findings.words[findings.focus])
-    parts = {"direct": findings.direct.positions, "all paths": findings.all_paths.positions}
-    first, other = sorted(parts, key=lambda name: -abs(parts[name][word][:, patches].sum()))
-    assert [(receipt.map, receipt.kind) for receipt in findings.receipts] == [
-        (first, "read-knockout"), (first, "blur"), (other, "read-knockout")
-    ]  # fmt: skip
+def test_the_leading_map_is_tested_in_every_way_and_the_other_in_the_cheap_one():
+    kinds = [(receipt.map, receipt.kind) for receipt in found(PAIRS[0]).receipts]
+    assert kinds == [("all paths", "read-knockout"), ("all paths", "blur"), ("direct", "read-knockout")]
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
@@ -187,9 +181,9 @@ def test_a_contrast_is_of_one_token_against_one_token(pair):
     logits, trace = contrast.trace.logits[first], contrast.trace
     difference = float(logits[trace.next_ids[first]] - logits[contrast.target.against])
     assert contrast.direct.value[first] == pytest.approx(difference, abs=1e-5)
-    assert contrast.receipts[0].map == "direct"
-    named = trace.layout.patches(0).ravel()[list(contrast.receipts[0].patches)]
-    assert contrast.receipts[0].predicted == pytest.approx(-contrast.direct.positions[first][named].sum())
+    assert contrast.receipts[2].map == "direct"
+    named = trace.layout.patches(0).ravel()[list(contrast.receipts[2].patches)]
+    assert contrast.receipts[2].predicted == pytest.approx(-contrast.direct.positions[first][named].sum())
     text = description["method"]["target"]["against_text"]
     assert text and "green".startswith(text)
 

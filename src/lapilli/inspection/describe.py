@@ -184,13 +184,13 @@ def _receipt(found: Receipt, word: str, command: Sequence[str]) -> dict[str, Any
 
 
 def _shuffled(found: Receipt, kind: str) -> dict[str, Any]:
-    """The same of the shuffled map; of one that knows nothing, `chance` is how often it is confirmed, or opposite."""
+    """The same of the shuffled map."""
     shuffled = {
         "kind": kind,
         "patches": list(found.shuffled),
         "change": found.target.shuffled,
         "verdict": found.shuffled_verdict,
-        "chance": 1 / (found.drawn + 1),
+        "chance": found.chance,
     }
     return {"shuffled": shuffled}
 

@@ -40,6 +40,10 @@ WAYS = ("read-knockout", "blur")
 CHEAP = WAYS[:1]
 """Those that read the text alone again, not the picture."""
 
+LEADING = "all paths"
+"""The map that is tested in all ways: its receipts are confirmed at least as often, and more often at the predicted size
+(benchmarks/receipts.py). The map with the larger image part is nearly always this one, and does no better."""
+
 
 def _back(progress: Progress, rows: int, done: int) -> None:
     progress("all paths, back to the pixels", done, rows)
@@ -96,7 +100,8 @@ def explain(
     Receipts are of the word that row `at` belongs to; if none is given, of the one that a blurred picture costs most.
     A difference is one of two tokens, at one row: with `at` given, that token is a word of its own.
     They are for the patches that each map names, or for `removed`, beside `controls` random sets of either kind, which
-    `seed` draws. The map that leads is tested by all ways of removing, the other by the cheap one. Raises LapilliError for a sequence without an answer, and for one with other than one picture.
+    `seed` draws. The LEADING map is tested by all ways of removing, the other by the cheap one.
+    Raises LapilliError for a sequence without an answer, and for one with other than one picture.
     """
     begun = time.perf_counter()
     _require_explainable(trace)
@@ -120,8 +125,8 @@ def explain(
     gone = shown.without_picture()
     focus = key_word(words, gone.log_prob_change[0]) if at is None else _holding(words, at)
     word = slice(*words[focus])
-    maps = {"direct": direct.positions, "all paths": paths.positions}
-    claims = leading_first([Claim(name, found[word][:, patches.ravel()].sum(0), word) for name, found in maps.items()])
+    maps = {LEADING: paths.positions, "direct": direct.positions}
+    claims = [Claim(name, found[word][:, patches.ravel()].sum(0), word) for name, found in maps.items()]
     return Findings(
         trace, target, pieces, words, focus, direct, paths, *increases, said, *marked, ways,
         shown.dependence(gone, word), shown.receipts(claims, removed, controls, seed, progress), removed, seed,
@@ -227,11 +232,6 @@ class Shown:
 def key_word(words: list[tuple[int, int]], blurred_change: NDArray[np.float32]) -> int:
     """The number of the word whose log-probability, of all its pieces, falls most in a blurred picture."""
     return int(np.argmin([blurred_change[first:end].sum() for first, end in words]))
-
-
-def leading_first(claims: Sequence[Claim]) -> list[Claim]:
-    """Maps of one word, first the one that leads: that gives the picture most, for the word or against it."""
-    return sorted(claims, key=lambda claim: -abs(claim.values.sum()))
 
 
 def _holding(words: list[tuple[int, int]], at: int) -> int:

@@ -44,7 +44,7 @@ RULE = (
     "confirmed: the change lies beyond all controls, on the predicted side, and is between half of the predicted one "
     "and twice it; confirmed-but-smaller: beyond all controls, but less than half; confirmed-but-larger: beyond all "
     "controls, but more than twice; opposite: beyond all controls on the other side; not-confirmed: a control does as "
-    "much; not-tested: no effect predicted, or fewer than 20 controls (of few patches, there are no more different sets)"
+    "much; not-tested: no effect predicted, or fewer than 20 controls (few patches have no more different sets)"
 )
 
 _TRIES = 1000  # after so many repeats in a row there is no set left that was not drawn
@@ -102,6 +102,15 @@ class Receipt:
     def shuffled_verdict(self) -> Verdict:
         """The same of the shuffled map, which predicts as much of other patches."""
         return verdict(self.predicted, self.target.shuffled, self.target.controls, self.drawn)
+
+    @property
+    def chance(self) -> float:
+        """How often, at most, a map that knows nothing is confirmed; and how often it is opposite.
+
+        Its patches are as likely as the random ones of one kind to move the word most. They are as likely as those of
+        both, twice as many, only where scattered patches do as much as connected ones.
+        """
+        return 1 / (self.drawn // 2 + 1)
 
 
 def verdict(predicted: float, measured: float, controls: Sequence[float], drawn: int) -> Verdict:
@@ -169,10 +178,10 @@ def draw(named: Positions, grid: tuple[int, int], controls: int, seed: int) -> D
     rng = np.random.default_rng(seed)
     every = np.arange(grid[0] * grid[1])
     shuffled = np.flatnonzero(np.isin(rng.permutation(every), named))
-    ways = partial(in_pieces, rng, every, pieces(named, grid), grid), partial(scattered, rng, every, len(named))
+    ways = partial(scattered, rng, every, len(named)), partial(in_pieces, rng, every, pieces(named, grid), grid)
     taken = {tuple(named.tolist()), tuple(shuffled.tolist())}
     found = list(_pairs(ways, controls, taken, comb(len(every), len(named))))
-    return Draw(named, shuffled, [other for _, other in found], [one for one, _ in found], seed)
+    return Draw(named, shuffled, [one for one, _ in found], [other for _, other in found], seed)
 
 
 def _pairs(

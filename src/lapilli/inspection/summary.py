@@ -64,7 +64,7 @@ def _receipt(receipt: Mapping[str, Any]) -> str:
 
 
 def _shuffled(shuffled: Mapping[str, Any]) -> str:
-    chance = f" (by chance 1 in {1 / shuffled['chance']:.0f} on either side)"
+    chance = f" (by chance at most 1 in {1 / shuffled['chance']:.0f} on either side)"
     said = f"  {shuffled['kind'].lower()}: measured {shuffled['change']:+.2f}, {shuffled['verdict']}"
     return said if shuffled["verdict"] == "not-tested" else said + chance
 

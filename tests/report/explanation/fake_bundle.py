@@ -132,7 +132,7 @@ def make_tokens(plan):
 
 def make_receipts(focus):
     controls = {"kind": "random", "changes": [-0.11, 0.2, -0.3, 0.05, -0.02, 0.14, -0.22, 0.31, -0.05, 0.09]}
-    shuffled = {"kind": "Shuffled map", "patches": [0, 7], "change": -0.2, "verdict": "not-confirmed", "chance": 1 / 41}
+    shuffled = {"kind": "Shuffled map", "patches": [0, 7], "change": -0.2, "verdict": "not-confirmed", "chance": 1 / 21}
     told = {"answer_before": WORDS[focus], "answer_after": "parked", "change": -2.84}
     patches = [*range(101, 105), *range(125, 129), *range(149, 153)]
     shared = {"word": focus, "done": {"kind": "mean", "patches": patches}, "seed": 0, "seconds": 1.8,

@@ -1392,7 +1392,7 @@ const runOf = (receipt) => {
 export const shuffledOf = ({ shuffled }) => {
   if (!shuffled) return "";
   const chance = shuffled.verdict === "not-tested" ? ""
-    : ` By chance 1 in ${Math.round(1 / shuffled.chance)} is confirmed, and as many opposite.`;
+    : ` By chance at most 1 in ${Math.round(1 / shuffled.chance)} is confirmed, and as many opposite.`;
   return `${shuffled.kind}: ${signed(shuffled.change)}, ${VERDICTS[shuffled.verdict][1].toLowerCase()}.${chance}`;
 };
 const quote = (text) => (text ? `“${text}”` : "nothing");
