@@ -87,6 +87,23 @@ def test_a_picture_that_is_partly_cropped_is_said_to_be(tmp_path, capsys):
     assert view["hidden"] == 0.5 and view["lost"] == "cropped" and view["to_image"][4] == 12
 
 
+def test_pictures_of_ones_own_take_the_place_of_the_shipped_ones(image, tmp_path, capsys):
+    """The one that is asked about is not among them, and the command says where they are."""
+    others = tmp_path / "others"
+    others.mkdir()
+    for number in range(6):
+        picture(number, 40, 30).save(others / f"{number}.png")  # 5.png is the picture itself
+    model, options = joined("clip", "llama"), ("--answer", "red", "--controls", 1, "--json")
+    assert _explain(model, image, QUESTION, "--swap", others, *options) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["dependence"]["swapped"]["log_prob"]) == 5
+    command = found["made_by"]["command"]
+    assert command[command.index("--swap") + 1] == str(others)
+    assert run([*command[1:], "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)["dependence"]
+    assert again["swapped"]["log_prob"] == pytest.approx(found["dependence"]["swapped"]["log_prob"], abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [

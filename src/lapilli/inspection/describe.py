@@ -133,12 +133,18 @@ def vocabulary_part(findings: Findings) -> dict[str, str]:
 
 def dependence_part(found: dependence.Dependence) -> dict[str, Any]:
     """Whether the word in focus depends on the picture."""
-    return {
+    log_prob = {"full": found.full, "blurred": found.blurred, "blank": found.blank}
+    part: dict[str, Any] = {
         "verdict": found.verdict,
         "rule": dependence.RULE,
         "answer_blurred": found.said_blurred,
-        "log_prob": {"full": found.full, "blurred": found.blurred, "blank": found.blank},
+        "answer_blank": found.said_blank,
+        "log_prob": log_prob,
     }
+    if found.swapped:
+        log_prob["swapped"] = float(np.median(found.swapped))
+        part["swapped"] = {"log_prob": list(found.swapped), "same": found.same}
+    return part
 
 
 def repeated(findings: Findings, command: Sequence[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """What the rows of a trace predict, and what they would predict if something were otherwise."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -58,6 +58,12 @@ def said(logits: Tensor, ids: NDArray[np.int64], target: Target) -> Said:
     found = target.of_logits(logits, following), log_prob, logits.argmax(-1)
     value, log_prob_of, likeliest = (part.cpu().numpy() for part in found)
     return value, log_prob_of, likeliest
+
+
+def beside(first: Readings, second: Readings) -> Readings:
+    """The variants of both, of the same sequence."""
+    parts = [(one.target, one.log_prob, one.likeliest) for one in (first, second)]
+    return replace(first, **dict(zip(("target", "log_prob", "likeliest"), together(parts), strict=True)))
 
 
 def together(parts: Sequence[Said]) -> Said:

@@ -25,12 +25,6 @@ def blurred(view: Image.Image) -> Image.Image:
     return view.filter(ImageFilter.GaussianBlur(_BLUR * max(view.size)))
 
 
-def blank(view: Image.Image) -> Image.Image:
-    """A picture of nothing but the mean colour of `view`."""
-    mean = np.asarray(view).reshape(-1, 3).mean(0).round().astype(int)
-    return Image.new("RGB", view.size, tuple(mean.tolist()))
-
-
 def replaced(
     view: Image.Image, other: Image.Image, patches: Positions, grid: tuple[int, int], cell: int
 ) -> Image.Image:

@@ -47,9 +47,20 @@ def _routes(description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], 
 
 def _dependence(found: Mapping[str, Any]) -> Iterator[str]:
     probs = {name: f"{np.exp(value):.2g}" for name, value in found["log_prob"].items()}
-    yield f"probability {probs['full']}; picture blurred {probs['blurred']}, blank {probs['blank']}"
-    if found["verdict"] != "visual":
-        yield f"NO VISUAL DEPENDENCE: the blurred picture gives {found['answer_blurred']!r} too; no map is a reason"
+    swapped = f", others {probs['swapped']} at their median" if "swapped" in probs else ""
+    yield f"probability {probs['full']}; picture blurred {probs['blurred']}, blank {probs['blank']}{swapped}"
+    said = f"the blurred picture gives {found['answer_blurred']!r} too"
+    if found["verdict"] == "no visual dependence":
+        yield f"NO VISUAL DEPENDENCE: {said}, and so do a blank and {_others(found)}; no map is a reason"
+    elif found["verdict"] == "overall colour":
+        yield (
+            f"THE OVERALL COLOUR IS ENOUGH: {said}, a blank {found['answer_blank']!r}, and the same word comes of "
+            f"{_others(found)}; a map shows where that colour lies, not that a thing was recognised there"
+        )
+
+
+def _others(found: Mapping[str, Any]) -> str:
+    return f"{found['swapped']['same']} of {len(found['swapped']['log_prob'])} other pictures"
 
 
 def _receipt(receipt: Mapping[str, Any]) -> str:

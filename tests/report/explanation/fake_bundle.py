@@ -38,7 +38,9 @@ class Plan:
     verdict: str = "visual"
 
 
-SMALL = Plan(words=("red", "circle"), rows=6, layers=5, heads=4, size=(96, 96), fit="nothing", side=96)
+SMALL = Plan(
+    words=("red", "circle"), rows=6, layers=5, heads=4, size=(96, 96), fit="nothing", side=96, verdict="overall colour"
+)
 HOSTILE = Plan(
     words=("</script><script>alert(1)</script>", "<img src=x onerror=alert(2)>", "<!--", "&amp;", "\u202eevil")
 )
@@ -187,8 +189,9 @@ def make_explanation(plan, arrays, tokens, words):
                    {"name": "all paths: sum = logit", "value": 1.4e-6, "tolerance": 1e-4, "passed": True}],
         "routes": {"names": ROUTES, "windows": [[at * 2, at * 2 + 6] for at in range(9)], "window": 6},
         "dependence": {"verdict": plan.verdict, "rule": "log-probability falls by 0.5 or more when blurred",
-                       "answer_blurred": "A man is standing in a room",
-                       "log_prob": {"full": -0.11, "blurred": -3.42, "blank": -4.05}},
+                       "answer_blurred": "A man is standing in a room", "answer_blank": "Nothing",
+                       "log_prob": {"full": -0.11, "blurred": -3.42, "blank": -4.05, "swapped": -2.25},
+                       "swapped": {"log_prob": [-2.25, -0.2, -9, -1.5, -3], "same": 2}},
         "receipts": make_receipts(focus) if plan.rows == 24 else [],
     }  # fmt: skip
 

@@ -103,7 +103,7 @@ def case_of(
     trace, view = traced(llava, encoded, pixels, whole=True), llava.pixels.view(picture)
     gone = reread(trace, [blurred(view)], Target(), pixels)
     _, words = answer_words(trace)
-    word = slice(*words[key_word(words, gone.log_prob_change[0])])
+    word = slice(*words[key_word(words, gone.log_prob_change)])
     visual = -float(gone.log_prob_change[0, word].sum())
     return Case(sample, trace, view, pixels, word, visual, llava.pixels.view(other), seed)
 

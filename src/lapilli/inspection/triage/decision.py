@@ -19,8 +19,9 @@ from lapilli.inspection.knockout import read_knockout
 from lapilli.inspection.readings import clean
 from lapilli.inspection.recording import traced
 from lapilli.inspection.regions import scattered, strongest
-from lapilli.inspection.removal import blank, blurred
+from lapilli.inspection.removal import blurred
 from lapilli.inspection.sources import READ, direct_sources, groups, summed
+from lapilli.inspection.swapped import blank
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Trace
 from lapilli.model.llava import Llava
@@ -31,7 +32,7 @@ Words: TypeAlias = tuple[str, str]
 WORDS: tuple[Words, ...] = (("yes", "no"), ("Yes", "No"))
 
 PICTURES = ("full", "blank", "blurred", "swapped")
-"""What a question is asked about: its picture, nothing but its mean colour, it blurred beyond recognition, another."""
+"""What a question is asked about: its picture, a mid-grey blank, it blurred beyond recognition, another."""
 
 PARTS = ("image", "question", "prior")
 """What a margin is made of. The prior is all the rest: template, begin token, MLPs, biases."""
@@ -101,7 +102,7 @@ def measured(
     `other` is a picture of another question.
     """
     view = llava.pixels.view(picture)
-    shown = {"full": picture, "blank": blank(view), "blurred": blurred(view), "swapped": other}
+    shown = {"full": picture, "blank": blank(view.width), "blurred": blurred(view), "swapped": other}
     read = {name: decision(llava, question.sample, one, words) for name, one in shown.items()}
     full = read["full"]
     parts = {name: _parts(llava, one) for name, one in read.items()}

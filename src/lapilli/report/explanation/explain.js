@@ -828,25 +828,40 @@ const buildTarget = (data, store) => {
   return h.p({ class: "target" }, name, value);
 };
 
+/** Of each verdict on a word's need of the picture: what heads the line, what is said of the word, what follows. */
+const NEEDS = {
+  visual: [null, "depends on the picture.", ""],
+  "overall colour": ["The picture’s overall colour is enough.", "needs no more of the picture than its overall colour.",
+    " The maps show where that colour lies, not that a thing was recognised there; a patch that is blurred keeps it."],
+  "no visual dependence": ["No visual dependence.", "does not need the picture.",
+    " The maps say how the parts add up, not that the answer needs the picture."],
+};
+
+/** What was said in place of a word without its picture, and how probable it was. */
+const withoutPicture = ({ log_prob: logProb, answer_blurred: blurred, answer_blank: blank, swapped }, word) => {
+  const others = swapped ? `, ${plain(logProb.swapped)} at the median of ${swapped.log_prob.length} other pictures, `
+    + `${swapped.same} of which leave the likeliest word the same` : "";
+  const said = [["With the picture blurred", blurred], ["With a blank", blank]].filter(([, text]) => text)
+    .map(([when, text]) => ` ${when} the model says “${text.trim()}”.`).join("");
+  return [logProb ? ` Log-probability of “${word}”: ${plain(logProb.full)} with the picture, ${plain(logProb.blurred)} `
+    + `blurred, ${plain(logProb.blank)} blank${others}.` : "", said];
+};
+
 /** Whether the word needs the picture at all; only the word in focus was tested. */
 const buildDependence = (data, store) => {
-  const { verdict, rule, log_prob: logProb, answer_blurred: blurred } = data.explanation.dependence ?? {};
+  const found = data.explanation.dependence ?? {};
   const focus = data.explanation.answer.focus ?? 0;
-  const tested = verdict && verdict !== "not tested";
-  const sees = verdict === "visual";
+  const [heading, needs, means] = NEEDS[found.verdict] ?? [];
   const [strong, words] = [h.strong(), h.span()];
-  const line = h.p({ title: tested ? `Rule: ${rule}` : null }, strong, words);
-  const numbers = logProb ? ` Log-probability of “${data.textOf(focus)}”: ${plain(logProb.full)} with the picture, `
-    + `${plain(logProb.blurred)} blurred, ${plain(logProb.blank)} blank.` : "";
-  const less = (blurred ? ` With the picture blurred the model says “${blurred.trim()}”.` : "")
-    + ` The maps say how the parts add up, not that the answer needs the picture. Rule: ${rule}.`;
-  const known = `“${data.textOf(focus)}” ${sees ? "depends on the picture." : "does not need the picture."}`;
+  const line = h.p({ title: needs ? `Rule: ${found.rule}` : null }, strong, words);
+  const [numbers, said] = withoutPicture(found, data.textOf(focus));
+  const known = `“${data.textOf(focus)}” ${needs}`;
   store.draws(["word"], (state) => {
     const here = state.word === focus;
-    line.className = `dependence ${!tested || !here ? "quiet" : sees ? "sees" : "blind"}`;
-    say(strong, !tested || !here ? "" : sees ? known : "No visual dependence.");
-    say(words, here && tested ? numbers + (sees ? "" : less)
-      : `Whether “${data.textOf(state.word)}” depends on the picture was not tested.${tested ? ` ${known}` : ""}`);
+    line.className = `dependence ${!needs || !here ? "quiet" : heading ? "blind" : "sees"}`;
+    say(strong, !needs || !here ? "" : heading ?? known);
+    say(words, here && needs ? numbers + (heading ? `${said}${means} Rule: ${found.rule}.` : "")
+      : `Whether “${data.textOf(state.word)}” depends on the picture was not tested.${needs ? ` ${known}` : ""}`);
   });
   return line;
 };
