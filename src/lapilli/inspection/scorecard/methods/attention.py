@@ -35,6 +35,14 @@ def mean_attention(case: Case) -> Map:
     return of_word(case, np.asarray(mean))
 
 
+def of_layer(case: Case, layer: int) -> Map:
+    """The word's attention to each patch in the layer that does best on other questions, averaged over its heads.
+
+    Paper: as mean attention; of all layers, the one with the largest gap on the questions of the other half.
+    """
+    return of_word(case, _by_row(case.trace, layer))
+
+
 def rollout(case: Case) -> Map:
     """Attention multiplied up through the layers, half of each step staying where it is.
 
@@ -102,6 +110,7 @@ def _general(case: Case) -> Trace:
 
 METHODS = (
     Method("mean attention", "zero-pass", mean_attention),
+    Method("attention, best layer", "zero-pass", of_layer, by_layer=True),
     Method("attention rollout", "zero-pass", rollout),
     Method("value-weighted attention", "zero-pass", value_weighted),
     Method("relative attention", "zero-pass", relative),
