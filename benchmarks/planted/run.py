@@ -70,8 +70,11 @@ def main() -> None:
     parser.add_argument("--gaps", type=int, default=30, help="of them, those that the gap is measured on")
     parser.add_argument("--steps", type=int, help="of every training; each plant has its own otherwise")
     parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if not 2 <= options.gaps <= options.questions:
+        parser.error("--gaps: from 2 to as many as --questions")
     try:
-        found = _all(parser.parse_args())
+        found = _all(options)
     except LapilliError as error:
         raise SystemExit(f"Error: {error}") from error
     for line in tables(found):
