@@ -14,6 +14,7 @@ from lapilli.core.statistics.bootstrap import mean
 from lapilli.inspection.contrast import answered
 from lapilli.inspection.scorecard.case import Case, case_of
 from lapilli.inspection.scorecard.curves import Sets, drawn, gone, mean_curves, orders
+from lapilli.inspection.scorecard.halves import used
 from lapilli.inspection.scorecard.methods.listed import chosen
 from lapilli.inspection.scorecard.methods.method import Method
 from lapilli.inspection.scorecard.operators import OPERATORS, Left
@@ -77,11 +78,14 @@ def _name(question: Question) -> str:
 
 
 def _scored(one: Case, patches: NDArray[np.intp], methods: Sequence[Method], with_gap: bool) -> dict[str, NDArray[Any]]:
-    """Every method's plausibility, the plant's patches being right and all others wrong; its gap; and `_without`."""
+    """Every map's plausibility, the plant's patches being right and all others wrong; its gap; and `_without`.
+
+    Of a method by layers there is a map for each.
+    """
     right = np.zeros(len(one.patches))
     right[patches] = 1
     place = Place(right, right)
-    maps = np.stack([method(one) for method in methods])
+    maps = np.concatenate([method.maps(one) for method in methods])
     pointed = zip(_PLAUSIBLE, plausibility(maps, place), strict=False)
     chance = np.concatenate(plausibility(np.ones_like(maps[:1]), place)[:3])
     gap = {"gap": _gaps(one, maps)} if with_gap else {}
@@ -90,7 +94,7 @@ def _scored(one: Case, patches: NDArray[np.intp], methods: Sequence[Method], wit
 
 
 def _gaps(one: Case, maps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The gap of every map, (method,), as `score` has it."""
+    """The gap of every map, (map,), as `score` has it."""
     rng, sets = one.random(), Sets()
     ways = [
         [{"morf": sets.add(gone(order)), "lerf": sets.add(gone(order[::-1]))} for order in orders(some, rng)]
@@ -111,11 +115,14 @@ def _without(one: Case, patches: NDArray[np.intp]) -> Iterator[tuple[str, NDArra
 def _rows(methods: Sequence[Method], found: Sequence[dict[str, NDArray[Any]]], gaps: int) -> Iterator[dict[str, Any]]:
     """Of every method, ours first, its mean figures with their intervals over the questions.
 
+    The layer of a method by layers is, for each half of the questions, the one with the largest gap on the other half.
     `inside` is the share of the positive map inside the plant: `energy` without its units of chance.
     """
-    values = {name: np.stack([one[name] for one in found]) for name in _PLAUSIBLE}
-    values["inside"] = values["energy"] * np.stack([one["chance"][[0]] for one in found])
-    values["gap"] = np.stack([one["gap"] for one in found[:gaps]])
+    every = {name: np.stack([one[name] for one in found]) for name in _PLAUSIBLE}
+    every["inside"] = every["energy"] * np.stack([one["chance"][[0]] for one in found])
+    every["gap"] = np.stack([one["gap"] for one in found[:gaps]])
+    chosen_maps = used(methods, every["gap"]).maps[np.arange(len(found)) % 2]  # the halves are every second case
+    values = {name: np.take_along_axis(some, chosen_maps[: len(some)], 1) for name, some in every.items()}
     for number, method in sorted(enumerate(methods), key=lambda pair: not pair[1].ours):
         marks = {"method": method.name, "ours": method.ours, "held_out": OPERATOR not in method.operators}
         yield marks | {name: asdict(mean(column[:, number])) for name, column in values.items()}

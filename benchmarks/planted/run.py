@@ -31,7 +31,7 @@ from lapilli.core.progress import Progress
 from lapilli.core.run import RunDir
 from lapilli.model.llava import Llava, load
 
-TRAINED = {"patch": 400, "frame": 400, "object": 1200, "question": 200}
+TRAINED = {"patch": 300, "frame": 400, "object": 1200, "question": 200}
 """Steps that each plant is trained for: enough to answer by it nearly always."""
 
 PICTURES = 10_000
@@ -70,8 +70,11 @@ def main() -> None:
     parser.add_argument("--gaps", type=int, default=30, help="of them, those that the gap is measured on")
     parser.add_argument("--steps", type=int, help="of every training; each plant has its own otherwise")
     parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if not 2 <= options.gaps <= options.questions:
+        parser.error("--gaps: from 2 to as many as --questions")
     try:
-        found = _all(parser.parse_args())
+        found = _all(options)
     except LapilliError as error:
         raise SystemExit(f"Error: {error}") from error
     for line in tables(found):

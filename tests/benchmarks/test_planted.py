@@ -86,7 +86,7 @@ def test_what_is_asked_about_is_there_seen_and_the_only_one_that_can_be_meant(ap
         picture, masks = draw(row)
         assert row.scene.alike(row.asked, "shape") == 1 and row.asked.shape != "square"
         assert len(row.scene.things) > 1
-        assert masks["object"].sum() > 20
+        assert masks["object"].sum() > 60
         assert np.ptp(np.asarray(picture)[patch], axis=0).max() == 0  # and nothing else is there:
         assert not draw_scene(row.scene)[1][:, patch].any()
         if apart:
