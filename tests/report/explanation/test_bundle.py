@@ -47,7 +47,7 @@ def spoiled(explanation, path, value):
 @pytest.mark.parametrize(
     ("path", "value", "told"),
     [
-        (("schema",), "lapilli.explanation/2", "schema"),
+        (("schema",), "lapilli.explanation/3", "schema"),
         (("unknown",), 1, "'unknown'"),
         (("answer", "tokens", 1, "value"), ..., "answer.tokens[1]"),
         (("answer", "tokens", 1, "prob"), 1.5, "answer.tokens[1].prob"),

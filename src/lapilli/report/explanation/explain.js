@@ -1346,7 +1346,7 @@ const VERDICTS = {
     (all, times) => `Beyond all ${all}, but only ${times} what was predicted.`],
   "confirmed-but-larger": ["◑", "Effect confirmed, but larger",
     (all, times) => `Beyond all ${all}, but ${times} what was predicted: the effect is real, the predicted size is not.`],
-  "not-confirmed": ["✕", "Not confirmed", (all) => `Not beyond ${all}: random patches do as much.`],
+  "not-confirmed": ["✕", "Not confirmed", (all) => `Among the ${all}: random patches do as much.`],
   opposite: ["⇄", "Opposite", (all) => `Beyond all ${all}, but on the other side.`],
   "not-tested": ["○", "Not tested", () => "Without controls, or without a predicted effect, nothing is tested."],
 };
@@ -1407,7 +1407,7 @@ const receiptCard = (data, receipt, reach, tell) => {
     h.p({ class: "verdict" }, h.i({ "aria-hidden": "true" }, sign), words),
     h.p(claim ? `${claim.replace(/\.$/, "")}. ` : null,
       consequence(all, `${plain(measured.change / receipt.predicted)} times`)),
-    effectChart(effectsOf(receipt), reach), h.p({ class: "note shuffled" }, shuffledOf(receipt)),
+    effectChart(effectsOf(receipt), reach), h.p({ class: "note shuffled", title: SHUFFLED }, shuffledOf(receipt)),
     h.p({ class: "answers" },
       before === after ? `The answer stays “${after}”.` : [h.s(before), " → ", h.b(after)]),
     command ? repeatBox("repeat", facts.filter(Boolean).join(" · "), command, tell) : null);
@@ -1423,15 +1423,17 @@ const drawnOf = (receipt) => receipt.controls.drawn ?? triedOf(receipt);
 /** How many controls were run, of how many: no more are once the verdict is settled. */
 const runOf = (receipt) => {
   const [run, drawn] = [triedOf(receipt), drawnOf(receipt)];
-  return run < drawn ? `${run} controls, where it was settled, of ${drawn}` : count(run, "control");
+  return run < drawn ? `${run} controls that were run, of ${drawn}` : count(run, "control");
 };
+
+const SHUFFLED = "As many patches, named by a map that knows nothing, beside the same controls. By chance it is confirmed "
+  + "so often at most, and opposite as often.";
 
 /** What the same came to for a map that knows nothing. */
 export const shuffledOf = ({ shuffled }) => {
   if (!shuffled) return "";
-  const chance = shuffled.verdict === "not-tested" ? ""
-    : ` By chance at most 1 in ${Math.round(1 / shuffled.chance)} is confirmed, and as many opposite.`;
-  return `${shuffled.kind}: ${signed(shuffled.change)}, ${VERDICTS[shuffled.verdict][1].toLowerCase()}.${chance}`;
+  const chance = shuffled.verdict === "not-tested" ? "" : ` (chance ≤ 1 in ${Math.round(1 / shuffled.chance)})`;
+  return `${shuffled.kind}: ${signed(shuffled.change)}, ${VERDICTS[shuffled.verdict][1].toLowerCase()}${chance}.`;
 };
 const quote = (text) => (text ? `“${text}”` : "nothing");
 
