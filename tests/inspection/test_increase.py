@@ -124,7 +124,9 @@ def test_however_likely_the_word_it_is_as_exact(certain):
     weights, apart = before.double().exp(), brought.double() - brought[:, 7:8].double()
     # A share of what weights sum to, since rounded ones do not sum to 1; where apart is 0, nothing is added.
     expected = -torch.log1p((apart.expm1() * weights).sum(1) / weights.sum())
-    torch.testing.assert_close(increase._increase(before, brought, torch.tensor(7)).double(), expected, rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        increase._increase(before, brought, torch.tensor(7)).double(), expected, rtol=1e-4, atol=0
+    )
 
 
 @pytest.mark.parametrize("pair", PAIRS)

@@ -45,14 +45,20 @@ class _OfValues(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        query: Tensor
+        key: Tensor
         query, key, mask = ctx.saved_tensors
         seen = _seen(query, key, mask, ctx.causal)
-        batch, heads, kv_heads = *query.shape[:2], key.shape[1]
+        (batch, heads), kv_heads = query.shape[:2], key.shape[1]
+        none = torch.zeros(())
         owed: list[Tensor] = [
             sum(
-                _weights(query[one, head], key[one, kv], None if seen is None else seen[one, head], ctx.scale).mT
-                @ gradient[one, head]
-                for head in range(kv * heads // kv_heads, (kv + 1) * heads // kv_heads)
+                (
+                    _weights(query[one, head], key[one, kv], None if seen is None else seen[one, head], ctx.scale).mT
+                    @ gradient[one, head]
+                    for head in range(kv * heads // kv_heads, (kv + 1) * heads // kv_heads)
+                ),
+                none,
             )
             for one in range(batch)
             for kv in range(kv_heads)

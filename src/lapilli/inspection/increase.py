@@ -42,7 +42,8 @@ def stream_lengths(trace: Trace) -> NDArray[np.float32]:
     Lengths are Euclidean norms: no unit. Those before and after layer l are at l and l + 1; the last is 1.
     """
     lengths = trace.resid.float().norm(dim=-1)
-    return (lengths / lengths[:, -1:]).cpu().numpy()
+    shares: NDArray[np.float32] = (lengths / lengths[:, -1:]).cpu().numpy()
+    return shares
 
 
 @torch.inference_mode()

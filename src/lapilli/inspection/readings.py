@@ -63,7 +63,8 @@ def said(logits: Tensor, ids: NDArray[np.int64], target: Target) -> Said:
 def beside(first: Readings, second: Readings) -> Readings:
     """The variants of both, of the same sequence."""
     parts = [(one.target, one.log_prob, one.likeliest) for one in (first, second)]
-    return replace(first, **dict(zip(("target", "log_prob", "likeliest"), together(parts), strict=True)))
+    target, log_prob, likeliest = together(parts)
+    return replace(first, target=target, log_prob=log_prob, likeliest=likeliest)
 
 
 def together(parts: Sequence[Said]) -> Said:

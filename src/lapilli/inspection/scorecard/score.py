@@ -158,5 +158,5 @@ def _beside(patches: Positions, grid: tuple[int, int]) -> Positions:
     """What lies beside any of these patches, or is one of them."""
     within = np.zeros((grid[0] + 2, grid[1] + 2), bool)
     within[1:-1, 1:-1].flat[patches] = True
-    near = within | sum(np.roll(within, step, axis) for step in (1, -1) for axis in (0, 1)).astype(bool)
+    near = np.any([within, *(np.roll(within, step, axis) for step in (1, -1) for axis in (0, 1))], axis=0)
     return np.flatnonzero(near[1:-1, 1:-1])

@@ -59,7 +59,7 @@ def matched(made_up: Sequence[Yes], grounded: Sequence[Yes]) -> Matching:
 
 def caliper(made_up: Sequence[Yes], grounded: Sequence[Yes]) -> float:
     """The widest distance of a pair, in logits; 0 where a side has none."""
-    spread = [np.var([one.margin for one in some]) if some else 0.0 for some in (made_up, grounded)]
+    spread = [float(np.var([one.margin for one in some])) if some else 0.0 for some in (made_up, grounded)]
     return CALIPER * float(np.sqrt(np.mean(spread)))
 
 
@@ -69,7 +69,7 @@ def _closest(wrong: Sequence[Yes], right: Sequence[Yes], widest: float) -> list[
     rows, columns = linear_sum_assignment(np.where(apart <= widest, apart, never))
     return [
         (wrong[row].number, right[column].number)
-        for row, column in zip(rows, columns, strict=True)
+        for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
         if apart[row, column] <= widest
     ]
 
