@@ -88,7 +88,7 @@ def test_planted_heads_are_found_and_cost_what_no_other_set_does(planted):
     assert set(top(table, 5)) == set(PLANTED) and (table > 0).sum() == 5
     read, told = batches(planted, rows, pixels), []
     knocking = Knocking(planted, read, head_means(planted, read), lambda done, total: told.append((done, total)))
-    found = knockouts(knocking, {"increase": PLANTED}, (5, 4), 0)
+    found = knockouts(knocking, {"increase": [*PLANTED, (0, 0), (0, 1), (0, 2), (0, 3), (1, 0)]}, (5, 4), 0)
     assert [(one.k, one.how, one.null) for one in found] == [
         (1, "mean", "any"), (2, "mean", "any"), (5, "mean", "any"), (10, "mean", "any"), (5, "mean", "layers"),
         (5, "zero", "any"),
