@@ -47,6 +47,7 @@ def folder(tmp_path_factory):
     (folder / "unread.json").write_text(json.dumps([*rows, {"img": "0.png", **rows[4]}]))
     shutil.copytree(folder / "lesson/images", folder / "spoilt")
     (folder / "spoilt/5.png").write_text("no picture")
+    shutil.copytree(folder / "scenes/images", folder / "few")
     return folder
 
 
@@ -64,6 +65,9 @@ NO_MODEL_NEEDED = {
         "eval model scenes --data scenes --out scenes",
         "explain model nowhere.png What?",
         "explain model picture.png What? --out scenes",
+        "explain model picture.png What? --swap nowhere",
+        "explain model picture.png What? --swap few",
+        "explain model picture.png What? --swap spoilt",
         "model build scenes --vision pebble-vision --language pebble-lm",
         "model convert model scenes",
         "scorecard model nowhere",

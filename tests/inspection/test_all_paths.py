@@ -21,7 +21,10 @@ from lapilli.inspection.target import Target
 from lapilli.model.llava import join, load
 from lapilli.model.upstream import cache_argument, new_cache
 
-PAIRS = [("clip", "llama"), ("siglip", "qwen2"), ("clip", "mistral"), ("siglip", "many_heads")]
+PAIRS = [
+    *(("clip", "llama"), ("siglip", "qwen2"), ("clip", "mistral")),
+    *(("siglip", "many_heads"), ("clip", "biased_llama")),
+]
 TURNS = (
     Turn("user", "<image>\n<image>\nIs the red circle left of the yellow star?"),
     Turn("assistant", "yes, and above a green square"),
@@ -224,8 +227,10 @@ def test_bfloat16_is_off_by_some_per_cent(vision, language):
     assert np.median(found.error) < 0.03
 
 
-def test_of_one_layer_without_mlp_it_is_the_direct_decomposition():
-    llava = load(joined("clip", "llama"))
+@pytest.mark.parametrize("name", ["llama", "qwen2", "biased_llama"])
+def test_of_one_layer_without_mlp_it_is_the_direct_decomposition(name):
+    """Biases too: of values, of attention's output and of the MLP's, however many heads share their values."""
+    llava = stirred(load(joined("clip", name)))
     language = llava.model.model.language_model
     language.layers, language.config.num_hidden_layers = language.layers[:1], 1
     language.layers[0].mlp.down_proj.weight.data.zero_()
@@ -237,7 +242,9 @@ def test_of_one_layer_without_mlp_it_is_the_direct_decomposition():
     expected[np.arange(len(rows)), rows] += direct.embedding
     found = all_paths(llava, ids, layout, pixels, rows)
     close(found.positions, expected)
+    close(found.biases, direct.biases.sum(1))
     close(found.value, direct.value)
+    assert direct.biases.any() == (name != "llama")
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
 from lapilli.inspection.arrays import AXES
 from lapilli.inspection.contrast import answered, contrasted
-from lapilli.inspection.explain import alone, answer_text, explain
+from lapilli.inspection.explain import WAYS, Shown, alone, answer_text, explain
 from lapilli.inspection.explanation import Explanation, explanation
+from lapilli.inspection.receipt import Claim
 from lapilli.inspection.recording import traced
 from lapilli.inspection.removal import blurred, reread
 from lapilli.inspection.sources import ALL_PATHS, DIRECT
@@ -133,6 +134,30 @@ def test_a_receipt_can_be_repeated_from_what_it_holds():
     )
     assert again.receipts[0].target.named == pytest.approx(written["measured"]["change"], abs=1e-6)
     assert again.receipts[0].target.scattered == pytest.approx(written["controls"]["changes"], abs=1e-6)
+    assert again.receipts[0].target.shuffled == pytest.approx(written["shuffled"]["change"], abs=1e-6)
+
+
+def test_the_leading_map_is_tested_in_every_way_and_the_other_in_the_cheap_one():
+    kinds = [(receipt.map, receipt.kind) for receipt in found(PAIRS[0]).receipts]
+    assert kinds == [("all paths", "read-knockout"), ("all paths", "blur"), ("direct", "read-knockout")]
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+@pytest.mark.parametrize("kind", WAYS)
+def test_stopping_changes_no_verdict_of_a_model(pair, kind):
+    findings = found(pair)
+    shown = Shown(
+        findings.trace, findings.trace.llava.pixels.view(NOISE), findings.trace.llava.pixels([NOISE]), Target()
+    )
+    patches = findings.trace.layout.patches(0).ravel()
+    for seed, word in enumerate(findings.words):
+        claim = Claim("direct", findings.direct.positions[slice(*word)][:, patches].sum(0), slice(*word))
+        removed = np.flatnonzero(np.random.default_rng(seed).permutation(patches.size) < 3)
+        stopped, whole = (shown.receipt(claim, kind, removed, 12, seed, every) for every in (False, True))
+        run = len(stopped.target.controls)
+        assert (stopped.verdict, stopped.shuffled_verdict) == (whole.verdict, whole.shuffled_verdict)
+        assert whole.verdict != "not-tested" and run <= len(whole.target.controls) == whole.drawn
+        assert run == whole.drawn or stopped.verdict == "not-confirmed"
 
 
 def test_the_focus_is_the_word_that_a_blurred_picture_costs_most_or_the_one_that_differs():
@@ -156,9 +181,9 @@ def test_a_contrast_is_of_one_token_against_one_token(pair):
     logits, trace = contrast.trace.logits[first], contrast.trace
     difference = float(logits[trace.next_ids[first]] - logits[contrast.target.against])
     assert contrast.direct.value[first] == pytest.approx(difference, abs=1e-5)
-    assert contrast.receipts[0].map == "direct"
-    named = trace.layout.patches(0).ravel()[list(contrast.receipts[0].patches)]
-    assert contrast.receipts[0].predicted == pytest.approx(-contrast.direct.positions[first][named].sum())
+    assert contrast.receipts[2].map == "direct"
+    named = trace.layout.patches(0).ravel()[list(contrast.receipts[2].patches)]
+    assert contrast.receipts[2].predicted == pytest.approx(-contrast.direct.positions[first][named].sum())
     text = description["method"]["target"]["against_text"]
     assert text and "green".startswith(text)
 

@@ -11,6 +11,8 @@ from lapilli.cli.questions import asked, hidden_share, opened
 from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     from numpy.typing import NDArray
     from PIL.Image import Image
@@ -47,6 +49,9 @@ def _explain(
     controls: Annotated[
         int, typer.Option(min=0, max=MOST, help="Random removals of either kind that a receipt has.")
     ] = 20,
+    swap: Annotated[
+        Path | None, typer.Option(help="A folder of other pictures that the answer is tested with; 5 or more.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Draws the random removals.")] = 0,
     device: Device = "auto",
     dtype: Dtype = None,
@@ -70,6 +75,7 @@ def _explain(
         context.with_resource(reserved(out))
     require_named(model)
     picture = opened(image)
+    others = None if swap is None else _others(swap, picture)
     from lapilli.inspection.explain import answer_text, explain  # last: what was refused should not wait for torch
     from lapilli.inspection.explanation import explanation
     from lapilli.model.llava import load
@@ -84,10 +90,11 @@ def _explain(
     chosen, at = _target(trace, sample, target, contrast)
     patches = None if spans is None else _patches(spans, trace.layout.patches(0).size)
     with steps() as progress:
-        findings = explain(trace, picture, chosen, at, controls, patches, seed, progress)
+        swapped = None if others is None else [llava.pixels.view(other) for other in others]
+        findings = explain(trace, picture, chosen, at, controls, patches, seed, progress, swapped)
     given = answer_text(trace)
     options: dict[str, Any] = {"answer": given, "contrast": contrast, "controls": controls, "dtype": dtype}
-    options |= {"target": target}
+    options |= {"target": target, "swap": swap}
     command = _command(hub_name(folder) or str(model), image, question, options)
     made = explanation(findings, picture, name_of(folder), command)
     if out is not None:
@@ -98,6 +105,15 @@ def _explain(
         say(str(made))
         if out is not None:
             say(f"{out / 'explanation.html'}")
+
+
+def _others(folder: Path, picture: "Image") -> "Iterator[Image]":
+    """The pictures of a folder, all looked at and each opened again when it is asked for. Raises LapilliError."""
+    from lapilli.data.pictures import open_picture
+    from lapilli.inspection.swapped import own
+
+    names = own(folder, picture)
+    return (open_picture(folder, name) for name in names)
 
 
 def _answered(llava: "Llava", sample: "Sample", picture: "Image", given: str | None) -> "Trace":

@@ -9,17 +9,29 @@ from lapilli.cli.console import results, say
 from lapilli.report.figures import NONE
 from lapilli.report.scorecard import words
 
+_LEFT_OUT = {
+    "overall_colour": "where the picture's overall color is enough",
+    "most_pictures": "that most pictures answer alike",
+    "no_picture": "that need no picture",
+}
 _SIGNS = {"low": " ↓", "high": " ↑"}
 
 
 def print_head(found: dict[str, Any]) -> None:
-    """Where ours lose, before all else, and what the figures rest on."""
+    """Where ours lose, before all else, what ours is there, and what the figures rest on."""
     for loss in found["losses"]:
         interval = f"{loss['difference']:.3f} [{loss['low']:.3f}, {loss['high']:.3f}], {loss['operator']}"
         say(f"{loss['other']} is ahead of {loss['ours']} by {interval}; Holm's p {loss['holm']:.2g}")
+    for best in found.get("best", ()):
+        chosen = f"chosen on {best['chosen_on']} questions and " if best["chosen_on"] else ""
+        gap = f"{best['value']:.3f} [{best['low']:.3f}, {best['high']:.3f}]"
+        say(f"our best under {best['operator']}: {best['method']}, {chosen}compared on {best['n']}: gap {gap}")
     counts = found["counts"]
     asked = f"{counts['asked']} asked, one of a picture; {counts['right']} right; {counts['kept']} kept"
     say(f"{counts['given']} questions given; {asked}")
+    apart = [f"{counts[name]} {says}" for name, says in _LEFT_OUT.items() if counts.get(name)]
+    if apart:
+        say(f"left out: {', '.join(apart)}")
     if counts["kept"] < words.FEW:
         say(words.NARROW)
 

@@ -2,37 +2,67 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
+
+import numpy as np
 
 from lapilli.inspection.readings import Readings
 
 RULE = (
-    "an answer has “no visual dependence” if, with the picture blurred beyond recognition, the likeliest word is still "
-    "the same and the one that is explained at least half as probable as before; otherwise it depends on the picture"
+    "a word survives a picture in the place of its own if the likeliest word is still the same and the one that is "
+    "explained at least half as probable as before; it survives other pictures if it is so at their median, and the "
+    "likeliest word is the same in most of them. It depends on the picture if it does not survive the picture blurred "
+    "beyond recognition. Of one that does, the picture's overall colour is enough, which a blurred picture keeps; it "
+    "has “no visual dependence” if it survives a mid-grey blank and other pictures too"
 )
+
+Verdict: TypeAlias = Literal["visual", "overall colour", "no visual dependence"]
 
 
 @dataclass(frozen=True)
 class Dependence:
-    """One word with the picture as it is, blurred beyond recognition, and blank: log-probabilities, in nats.
+    """One word with the picture as it is, blurred beyond recognition, a blank and others: log-probabilities, in nats.
 
-    `said_blurred` is the likeliest text in the word's place when the picture is blurred.
+    swapped        with each of the other pictures; none, where the blurred one decided and none were given
+    said_blurred   the likeliest text in the word's place when the picture is blurred
+    said_blank     and of the blank
+    same           in how many of the other pictures the likeliest text is that of the picture itself
     """
 
-    verdict: Literal["visual", "no visual dependence"]
+    verdict: Verdict
     full: float
     blurred: float
     blank: float
+    swapped: tuple[float, ...]
     said_blurred: str
+    said_blank: str
+    same: int
 
 
-def dependence(gone: Readings, word: slice, say: str) -> Dependence:
-    """Of a sequence that was read with the picture blurred and blank, in this order.
+def dependence(gone: Readings, word: slice, said: tuple[str, str]) -> Dependence:
+    """Of a sequence that was read with the picture blurred, with a blank, and with any number of others, in this order.
 
-    `word` are the word's rows; `say` is what the likeliest tokens of the blurred one spell. The word need not be the
-    likeliest: of an answer that is given, it may be one that the model would not say.
+    `word` are the word's rows; `said` is what the likeliest tokens of the blurred one and of the blank spell. The word
+    need not be the likeliest: of an answer that is given, it may be one that the model would not say. Raises ValueError
+    for a word that survives the blurred picture where no others were read.
     """
     full = float(gone.clean_log_prob[word].sum())
-    blurred, blank = (float(total) for total in gone.log_prob[:, word].sum(1))
-    same = gone.likeliest[0, word].tolist() == gone.clean_likeliest[word].tolist() and blurred > full - math.log(2)
-    return Dependence("no visual dependence" if same else "visual", full, blurred, blank, say)
+    found = gone.log_prob[:, word].sum(1, dtype=float)
+    same = (gone.likeliest[:, word] == gone.clean_likeliest[word]).all(1)
+    verdict: Verdict = "visual"
+    if survives(gone, word):
+        if len(found) < 3:
+            raise ValueError("no other pictures: whether the word needs its own is not known")
+        others = np.median(found[2:]) > full - math.log(2) and same[2:].mean() > 0.5
+        verdict = "no visual dependence" if others and _survives(gone, 1, word) else "overall colour"
+    return Dependence(verdict, full, *found[:2].tolist(), tuple(found[2:].tolist()), *said, int(same[2:].sum()))
+
+
+def survives(gone: Readings, word: slice) -> bool:
+    """Whether a word survives the first picture of the readings, the blurred one: then only others can tell."""
+    return _survives(gone, 0, word)
+
+
+def _survives(gone: Readings, picture: int, word: slice) -> bool:
+    lost = float((gone.clean_log_prob - gone.log_prob[picture])[word].sum())
+    return lost < math.log(2) and bool((gone.likeliest[picture, word] == gone.clean_likeliest[word]).all())

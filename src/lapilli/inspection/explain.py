@@ -17,22 +17,33 @@ from lapilli.core.layout import Positions, Role
 from lapilli.core.progress import Progress
 from lapilli.inspection.all_paths import AllPaths, all_paths
 from lapilli.inspection.decoder import require_sums
-from lapilli.inspection.dependence import Dependence, dependence
+from lapilli.inspection.dependence import Dependence, dependence, survives
 from lapilli.inspection.direct import Direct, decompose
 from lapilli.inspection.increase import head_increases, layer_increases
 from lapilli.inspection.knockout import read_knockout
 from lapilli.inspection.lens import Lens, lens
-from lapilli.inspection.readings import Readings
+from lapilli.inspection.readings import Readings, beside
 from lapilli.inspection.receipt import Claim, Receipt, Remove, draw, take, top
-from lapilli.inspection.removal import blank, blurred, replaced, reread
+from lapilli.inspection.removal import blurred, replaced, reread
 from lapilli.inspection.routes import Routes, routes
 from lapilli.inspection.sinks import registers, sinks
+from lapilli.inspection.swapped import blank, shipped
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Trace, require_keys
 from lapilli.model.words import pieces_of, words_of
 
 LENS_WORDS = 5
 """How many words are kept of what a patch says."""
+
+WAYS = ("read-knockout", "blur")
+"""The ways in which receipts remove patches."""
+
+CHEAP = WAYS[:1]
+"""Those that read the text alone again, not the picture."""
+
+LEADING = "all paths"
+"""The map that is tested in all ways: its receipts are confirmed at least as often, and more often at the predicted
+size (benchmarks/receipts.py). The map with the larger image part is nearly always this one, and does no better."""
 
 
 def _back(progress: Progress, rows: int, done: int) -> None:
@@ -84,13 +95,16 @@ def explain(
     removed: Positions | None = None,
     seed: int = 0,
     progress: Progress = _silent,
+    swapped: Sequence[Image.Image] | None = None,
 ) -> Findings:
     """Explain the answer of a trace, recorded with `whole`, of a sequence with the one `picture`.
 
-    Receipts are of the word that row `at` belongs to; if none is given, of the one that a blurred picture costs most.
+    Receipts are of the word that row `at` belongs to; if none is given, of the one that a blurred picture costs most,
+    or if that one survives it, of the one that other pictures cost most: `swapped`, or else the shipped ones.
     A difference is one of two tokens, at one row: with `at` given, that token is a word of its own.
     They are for the patches that each map names, or for `removed`, beside `controls` random sets of either kind, which
-    `seed` draws. Raises LapilliError for a sequence without an answer, and for one with other than one picture.
+    `seed` draws. The LEADING map is tested by all ways of removing, the other by the cheap one.
+    Raises LapilliError for a sequence without an answer, and for one with other than one picture.
     """
     begun = time.perf_counter()
     _require_explainable(trace)
@@ -111,14 +125,13 @@ def explain(
     pieces, words = answer_words(trace)
     words = words if at is None or target.kind != "difference" else alone(words, at)
     shown = Shown(trace, trace.llava.pixels.view(picture), pixel_values, target)
-    gone = shown.without_picture()
-    focus = key_word(words, gone.log_prob_change[0]) if at is None else _holding(words, at)
+    focus, depends = shown.dependence(words, None if at is None else _holding(words, at), swapped)
     word = slice(*words[focus])
-    maps = {"direct": direct.positions, "all paths": paths.positions}
+    maps = {LEADING: paths.positions, "direct": direct.positions}
     claims = [Claim(name, found[word][:, patches.ravel()].sum(0), word) for name, found in maps.items()]
     return Findings(
         trace, target, pieces, words, focus, direct, paths, *increases, said, *marked, ways,
-        shown.dependence(gone, word), shown.receipts(claims, removed, controls, seed, progress), removed, seed,
+        depends, shown.receipts(claims, removed, controls, seed, progress), removed, seed,
         time.perf_counter() - begun,
     )  # fmt: skip
 
@@ -177,26 +190,44 @@ class Shown:
         positions = self.trace.layout.patches(0).ravel()
         return read_knockout(self.trace, [positions[patches] for patches in sets], self.target)
 
-    def without_picture(self) -> Readings:
-        """Read again with the picture blurred beyond recognition, and with a blank one."""
-        return self._reread([blurred(self.view), blank(self.view)])
+    def dependence(
+        self, words: Sequence[tuple[int, int]], focus: int | None = None, swapped: Sequence[Image.Image] | None = None
+    ) -> tuple[int, Dependence]:
+        """The number of the word in focus, chosen as `explain` does if none is given, and whether it needs the picture.
 
-    def dependence(self, gone: Readings, word: slice) -> Dependence:
-        """Whether a word depends on the picture at all; `gone` is what `without_picture` gave."""
-        return dependence(gone, word, self._say(gone.likeliest[0, word]))
+        The shipped pictures are read only where they decide: for a word that survives the blurred one.
+        """
+        gone = self._reread([blurred(self.view), blank(self.view.width), *(swapped or ())])
+        chosen = key_word(words, gone.log_prob_change[:1]) if focus is None else focus
+        if swapped is None and survives(gone, slice(*words[chosen])):
+            gone = beside(gone, self._reread(shipped(self.view.width)))
+        if focus is None and survives(gone, slice(*words[chosen])):
+            chosen = key_word(words, gone.log_prob_change[2:])
+        word = slice(*words[chosen])
+        blurry, nothing = (self._say(gone.likeliest[picture, word]) for picture in (0, 1))
+        return chosen, dependence(gone, word, (blurry, nothing))
 
     def receipts(
         self, claims: Sequence[Claim], removed: Positions | None, controls: int, seed: int, progress: Progress = _silent
     ) -> list[Receipt]:
-        """Of every claim, by both ways of removing; for the patches that it names, or for `removed`."""
+        """Of every claim by read knock-out, which is cheap, and of the first one by blurring as well.
+
+        For the patches that a claim's map names, or for `removed`.
+        """
         found: list[Receipt] = []
-        ways: dict[str, Remove] = {"read-knockout": self.unread, "blur": self.blurred}
-        for claim in claims:
-            drawn = draw(top(claim.values) if removed is None else removed, self.grid, controls, seed)
-            for kind, way in ways.items():
-                progress("receipts", len(found), len(claims) * len(ways))
-                found.append(take(claim, kind, way, drawn, self._say))
+        plan = [(claim, kind) for claim in claims for kind in WAYS if kind in CHEAP or claim is claims[0]]
+        for claim, kind in plan:
+            progress("receipts", len(found), len(plan))
+            found.append(self.receipt(claim, kind, removed, controls, seed))
         return found
+
+    def receipt(
+        self, claim: Claim, kind: str, removed: Positions | None, controls: int, seed: int, all_controls: bool = False
+    ) -> Receipt:
+        """Of one claim by one of WAYS of removing; `all_controls` as of `take`."""
+        ways: dict[str, Remove] = dict(zip(WAYS, (self.unread, self.blurred), strict=True))
+        drawn = draw(top(claim.values) if removed is None else removed, self.grid, controls, seed)
+        return take(claim, kind, ways[kind], drawn, self._say, all_controls)
 
     def _reread(self, views: Sequence[Image.Image]) -> Readings:
         return reread(self.trace, views, self.target, self.pixel_values)
@@ -209,9 +240,12 @@ class Shown:
         return text.strip()
 
 
-def key_word(words: list[tuple[int, int]], blurred_change: NDArray[np.float32]) -> int:
-    """The number of the word whose log-probability, of all its pieces, falls most in a blurred picture."""
-    return int(np.argmin([blurred_change[first:end].sum() for first, end in words]))
+def key_word(words: Sequence[tuple[int, int]], change: NDArray[np.float32]) -> int:
+    """The number of the word whose log-probability, of all its pieces, falls most at the median over pictures.
+
+    `change` (picture, row) is that of each row's.
+    """
+    return int(np.argmin([np.median(change[:, first:end].sum(1)) for first, end in words]))
 
 
 def _holding(words: list[tuple[int, int]], at: int) -> int:

@@ -3,8 +3,11 @@
 A part v that is added to the stream x raises the log-probability of the next token t by
     log p(t | x + v) - log p(t | x),   p(. | h) = softmax(head(gamma * h * scale))
 where gamma is the last norm's weight and `scale` the one that it has for the row's final residual: the same for every
-layer and part. The increases of parts do not add up to that of their sum, and those of early layers are nearly 0
-because the stream there is short beside the final one; compare direct.py, whose parts sum.
+layer and part. The increases of parts do not add up to that of their sum; compare direct.py, whose parts sum. With the
+final scale, a stream that is short beside the final one says next to nothing: they are near 0 where it is so before and
+after the part is added, which may be in the early layers or nowhere. `stream_lengths` says where.
+
+A head's output is what it brings from positions, without its values' bias (direct.py); a layer's is all that it writes.
 
 Where the part is small, or the word nearly certain, the two log-probabilities differ by less than their rounding. So
 their difference is never taken: with d the logits of v alone, it is -log(1 + sum_u p(u | x) (exp(d_u - d_t) - 1)),
@@ -33,12 +36,22 @@ def layer_increases(trace: Trace) -> NDArray[np.float32]:
 
 
 @torch.inference_mode()
-def head_increases(trace: Trace) -> NDArray[np.float32]:
-    """Of every head's output, on its layer's input; (row, layer, head)."""
+def stream_lengths(trace: Trace) -> NDArray[np.float32]:
+    """The length of the stream before every layer, and behind the last, over the latter's; (row, layer + 1).
+
+    Lengths are Euclidean norms: no unit. Those before and after layer l are at l and l + 1; the last is 1.
+    """
+    lengths = trace.resid.float().norm(dim=-1)
+    return (lengths / lengths[:, -1:]).cpu().numpy()
+
+
+@torch.inference_mode()
+def head_increases(trace: Trace, sharpness: float = 1.0) -> NDArray[np.float32]:
+    """Of every head's output, on its layer's input, with all logits multiplied by `sharpness`; (row, layer, head)."""
     found = []
     for layer in range(trace.decoder.depth):  # one by one: the outputs of all layers' heads would be large
         stream, heads = trace.resid[:, layer, None].float(), head_outputs(trace, layer)
-        found.append(_increases(trace, stream, heads[:, None])[:, 0])
+        found.append(_increases(trace, stream, heads[:, None], sharpness)[:, 0])
     return torch.stack(found, dim=1).cpu().numpy()
 
 
@@ -67,10 +80,11 @@ def neuron_increases(trace: Trace, row: int, layer: int) -> NDArray[np.float32]:
     return _increases(one, stream[:, None], parts[:, None])[0, 0].cpu().numpy()
 
 
-def _increases(trace: Trace, streams: Tensor, parts: Tensor) -> Tensor:
+def _increases(trace: Trace, streams: Tensor, parts: Tensor, sharpness: float = 1.0) -> Tensor:
     """Of parts (row, stream, n, d_model) that are added to streams (row, stream, d_model); (row, stream, n)."""
     model = trace.decoder
-    factors = (model.norm.weight.float() * model.scale(trace.resid[:, -1]))[:, None].expand_as(streams)
+    scaled = sharpness * model.norm.weight.float() * model.scale(trace.resid[:, -1])
+    factors = scaled[:, None].expand_as(streams)
     tokens = torch.from_numpy(trace.next_ids).to(streams.device)[:, None].expand(streams.shape[:2])
     size = max(1, _AT_ONCE // parts.shape[2])
     split = [given.flatten(0, 1).split(size) for given in (factors, streams, parts, tokens)]

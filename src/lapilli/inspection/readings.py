@@ -1,7 +1,7 @@
 """What the rows of a trace predict, and what they would predict if something were otherwise."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -60,7 +60,20 @@ def said(logits: Tensor, ids: NDArray[np.int64], target: Target) -> Said:
     return value, log_prob_of, likeliest
 
 
+def beside(first: Readings, second: Readings) -> Readings:
+    """The variants of both, of the same sequence."""
+    parts = [(one.target, one.log_prob, one.likeliest) for one in (first, second)]
+    return replace(first, **dict(zip(("target", "log_prob", "likeliest"), together(parts), strict=True)))
+
+
 def together(parts: Sequence[Said]) -> Said:
     """Several along their first axis."""
     target, log_prob, likeliest = (np.concatenate(some) for some in zip(*parts, strict=True))
     return target, log_prob, likeliest
+
+
+def joined(parts: Sequence[Readings]) -> Readings:
+    """Readings of the same trace, one after the other."""
+    found = together([(part.target, part.log_prob, part.likeliest) for part in parts])
+    first = parts[0]
+    return Readings(*found, first.clean_target, first.clean_log_prob, first.clean_likeliest)

@@ -1,5 +1,6 @@
 """Taking parts of a picture away, in its pixels, and reading the same sequence again."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,21 +14,17 @@ from lapilli.inspection.readings import Readings, Said, clean, said, together
 from lapilli.inspection.replay import read_on
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Trace
+from lapilli.model.llava import Llava
 from lapilli.model.placement import placed
 
 _BLUR = 0.25  # of the side: colours survive a weaker one
-_AT_ONCE = 8  # pictures that are read in one batch
+_AT_ONCE = 8  # pictures that are read in one batch, of small ones
+_PATCHES = 1_024  # as many as have so many patches: fewer would not fill a core, more not fit into its cache
 
 
 def blurred(view: Image.Image) -> Image.Image:
     """A picture so blurred that its colours and shapes are gone: Gaussian, sigma a quarter of the side."""
     return view.filter(ImageFilter.GaussianBlur(_BLUR * max(view.size)))
-
-
-def blank(view: Image.Image) -> Image.Image:
-    """A picture of nothing but the mean colour of `view`."""
-    mean = np.asarray(view).reshape(-1, 3).mean(0).round().astype(int)
-    return Image.new("RGB", view.size, tuple(mean.tolist()))
 
 
 def replaced(
@@ -65,25 +62,41 @@ def reread_pixels(trace: Trace, variants: Tensor, target: Target, pixel_values: 
     What comes before the image in the sequence is not read again, nor is any other image seen again, where the trace
     was recorded whole.
     """
-    found = [
-        _continued(trace, some, target, image) if trace.stream else _whole(trace, some, target, pixel_values, image)
-        for some in variants.split(_AT_ONCE)
-    ]
+    if trace.stream:
+        return reread_features(trace, features_of(trace.llava, variants), target, image)
+    found = [_whole(trace, some, target, pixel_values, image) for some in variants.split(_AT_ONCE)]
     return Readings(*together(found), *clean(trace, target))
 
 
-def _continued(trace: Trace, variants: Tensor, target: Target, image: int) -> Said:
-    """Of the sequence from the image on, where the trace holds what comes before."""
+@torch.inference_mode()
+def features_of(llava: Llava, variants: Tensor) -> Tensor:
+    """What the language model gets of pictures, (picture, patch, d_model), from their pixel values."""
+    model: Any = llava.model
+    found: list[Tensor] = []
+    for some in variants.split(_fitting(math.prod(llava.codec.patch_grid))):
+        pixels = placed({"pixel_values": some}, model)["pixel_values"]
+        found += model.model.get_image_features(pixels, return_dict=True).pooler_output
+    return torch.stack(found)
+
+
+@torch.inference_mode()
+def reread_features(trace: Trace, features: Tensor, target: Target, image: int = 0) -> Readings:
+    """The same with what `features_of` gave: many sequences share what the encoder saw once. `trace` is whole."""
     assert trace.stream is not None
-    model: Any = trace.llava.model
     positions = trace.layout.patches(image).ravel()
     start = int(positions.min())
-    pixels = placed({"pixel_values": variants}, model)["pixel_values"]
-    features = torch.stack(list(model.model.get_image_features(pixels, return_dict=True).pooler_output))
-    embeddings = trace.stream.resid[0, start:].repeat(len(variants), 1, 1)
-    embeddings[:, torch.from_numpy(positions - start)] = features.to(embeddings)
-    read = read_on(trace, start, embeddings, target)
-    return read.target, read.log_prob, read.likeliest
+    found = []
+    for some in features.split(_fitting(len(positions))):
+        embeddings = trace.stream.resid[0, start:].repeat(len(some), 1, 1)
+        embeddings[:, torch.from_numpy(positions - start)] = some.to(embeddings)
+        read = read_on(trace, start, embeddings, target)
+        found.append((read.target, read.log_prob, read.likeliest))
+    return Readings(*together(found), *clean(trace, target))
+
+
+def _fitting(patches: int) -> int:
+    """How many pictures of so many patches to read together."""
+    return max(_AT_ONCE, _PATCHES // patches)
 
 
 def _whole(trace: Trace, variants: Tensor, target: Target, pixel_values: Tensor, image: int) -> Said:

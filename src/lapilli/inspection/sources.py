@@ -43,6 +43,19 @@ def of_image(positions: NDArray[np.float64], layout: TokenLayout, image: int) ->
     return positions[:, layout.patches(image)]
 
 
+def condition_number(parts: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The sum of the sizes of parts (..., part) over the size of their sum, (...,); infinite where that is 0.
+
+    The condition number of a sum (Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 4.2): 1 where
+    all parts have one sign; a large one says that the sum is what is left of parts that cancel, and that a small error
+    of the rules by which they were credited may be larger than it.
+    """
+    exact = np.asarray(parts, np.float64)
+    sizes, together = np.abs(exact).sum(-1), np.abs(exact.sum(-1))
+    found: NDArray[np.float64] = np.divide(sizes, together, out=np.full(sizes.shape, np.inf), where=together > 0)
+    return found
+
+
 def direct_sources(direct: Direct, within: dict[str, Positions]) -> NDArray[np.float64]:
     """The parts of every row's target, (row, source), in the order of DIRECT."""
     others = [direct.embedding, direct.mlps.sum(1), direct.biases.sum(1)]

@@ -15,7 +15,8 @@ def summary(description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) 
     word = answer["words"][answer["focus"]]
     rows = slice(*word["tokens"])
     lines = [answer["text"], "", f"{word['text']!r}: {_target(description)}", *_sources(arrays, rows)]
-    lines += ["", *_routes(description, arrays, rows), *_dependence(description["dependence"])]
+    lines += ["", *_conditions(word), *_lengths(arrays, rows)]
+    lines += [*_routes(description, arrays, rows), *_dependence(description["dependence"])]
     lines += [_receipt(receipt) for receipt in description["receipts"]]
     lines += [_check(check) for check in description["checks"]]
     return "\n".join(lines)
@@ -38,6 +39,18 @@ def _sources(arrays: Mapping[str, NDArray[Any]], rows: slice) -> Iterator[str]:
     yield f"  {'together':14}{sum(direct.values()):>+9.2f}{sum(paths.values()):>+11.2f}"
 
 
+def _conditions(word: Mapping[str, Any]) -> Iterator[str]:
+    if found := word.get("condition_numbers"):
+        numbers = ", ".join(f"{name} {'∞' if value is None else f'{value:.1f}'}" for name, value in found.items())
+        yield f"condition number of the map, 1 where no patches cancel: {numbers}"
+
+
+def _lengths(arrays: Mapping[str, NDArray[Any]], rows: slice) -> Iterator[str]:
+    if "stream_lengths" in arrays:
+        numbers = " ".join(f"{length:.2f}" for length in arrays["stream_lengths"][rows].mean(0))
+        yield f"length of the stream before each layer, of the final one: {numbers}"
+
+
 def _routes(description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], rows: slice) -> Iterator[str]:
     changes = arrays["routes_whole"][rows].sum(0)
     names = [*description["routes"]["names"], "image → all text"]
@@ -47,20 +60,37 @@ def _routes(description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], 
 
 def _dependence(found: Mapping[str, Any]) -> Iterator[str]:
     probs = {name: f"{np.exp(value):.2g}" for name, value in found["log_prob"].items()}
-    yield f"probability {probs['full']}; picture blurred {probs['blurred']}, blank {probs['blank']}"
-    if found["verdict"] != "visual":
-        yield f"NO VISUAL DEPENDENCE: the blurred picture gives {found['answer_blurred']!r} too; no map is a reason"
+    swapped = f", others {probs['swapped']} at their median" if "swapped" in probs else ""
+    yield f"probability {probs['full']}; picture blurred {probs['blurred']}, blank {probs['blank']}{swapped}"
+    said = f"the blurred picture gives {found['answer_blurred']!r} too"
+    if found["verdict"] == "no visual dependence":
+        yield f"NO VISUAL DEPENDENCE: {said}, and so do a blank and {_others(found)}; no map is a reason"
+    elif found["verdict"] == "overall colour":
+        yield (
+            f"THE OVERALL COLOUR IS ENOUGH: {said}, a blank {found['answer_blank']!r}, and the same word comes of "
+            f"{_others(found)}; a map shows where that colour lies, not that a thing was recognised there"
+        )
+
+
+def _others(found: Mapping[str, Any]) -> str:
+    return f"{found['swapped']['same']} of {len(found['swapped']['log_prob'])} other pictures"
 
 
 def _receipt(receipt: Mapping[str, Any]) -> str:
     measured, controls = receipt["measured"], receipt["controls"]["changes"] + receipt["controls"]["contiguous"]
     after = "" if measured["answer_after"] == measured["answer_before"] else f", says {measured['answer_after']!r}"
-    others = f"random ones {np.mean(controls):+.2f} ± {np.std(controls):.2f}" if controls else "no random ones"
+    spread = f"random ones {np.mean(controls):+.2f} ± {np.std(controls):.2f}" if controls else "no random ones"
     return (
         f"{receipt['verdict']}: {receipt['map']}, {len(receipt['done']['patches'])} patches by "
         f"{receipt['done']['kind']}: predicted {receipt['predicted']:+.2f}, measured {measured['change']:+.2f}{after}; "
-        f"{others}"
+        f"{spread}, {len(controls)} of {receipt['controls']['drawn']} run\n{_shuffled(receipt['shuffled'])}"
     )
+
+
+def _shuffled(shuffled: Mapping[str, Any]) -> str:
+    chance = f" (by chance at most 1 in {1 / shuffled['chance']:.0f} on either side)"
+    said = f"  {shuffled['kind'].lower()}: measured {shuffled['change']:+.2f}, {shuffled['verdict']}"
+    return said if shuffled["verdict"] == "not-tested" else said + chance
 
 
 def _check(check: Mapping[str, Any]) -> str:

@@ -4,26 +4,40 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.inspection.runs import path_of
-from tests.parts import picture
+from tests.inspection.scorecard.held import log_prob
+from tests.parts import IMAGE_SIZE, picture
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.run import RunDir
 from lapilli.data.pictures import open_picture
 from lapilli.data.questions import read_picture_questions
 from lapilli.inference.answer import answer
+from lapilli.inspection.contrast import answered
+from lapilli.inspection.explain import answer_words
+from lapilli.inspection.removal import blurred
 from lapilli.inspection.scorecard import run as runs
 from lapilli.inspection.scorecard.assemble import scorecard
+from lapilli.inspection.scorecard.case import case_of
 from lapilli.inspection.scorecard.curves import Curves
 from lapilli.inspection.scorecard.plan import Plan
 from lapilli.inspection.scorecard.run import Job, drawn, keep, kept_of, measure
+from lapilli.inspection.swapped import shipped
 from lapilli.model.llava import load
 
-PLAN = Plan(questions=4, operators=("drop", "knockout"), methods=("centre", "direct", "TAM"), sanity=2, costs=2)
+LEFT_OUT = ("overall_colour", "most_pictures", "no_picture")
+PLAN = Plan(
+    questions=4,
+    operators=("drop", "knockout"),
+    methods=("centre", "attention, best layer", "direct", "TAM"),
+    sanity=2,
+    costs=2,
+)
 
 
 def silent(step, done, total):
@@ -70,11 +84,17 @@ def job(asked, tmp_path, monkeypatch):
 def test_a_run_becomes_a_scorecard(job):
     measure(job, 1, silent)
     found = json.loads(json.dumps(scorecard(job, RunDir.open(job.run).load("kept")["counts"])))
-    assert found["counts"] == {"given": 6, "asked": 4, "right": 4, "kept": 4}
-    assert [method["name"] for method in found["methods"]] == ["random", "centre", "direct", "TAM"]
+    assert found["counts"] == {"given": 6, "asked": 4, "right": 4, "kept": 4} | dict.fromkeys(LEFT_OUT, 0)
+    assert [method["name"] for method in found["methods"]] == [
+        "random",
+        "centre",
+        "attention, best layer",
+        "direct",
+        "TAM",
+    ]
     gaps = gaps_of(found)
     cases = [RunDir.open(job.run).load_arrays(f"case-{number:04d}") for number in range(4)]
-    mean = np.mean([Curves(one["morf"][1, 2], one["lerf"][1, 2]).gap for one in cases])
+    mean = np.mean([Curves(one["morf"][1, 7], one["lerf"][1, 7]).gap for one in cases])
     assert gaps["direct", "knockout"]["value"] == pytest.approx(mean) and gaps["direct", "knockout"]["n"] == 4
     assert {row["metric"] for row in found["scores"]} >= {"pointing", "energy", "precision", "flip", "slope"}
     chance = {metric["name"]: metric["chance"] for metric in found["metrics"]}
@@ -84,19 +104,24 @@ def test_a_run_becomes_a_scorecard(job):
     assert {row["test"] for row in found["sanity"]} >= {"random head", "bfloat16", "other seed"}
     assert found["sanity"][0]["method"] == "direct"  # ours first
     same = {row["method"]: row["value"] for row in found["sanity"] if row["test"] == "other seed"}
-    assert same.pop("random") < 0.9 and same == pytest.approx({"centre": 1, "direct": 1, "TAM": 1})  # draw nothing
+    assert same.pop("random") < 0.9 and same == pytest.approx(
+        {"centre": 1, "attention, best layer": 1, "direct": 1, "TAM": 1}
+    )  # draw nothing
     assert len(found["examples"]) == 4 and found["examples"][0]["picture"].startswith("data:image/png;base64,")
     assert str(job.data.parent) not in json.dumps(found)  # where folders lie is nobody's business
 
 
 def test_a_scorecard_says_how_long_a_map_takes_and_what_the_time_buys(job):
-    run, seconds = RunDir.open(job.run), {"random": [3, 1], "centre": [1, 4], "direct": [9, 5], "TAM": [6, 10]}
+    run, seconds = (
+        RunDir.open(job.run),
+        {"random": [3, 1], "centre": [1, 4], "attention, best layer": [3, 3], "direct": [9, 5], "TAM": [6, 10]},
+    )
     rest = {"forwards": 2.0, "backwards": 1, "memory": None}
     run.save("cost", {name: [{"seconds": float(one)} | rest for one in some] for name, some in seconds.items()})
     measure(job, 1, silent)
     found = scorecard(job, run.load("kept")["counts"])
     said = [tuple(method["seconds"][key] for key in ("value", "low", "high", "n")) for method in found["methods"]]
-    assert said == [(2, 1, 3, 2), (2.5, 1, 4, 2), (7, 5, 9, 2), (8, 6, 10, 2)]
+    assert said == [(2, 1, 3, 2), (2.5, 1, 4, 2), (3, 3, 3, 2), (7, 5, 9, 2), (8, 6, 10, 2)]
     gaps, names = gaps_of(found), list(seconds)  # the fastest first
     for operator, front in found["front"].items():
         of = [gaps[name, operator]["value"] for name in names]
@@ -136,6 +161,44 @@ def test_questions_that_do_not_serve_are_counted(asked, monkeypatch):
     monkeypatch.setattr(runs, "VISUAL", np.inf)
     with pytest.raises(LapilliError, match="6 are answered rightly, and none needs its picture"):
         keep(llava, asked, [(one, one.answer) for one in questions], PLAN, silent)
+
+
+def losses(llava, data, question):
+    """What words lose without the picture, by whole runs: the key word blurred and swapped, and the most swapped."""
+    seen = open_picture(data / "images", question.image)
+    case = case_of(llava, question.sample, answered(llava, question.sample, question.answer), seen, seen, 0)
+    _, words = answer_words(case.trace)
+
+    def of(word, view):
+        one = replace(case, word=slice(*word))
+        return log_prob(one, case.pixels) - log_prob(one, llava.pixels([view]))
+
+    by_word = {word: of(word, blurred(case.view)) for word in words}
+    medians = {word: np.median([of(word, other) for other in shipped(IMAGE_SIZE)]) for word in words}
+    key = max(by_word, key=by_word.get)
+    return by_word[key], medians[key], max(medians.values())
+
+
+def test_what_a_right_answer_needs_is_what_its_words_lose_without_their_picture(asked, monkeypatch):
+    llava, questions = load(path_of("deep")), read_picture_questions(asked)
+    found = np.array([losses(llava, asked, one) for one in questions])
+    seen = set()
+    for bar in np.quantile(found, np.linspace(0.05, 0.95, 10)):
+        blur, key, most = (found > bar).T
+        wanted = {
+            "kept": blur & key,
+            "overall_colour": ~blur & most,
+            "most_pictures": blur & ~key,
+            "no_picture": ~(blur | most),
+        }
+        monkeypatch.setattr(runs, "VISUAL", bar)
+        if (blur & key).sum() < 2:
+            continue
+        plan = replace(PLAN, questions=len(questions))
+        counts = keep(llava, asked, [(one, one.answer) for one in questions], plan, silent)["counts"]
+        assert counts == {"asked": 6, "right": 6} | {name: int(some.sum()) for name, some in wanted.items()}
+        seen |= {name for name, count in counts.items() if count}
+    assert seen >= {"kept", *LEFT_OUT}
 
 
 def test_questions_are_drawn_one_of_a_picture(asked):

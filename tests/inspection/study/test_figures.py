@@ -79,7 +79,7 @@ def test_reciprocal_ranks_stand_beside_both_nulls(result):
 
 def test_knocked_sets_stand_beside_random_ones(result):
     row = _one(result["knocked"], model="tuned 1", condition="VQA", of="base", k=K, how="mean", null="any")
-    assert row["log_prob"]["value"] == -3 and row["log_prob_p"] == pytest.approx(1 / 21)
+    assert row["log_prob"]["value"] == -3 and row["log_prob_p"] == pytest.approx(1 / 21) == row["least_p"]
     assert _numbers(row["log_prob_beyond"]) == pytest.approx([-2] * 3) and len(row["log_prob_sets"]) == 20
     assert row["right"]["value"] == -0.5 and row["right_p"] == 1  # every random set costs more answers
 
@@ -99,5 +99,7 @@ def test_ways_and_halves_are_differences_of_the_same_questions(result):
 def test_growth_is_of_the_heads_of_the_base(result):
     """Head 4 of the base, with 6, is nothing in the first tuned model: 40 in five heads become 34."""
     row = _one(result["growth"], model="tuned 1", condition="TQA-tuned", k=K)
-    assert row["value"] == pytest.approx(-6 / 5, abs=0.05)
-    assert row["others"]["value"] == pytest.approx(6 / 15, abs=0.05)  # head 9 has grown
+    for way, part in (("", 1), ("certain_", 2), ("wide_", 4)):  # the measures are whole, halves and quarters
+        assert row[f"{way}top"]["value"] == pytest.approx(-6 / 5 / part, abs=0.05)
+        assert row[f"{way}others"]["value"] == pytest.approx(6 / 15 / part, abs=0.05)  # head 9 has grown
+        assert row[f"{way}beyond"]["value"] == pytest.approx(-1.6 / part, abs=0.05)

@@ -38,7 +38,9 @@ class Plan:
     verdict: str = "visual"
 
 
-SMALL = Plan(words=("red", "circle"), rows=6, layers=5, heads=4, size=(96, 96), fit="nothing", side=96)
+SMALL = Plan(
+    words=("red", "circle"), rows=6, layers=5, heads=4, size=(96, 96), fit="nothing", side=96, verdict="overall colour"
+)
 HOSTILE = Plan(
     words=("</script><script>alert(1)</script>", "<img src=x onerror=alert(2)>", "<!--", "&amp;", "\u202eevil")
 )
@@ -102,6 +104,7 @@ def make_arrays(plan, tokens):
         "sources": sources, "image_patches": scaled(spots[:, 0], sources[:, 0]),
         "layers": np.stack([attention, mlps], 1), "heads": written, "heads_image": seen,
         "heads_log_prob_increase": written * 0.7, "layers_log_prob_increase": np.stack([attention, mlps], 1) * 0.7,
+        "stream_lengths": np.linspace(0.05, 1, layers + 1) ** 2 * np.ones((tokens, 1)),
         "all_paths_sources": paths, "all_paths_patches": scaled(far, paths[:, 0]),
         "all_paths_pixels": scaled(far + 0.3 * spots[:, 2], 0.8 * paths[:, 0]),
         "all_paths_vision_biases": 0.2 * paths[:, 0],
@@ -132,11 +135,12 @@ def make_tokens(plan):
 
 def make_receipts(focus):
     controls = {"kind": "random", "changes": [-0.11, 0.2, -0.3, 0.05, -0.02, 0.14, -0.22, 0.31, -0.05, 0.09]}
+    shuffled = {"kind": "Shuffled map", "patches": [0, 7], "change": -0.2, "verdict": "not-confirmed", "chance": 1 / 21}
     told = {"answer_before": WORDS[focus], "answer_after": "parked", "change": -2.84}
     patches = [*range(101, 105), *range(125, 129), *range(149, 153)]
     shared = {"word": focus, "done": {"kind": "mean", "patches": patches}, "seed": 0, "seconds": 1.8,
               "rule": "beyond all controls and ≥ half of predicted", "map": "direct",
-              "claim": "12 outlined patches carry +2.61 of the target’s +4.05",
+              "shuffled": shuffled, "claim": "12 outlined patches carry +2.61 of the target’s +4.05",
               "command": ["lapilli", "explain", "runs/mine", "--remove", "101-104,125-128", "--seed", "0"]}  # fmt: skip
     return [
         shared | {"id": "7f3a", "predicted": -2.61, "measured": told, "verdict": "confirmed",
@@ -160,7 +164,7 @@ def make_explanation(plan, arrays, tokens, words):
     ]  # fmt: skip
     patches = plan.rows**2
     return {
-        "schema": "lapilli.explanation/1", "id": "fake-1", "created": "2026-11-20T14:02:00Z",
+        "schema": "lapilli.explanation/2", "id": "fake-1", "created": "2026-11-20T14:02:00Z",
         "made_by": {"version": "0.5", "command": ["lapilli", "explain", "runs/mine", "picture.png"], "seed": 0,
                     "device": "cpu", "dtype": "float32", "seconds": 41.5},
         "model": {"name": "pebble-llava", "layers": plan.layers, "heads": plan.heads},
@@ -186,8 +190,9 @@ def make_explanation(plan, arrays, tokens, words):
                    {"name": "all paths: sum = logit", "value": 1.4e-6, "tolerance": 1e-4, "passed": True}],
         "routes": {"names": ROUTES, "windows": [[at * 2, at * 2 + 6] for at in range(9)], "window": 6},
         "dependence": {"verdict": plan.verdict, "rule": "log-probability falls by 0.5 or more when blurred",
-                       "answer_blurred": "A man is standing in a room",
-                       "log_prob": {"full": -0.11, "blurred": -3.42, "blank": -4.05}},
+                       "answer_blurred": "A man is standing in a room", "answer_blank": "Nothing",
+                       "log_prob": {"full": -0.11, "blurred": -3.42, "blank": -4.05, "swapped": -2.25},
+                       "swapped": {"log_prob": [-2.25, -0.2, -9, -1.5, -3], "same": 2}},
         "receipts": make_receipts(focus) if plan.rows == 24 else [],
     }  # fmt: skip
 

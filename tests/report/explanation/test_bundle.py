@@ -113,6 +113,13 @@ def test_a_broken_array_is_refused(small, name, spoil, told):
     assert told in str(refused.value)
 
 
+@pytest.mark.parametrize("schema", ["lapilli.explanation/1", "lapilli.explanation/3", 2])
+def test_an_explanation_of_another_version_is_refused_in_one_line(small, schema):
+    explanation, arrays = small
+    with pytest.raises(LapilliError, match=f"schema: '?{schema}'?, whose verdicts mean .*; explain the answer again"):
+        bundle.check(explanation | {"schema": schema}, arrays)
+
+
 def test_what_is_optional_may_be_absent(small):
     explanation, arrays = small
     needed = {name: arrays[name] for name in ("sources", "image_patches", "layers", "heads")}

@@ -29,6 +29,7 @@ def page():
     [
         ({"a": "holds", "b": "holds", "c": "holds"}, "Of 3 statements 3 hold (a, b, c)."),
         ({"a": "not shown", "b": "mixed", "c": "holds"}, "1 holds (c), 1 is mixed (b) and 1 is not shown (a)."),
+        ({"a": "cannot be tested", "b": "holds", "c": "holds"}, "2 hold (b, c) and 1 cannot be tested (a)."),
         ({"a": "fails", "b": "not shown", "c": "not shown"}, "1 fails (a) and 2 are not shown (b, c)."),
     ],
 )

@@ -82,6 +82,11 @@ class Case:
         return float(chosen[torch.arange(len(self.ids)), torch.from_numpy(self.ids)].sum())
 
     @property
+    def logit(self) -> float:
+        """Of the key word, less the mean of all logits: the sum over its pieces."""
+        return float(self.target.of_logits(self.trace.logits[self.word], torch.from_numpy(self.ids)).sum())
+
+    @property
     def text(self) -> str:
         """The key word, without the spaces around it."""
         return "".join(answer_words(self.trace)[0][self.word]).strip()
@@ -103,7 +108,7 @@ def case_of(
     trace, view = traced(llava, encoded, pixels, whole=True), llava.pixels.view(picture)
     gone = reread(trace, [blurred(view)], Target(), pixels)
     _, words = answer_words(trace)
-    word = slice(*words[key_word(words, gone.log_prob_change[0])])
+    word = slice(*words[key_word(words, gone.log_prob_change)])
     visual = -float(gone.log_prob_change[0, word].sum())
     return Case(sample, trace, view, pixels, word, visual, llava.pixels.view(other), seed)
 

@@ -10,17 +10,19 @@ Cases are independent of each other, and shared out among processes.
 """
 
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypedDict, final
+from typing import Any, Literal, TypeAlias, TypedDict, final, get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.placement import AS_STORED, Placement
@@ -34,6 +36,8 @@ from lapilli.data.regions import covered, region
 from lapilli.data.scenes.facts import read_scenes
 from lapilli.data.scenes.scene import Scene
 from lapilli.inspection.contrast import answered
+from lapilli.inspection.explain import answer_words
+from lapilli.inspection.removal import features_of, reread_features
 from lapilli.inspection.scorecard.case import Case, case_of
 from lapilli.inspection.scorecard.cost import cost
 from lapilli.inspection.scorecard.methods.listed import chosen as chosen_methods
@@ -41,10 +45,19 @@ from lapilli.inspection.scorecard.operators import chosen as chosen_operators
 from lapilli.inspection.scorecard.plan import Plan
 from lapilli.inspection.scorecard.sanity import TESTS, again, file_of
 from lapilli.inspection.scorecard.score import Place, score
+from lapilli.inspection.swapped import shipped
 from lapilli.model.llava import Llava, load
 
 VISUAL = 1.0
-"""Nats that a blurred picture must cost the key word: of a word that needs no picture, no patch can be the reason."""
+"""Nats that the key word must lose without its picture: of a word that needs none, no patch can be the reason."""
+
+Need: TypeAlias = Literal["kept", "overall_colour", "most_pictures", "no_picture"]
+"""What a right answer needs: the picture, or less than that, for which its question is left out.
+
+    overall_colour   no word loses more than VISUAL when the picture is blurred, but one does in the place of others
+    most_pictures    the key word does not, at the median, with other pictures in its picture's place
+    no_picture       neither
+"""
 
 
 @dataclass(frozen=True)
@@ -86,36 +99,54 @@ def drawn(questions: Sequence[PictureQuestion], data: Path, seed: int) -> list[P
 def keep(
     llava: Llava, data: Path, given: Iterable[tuple[PictureQuestion, str]], plan: Plan, progress: Progress
 ) -> dict[str, Any]:
-    """The first of the answered questions that serve, with how many were asked, right, and kept.
+    """The first of the answered questions that serve, with how many were asked, right, kept, and left out for what.
 
-    Those serve whose answer is right and whose key word loses more than VISUAL nats when the picture is blurred. Raises
-    LapilliError when fewer than two do.
+    Those serve whose answer is right and whose key word loses more than VISUAL nats when the picture is blurred, and
+    at the median over the shipped pictures in its place. Raises LapilliError when fewer than two do.
     """
     found: list[tuple[PictureQuestion, str]] = []
-    asked = right = 0
+    counts = Counter[str]()
+    swapped = _swapped(llava)
     for question, text in given:
         if len(found) == plan.questions:
             break
-        asked += 1
-        right += (correct := bool(text.strip()) and same_answer(text, question.answer))
-        if correct and _is_visual(llava, data, question, text):
-            found.append((question, text))
-            progress("questions that need their picture", len(found), plan.questions)
-    if len(found) < 2:  # each lends its picture to another one
-        enough = "one of them" if found else "none"
-        raise LapilliError(
-            f"{data}: of {asked} questions, one of a picture, {right} are answered rightly, and {enough} needs its "
-            "picture; two are the least: add pictures, or draw other questions with --seed"
-        )
+        counts["asked"] += 1
+        if text.strip() and same_answer(text, question.answer):
+            need = _need(llava, data, question, text, swapped)
+            counts.update(("right", need))
+            if need == "kept":
+                found.append((question, text))
+                progress("questions that need their picture", len(found), plan.questions)
+    _require_two(data, counts)
     others = [found[(number + 1) % len(found)][0].image for number in range(len(found))]
     rows = [asdict(Kept(*one, other)) for one, other in zip(found, others, strict=True)]
-    return {"counts": {"asked": asked, "right": right, "kept": len(found)}, "kept": rows}
+    return {"counts": {name: counts[name] for name in ("asked", "right", *get_args(Need))}, "kept": rows}
 
 
-def _is_visual(llava: Llava, data: Path, question: PictureQuestion, text: str) -> bool:
+def _require_two(data: Path, counts: Mapping[str, int]) -> None:
+    """Each lends its picture to another one."""
+    if counts["kept"] < 2:
+        enough = "one of them" if counts["kept"] else "none"
+        raise LapilliError(
+            f"{data}: of {counts['asked']} questions, one of a picture, {counts['right']} are answered rightly, and "
+            f"{enough} needs its picture; two are the least: add pictures, or draw other questions with --seed"
+        )
+
+
+def _swapped(llava: Llava) -> Tensor:
+    """What the language model gets of the shipped pictures; the encoder sees them once for all questions."""
+    config: Any = llava.model.config.vision_config
+    return features_of(llava, llava.pixels(shipped(config.image_size)))
+
+
+def _need(llava: Llava, data: Path, question: PictureQuestion, text: str, swapped: Tensor) -> Need:
     picture = open_picture(data / "images", question.image)
     case = case_of(llava, question.sample, answered(llava, question.sample, text), picture, picture, 0)
-    return case.visual > VISUAL
+    change = reread_features(case.trace, swapped, case.target).log_prob_change
+    lost = {first: -np.median(change[:, first:end].sum(1)) for first, end in answer_words(case.trace)[1]}
+    if case.visual > VISUAL:
+        return "kept" if lost[case.word.start] > VISUAL else "most_pictures"
+    return "overall_colour" if max(lost.values()) > VISUAL else "no_picture"
 
 
 def kept_of(saved: Any) -> tuple[Kept, ...]:
@@ -197,7 +228,9 @@ class Bench:
         name = f"case-{number:04d}"
         self._run.save_arrays(name, score(case, self._methods, self._operators, self._place(number)).arrays())
         self._run.save(
-            name, {"id": case.sample.id, "word": case.text, "log_prob": case.log_prob, "visual": case.visual}
+            name,
+            {"id": case.sample.id, "word": case.text, "log_prob": case.log_prob, "visual": case.visual}
+            | {"layers": case.trace.decoder.depth, "heads": case.trace.decoder.heads},
         )
 
     def _place(self, number: int) -> Place | None:

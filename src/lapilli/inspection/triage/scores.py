@@ -105,7 +105,7 @@ SCORES = (
     Score("strongest_patch", "strongest patch", "map", False,
           "No single patch speaks loudly for it.", strongest_patch),
     Score("blank", "change without the picture: blank", "control", False,
-          "The mean colour instead of the picture changes the margin less.",
+          "A grey blank instead of the picture changes the margin less.",
           lambda found: margin(found) - margin(found, "blank")),
     Score("blurred", "change without the picture: blurred", "control", False,
           "The picture blurred beyond recognition changes the margin less.",

@@ -1,0 +1,177 @@
+"""Is “no visual dependence” true where it is said, and said where it is true? Prints JSON.
+
+    python benchmarks/dependence.py MODEL DATA [--questions 300] [--rows 1600] [--seed 0]
+
+MODEL is a quickstart's, DATA a folder of its scenes, such as runs/quickstart/data/held_out.
+
+seeing    of the rightly answered colour questions, how many get each verdict, by the shipped pictures; and for how many
+          it is “no visual dependence” although FRESH pictures of DATA, none with the colour that was answered, change
+          the answer: at their median it is less than half as probable, or most say another word. `blur alone` is the
+          same for a verdict that asks nothing but whether the word survives the blurred picture
+planted   the same of the answers of a copy of MODEL that was taught, on as many ROWS with pictures drawn at random, to
+          answer these questions with a colour that the text alone decides; `as taught` is how often it does so
+
+Shares have their n and a 95 % interval.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias, get_args
+
+import numpy as np
+import torch
+from rich.progress import track
+
+from lapilli.cli.console import messages
+from lapilli.core.statistics.proportion import wilson
+from lapilli.core.template import IMAGE_MARK
+from lapilli.data.pictures import open_picture
+from lapilli.data.questions import PictureQuestion, read_picture_questions, same_answer
+from lapilli.data.sample import Sample, Turn, write_samples
+from lapilli.data.scenes.facts import read_scenes
+from lapilli.data.scenes.vocabulary import COLOURS
+from lapilli.inference.answer import answer
+from lapilli.inspection.contrast import answered
+from lapilli.inspection.dependence import Dependence, Verdict, dependence, survives
+from lapilli.inspection.explain import answer_words
+from lapilli.inspection.readings import Readings
+from lapilli.inspection.recording import traced
+from lapilli.inspection.removal import blurred, features_of, reread_features
+from lapilli.inspection.swapped import blank, shipped
+from lapilli.inspection.target import Target
+from lapilli.model.llava import Llava, load
+from lapilli.training.loop import train
+from lapilli.training.recipe import Data, TrainRecipe
+
+FRESH = 9
+TURNS = 6  # of a row that is taught
+
+Asked: TypeAlias = tuple[PictureQuestion, str]
+"""A question and the answer that was given."""
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What the shipped pictures say of an answer, whether it survives the blurred one, and if fresh ones change it."""
+
+    found: Dependence
+    blurred: bool
+    changed: bool
+
+
+def main() -> None:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--questions", type=int, default=300)
+    parser.add_argument("--rows", type=int, default=1_600)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    begun = time.perf_counter()
+    asked = [one for one in read_picture_questions(options.data) if one.type == "colour"][: options.questions]
+    seeing = load(options.model)
+    right = [one for one in given(seeing, asked, options.data) if same_answer(one[1], one[0].answer)]
+    found = {"seeing": figures(tested(seeing, right, options.data, options.seed))}
+    blind = planted(options.model, asked, options.data, options.rows, options.seed)
+    answers = given(blind, asked, options.data)
+    as_taught = share([same_answer(text, taught(one.question)) for one, text in answers])
+    found["planted"] = {"as taught": as_taught, **figures(tested(blind, answers, options.data, options.seed))}
+    print(json.dumps({"seconds": time.perf_counter() - begun, **found}, indent=1))
+
+
+def given(llava: Llava, asked: Sequence[PictureQuestion], data: Path) -> list[Asked]:
+    """The questions with a model's own answers."""
+    answers = answer(llava, [one.sample for one in asked], lambda name: open_picture(data / "images", name))
+    return [(question, one.text) for question, one in zip(asked, answers, strict=True)]
+
+
+def tested(llava: Llava, asked: Sequence[Asked], data: Path, seed: int) -> list[Tested]:
+    """Every answer, of one word, by the shipped pictures and by fresh ones."""
+    rng, colours = np.random.default_rng(seed), colours_of(data)
+    side = llava.model.config.vision_config.image_size
+    always = features_of(llava, llava.pixels([blank(side), *shipped(side)]))
+    found = []
+    for question, text in track(asked, "answers", console=messages):
+        without = [name for name, some in colours.items() if text.strip() not in some and name != question.image]
+        fresh = [str(name) for name in rng.choice(without, FRESH, replace=False)]
+        found.append(test(llava, (question, text), always, fresh, data))
+    return found
+
+
+def test(llava: Llava, asked: Asked, always: torch.Tensor, fresh: Sequence[str], data: Path) -> Tested:
+    """One answer, read with the picture blurred, with those that are always the same, and with fresh ones."""
+    question, text = asked
+    pixels = llava.pixels([picture := open_picture(data / "images", question.image)])
+    trace = traced(llava, answered(llava, question.sample, text), pixels, whole=True)
+    new = [open_picture(data / "images", name) for name in fresh]
+    once = features_of(llava, llava.pixels([blurred(llava.pixels.view(picture)), *new]))
+    read = reread_features(trace, torch.cat([once[:1], always, once[1:]]), Target())
+    word = slice(*answer_words(trace)[1][0])
+    shown, others = part(read, slice(1 + len(always))), part(read, slice(1 + len(always), None))
+    lost = (others.clean_log_prob - others.log_prob)[:, word].sum(1)
+    same = (others.likeliest[:, word] == others.clean_likeliest[word]).all(1)
+    changed = bool(np.median(lost) >= np.log(2) or same.mean() <= 0.5)
+    return Tested(dependence(shown, word, ("", "")), survives(shown, word), changed)
+
+
+def part(read: Readings, some: slice) -> Readings:
+    """Some variants of readings."""
+    return replace(read, target=read.target[some], log_prob=read.log_prob[some], likeliest=read.likeliest[some])
+
+
+def planted(model: Path, asked: Sequence[PictureQuestion], data: Path, rows: int, seed: int) -> Llava:
+    """A copy of a model that was taught to answer questions by their text, whatever the picture."""
+    rng = np.random.default_rng(seed)
+    texts, names = sorted({one.question for one in asked}), sorted({one.image for one in asked})
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "taught.json"
+        write_samples(file, [lesson(str(row), texts, str(rng.choice(names)), rng) for row in range(rows)])
+        rates = {"learning_rate": 1.5e-3, "projector_learning_rate": 4e-3, "muon_learning_rate": 8e-3}
+        recipe = TrainRecipe(
+            "instruct", model, Data(file, data / "images"), Path(folder) / "run", seed, batch_size=16, **rates
+        )
+        return load(train(recipe).path / "model")
+
+
+def lesson(name: str, texts: Sequence[str], image: str, rng: np.random.Generator) -> Sample:
+    """A row of some of the questions, about a picture that has nothing to do with their answers."""
+    turns: list[Turn] = []
+    for number, text in enumerate(rng.choice(texts, TURNS, replace=False).tolist()):
+        mark = f"{IMAGE_MARK}\n" if number == 0 else ""
+        turns += [Turn("user", mark + text), Turn("assistant", taught(text))]
+    return Sample(name, (image,), tuple(turns))
+
+
+def taught(question: str) -> str:
+    """The colour that a question's text decides."""
+    return list(COLOURS)[zlib.crc32(question.encode()) % len(COLOURS)]
+
+
+def colours_of(data: Path) -> dict[str, set[str]]:
+    """The colours of the things in every picture, by its name."""
+    return {image: {thing.colour for thing in scene.things} for image, scene in read_scenes(data).items()}
+
+
+def figures(found: Sequence[Tested]) -> dict[str, Any]:
+    """How many answers get each verdict, and how many get one that fresh pictures refute."""
+    verdicts = {verdict: share([one.found.verdict == verdict for one in found]) for verdict in get_args(Verdict)}
+    refuted = share([one.found.verdict == "no visual dependence" and one.changed for one in found])
+    alone = {"said": [one.blurred for one in found], "refuted": [one.blurred and one.changed for one in found]}
+    shares = {name: share(hits) for name, hits in alone.items()}
+    return {"verdicts": verdicts, "refuted": refuted, "blur alone": shares}
+
+
+def share(hits: Sequence[bool]) -> dict[str, Any]:
+    """A share with its n and interval."""
+    return asdict(wilson(sum(hits), len(hits)))
+
+
+if __name__ == "__main__":
+    main()
