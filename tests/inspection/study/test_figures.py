@@ -103,3 +103,19 @@ def test_growth_is_of_the_heads_of_the_base(result):
         assert row[f"{way}top"]["value"] == pytest.approx(-6 / 5 / part, abs=0.05)
         assert row[f"{way}others"]["value"] == pytest.approx(6 / 15 / part, abs=0.05)  # head 9 has grown
         assert row[f"{way}beyond"]["value"] == pytest.approx(-1.6 / part, abs=0.05)
+
+
+def test_the_papers_figures_stand_beside_those_that_are_like_them(result):
+    rows = {row["says"]: row for row in result["beside_paper"]}
+    shared = rows["top 10 heads shared before and after tuning, on text"]
+    (own, _) = shared["measured"]
+    base = _one(result["overlaps"], kind="tuning", other={"model": "tuned 1", "condition": "TQA-tuned"},
+                measure="increase", k=10)  # fmt: skip
+    assert (shared["paper"], shared["chance"]) == (8, pytest.approx(100 / 1024))
+    assert (own["model"], own["value"], own["chance"]) == ("tuned 1", base["observed"], pytest.approx(5))
+    read = rows["mean reciprocal rank of the colour by the input embeddings, key patches"]["measured"][0]
+    assert (read["value"], read["chance"]) == pytest.approx(
+        (0.6, 0.3)
+    )  # the mean of five heads, the first twice as much
+    looked = rows["attention at key positions, VQA, asked about another thing"]["measured"][1]
+    assert looked["value"] == pytest.approx(0.12) and looked["chance"] == pytest.approx(0.024)

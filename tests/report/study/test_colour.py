@@ -68,6 +68,13 @@ def test_every_table_has_a_line_for_every_figure(result, page, section, title, n
     assert len(lines) == len(result[name])
 
 
+def test_the_papers_figures_have_a_line_each_with_every_models(result, page):
+    lines = table(page, 'aria-labelledby="paper"')
+    assert len(lines) == len(result["beside_paper"]) > 0
+    for line, row in zip(lines, result["beside_paper"], strict=True):
+        assert line[:2] == [row["says"], str(row["paper"])] and len(line) == 3 + 2 * len(row["measured"])
+
+
 def test_it_is_one_file_that_asks_for_nothing(result, tmp_path):
     path = write_page(result, tmp_path)
     page = path.read_text()
