@@ -1,15 +1,16 @@
 """Is “no visual dependence” true where it is said, and said where it is true? Prints JSON.
 
-    python benchmarks/dependence.py MODEL DATA [--questions 300] [--rows 1600] [--seed 0]
+    python benchmarks/dependence.py MODEL DATA [--questions 300] [--rows 1000] [--seed 0]
 
-MODEL is a quickstart's, DATA a folder of its scenes, such as runs/quickstart/data/held_out.
+MODEL is a quickstart's, DATA a folder of its scenes, such as runs/quickstart/data/held_out; QUESTIONS are asked of each
+type. Verdicts are of the word that `lapilli explain` chooses.
 
-seeing    of the rightly answered colour questions, how many get each verdict, by the shipped pictures; and for how many
-          it is “no visual dependence” although FRESH pictures of DATA, none with the colour that was answered, change
-          the answer: at their median it is less than half as probable, or most say another word. `blur alone` is the
-          same for a verdict that asks nothing but whether the word survives the blurred picture
-planted   the same of the answers of a copy of MODEL that was taught, on as many ROWS with pictures drawn at random, to
-          answer these questions with a colour that the text alone decides; `as taught` is how often it does so
+seeing    of the rightly answered questions of every type, how many get each verdict, and how many get “no visual
+          dependence” although nine fresh pictures of DATA, none with the colour that was answered, change the answer:
+          at their median the word is less than half as probable, or most say another one. `blur alone` is the same for
+          a verdict that asks nothing but whether the word survives the blurred picture
+planted   the same of the answers to the questions about colours of a copy of MODEL that was taught, on as many ROWS
+          with pictures drawn at random, to give a colour that the text alone decides; `as taught` is how often it does
 
 Shares have their n and a 95 % interval.
 """
@@ -20,12 +21,12 @@ import tempfile
 import time
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
 import numpy as np
-import torch
+from PIL import Image
 from rich.progress import track
 
 from lapilli.cli.console import messages
@@ -38,12 +39,10 @@ from lapilli.data.scenes.facts import read_scenes
 from lapilli.data.scenes.vocabulary import COLOURS
 from lapilli.inference.answer import answer
 from lapilli.inspection.contrast import answered
-from lapilli.inspection.dependence import Dependence, Verdict, dependence, survives
-from lapilli.inspection.explain import answer_words
-from lapilli.inspection.readings import Readings
+from lapilli.inspection.dependence import Dependence, Verdict
+from lapilli.inspection.explain import Shown, answer_words
 from lapilli.inspection.recording import traced
-from lapilli.inspection.removal import blurred, features_of, reread_features
-from lapilli.inspection.swapped import blank, shipped
+from lapilli.inspection.removal import reread
 from lapilli.inspection.target import Target
 from lapilli.model.llava import Llava, load
 from lapilli.training.loop import train
@@ -58,10 +57,9 @@ Asked: TypeAlias = tuple[PictureQuestion, str]
 
 @dataclass(frozen=True)
 class Tested:
-    """What the shipped pictures say of an answer, whether it survives the blurred one, and if fresh ones change it."""
+    """What is said of an answer, and whether fresh pictures change it."""
 
     found: Dependence
-    blurred: bool
     changed: bool
 
 
@@ -71,19 +69,23 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("--questions", type=int, default=300)
-    parser.add_argument("--rows", type=int, default=1_600)
+    parser.add_argument("--rows", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     begun = time.perf_counter()
-    asked = [one for one in read_picture_questions(options.data) if one.type == "colour"][: options.questions]
-    seeing = load(options.model)
-    right = [one for one in given(seeing, asked, options.data) if same_answer(one[1], one[0].answer)]
-    found = {"seeing": figures(tested(seeing, right, options.data, options.seed))}
-    blind = planted(options.model, asked, options.data, options.rows, options.seed)
-    answers = given(blind, asked, options.data)
+    by_type: dict[str, list[PictureQuestion]] = {}
+    for one in read_picture_questions(options.data):
+        by_type.setdefault(one.type or "", []).append(one)
+    asked = {kind: some[: options.questions] for kind, some in by_type.items()}
+    seeing, found = load(options.model), {}
+    for kind, some in asked.items():
+        right = [one for one in given(seeing, some, options.data) if same_answer(one[1], one[0].answer)]
+        found[kind] = figures(tested(seeing, right, options.data, options.seed))
+    blind = planted(options.model, asked["colour"], options.data, options.rows, options.seed)
+    answers = given(blind, asked["colour"], options.data)
     as_taught = share([same_answer(text, taught(one.question)) for one, text in answers])
-    found["planted"] = {"as taught": as_taught, **figures(tested(blind, answers, options.data, options.seed))}
-    print(json.dumps({"seconds": time.perf_counter() - begun, **found}, indent=1))
+    of_text = {"as taught": as_taught, **figures(tested(blind, answers, options.data, options.seed))}
+    print(json.dumps({"seconds": time.perf_counter() - begun, "seeing": found, "planted": of_text}, indent=1))
 
 
 def given(llava: Llava, asked: Sequence[PictureQuestion], data: Path) -> list[Asked]:
@@ -93,37 +95,28 @@ def given(llava: Llava, asked: Sequence[PictureQuestion], data: Path) -> list[As
 
 
 def tested(llava: Llava, asked: Sequence[Asked], data: Path, seed: int) -> list[Tested]:
-    """Every answer, of one word, by the shipped pictures and by fresh ones."""
+    """Every answer, by what `lapilli explain` reads and by fresh pictures."""
     rng, colours = np.random.default_rng(seed), colours_of(data)
-    side = llava.model.config.vision_config.image_size
-    always = features_of(llava, llava.pixels([blank(side), *shipped(side)]))
     found = []
     for question, text in track(asked, "answers", console=messages):
         without = [name for name, some in colours.items() if text.strip() not in some and name != question.image]
-        fresh = [str(name) for name in rng.choice(without, FRESH, replace=False)]
-        found.append(test(llava, (question, text), always, fresh, data))
+        fresh = [open_picture(data / "images", str(name)) for name in rng.choice(without, FRESH, replace=False)]
+        found.append(test(llava, (question, text), open_picture(data / "images", question.image), fresh))
     return found
 
 
-def test(llava: Llava, asked: Asked, always: torch.Tensor, fresh: Sequence[str], data: Path) -> Tested:
-    """One answer, read with the picture blurred, with those that are always the same, and with fresh ones."""
+def test(llava: Llava, asked: Asked, picture: Image.Image, fresh: Sequence[Image.Image]) -> Tested:
+    """One answer."""
     question, text = asked
-    pixels = llava.pixels([picture := open_picture(data / "images", question.image)])
+    pixels = llava.pixels([picture])
     trace = traced(llava, answered(llava, question.sample, text), pixels, whole=True)
-    new = [open_picture(data / "images", name) for name in fresh]
-    once = features_of(llava, llava.pixels([blurred(llava.pixels.view(picture)), *new]))
-    read = reread_features(trace, torch.cat([once[:1], always, once[1:]]), Target())
-    word = slice(*answer_words(trace)[1][0])
-    shown, others = part(read, slice(1 + len(always))), part(read, slice(1 + len(always), None))
-    lost = (others.clean_log_prob - others.log_prob)[:, word].sum(1)
-    same = (others.likeliest[:, word] == others.clean_likeliest[word]).all(1)
-    changed = bool(np.median(lost) >= np.log(2) or same.mean() <= 0.5)
-    return Tested(dependence(shown, word, ("", "")), survives(shown, word), changed)
-
-
-def part(read: Readings, some: slice) -> Readings:
-    """Some variants of readings."""
-    return replace(read, target=read.target[some], log_prob=read.log_prob[some], likeliest=read.likeliest[some])
+    words = answer_words(trace)[1]
+    focus, found = Shown(trace, llava.pixels.view(picture), pixels, Target()).dependence(words)
+    word = slice(*words[focus])
+    read = reread(trace, fresh, Target(), pixels)
+    lost = -read.log_prob_change[:, word].sum(1)
+    same = (read.likeliest[:, word] == read.clean_likeliest[word]).all(1)
+    return Tested(found, bool(np.median(lost) >= np.log(2) or same.mean() <= 0.5))
 
 
 def planted(model: Path, asked: Sequence[PictureQuestion], data: Path, rows: int, seed: int) -> Llava:
@@ -163,7 +156,8 @@ def figures(found: Sequence[Tested]) -> dict[str, Any]:
     """How many answers get each verdict, and how many get one that fresh pictures refute."""
     verdicts = {verdict: share([one.found.verdict == verdict for one in found]) for verdict in get_args(Verdict)}
     refuted = share([one.found.verdict == "no visual dependence" and one.changed for one in found])
-    alone = {"said": [one.blurred for one in found], "refuted": [one.blurred and one.changed for one in found]}
+    blurred = [bool(one.found.swapped) for one in found]  # others were read because the blurred one did not decide
+    alone = {"said": blurred, "refuted": [one.changed and said for one, said in zip(found, blurred, strict=True)]}
     shares = {name: share(hits) for name, hits in alone.items()}
     return {"verdicts": verdicts, "refuted": refuted, "blur alone": shares}
 

@@ -43,7 +43,7 @@ def test_a_word_that_the_blurred_picture_changes_depends_on_it_whatever_others_d
         (KEPT, [RARER] * 5),
         (KEPT, [KEPT] * 2 + [OTHER] * 3),
         (KEPT, [KEPT] * 2 + [RARER] * 3),
-        (KEPT, [KEPT] * 3 + [OTHER] * 3),  # half of them are not most
+        (KEPT, [KEPT] * 8 + [OTHER]),  # one that changes the word is enough to show that pictures do
         (OTHER, [KEPT] * 5),
         (RARER, [KEPT] * 5),
         (RARER, [OTHER] * 5),
@@ -53,7 +53,7 @@ def test_of_a_word_that_only_blurring_leaves_the_overall_colour_is_enough(blank,
     assert verdict(KEPT, blank, *others) == "overall colour"
 
 
-@pytest.mark.parametrize("others", [[KEPT] * 5, [KEPT] * 3 + [OTHER] * 2, [KEPT] * 5 + [RARER] * 4])
+@pytest.mark.parametrize("others", [[KEPT] * 5, [KEPT] * 3 + [RARER] * 2, [KEPT] * 5 + [RARER] * 4])
 @pytest.mark.parametrize("kept", [KEPT, ((0.9, 0.41), (5, 6))], ids=["as it was", "more than half"])  # 0.369 of 0.72
 def test_what_every_picture_leaves_has_no_visual_dependence(others, kept):
     assert verdict(kept, kept, *others) == "no visual dependence"
@@ -119,7 +119,7 @@ def test_the_verdict_and_the_word_are_those_of_the_pictures_read_one_by_one(stre
     assert focus == (by_others if leaves[0, by_blur] else by_blur)
     for number in range(len(words)):
         _, of = one.dependence(words, number, own)
-        others = np.median(lost[2:, number]) < np.log(2) and kept[2:, number].mean() > 0.5
+        others = np.median(lost[2:, number]) < np.log(2) and kept[2:, number].all()
         wanted = "no visual dependence" if leaves[1, number] and others else "overall colour"
         assert of.verdict == (wanted if leaves[0, number] else "visual")
         if of.swapped:

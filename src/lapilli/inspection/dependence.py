@@ -10,10 +10,11 @@ from lapilli.inspection.readings import Readings
 
 RULE = (
     "a word survives a picture in the place of its own if the likeliest word is still the same and the one that is "
-    "explained at least half as probable as before; it survives other pictures if it is so at their median, and the "
-    "likeliest word is the same in most of them. It depends on the picture if it does not survive the picture blurred "
-    "beyond recognition. Of one that does, the picture's overall colour is enough, which a blurred picture keeps; it "
-    "has “no visual dependence” if it survives a mid-grey blank and other pictures too"
+    "explained at least half as probable as before; it survives other pictures if the likeliest word is the same in "
+    "all of them, and this one at least half as probable at their median. It depends on the picture if it does not "
+    "survive the picture blurred beyond recognition. Of one that does, the picture's overall colour is enough, which "
+    "with roughly where it lies is all that a blur leaves; it has “no visual dependence” if it survives a mid-grey "
+    "blank and other pictures too"
 )
 
 Verdict: TypeAlias = Literal["visual", "overall colour", "no visual dependence"]
@@ -53,7 +54,7 @@ def dependence(gone: Readings, word: slice, said: tuple[str, str]) -> Dependence
     if survives(gone, word):
         if len(found) < 3:
             raise ValueError("no other pictures: whether the word needs its own is not known")
-        others = np.median(found[2:]) > full - math.log(2) and same[2:].mean() > 0.5
+        others = np.median(found[2:]) > full - math.log(2) and same[2:].all()
         verdict = "no visual dependence" if others and _survives(gone, 1, word) else "overall colour"
     blurred, blank, *swapped = found.tolist()
     return Dependence(verdict, full, blurred, blank, tuple(swapped), *said, int(same[2:].sum()))

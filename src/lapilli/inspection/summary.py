@@ -64,7 +64,7 @@ def _dependence(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"probability {probs['full']}; picture blurred {probs['blurred']}, blank {probs['blank']}{swapped}"
     said = f"the blurred picture gives {found['answer_blurred']!r} too"
     if found["verdict"] == "no visual dependence":
-        yield f"NO VISUAL DEPENDENCE: {said}, and so do a blank and {_others(found)}; no map is a reason"
+        yield f"NO VISUAL DEPENDENCE: {said}, and so do a blank and all other pictures; no map is a reason"
     elif found["verdict"] == "overall colour":
         yield (
             f"THE OVERALL COLOUR IS ENOUGH: {said}, a blank {found['answer_blank']!r}, and the same word comes of "

@@ -270,7 +270,7 @@ def test_nothing_leaves_its_column_and_no_label_lies_on_another(show, name):
         ("padded", "No visual dependence.", "blind"),
         ("small", "The picture’s overall colour is enough.", "blind"),
         ("small", "−2.25 at the median of 5 other pictures, 2 of which leave the likeliest word the same", "blind"),
-        ("small", "With a blank the model says “Nothing”. The maps show where that colour lies", "blind"),
+        ("small", "With a blank the model says “Nothing”. A blur leaves no more than that", "blind"),
         ("untested", "was not tested", "quiet"),
     ],
 )

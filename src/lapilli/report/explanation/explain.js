@@ -846,7 +846,8 @@ const buildTarget = (data, store) => {
 const NEEDS = {
   visual: [null, "depends on the picture.", ""],
   "overall colour": ["The picture’s overall colour is enough.", "needs no more of the picture than its overall colour.",
-    " The maps show where that colour lies, not that a thing was recognised there; a patch that is blurred keeps it."],
+    " A blur leaves no more than that, and roughly where it lies. The maps show where that colour lies, not that a thing "
+      + "was recognised there; a patch that is blurred keeps it."],
   "no visual dependence": ["No visual dependence.", "does not need the picture.",
     " The maps say how the parts add up, not that the answer needs the picture."],
 };
