@@ -23,7 +23,7 @@ from lapilli.inspection.explanation import Explanation, explanation
 from lapilli.inspection.receipt import Claim
 from lapilli.inspection.recording import traced
 from lapilli.inspection.removal import blurred, reread
-from lapilli.inspection.sources import ALL_PATHS, DIRECT
+from lapilli.inspection.sources import ALL_PATHS, DIRECT, DOUBTFUL_FROM
 from lapilli.inspection.target import Target
 from lapilli.model.llava import Llava, load
 from lapilli.model.pixels import Pixels
@@ -82,6 +82,40 @@ def test_the_arrays_are_what_was_found(pair):
     assert np.allclose(arrays["sources"].sum(1), direct.value, atol=1e-5)
     assert np.allclose(arrays["all_paths_sources"].sum(1), direct.value, atol=1e-5)
     assert arrays["all_paths_sources"].shape[1] == len(ALL_PATHS)
+
+
+@pytest.mark.parametrize("kind", ["centred", "difference"])
+def test_how_far_each_words_maps_cancel_is_written_and_said(kind):
+    shown = made(PAIRS[0], kind)
+    maps = {"direct": "image_patches", "all paths": "all_paths_patches", "pixels": "all_paths_pixels"}
+    for word in shown.description["answer"]["words"]:
+        rows = slice(*word["tokens"])
+        for name, number in word["condition_numbers"].items():
+            values = shown.arrays[maps[name]][rows].sum(0).astype(float)
+            assert number == pytest.approx(np.abs(values).sum() / abs(values.sum()), rel=1e-3)
+    focus = shown.description["answer"]["words"][shown.description["answer"]["focus"]]
+    for name, number in focus["condition_numbers"].items():
+        doubtful = " (no better than chance)" if number >= DOUBTFUL_FROM.get(name, np.inf) else ""
+        assert f"{name} {number:.1f}{doubtful}" in str(shown)
+
+
+def test_the_streams_lengths_are_written_and_said():
+    shown, trace = made(PAIRS[0]), found(PAIRS[0]).trace
+    lengths = trace.resid.norm(dim=-1).numpy()
+    assert np.allclose(shown.arrays["stream_lengths"], lengths / lengths[:, -1:], atol=1e-6)
+    answer = shown.description["answer"]
+    of_word = shown.arrays["stream_lengths"][slice(*answer["words"][answer["focus"]]["tokens"])].mean(0)
+    assert "of the final one: " + " ".join(f"{length:.2f}" for length in of_word) in str(shown)
+
+
+@pytest.mark.parametrize("missing", ["condition_numbers", "stream_lengths"])
+def test_an_older_explanation_is_still_said(missing):
+    shown = made(PAIRS[0])
+    shown.arrays.pop(missing, None)
+    for word in shown.description["answer"]["words"]:
+        word.pop(missing, None)
+    bundle.check(shown.description, shown.arrays)
+    assert answer_text(found(PAIRS[0]).trace) in str(shown)
 
 
 def test_alternatives_are_the_parts_of_other_tokens_logits():

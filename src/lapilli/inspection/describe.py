@@ -14,7 +14,7 @@ from lapilli.inspection.direct import Direct
 from lapilli.inspection.explain import Findings, answer_text
 from lapilli.inspection.receipt import Receipt
 from lapilli.inspection.routes import ROUTES, Routes
-from lapilli.inspection.sources import ALL_PATHS, DIRECT, condition_number, groups
+from lapilli.inspection.sources import ALL_PATHS, DIRECT, DOUBTFUL_FROM, condition_number, groups
 from lapilli.inspection.trace import Trace
 from lapilli.model.framing import Framing
 from lapilli.model.words import pieces_of, texts_of
@@ -79,6 +79,7 @@ def method_part(findings: Findings) -> dict[str, Any]:
         "all_paths_sources": list(ALL_PATHS),
         "frozen_norm": True,
         "rule": _RULE,
+        "doubtful_from": DOUBTFUL_FROM,
     }
 
 

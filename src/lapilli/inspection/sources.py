@@ -15,6 +15,11 @@ DIRECT = (*READ, "embedding", "MLPs", "biases")
 ALL_PATHS = (*READ, "biases")
 """The parts of the relevance of all paths."""
 
+DOUBTFUL_FROM = {"direct": 1.5, "pixels": 4.0}
+"""Maps and the condition numbers from which on their order of patches was no better than chance when patches were
+blurred: of 34 and 23 words of the quickstart's model, by benchmarks/cancellation.py. Of all paths to the tokens too few
+words had a large one."""
+
 _ROLES = {"image": (Role.IMAGE,), "question": (Role.QUESTION,), "system": (Role.SYSTEM,)}
 
 

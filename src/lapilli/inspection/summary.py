@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lapilli.inspection.sources import ALL_PATHS, DIRECT, READ
+from lapilli.inspection.sources import ALL_PATHS, DIRECT, DOUBTFUL_FROM, READ
 
 
 def summary(description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -41,8 +41,14 @@ def _sources(arrays: Mapping[str, NDArray[Any]], rows: slice) -> Iterator[str]:
 
 def _conditions(word: Mapping[str, Any]) -> Iterator[str]:
     if found := word.get("condition_numbers"):
-        numbers = ", ".join(f"{name} {'∞' if value is None else f'{value:.1f}'}" for name, value in found.items())
+        numbers = ", ".join(_condition(name, value) for name, value in found.items())
         yield f"condition number of the map, 1 where no patches cancel: {numbers}"
+
+
+def _condition(name: str, value: float | None) -> str:
+    limit = DOUBTFUL_FROM.get(name)
+    doubtful = limit is not None and (value is None or value >= limit)
+    return f"{name} {'∞' if value is None else f'{value:.1f}'}{' (no better than chance)' if doubtful else ''}"
 
 
 def _lengths(arrays: Mapping[str, NDArray[Any]], rows: slice) -> Iterator[str]:

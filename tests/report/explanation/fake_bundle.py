@@ -182,7 +182,8 @@ def make_explanation(plan, arrays, tokens, words):
         "answer": {"text": " ".join(plan.words), "tokens": answered, "words": words, "focus": focus},
         "method": {"name": "direct logit attribution and relevance along all paths", "unit": "logit",
                    "target": {"kind": "centred"}, "sources": SOURCES, "all_paths_sources": PATHS,
-                   "rule": "attention held fixed, norms held fixed, MLPs shared by ratio", "frozen_norm": True},
+                   "rule": "attention held fixed, norms held fixed, MLPs shared by ratio", "frozen_norm": True,
+                   "doubtful_from": {"direct": 1.01, "pixels": 1000.0}},
         "arrays": {name: {"file": "arrays.safetensors", "axes": ["token"], "unit": "logit", "exact": True}
                    for name in arrays},
         "vocabulary": {str(at): text for at, text in enumerate(SAYS)},

@@ -402,7 +402,8 @@ def test_every_map_says_how_much_of_it_cancels(show, key, name):
     page, (_, arrays) = show("small"), make_bundle(SMALL)
     page.check(f".options input[value={key}]")
     number = float(condition_number(arrays[name][1:3].sum(0)))  # the word that is open is of two tokens
-    page.wait_for_function("text => document.body.innerText.includes(text)", arg=f"number of this map: {number:.2f}")
+    page.wait_for_function("text => document.body.innerText.includes(text)", arg=f"number of this map: {number:.2f}.")
+    assert ("no better than chance" in page.inner_text(".condition")) == (key == "direct")
 
 
 def test_gains_of_log_probability_stand_beside_the_streams_lengths(show):

@@ -673,7 +673,9 @@ const buildCondition = (data, store) => {
   store.draws(MAP_KEYS, (state) => {
     const { nothing } = scaleOf(data, state);
     const number = conditionNumber(patchValues(data, state));
-    say(words, nothing ? "" : `Condition number of this map: ${Number.isFinite(number) ? plain(number) : "∞"}`);
+    const limit = data.method.doubtful_from?.[shownMap(data, state).key];
+    say(words, nothing ? "" : `Condition number of this map: ${Number.isFinite(number) ? plain(number) : "∞"}.`
+      + (number >= limit ? ` Such maps, from ${limit} on, ranked patches no better than chance.` : ""));
   });
   return h.p({ class: "condition tiny" }, words);
 };
