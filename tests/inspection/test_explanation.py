@@ -268,6 +268,9 @@ def test_what_is_loaded_is_what_was_saved(tmp_path):
 def test_it_prints_itself_as_a_table():
     said = str(made(PAIRS[0]))
     assert ANSWER in said.splitlines()[0] and "direct" in said and "all paths" in said
+    assert (
+        "6 of 6 run\n  shuffled map: measured" in said and said.count("not-tested") == 6
+    )  # three and their shuffled maps
     assert len(repr(made(PAIRS[0]))) < 50_000  # the arrays are not in it
 
 

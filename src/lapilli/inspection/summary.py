@@ -17,7 +17,8 @@ def summary(description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) 
     lines = [answer["text"], "", f"{word['text']!r}: {_target(description)}", *_sources(arrays, rows)]
     lines += ["", *_conditions(word), *_lengths(arrays, rows)]
     lines += [*_routes(description, arrays, rows), *_dependence(description["dependence"])]
-    lines += [_receipt(receipt) for receipt in description["receipts"]]
+    for receipt in description["receipts"]:
+        lines += [_receipt(receipt), *([_shuffled(receipt["shuffled"])] if "shuffled" in receipt else [])]
     lines += [_check(check) for check in description["checks"]]
     return "\n".join(lines)
 
@@ -89,7 +90,7 @@ def _receipt(receipt: Mapping[str, Any]) -> str:
     return (
         f"{receipt['verdict']}: {receipt['map']}, {len(receipt['done']['patches'])} patches by "
         f"{receipt['done']['kind']}: predicted {receipt['predicted']:+.2f}, measured {measured['change']:+.2f}{after}; "
-        f"{spread}, {len(controls)} of {receipt['controls']['drawn']} run\n{_shuffled(receipt['shuffled'])}"
+        f"{spread}, {len(controls)} of {receipt['controls'].get('drawn', len(controls))} run"
     )
 
 
