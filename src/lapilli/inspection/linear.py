@@ -9,8 +9,8 @@ With what decides held at its value, a transformer is a linear map, and a logit 
     matrices     what goes in is credited in proportion to what it adds, of either sign (the zero rule of LRP)
 
 Then the sum over a tensor of x * gradient is what went through it, with nothing lost but to biases. The rules for norms
-and attention are those of CP-LRP (Ali et al., arXiv 2202.07304), those for activations and products are in AttnLRP (Achtibat
-et al., arXiv 2402.05602), and all of them together in RelP (Rezaei Jafari et al., arXiv 2508.21258).
+and attention are those of CP-LRP (Ali et al., arXiv 2202.07304), those for activations and products are in AttnLRP
+(Achtibat et al., arXiv 2402.05602), and all of them together in RelP (Rezaei Jafari et al., arXiv 2508.21258).
 
 AttnLRP goes further in two ways. It credits queries and keys for the attention weights, which are held here. And in
 vision transformers, through which the zero rule is known to be noisy, it favours what adds over what takes away (the
