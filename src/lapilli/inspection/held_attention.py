@@ -80,5 +80,6 @@ def _seen(query: Tensor, key: Tensor, mask: Tensor | None, causal: bool) -> Tens
 def _weights(query: Tensor, key: Tensor, seen: Tensor | None, scale: float | None) -> Tensor:
     """How much each query looks at each key, in one head, (query, key): worked out in single precision at least."""
     exact = torch.promote_types(query.dtype, torch.float32)
-    scores = query.to(exact) @ key.to(exact).mT * (query.shape[-1] ** -0.5 if scale is None else scale)
-    return (scores if seen is None else scores + seen).softmax(-1).to(query.dtype)
+    scaled = query.to(exact) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    scores = scaled @ key.to(exact).mT if seen is None else torch.addmm(seen.to(exact), scaled, key.to(exact).mT)
+    return scores.softmax(-1).to(query.dtype)
