@@ -9,6 +9,7 @@ from tests.parts import picture
 
 from lapilli.cli import run
 from lapilli.cli.console import results
+from lapilli.cli.scorecard_tables import print_head
 from lapilli.core.run import RunDir
 from lapilli.inspection.scorecard import run as runs
 
@@ -61,6 +62,19 @@ def test_json_is_one_object_and_the_folder_is_whole(data, tmp_path, capsys):
     page = (out / "scorecard.html").read_text()
     assert "direct" in page and str(tmp_path) not in page
     assert (found["counts"]["given"], found["counts"]["kept"]) == (3, 2)
+
+
+def test_what_is_left_out_is_counted_apart(capsys):
+    counts = {"given": 9, "asked": 9, "right": 8, "kept": 2}
+    for left_out, said in (
+        ({}, ""),
+        ({"overall_colour": 4}, "left out: 4 where the picture's overall colour is enough"),
+        ({"most_pictures": 1, "no_picture": 0}, "left out: 1 that most pictures answer alike"),
+        ({"overall_colour": 3, "no_picture": 3}, "colour is enough, 3 that need no picture"),
+    ):
+        print_head({"losses": [], "counts": counts | left_out})
+        found = capsys.readouterr().out
+        assert said in found and ("left out" in found) == bool(left_out)
 
 
 def test_a_table_is_printed_and_another_card_drawn_beside_it(data, tmp_path, capsys):

@@ -10,7 +10,7 @@ from lapilli.report.figures import NONE
 from lapilli.report.scorecard import words
 
 _LEFT_OUT = {
-    "overall_colour": "where the picture's overall color is enough",
+    "overall_colour": "where the picture's overall colour is enough",
     "most_pictures": "that most pictures answer alike",
     "no_picture": "that need no picture",
 }

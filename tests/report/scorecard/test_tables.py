@@ -155,11 +155,12 @@ def test_a_bar_of_a_check_reaches_further_right_towards_the_end_that_is_good():
 
 def test_the_questions_of_a_model_are_those_kept():
     told = small_scorecard() | {"counts": {"given": 900, "asked": 600, "right": 552, "kept": 296}}
-    fewer = told | {"counts": {"asked": 90, "right": 80, "kept": 70}}
+    left_out = {"overall_colour": 7, "most_pictures": 2, "no_picture": 0}
+    fewer = told | {"counts": {"asked": 90, "right": 79, "kept": 70, **left_out}}
     page = render([told, fewer])
     assert '<th scope="row">Questions</th><td>296</td><td>70</td>' in page
     funnels = re.findall(r'<ol class="funnel">(.*?)</ol>', page, re.S)
     assert [re.findall(r"<b>(\d+)</b> (\w+ ?\w*)", one) for one in funnels] == [
         [("900", "questions given"), ("600", "asked"), ("552", "answered right"), ("296", "kept")],
-        [("90", "asked"), ("80", "answered right"), ("70", "kept")],
+        [("90", "asked"), ("79", "answered right"), ("70", "kept"), *((n, "left out") for n in ("7", "2", "0"))],
     ]
