@@ -13,10 +13,16 @@ from lapilli.model.reading import quiet
 SIDE, PATCH = 336, 14
 
 
-def random_llava(folder: Path, vision: dict[str, Any], language: dict[str, Any], side: int = SIDE) -> Llava:
+def random_llava(
+    folder: Path,
+    vision: dict[str, Any],
+    language: dict[str, Any],
+    side: int = SIDE,
+    dtype: torch.dtype = torch.float32,
+) -> Llava:
     """Its parts are saved in `folder` on the way; `vision` and `language` are what their configurations say.
 
-    Pictures are of `side` pixels.
+    Pictures are of `side` pixels, weights are kept in `dtype`.
     """
     tokenizer = read_language(part_path("pebble-lm")).tokenizer
     torch.manual_seed(0)
@@ -26,5 +32,5 @@ def random_llava(folder: Path, vision: dict[str, Any], language: dict[str, Any],
     with quiet():
         for name, parts in {"eye": (eye, prepare), "voice": (voice, tokenizer)}.items():
             for part in parts:
-                part.save_pretrained(folder / name)
+                (part.to(dtype) if isinstance(part, torch.nn.Module) else part).save_pretrained(folder / name)
     return join(folder / "eye", folder / "voice")

@@ -1,36 +1,46 @@
-"""Do the patches that a map names matter? Receipts of every correctly answered colour question; prints JSON.
+"""Do the patches that a map names matter, and those of a shuffled map? Receipts of rightly answered colour questions.
 
     python benchmarks/receipts.py MODEL DATA [--questions 200] [--controls 20] [--seed 0]
 
-MODEL is a quickstart's, DATA a folder of its scenes, such as runs/quickstart/data/held_out. Of both maps, by both ways
-of removing the eighth of the patches that they name:
+MODEL is a quickstart's, DATA a folder of its scenes, such as runs/quickstart/data/held_out. Prints JSON. By both ways
+of removing the eighth of the patches that a map names, of both maps, and of both with their values shuffled over the
+patches:
 
+confirmed   the share of receipts whose change lies beyond all controls on the predicted side, whatever its size
+opposite    the same on the other side
+sized       of those confirmed, how many changes are less than half of the predicted one, within a factor of 2, more
 apart       the share of questions where the answer's log-probability falls by more than it does for random patches, and
             by more than a new random removal would in 95 of 100 cases (Student's prediction interval of the difference
             is apart from 0); also of the target, the centred logit; and apart of the questions whose colour no other
             thing in the picture has
-verdicts    of the receipts, counted; they speak of the target, which the map predicts
-otherwise   the share of answers that are no longer the likeliest
-difference  the mean change of the log-probability, less that of random patches, in nats, with a bootstrap interval
-slope       the measured change of the target over the predicted one, by least squares through 0
 
-Shares have their n and a 95 % interval.
+and of the maps that are not shuffled
+
+otherwise   the share of answers that are no longer the likeliest
+difference  the mean change of the log-probability, less that of random patches, in nats
+slope       the measured change of the target over the predicted one, by least squares through 0
+correlation of the two
+removed     the share of the controls that `lapilli explain` removes before the verdicts are settled
+as_all      whether its verdicts are those of all controls
+
+Shares, means, the slope and the correlation have their n and a 95 % interval.
 """
 
 import argparse
 import json
 import time
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import track
+from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from lapilli.cli.console import messages
+from lapilli.cli.console import steps
+from lapilli.core.statistics.bootstrap import mean, resampled
 from lapilli.core.statistics.proportion import wilson
 from lapilli.core.template import IMAGE_MARK
 from lapilli.data.pictures import open_picture
@@ -38,11 +48,25 @@ from lapilli.data.sample import Sample, Turn
 from lapilli.inference.answer import answer
 from lapilli.inspection.all_paths import all_paths
 from lapilli.inspection.direct import decompose
-from lapilli.inspection.explain import Shown, answer_text, answer_words
+from lapilli.inspection.explain import WAYS, Shown, answer_text, answer_words
 from lapilli.inspection.receipt import Changes, Claim, Receipt
 from lapilli.inspection.recording import recording
 from lapilli.inspection.target import Target
 from lapilli.model.llava import Llava, load
+
+SIZES = ("confirmed-but-smaller", "confirmed", "confirmed-but-larger")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One receipt with all its controls, and the one that `lapilli explain` makes; both of one question.
+
+    `only` is whether the answer's colour is that of one thing alone.
+    """
+
+    only: bool
+    receipt: Receipt
+    stopped: Receipt
 
 
 def main() -> None:
@@ -55,19 +79,20 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     begun = time.perf_counter()
-    llava, asked = load(options.model), colour_questions(options.data, options.questions)
-    colours = colours_of(options.data)
-    found: dict[str, list[tuple[bool, Receipt]]] = {}
+    llava, colours = load(options.model), _colours(options.data)
+    asked = colour_questions(options.data, options.questions)
+    found: dict[str, list[Case]] = defaultdict(list)
     correct = []
-    for question in track(asked, "questions", console=messages):
-        receipts = receipts_of(llava, question, options.data / "images", options.controls, options.seed)
-        correct.append(bool(receipts))
-        only = colours[question["image"]].count(question["answer"]) == 1
-        for receipt in receipts:
-            found.setdefault(f"{receipt.map}, {receipt.kind}", []).append((only, receipt))
-    figures = {way: figures_of(receipts, options.seed) for way, receipts in found.items()}
-    right = share(correct)
-    print(json.dumps({"answered_right": right, "seconds": time.perf_counter() - begun, **figures}, indent=1))
+    with steps() as progress:
+        for number, question in enumerate(asked):
+            progress("questions", number, len(asked))
+            only = colours[question["image"]].count(question["answer"]) == 1
+            cases = list(cases_of(llava, question, options.data, only, options.controls, options.seed + number))
+            correct.append(bool(cases))
+            for case in cases:
+                found[f"{case.receipt.map}, {case.receipt.kind}"].append(case)
+    figures = {way: figures_of(cases) for way, cases in found.items()}
+    print(json.dumps({"right": share(correct), "seconds": time.perf_counter() - begun, **figures}, indent=1))
 
 
 def colour_questions(data: Path, count: int) -> list[dict[str, str]]:
@@ -76,55 +101,94 @@ def colour_questions(data: Path, count: int) -> list[dict[str, str]]:
     return [question for question in map(json.loads, lines) if question["type"] == "colour"][:count]
 
 
-def colours_of(data: Path) -> dict[str, list[str]]:
+def _colours(data: Path) -> dict[str, list[str]]:
     """The colours of the things in every picture, by its name."""
     lines = (data / "scenes.jsonl").read_text(encoding="utf-8").splitlines()
     return {scene["image"]: [thing["colour"] for thing in scene["things"]] for scene in map(json.loads, lines)}
 
 
-def receipts_of(llava: Llava, question: dict[str, str], images: Path, controls: int, seed: int) -> list[Receipt]:
-    """The receipts of an answer's first word; none of a wrong answer."""
-    picture = open_picture(images, question["image"])
+def cases_of(
+    llava: Llava, question: dict[str, str], data: Path, only: bool, controls: int, seed: int
+) -> Iterator[Case]:
+    """Both maps' receipts of an answer's first word, by every way of removing; none of a wrong answer."""
+    picture = open_picture(data / "images", question["image"])
     sample = Sample(question["id"], (question["image"],), (Turn("user", f"{IMAGE_MARK}\n{question['question']}"),))
     with recording(llava, whole=True) as record:
         (given,) = answer(llava, [sample], lambda name: picture)
     trace = record.trace(given.ids, given.layout)
     if answer_text(trace) != question["answer"]:
-        return []
+        return
     target, pixels = Target(), llava.pixels([picture])
     patches, word = trace.layout.patches(0).ravel(), slice(*answer_words(trace)[1][0])
     paths = all_paths(llava, trace.ids, trace.layout, pixels, trace.rows, target, to_pixels=False)
     maps = {"direct": decompose(trace, target).positions, "all paths": paths.positions}
     claims = [Claim(name, values[word][:, patches].sum(0), word) for name, values in maps.items()]
-    return Shown(trace, llava.pixels.view(picture), pixels, target).receipts(claims, None, controls, seed)
+    shown = Shown(trace, llava.pixels.view(picture), pixels, target)
+    for claim in claims:
+        for kind in WAYS:
+            every, stopped = (shown.receipt(claim, kind, None, controls, seed, whole) for whole in (True, False))
+            yield Case(only, every, stopped)
 
 
-def figures_of(found: Sequence[tuple[bool, Receipt]], seed: int) -> dict[str, Any]:
-    """What receipts of one map and one way of removing come to; each with whether its colour is the only one."""
-    receipts = [receipt for _, receipt in found]
-    differences = np.array([receipt.log_prob.named - np.mean(receipt.log_prob.controls) for receipt in receipts])
-    draws = np.random.default_rng(seed).integers(0, len(differences), (10_000, len(differences)))
-    low, high = np.quantile(differences[draws].mean(1), [0.025, 0.975])
+def figures_of(cases: Sequence[Case]) -> dict[str, Any]:
+    """What receipts of one map and one way of removing come to, beside those of the shuffled map."""
+    receipts = [case.receipt for case in cases]
+    differences = [receipt.log_prob.named - np.mean(receipt.log_prob.controls) for receipt in receipts]
     predicted = np.array([receipt.predicted for receipt in receipts])
     measured = np.array([receipt.target.named for receipt in receipts])
+
+    def slope(chosen: NDArray[np.intp]) -> float:
+        return float((predicted * measured)[chosen].sum() / (predicted[chosen] ** 2).sum())
+
+    def correlation(chosen: NDArray[np.intp]) -> float:
+        return float(np.corrcoef(predicted[chosen], measured[chosen])[0, 1])
+
     return {
-        "apart": share([is_apart(receipt.log_prob) for receipt in receipts]),
-        "apart, target": share([is_apart(receipt.target) for receipt in receipts]),
-        "apart, only thing of its colour": share([is_apart(receipt.log_prob) for only, receipt in found if only]),
-        "apart, others of its colour": share([is_apart(receipt.log_prob) for only, receipt in found if not only]),
-        "verdicts": Counter(receipt.verdict for receipt in receipts),
+        **verdicts_of([receipt.verdict for receipt in receipts]),
+        **apart_of(cases, shuffled=False),
+        "shuffled": {
+            **verdicts_of([receipt.shuffled_verdict for receipt in receipts]),
+            **apart_of(cases, shuffled=True),
+        },
         "otherwise": share([receipt.said[0] != receipt.said[1] for receipt in receipts]),
-        "difference": {"mean": differences.mean(), "low": low, "high": high},
-        "slope": (predicted * measured).sum() / (predicted**2).sum(),
-        "correlation": np.corrcoef(predicted, measured)[0, 1],
+        "difference": asdict(mean(differences)),
+        "slope": asdict(resampled(slope, len(receipts))),
+        "correlation": asdict(resampled(correlation, len(receipts))),
+        "removed": asdict(mean([len(case.stopped.target.controls) / case.stopped.drawn for case in cases])),
+        "as_all": share([verdicts(case.stopped) == verdicts(case.receipt) for case in cases]),
     }
 
 
-def is_apart(found: Changes) -> bool:
-    """Whether removing the named patches lowers more than removing a new random set would."""
-    controls = np.array(found.controls)
+def verdicts(receipt: Receipt) -> tuple[str, str]:
+    """Of the map and of the shuffled one."""
+    return receipt.verdict, receipt.shuffled_verdict
+
+
+def verdicts_of(found: Sequence[str]) -> dict[str, Any]:
+    """Both parts of verdicts: whether an effect is confirmed, and of what size."""
+    return {
+        "confirmed": share([verdict in SIZES for verdict in found]),
+        "opposite": share([verdict == "opposite" for verdict in found]),
+        "sized": {size: found.count(size) for size in SIZES},
+    }
+
+
+def apart_of(cases: Sequence[Case], shuffled: bool) -> dict[str, Any]:
+    """The shares of changes that are apart from those of random removals."""
+    by_log_prob = [is_apart(case.receipt.log_prob, shuffled) for case in cases]
+    return {
+        "apart": share(by_log_prob),
+        "apart, target": share([is_apart(case.receipt.target, shuffled) for case in cases]),
+        "apart, only thing of its colour": share([a for a, case in zip(by_log_prob, cases, strict=True) if case.only]),
+        "apart, others of its colour": share([a for a, case in zip(by_log_prob, cases, strict=True) if not case.only]),
+    }
+
+
+def is_apart(found: Changes, shuffled: bool) -> bool:
+    """Whether removing the patches of a map lowers more than removing a new random set would."""
+    controls, change = np.array(found.controls), found.shuffled if shuffled else found.named
     spread = controls.std(ddof=1) * np.sqrt(1 + 1 / len(controls)) * student.ppf(0.975, len(controls) - 1)
-    return bool(found.named - controls.mean() < -spread)
+    return bool(change - controls.mean() < -spread)
 
 
 def share(hits: Sequence[bool]) -> dict[str, Any]:

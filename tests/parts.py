@@ -52,7 +52,7 @@ _HOLD = TemporaryDirectory(prefix="lapilli-parts-")  # kept until the tests end
 
 @cache
 def part(name: str) -> Path:
-    """The folder of a part: clip, whole_clip, siglip, qwen2, (tied_, mha_, wide_) llama, or (narrow_) mistral."""
+    """The folder of a part: (whole_) clip, siglip, qwen2, (tied_, mha_, biased_, wide_) llama, or (narrow_) mistral."""
     makers = {
         "clip": make_clip,
         "whole_clip": make_whole_clip,
@@ -60,6 +60,7 @@ def part(name: str) -> Path:
         "llama": make_llama,
         "tied_llama": lambda folder: make_llama(folder, tied=True),
         "mha_llama": lambda folder: make_llama(folder, num_key_value_heads=4, attention_bias=True),
+        "biased_llama": lambda folder: make_llama(folder, attention_bias=True, mlp_bias=True),
         "wide_llama": lambda folder: make_llama(folder, hidden_size=2048, head_dim=12, num_hidden_layers=6),
         "mistral": make_mistral,
         "narrow_mistral": lambda folder: make_mistral(folder, window=16),

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from lapilli.core.errors import LapilliError
+from lapilli.core.statistics.clusters import clustered
 from lapilli.core.statistics.proportion import wilson
 from lapilli.data.pictures import open_picture
 from lapilli.data.scenes.dataset import write_scenes
@@ -38,8 +39,8 @@ def questions(folder):
     return read_questions(folder, "held_out", 20)
 
 
-def question(number, kind="colour", answer="red", image="a.png", split="held_out"):
-    return SceneQuestion(str(number), split, image, kind, f"Question {number}?", answer)
+def question(number, kind="colour", answer="red", image=None, split="held_out"):
+    return SceneQuestion(str(number), split, image or f"{number}.png", kind, f"Question {number}?", answer)
 
 
 def seen_by(questions, folder, condition):
@@ -82,7 +83,7 @@ def test_questions_of_one_s_own_may_have_boxes_other_types_and_none(tmp_path):
     file.write_text("\n".join(map(json.dumps, rows)))
     asked = read_questions(tmp_path, "held_out", 1)
     assert [(one.id, one.type) for one in asked] == [("3", "colour"), ("1", "other"), ("2", "mood")]
-    assert best_constants(read_questions(tmp_path, "held_out", 9))["other"] == ("Red.", wilson(2, 2))
+    assert best_constants(read_questions(tmp_path, "held_out", 9))["other"] == ("Red.", clustered([True] * 2, "aa"))
     assert all(Asked(one, "image", given).right for one in asked for given in ("red", "Red.", "RED"))
     for changed, message in (
         ("{broken", "row 4: file: not JSON"),
@@ -216,8 +217,34 @@ def test_colours_mentioned_of_known_captions():
     captions = ["A red circle, a blue star.", "Green. Red: pink!", "nothing of the kind"]
     truths = [frozenset({"red", "blue"}), frozenset({"green"}), frozenset({"blue", "pink"})]
     found = colours_mentioned(captions, truths)
-    assert found.own == wilson(3, 4)  # red, blue, green of red, blue, green, red; "pink!" is no word
-    assert found.shuffled == wilson(0, 4)
+    assert found.own == clustered([1, 1, 1, 0], "aabb")  # red, blue, green, red; "pink!" is no word
+    assert found.shuffled == clustered([0] * 4, "aabb")
+    assert found.gain.estimate == 0.75
+    assert colours_mentioned(captions[2:], truths[2:]).gain is None
+
+
+def test_a_caption_that_repeats_a_colour_says_no_more_than_one_that_says_it_once():
+    """Five words of a caption are right or wrong together: as sure as one word of each caption."""
+    rng = np.random.default_rng(0)
+    truths = [frozenset({"red"}) if one else frozenset({"blue"}) for one in rng.random(200) < 0.7]
+    once, often = (colours_mentioned(["red " * times] * 200, truths) for times in (1, 5))
+    assert (once.own.n, often.own.n) == (200, 1000)
+    assert (often.own.low, often.own.high) == pytest.approx((once.own.low, once.own.high), abs=1e-3)
+    assert (often.gain.low, often.gain.high) == pytest.approx((once.gain.low, once.gain.high), abs=1e-9)
+    assert often.own.low < wilson(often.own.correct, 1000).low
+
+
+def test_questions_about_one_picture_do_not_count_as_so_many_pictures():
+    """Of each picture all four are right or wrong: the interval of `all` is that of a question a picture."""
+    good = np.random.default_rng(1).random(150) < 0.8
+    kinds = ("colour", "shape", "place", "size")
+    asked = [
+        Asked(question(number, kind, image=f"{number}.png"), "image", "red" if right else "blue")
+        for number, right in enumerate(good) for kind in kinds
+    ]  # fmt: skip
+    found = {one.type: one.share for one in scores(asked)}
+    assert found["colour"] == wilson(good.sum(), 150) and found["all"].n == 600
+    assert (found["all"].low, found["all"].high) == pytest.approx((found["size"].low, found["size"].high), abs=1e-3)
 
 
 def test_captions_that_know_their_pictures_beat_the_shuffled_control(folder):

@@ -73,7 +73,7 @@ JSON_READERS = {
     "results/kept.json": (KEPT, lambda folder: kept_of(RunDir(folder).load("kept"))),
     "steps.json": ([STEP], lambda folder: times(folder / "steps.json")),
     "recipe.yaml": ({"stage": "align", "model": "m", "data": {"file": "f"}, "out": "o", "epochs": 1}, recipe),
-    "explanation.json": ({"schema": "lapilli.explanation/1", "answer": {"text": ""}}, lambda f: described(f)),
+    "explanation.json": ({"schema": "lapilli.explanation/2", "answer": {"text": ""}}, lambda f: described(f)),
 }
 """A valid content of every file of JSON (of YAML, which JSON is too), and what reads it in a folder."""
 

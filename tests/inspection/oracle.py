@@ -19,7 +19,13 @@ from lapilli.model.llava import load
 from lapilli.model.upstream import cache_argument, new_cache
 
 PAIRS = [("clip", "llama"), ("siglip", "qwen2"), ("clip", "mistral")]
-ALL_PAIRS = [*PAIRS, ("clip", "tied_llama"), ("siglip", "mha_llama"), ("clip", "narrow_mistral")]
+ALL_PAIRS = [
+    *PAIRS,
+    ("clip", "tied_llama"),
+    ("siglip", "mha_llama"),
+    ("clip", "narrow_mistral"),
+    ("clip", "biased_llama"),
+]
 TOKENS = 20
 _NEVER = 10**6  # a stop that no model says
 
@@ -110,8 +116,9 @@ class Own:
     """Arrays of float64, straight from the model's modules; H heads of queries, K of keys and values.
 
     resid (layer + 1, token, d), attn_out and mlp_out (layer, token, d), neurons (layer, token, d_mlp),
-    weights (layer, H, token, token), values (layer, K, token, d_head), logits (token, vocab);
-    out (layer, d, H * d_head), out_bias (layer, d), down (layer, d, d_mlp), gamma (d,), head (vocab, d)
+    weights (layer, H, token, token), values (layer, K, token, d_head), value_bias (layer, K, d_head), which is not in
+    values, logits (token, vocab);
+    out (layer, d, H * d_head), out_bias and down_bias (layer, d), down (layer, d, d_mlp), gamma (d,), head (vocab, d)
     """
 
     resid: np.ndarray
@@ -120,10 +127,12 @@ class Own:
     neurons: np.ndarray
     weights: np.ndarray
     values: np.ndarray
+    value_bias: np.ndarray
     logits: np.ndarray
     out: np.ndarray
     out_bias: np.ndarray
     down: np.ndarray
+    down_bias: np.ndarray
     gamma: np.ndarray
     head: np.ndarray
     eps: float
@@ -133,6 +142,14 @@ class Own:
         """Layers, heads of queries, how many of them share keys and values, d_head."""
         layers, heads = self.weights.shape[:2]
         return layers, heads, heads // self.values.shape[1], self.values.shape[-1]
+
+    def constant(self, layer):
+        """What a layer's attention adds to any row, (d,): what its values' biases come to, and its matrix's own."""
+        _, heads, group, width = self.sizes
+        found = self.out_bias[layer].copy()
+        for head in range(heads):
+            found += self.out[layer][:, head * width : (head + 1) * width] @ self.value_bias[layer, head // group]
+        return found
 
     def scale(self, row):
         """What the last norm divides by, the other way up."""
@@ -188,25 +205,29 @@ def own_numbers(llava, ids, pixels):
         return torch.stack(list(tensors)).detach().double().numpy()
 
     blocks = [block.self_attn for block in language.layers]
-    made = [blocks[i].v_proj(seen["normed"][i]).unflatten(-1, (-1, blocks[i].head_dim)).transpose(0, 1) for i in layers]
+    made = [seen["normed"][i] @ blocks[i].v_proj.weight.T for i in layers]
+    width = blocks[0].head_dim
     return Own(
         resid=stacked([*(seen["resid"][i] for i in layers), seen["after"][layers[-1]]]),
         attn_out=stacked(seen["attn_out"][i] for i in layers),
         mlp_out=stacked(seen["mlp_out"][i] for i in layers),
         neurons=stacked(seen["neurons"][i] for i in layers),
         weights=stacked(weights[0] for weights in output.attentions),
-        values=stacked(made),
+        values=stacked(values.unflatten(-1, (-1, width)).transpose(0, 1) for values in made),
+        value_bias=stacked(_bias(block.v_proj).unflatten(0, (-1, width)) for block in blocks),
         logits=output.logits[0].double().numpy(),
         out=stacked(block.o_proj.weight for block in blocks),
-        out_bias=stacked(
-            torch.zeros(block.o_proj.out_features) if block.o_proj.bias is None else block.o_proj.bias
-            for block in blocks
-        ),
+        out_bias=stacked(_bias(block.o_proj) for block in blocks),
         down=stacked(block.mlp.down_proj.weight for block in language.layers),
+        down_bias=stacked(_bias(block.mlp.down_proj) for block in language.layers),
         gamma=language.norm.weight.detach().double().numpy(),
         head=model.lm_head.weight.detach().double().numpy(),
         eps=language.norm.variance_epsilon,
     )
+
+
+def _bias(linear):
+    return torch.zeros(linear.out_features) if linear.bias is None else linear.bias
 
 
 def close(found, expected, within=1e-5):

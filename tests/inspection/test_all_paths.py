@@ -13,6 +13,7 @@ from lapilli.core.layout import Role
 from lapilli.core.placement import Placement
 from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
+from lapilli.inspection import all_paths as module
 from lapilli.inspection.all_paths import all_paths
 from lapilli.inspection.direct import decompose
 from lapilli.inspection.recording import recording
@@ -20,7 +21,10 @@ from lapilli.inspection.target import Target
 from lapilli.model.llava import join, load
 from lapilli.model.upstream import cache_argument, new_cache
 
-PAIRS = [("clip", "llama"), ("siglip", "qwen2"), ("clip", "mistral"), ("siglip", "many_heads")]
+PAIRS = [
+    *(("clip", "llama"), ("siglip", "qwen2"), ("clip", "mistral")),
+    *(("siglip", "many_heads"), ("clip", "biased_llama")),
+]
 TURNS = (
     Turn("user", "<image>\n<image>\nIs the red circle left of the yellow star?"),
     Turn("assistant", "yes, and above a green square"),
@@ -178,7 +182,8 @@ def test_a_token_against_itself_is_missed_by_nothing(model_of):
     assert found.value.tolist() == found.error.tolist() == [0.0]
 
 
-def test_nothing_of_the_model_changes_and_progress_is_told(model_of):
+def test_nothing_of_the_model_changes_and_progress_is_told(model_of, monkeypatch):
+    monkeypatch.setattr(module, "_BYTES", 1)
     llava = model_of("siglip", "many_heads")
     parameters = list(llava.model.parameters())
     before = [(parameter.requires_grad, parameter.detach().clone()) for parameter in parameters]
@@ -189,6 +194,16 @@ def test_nothing_of_the_model_changes_and_progress_is_told(model_of):
     for parameter, (flag, value) in zip(parameters, before, strict=True):
         assert parameter.requires_grad is flag
         assert torch.equal(parameter, value)
+
+
+def test_rows_together_are_what_they_are_one_by_one(model_of, monkeypatch):
+    llava = model_of("clip", "qwen2")
+    together = all_paths(llava, *given(llava))
+    monkeypatch.setattr(module, "_BYTES", 1)
+    apart = all_paths(llava, *given(llava))
+    for name in ("positions", "biases", "cells", "vision_biases"):
+        one, other = getattr(together, name), getattr(apart, name)
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * np.abs(other).max())
 
 
 def test_what_does_not_fit_is_refused(model_of):
@@ -212,8 +227,10 @@ def test_bfloat16_is_off_by_some_per_cent(vision, language):
     assert np.median(found.error) < 0.03
 
 
-def test_of_one_layer_without_mlp_it_is_the_direct_decomposition():
-    llava = load(joined("clip", "llama"))
+@pytest.mark.parametrize("name", ["llama", "qwen2", "biased_llama"])
+def test_of_one_layer_without_mlp_it_is_the_direct_decomposition(name):
+    """Biases too: of values, of attention's output and of the MLP's, however many heads share their values."""
+    llava = stirred(load(joined("clip", name)))
     language = llava.model.model.language_model
     language.layers, language.config.num_hidden_layers = language.layers[:1], 1
     language.layers[0].mlp.down_proj.weight.data.zero_()
@@ -225,7 +242,9 @@ def test_of_one_layer_without_mlp_it_is_the_direct_decomposition():
     expected[np.arange(len(rows)), rows] += direct.embedding
     found = all_paths(llava, ids, layout, pixels, rows)
     close(found.positions, expected)
+    close(found.biases, direct.biases.sum(1))
     close(found.value, direct.value)
+    assert direct.biases.any() == (name != "llama")
 
 
 @pytest.fixture

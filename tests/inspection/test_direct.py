@@ -62,9 +62,10 @@ def test_every_part_is_that_of_the_loops(pair):
             close(found.positions[number], parts.sum((0, 1)))
             close(found.heads[number], parts.sum(2))
             close(found.heads_image[number], parts[:, :, is_image].sum(2))
-            close(found.mlps[number], own.mlp_out[:, row] @ readout)
+            close(found.mlps[number], (own.mlp_out[:, row] - own.down_bias) @ readout)
             close(found.embedding[number], own.resid[0, row] @ readout)
-            close(found.biases[number], own.out_bias @ readout)
+            constants = [own.constant(layer) + own.down_bias[layer] for layer in range(own.sizes[0])]
+            close(found.biases[number], constants @ readout)
             close(found.value[number], _value(own.logits[row], token, target))
 
 
@@ -116,6 +117,37 @@ def test_in_bf16_the_parts_miss_the_logits_by_less_than_a_hundredth_of_the_large
         assert np.abs(parts - logits[index, np.arange(8), new[index]]).max() <= np.abs(logits).max() / 100
 
 
+BIASES = ("v_proj", "o_proj", "down_proj")
+
+
+@pytest.mark.parametrize("name", BIASES)
+def test_a_bias_is_no_content_of_a_patch(name):
+    """In the last layer, where nothing comes after it, a bias changes their part alone but for the norm's scale."""
+
+    def parts(bias):
+        llava = awake(("clip", "biased_llama"))
+        last = llava.model.model.language_model.layers[-1]
+        of = last.mlp if name == "down_proj" else last.self_attn
+        getattr(of, name).bias.data += bias
+        prompts, batch = batch_of(llava, SAMPLES[1:2])
+        with recording(llava) as record, torch.inference_mode():
+            llava.model(**batch, **cache_argument(llava.model, new_cache()))
+        trace = record.trace(prompts[0].ids, prompts[0].layout, 0)
+        found = decompose(trace, Target("token"), np.array([9]))
+        scale = float(trace.decoder.scale(trace.resid[0, -1]))
+        content = found.positions[0], found.heads[0].ravel(), found.heads_image[0].ravel(), found.mlps[0, :-1]
+        return np.concatenate(content) / scale, found.biases[0] / scale, found.missed
+
+    (before, biases, _), (after, moved, missed) = parts(0.0), parts(3.0)
+    close(after, before)
+    assert np.abs(moved - biases)[-1] > 0.1 and missed.max() < 1e-4
+
+
+def test_without_biases_there_are_none():
+    for case in traced(PAIRS[0]):
+        assert not decompose(case.trace).biases.any()
+
+
 @pytest.mark.parametrize("pair", ALL_PAIRS)
 def test_what_heads_write_is_that_of_the_loops(pair):
     case = traced(pair)[2]
@@ -123,7 +155,7 @@ def test_what_heads_write_is_that_of_the_loops(pair):
     layers, heads, _, _ = own.sizes
     for layer in range(layers):
         outputs = head_outputs(trace, layer)
-        close(outputs.sum(1) + torch.from_numpy(own.out_bias[layer]), own.attn_out[layer, trace.rows])
+        close(outputs.sum(1) + torch.from_numpy(own.constant(layer)), own.attn_out[layer, trace.rows])
         for head in range(heads):
             writes = position_outputs(trace, layer, head)
             for number in (0, len(trace.rows) - 1):

@@ -18,11 +18,12 @@ from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
 from lapilli.inspection.arrays import AXES
 from lapilli.inspection.contrast import answered, contrasted
-from lapilli.inspection.explain import alone, answer_text, explain
+from lapilli.inspection.explain import WAYS, Shown, alone, answer_text, explain
 from lapilli.inspection.explanation import Explanation, explanation
+from lapilli.inspection.receipt import Claim
 from lapilli.inspection.recording import traced
 from lapilli.inspection.removal import blurred, reread
-from lapilli.inspection.sources import ALL_PATHS, DIRECT
+from lapilli.inspection.sources import ALL_PATHS, DIRECT, DOUBTFUL_FROM
 from lapilli.inspection.target import Target
 from lapilli.model.llava import Llava, load
 from lapilli.model.pixels import Pixels
@@ -83,6 +84,40 @@ def test_the_arrays_are_what_was_found(pair):
     assert arrays["all_paths_sources"].shape[1] == len(ALL_PATHS)
 
 
+@pytest.mark.parametrize("kind", ["centred", "difference"])
+def test_how_far_each_words_maps_cancel_is_written_and_said(kind):
+    shown = made(PAIRS[0], kind)
+    maps = {"direct": "image_patches", "all paths": "all_paths_patches", "pixels": "all_paths_pixels"}
+    for word in shown.description["answer"]["words"]:
+        rows = slice(*word["tokens"])
+        for name, number in word["condition_numbers"].items():
+            values = shown.arrays[maps[name]][rows].sum(0).astype(float)
+            assert number == pytest.approx(np.abs(values).sum() / abs(values.sum()), rel=1e-3)
+    focus = shown.description["answer"]["words"][shown.description["answer"]["focus"]]
+    for name, number in focus["condition_numbers"].items():
+        doubtful = " (no better than chance)" if number >= DOUBTFUL_FROM.get(name, np.inf) else ""
+        assert f"{name} {number:.1f}{doubtful}" in str(shown)
+
+
+def test_the_streams_lengths_are_written_and_said():
+    shown, trace = made(PAIRS[0]), found(PAIRS[0]).trace
+    lengths = trace.resid.norm(dim=-1).numpy()
+    assert np.allclose(shown.arrays["stream_lengths"], lengths / lengths[:, -1:], atol=1e-6)
+    answer = shown.description["answer"]
+    of_word = shown.arrays["stream_lengths"][slice(*answer["words"][answer["focus"]]["tokens"])].mean(0)
+    assert "of the final one: " + " ".join(f"{length:.2f}" for length in of_word) in str(shown)
+
+
+@pytest.mark.parametrize("missing", ["condition_numbers", "stream_lengths"])
+def test_an_older_explanation_is_still_said(missing):
+    shown = made(PAIRS[0])
+    shown.arrays.pop(missing, None)
+    for word in shown.description["answer"]["words"]:
+        word.pop(missing, None)
+    bundle.check(shown.description, shown.arrays)
+    assert answer_text(found(PAIRS[0]).trace) in str(shown)
+
+
 def test_alternatives_are_the_parts_of_other_tokens_logits():
     """Their sum is the other token's centred logit, and the difference of the two is that of the logits."""
     findings, arrays = found(PAIRS[0]), made(PAIRS[0]).arrays
@@ -133,6 +168,30 @@ def test_a_receipt_can_be_repeated_from_what_it_holds():
     )
     assert again.receipts[0].target.named == pytest.approx(written["measured"]["change"], abs=1e-6)
     assert again.receipts[0].target.scattered == pytest.approx(written["controls"]["changes"], abs=1e-6)
+    assert again.receipts[0].target.shuffled == pytest.approx(written["shuffled"]["change"], abs=1e-6)
+
+
+def test_the_leading_map_is_tested_in_every_way_and_the_other_in_the_cheap_one():
+    kinds = [(receipt.map, receipt.kind) for receipt in found(PAIRS[0]).receipts]
+    assert kinds == [("all paths", "read-knockout"), ("all paths", "blur"), ("direct", "read-knockout")]
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+@pytest.mark.parametrize("kind", WAYS)
+def test_stopping_changes_no_verdict_of_a_model(pair, kind):
+    findings = found(pair)
+    shown = Shown(
+        findings.trace, findings.trace.llava.pixels.view(NOISE), findings.trace.llava.pixels([NOISE]), Target()
+    )
+    patches = findings.trace.layout.patches(0).ravel()
+    for seed, word in enumerate(findings.words):
+        claim = Claim("direct", findings.direct.positions[slice(*word)][:, patches].sum(0), slice(*word))
+        removed = np.flatnonzero(np.random.default_rng(seed).permutation(patches.size) < 3)
+        stopped, whole = (shown.receipt(claim, kind, removed, 12, seed, every) for every in (False, True))
+        run = len(stopped.target.controls)
+        assert (stopped.verdict, stopped.shuffled_verdict) == (whole.verdict, whole.shuffled_verdict)
+        assert whole.verdict != "not-tested" and run <= len(whole.target.controls) == whole.drawn
+        assert run == whole.drawn or stopped.verdict == "not-confirmed"
 
 
 def test_the_focus_is_the_word_that_a_blurred_picture_costs_most_or_the_one_that_differs():
@@ -156,9 +215,9 @@ def test_a_contrast_is_of_one_token_against_one_token(pair):
     logits, trace = contrast.trace.logits[first], contrast.trace
     difference = float(logits[trace.next_ids[first]] - logits[contrast.target.against])
     assert contrast.direct.value[first] == pytest.approx(difference, abs=1e-5)
-    assert contrast.receipts[0].map == "direct"
-    named = trace.layout.patches(0).ravel()[list(contrast.receipts[0].patches)]
-    assert contrast.receipts[0].predicted == pytest.approx(-contrast.direct.positions[first][named].sum())
+    assert contrast.receipts[2].map == "direct"
+    named = trace.layout.patches(0).ravel()[list(contrast.receipts[2].patches)]
+    assert contrast.receipts[2].predicted == pytest.approx(-contrast.direct.positions[first][named].sum())
     text = description["method"]["target"]["against_text"]
     assert text and "green".startswith(text)
 
@@ -209,6 +268,9 @@ def test_what_is_loaded_is_what_was_saved(tmp_path):
 def test_it_prints_itself_as_a_table():
     said = str(made(PAIRS[0]))
     assert ANSWER in said.splitlines()[0] and "direct" in said and "all paths" in said
+    assert (
+        "6 of 6 run\n  shuffled map: measured" in said and said.count("not-tested") == 6
+    )  # three and their shuffled maps
     assert len(repr(made(PAIRS[0]))) < 50_000  # the arrays are not in it
 
 

@@ -1,12 +1,20 @@
 """Log-probability increases: against the formulas of Yu & Ananiadou, written out as loops."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from tests.inspection.oracle import ALL_PAIRS, PAIRS, close, traced
 
 from lapilli.inspection import increase
-from lapilli.inspection.increase import head_increases, layer_increases, neuron_increases, position_increases
+from lapilli.inspection.increase import (
+    head_increases,
+    layer_increases,
+    neuron_increases,
+    position_increases,
+    stream_lengths,
+)
 
 ROWS = (0, 7, 19)
 
@@ -64,6 +72,27 @@ def test_neurons(pair):
             close(neuron_increases(case.trace, number, layer), expected)
 
 
+@pytest.mark.parametrize("pair", ALL_PAIRS)
+def test_lengths_are_those_of_the_stream(pair):
+    for case in traced(pair):
+        rows = case.trace.rows
+        lengths = np.sqrt((case.own.resid[:, rows] ** 2).sum(-1)).T
+        close(stream_lengths(case.trace), lengths / lengths[:, -1:])
+
+
+@pytest.mark.parametrize("shrunk", [1e-3, 1e-2])
+def test_increases_are_near_0_where_the_stream_is_short_and_not_because_the_layer_is_early(shrunk):
+    """All that the first layer reads and writes is made short: what it gains becomes so; as it is, it is not."""
+    trace = traced(PAIRS[0])[1].trace
+    at_first = np.abs(layer_increases(trace)[:, :, 0])
+    resid = trace.resid.clone()
+    resid[:, 0] *= shrunk
+    short = replace(trace, resid=resid, attn_out=trace.attn_out * shrunk, mlp_out=trace.mlp_out * shrunk)
+    assert stream_lengths(short)[:, 0] == pytest.approx(stream_lengths(trace)[:, 0] * shrunk)
+    gained = np.abs(layer_increases(short)[:, :, 0])
+    assert at_first.max() > 0.1 and gained.max() < 4 * shrunk * at_first.max()
+
+
 def test_however_few_distributions_are_held(monkeypatch):
     trace = traced(PAIRS[1])[2].trace
     whole = head_increases(trace), neuron_increases(trace, 0, 1)
@@ -95,7 +124,9 @@ def test_however_likely_the_word_it_is_as_exact(certain):
     weights, apart = before.double().exp(), brought.double() - brought[:, 7:8].double()
     # A share of what weights sum to, since rounded ones do not sum to 1; where apart is 0, nothing is added.
     expected = -torch.log1p((apart.expm1() * weights).sum(1) / weights.sum())
-    torch.testing.assert_close(increase._increase(before, brought, 7).double(), expected, rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        increase._increase(before, brought, torch.tensor(7)).double(), expected, rtol=1e-4, atol=0
+    )
 
 
 @pytest.mark.parametrize("pair", PAIRS)

@@ -1,8 +1,9 @@
 import numpy as np
+import pytest
 
 from lapilli.core.layout import OFF, Role, TokenLayout
 from lapilli.inspection.direct import Direct
-from lapilli.inspection.sources import DIRECT, READ, direct_sources, groups, of_image, summed
+from lapilli.inspection.sources import DIRECT, READ, condition_number, direct_sources, groups, of_image, summed
 
 ROLES = [
     Role.TEMPLATE, Role.SYSTEM, Role.TEMPLATE, Role.IMAGE, Role.IMAGE, Role.QUESTION, Role.TEMPLATE, Role.ANSWER,
@@ -54,3 +55,19 @@ def test_sources_are_sums_over_their_positions():
     assert found.shape == (2, len(DIRECT)) and np.allclose(found.sum(1), value) and direct.error.max() < 1e-15
     assert np.allclose(found[:, DIRECT.index("image")], positions[:, [3, 4]].sum(1))
     assert np.allclose(summed(positions, within).sum(1), positions.sum(1))
+
+
+@pytest.mark.parametrize(
+    ("parts", "number"),
+    [([1.0, 2.0, 3.0], 1.0), ([-1.0, -2.0], 1.0), ([3.0, -2.0], 5.0), ([1.0, -1.0, 0.5], 5.0), ([2.0, -2.0], np.inf)],
+)
+def test_the_condition_number_says_how_much_cancels(parts, number):
+    assert condition_number(np.array(parts)) == pytest.approx(number)
+    assert condition_number(np.array([parts, parts], np.float32)) == pytest.approx([number, number])
+
+
+def test_an_error_of_each_part_may_grow_by_the_condition_number_and_by_no_more():
+    rng = np.random.default_rng(0)
+    for parts in rng.normal(size=(50, 9)):
+        off = np.abs((parts * (1 + 1e-3 * rng.choice([-1, 1], (500, 9)))).sum(1) / parts.sum() - 1) / 1e-3
+        assert condition_number(parts) / 2 < off.max() <= condition_number(parts) * (1 + 1e-9)

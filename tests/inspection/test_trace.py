@@ -44,7 +44,7 @@ def test_what_generating_a_mixed_batch_leaves_is_what_one_pass_computes(pair):
         close(trace.stream.resid, own.resid[:, :-1])
         close(trace.stream.attn_out, own.attn_out[:, :-1])
         for layer, values in enumerate(trace.values):
-            close(values, own.values[layer, :, :-1])
+            close(values, own.values[layer, :, :-1] + own.value_bias[layer, :, None])
         close(trace.logits, own.logits[rows])
         close(trace.logits, case.logits)
         assert np.array_equal(trace.next_ids, trace.ids[rows + 1])

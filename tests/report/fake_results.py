@@ -42,6 +42,7 @@ schedule: cosine
 
 def fake_results() -> Results:
     rng = random.Random(7)
+    scores = _scores(rng)
     return {
         "title": "Invented results, for looking at the page",
         "seed": 7, "seconds": 683.7, "finished": "2026-11-21 14:02",
@@ -61,11 +62,13 @@ def fake_results() -> Results:
              "head": 58_112},
         ],
         "stages": [_stage(rng, "align", 2.9, 0.83), _stage(rng, "instruct", 1.6, 0.09)],
-        "scores": _scores(rng),
+        "scores": scores,
+        "overall": overall(scores),
         "constants": _constants(rng),
         "captions": {
             "n": 200,
             "mentioned": wilson(489, 612).__dict__, "shuffled": wilson(208, 612).__dict__,
+            "gain": {"estimate": 281 / 612, "low": 0.41, "high": 0.51},
             "examples": [
                 {"image": picture(_scene(f"caption-{i}")), "truth": describe(_scene(f"caption-{i}")),
                  "caption": describe(_scene(f"caption-{i if i % 2 else i + 40}"))} for i in range(4)
@@ -146,6 +149,18 @@ def _scores(rng: random.Random) -> list[dict]:
                 keys = {"stage": stage, "split": split, "condition": condition, "type": type_}
                 rows.append({**keys, **wilson(correct, n).__dict__})
     return rows
+
+
+def overall(scores: list[dict]) -> list[dict]:
+    """The rows over all types, of questions that are each about a picture of their own."""
+    groups: dict[tuple[str, ...], list[dict]] = {}
+    for row in scores:
+        groups.setdefault(tuple(row[key] for key in ("stage", "split", "condition")), []).append(row)
+    return [
+        {"stage": stage, "split": split, "condition": condition, "type": "all",
+         **wilson(sum(row["correct"] for row in rows), sum(row["n"] for row in rows)).__dict__}
+        for (stage, split, condition), rows in groups.items()
+    ]  # fmt: skip
 
 
 def _constants(rng: random.Random) -> list[dict]:

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from tests.report.fake_results import fake_results
+from tests.report.fake_results import fake_results, overall
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.statistics.proportion import wilson
@@ -229,6 +229,7 @@ def test_a_model_that_does_not_see_is_not_said_to_see():
     for row in results["scores"]:
         if row["condition"] == "image":
             row |= {key: blind[row["type"]][key] for key in ("correct", "n", "estimate", "low", "high")}
+    results["overall"] = overall(results["scores"])
     text = Page(render(results, Path())).text
     assert "It does not see yet." in text
     assert "It sees." not in text
@@ -322,7 +323,7 @@ def test_steps_that_take_no_time_are_left_out():
 def test_a_stage_that_logged_nothing_says_so_and_has_no_speed():
     results = fake_results()
     results["stages"][1] |= {"metrics": [], "samples_per_second": None, "steps": 1}
-    assert "Stage 2: instruction tuning logged no loss: it took 1 steps" in Page(render(results, Path())).text
+    assert "Stage 2: instruction tuning logged no loss: it took 1 step, fewer" in Page(render(results, Path())).text
 
 
 @pytest.mark.parametrize("width", [1280, 700, 390])
@@ -352,3 +353,20 @@ def test_the_half_life_is_counted_in_words(logged, words):
     for stage in short["stages"]:
         stage["metrics"] = [{**stage["metrics"][0], "step": 10 * (at + 1)} for at in range(logged)]
     assert words in Page(render(short, Path())).text
+
+
+def test_one_thing_is_said_in_the_singular():
+    single = fake_results()
+    single["captions"]["n"] = single["machine"]["cores"] = 1
+    single["captions"]["mentioned"]["n"] = 1
+    single["examples"] = [single["examples"][0] | {"correct": True}]
+    single["stages"][0]["row"]["count"] = 1
+    text = Page(render(single, Path())).text
+    for words in ("the same 1 caption beside", "of 1 colour word against", "those of 1 caption.", ", 1 core ",
+                  "1 of 1 answer is right", "1 token, 1 of them learned"):  # fmt: skip
+        assert words in text
+    assert not re.search(r"\b1 (captions|words|cores|answers|tokens|steps|questions)\b", text)
+
+
+def test_the_seed_says_that_other_machines_have_other_figures(results, page):
+    assert f"Seed {results['seed']} The same figures come again on this machine with as many threads." in page.text

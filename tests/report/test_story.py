@@ -1,4 +1,5 @@
 import pytest
+from tests.report.fake_results import overall
 
 from lapilli.core.statistics.proportion import newcombe, wilson
 from lapilli.report import story
@@ -10,7 +11,8 @@ def score(type_, correct, n=200, condition="image", stage="instruct", split="hel
 
 
 def board(*scores, constants=()):
-    return story.scoreboard({"title": "", "seed": 0, "seconds": 0.0, "scores": scores, "constants": constants})
+    bare = {"title": "", "seed": 0, "seconds": 0.0}
+    return story.scoreboard({**bare, "scores": scores, "overall": overall(scores), "constants": constants})
 
 
 def always(type_, estimate, answer="yes", n=200):
@@ -37,8 +39,10 @@ def test_the_differences_are_those_between_the_scores():
         score("colour", 90, 100), score("colour", 20, 100, "blank"), score("colour", 50, 100, stage="align"),
         score("colour", 80, 100, split="compositional"),
     ]  # fmt: skip
-    captions = {"mentioned": wilson(40, 50).__dict__, "shuffled": wilson(10, 50).__dict__}
-    found = list(story.differences({"title": "", "seed": 0, "seconds": 0.0, "scores": rows, "captions": captions}))
+    gain = {"estimate": 0.6, "low": 0.5, "high": 0.7}
+    captions = {"n": 20, "mentioned": wilson(40, 50).__dict__, "shuffled": wilson(10, 50).__dict__, "gain": gain}
+    made = {"title": "", "seed": 0, "seconds": 0.0, "scores": rows, "overall": overall(rows), "captions": captions}
+    found = list(story.differences(made))
     expected = {
         ("held_out", "blank"): (wilson(90, 100), wilson(20, 100)),
         ("held_out", "stage 1"): (wilson(90, 100), wilson(50, 100)),
@@ -54,13 +58,16 @@ def test_the_differences_are_those_between_the_scores():
                 change.low,
                 change.high,
             ]
-    assert found[-1]["against"] == "another picture"
-    assert found[-1]["estimate"] == pytest.approx(0.6)
+    assert found[-1] == {"split": "held_out", "type": "colours in captions", "against": "another picture", **gain}
 
 
-def test_the_overall_score_pools_every_question():
-    found = board(score("colour", 90, 100), score("shape", 10, 300))
-    assert found.overall("held_out") == wilson(100, 400)
+def test_the_overall_score_is_the_one_that_knows_which_questions_share_a_picture():
+    """Pooling the types would take them for independent: its interval is narrower."""
+    rows = [score("colour", 90, 100), score("shape", 10, 300)]
+    whole = overall(rows)[0] | {"low": 0.1, "high": 0.5}
+    found = story.scoreboard({"title": "", "seed": 0, "seconds": 0.0, "scores": rows, "overall": [whole]})
+    assert found.overall("held_out") == story.proportion(whole)
+    assert story.scoreboard({"title": "", "seed": 0, "seconds": 0.0, "scores": rows}).overall("held_out") is None
 
 
 def test_a_control_that_was_not_asked_everything_has_no_overall_score():

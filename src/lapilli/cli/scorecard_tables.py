@@ -18,10 +18,14 @@ _SIGNS = {"low": " ↓", "high": " ↑"}
 
 
 def print_head(found: dict[str, Any]) -> None:
-    """Where ours lose, before all else, and what the figures rest on."""
+    """Where ours lose, before all else, what ours is there, and what the figures rest on."""
     for loss in found["losses"]:
         interval = f"{loss['difference']:.3f} [{loss['low']:.3f}, {loss['high']:.3f}], {loss['operator']}"
         say(f"{loss['other']} is ahead of {loss['ours']} by {interval}; Holm's p {loss['holm']:.2g}")
+    for best in found.get("best", ()):
+        chosen = f"chosen on {best['chosen_on']} questions and " if best["chosen_on"] else ""
+        gap = f"{best['value']:.3f} [{best['low']:.3f}, {best['high']:.3f}]"
+        say(f"our best under {best['operator']}: {best['method']}, {chosen}compared on {best['n']}: gap {gap}")
     counts = found["counts"]
     asked = f"{counts['asked']} asked, one of a picture; {counts['right']} right; {counts['kept']} kept"
     say(f"{counts['given']} questions given; {asked}")

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.statistics.proportion import Proportion, wilson
+from lapilli.core.statistics.clusters import clustered, clustered_mean
+from lapilli.core.statistics.proportion import Difference, Proportion
 from lapilli.data.paths import PictureError, picture_path
 from lapilli.data.pictures import open_picture
 from lapilli.data.questions import plain_answer, read_picture_questions, same_answer
@@ -67,7 +69,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Score:
-    """The share of right answers of one type (or `all`) under one condition, with its 95 % interval."""
+    """The share of right answers of one type (or `all`) under one condition, with its 95 % interval.
+
+    Questions about one picture are a cluster: what is drawn badly is answered wrongly whatever is asked.
+    """
 
     split: str
     condition: str
@@ -133,43 +138,53 @@ def ask_all(questions: Sequence[SceneQuestion], folder: Path, condition: str, an
 
 def scores(asked: Sequence[Asked]) -> list[Score]:
     """One score for each split, condition and type, and for all types together; in the order of the tables."""
-    groups: dict[tuple[str, str, str], list[bool]] = {}
+    groups: dict[tuple[str, str, str], list[Asked]] = {}
     for one in asked:
         for kind in (one.question.type, EVERY_TYPE):
-            groups.setdefault((one.question.split, one.condition, kind), []).append(one.right)
-    return [Score(*key, wilson(sum(group), len(group))) for key, group in groups.items()]
+            groups.setdefault((one.question.split, one.condition, kind), []).append(one)
+    return [Score(*key, _share(group)) for key, group in groups.items()]
+
+
+def _share(asked: Sequence[Asked]) -> Proportion:
+    return clustered([one.right for one in asked], [one.question.image for one in asked])
 
 
 def best_constants(questions: Sequence[SceneQuestion]) -> dict[str, tuple[str, Proportion]]:
     """For each type the answer that is right most often, and how often it is."""
     found = {}
     for kind in dict.fromkeys(question.type for question in questions):
-        given = [question.answer for question in questions if question.type == kind]
-        answers = Counter(map(plain_answer, given))
-        plain, count = answers.most_common(1)[0]
-        answer = next(text for text in given if plain_answer(text) == plain)
-        found[kind] = (answer, wilson(count, answers.total()))
+        asked = [question for question in questions if question.type == kind]
+        answers = Counter(plain_answer(question.answer) for question in asked)
+        plain = answers.most_common(1)[0][0]
+        answer = next(question.answer for question in asked if plain_answer(question.answer) == plain)
+        found[kind] = (answer, _share([Asked(question, "constant", answer) for question in asked]))
     return found
 
 
 @dataclass(frozen=True)
 class ColoursMentioned:
-    """Of the colour words in captions, how many name a colour of the picture, and of another scene's picture."""
+    """Of the colour words in captions, how many name a colour of the picture, and of another scene's picture.
+
+    `gain` is the difference. Words of one caption are a cluster in all three intervals. Without a word there is none.
+    """
 
     own: Proportion
     shuffled: Proportion
+    gain: Difference | None
 
 
 def colours_mentioned(captions: Sequence[str], truths: Sequence[frozenset[str]]) -> ColoursMentioned:
     """Judge captions against the colours of their scenes, and against those of the next scene as a control."""
-    said = [[word for word in _words(caption) if word in COLOURS] for caption in captions]
-    mentions = sum(map(len, said))
+    said = [(number, word) for number, text in enumerate(captions) for word in _words(text) if word in COLOURS]
+    caption = [number for number, _ in said]
 
-    def right(colours: Sequence[frozenset[str]]) -> Proportion:
-        hits = sum(word in truth for words, truth in zip(said, colours, strict=True) for word in words)
-        return wilson(hits, mentions)
+    def right(colours: Sequence[frozenset[str]]) -> list[bool]:
+        return [word in colours[number] for number, word in said]
 
-    return ColoursMentioned(right(truths), right([*truths[1:], *truths[:1]]))
+    own, shuffled = right(truths), right([*truths[1:], *truths[:1]])
+    gain = clustered_mean(np.subtract(own, shuffled, dtype=np.float64), caption)
+    apart = Difference(gain.value, gain.low, gain.high) if said else None
+    return ColoursMentioned(clustered(own, caption), clustered(shuffled, caption), apart)
 
 
 def scene_colours(folder: Path, count: int) -> dict[str, frozenset[str]]:

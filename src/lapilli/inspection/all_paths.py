@@ -24,6 +24,7 @@ from lapilli.inspection.target import Target
 from lapilli.model.llava import Llava
 from lapilli.model.placement import placed
 
+_BYTES = 2**25  # of the widest gradient of all rows that are followed back together
 _CONSTANT = (".bias", "class_embedding", "position_embedding.weight")  # the ends of names of what is added to any input
 
 
@@ -85,7 +86,8 @@ def all_paths(
 
     `ids` and `layout` are those of prompt and answer, `pixel_values` (image, 3, height, width) show its images. A row
     is the position that predicts the token behind it; at the end of the sequence it is the likeliest. It takes one
-    forward pass, and one backward pass for every row; `progress` is told how many rows are done.
+    forward pass, and one backward pass for every row, of which as many are taken together as memory allows; `progress`
+    is told how many rows are done.
 
     The model's parameters and their gradients stay as they are. Raises LapilliError for language models that are not
     built like LLaMA, and ValueError for rows or pictures that are not those of the sequence.
@@ -101,11 +103,13 @@ def all_paths(
         reading = _reading(model, ids, layout, sight, voice)
         value, directions = _targets(model, reading.end, ids, at, target or Target())
         found = []
-        for row, direction in zip(at, directions, strict=True):
-            found.append(_parts(model, reading, sight if to_pixels else None, layout, row, direction))
+        size = _fitting(model, reading)
+        for begin in range(0, len(at), size):
+            some, towards = at[begin : begin + size], directions[begin : begin + size]
+            found.append(_parts(model, reading, sight if to_pixels else None, layout, some, towards))
             if progress is not None:
-                progress(len(found))
-    return AllPaths(layout, value, **{name: np.stack([parts[name] for parts in found]) for name in found[0]})
+                progress(begin + len(some))
+    return AllPaths(layout, value, **{name: np.concatenate([parts[name] for parts in found]) for name in found[0]})
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,15 +123,17 @@ class _Stage:
     end: Tensor
     constants: Sequence[nn.Parameter]
 
-    def back(self, cotangent: Tensor) -> tuple[Tensor, NDArray[np.float64]]:
-        """The gradient at the start, and the part of the constants."""
-        inputs, given = [self.start, *self.constants], cotangent.to(self.end)
-        first, *others = torch.autograd.grad(self.end, inputs, given, retain_graph=True, allow_unused=True)
-        added = [first.new_zeros((), dtype=torch.float32)]
+    def back(self, cotangents: Tensor) -> tuple[Tensor, NDArray[np.float64]]:
+        """The gradients at the start, and the parts of the constants, for cotangents (row, *shape of the end)."""
+        first, *others = torch.vmap(self._gradients)(cotangents.to(self.end))
+        added = [first.new_zeros(len(first), dtype=torch.float32)]
         for constant, gradient in zip(self.constants, others, strict=True):
-            if gradient is not None:
-                added.append((constant.float() * gradient.float()).sum().to(first.device))
-        return first, _numbers(torch.stack(added).sum())
+            added.append((gradient.float().flatten(1) @ constant.detach().float().flatten()).to(first.device))
+        return first, _numbers(torch.stack(added).sum(0))
+
+    def _gradients(self, cotangent: Tensor) -> tuple[Tensor, ...]:
+        inputs = [self.start, *self.constants]
+        return torch.autograd.grad(self.end, inputs, cotangent, retain_graph=True, materialize_grads=True)
 
 
 def _sight(model: Any, pixel_values: Tensor, constants: Sequence[nn.Parameter], to_pixels: bool) -> _Stage:
@@ -162,17 +168,23 @@ def _targets(
         return _numbers(target.of_logits(logits, follows)), target.directions(model.lm_head.weight, follows)
 
 
+def _fitting(model: Any, reading: _Stage) -> int:
+    """How many rows to follow back together: the widest thing that is held of each is a gradient of an MLP's."""
+    held = len(reading.start) * int(model.config.text_config.intermediate_size) * reading.start.element_size()
+    return max(1, _BYTES // held)
+
+
 def _parts(
-    model: Any, reading: _Stage, sight: _Stage | None, layout: TokenLayout, row: int, direction: Tensor
+    model: Any, reading: _Stage, sight: _Stage | None, layout: TokenLayout, rows: Positions, directions: Tensor
 ) -> dict[str, NDArray[np.float64]]:
-    """The arrays of AllPaths for one row."""
-    cotangent = torch.zeros_like(reading.end)
-    cotangent[row] = direction.to(cotangent)
-    gradient, biases = reading.back(cotangent)
-    parts = {"positions": _numbers(_relevance(reading.start, gradient).sum(-1)), "biases": biases}
+    """The arrays of AllPaths for some rows."""
+    cotangents = reading.end.new_zeros(len(rows), *reading.end.shape)
+    cotangents[range(len(rows)), rows] = directions.to(cotangents)
+    gradients, biases = reading.back(cotangents)
+    parts = {"positions": _numbers(_relevance(reading.start, gradients).sum(-1)), "biases": biases}
     if sight is not None:
-        gradient, vision_biases = sight.back(gradient[layout.positions(Role.IMAGE)])
-        pixels = _numbers(_relevance(sight.start, gradient).sum(1))
+        gradients, vision_biases = sight.back(gradients[:, layout.positions(Role.IMAGE)])
+        pixels = _numbers(_relevance(sight.start, gradients).sum(2))
         side = model.config.vision_config.patch_size
         parts |= {"cells": _by_cell(pixels, layout, side), "vision_biases": vision_biases}
     return parts
@@ -183,10 +195,10 @@ def _relevance(x: Tensor, gradient: Tensor) -> Tensor:
 
 
 def _by_cell(pixels: NDArray[np.float64], layout: TokenLayout, side: int) -> NDArray[np.float64]:
-    """Sums of (image, height, width) over patches of `side` x `side` pixels, (image, patch_row, patch_column)."""
+    """Sums of (row, image, height, width) over `side` x `side` pixels, (row, image, patch_row, patch_column)."""
     rows, columns = layout.patches(0).shape
-    whole = pixels[:, : rows * side, : columns * side]  # what is left at the right and the bottom is not seen
-    cells: NDArray[np.float64] = whole.reshape(-1, rows, side, columns, side).sum((2, 4))
+    whole = pixels[..., : rows * side, : columns * side]  # what is left at the right and the bottom is not seen
+    cells: NDArray[np.float64] = whole.reshape(*pixels.shape[:2], rows, side, columns, side).sum((3, 5))
     return cells
 
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from lapilli.inspection.direct import decompose
 from lapilli.inspection.explain import Findings
+from lapilli.inspection.increase import stream_lengths
 from lapilli.inspection.sources import direct_sources, groups, summed
 from lapilli.inspection.trace import Trace
 
@@ -23,6 +24,7 @@ AXES = {
     "heads_image": ("token", "layer", "head"),
     "heads_log_prob_increase": ("token", "layer", "head"),
     "layers_log_prob_increase": ("token", "attention or MLP", "layer"),
+    "stream_lengths": ("token", "depth"),
     "all_paths_sources": ("token", "source"),
     "all_paths_patches": ("token", "patch"),
     "all_paths_pixels": ("token", "patch"),
@@ -37,7 +39,15 @@ AXES = {
 """What the axes of every array count."""
 
 _IN_NATS = ("heads_log_prob_increase", "layers_log_prob_increase", "routes", "routes_whole")
-_UNITS = dict.fromkeys(AXES, "logit") | dict.fromkeys(_IN_NATS, "nat") | {"lens_ids": "id", "lens_probs": "probability"}
+_UNITS = (
+    dict.fromkeys(AXES, "logit")
+    | dict.fromkeys(_IN_NATS, "nat")
+    | {
+        "lens_ids": "id",
+        "lens_probs": "probability",
+        "stream_lengths": "of the final one",
+    }
+)
 
 
 def described(name: str) -> dict[str, Any]:
@@ -47,7 +57,7 @@ def described(name: str) -> dict[str, Any]:
 
 
 def arrays_of(findings: Findings) -> dict[str, NDArray[Any]]:
-    """The arrays of `arrays.safetensors`, in logits but for the increases and the lens."""
+    """The arrays of `arrays.safetensors`, in logits but for the increases, the lengths and the lens."""
     trace, direct, paths = findings.trace, findings.direct, findings.all_paths
     patches = trace.layout.patches(0).ravel()
     within = groups(trace.ids, trace.layout, bos_id(trace))
@@ -59,6 +69,7 @@ def arrays_of(findings: Findings) -> dict[str, NDArray[Any]]:
         "heads_image": direct.heads_image,
         "heads_log_prob_increase": findings.head_increases,
         "layers_log_prob_increase": findings.layer_increases,
+        "stream_lengths": stream_lengths(trace),
         "all_paths_sources": np.concatenate([summed(paths.positions, within), paths.biases[:, None]], axis=1),
         "all_paths_patches": paths.positions[:, patches],
         "all_paths_pixels": np.asarray(paths.cells)[:, 0].reshape(len(trace.rows), -1),

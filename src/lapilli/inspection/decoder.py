@@ -90,6 +90,28 @@ class Decoder:
         weight: Tensor = self.blocks[layer].mlp.down_proj.weight
         return weight.float()
 
+    def value_bias(self, layer: int) -> Tensor | None:
+        """What every value of a layer has had added, whatever was read; float32, (kv_head, d_head), or None."""
+        bias: Tensor | None = self.blocks[layer].self_attn.v_proj.bias
+        return None if bias is None else bias.float().unflatten(0, (self.kv_heads, -1))
+
+    def constants(self, layer: int) -> Tensor:
+        """What a layer's attention and its MLP add to every row whatever is read, float32, (2, d_model); mostly 0.
+
+        A head's weights sum to 1, so that its values' bias passes the output matrix once. A bias inside the MLP is no
+        constant: what comes of it depends on the neuron it is in.
+        """
+        block = self.blocks[layer]
+        attention, mlp = (
+            torch.zeros_like(part.weight[:, 0], dtype=torch.float32) if part.bias is None else part.bias.float()
+            for part in (block.self_attn.o_proj, block.mlp.down_proj)
+        )
+        values = self.value_bias(layer)
+        if values is not None:
+            shared = values.repeat_interleave(self.heads // self.kv_heads, 0)
+            attention = attention + self.output_matrix(layer) @ shared.flatten()
+        return torch.stack([attention, mlp])
+
     def neurons(self, layer: int, residual: Tensor) -> Tensor:
         """What goes into the MLP's last matrix, of rows whose residual before the MLP is (row, d_model)."""
         block = self.blocks[layer]

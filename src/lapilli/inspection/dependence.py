@@ -56,7 +56,8 @@ def dependence(gone: Readings, word: slice, said: tuple[str, str]) -> Dependence
             raise ValueError("no other pictures: whether the word needs its own is not known")
         others = np.median(found[2:]) > full - math.log(2) and same[2:].all()
         verdict = "no visual dependence" if others and _survives(gone, 1, word) else "overall colour"
-    return Dependence(verdict, full, *found[:2].tolist(), tuple(found[2:].tolist()), *said, int(same[2:].sum()))
+    blurred, blank, *swapped = found.tolist()
+    return Dependence(verdict, full, blurred, blank, tuple(swapped), *said, int(same[2:].sum()))
 
 
 def survives(gone: Readings, word: slice) -> bool:

@@ -14,7 +14,7 @@ from lapilli.inspection.direct import Direct
 from lapilli.inspection.explain import Findings, answer_text
 from lapilli.inspection.receipt import Receipt
 from lapilli.inspection.routes import ROUTES, Routes
-from lapilli.inspection.sources import ALL_PATHS, DIRECT, groups
+from lapilli.inspection.sources import ALL_PATHS, DIRECT, DOUBTFUL_FROM, condition_number, groups
 from lapilli.inspection.trace import Trace
 from lapilli.model.framing import Framing
 from lapilli.model.words import pieces_of, texts_of
@@ -54,8 +54,10 @@ def prompt_part(trace: Trace) -> dict[str, Any]:
 def answer_part(findings: Findings) -> dict[str, Any]:
     """The answer: its tokens with what else could have come, and its words."""
     trace = findings.trace
+    conditions = _condition_numbers(findings)
     words = [
-        {"text": "".join(findings.pieces[first:end]).strip(), "tokens": [first, end]} for first, end in findings.words
+        {"text": "".join(findings.pieces[first:end]).strip(), "tokens": [first, end], "condition_numbers": numbers}
+        for (first, end), numbers in zip(findings.words, conditions, strict=True)
     ]
     best = likeliest(trace)
     tokens = [_answer_token(findings, row, best[0][row], best[1][row]) for row in range(len(trace.rows))]
@@ -77,6 +79,7 @@ def method_part(findings: Findings) -> dict[str, Any]:
         "all_paths_sources": list(ALL_PATHS),
         "frozen_norm": True,
         "rule": _RULE,
+        "doubtful_from": DOUBTFUL_FROM,
     }
 
 
@@ -159,8 +162,9 @@ def receipts_part(findings: Findings, command: Sequence[str]) -> list[dict[str, 
     """All receipts; `command` is what explains the same answer again, to which the patches are added."""
     first, end = findings.words[findings.focus]
     word = "".join(findings.pieces[first:end]).strip()
+    null = "Shuffled map" if findings.removed is None else "Random patches"
     return [
-        {"id": f"{number}", "word": findings.focus, **_receipt(found, word, command)}
+        {"id": f"{number}", "word": findings.focus, **_receipt(found, word, command)} | _shuffled(found, null)
         for number, found in enumerate(findings.receipts)
     ]
 
@@ -174,7 +178,8 @@ def _receipt(found: Receipt, word: str, command: Sequence[str]) -> dict[str, Any
         "predicted": found.predicted,
         "measured": _measured(found),
         "controls": {
-            "kind": f"{len(found.target.scattered)} random sets of {count} other patches; as many in pieces",
+            "kind": f"{found.drawn // 2} random sets of {count} of all patches; as many in pieces of the same sizes",
+            "drawn": found.drawn,
             "changes": list(found.target.scattered),
             "contiguous": list(found.target.contiguous),
             "answers_changed": found.turned,
@@ -185,6 +190,18 @@ def _receipt(found: Receipt, word: str, command: Sequence[str]) -> dict[str, Any
         "seed": found.seed,
         "seconds": found.seconds,
     }
+
+
+def _shuffled(found: Receipt, kind: str) -> dict[str, Any]:
+    """The same of the shuffled map."""
+    shuffled = {
+        "kind": kind,
+        "patches": list(found.shuffled),
+        "change": found.target.shuffled,
+        "verdict": found.shuffled_verdict,
+        "chance": found.chance,
+    }
+    return {"shuffled": shuffled}
 
 
 def _measured(found: Receipt) -> dict[str, Any]:
@@ -206,6 +223,22 @@ def ranges(patches: Sequence[int]) -> str:
         else:
             runs.append([patch, patch])
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def _condition_numbers(findings: Findings) -> list[dict[str, float | None]]:
+    """Of every word, each map's condition number; None where its patches sum to 0."""
+    patches, paths = findings.trace.layout.patches(0).ravel(), findings.all_paths
+    cells = np.asarray(paths.cells).reshape(len(paths.value), -1)
+    maps = {
+        "direct": findings.direct.positions[:, patches],
+        "all paths": paths.positions[:, patches],
+        "pixels": cells,
+    }
+    found = []
+    for first, end in findings.words:
+        numbers = {name: float(condition_number(of[first:end].sum(0))) for name, of in maps.items()}
+        found.append({name: number if np.isfinite(number) else None for name, number in numbers.items()})
+    return found
 
 
 def _source_names(trace: Trace) -> dict[int, str]:

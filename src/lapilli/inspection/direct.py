@@ -4,6 +4,10 @@ With the last norm's scale held at its value, a logit is linear in the stream, a
 embedding, what every head brings from every position, what every MLP adds, and biases. The method is direct logit
 attribution (Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"), carried on to positions.
 It counts paths of one step alone: what reached a position on the way there is not told apart (see all_paths.py).
+
+Biases are content of nothing: those of values are the same whatever a head looks at (attention weights sum to 1), so
+that they are taken off what it brings from positions, here and wherever heads are taken apart, as all paths does. Only
+those inside an MLP, before its activation, are in what its neurons add.
 """
 
 from dataclasses import dataclass
@@ -27,9 +31,9 @@ class Direct:
     positions      (row, token)         through attention, by the position it was read from: all layers and heads
     heads          (row, layer, head)   through attention, by head: all positions
     heads_image    (row, layer, head)   of which from image positions
-    mlps           (row, layer)
+    mlps           (row, layer)         by the MLP's neurons
     embedding      (row,)               of the row's own token
-    biases         (row, layer)         of the attention's output matrices; 0 in most models
+    biases         (row, layer)         of values, of the attention's output matrix and of the MLP's; 0 in most models
 
     `positions` and `heads` are two ways to cut the same sum: positions + embedding + mlps + biases = value.
     """
@@ -65,6 +69,7 @@ def decompose(trace: Trace, target: Target | None = None, tokens: NDArray[np.int
     ids = torch.from_numpy(trace.next_ids if tokens is None else tokens).to(trace.logits.device)
     readout = readouts(trace, target, ids)
     image = torch.from_numpy(trace.layout.role == Role.IMAGE).to(readout.device)
+    constants = torch.stack([trace.decoder.constants(layer) for layer in range(trace.decoder.depth)], dim=1)
     positions, heads, heads_image = np.zeros((len(trace.rows), len(trace.ids))), [], []
     for layer in range(trace.decoder.depth):  # one by one: all layers' heads and positions together would be large
         parts = head_positions(trace, readout, layer)
@@ -76,9 +81,9 @@ def decompose(trace: Trace, target: Target | None = None, tokens: NDArray[np.int
         positions=positions,
         heads=np.stack(heads, axis=1),
         heads_image=np.stack(heads_image, axis=1),
-        mlps=_numbers(torch.einsum("rld,rd->rl", trace.mlp_out.float(), readout)),
+        mlps=_numbers(torch.einsum("rld,rd->rl", trace.mlp_out.float() - constants[1], readout)),
         embedding=_numbers(torch.einsum("rd,rd->r", trace.resid[:, 0].float(), readout)),
-        biases=np.stack([_numbers(_bias(trace, readout, layer)) for layer in range(trace.decoder.depth)], axis=1),
+        biases=_numbers(readout @ constants.sum(0).T),
     )
 
 
@@ -99,21 +104,21 @@ def readouts(trace: Trace, target: Target, ids: Tensor) -> Tensor:
 def head_positions(trace: Trace, readout: Tensor, layer: int) -> Tensor:
     """What each head of a layer brings to the target from each position; float32, (row, head, token).
 
-    `readout` is that of `readouts`.
+    `readout` is that of `readouts`; value biases are left out.
     """
     model = trace.decoder
     by_head = (readout @ model.output_matrix(layer)).unflatten(1, (model.kv_heads, model.heads // model.kv_heads, -1))
-    values = torch.einsum("rkgd,ktd->rkgt", by_head, trace.values[layer].float()).flatten(1, 2)
+    values = torch.einsum("rkgd,ktd->rkgt", by_head, _values(trace, layer)).flatten(1, 2)
     parts = attention(trace, layer) * values
     return pad(parts, (0, len(trace.ids) - parts.shape[-1]))
 
 
 @torch.inference_mode()
 def head_outputs(trace: Trace, layer: int) -> Tensor:
-    """What each head of a layer adds to the rows' streams; float32, (row, head, d_model)."""
+    """What each head of a layer adds to the rows' streams, value biases left out; float32, (row, head, d_model)."""
     model = trace.decoder
     weights = attention(trace, layer).unflatten(1, (model.kv_heads, -1))
-    mixed = torch.einsum("rkgt,ktd->rkgd", weights, trace.values[layer].float()).flatten(1, 2)
+    mixed = torch.einsum("rkgt,ktd->rkgd", weights, _values(trace, layer)).flatten(1, 2)
     return torch.einsum("rhd,mhd->rhm", mixed, model.output_matrix(layer).unflatten(1, mixed.shape[1:]))
 
 
@@ -121,15 +126,18 @@ def head_outputs(trace: Trace, layer: int) -> Tensor:
 def carried(trace: Trace, layer: int, head: int) -> Tensor:
     """What one head takes up at each position for the rows, before its output matrix; float32, (row, token, d_head).
 
-    Tokens that nothing has read are missing.
+    Value biases are left out. Tokens that nothing has read are missing.
     """
-    values = trace.values[layer][head * trace.decoder.kv_heads // trace.decoder.heads].float()
+    values = _values(trace, layer)[head * trace.decoder.kv_heads // trace.decoder.heads]
     return attention(trace, layer)[:, head, :, None] * values
 
 
 @torch.inference_mode()
 def position_outputs(trace: Trace, layer: int, head: int) -> Tensor:
-    """What one head adds to the rows' streams from each position; float32, (row, token, d_model)."""
+    """What one head adds to the rows' streams from each position; float32, (row, token, d_model).
+
+    They sum to the head's of `head_outputs`.
+    """
     matrix = trace.decoder.output_matrix(layer).unflatten(1, (trace.decoder.heads, -1))[:, head]
     parts = carried(trace, layer, head) @ matrix.T
     return pad(parts, (0, 0, 0, len(trace.ids) - parts.shape[1]))
@@ -137,14 +145,18 @@ def position_outputs(trace: Trace, layer: int, head: int) -> Tensor:
 
 @torch.inference_mode()
 def neuron_parts(trace: Trace, readout: Tensor, layer: int) -> Tensor:
-    """What each neuron of a layer's MLP adds to the target; float32, (row, neuron). They sum to the MLP's part."""
+    """What each neuron of a layer's MLP adds to the target; float32, (row, neuron).
+
+    They sum to the MLP's part, `mlps`; the bias of its last matrix is no neuron's, and is among `biases`.
+    """
     neurons = trace.decoder.neurons(layer, trace.resid[:, layer] + trace.attn_out[:, layer])
     return neurons.float() * (readout @ trace.decoder.down_matrix(layer))
 
 
-def _bias(trace: Trace, readout: Tensor, layer: int) -> Tensor:
-    bias = trace.decoder.blocks[layer].self_attn.o_proj.bias
-    return torch.zeros(len(readout)) if bias is None else readout @ bias.float()
+def _values(trace: Trace, layer: int) -> Tensor:
+    """What was read at every position, without the values' bias; float32, (kv_head, token, d_head)."""
+    values, bias = trace.values[layer].float(), trace.decoder.value_bias(layer)
+    return values if bias is None else values - bias[:, None]
 
 
 def _numbers(tensor: Tensor) -> NDArray[np.float64]:

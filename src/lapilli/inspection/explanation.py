@@ -94,7 +94,7 @@ def explanation(
     file, shown = _file(picture)
     pictures = {file: shown, "view.png": _encoded(view, "PNG")}
     description = {
-        "schema": "lapilli.explanation/1",
+        "schema": bundle.SCHEMA,
         "id": hashlib.sha256(shown + trace.ids.tobytes()).hexdigest()[:12],
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "made_by": _made_by(findings, command),

@@ -3,8 +3,11 @@
 A part v that is added to the stream x raises the log-probability of the next token t by
     log p(t | x + v) - log p(t | x),   p(. | h) = softmax(head(gamma * h * scale))
 where gamma is the last norm's weight and `scale` the one that it has for the row's final residual: the same for every
-layer and part. The increases of parts do not add up to that of their sum, and those of early layers are nearly 0
-because the stream there is short beside the final one; compare direct.py, whose parts sum.
+layer and part. The increases of parts do not add up to that of their sum; compare direct.py, whose parts sum. With the
+final scale, a stream that is short beside the final one says next to nothing: they are near 0 where it is so before and
+after the part is added, which may be in the early layers or nowhere. `stream_lengths` says where.
+
+A head's output is what it brings from positions, without its values' bias (direct.py); a layer's is all that it writes.
 
 Where the part is small, or the word nearly certain, the two log-probabilities differ by less than their rounding. So
 their difference is never taken: with d the logits of v alone, it is -log(1 + sum_u p(u | x) (exp(d_u - d_t) - 1)),
@@ -20,7 +23,7 @@ from lapilli.inspection.decoder import Decoder
 from lapilli.inspection.direct import carried, head_outputs
 from lapilli.inspection.trace import Trace
 
-_AT_ONCE = 32  # distributions over the vocabulary that are held at a time: more cost memory, and gain no time
+_AT_ONCE = 128  # distributions over the vocabulary that are held at a time: products of fewer rows are slow
 
 
 @torch.inference_mode()
@@ -33,15 +36,24 @@ def layer_increases(trace: Trace) -> NDArray[np.float32]:
 
 
 @torch.inference_mode()
-def head_increases(trace: Trace) -> NDArray[np.float32]:
-    """Of every head's output, on its layer's input; (row, layer, head)."""
-    layers = range(trace.decoder.depth)
+def stream_lengths(trace: Trace) -> NDArray[np.float32]:
+    """The length of the stream before every layer, and behind the last, over the latter's; (row, layer + 1).
+
+    Lengths are Euclidean norms: no unit. Those before and after layer l are at l and l + 1; the last is 1.
+    """
+    lengths = trace.resid.float().norm(dim=-1)
+    shares: NDArray[np.float32] = (lengths / lengths[:, -1:]).cpu().numpy()
+    return shares
+
+
+@torch.inference_mode()
+def head_increases(trace: Trace, sharpness: float = 1.0) -> NDArray[np.float32]:
+    """Of every head's output, on its layer's input, with all logits multiplied by `sharpness`; (row, layer, head)."""
     found = []
-    for row in range(len(trace.rows)):  # one by one: the outputs of all heads are as long as their layers' weights
-        one = trace.at(row)
-        heads = torch.stack([head_outputs(one, layer) for layer in layers], dim=1)
-        found.append(_increases(one, one.resid[:, :-1].float(), heads)[0])
-    return torch.stack(found).cpu().numpy()
+    for layer in range(trace.decoder.depth):  # one by one: the outputs of all layers' heads would be large
+        stream, heads = trace.resid[:, layer, None].float(), head_outputs(trace, layer)
+        found.append(_increases(trace, stream, heads[:, None], sharpness)[:, 0])
+    return torch.stack(found, dim=1).cpu().numpy()
 
 
 @torch.inference_mode()
@@ -54,7 +66,7 @@ def position_increases(trace: Trace, row: int, layer: int, head: int) -> NDArray
     # Of what a head brings, d_head numbers a position, a word reads as many: cheaper than d_model of each position.
     read = _logits(model, norm * model.output_matrix(layer).unflatten(1, (model.heads, -1))[:, head].T)
     brought = carried(one, layer, head)[0]
-    token = int(one.next_ids[0])
+    token = torch.from_numpy(one.next_ids).to(brought.device)[0]
     increases = torch.cat([_increase(before, some @ read, token) for some in brought.split(_AT_ONCE)])
     return np.pad(increases.cpu().numpy(), (0, len(trace.ids) - len(brought)))
 
@@ -69,16 +81,19 @@ def neuron_increases(trace: Trace, row: int, layer: int) -> NDArray[np.float32]:
     return _increases(one, stream[:, None], parts[:, None])[0, 0].cpu().numpy()
 
 
-def _increases(trace: Trace, streams: Tensor, parts: Tensor) -> Tensor:
+def _increases(trace: Trace, streams: Tensor, parts: Tensor, sharpness: float = 1.0) -> Tensor:
     """Of parts (row, stream, n, d_model) that are added to streams (row, stream, d_model); (row, stream, n)."""
     model = trace.decoder
-    factors = model.norm.weight.float() * model.scale(trace.resid[:, -1])[:, None]
+    scaled = sharpness * model.norm.weight.float() * model.scale(trace.resid[:, -1])
+    factors = scaled[:, None].expand_as(streams)
+    tokens = torch.from_numpy(trace.next_ids).to(streams.device)[:, None].expand(streams.shape[:2])
+    size = max(1, _AT_ONCE // parts.shape[2])
+    split = [given.flatten(0, 1).split(size) for given in (factors, streams, parts, tokens)]
     found = []
-    for stream, part, factor, token in zip(streams, parts, factors, trace.next_ids, strict=True):
+    for factor, stream, part, token in zip(*split, strict=True):
         before = _logits(model, factor * stream).log_softmax(-1)
-        owner = torch.arange(len(before), device=before.device).repeat_interleave(part.shape[1])
-        for some, of in zip(part.flatten(0, 1).split(_AT_ONCE), owner.split(_AT_ONCE), strict=True):
-            found.append(_increase(before[of], _logits(model, factor * some), int(token)))
+        brought = (_logits(model, factor[:, None] * some) for some in part.split(_AT_ONCE, dim=1))
+        found.append(torch.cat([_increase(before, some, token) for some in brought], dim=1))
     return torch.cat(found).reshape(parts.shape[:-1])
 
 
@@ -88,9 +103,12 @@ def _logits(model: Decoder, scaled: Tensor) -> Tensor:
     return (scaled.to(matrix.dtype) @ matrix.T).float()
 
 
-def _increase(before: Tensor, brought: Tensor, token: int) -> Tensor:
-    """Of logits `brought` (n, vocab) to log-probabilities `before`, (n, vocab) or (vocab,), for one token; (n,)."""
-    apart = brought - brought[:, token, None]
-    grown = (before.exp() * apart.expm1()).sum(1)
+def _increase(before: Tensor, brought: Tensor, token: Tensor) -> Tensor:
+    """Of logits `brought` (..., n, vocab) to log-probabilities `before` (..., vocab), for tokens (...,); (..., n)."""
+    before = before[..., None, :]
+    apart = brought - brought.take_along_dim(token[..., None, None], dim=-1)
+    grown = apart.expm1().mul_(before.exp()).sum(-1)
     small = grown.abs() < 0.5  # what is large may be too large for exp
-    return torch.where(small, -grown.log1p(), -(before + apart).logsumexp(1))
+    if small.all():
+        return -grown.log1p()
+    return torch.where(small, -grown.log1p(), -(before + apart).logsumexp(-1))

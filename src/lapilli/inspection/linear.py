@@ -6,10 +6,15 @@ With what decides held at its value, a transformer is a linear map, and a logit 
     attention    the weights are held: credit goes through values, none through queries and keys
     activations  act(z) is z times act(z) / z, and that ratio is held (the identity rule)
     gate * up    each of the two gets half of the credit for the product (the half rule)
+    matrices     what goes in is credited in proportion to what it adds, of either sign (the zero rule of LRP)
 
 Then the sum over a tensor of x * gradient is what went through it, with nothing lost but to biases. The rules for norms
-and attention are those of CP-LRP (Ali et al., arXiv 2202.07304), the two others are found in AttnLRP (Achtibat et al.,
-arXiv 2402.05602), and all of them together in RelP (Rezaei Jafari et al., arXiv 2508.21258).
+and attention are those of CP-LRP (Ali et al., arXiv 2202.07304), those for activations and products are in AttnLRP
+(Achtibat et al., arXiv 2402.05602), and all of them together in RelP (Rezaei Jafari et al., arXiv 2508.21258).
+
+AttnLRP goes further in two ways. It credits queries and keys for the attention weights, which are held here. And in
+vision transformers, through which the zero rule is known to be noisy, it favours what adds over what takes away (the
+gamma rule), so that less of a map cancels. How much does, its condition number says (sources.py).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from lapilli.inspection.decoder import decoder
+from lapilli.inspection.held_attention import HeldAttention
 
 _ACTIVATIONS = ("act_fn", "activation_fn", "act")  # of the language model, the vision encoder and the projector
 _UNDER: WeakSet[Any] = WeakSet()  # the models that are under the rules now
@@ -42,6 +48,7 @@ def linear_rules(model: Any) -> Iterator[None]:
     with ExitStack() as undo:
         _UNDER.add(model)
         undo.callback(_UNDER.discard, model)
+        undo.enter_context(HeldAttention())
         for name, module in model.model.named_modules():
             if handle := _ruled(name.rpartition(".")[2], module):
                 undo.callback(handle.remove)

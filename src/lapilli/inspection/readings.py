@@ -63,10 +63,18 @@ def said(logits: Tensor, ids: NDArray[np.int64], target: Target) -> Said:
 def beside(first: Readings, second: Readings) -> Readings:
     """The variants of both, of the same sequence."""
     parts = [(one.target, one.log_prob, one.likeliest) for one in (first, second)]
-    return replace(first, **dict(zip(("target", "log_prob", "likeliest"), together(parts), strict=True)))
+    target, log_prob, likeliest = together(parts)
+    return replace(first, target=target, log_prob=log_prob, likeliest=likeliest)
 
 
 def together(parts: Sequence[Said]) -> Said:
     """Several along their first axis."""
     target, log_prob, likeliest = (np.concatenate(some) for some in zip(*parts, strict=True))
     return target, log_prob, likeliest
+
+
+def joined(parts: Sequence[Readings]) -> Readings:
+    """Readings of the same trace, one after the other."""
+    found = together([(part.target, part.log_prob, part.likeliest) for part in parts])
+    first = parts[0]
+    return Readings(*found, first.clean_target, first.clean_log_prob, first.clean_likeliest)

@@ -1,5 +1,6 @@
 """Taking parts of a picture away, in its pixels, and reading the same sequence again."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,8 @@ from lapilli.model.llava import Llava
 from lapilli.model.placement import placed
 
 _BLUR = 0.25  # of the side: colours survive a weaker one
-_AT_ONCE = 8  # pictures that are read in one batch
+_AT_ONCE = 8  # pictures that are read in one batch, of small ones
+_PATCHES = 1_024  # as many as have so many patches: fewer would not fill a core, more not fit into its cache
 
 
 def blurred(view: Image.Image) -> Image.Image:
@@ -71,7 +73,7 @@ def features_of(llava: Llava, variants: Tensor) -> Tensor:
     """What the language model gets of pictures, (picture, patch, d_model), from their pixel values."""
     model: Any = llava.model
     found: list[Tensor] = []
-    for some in variants.split(_AT_ONCE):
+    for some in variants.split(_fitting(math.prod(llava.codec.patch_grid))):
         pixels = placed({"pixel_values": some}, model)["pixel_values"]
         found += model.model.get_image_features(pixels, return_dict=True).pooler_output
     return torch.stack(found)
@@ -84,12 +86,17 @@ def reread_features(trace: Trace, features: Tensor, target: Target, image: int =
     positions = trace.layout.patches(image).ravel()
     start = int(positions.min())
     found = []
-    for some in features.split(_AT_ONCE):
+    for some in features.split(_fitting(len(positions))):
         embeddings = trace.stream.resid[0, start:].repeat(len(some), 1, 1)
         embeddings[:, torch.from_numpy(positions - start)] = some.to(embeddings)
         read = read_on(trace, start, embeddings, target)
         found.append((read.target, read.log_prob, read.likeliest))
     return Readings(*together(found), *clean(trace, target))
+
+
+def _fitting(patches: int) -> int:
+    """How many pictures of so many patches to read together."""
+    return max(_AT_ONCE, _PATCHES // patches)
 
 
 def _whole(trace: Trace, variants: Tensor, target: Target, pixel_values: Tensor, image: int) -> Said:

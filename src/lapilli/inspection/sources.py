@@ -15,6 +15,11 @@ DIRECT = (*READ, "embedding", "MLPs", "biases")
 ALL_PATHS = (*READ, "biases")
 """The parts of the relevance of all paths."""
 
+DOUBTFUL_FROM = {"direct": 1.5, "pixels": 4.0}
+"""Maps and the condition numbers from which on their order of patches was no better than chance when patches were
+blurred: of 34 and 23 words of the quickstart's model, by benchmarks/cancellation.py. Of all paths to the tokens too few
+words had a large one."""
+
 _ROLES = {"image": (Role.IMAGE,), "question": (Role.QUESTION,), "system": (Role.SYSTEM,)}
 
 
@@ -41,6 +46,19 @@ def summed(positions: NDArray[np.float64], within: dict[str, Positions]) -> NDAr
 def of_image(positions: NDArray[np.float64], layout: TokenLayout, image: int) -> NDArray[np.float64]:
     """The part of each patch of one image, of (row, token); (row, patch_row, patch_column)."""
     return positions[:, layout.patches(image)]
+
+
+def condition_number(parts: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The sum of the sizes of parts (..., part) over the size of their sum, (...,); infinite where that is 0.
+
+    The condition number of a sum (Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 4.2): 1 where
+    all parts have one sign; a large one says that the sum is what is left of parts that cancel, and that a small error
+    of the rules by which they were credited may be larger than it.
+    """
+    exact = np.asarray(parts, np.float64)
+    sizes, together = np.abs(exact).sum(-1), np.abs(exact.sum(-1))
+    found: NDArray[np.float64] = np.divide(sizes, together, out=np.full(sizes.shape, np.inf), where=together > 0)
+    return found
 
 
 def direct_sources(direct: Direct, within: dict[str, Positions]) -> NDArray[np.float64]:

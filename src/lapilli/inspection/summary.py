@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lapilli.inspection.sources import ALL_PATHS, DIRECT, READ
+from lapilli.inspection.sources import ALL_PATHS, DIRECT, DOUBTFUL_FROM, READ
 
 
 def summary(description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -15,8 +15,10 @@ def summary(description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) 
     word = answer["words"][answer["focus"]]
     rows = slice(*word["tokens"])
     lines = [answer["text"], "", f"{word['text']!r}: {_target(description)}", *_sources(arrays, rows)]
-    lines += ["", *_routes(description, arrays, rows), *_dependence(description["dependence"])]
-    lines += [_receipt(receipt) for receipt in description["receipts"]]
+    lines += ["", *_conditions(word), *_lengths(arrays, rows)]
+    lines += [*_routes(description, arrays, rows), *_dependence(description["dependence"])]
+    for receipt in description["receipts"]:
+        lines += [_receipt(receipt), *([_shuffled(receipt["shuffled"])] if "shuffled" in receipt else [])]
     lines += [_check(check) for check in description["checks"]]
     return "\n".join(lines)
 
@@ -36,6 +38,24 @@ def _sources(arrays: Mapping[str, NDArray[Any]], rows: slice) -> Iterator[str]:
         cells = [f"{found[name]:+.2f}" if name in found else "" for found in (direct, paths)]
         yield f"  {name:14}{cells[0]:>9}{cells[1]:>11}"
     yield f"  {'together':14}{sum(direct.values()):>+9.2f}{sum(paths.values()):>+11.2f}"
+
+
+def _conditions(word: Mapping[str, Any]) -> Iterator[str]:
+    if found := word.get("condition_numbers"):
+        numbers = ", ".join(_condition(name, value) for name, value in found.items())
+        yield f"condition number of the map, 1 where no patches cancel: {numbers}"
+
+
+def _condition(name: str, value: float | None) -> str:
+    limit = DOUBTFUL_FROM.get(name)
+    doubtful = limit is not None and (value is None or value >= limit)
+    return f"{name} {'∞' if value is None else f'{value:.1f}'}{' (no better than chance)' if doubtful else ''}"
+
+
+def _lengths(arrays: Mapping[str, NDArray[Any]], rows: slice) -> Iterator[str]:
+    if "stream_lengths" in arrays:
+        numbers = " ".join(f"{length:.2f}" for length in arrays["stream_lengths"][rows].mean(0))
+        yield f"length of the stream before each layer, of the final one: {numbers}"
 
 
 def _routes(description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], rows: slice) -> Iterator[str]:
@@ -66,12 +86,18 @@ def _others(found: Mapping[str, Any]) -> str:
 def _receipt(receipt: Mapping[str, Any]) -> str:
     measured, controls = receipt["measured"], receipt["controls"]["changes"] + receipt["controls"]["contiguous"]
     after = "" if measured["answer_after"] == measured["answer_before"] else f", says {measured['answer_after']!r}"
-    others = f"random ones {np.mean(controls):+.2f} ± {np.std(controls):.2f}" if controls else "no random ones"
+    spread = f"random ones {np.mean(controls):+.2f} ± {np.std(controls):.2f}" if controls else "no random ones"
     return (
         f"{receipt['verdict']}: {receipt['map']}, {len(receipt['done']['patches'])} patches by "
         f"{receipt['done']['kind']}: predicted {receipt['predicted']:+.2f}, measured {measured['change']:+.2f}{after}; "
-        f"{others}"
+        f"{spread}, {len(controls)} of {receipt['controls'].get('drawn', len(controls))} run"
     )
+
+
+def _shuffled(shuffled: Mapping[str, Any]) -> str:
+    chance = f" (by chance at most 1 in {1 / shuffled['chance']:.0f} on either side)"
+    said = f"  {shuffled['kind'].lower()}: measured {shuffled['change']:+.2f}, {shuffled['verdict']}"
+    return said if shuffled["verdict"] == "not-tested" else said + chance
 
 
 def _check(check: Mapping[str, Any]) -> str:

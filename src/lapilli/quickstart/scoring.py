@@ -49,7 +49,9 @@ def score_align(journey: Journey, count: Counter) -> None:
         {"image": f"data/held_out/images/{name}", "truth": _truth(images, name), "caption": caption}
         for name, caption in list(zip(truths, captions, strict=True))[:SHOWN_CAPTIONS]
     ]
-    block = {"n": len(captions), "mentioned": asdict(found.own), "shuffled": asdict(found.shuffled), "examples": shown}
+    block: dict[str, Any] = {"n": len(captions), "mentioned": asdict(found.own), "shuffled": asdict(found.shuffled)}
+    block |= {"gain": asdict(found.gain)} if found.gain else {}
+    block["examples"] = shown
     _keep(journey.out / "scores/align.json", {"scores": _rows("align", asked), "captions": block})
 
 

@@ -47,6 +47,11 @@ def whole(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def counted(number: float, noun: str) -> str:
+    """1, step -> 1 step; 1234 -> 1,234 steps."""
+    return f"{whole(number)} {noun}{'' if number == 1 else 's'}"
+
+
 def short(number: float) -> str:
     """1234567 -> 1.2 M. Three digits or fewer stay as they are."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

@@ -12,6 +12,7 @@ from lapilli.report.environment import environment, policy, style
 from lapilli.report.schema import Machine, Part, Results, Stage
 
 _FILTERS: tuple[Callable[..., str], ...] = (
+    figures.counted,
     figures.duration,
     figures.interval,
     figures.learning_rate,

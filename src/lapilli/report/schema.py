@@ -34,7 +34,7 @@ class Score(Rate):
     """The accuracy on one type of question, such as `colour`. Answers count as right or wrong, nothing between.
 
     The controls (`blank`, `swapped`, `language_only`) belong to a stage as `image` does; the charts show those of the
-    last stage, the table those of every stage. The overall accuracy is pooled by the page and is not a row.
+    last stage, the table those of every stage. That over all types is a row of `overall`, of type `all`.
     """
 
     stage: StageName
@@ -136,7 +136,7 @@ class CaptionsRequired(TypedDict):
     """Stage 1's captions of `n` new pictures.
 
     `mentioned` counts the colour words of the captions, right where the picture holds that colour; `shuffled` counts
-    the same captions, each beside another picture.
+    the same captions, each beside another picture. Their intervals take the words of a caption for a cluster.
     """
 
     n: int
@@ -144,9 +144,21 @@ class CaptionsRequired(TypedDict):
     shuffled: Rate
 
 
-class Captions(CaptionsRequired, total=False):
-    """`examples`: a few, chosen before their captions were seen."""
+class Gain(TypedDict):
+    """A difference of two shares with its 95 % interval."""
 
+    estimate: float
+    low: float
+    high: float
+
+
+class Captions(CaptionsRequired, total=False):
+    """`gain`: `mentioned` less `shuffled`, caption by caption, where a colour was named.
+
+    `examples`: a few, chosen before their captions were seen.
+    """
+
+    gain: Gain
     examples: list[CaptionExample]
 
 
@@ -182,7 +194,7 @@ class Step(StepRequired, total=False):
     peak_memory_bytes: int
 
 
-class Change(TypedDict):
+class Change(Gain):
     """By how much the share right with the picture exceeds another one, with its 95 % interval.
 
     `against` is what the other one was: a blank picture, stage 1, new pictures (of new combinations), another picture.
@@ -191,9 +203,6 @@ class Change(TypedDict):
     split: str
     type: str
     against: str
-    estimate: float
-    low: float
-    high: float
 
 
 class Patches(TypedDict):
@@ -231,7 +240,8 @@ class ResultsRequired(TypedDict):
 class Results(ResultsRequired, total=False):
     """Everything that the page is drawn from. `finished` is a date or time as text; `examples` shows all it holds.
 
-    `overall` are the scores over all types, of type `all`, for other readers; the page pools `scores` itself.
+    `overall` are the scores over all types, of type `all`, with intervals in which questions about one picture are a
+    cluster.
     """
 
     finished: str

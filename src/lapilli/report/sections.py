@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lapilli.core.statistics.proportion import Proportion, newcombe
+from lapilli.core.statistics.proportion import Proportion
 from lapilli.report import charts, story
 from lapilli.report.charts import Mark, Row
 from lapilli.report.pictures import data_uri, mosaic
@@ -281,8 +281,7 @@ def captions(results: Results, folder: Path) -> dict[str, Any] | None:
     summary = ". ".join(f"{row.label}: {charts.mark_words(row.marks[0])}" for row in rows)
     chart = charts.dot_chart(rows, "Colour words that are right", summary, left=118.0, lanes=())
     examples = [{**example, "uri": data_uri(example["image"], folder)} for example in found.get("examples", [])]
-    gain = newcombe(rates["mentioned"], rates["shuffled"]) if len(rows) == 2 else None
-    return {"n": found["n"], "chart": chart, "gain": gain, "examples": examples, **rates}
+    return {"n": found["n"], "chart": chart, "gain": found.get("gain"), "examples": examples, **rates}
 
 
 def examples(results: Results, folder: Path) -> list[Mapping[str, Any]]:

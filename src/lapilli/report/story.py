@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from lapilli.core.statistics.proportion import Difference, Proportion, newcombe, wilson
+from lapilli.core.statistics.proportion import Difference, Proportion, newcombe
 from lapilli.report import figures
 from lapilli.report.schema import CONTROLS, SPLITS, Change, Constant, Rate, Results, Score
 
@@ -44,9 +44,8 @@ def differences(results: Results) -> Iterator[Change]:
                 "new pictures": None if split == SPLITS[0] else board.share(SPLITS[0], type_),
             }
             yield from _changes(split, type_, shares)
-    if captions := results.get("captions"):
-        rates = {"image": proportion(captions["mentioned"]), "another picture": proportion(captions["shuffled"])}
-        yield from _changes("held_out", "colours in captions", rates)
+    if gain := results.get("captions", {}).get("gain"):
+        yield {"split": "held_out", "type": "colours in captions", "against": "another picture", **gain}
 
 
 def _changes(split: str, type_: str, shares: Mapping[str, Proportion | None]) -> Iterator[Change]:
@@ -66,9 +65,10 @@ def proportion(rate: Rate | Score) -> Proportion:
 
 @dataclass(frozen=True)
 class Scoreboard:
-    """All scores, found by split, stage, condition and type."""
+    """All scores, found by split, stage, condition and type; `wholes` are those over all types, by the first three."""
 
     scores: dict[tuple[str, str, str, str], Proportion]
+    wholes: dict[tuple[str, str, str], Proportion]
     constants: dict[tuple[str, str], Constant]
 
     @property
@@ -93,12 +93,10 @@ class Scoreboard:
 
     def overall(self, split: str, condition: str = "image", stage: str | None = None) -> Proportion | None:
         """The score over all types, or None where the condition was not asked all of what the picture was asked."""
-        types = self.types(split)
-        rates = [self.get(split, type_, condition, stage) for type_ in types]
-        known = [rate for rate in rates if rate is not None]
-        if not known or len(known) < len(types):
+        stage = stage or (self.stages or [""])[-1]
+        if set(self.types(split)) - set(self.types(split, condition, stage)):
             return None
-        return wilson(sum(rate.correct for rate in known), sum(rate.n for rate in known))
+        return self.wholes.get((split, stage, condition))
 
     def share(self, split: str, type_: str, condition: str = "image", stage: str | None = None) -> Proportion | None:
         """One score, or that over all types, of type `all`."""
@@ -125,10 +123,15 @@ def scoreboard(results: Results) -> Scoreboard:
         for row in results.get("scores", [])
         if row["n"]
     }
+    wholes: dict[tuple[str, str, str], Proportion] = {
+        (row["split"], row["stage"], row["condition"]): proportion(row)
+        for row in results.get("overall", [])
+        if row["n"]
+    }
     constants: dict[tuple[str, str], Constant] = {
         (row["split"], row["type"]): row for row in results.get("constants", [])
     }
-    return Scoreboard(scores, constants)
+    return Scoreboard(scores, wholes, constants)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ import pytest
 from scipy.optimize import minimize
 from tests.core.statistics.pairs import auc
 
+from lapilli.core.statistics import logistic
+from lapilli.core.statistics.auc import Sides, difference, resampled_areas
 from lapilli.core.statistics.logistic import FOLDS, _folds, fitted, out_of_fold
 
 
@@ -80,3 +82,24 @@ def test_columns_may_be_of_any_unit():
     groups = np.arange(200)
     scaled = x * np.array([1e-6, 1e6, 3.0]) + np.array([5.0, -1e6, 0.0])
     assert out_of_fold(scaled, y, groups) == pytest.approx(out_of_fold(x, y, groups), abs=1e-6)
+
+
+@pytest.mark.parametrize(("tells", "least", "most"), [(0.0, 0, 3), (1.5, 15, 16)])
+def test_columns_that_say_nothing_are_said_to_add_no_more_often_than_stated(tells, least, most, monkeypatch):
+    """Of two questions a picture; 2.5 times in 100 are meant, and more than 3 of 16 come once in a thousand."""
+    monkeypatch.setattr(logistic, "REPEATS", 1)
+    adds = 0
+    for seed in range(16):
+        rng = np.random.default_rng(seed)
+        picture = np.repeat(np.arange(70), 2)
+        hard = rng.normal(size=70)[picture] + rng.normal(size=140)
+        sides = Sides(hard > np.quantile(hard, 0.7), np.zeros(140, np.intp), picture)
+
+        def column(good, rng=rng, sides=sides, picture=picture):
+            return good * sides.positive + rng.normal(size=70)[picture] + rng.normal(size=140)
+
+        known, more = (np.column_stack([column(good) for _ in range(3)]) for good in (1.0, tells))
+        said = [out_of_fold(some, sides.positive, picture, seed) for some in (np.hstack([known, more]), known)]
+        drawn = tuple(resampled_areas(some, sides, seed, count=300) for some in said)
+        adds += difference(*said, sides, drawn).low > 0
+    assert least <= adds <= most

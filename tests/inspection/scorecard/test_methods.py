@@ -19,7 +19,7 @@ from lapilli.inspection.scorecard.methods.listed import METHODS, chosen, of_file
 from lapilli.inspection.scorecard.methods.method import Method
 from lapilli.inspection.scorecard.methods.parts import all_paths_tokens
 from lapilli.inspection.scorecard.methods.released import wrong_grid
-from lapilli.inspection.scorecard.operators import OPERATORS
+from lapilli.inspection.scorecard.operators import OPERATORS, Left
 
 MODELS = ("deep", "mistral")
 
@@ -52,6 +52,12 @@ def test_mean_attention(name):
     case = held.case(name)
     mean = np.mean([one.mean(0) for one in matrices(case)], axis=0)
     np.testing.assert_allclose(attention.mean_attention(case), mean[case.rows][:, case.patches].sum(0), atol=1e-6)
+
+
+def test_attention_of_a_layer():
+    case, method = held.case("deep"), {method.name: method for method in METHODS}["attention, best layer"]
+    expected = [one.mean(0)[case.rows][:, case.patches].sum(0) for one in matrices(case)]
+    np.testing.assert_allclose(method.maps(case), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -115,19 +121,45 @@ def test_integrated_gradients_come_to_the_difference():
     assert missed[1] < 0.02 and missed[1] < missed[0]
 
 
-def test_occlusion_in_blocks_finds_the_only_part_that_matters(monkeypatch):
-    """A word that depends on the pixels of one block alone."""
+def additive(weights):
+    """An operator under which the word loses each removed patch's weight."""
+    return lambda case, sets: Left(*3 * [case.log_prob - np.array([weights[some].sum() for some in sets])])
+
+
+def test_windows_slide_over_a_grid_by_one_patch():
+    assert [one.tolist() for one in perturbation.windows((2, 3), 2)] == [[0, 1, 3, 4], [1, 2, 4, 5]]
+    assert [one.tolist() for one in perturbation.windows((2, 3), 1)] == [[number] for number in range(6)]
+    assert [one.tolist() for one in perturbation.windows((2, 4), 3)] == [[0, 1, 2, 4, 5, 6], [1, 2, 3, 5, 6, 7]]
+    assert len(perturbation.windows((24, 24), 3)) == 22 * 22
+
+
+def test_a_windows_loss_is_shared_out_among_its_patches():
+    """Of 3 x 3 patches a corner is in one window of 2 x 2, a side in two, the middle in four."""
+    case, weights = held.case("deep"), np.arange(9.0)
+    found = perturbation.losses(case, additive(weights), 2).reshape(3, 3)
+    corners = np.array([[0 + 1 + 3 + 4, 1 + 2 + 4 + 5], [3 + 4 + 6 + 7, 4 + 5 + 7 + 8]]) / 4
+    np.testing.assert_allclose(found[::2, ::2], corners)
+    np.testing.assert_allclose(found[::2, 1], corners.mean(1))
+    np.testing.assert_allclose(found[1, ::2], corners.mean(0))
+    assert found[1, 1] == pytest.approx(corners.mean())
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_where_only_the_number_counts_windows_foretell_it(size):
     case = held.case("deep")
-    side = case.pixels.shape[-1]
-    size = side // 8
+    np.testing.assert_allclose(perturbation.losses(case, additive(np.full(9, 0.7)), size), 0.7)
 
-    def only_one_block(case, other, masks):
-        lost = masks[:, size : 2 * size, 2 * size : 3 * size].mean((1, 2)).double().numpy()
-        return type("Left", (), {"log_prob": case.log_prob - lost})
 
-    monkeypatch.setattr(perturbation, "painted_pixels", only_one_block)
-    found = perturbation.occlusion_blocks(case)
-    assert found.sum() == pytest.approx(1) and found.argmax() == held_patch(case, size, 2 * size)
+def test_windows_find_what_two_patches_say_each_for_itself():
+    """A word that is lost only without both of two neighbours: each patch alone costs nothing."""
+    case = held.case("deep")
+
+    def needs_either(case, sets):
+        return Left(*3 * [case.log_prob - np.array([float({4, 5} <= set(some.tolist())) for some in sets])])
+
+    assert not perturbation.losses(case, needs_either).any()
+    found = perturbation.losses(case, needs_either, 2)
+    assert (4 * found).tolist() == [0, 0.5, 1] * 3  # two of the four windows hold both, and all of the right column
 
 
 def test_rise_finds_the_only_part_that_matters(monkeypatch):
@@ -141,11 +173,6 @@ def test_rise_finds_the_only_part_that_matters(monkeypatch):
 
     monkeypatch.setattr(perturbation, "painted_pixels", only_one_patch)
     assert perturbation.rise(case).argmax() == 2
-
-
-def held_patch(case, y, x):
-    size = case.llava.model.config.vision_config.patch_size
-    return (y // size) * case.grid[1] + x // size
 
 
 def test_rise_masks_let_half_through():
@@ -274,6 +301,23 @@ def test_methods_are_chosen_by_name_beside_the_random_map():
     assert [method.name for method in chosen(("TAM, wrong grid",))] == ["random", "TAM, wrong grid"]
     with pytest.raises(UsageError, match="method 'dierct': unknown"):
         chosen(("dierct",))
+
+
+def test_what_starts_from_what_an_operator_leaves_is_marked():
+    """The picture of the mean colour, blurred cells, tokens that are not there."""
+    marked = {name: {m.name for m in METHODS if name in m.operators} for name in OPERATORS}
+    assert marked["mean"] == {"RISE", "integrated gradients", "all paths, to pixels"}
+    assert marked["blur"] == {m.name for m in METHODS if m.name.startswith("occlusion")}
+    tokens = {m.name for m in METHODS if m.name.startswith(("token drop", "read knock-out"))}
+    assert marked["drop"] == marked["knockout"] == tokens and len(tokens) == 4
+
+
+def test_ten_heads_are_shown_beside_how_many_there_are():
+    names = [[m.shown(heads).name for m in METHODS if "head" in m.name] for heads in (20, 1024, 8)]
+    assert [two[1] for two in names] == [
+        f"log-prob increase, top {one} heads" for one in ("10 of 20", "10 of 1024", "8 of 8")
+    ]
+    assert {two[0] for two in names} == {"log-prob increase, top head"}
 
 
 def test_a_map_of_another_shape_is_refused():

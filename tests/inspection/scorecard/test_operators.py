@@ -115,6 +115,18 @@ def test_without_nothing_all_is_as_it_was(name):
     assert left.log_prob[0] == pytest.approx(case.log_prob, abs=2e-5) and not left.changed[0]
 
 
+@pytest.mark.parametrize("name", sorted(OPERATORS))
+def test_the_logit_left_is_the_centred_one(name):
+    """Beside the log-probability: of the same runs, and what white-box methods explain."""
+    case = held.case()
+    left = OPERATORS[name](case, [np.array([], np.intp), np.arange(len(case.patches))])
+    assert left.logit[0] == pytest.approx(case.logit, abs=1e-4)
+    assert case.logit == pytest.approx(float(held.centred(case, held.embeddings(case, case.pixels))), abs=1e-4)
+    if name == "mean":
+        blank = float(held.centred(case, held.embeddings(case, 0 * case.pixels)))
+        assert left.logit[1] == pytest.approx(blank, abs=1e-4) != pytest.approx(case.logit, abs=1e-3)
+
+
 def test_soft_masks_mix_pixels():
     case = held.case()
     other = torch.zeros_like(case.pixels[0])

@@ -31,7 +31,13 @@ from lapilli.inspection.swapped import shipped
 from lapilli.model.llava import load
 
 LEFT_OUT = ("overall_colour", "most_pictures", "no_picture")
-PLAN = Plan(questions=4, operators=("drop", "knockout"), methods=("centre", "direct", "TAM"), sanity=2, costs=2)
+PLAN = Plan(
+    questions=4,
+    operators=("drop", "knockout"),
+    methods=("centre", "attention, best layer", "direct", "TAM"),
+    sanity=2,
+    costs=2,
+)
 
 
 def silent(step, done, total):
@@ -79,10 +85,16 @@ def test_a_run_becomes_a_scorecard(job):
     measure(job, 1, silent)
     found = json.loads(json.dumps(scorecard(job, RunDir.open(job.run).load("kept")["counts"])))
     assert found["counts"] == {"given": 6, "asked": 4, "right": 4, "kept": 4} | dict.fromkeys(LEFT_OUT, 0)
-    assert [method["name"] for method in found["methods"]] == ["random", "centre", "direct", "TAM"]
+    assert [method["name"] for method in found["methods"]] == [
+        "random",
+        "centre",
+        "attention, best layer",
+        "direct",
+        "TAM",
+    ]
     gaps = gaps_of(found)
     cases = [RunDir.open(job.run).load_arrays(f"case-{number:04d}") for number in range(4)]
-    mean = np.mean([Curves(one["morf"][1, 2], one["lerf"][1, 2]).gap for one in cases])
+    mean = np.mean([Curves(one["morf"][1, 7], one["lerf"][1, 7]).gap for one in cases])
     assert gaps["direct", "knockout"]["value"] == pytest.approx(mean) and gaps["direct", "knockout"]["n"] == 4
     assert {row["metric"] for row in found["scores"]} >= {"pointing", "energy", "precision", "flip", "slope"}
     chance = {metric["name"]: metric["chance"] for metric in found["metrics"]}
@@ -92,19 +104,24 @@ def test_a_run_becomes_a_scorecard(job):
     assert {row["test"] for row in found["sanity"]} >= {"random head", "bfloat16", "other seed"}
     assert found["sanity"][0]["method"] == "direct"  # ours first
     same = {row["method"]: row["value"] for row in found["sanity"] if row["test"] == "other seed"}
-    assert same.pop("random") < 0.9 and same == pytest.approx({"centre": 1, "direct": 1, "TAM": 1})  # draw nothing
+    assert same.pop("random") < 0.9 and same == pytest.approx(
+        {"centre": 1, "attention, best layer": 1, "direct": 1, "TAM": 1}
+    )  # draw nothing
     assert len(found["examples"]) == 4 and found["examples"][0]["picture"].startswith("data:image/png;base64,")
     assert str(job.data.parent) not in json.dumps(found)  # where folders lie is nobody's business
 
 
 def test_a_scorecard_says_how_long_a_map_takes_and_what_the_time_buys(job):
-    run, seconds = RunDir.open(job.run), {"random": [3, 1], "centre": [1, 4], "direct": [9, 5], "TAM": [6, 10]}
+    run, seconds = (
+        RunDir.open(job.run),
+        {"random": [3, 1], "centre": [1, 4], "attention, best layer": [3, 3], "direct": [9, 5], "TAM": [6, 10]},
+    )
     rest = {"forwards": 2.0, "backwards": 1, "memory": None}
     run.save("cost", {name: [{"seconds": float(one)} | rest for one in some] for name, some in seconds.items()})
     measure(job, 1, silent)
     found = scorecard(job, run.load("kept")["counts"])
     said = [tuple(method["seconds"][key] for key in ("value", "low", "high", "n")) for method in found["methods"]]
-    assert said == [(2, 1, 3, 2), (2.5, 1, 4, 2), (7, 5, 9, 2), (8, 6, 10, 2)]
+    assert said == [(2, 1, 3, 2), (2.5, 1, 4, 2), (3, 3, 3, 2), (7, 5, 9, 2), (8, 6, 10, 2)]
     gaps, names = gaps_of(found), list(seconds)  # the fastest first
     for operator, front in found["front"].items():
         of = [gaps[name, operator]["value"] for name in names]

@@ -9,6 +9,7 @@ from scipy.stats import wilcoxon
 from lapilli.core.run import RunDir
 from lapilli.inspection.scorecard import table
 from lapilli.inspection.scorecard.curves import POINTS, Curves
+from lapilli.inspection.scorecard.halves import Used
 from lapilli.inspection.scorecard.methods.method import Method
 from lapilli.inspection.scorecard.sanity import file_of
 
@@ -38,7 +39,49 @@ def numbers():
     return table.Numbers(
         METHODS, ("blur", "drop"), [], Curves(falling, late), {"gap": gaps}, empty.swapaxes(0, 1),
         dict.fromkeys(("pointing", "energy", "precision"), covered), blind,
+        Used(np.arange(len(METHODS)), np.zeros((CASES, len(METHODS)), np.intp)),
     )  # fmt: skip
+
+
+def losses(numbers):
+    return table.losses(table.best_tests(numbers, 0))
+
+
+def test_our_best_is_chosen_on_one_half_and_compared_on_the_other(numbers):
+    """Two of ours, each lucky in one half: the one that is chosen is lucky in the half that it is not compared on."""
+    gaps = numbers.metrics["gap"][0]
+    even = np.arange(CASES) % 2 == 0
+    gaps[:, 1], gaps[:, 2], gaps[:, 3] = 0.6, np.where(even, 0.9, 0.5), np.where(even, 0.4, 1.2)
+    (best, _), found = table.bests(numbers, 0), table.best_tests(numbers, 0)
+    assert (best["operator"], best["method"], best["chosen_on"], best["n"]) == ("blur", "mine", 20, 20)
+    assert best["value"] == pytest.approx(0.5)
+    rows = {row["other"]: row for row in found if row["operator"] == "blur"}
+    assert set(rows) == {"random", "good"} and {row["one"] for row in rows.values()} == {"mine"}
+    assert rows["good"]["difference"] == pytest.approx(-0.1) and rows["good"]["n"] == 20
+    (lost,) = (row for row in losses(numbers) if row["operator"] == "blur")
+    assert (lost["ours"], lost["other"], lost["n"]) == ("mine", "good", 20)
+    assert lost["difference"] == pytest.approx(0.1)
+
+
+def test_of_noise_our_best_is_ahead_of_nobody(numbers):
+    """Of methods that are all alike, the best by the cases that it is tested on would be ahead."""
+    rng = np.random.default_rng(4)
+    ours = tuple(Method(f"mine {number}", "zero-pass", np.zeros_like, ours=True) for number in range(20))
+    held_out, same = [], []
+    for _ in range(60):
+        gaps = rng.normal(0, 1, (1, CASES, 22))
+        made = replace(numbers, methods=(*METHODS[:2], *ours), operators=("blur",), metrics={"gap": gaps})
+        mine = table.best(made, 0)
+        held_out.append(gaps[0, mine.compared, mine.method].mean() - gaps[0, mine.compared, 1].mean())
+        same.append((gaps[0] - gaps[0, :, [1]].T).mean(0)[2:].max())
+    assert abs(np.mean(held_out)) < 3 * np.std(held_out) / np.sqrt(60)
+    assert np.mean(same) > 5 * np.std(same) / np.sqrt(60)
+
+
+def test_where_none_of_ours_is_held_out_there_is_no_best(numbers):
+    methods = tuple(replace(one, operators=("blur",)) if one.ours else one for one in METHODS)
+    found = table.bests(replace(numbers, methods=methods), 0)
+    assert [row["operator"] for row in found] == ["drop"]
 
 
 def test_what_chance_is_depends_on_the_operator_where_it_must(numbers):
@@ -60,7 +103,8 @@ def test_faults_of_released_codes_are_scored_but_neither_tested_nor_ranked(numbe
     assert {row["method"] for row in table.scores(numbers, 0)} == set(MEANS)
     tested = table.tests(numbers, 0)
     assert not [row for row in tested if "wrong grid" in (row["one"], row["other"])]
-    assert not [row for row in table.losses(numbers, tested) if row["other"] == "wrong grid"]
+    compared = table.best_tests(numbers, 0)
+    assert not [row for row in (*compared, *table.losses(compared)) if row["other"] == "wrong grid"]
     assert "wrong grid" not in table.front(numbers, 0, dict.fromkeys(MEANS, 1.0) | {"wrong grid": 0.1})
     without = table.agreement(numbers, 0)
     numbers.metrics["gap"][0, :, -1] = -9
@@ -81,8 +125,9 @@ def test_who_is_ahead_has_the_difference_and_the_wins(numbers):
 def test_losses_say_by_how_much_ours_is_behind_and_how_often_it_is_not(numbers):
     numbers.metrics["gap"][1, :, 2] = numbers.metrics["gap"][1, :, 1] - 0.3
     numbers.metrics["gap"][1, :8, 2] += 0.4
-    (lost,) = table.losses(numbers, table.tests(numbers, 0))
+    (lost,) = losses(numbers)
     assert lost["difference"] == pytest.approx(0.3 - 0.4 * 8 / 40) and lost["wins"] == 8 / 40
+    assert lost["n"] == CASES  # it is the only one of ours that is held out: nothing was chosen
     assert 0 < lost["low"] < lost["difference"] < lost["high"] < 0.3
 
 
@@ -144,7 +189,7 @@ def test_a_map_is_held_against_the_one_of_its_own_case(numbers, tmp_path):
 
 
 def test_a_method_that_is_judged_by_its_own_way_is_not_our_best(numbers):
-    lost = table.losses(numbers, table.tests(numbers, 0))
+    lost = losses(numbers)
     assert [(row["operator"], row["ours"], row["other"]) for row in lost] == [("drop", "mine", "good")]
 
 
@@ -152,8 +197,8 @@ def test_a_few_large_losses_count_although_the_test_of_ranks_does_not_see_them(n
     """Most cases are alike; in a few ours is far behind."""
     gaps = numbers.metrics["gap"]
     gaps[0, :, 3] = 0.8
-    gaps[0, :, 1] = 0.8 + np.where(np.arange(CASES) < 8, 0.9, -0.01)
-    (lost,) = (row for row in table.losses(numbers, table.tests(numbers, 0)) if row["operator"] == "blur")
+    gaps[0, :, 1] = 0.8 + np.where(np.arange(CASES) % 5 == 3, 0.9, -0.01)
+    (lost,) = (row for row in losses(numbers) if row["operator"] == "blur")
     assert lost["low"] > 0 and lost["holm"] > 0.05
 
 

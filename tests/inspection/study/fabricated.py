@@ -16,6 +16,8 @@ TOP = {"base": (0, 1, 2, 3, 4), "tuned 1": (0, 1, 2, 3, 9), "tuned 2": (0, 1, 2,
 """The five heads, counted through all layers, that are made the top ones by increase, of every model."""
 
 K = 5
+MOST = 10
+"""As many heads as there are top heads at most."""
 
 
 def fabricate(run, of, shape=(5, 4), only=""):
@@ -58,6 +60,7 @@ def _heads(run, case, count, shape, rng):
     right = np.ones(count)
     right[-1] = case.model != "base"
     rows = {"right": right, "log_prob": np.full(count, -0.5), "increase": table, "direct": 2 * table}
+    rows |= {"certain": table / 2, "wide": table / 4, "width": np.full(count, 2.0)}
     rows |= {"contrast": table[:, ::-1], "contrast_best": table[:, ::-1] / 2}
     _saved(run, f"heads-{case.name}", rows | {"model": np.full(count, 4.0), "model_best": np.full(count, 3.0)})
 
@@ -78,6 +81,7 @@ def _rest(run, study, case, shape, rng):
             (K, "mean", "any"),
             (K, "mean", "layers"),
             (K, "zero", "any"),
+            (MOST, "mean", "any"),
         ):
             sets = rng.normal(-1, 0.1, (20, 2))
             heads = [[0, head] for head in range(k)]
@@ -89,7 +93,7 @@ def _rest(run, study, case, shape, rng):
 
 def _keys(count):
     """Of all heads the same, but for the first: twice as much. By contrast, half as much. A question has no swap."""
-    each = np.where(np.arange(K) == 0, 2.0, 1.0) * np.ones((count, 1))
+    each = np.where(np.arange(MOST) == 0, 2.0, 1.0) * np.ones((count, 1))
     rows = {"same": 0.4 * each, "paraphrase": 0.3 * each, "different": 0.1 * each, "anywhere": 0.02 * each}
     rows["different"][0] = np.nan
     rows |= {"inside": 0.5 * each / 2, "asked": 0.4 * each, "asked_chance": 0.1 * each}

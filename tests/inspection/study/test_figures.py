@@ -79,7 +79,7 @@ def test_reciprocal_ranks_stand_beside_both_nulls(result):
 
 def test_knocked_sets_stand_beside_random_ones(result):
     row = _one(result["knocked"], model="tuned 1", condition="VQA", of="base", k=K, how="mean", null="any")
-    assert row["log_prob"]["value"] == -3 and row["log_prob_p"] == pytest.approx(1 / 21)
+    assert row["log_prob"]["value"] == -3 and row["log_prob_p"] == pytest.approx(1 / 21) == row["least_p"]
     assert _numbers(row["log_prob_beyond"]) == pytest.approx([-2] * 3) and len(row["log_prob_sets"]) == 20
     assert row["right"]["value"] == -0.5 and row["right_p"] == 1  # every random set costs more answers
 
@@ -99,5 +99,21 @@ def test_ways_and_halves_are_differences_of_the_same_questions(result):
 def test_growth_is_of_the_heads_of_the_base(result):
     """Head 4 of the base, with 6, is nothing in the first tuned model: 40 in five heads become 34."""
     row = _one(result["growth"], model="tuned 1", condition="TQA-tuned", k=K)
-    assert row["value"] == pytest.approx(-6 / 5, abs=0.05)
-    assert row["others"]["value"] == pytest.approx(6 / 15, abs=0.05)  # head 9 has grown
+    for way, part in (("", 1), ("certain_", 2), ("wide_", 4)):  # the measures are whole, halves and quarters
+        assert row[f"{way}top"]["value"] == pytest.approx(-6 / 5 / part, abs=0.05)
+        assert row[f"{way}others"]["value"] == pytest.approx(6 / 15 / part, abs=0.05)  # head 9 has grown
+        assert row[f"{way}beyond"]["value"] == pytest.approx(-1.6 / part, abs=0.05)
+
+
+def test_the_papers_figures_stand_beside_those_that_are_like_them(result):
+    rows = {row["says"]: row for row in result["beside_paper"]}
+    shared = rows["top 10 heads shared before and after tuning, on text"]
+    (own, _) = shared["measured"]
+    base = _one(result["overlaps"], kind="tuning", other={"model": "tuned 1", "condition": "TQA-tuned"},
+                measure="increase", k=10)  # fmt: skip
+    assert (shared["paper"], shared["chance"]) == (8, pytest.approx(100 / 1024))
+    assert (own["model"], own["value"], own["chance"]) == ("tuned 1", base["observed"], pytest.approx(5))
+    read = rows["mean reciprocal rank of the colour by the input embeddings, key patches"]["measured"][0]
+    assert (read["value"], read["chance"]) == pytest.approx((0.3, 0.15))  # of five heads, the first twice as much
+    looked = rows["attention at key positions, VQA, asked about another thing"]["measured"][1]
+    assert looked["value"] == pytest.approx(0.12) and looked["chance"] == pytest.approx(0.024)

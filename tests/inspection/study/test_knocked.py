@@ -8,6 +8,7 @@ import torch
 from tests.inspection.runs import llava_of
 from tests.parts import picture
 
+from lapilli.core.statistics.sets import least_rank_p, rank_p
 from lapilli.data.sample import Sample, Turn
 from lapilli.inspection.ablation import ablated_heads
 from lapilli.inspection.contrast import answered
@@ -16,7 +17,7 @@ from lapilli.inspection.sites import watching
 from lapilli.inspection.study import knocked
 from lapilli.inspection.study.heads import read_heads, said_right
 from lapilli.inspection.study.knocked import batches, head_means, said
-from lapilli.inspection.study.knockouts import Knocking, knockouts, rank_p
+from lapilli.inspection.study.knockouts import Knocking, knockouts
 from lapilli.inspection.study.overlap import top
 
 WORDS = ("red", "blue square", "a green circle", "red", "three", "no")
@@ -87,9 +88,10 @@ def test_planted_heads_are_found_and_cost_what_no_other_set_does(planted):
     assert set(top(table, 5)) == set(PLANTED) and (table > 0).sum() == 5
     read, told = batches(planted, rows, pixels), []
     knocking = Knocking(planted, read, head_means(planted, read), lambda done, total: told.append((done, total)))
-    found = knockouts(knocking, {"increase": PLANTED}, (5, 4), 0)
+    found = knockouts(knocking, {"increase": [*PLANTED, (0, 0), (0, 1), (0, 2), (0, 3), (1, 0)]}, (5, 4), 0)
     assert [(one.k, one.how, one.null) for one in found] == [
-        (1, "mean", "any"), (2, "mean", "any"), (5, "mean", "any"), (5, "mean", "layers"), (5, "zero", "any"),
+        (1, "mean", "any"), (2, "mean", "any"), (5, "mean", "any"), (10, "mean", "any"), (5, "mean", "layers"),
+        (5, "zero", "any"),
     ]  # fmt: skip
     assert told[-1][0] == told[-1][1] == len({done for done, _ in told})  # every set once, as many as were announced
     for one in found:
@@ -107,6 +109,7 @@ def test_planted_heads_are_found_and_cost_what_no_other_set_does(planted):
 def test_p_is_the_rank_among_random_sets():
     random = np.array([-1.0, -2.0, 0.0, -0.5])
     assert [rank_p(value, random) for value in (-3.0, -1.5, 0.5)] == pytest.approx([1 / 5, 2 / 5, 1])
+    assert least_rank_p(len(random)) == rank_p(-3.0, random)
 
 
 def test_p_is_even_when_the_set_is_one_of_the_random_ones():

@@ -14,9 +14,11 @@ from lapilli.core.errors import UsageError
 from lapilli.core.run import RunDir
 from lapilli.core.statistics.multiple import holm
 from lapilli.data.questions import PictureQuestion
+from lapilli.data.scenes.absent import object_of
 from lapilli.inspection.triage import study as module
+from lapilli.inspection.triage.answered import group_of
 from lapilli.inspection.triage.decision import said
-from lapilli.inspection.triage.results import group_of
+from lapilli.inspection.triage.matching import Yes, matched
 from lapilli.inspection.triage.scores import CONFIDENCE, SCORES, SHARES
 from lapilli.inspection.triage.study import FEWEST, PER_WRONG, chosen, study
 from lapilli.model.llava import load, pixels_of
@@ -180,11 +182,41 @@ def test_deletions_count_the_answers_that_turn(whole):
                 turned.append(removed["named"] < 0)
                 random.append(np.mean(np.array(removed["random"]) < 0))
     (found,) = (one for one in made["deletions"] if one["group"] == "right yes")
-    share = binomtest(sum(turned), len(turned)).proportion_ci(0.95, method="wilson")
-    expected = {"count": sum(turned), "n": len(turned), "estimate": np.mean(turned)}
-    assert found["named"] == pytest.approx(expected | {"low": share.low, "high": share.high})
+    alone = binomtest(sum(turned), len(turned)).proportion_ci(0.95, method="wilson")
+    assert (found["named"]["count"], found["named"]["n"]) == (sum(turned), len(turned))
+    assert found["named"]["low"] <= alone.low and alone.high <= found["named"]["high"]  # of several models' pictures
     assert found["random"]["value"] == pytest.approx(np.mean(random))
     assert found["difference"]["value"] == pytest.approx(np.mean(turned) - np.mean(random))
+
+
+def test_pairs_are_of_one_model_and_object_and_their_answers_were_taken_apart(whole):
+    """Found again from what was saved: who is matched with whom, and who turns."""
+    run, made = whole
+    turned, margins, without = [[], []], [], 0
+    for number in range(len(MODELS)):
+        answers = [said(text) for text in run.load(f"model-{number}/answers")["texts"]]
+        groups = [group_of(*one) for one in zip(asked(), answers, strict=True)]
+        made_up = [at for at, group in enumerate(groups) if group == "wrong yes"]
+        about = {object_of(asked()[at]) for at in made_up}
+        grounded = [at for at, group in enumerate(groups) if group == "right yes" and object_of(asked()[at]) in about]
+        saved = dict(zip(grounded, run.load(f"model-{number}/margins"), strict=True))
+        found = {at: run.load(f"model-{number}/{at:06d}") for at in made_up}
+        sides = ({at: one["readings"]["full"]["d"] for at, one in found.items()}, saved)
+        some = [[Yes(at, object_of(asked()[at]), d) for at, d in side.items()] for side in sides]
+        matching = matched(*some)
+        without += matching.without
+        for pair in matching.pairs:
+            both = [run.load(f"model-{number}/{at:06d}") for at in pair]
+            assert both[1]["readings"]["full"]["d"] == pytest.approx(saved[pair[1]], abs=1e-4)
+            margins.append(abs(both[0]["readings"]["full"]["d"] - both[1]["readings"]["full"]["d"]))
+            for side, one in zip(turned, both, strict=True):
+                side.append(one["removed"]["named"] < 0)
+    found = made["matched"]
+    assert found["pairs"] == len(margins) > 0 and found["without"] == without
+    assert found["pairs"] + found["without"] + found["far"] == made["taken"]["wrong yes"]
+    assert found["apart"] == pytest.approx(np.mean(margins))
+    assert [one["named"]["count"] for one in found["groups"]] == [sum(side) for side in turned]
+    assert [one["group"] for one in found["groups"]] == ["wrong yes", "right yes"]
 
 
 def test_the_regressions_are_given_scores_that_are_there():

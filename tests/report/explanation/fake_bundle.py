@@ -104,6 +104,7 @@ def make_arrays(plan, tokens):
         "sources": sources, "image_patches": scaled(spots[:, 0], sources[:, 0]),
         "layers": np.stack([attention, mlps], 1), "heads": written, "heads_image": seen,
         "heads_log_prob_increase": written * 0.7, "layers_log_prob_increase": np.stack([attention, mlps], 1) * 0.7,
+        "stream_lengths": np.linspace(0.05, 1, layers + 1) ** 2 * np.ones((tokens, 1)),
         "all_paths_sources": paths, "all_paths_patches": scaled(far, paths[:, 0]),
         "all_paths_pixels": scaled(far + 0.3 * spots[:, 2], 0.8 * paths[:, 0]),
         "all_paths_vision_biases": 0.2 * paths[:, 0],
@@ -134,11 +135,12 @@ def make_tokens(plan):
 
 def make_receipts(focus):
     controls = {"kind": "random", "changes": [-0.11, 0.2, -0.3, 0.05, -0.02, 0.14, -0.22, 0.31, -0.05, 0.09]}
+    shuffled = {"kind": "Shuffled map", "patches": [0, 7], "change": -0.2, "verdict": "not-confirmed", "chance": 1 / 21}
     told = {"answer_before": WORDS[focus], "answer_after": "parked", "change": -2.84}
     patches = [*range(101, 105), *range(125, 129), *range(149, 153)]
     shared = {"word": focus, "done": {"kind": "mean", "patches": patches}, "seed": 0, "seconds": 1.8,
               "rule": "beyond all controls and ≥ half of predicted", "map": "direct",
-              "claim": "12 outlined patches carry +2.61 of the target’s +4.05",
+              "shuffled": shuffled, "claim": "12 outlined patches carry +2.61 of the target’s +4.05",
               "command": ["lapilli", "explain", "runs/mine", "--remove", "101-104,125-128", "--seed", "0"]}  # fmt: skip
     return [
         shared | {"id": "7f3a", "predicted": -2.61, "measured": told, "verdict": "confirmed",
@@ -162,7 +164,7 @@ def make_explanation(plan, arrays, tokens, words):
     ]  # fmt: skip
     patches = plan.rows**2
     return {
-        "schema": "lapilli.explanation/1", "id": "fake-1", "created": "2026-11-20T14:02:00Z",
+        "schema": "lapilli.explanation/2", "id": "fake-1", "created": "2026-11-20T14:02:00Z",
         "made_by": {"version": "0.5", "command": ["lapilli", "explain", "runs/mine", "picture.png"], "seed": 0,
                     "device": "cpu", "dtype": "float32", "seconds": 41.5},
         "model": {"name": "pebble-llava", "layers": plan.layers, "heads": plan.heads},
@@ -180,7 +182,8 @@ def make_explanation(plan, arrays, tokens, words):
         "answer": {"text": " ".join(plan.words), "tokens": answered, "words": words, "focus": focus},
         "method": {"name": "direct logit attribution and relevance along all paths", "unit": "logit",
                    "target": {"kind": "centred"}, "sources": SOURCES, "all_paths_sources": PATHS,
-                   "rule": "attention held fixed, norms held fixed, MLPs shared by ratio", "frozen_norm": True},
+                   "rule": "attention held fixed, norms held fixed, MLPs shared by ratio", "frozen_norm": True,
+                   "doubtful_from": {"direct": 1.01, "pixels": 1000.0}},
         "arrays": {name: {"file": "arrays.safetensors", "axes": ["token"], "unit": "logit", "exact": True}
                    for name in arrays},
         "vocabulary": {str(at): text for at, text in enumerate(SAYS)},

@@ -8,6 +8,7 @@ from tests.report.boxes import WIDTHS, fit, outside, touching
 from tests.report.explanation.conftest import PLANS
 from tests.report.explanation.fake_bundle import SMALL, Plan, affine, make_bundle, write_bundle
 
+from lapilli.inspection.sources import condition_number
 from lapilli.report.explanation.page import frame, write_page
 
 WORD = ".words [data-word='{}']"
@@ -284,9 +285,10 @@ def test_receipts_say_their_verdict_in_words_and_signs(show):
     assert cards.locator(".verdict").all_inner_texts() == ["✓Effect confirmed", "⇄Opposite"]
     assert page.locator(".untested").count() == 0
     first = cards.first
-    assert first.locator(".control").count() == 14
+    assert first.locator(".control").count() == 15  # and the shuffled map
     assert first.locator(".hollow").count() == first.locator(".dot").count() == 1
     assert "moving → parked" in first.inner_text()
+    assert "Shuffled map: −0.20, not confirmed (chance ≤ 1 in 21)." in first.inner_text()
     assert page.locator(".receipt .command").first.is_hidden()
     first.locator("summary").click()
     assert "lapilli explain runs/mine --remove 101-104" in first.locator(".command").inner_text()
@@ -393,13 +395,29 @@ def test_the_map_to_the_pixels_says_what_it_leaves_out(show):
     page.wait_for_function("() => document.body.innerText.includes('constants of the vision encoder')")
 
 
+@pytest.mark.parametrize(
+    ("key", "name"), [("direct", "image_patches"), ("all", "all_paths_patches"), ("pixels", "all_paths_pixels")]
+)
+def test_every_map_says_how_much_of_it_cancels(show, key, name):
+    page, (_, arrays) = show("small"), make_bundle(SMALL)
+    page.check(f".options input[value={key}]")
+    number = float(condition_number(arrays[name][1:3].sum(0)))  # the word that is open is of two tokens
+    page.wait_for_function("text => document.body.innerText.includes(text)", arg=f"number of this map: {number:.2f}.")
+    assert ("no better than chance" in page.inner_text(".condition")) == (key == "direct")
+
+
+def test_gains_of_log_probability_stand_beside_the_streams_lengths(show):
+    page, (_, arrays) = show("small"), make_bundle(SMALL)
+    page.check(".network input[value=chance]")
+    lengths = " · ".join(f"{length:.2f}" for length in arrays["stream_lengths"][0])
+    page.wait_for_function("text => document.body.innerText.includes(text)", arg=f"behind the last: {lengths}.")
+
+
 def test_it_begins_with_what_decides_the_word(show):
     page = show("full")
     said = page.inner_text(".reason")
-    assert said.startswith("It said moving because of these 12 patches; without them it says parked.")
-    assert (
-        "12 other patches removed at random, 14 times, never changed the word" in said
-    )  # the control stands beside it
+    assert said.startswith("It said moving because of 12 of 576 patches, named by hand; without them it says parked.")
+    assert "12 patches at random, 14 times, never changed the word" in said  # the control stands beside it
     assert page.inner_text(".legend").startswith("Outlined: the 12 patches")  # as many as the receipt removes
     page.click(WORD.format(5))
     page.wait_for_selector(".reason[data-shown=untested]")
@@ -413,7 +431,9 @@ def test_it_begins_with_what_decides_the_word(show):
     [
         ([{"verdict": "not-confirmed"}, {}], "No set of patches was shown to decide this answer.", "not"),
         ([{"answer_after": "moving"}, {"answer_after": "moving"}], "No set of patches was shown", "not"),
-        ([{}, {"kind": "blur", "verdict": "weaker"}], "because of these 12 patches is shown in one way only", "partly"),
+        ([{}, {"kind": "blur", "verdict": "opposite"}], "patches, named by hand is shown in one way only", "partly"),
+        ([{}, {"kind": "blur", "map": "all paths"}], "it says “parked”; blurred in the picture, not tested", "partly"),
+        ([{}, {"kind": "blur", "verdict": "confirmed-but-larger"}], "because of 12 of 576 patches", "shown"),
         ([{}, {"kind": "blur", "answer_after": "old"}], "parked (replaced by the mean) or old (blurred in", "shown"),
     ],
 )  # fmt: skip
@@ -422,7 +442,7 @@ def test_the_first_sentence_says_no_more_than_the_receipts(show, tmp_path, chang
     given = explanation["receipts"][0]
     explanation["receipts"] = [
         given
-        | {"id": f"{at}", "verdict": change.get("verdict", "confirmed")}
+        | {"id": f"{at}", "verdict": change.get("verdict", "confirmed"), "map": change.get("map", "direct")}
         | {"done": given["done"] | {"kind": change.get("kind", "mean")}}
         | {"measured": given["measured"] | {"answer_after": change.get("answer_after", "parked")}}
         for at, change in enumerate(changes[: 1 if not changes[1] else 2])

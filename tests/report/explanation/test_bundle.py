@@ -47,7 +47,7 @@ def spoiled(explanation, path, value):
 @pytest.mark.parametrize(
     ("path", "value", "told"),
     [
-        (("schema",), "lapilli.explanation/2", "schema"),
+        (("schema",), "lapilli.explanation/3", "schema"),
         (("unknown",), 1, "'unknown'"),
         (("answer", "tokens", 1, "value"), ..., "answer.tokens[1]"),
         (("answer", "tokens", 1, "prob"), 1.5, "answer.tokens[1].prob"),
@@ -111,6 +111,13 @@ def test_a_broken_array_is_refused(small, name, spoil, told):
     with pytest.raises(LapilliError) as refused:
         bundle.check(explanation, arrays)
     assert told in str(refused.value)
+
+
+@pytest.mark.parametrize("schema", ["lapilli.explanation/1", "lapilli.explanation/3", 2])
+def test_an_explanation_of_another_version_is_refused_in_one_line(small, schema):
+    explanation, arrays = small
+    with pytest.raises(LapilliError, match=f"schema: '?{schema}'?, whose verdicts mean .*; explain the answer again"):
+        bundle.check(explanation | {"schema": schema}, arrays)
 
 
 def test_what_is_optional_may_be_absent(small):

@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 from tests.report.explanation.fake_bundle import SMALL, write_bundle
 
 from lapilli.inspection.receipt import top
+from lapilli.inspection.sources import condition_number
 from lapilli.report.explanation import page as page_module
 
 SOURCE = (Path(page_module.__file__).parent / "explain.js").read_text(encoding="utf-8")
@@ -90,7 +91,8 @@ CONTROLS = {"changes": [0.1] * 20, "contiguous": [0.2] * 20}
         (receipt(controls=CONTROLS | {"answers_changed": 2}), None),
         (receipt(controls=CONTROLS | {"answers_changed": 3}), "random others change the word too, 3 of 40 times"),
         (receipt(after="red"), "it still says “red”"),
-        (receipt(verdict="weaker"), "it says “blue”, but its test came out weaker than predicted"),
+        (receipt(verdict="confirmed-but-smaller"), None),  # the effect is real; that its size is not is said beside it
+        (receipt(verdict="confirmed-but-larger"), None),
         (receipt(verdict="not-confirmed"), "it says “blue”, but its test came out not confirmed"),
         (receipt(verdict="opposite", after="red"), "it still says “red”"),
         (receipt(predicted=1.5), "they speak against the word"),
@@ -116,6 +118,60 @@ def test_what_random_removals_did_is_counted_in_words(call, turned, words):
     assert words in call("return lib.controlOf([argument])", given)
 
 
+def test_each_way_of_removing_has_its_own_control(call):
+    stopped = {"changes": [0.1] * 3, "contiguous": [-2.5] * 3, "answers_changed": 1, "drawn": 40}
+    given = [receipt(controls=CONTROLS | {"answers_changed": 2}), receipt("read-knockout", controls=stopped)]
+    assert call("return lib.controlOf(argument)", given) == (
+        " Control, blurred in the picture: 2 patches at random, 40 times, changed the word 2 times and moved it by "
+        "0.20 logits at most; these move it by 2.00."
+        " Control, hidden from the text: 2 patches at random, 6 of 40 times, where it was settled, changed the word "
+        "1 time and moved it by 2.50 logits at most; these move it by 2.00."
+    )
+    assert call("return lib.controlOf(argument)", [receipt(controls={"changes": []})]) == ""
+
+
+@pytest.mark.parametrize(
+    ("verdict", "change", "words"),
+    [("larger", -16.9, "16.90, more than twice the 3.00"), ("smaller", -1.2, "1.20, less than half of the 3.00")],
+)
+def test_a_size_that_was_not_predicted_is_said(call, verdict, change, words):
+    measured = {"change": change, "answer_before": "red", "answer_after": "blue"}
+    said = call("return lib.controlOf([argument])", receipt(verdict=f"confirmed-but-{verdict}", measured=measured))
+    assert f"these move it by {words} that the map predicts." in said
+
+
+@pytest.mark.parametrize(
+    ("shuffled", "said"),
+    [
+        (
+            {"verdict": "not-confirmed"},
+            "Shuffled map: −0.20, not confirmed (chance ≤ 1 in 21).",
+        ),
+        ({"verdict": "opposite"}, "Shuffled map: −0.20, opposite (chance ≤ 1 in 21)."),
+        ({"verdict": "not-tested", "kind": "Random patches"}, "Random patches: −0.20, not tested."),
+    ],
+)
+def test_the_shuffled_map_stands_beside_the_map(call, shuffled, said):
+    given = {"kind": "Shuffled map", "patches": [0], "change": -0.2, "chance": 1 / 21} | shuffled
+    assert call("return lib.shuffledOf({ shuffled: argument })", given) == said
+    assert call("return lib.shuffledOf({})") == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "chosen", "said"),
+    [
+        (range(36), [32, 33, 34, 35], "the strongest eighth of the patches, 4 of 36"),
+        (range(36), [1, 2, 3, 4], "4 of 36 patches, named by hand"),
+        (range(36), [35], "1 of 36 patches, named by hand"),
+        ([40.0, *[-1.0] * 35], [0], "the only patches on its side, 1 of 36"),
+        ([1.0], [0], "the strongest eighth of the patches, 1 of 1"),
+    ],
+)
+def test_how_many_patches_are_named_is_said_to_be_a_rule(call, values, chosen, said):
+    given = [list(map(float, values)), chosen]
+    assert call("return lib.namedOf(argument[1], Float64Array.from(argument[0]))", given) == said
+
+
 def test_the_map_that_is_shown_by_most_ways_is_the_reason(call):
     found = [
         receipt(),
@@ -126,6 +182,12 @@ def test_the_map_that_is_shown_by_most_ways_is_the_reason(call):
     script = "const set = lib.reasonOf(argument, 'red'); return [set.map, set.own.length, set.sure.length]"
     assert call(script, found) == ["all paths", 2, 2]
     assert call(script, found[:2]) == ["direct", 2, 1]
+    assert call(script, found[1:3]) == ["all paths", 1, 1]
+    ways = "return lib.reasonOf(argument, 'red').ways"
+    assert call(ways, found[1:3]) == [
+        "hidden from the text",
+        "blurred in the picture",
+    ]  # all paths by one of them alone
     assert call(script, found[1:2]) == ["direct", 1, 0]
     assert call("return lib.reasonOf([], 'red') === undefined")
 
@@ -227,3 +289,11 @@ def test_the_host_answers_as_a_widget_does(call):
 def test_rendering_can_be_undone(call):
     assert call("""const el = document.createElement('div'), end = lib.render({ model: lib.host({}), el });
         const before = el.childElementCount; end(); return [before, el.childElementCount]""") == [1, 0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_condition_number_is_that_of_the_package(call, seed):
+    values = np.random.default_rng(seed).normal(0.2, 1, 36)
+    assert call("return lib.conditionNumber(Float64Array.from(argument))", values.tolist()) == pytest.approx(
+        float(condition_number(values))
+    )

@@ -1,4 +1,3 @@
-import pytest
 from tests.report.scorecard.fake import METHODS, OPERATORS, fake_scorecard
 
 from lapilli.report.scorecard.card import Figure, figure, read_card
@@ -37,23 +36,20 @@ def test_scores_alone_name_their_methods_metrics_and_operators():
     assert {method.name for method in card.methods} == {row[0] for row in METHODS}
 
 
-def test_best_is_the_first_of_ours_that_was_scored():
-    rows = [
-        {"method": name, "operator": "blur", "metric": "gap", "value": value}
+def test_our_best_is_the_one_that_the_scorecard_chose():
+    """Under the primary operator, whatever has the larger gap in all questions."""
+    scores = [
+        {"method": name, "operator": operator, "metric": "gap", "value": value}
+        for operator in ("blur", "drop")
         for name, value in (("a", 0.1), ("b", 0.3), ("c", 0.4))
     ]
-    methods = [{"name": name, "ours": name in "abz"} for name in "zabc"]
-    card = read_card({"methods": methods, "scores": rows})
-    assert (card.best(True).name, card.best(False).name) == ("b", "c")
-    assert card.score("b").value == pytest.approx(0.3)
-    assert read_card({}).best(True) is None
-
-
-def test_the_best_is_held_out_under_the_operator_that_it_is_judged_by():
-    rows = [
-        {"method": name, "operator": "drop", "metric": "gap", "value": value}
-        for name, value in (("removes", 0.9), ("reads", 0.4))
+    methods = [{"name": name, "ours": name in "ab"} for name in "abc"]
+    best = [
+        {"operator": operator, "method": name, "value": 0.2, "low": 0.1, "high": 0.3, "n": 15, "chosen_on": 16}
+        for operator, name in (("drop", "b"), ("blur", "a"))
     ]
-    methods = [{"name": "removes", "ours": True, "operators": ["drop"]}, {"name": "reads", "ours": True}]
-    assert read_card({"methods": methods, "scores": rows}).best(True).name == "reads"
-    assert read_card({"methods": methods[:1], "scores": rows}).best(True) is None
+    found = read_card({"methods": methods, "scores": scores, "best": best, "settings": {"primary": "blur"}}).best
+    assert found is not None and (found.method.name, found.gap.value, found.gap.n) == ("a", 0.2, 15)
+    assert found.chosen_on == 16
+    for without in ({}, {"methods": methods, "scores": scores}, {"methods": methods[2:], "best": best}):
+        assert read_card(without).best is None

@@ -27,7 +27,7 @@ def test_the_losses_are_said_first_with_their_figures():
 
 
 def test_that_none_loses_is_said_too():
-    page = render({**SMALL, "losses": [], "tests": []})
+    page = render({**SMALL, "losses": [], "best_tests": []})
     assert "None is measurably more faithful than ours." in page
     assert "Where ours loses" not in page
 
@@ -68,7 +68,8 @@ def test_any_key_may_be_missing(key):
 
 
 @pytest.mark.parametrize(
-    "where", ["methods", "metrics", "scores", "tests", "losses", "agreement", "sanity", "examples"]
+    "where",
+    ["methods", "metrics", "scores", "tests", "best", "best_tests", "losses", "agreement", "sanity", "examples"],
 )
 def test_any_list_may_be_empty(where):
     assert "</html>" in render({**SMALL, where: []})

@@ -63,7 +63,12 @@ def card(losses, **more):
         for operator in ("blur", "drop")
         for name, value in gaps.items()
     ]
-    return read_card({"methods": methods, "scores": scores, **({} if losses is None else {"losses": losses}), **more})
+    best = [
+        {"operator": operator, "method": "ours", "value": 0.42, "low": 0.4, "high": 0.44, "n": 20, "chosen_on": 21}
+        for operator in ("blur", "drop")
+    ]
+    lost = {} if losses is None else {"losses": losses}
+    return read_card({"methods": methods, "scores": scores, "best": best, **lost, **more})
 
 
 def loss(other, difference, low, high, operator="blur"):
@@ -113,7 +118,7 @@ def planted(**sides):
             "wins": 0.8 if (ahead > 0) != (side == "torn") else 0.2,
         })  # fmt: skip
     lost = [{"ours": "ours", **{key: row[key] for key in row if key != "one"}} for row in rows if row["difference"] < 0]
-    return card(lost, tests=rows)
+    return card(lost, best_tests=rows)
 
 
 @pytest.mark.parametrize(
@@ -139,13 +144,29 @@ def test_the_headline_says_what_the_paired_test_says(sides, said):
     assert page.index("<b>gap</b>") < page.index("has a gap of")  # defined where it first stands
 
 
+def test_the_page_says_on_which_questions_our_best_was_chosen():
+    given = planted(slow="up", fast="down")
+    assert words.strongest(given) == ("fast", pytest.approx(0.42 + 0.1))
+    page = " ".join(render(given.told).split())
+    assert "has a gap of <strong>0.42</strong>" in page and "on 20 questions" in page
+    assert "fast has the largest there, <strong>0.52</strong>" in page
+    assert "best of ours on 21 other questions" in page
+    alone = [row | {"chosen_on": 0} for row in given.told["best"]]  # of one there is nothing to choose
+    assert "best of ours on" not in render(given.told | {"best": alone})
+
+
+def test_a_scorecard_that_chose_no_best_claims_none():
+    told = {key: value for key, value in card([]).told.items() if key != "best"}
+    assert words.headline(read_card(told)) == "Not tested against each other."
+
+
 def test_who_is_ahead_by_the_mean_alone_has_no_price():
     given = planted(slow="mean", fast="up")
     assert words.price(given, words.losses(given)) == ""
 
 
 def test_without_one_of_ours_that_is_held_out_nothing_is_claimed():
-    told = card([]).told
+    told = card([]).told | {"best": []}
     own = [row | {"operators": ["blur"] if row.get("ours") else []} for row in told["methods"]]
     others = [row for row in own if not row.get("ours")]
     for methods, said in (

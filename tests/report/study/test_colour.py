@@ -29,6 +29,7 @@ def page():
     [
         ({"a": "holds", "b": "holds", "c": "holds"}, "Of 3 statements 3 hold (a, b, c)."),
         ({"a": "not shown", "b": "mixed", "c": "holds"}, "1 holds (c), 1 is mixed (b) and 1 is not shown (a)."),
+        ({"a": "cannot be tested", "b": "holds", "c": "holds"}, "2 hold (b, c) and 1 cannot be tested (a)."),
         ({"a": "fails", "b": "not shown", "c": "not shown"}, "1 fails (a) and 2 are not shown (b, c)."),
     ],
 )
@@ -65,6 +66,13 @@ def test_verdicts_come_first_with_their_rules(result):
 def test_every_table_has_a_line_for_every_figure(result, page, section, title, name):
     lines = table(page, f'aria-labelledby="{section}"', f"<summary>Table: {title}")
     assert len(lines) == len(result[name])
+
+
+def test_the_papers_figures_have_a_line_each_with_every_models(result, page):
+    lines = table(page, 'aria-labelledby="paper"')
+    assert len(lines) == len(result["beside_paper"]) > 0
+    for line, row in zip(lines, result["beside_paper"], strict=True):
+        assert line[:2] == [row["says"], str(row["paper"])] and len(line) == 3 + 2 * len(row["measured"])
 
 
 def test_it_is_one_file_that_asks_for_nothing(result, tmp_path):

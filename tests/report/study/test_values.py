@@ -10,7 +10,8 @@ from lapilli.report.study.colour import render
 
 KEYS = "Attention of the top heads at their key positions"
 ASKED = "Key positions on the thing that is asked about, share"
-GROWTH = "Increase of the base's top 5 heads, after tuning less before"
+GROWTH = "Increase of the base's top 5 of 20 heads, after tuning less before"
+SHARED = "Shared of the top 5 of 20 heads"
 SEEDS = "between seeds"
 PAIR = "tuned 1 VQA / tuned 2 VQA"
 
@@ -30,10 +31,14 @@ def drawn(page):
     [
         ("Answered rightly", "VQA", "dot", "tuned 1: 3 of 10, 10.0–50.0 %"),
         ("Answered rightly", "TQA-base", "dot", "base: 9 of 10, 59.6–98.2 %"),
-        ("Shared of the top 5 heads by increase", SEEDS, "dot", f"{PAIR}: 2.00 [1.90, 2.20], n = 4"),
-        ("Shared of the top 5 heads by increase", SEEDS, "stick", "any heads, by chance: 1.50, p = 0.250"),
-        ("Shared of the top 5 heads by increase", SEEDS, "stick", "by chance, in the same layers: 2.50, p = 0.125"),
-        ("Shared of the top 5 heads by contrast", SEEDS, "dot", f"{PAIR}: 3.00 [2.90, 3.20], n = 4"),
+        (f"{SHARED} by increase", SEEDS, "dot", f"{PAIR}, of the true means: 2.00 [1.90, 2.20], n = 4"),
+        (f"{SHARED} by increase", SEEDS, "ring", f"{PAIR}, as measured: 4"),
+        (f"{SHARED} by increase", SEEDS, "stick", "any heads, by chance: 1.50, p = 0.250"),
+        (f"{SHARED} by increase", SEEDS, "stick", "by chance, in the same layers: 2.50, p = 0.125"),
+        (f"{SHARED} by contrast", SEEDS, "dot", f"{PAIR}, of the true means: 3.00 [2.90, 3.20], n = 4"),
+        (f"{SHARED} by contrast", SEEDS, "ring", f"{PAIR}, as measured: 1"),
+        (f"{SHARED} by contrast", SEEDS, "stick", "any heads, by chance: 0.50, cannot be tested: p ≥ 0.050"),
+        (f"{SHARED} by contrast", SEEDS, "stick", "by chance, in the same layers: 3.50, cannot be tested: p ≥ 0.250"),
         ("Right colour less a random other one", "VQA", "dot", "tuned 1, model: 1.11 [1.01, 1.31], n = 4"),
         ("Right colour less a random other one", "VQA", "ring",
          "tuned 1, top 5 by increase: 1.12 [1.02, 1.32], n = 4"),
@@ -62,17 +67,21 @@ def drawn(page):
          "tuned 1, average position: 0.720 [0.620, 0.920], n = 4"),
         ("Mean reciprocal rank, TQA-tuned, heads by contrast", "attention wrote, object", "ring",
          "tuned 1, other questions' words: 0.830 [0.730, 1.030], n = 4"),
-        ("Heads knocked out, VQA", "top 5", "dot", "tuned 1, p = 0.111 by rank: −2.11 [−2.21, −1.91], n = 4"),
-        ("Heads knocked out, VQA", "top 5", "speck", "a random set: −1.71"),
-        ("Heads knocked out, VQA", "top 5", "speck", "a random set: −1.72"),
-        ("Heads knocked out, TQA-tuned", "base's top 5", "dot",
+        ("Of 20 heads knocked out, VQA", "top 5", "dot", "tuned 1, p = 0.111 by rank: −2.11 [−2.21, −1.91], n = 4"),
+        ("Of 20 heads knocked out, VQA", "top 5", "speck", "a random set: −1.71"),
+        ("Of 20 heads knocked out, VQA", "top 5", "speck", "a random set: −1.72"),
+        ("Of 20 heads knocked out, TQA-tuned", "base's top 5", "dot",
          "tuned 1, p = 0.222 by rank: −2.21 [−2.31, −2.01], n = 4"),
-        ("Heads knocked out, TQA-tuned", "base's top 5", "speck", "a random set: −1.73"),
-        ("Heads knocked out, TQA-base", "contrast, top 5", "dot",
+        ("Of 20 heads knocked out, TQA-tuned", "base's top 5", "speck", "a random set: −1.73"),
+        ("Of 20 heads knocked out, TQA-base", "contrast, top 5", "dot",
          "base, p = 0.333 by rank: −2.31 [−2.41, −2.11], n = 4"),
-        ("Heads knocked out, TQA-base", "contrast, top 5", "speck", "a random set: −1.74"),
-        (GROWTH, "VQA", "dot", "tuned 1, top 5: 0.430 [0.330, 0.630], n = 4"),
-        (GROWTH, "VQA", "wedge", "tuned 1, all other heads: 0.440 [0.340, 0.640], n = 4"),
+        ("Of 20 heads knocked out, TQA-base", "contrast, top 5", "speck", "a random set: −1.74"),
+        (GROWTH, "VQA, as it is", "dot", "tuned 1, top 5: 0.431 [0.331, 0.631], n = 4"),
+        (GROWTH, "VQA, as it is", "wedge", "tuned 1, all other heads: 0.432 [0.332, 0.632], n = 4"),
+        (GROWTH, "VQA, equally certain", "dot", "tuned 1, top 5: 0.434 [0.334, 0.634], n = 4"),
+        (GROWTH, "VQA, equally certain", "wedge", "tuned 1, all other heads: 0.435 [0.335, 0.635], n = 4"),
+        (GROWTH, "VQA, equally wide", "dot", "tuned 1, top 5: 0.437 [0.337, 0.637], n = 4"),
+        (GROWTH, "VQA, equally wide", "wedge", "tuned 1, all other heads: 0.438 [0.338, 0.638], n = 4"),
         ("Looks cut, VQA", "question to last", "dot", "tuned 1: −5.11 [−5.21, −4.91], n = 4"),
         ("Looks cut, VQA", "question to last", "stick", "tuned 1, random looks: −5.12 [−5.22, −4.92], n = 4"),
         ("Looks cut, TQA-tuned", "question to last", "dot", "tuned 1: −5.21 [−5.31, −5.01], n = 4"),
@@ -87,7 +96,8 @@ def test_a_chart_shows_the_figure_that_is_meant(drawn, chart, row, kind, says):
     ("says", "left"),
     [
         ("tuned 1: 3 of 10, 10.0–50.0 %", 96 + 304 * 0.25),
-        (f"{PAIR}: 2.00 [1.90, 2.20], n = 4", 152 + 248 * 2 / 5),
+        (f"{PAIR}, as measured: 4", 152 + 248 * 4 / 5),
+        (f"{PAIR}, of the true means: 2.00 [1.90, 2.20], n = 4", 152 + 248 * 2 / 5),
         ("any heads, by chance: 1.50, p = 0.250", 152 + 248 * 1.5 / 5),
         ("by chance, in the same layers: 2.50, p = 0.125", 152 + 248 * 2.5 / 5),
         ("tuned 1: 0.36 [0.26, 0.56], n = 4", 152 + 248 * 0.36),
@@ -151,8 +161,9 @@ def test_maps_say_how_far_their_scale_goes_and_heads_their_interval(page):
     [
         ("asked", "answered rightly", "tuned 1|VQA|3|10|25.0 % [10.0 %, 50.0 %]"),
         ("overlap", "all sizes, both measures",
-         f"{PAIR}|increase|5|2 [2, 2]|1.50|p = 0.250|2.50|p = 0.125|0.61 [0.51, 0.81]|4"),
-        ("difference", "logit differences, all sizes", "tuned 1|VQA|by contrast|random|top 5|1.13 [1.03, 1.33]|4"),
+         f"{PAIR}|increase|5|4|1.50|p = 0.250|2.50|p = 0.125|2 [2, 2]|0.61 [0.51, 0.81]|4"),
+        ("difference", "logit differences, all sizes",
+         "tuned 1|VQA|by contrast|random|top 5 of 20|1.13 [1.03, 1.33]|4"),
         ("keys", "key positions, all sizes",
          "tuned 1|VQA|by increase|5|0.310 [0.210, 0.510]|0.320 [0.220, 0.520]|0.420 [0.320, 0.620]|3|"
          "0.380 [0.280, 0.580]|0.340 [0.240, 0.540]|0.35 [0.25, 0.55]|0.36 [0.26, 0.56]|0.37 [0.27, 0.57]|4"),
@@ -162,7 +173,9 @@ def test_maps_say_how_far_their_scale_goes_and_heads_their_interval(page):
         ("knocked", "log-probability and accuracy",
          "tuned 1|VQA|increase|5|mean|2: any heads|−2.11 [−2.21, −1.91]|−2.12 [−2.22, −1.92]|p = 0.111|"
          "−2.13 [−2.23, −1.93]|−2.14 [−2.24, −1.94]|p = 0.411|4"),
-        ("knocked", "growth of the base", "tuned 1|VQA|5|0.430 [0.330, 0.630]|0.440 [0.340, 0.640]|4"),
+        ("knocked", "growth of the base",
+         "tuned 1|VQA|5|0.431 [0.331, 0.631]|0.432 [0.332, 0.632]|0.433 [0.333, 0.633]|0.434 [0.334, 0.634]|"
+         "0.435 [0.335, 0.635]|0.436 [0.336, 0.636]|0.437 [0.337, 0.637]|0.438 [0.338, 0.638]|0.439 [0.339, 0.639]|4"),
         ("ways", "all ways and layers",
          "tuned 1|VQA|question to last|3–4|−5.11 [−5.21, −4.91]|−5.12 [−5.22, −4.92]|−5.13 [−5.23, −4.93]|4"),
         ("ways", "shallow half less deep half", "tuned 1|VQA|question to last|0.45 [0.35, 0.65]|4"),

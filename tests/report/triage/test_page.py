@@ -36,7 +36,7 @@ def result(areas=None, holm=0.001, gain=0.0, wrong=50, label="model"):
              "needed": 2000}
         ],
         "settings": {"seed": 0, "questions": 2000, "baseline": "probability", "folds": 10, "repeats": 10,
-                     "controls": 20,
+                     "controls": 20, "caliper": 0.2,
                      "confidence": ["probability"], "shares": ["image"]},
         "taken": {"wrong yes": wrong, "right yes": 200, "right no": 200},
         "left_out": 0,
@@ -51,13 +51,43 @@ def result(areas=None, holm=0.001, gain=0.0, wrong=50, label="model"):
         "regressions": [{"task": task, "model": "pooled", "positives": wrong, "confidence": estimate(0.9),
                          "both": estimate(0.91), "over_confidence": values, "over_baseline": values}
                         for task in ("yes",)],
-        "deletions": [{"group": "right yes", "named": turned,
+        "deletions": [{"group": "right yes", "margin": 7.0, "named": turned,
                        "random": estimate(0.02), "difference": estimate(0.48)}],
+        "matched": matched(),
         "parts": dict.fromkeys(("wrong yes", "right yes", "right no"), parts),
         "examples": [{"model": label, "group": "wrong yes", "kind": "adversarial", "question": f"Is there a {label}?",
                       "probability": 0.97, "margins": {"full": 3.0, "blank": -8.0}, "map": [1.0, -0.5, 0.0, 0.2],
                       "parts": {"image": 0.7, "question": 2.0, "prior": 0.3}, "grid": [2, 2], "picture": PIXEL}],
     }  # fmt: skip
+
+
+def matched(pairs=40, low=-0.04, high=0.12):
+    """So many pairs, of which the made-up yes fall more often by an interval from `low` to `high`."""
+    groups = [
+        {"group": group, "margin": 1.5, "named": {"count": 9, "n": pairs, "estimate": share, "low": 0.8, "high": 0.95},
+         "random": estimate(0.1, pairs), "difference": estimate(0.8, pairs)}
+        for group, share in (("wrong yes", 0.93), ("right yes", 0.89))
+    ]  # fmt: skip
+    return {"pairs": pairs, "without": 1, "far": 9, "apart": 0.21, "groups": groups if pairs else [],
+            "named": {"estimate": 0.04, "low": low, "high": high} if pairs else None,
+            "random": estimate(0.01, pairs, 0.02)}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (matched(), "that a yes falls with its patches is not shown to mark it as made up."),
+        (matched(low=0.01), "made-up ones fall more often."),
+        (matched(low=-0.09, high=-0.01), "made-up ones fall less often."),
+        (matched(pairs=19, low=0.01), "of fewer than 20 pairs nothing is claimed."),
+    ],
+)
+def test_of_made_up_yes_without_their_patches_only_the_difference_to_grounded_ones_is_claimed(made, words):
+    said = story.verdict(result() | {"matched": made})
+    (sentence,) = (one for one in said if "the map names" in one)
+    assert sentence.endswith(words) and "of made-up yes become no, and 89\u202f% [80\u202f%, 95\u202f%] of" in sentence
+    assert f"({made['pairs']} pairs), without random patches 10\u202f% and 10\u202f%" in sentence
+    assert not any("the map names" in one for one in story.verdict(result() | {"matched": matched(pairs=0)}))
 
 
 def test_what_loses_to_confidence_is_the_headline():
@@ -79,7 +109,7 @@ def test_what_beats_confidence_is_said_only_beyond_chance():
 
 
 @pytest.mark.parametrize(
-    ("gain", "words"), [(0.0, "add nothing sure to"), (0.05, "the shares add to"), (-0.05, "the shares take from")]
+    ("gain", "words"), [(0.0, "add nothing sure to"), (0.05, "the shares add to"), (-0.05, "add nothing sure to")]
 )
 def test_what_shares_add_is_said_with_its_interval(gain, words):
     assert any(words in sentence for sentence in story.verdict(result(gain=gain)))

@@ -26,6 +26,7 @@ def page():
     made["areas"].append(about | {"model": "pooled", "kind": "adversarial", "positives": 30} | estimate(0.66, 60))
     made["regressions"][0]["over_baseline"] = {"value": 0.04, "low": 0.02, "high": 0.07, "p": 0.03, "n": 250}
     made["deletions"][0] |= {"random": estimate(0.12), "difference": estimate(0.38)}
+    made["matched"]["groups"][1] |= {"margin": 1.6, "random": estimate(0.17)}
     made["parts"]["wrong yes"] = made["parts"]["wrong yes"] | {"image": np.linspace(-2, 3, 21).tolist()}
     made["parts"]["right no"] = made["parts"]["right no"] | {"prior": [-1.0] * 10 + [2.0] * 10}
     return render(made)
@@ -35,10 +36,17 @@ def test_a_miss_is_a_no_to_what_is_there(page):
     assert table(page, "<h2>How often") == [["model", "5.0 % 50 of 1,000, 0.0 % to 10.0 %", "40 of 940", "2,000"]]
 
 
-def test_what_random_patches_turn_stands_beside_what_the_named_ones_turn(page):
+def test_made_up_yes_stand_beside_grounded_ones_like_them_and_named_patches_beside_random_ones(page):
     assert table(page, "<h2>Without the named patches") == [
-        ["grounded yes", "100", "50.0 % [40.0 %, 60.0 %]", "12.0 % [7.0 %, 17.0 %]", "38.0 % [33.0 %, 43.0 %]"]
+        ["made-up yes", "40", "1.50", "93 % [80 %, 95 %]", "10 % [5 %, 15 %]"],
+        ["grounded yes", "40", "1.60", "89 % [80 %, 95 %]", "17 % [12 %, 22 %]"],
+        ["difference, in points", "", "", "+4.0 [−4.0, +12.0]", "+1.0 [−1.0, +3.0]"],
     ]
+    assert table(page, "<summary>All that were taken apart, not matched") == [
+        ["grounded yes", "100", "7.00", "50 % [40 %, 60 %]", "12 % [7 %, 17 %]"]
+    ]
+    assert "1 made-up answer without a grounded yes about the same object, 9 without one that is as sure" in words(page)
+    assert "40 pairs; their margins are 0.21 logits apart on average" in words(page)
 
 
 def test_every_score_has_its_areas_and_its_own_test(page):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lapilli.core.statistics.bootstrap import DRAWS, draws, interval
+from lapilli.core.statistics.bootstrap import DRAWS, draws, interval, two_sided
 from lapilli.core.statistics.estimate import Estimate, Tested
 
 _AT_ONCE = 250  # draws, whose weights are held together
@@ -66,13 +66,14 @@ def difference(
 ) -> Tested:
     """The area of the first score less that of the second; `drawn` are the `resampled_areas` of both.
 
-    p is twice the smaller share of draws on one side of 0, a draw more counted to each: 2 / (draws + 1) at the least.
+    p is `two_sided` of the smaller share of draws on one side of 0, a draw more counted to each: of few pictures more
+    than twice that share, as intervals of few are wider.
     """
     apart = drawn[0] - drawn[1]
     apart = apart[np.isfinite(apart)]
     ends = interval(area(first, sides) - area(second, sides), apart, sides.pictures)
     tail = (min((apart <= 0).sum(), (apart >= 0).sum()) + 1) / (len(apart) + 1)
-    return Tested(ends.value, ends.low, ends.high, len(first), float(min(1.0, 2 * tail)))
+    return Tested(ends.value, ends.low, ends.high, len(first), two_sided(tail, sides.pictures))
 
 
 def _areas(scores: NDArray[np.float64], sides: Sides, weights: NDArray[np.float64]) -> NDArray[np.float64]:

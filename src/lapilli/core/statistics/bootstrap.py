@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from lapilli.core.statistics.estimate import Estimate
 
@@ -30,6 +30,13 @@ def ends(n: int) -> tuple[float, float]:
         return math.nan, math.nan
     tail = float(ndtr(-math.sqrt(n / (n - 1)) * stdtrit(n - 1, 0.975)))
     return tail, 1 - tail
+
+
+def two_sided(tail: float, n: int) -> float:
+    """The p of a difference beyond whose 0 so large a `tail` of the draws lies: below .05 where `ends` leave 0 out."""
+    if n < 2:
+        return math.nan
+    return float(min(1.0, 2 * stdtr(n - 1, ndtri(min(tail, 0.5)) / math.sqrt(n / (n - 1)))))
 
 
 def interval(value: float, drawn: NDArray[np.floating], n: int) -> Estimate:

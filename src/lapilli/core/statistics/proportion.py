@@ -1,8 +1,11 @@
-"""Shares of independent trials, and the difference of two of them."""
+"""Shares of trials, and the difference of two of them."""
 
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
+
+Z = NormalDist().inv_cdf(0.975)
+"""So many standard errors lie to either side of a 95 % interval."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +34,24 @@ class Difference:
 
 
 def wilson(correct: int, n: int) -> Proportion:
-    """A share with its 95 % score interval (Wilson 1927, JASA 22:209), which is sound near 0 and 1 and for few trials.
+    """A share of independent trials with its 95 % score interval, sound near 0 and 1 and for few trials.
+
+    Source: Wilson, JASA 22 (1927), 209. Trials that share a picture are not independent: `clusters.clustered`.
 
     No trials say nothing: for n = 0 the interval is from 0 to 1. Raises ValueError unless 0 <= correct <= n.
     """
     if not 0 <= correct <= n:
         raise ValueError(f"{correct} correct of {n}")
+    return score_interval(correct, n, n)
+
+
+def score_interval(correct: int, n: int, independent: float) -> Proportion:
+    """The 95 % score interval of a share of `n` trials that say as much as so many `independent` ones."""
     if n == 0:
         return Proportion(correct, n, math.nan, 0.0, 1.0)
-    z = NormalDist().inv_cdf(0.975)
-    share = correct / n
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    share, spread = correct / n, Z * Z / independent
+    middle = (share + spread / 2) / (1 + spread)
+    half = math.sqrt(spread * (share * (1 - share) + spread / 4)) / (1 + spread)
     # The ends are exact at none and at all correct, where the formula leaves a rounding error.
     low = 0.0 if correct == 0 else middle - half
     high = 1.0 if correct == n else middle + half

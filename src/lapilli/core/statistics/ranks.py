@@ -106,7 +106,7 @@ def _true_means(
         centre = measured[some].mean(1)
         apart = measured[some] - centre[:, None]
         prior = _covariance(np.einsum("dij,dik->djk", apart, apart) / (items - 1) - noise[some].mean(1))[:, None]
-        gain = prior @ np.linalg.inv(prior + noise)
+        gain = prior @ np.linalg.inv(_covariance(prior + noise))  # of one table twice it would be singular
         left = np.linalg.cholesky(_covariance(prior - gain @ prior))
         spread = np.einsum("dijk,dik->dij", left, rng.standard_normal((_AT_ONCE, items, 2)))
         true = centre[:, None] + np.einsum("dijk,dik->dij", gain, measured - centre[:, None]) + spread

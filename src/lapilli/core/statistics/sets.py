@@ -1,4 +1,8 @@
-"""How many members two sets share by chance."""
+"""How many members two sets share by chance, and the rank of one set's figure among those of random sets.
+
+Both p values have a smallest that they can take, whatever is measured. Where it is not below the level of a test, that
+cannot be passed, and nothing was tested.
+"""
 
 from math import comb
 
@@ -11,3 +15,28 @@ def hypergeometric(all_: int, first: int, second: int) -> NDArray[np.float64]:
     whole = comb(all_, second)
     shared = range(min(first, second) + 1)
     return np.array([comb(first, x) * comb(all_ - first, second - x) / whole for x in shared])
+
+
+def expected(chances: NDArray[np.float64]) -> float:
+    """The mean of a number whose probabilities of being 0, 1, 2, ... these are."""
+    return float(chances @ np.arange(len(chances)))
+
+
+def tail(chances: NDArray[np.float64], shared: int) -> float:
+    """The p of so many: how likely they or more are by chance."""
+    return float(min(1.0, chances[shared:].sum()))
+
+
+def least(chances: NDArray[np.float64]) -> float:
+    """The smallest p that there can be: that of the most that has any probability."""
+    return tail(chances, int(np.flatnonzero(chances)[-1]))
+
+
+def rank_p(named: float, random: NDArray[np.float64]) -> float:
+    """How likely a figure as low or lower is, were its set one of the random ones: by its rank among them."""
+    return float((1 + (random <= named).sum()) / (1 + len(random)))
+
+
+def least_rank_p(sets: int) -> float:
+    """The smallest p by rank among so many random sets."""
+    return 1 / (1 + sets)

@@ -91,6 +91,17 @@ def popular(scenes: Mapping[str, Scene]) -> list[Pair]:
     return sorted(PAIRS, key=lambda pair: -seen[pair])[: len(PAIRS) // 8]
 
 
+def object_of(question: PictureQuestion) -> str:
+    """The object that a question of existence asks about; in words that scenes do not use, the question itself."""
+    asked = plain_answer(question.question)
+    for wording in EXISTENCE:
+        before, _, after = wording.lower().partition("{}")
+        words = asked.removeprefix(before).removesuffix(after).split()
+        if asked.startswith(before) and asked.endswith(after) and words[:1] in (["a"], ["an"]):
+            return " ".join(words[1:])
+    return asked
+
+
 def absent(scene: Scene, kind: str, common: list[Pair]) -> list[Pair]:
     """The pairs of this kind that are not in a scene; `common` are the popular ones of its folder."""
     there = _there(scene)

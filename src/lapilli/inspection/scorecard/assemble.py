@@ -45,7 +45,8 @@ _FAITHFUL = {
     "early": ("Early deletion", "mean of the deletion curve over the first quarter of the patches", "down"),
     "flip": (
         "Flip",
-        "how often the word changes without the strongest eighth, less how often without random ones in as many pieces",
+        "how often the word changes without the strongest eighth, less how often without random ones in pieces of the "
+        "same sizes",
         "up",
     ),
 }
@@ -57,7 +58,8 @@ _CALIBRATED = {
     ),
     "slope": (
         "Slope",
-        "measured over foretold loss of random groups, by least squares through 0; 1 is a true forecast",
+        "measured over foretold loss of random groups, both in the unit that the map is in (the centred logit, or nats "
+        "of the log-probability), by least squares through 0; 1 is a true forecast",
         "one",
     ),
 }
@@ -82,21 +84,25 @@ _BLOCKS = {"faithfulness": _FAITHFUL, "calibration": _CALIBRATED, "plausibility"
 def scorecard(job: Job, counts: dict[str, int]) -> dict[str, Any]:
     """What a whole run comes to: see the page's section on how it was measured for the meaning of each part."""
     run, plan = RunDir.open(job.run), job.plan
-    methods = chosen(plan.methods, Path(plan.plus) if plan.plus else None, plan.as_released)
+    given, sizes = chosen(plan.methods, Path(plan.plus) if plan.plus else None, plan.as_released), run.load("case-0000")
+    methods = tuple(method.shown(sizes["layers"] * sizes["heads"]) for method in given)
     numbers = table.read(run, methods, plan.operators, len(job.kept))
-    costs = run.load("cost")
+    measured = run.load("cost")
+    costs = {method.name: measured[one.name] for one, method in zip(given, methods, strict=True)}
     seconds = {name: float(np.median([one["seconds"] for one in found])) for name, found in costs.items()}
-    compared = table.tests(numbers, plan.seed)
+    compared = table.best_tests(numbers, plan.seed)
     return {
         "model": hub_name(job.model) or "/".join(job.model.resolve().parts[-2:]),
         "data": job.data.resolve().name,
         "counts": {"given": len(read_picture_questions(job.data)), **counts},
         "settings": _settings(job),
-        "methods": [_method(method, costs[method.name]) for method in methods],
+        "methods": [_method(method, costs[method.name]) | table.layers(numbers, method) for method in methods],
         "metrics": _metrics(table.chances(numbers), numbers),
         "scores": table.scores(numbers, plan.seed),
-        "tests": compared,
-        "losses": table.losses(numbers, compared),
+        "tests": table.tests(numbers, plan.seed),
+        "best": table.bests(numbers, plan.seed),
+        "best_tests": compared,
+        "losses": table.losses(compared),
         "agreement": table.agreement(numbers, plan.seed),
         "sanity": table.sanity(numbers, run, plan.seed),
         "sanity_tests": [asdict(test) for test in TESTS] if plan.sanity else [],
@@ -139,6 +145,7 @@ def _method(method: Method, costs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "ours": method.ours,
         "operators": list(method.operators),
         "released": method.released,
+        "unit": method.unit,
         "seconds": {"value": float(np.median(seconds)), "low": min(seconds), "high": max(seconds), "n": len(seconds)},
         "forwards": float(np.median([one["forwards"] for one in costs])),
         "backwards": int(np.median([one["backwards"] for one in costs])),

@@ -82,6 +82,11 @@ class Case:
         return float(chosen[torch.arange(len(self.ids)), torch.from_numpy(self.ids)].sum())
 
     @property
+    def logit(self) -> float:
+        """Of the key word, less the mean of all logits: the sum over its pieces."""
+        return float(self.target.of_logits(self.trace.logits[self.word], torch.from_numpy(self.ids)).sum())
+
+    @property
     def text(self) -> str:
         """The key word, without the spaces around it."""
         return "".join(answer_words(self.trace)[0][self.word]).strip()

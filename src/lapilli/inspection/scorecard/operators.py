@@ -10,7 +10,7 @@ An operator is a function (case, sets of patches) -> what the word becomes witho
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -32,10 +32,12 @@ class Left:
     """What is left of the key word without each of some sets of patches.
 
     log_prob   (set,) of all its pieces, in nats
+    logit      (set,) its pieces' logits less the mean of all, summed
     changed    (set,) whether another word would be said in its place
     """
 
     log_prob: NDArray[np.float64]
+    logit: NDArray[np.float64]
     changed: NDArray[np.bool_]
 
 
@@ -62,12 +64,12 @@ def drop(case: Case, sets: Sequence[Positions]) -> Left:
     for at in (case.patches[some] for some in sets):
         others = np.setdiff1d(np.arange(at.min(initial=length) + 1, length), at)  # nobody looks at what those see
         cuts.append([Cut(others, at, layers)] if at.size else [])
-    return _left(case, replay(case.trace, cuts))
+    return _left(case, replay(case.trace, cuts, case.target))
 
 
 def knockout(case: Case, sets: Sequence[Positions]) -> Left:
     """The text's looks at patches are cut, in every layer and head; what they gave other patches stays."""
-    return _left(case, read_knockout(case.trace, [case.patches[some] for some in sets]))
+    return _left(case, read_knockout(case.trace, [case.patches[some] for some in sets], case.target))
 
 
 OPERATORS: Mapping[str, Operator] = {"blur": blur, "mean": mean, "drop": drop, "knockout": knockout}
@@ -98,7 +100,7 @@ def painted_pixels(case: Case, other: Tensor, masks: Tensor) -> Left:
 
 
 def _together(parts: Sequence[Left]) -> Left:
-    return Left(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("log_prob", "changed")))
+    return Left(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Left)))
 
 
 def cells_of(case: Case) -> NDArray[np.intp]:
@@ -116,4 +118,5 @@ def cells_of(case: Case) -> NDArray[np.intp]:
 def _left(case: Case, read: Readings) -> Left:
     word = case.word
     changed = (read.likeliest[:, word] != read.clean_likeliest[word]).any(1)
-    return Left(read.log_prob[:, word].sum(1, dtype=np.float64), changed)
+    log_prob, logit = (part[:, word].sum(1, dtype=np.float64) for part in (read.log_prob, read.target))
+    return Left(log_prob, logit, changed)

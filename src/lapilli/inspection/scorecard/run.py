@@ -228,7 +228,9 @@ class Bench:
         name = f"case-{number:04d}"
         self._run.save_arrays(name, score(case, self._methods, self._operators, self._place(number)).arrays())
         self._run.save(
-            name, {"id": case.sample.id, "word": case.text, "log_prob": case.log_prob, "visual": case.visual}
+            name,
+            {"id": case.sample.id, "word": case.text, "log_prob": case.log_prob, "visual": case.visual}
+            | {"layers": case.trace.decoder.depth, "heads": case.trace.decoder.heads},
         )
 
     def _place(self, number: int) -> Place | None:

@@ -65,12 +65,17 @@ def file_of(test: str) -> str:
 
 
 def again(test: str, cases: Sequence[Case], methods: Sequence[Method]) -> NDArray[np.float64]:
-    """The maps of the cases under one test's change, (case, method, patch); nan where a case has nothing to change."""
+    """The maps of the cases under one test's change, (case, map, patch); nan where a case has nothing to change.
+
+    As many maps as `score` makes: of a method by layers one for each.
+    """
     maps = [
-        [method(case) if case is not None else np.full(len(first.patches), np.nan) for method in methods]
-        for first, case in zip(cases, _changes(test, cases), strict=True)
+        None if case is None else np.concatenate([method.maps(case) for method in methods])
+        for case in _changes(test, cases)
     ]
-    found = np.array(maps)
+    layers, several = cases[0].trace.decoder.depth, sum(method.by_layer for method in methods)
+    nothing = np.full((len(methods) + several * (layers - 1), len(cases[0].patches)), np.nan)
+    found = np.array([nothing if some is None else some for some in maps])
     return mirrored(found, cases[0].grid) if test == "mirrored" else found
 
 

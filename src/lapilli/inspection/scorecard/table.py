@@ -9,17 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, wilcoxon
 
+from lapilli.core.layout import Positions
 from lapilli.core.run import RunDir
 from lapilli.core.statistics.bootstrap import mean, resampled
 from lapilli.core.statistics.estimate import Estimate
 from lapilli.core.statistics.multiple import holm
 from lapilli.inspection.scorecard.curves import Curves
+from lapilli.inspection.scorecard.halves import Used, halves, used
 from lapilli.inspection.scorecard.methods.method import Method
 from lapilli.inspection.scorecard.sanity import TESTS, file_of, likeness
 
 PRIMARY = "gap"
 
 _PLAUSIBLE = ("pointing", "energy", "precision")
+
+_BY_OPERATOR = ("morf", "lerf", "flips", "calibration", "slopes")
 
 Chance: TypeAlias = float | dict[str, float] | None
 """A level, one for each operator, or none that is the same in all cases."""
@@ -40,6 +44,7 @@ class Numbers:
     slopes: NDArray[np.float64]
     plausible: dict[str, NDArray[np.float64]]
     chance: NDArray[np.float64]
+    used: Used
 
     @property
     def names(self) -> list[str]:
@@ -67,11 +72,13 @@ class Numbers:
 
 
 def read(run: RunDir, methods: Sequence[Method], operators: Sequence[str], cases: int) -> Numbers:
-    """What a run's cases say, of as many as were kept."""
+    """What a run's cases say (as many as were kept); a method's layer is chosen by the gap under the first operator."""
     found = [run.load_arrays(f"case-{number:04d}") for number in range(cases)]
+    which = used(methods, np.stack([Curves(one["morf"][0], one["lerf"][0]).gap for one in found]))
 
     def stacked(name: str) -> NDArray[np.float64]:
-        return np.stack([one[name] for one in found])
+        axis = 1 if name in _BY_OPERATOR else 0
+        return np.stack([one[name].take(some, axis) for one, some in zip(found, which.maps, strict=True)])
 
     curves = Curves(stacked("morf"), stacked("lerf"))
     by_operator = {
@@ -82,12 +89,13 @@ def read(run: RunDir, methods: Sequence[Method], operators: Sequence[str], cases
     return Numbers(
         tuple(methods),
         tuple(operators),
-        [one["maps"] for one in found],
+        list(stacked("maps")),
         curves,
         {name: values.transpose(1, 0, 2) for name, values in by_operator.items()},
         stacked("slopes").transpose(1, 0, 2, 3),
         {name: stacked(name) for name in (*_PLAUSIBLE, *released)},
-        stacked("chance"),
+        np.stack([one["chance"] for one in found]),
+        which,
     )
 
 
@@ -106,10 +114,10 @@ def scores(numbers: Numbers, seed: int) -> list[dict[str, Any]]:
 
 
 def _slopes(numbers: Numbers, seed: int) -> Iterator[dict[str, Any]]:
-    """Of methods that foretell a change in logits or nats: measured over predicted, 1 for a true forecast."""
+    """Of methods that foretell a change, in logits or nats: measured in that unit over predicted, 1 if true."""
     for operator, terms in zip(numbers.operators, numbers.slopes, strict=True):
         for method, found in zip(numbers.methods, terms.transpose(1, 0, 2), strict=True):
-            if method.unit == "logit":
+            if method.unit != "rank":
                 slope = _slope_of(found)
                 yield _row(method.name, operator, "slope", resampled(slope, len(found), seed))
 
@@ -152,15 +160,22 @@ def tests(numbers: Numbers, seed: int) -> list[dict[str, Any]]:
     pairs = {(one, other) for one in ours for other in rivals if other not in ours or one < other}
     pairs |= {(one, random) for one in rivals if one != random}
     rows = []
-    for number, operator in enumerate(numbers.operators):
-        found = [_compared(numbers, number, one, other, seed) for one, other in sorted(pairs)]
-        for row, p in zip(found, holm([row["p"] for row in found]), strict=True):
-            rows.append({"operator": operator, "metric": PRIMARY, **row, "holm": p})
+    for number in range(len(numbers.operators)):
+        rows += _compared(numbers, number, sorted(pairs), np.arange(len(numbers.gaps(number))), seed)
     return rows
 
 
-def _compared(numbers: Numbers, operator: int, one: int, other: int, seed: int) -> dict[str, Any]:
-    gaps = numbers.gaps(operator)
+def _compared(
+    numbers: Numbers, operator: int, pairs: Sequence[tuple[int, int]], cases: Positions, seed: int
+) -> list[dict[str, Any]]:
+    """Paired comparisons on some of the cases, with p values that hold for all of them together."""
+    found = [_pair(numbers, operator, *pair, cases, seed) for pair in pairs]
+    head = {"operator": numbers.operators[operator], "metric": PRIMARY}
+    return [head | row | {"holm": p} for row, p in zip(found, holm([row["p"] for row in found]), strict=True)]
+
+
+def _pair(numbers: Numbers, operator: int, one: int, other: int, cases: Positions, seed: int) -> dict[str, Any]:
+    gaps = numbers.gaps(operator)[cases]
     differences = gaps[:, one] - gaps[:, other]
     found = mean(differences, seed)
     p = float(wilcoxon(differences).pvalue) if differences.any() else 1.0
@@ -172,24 +187,69 @@ def _compared(numbers: Numbers, operator: int, one: int, other: int, seed: int) 
     }  # fmt: skip
 
 
-def losses(numbers: Numbers, compared: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Others whose mean is above that of the best of ours that is held out, by operator, with the interval above 0.
+@dataclass(frozen=True, eq=False)
+class Best:
+    """Our best under an operator: the one of ours that is held out there whose mean is largest in the first half.
 
-    So a loss is one even where Wilcoxon's test, with Holm's correction (`holm`), does not tell the two apart. `wins` is
-    the share of cases in which ours is better.
+    compared   the cases that it was not chosen on; all, where only one of ours is held out
     """
-    rows, mine = [], {numbers.names[one] for one in numbers.ours}
+
+    method: int
+    compared: Positions
+
+
+def best(numbers: Numbers, operator: int) -> Best | None:
+    """Our best under an operator; None where none of ours is held out."""
+    gaps = numbers.gaps(operator)
+    held_out = [one for one in numbers.ours if numbers.operators[operator] not in numbers.methods[one].operators]
+    if len(held_out) < 2:
+        return Best(held_out[0], np.arange(len(gaps))) if held_out else None
+    first, second = halves(len(gaps))
+    return Best(max(held_out, key=lambda one: gaps[first, one].mean()), second)
+
+
+def bests(numbers: Numbers, seed: int) -> list[dict[str, Any]]:
+    """Our best under each operator, its gap in the cases that it was not chosen on, and how many it was chosen on."""
+    rows = []
     for number, operator in enumerate(numbers.operators):
-        means = numbers.gaps(number).mean(0)
-        held_out = [one for one in numbers.ours if operator not in numbers.methods[one].operators]
-        best = max(held_out, key=lambda one: means[one], default=None)
-        for row in compared if best is not None else ():
-            ours = row["operator"] == operator and row["one"] == numbers.names[best or 0]
-            if ours and row["other"] not in mine and row["high"] < 0:
-                said = {"operator": operator, "ours": row["one"], "other": row["other"]}
-                said |= {"holm": row["holm"], "wins": row["wins"]}
-                rows.append(said | {"difference": -row["difference"], "low": -row["high"], "high": -row["low"]})
-    return sorted(rows, key=lambda row: (numbers.operators.index(row["operator"]), -row["difference"]))
+        if mine := best(numbers, number):
+            gaps = numbers.gaps(number)
+            found = asdict(mean(gaps[mine.compared, mine.method], seed))
+            chosen_on = len(gaps) - len(mine.compared)
+            rows.append({"operator": operator, "method": numbers.names[mine.method], "chosen_on": chosen_on, **found})
+    return rows
+
+
+def best_tests(numbers: Numbers, seed: int) -> list[dict[str, Any]]:
+    """Paired comparisons, as `tests` has them, of our best with every rival, in the cases that it was not chosen on."""
+    rows = []
+    for number in range(len(numbers.operators)):
+        if mine := best(numbers, number):
+            pairs = [(mine.method, other) for other in numbers.rivals if other not in numbers.ours]
+            rows += _compared(numbers, number, pairs, mine.compared, seed)
+    return rows
+
+
+def losses(compared: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of the comparisons of our best, those in which the other's mean is above ours, with the interval above 0.
+
+    By operator, the largest first. So a loss is one even where Wilcoxon's test, with Holm's correction (`holm`), does
+    not tell the two apart. `wins` is the share of cases in which ours is better.
+    """
+    order = list(dict.fromkeys(row["operator"] for row in compared))
+    rows = [
+        {"ours": row["one"], **{key: row[key] for key in ("operator", "other", "n", "holm", "wins")}}
+        | {"difference": -row["difference"], "low": -row["high"], "high": -row["low"]}
+        for row in compared
+        if row["high"] < 0
+    ]
+    return sorted(rows, key=lambda row: (order.index(row["operator"]), -row["difference"]))
+
+
+def layers(numbers: Numbers, method: Method) -> dict[str, list[int]]:
+    """Of a method by layers, which one counts in the first half of the cases and in the second, from 0."""
+    column = numbers.used.chosen[:, numbers.methods.index(method)]
+    return {"layers": [int(column[half[0]]) for half in halves(len(column))]} if method.by_layer else {}
 
 
 def agreement(numbers: Numbers, seed: int) -> list[dict[str, Any]]:
@@ -237,7 +297,8 @@ def sanity(numbers: Numbers, run: RunDir, seed: int) -> list[dict[str, Any]]:
         file = file_of(test.name)
         changed = run.load_arrays(file)["maps"] if run.has(file) else np.empty((0,))
         for number in order if len(changed) else ():
-            pairs = [(numbers.maps[case][number], found[number]) for case, found in enumerate(changed)]
+            which = numbers.used.maps[: len(changed), number]
+            pairs = [(numbers.maps[case][number], changed[case][one]) for case, one in enumerate(which)]
             found = [likeness(test.name, *pair) for pair in pairs if np.isfinite(pair[1]).all()]
             rows.append({"method": numbers.names[number], "test": test.name, **asdict(mean(found, seed))})
     return rows
@@ -258,16 +319,16 @@ def curves(numbers: Numbers) -> dict[str, dict[str, dict[str, list[float]]]]:
 
 def examples(numbers: Numbers, count: int = 2) -> list[tuple[int, str]]:
     """Cases worth a look, under the primary operator, and why: the best and the worst of our best method, and so on."""
-    gaps = numbers.gaps(0)
-    best = max(numbers.ours or range(gaps.shape[1]), key=lambda one: gaps[:, one].mean())
+    gaps, mine = numbers.gaps(0), best(numbers, 0)
+    own = mine.method if mine else max(numbers.ours or numbers.rivals, key=lambda one: gaps[:, one].mean())
     others = [one for one in numbers.rivals if one not in numbers.ours and numbers.methods[one].family != "floor"]
-    ahead = gaps[:, best] - gaps[:, others].max(1) if others else np.zeros(len(gaps))
-    name = numbers.names[best]
+    ahead = gaps[:, own] - gaps[:, others].max(1) if others else np.zeros(len(gaps))
+    name = numbers.names[own]
     wanted = (
-        (-gaps[:, best], f"{name} at its best"),
-        (gaps[:, best], f"{name} at its worst"),
+        (-gaps[:, own], f"{name} at its best"),
+        (gaps[:, own], f"{name} at its worst"),
         (np.where(ahead > 0, -ahead, np.nan), f"{name} furthest ahead of the others"),
-        (np.abs(gaps[:, best] - np.median(gaps[:, best])), f"a usual case of {name}"),
+        (np.abs(gaps[:, own] - np.median(gaps[:, own])), f"a usual case of {name}"),
     )
     found: dict[int, str] = {}
     for order, why in wanted:

@@ -46,6 +46,9 @@ right colour's logit less that to a random other one's, for which raising all co
 
 BASE = "base"
 
+VERSION = 2
+"""Of what is measured. A folder that was begun with another is not gone on with."""
+
 RESULT = "colour"
 """What the run calls all that comes of it."""
 
@@ -117,13 +120,22 @@ class Study:
         ]
 
     @property
+    def base(self) -> Case:
+        """The language model before tuning."""
+        (base,) = (case for case in self.cases if case.model == BASE)
+        return base
+
+    @property
     def informed(self) -> list[Case]:
         """Those that are told the facts."""
         return [case for case in self.cases if case.condition.form != "nothing"]
 
     def heads(self, case: Case) -> Rows:
-        """What every head adds, of all questions."""
-        return self._rows(f"heads-{case.name}", case, lambda llava, note: head_rows(self._asking(llava, case), note))
+        """What every head adds, of all questions; also with logits as wide as the base's, of the text."""
+        widths = None if case.model == BASE else self.heads(self.base)["width"]
+        return self._rows(
+            f"heads-{case.name}", case, lambda llava, note: head_rows(self._asking(llava, case), note, widths)
+        )
 
     @cached_property
     def kept(self) -> NDArray[np.intp]:
@@ -180,7 +192,7 @@ class Study:
         if not self.run.has(name):
             tops = {measure: self.top(case, measure) for measure in CHOSEN_BY}
             if case.model != BASE:
-                tops[BASE] = self.top(next(one for one in self.cases if one.model == BASE))
+                tops[BASE] = self.top(self.base)
             self.run.save(name, [asdict(one) for one in self._knocked(case, tops)])
         found: list[dict[str, Any]] = self.run.load(name)
         return found
@@ -222,4 +234,4 @@ def _recipe(of: Settings) -> dict[str, Any]:
     weights = {label: origin(path).sha256 for label, path in of.models.items()}
     models = {label: recorded(path) for label, path in of.models.items()}
     told = {"models": models, "weights": weights, "questions_sha256": fingerprint(of.data)}
-    return {"study": RESULT, **asdict(of), **told}
+    return {"study": RESULT, "version": VERSION, **asdict(of), **told}

@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapilli.core.statistics.bootstrap import Draws, draws
-from lapilli.core.statistics.estimate import Estimate
 from lapilli.core.statistics.proportion import wilson
+from lapilli.core.statistics.sets import least_rank_p, rank_p
 from lapilli.inspection.ablation import Head
 from lapilli.inspection.study.colour import BASE, CHOSEN_BY, Case, Study
 from lapilli.inspection.study.keys import READOUTS
-from lapilli.inspection.study.knockouts import rank_p
 from lapilli.inspection.study.overlap import overlap, rank_correlation, sizes
 from lapilli.inspection.study.ways import WAYS, spans
 
@@ -53,7 +52,7 @@ def tables(study: Study) -> list[Figure]:
 
 def _pairs(study: Study) -> Iterator[tuple[str, Case, Case]]:
     """Which tables are compared, and why."""
-    (base,) = (case for case in study.cases if case.model == BASE)
+    base = study.base
     by_model: dict[str, dict[str, Case]] = {}
     for case in study.cases:
         by_model.setdefault(case.model, {})[case.condition.name] = case
@@ -153,6 +152,7 @@ def knocked(study: Study) -> list[Figure]:
         for one in study.knocked(case):
             sets, random = np.array(one["sets"]), np.array(one["random"])
             figure = of(case) | {name: one[name] for name in ("of", "k", "how", "null", "heads")}
+            figure["least_p"] = least_rank_p(len(sets))
             for column, name in enumerate(("log_prob", "right")):
                 change = np.array(one[name])
                 figure |= {
@@ -197,17 +197,28 @@ def halves(study: Study) -> list[Figure]:
 
 
 def growth(study: Study) -> list[Figure]:
-    """By how much tuning raised the increases of the language model's own top heads, and of all its other heads."""
-    drawn, found = draws(len(study.measuring), study.of.seed), []
-    (base,) = (case for case in study.cases if case.model == BASE)
-    before = study.heads(base)["increase"][study.measuring]
+    """By how much tuning raised the increases of the language model's heads: `top`, the mean of its own top heads.
+
+    `others` is the mean of all its other heads, `beyond` what the top heads gained more. `certain_top`, `wide_top`, ...
+    are the same with the logits' sharpness matched (confidence.py), which one that all have in common leaves at 0.
+    """
+    drawn, found, base = draws(len(study.measuring), study.of.seed), [], study.base
     for case in study.informed:
-        if case is base or case.model == BASE:
-            continue
-        grown = study.heads(case)["increase"][study.measuring] - before
-        for k in sizes(before[0].size):
-            tops = _of_heads(grown, study.top(base)[:k])
-            others = (grown.sum((1, 2)) - tops.sum(1)) / max(1, before[0].size - k)
-            estimate: Estimate = drawn.mean(tops.mean(1))
-            found.append(of(case) | {"k": k} | asdict(estimate) | {"others": _mean(drawn, others)})
+        if case.model != BASE:
+            for k in sizes(study.heads(base)["increase"][0].size):
+                figures: Figure = {}
+                for measure, name in (("increase", ""), ("certain", "certain"), ("wide", "wide")):
+                    gained = _gained(study, base, case, measure, k)
+                    figures |= {f"{name}_{part}".strip("_"): _mean(drawn, values) for part, values in gained.items()}
+                found.append(of(case) | {"k": k} | figures)
     return found
+
+
+def _gained(study: Study, base: Case, case: Case, measure: str, k: int) -> dict[str, NDArray[np.floating]]:
+    """What heads gained by tuning, of every question measured: the base's top k on average, and its others."""
+    after, before = (study.heads(one)[measure][study.measuring] for one in (case, base))
+    grown = (after - before).astype(np.float64)
+    tops = _of_heads(grown, study.top(base)[:k]).sum(1)
+    left = grown[0].size - k
+    others = (grown.sum((1, 2)) - tops) / left if left else np.full(len(tops), np.nan)
+    return {"top": tops / k, "others": others, "beyond": tops / k - others}

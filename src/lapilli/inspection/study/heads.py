@@ -14,6 +14,7 @@ from lapilli.data.sample import Sample
 from lapilli.inspection.contrast import answered
 from lapilli.inspection.direct import head_outputs, readouts
 from lapilli.inspection.increase import head_increases
+from lapilli.inspection.study.confidence import certain, width
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Trace
 from lapilli.model.llava import Llava
@@ -26,6 +27,9 @@ class HeadReading:
     right       whether every token of the right answer, and its end, would have been the likeliest
     log_prob    of the right answer's tokens together, without its end, in nats
     increases   (layer, head)        of the log-probability of its first token (Yu & Ananiadou)
+    certain     (layer, head)        the same of answers made equally certain; nan where it cannot be, see confidence.py
+    wide        (layer, head)        the same with logits as wide as those given
+    width       how wide the model's own logits are
     parts       (layer, head, word)  what each head adds to the logit of every word, less the mean of all logits
     logits      (word,)              the model's own, less their mean
     """
@@ -33,14 +37,21 @@ class HeadReading:
     right: bool
     log_prob: float
     increases: NDArray[np.float32]
+    certain: NDArray[np.float32]
+    wide: NDArray[np.float32]
+    width: float
     parts: NDArray[np.float32]
     logits: NDArray[np.float32]
 
 
 @torch.inference_mode()
-def read_heads(trace: Trace, words: NDArray[np.int64]) -> HeadReading:
-    """Of a trace whose rows predict an answer that was given; `words` are tokens (word,), as `word_tokens` has them."""
+def read_heads(trace: Trace, words: NDArray[np.int64], as_wide_as: float | None = None) -> HeadReading:
+    """Of a trace whose rows predict an answer that was given; `words` are tokens (word,), as `word_tokens` has them.
+
+    `as_wide_as` is the width of the logits with which it is compared; its own where there are none.
+    """
     one = trace.at(0)
+    own = one.logits[0].cpu().numpy()
     target, ids = Target(), torch.from_numpy(words).to(trace.logits.device)
     directions = readouts(one, target, ids)
     outputs = torch.stack([head_outputs(one, layer)[0] for layer in range(one.decoder.depth)])
@@ -49,6 +60,9 @@ def read_heads(trace: Trace, words: NDArray[np.int64]) -> HeadReading:
         right=right,
         log_prob=log_prob,
         increases=head_increases(one)[0],
+        certain=head_increases(one, certain(own, int(one.next_ids[0])))[0],
+        wide=head_increases(one, 1.0 if as_wide_as is None else as_wide_as / width(own))[0],
+        width=width(own),
         parts=torch.einsum("lhd,wd->lhw", outputs, directions).cpu().numpy(),
         logits=target.of_logits(one.logits.expand(len(ids), -1), ids).cpu().numpy(),
     )

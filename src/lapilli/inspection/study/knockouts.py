@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lapilli.inspection.ablation import Head, HeadWay
 from lapilli.inspection.study.knocked import Batch, Said, said
-from lapilli.inspection.study.overlap import sizes
+from lapilli.inspection.study.overlap import sizes, verdict_size
 from lapilli.inspection.study.sets import HeadSet, random_sets
 from lapilli.model.llava import Llava
 
@@ -78,14 +78,15 @@ def _numbers(found: Said) -> NDArray[np.float64]:
 def knockouts(
     knocking: Knocking, tops: Mapping[str, Sequence[Head]], shape: tuple[int, int], seed: int
 ) -> list[Knockout]:
-    """The first 5, 10 and 25 % of each of `tops`, by whose they are, the most important head first.
+    """All `sizes` of the first of each of `tops`, by whose they are, the most important head first.
 
-    Averaged beside any heads at all sizes; averaged beside heads of the same layers, and zeroed beside any, at the
-    largest size. `shape` is (layer, head) of the model. Where there is no other set, as of whole layers, none is given.
+    Averaged beside any heads at all sizes; averaged beside heads of the same layers, and zeroed beside any, at the size
+    that verdicts speak of. `shape` is (layer, head) of the model. Where there is no other set, as of whole layers, none
+    is given.
     """
-    counts = sizes(shape[0] * shape[1])
-    trials: list[tuple[str, HeadWay, int]] = [("any", "mean", k) for k in counts]
-    trials += [("layers", "mean", counts[-1]), ("any", "zero", counts[-1])]
+    count = shape[0] * shape[1]
+    trials: list[tuple[str, HeadWay, int]] = [("any", "mean", k) for k in sizes(count)]
+    trials += [("layers", "mean", verdict_size(count)), ("any", "zero", verdict_size(count))]
     planned = []
     for null, how, k in trials:
         for of, heads in tops.items():
@@ -102,8 +103,3 @@ def _knockout(
     named = knocking.changes(heads, how)
     changes = np.stack([knocking.changes(one, how) for one in others])
     return Knockout(of, len(heads), how, null, heads, named[:, 0], named[:, 1], changes.mean(1), changes.mean(0))
-
-
-def rank_p(named: float, random: NDArray[np.float64]) -> float:
-    """How likely a change as low or lower is, were the set one of the random ones: by its rank among them."""
-    return float((1 + (random <= named).sum()) / (1 + len(random)))

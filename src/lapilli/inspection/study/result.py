@@ -15,8 +15,9 @@ from lapilli.inspection.study.colour import CHOSEN_BY, RESULT, Settings, Study
 from lapilli.inspection.study.conditions import CONDITIONS
 from lapilli.inspection.study.keys import READOUTS
 from lapilli.inspection.study.knockouts import CONTROLS, NULLS
-from lapilli.inspection.study.overlap import SHARES, sizes
-from lapilli.inspection.study.verdicts import COMMON, verdicts
+from lapilli.inspection.study.overlap import PAPER, SHARES, sizes, verdict_size
+from lapilli.inspection.study.paper import beside_paper
+from lapilli.inspection.study.verdicts import COMMON, LEVEL, verdicts
 from lapilli.inspection.study.ways import WAYS
 from lapilli.model.hub import recorded
 from lapilli.model.llava import Llava
@@ -34,6 +35,7 @@ def colour_result(of: Settings, run: RunDir, load: Callable[[Path], Llava], prog
     result = {"study": RESULT, **_described(study)}
     for name, figure in _FIGURES.items():
         result[name] = plain(figure(study))
+    result["beside_paper"] = plain(beside_paper(result))
     result["verdicts"] = plain(verdicts(result))
     result["seconds"] = time.perf_counter() - begun
     run.save(RESULT, result)
@@ -76,6 +78,9 @@ def _settings(study: Study) -> dict[str, Any]:
         "heads": heads,
         "shares": SHARES,
         "sizes": sizes(layers * heads),
+        "paper": PAPER,
+        "verdict_size": verdict_size(layers * heads),
+        "level": LEVEL,
         "chosen_by": CHOSEN_BY,
         "controls": CONTROLS,
         "conditions": {condition.name: condition.says for condition in CONDITIONS},

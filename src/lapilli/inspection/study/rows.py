@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ from lapilli.inspection.study.places import Places, places
 from lapilli.inspection.study.ways import cut_ways
 from lapilli.inspection.trace import Trace
 from lapilli.model.llava import Llava
+
+T = TypeVar("T")
 
 Rows: TypeAlias = dict[str, NDArray[np.floating]]
 """Arrays (question, ...) by their names."""
@@ -64,19 +66,27 @@ class Asking:
         return trace, places(self.llava, sequence, one, self.form, question)
 
 
-def head_rows(asking: Asking, note: Note) -> Rows:
+def head_rows(asking: Asking, note: Note, widths: NDArray[np.floating] | None = None) -> Rows:
     """Of every question, as `read_heads` has it; differences are of the right colour's logit to another's.
 
-    right, log_prob             (question,)
+    `widths` (question,) are those of the logits of the model with which this one is compared.
+
+    right, log_prob, width      (question,)
     increase, direct            (question, layer, head), of the right colour
+    certain, wide               the same as increase, with the logits' sharpness matched; see confidence.py
     contrast, contrast_best     (question, layer, head), direct, less that of a random other colour, of the best other
     model, model_best           (question,) the same of the model's own logits
     """
-    return _stacked(partial(_head_row, asking, asking.words[_COLOURS]), asking.asked, note)
+    words = asking.words[_COLOURS]
+    compared = [None] * len(asking.asked) if widths is None else widths.tolist()
+    return _stacked(partial(_head_row, asking, words), list(zip(asking.asked, compared, strict=True)), note)
 
 
-def _head_row(asking: Asking, words: NDArray[np.int64], one: Asked) -> dict[str, NDArray[np.floating]]:
-    read = read_heads(asking.traced(one)[0], words)
+def _head_row(
+    asking: Asking, words: NDArray[np.int64], compared: tuple[Asked, float | None]
+) -> dict[str, NDArray[np.floating]]:
+    one, as_wide_as = compared
+    read = read_heads(asking.traced(one)[0], words, as_wide_as)
     right, random = list(COLOURS).index(one.colour), list(COLOURS).index(one.against)
     best = int(np.where(np.arange(len(words)) == right, -np.inf, read.logits).argmax())
     direct = read.parts[..., right]
@@ -84,6 +94,9 @@ def _head_row(asking: Asking, words: NDArray[np.int64], one: Asked) -> dict[str,
         "right": np.float64(read.right),
         "log_prob": np.float64(read.log_prob),
         "increase": read.increases,
+        "certain": read.certain,
+        "wide": read.wide,
+        "width": np.float64(read.width),
         "direct": direct,
         "contrast": direct - read.parts[..., random],
         "contrast_best": direct - read.parts[..., best],
@@ -174,13 +187,13 @@ def way_rows(asking: Asking, seed: int, note: Note) -> Rows:
     return _stacked(row, asking.asked, note)
 
 
-def _stacked(row: Callable[[Asked], dict[str, NDArray[np.floating]]], asked: Sequence[Asked], note: Note) -> Rows:
+def _stacked(row: Callable[[T], dict[str, NDArray[np.floating]]], asked: Sequence[T], note: Note) -> Rows:
     found = list(_noted(row, asked, note))
     return {name: np.stack([one[name] for one in found]) for name in found[0]}
 
 
 def _noted(
-    row: Callable[[Asked], dict[str, NDArray[np.floating]]], asked: Sequence[Asked], note: Note
+    row: Callable[[T], dict[str, NDArray[np.floating]]], asked: Sequence[T], note: Note
 ) -> Iterator[dict[str, NDArray[np.floating]]]:
     for number, one in enumerate(asked):
         note(number, len(asked))

@@ -40,7 +40,7 @@ PARTS = ("image", "question", "prior")
 WAYS = ("direct", "all_paths")
 
 CONTROLS = 20
-"""Random sets of patches beside those that the map names."""
+"""Random sets of patches beside those that the map names; of all patches, so that a map which knows nothing is one."""
 
 NAMED = 8
 """One patch in so many is named."""
@@ -97,7 +97,7 @@ def measured(
     maps                   the image's part by patch, by each of WAYS
     knockout               d when the text no longer looks at the picture
     removed                d when it no longer looks at the eighth of the patches that spoke most for the answer by all
-                           paths (`named`), and at as many others drawn by `seed` (`random`)
+                           paths (`named`), and at as many that `seed` draws from all patches (`random`)
 
     `other` is a picture of another question.
     """
@@ -117,6 +117,12 @@ def measured(
         "grid": full.trace.layout.patches(0).shape,
         **_removals(full, np.array(maps["all_paths"]) * np.sign(parts["full"]["d"]), seed),
     }
+
+
+def margin(llava: Llava, question: PictureQuestion, picture: Image.Image, words: Words) -> float:
+    """logit(yes) - logit(no) alone."""
+    one = decision(llava, question.sample, picture, words)
+    return float(clean(one.trace, one.target)[0][0])
 
 
 def _probabilities(one: Decision) -> dict[str, float]:
@@ -155,7 +161,10 @@ def _shares(sources: NDArray[np.float64], patches: NDArray[np.float64], margin: 
 
 
 def _removals(full: Decision, turned: NDArray[np.float64], seed: int) -> Mapping[str, Any]:
-    """The margin without the picture, without the strongest patches of a map, and without random ones."""
+    """The margin without the picture, without the strongest patches of a map, and without random ones.
+
+    Random sets may hold patches of the map's: a shuffled map's set is then as likely as any of them to do the most.
+    """
     count = max(1, len(turned) // NAMED)
     rng = np.random.default_rng(seed)
     every = np.arange(len(turned))

@@ -4,7 +4,7 @@ import base64
 import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,16 +13,14 @@ from PIL import Image
 
 from lapilli.core.environment import versions
 from lapilli.core.statistics.auc import Sides, difference, estimate, resampled_areas
-from lapilli.core.statistics.bootstrap import mean
+from lapilli.core.statistics.clusters import clustered
 from lapilli.core.statistics.logistic import FOLDS, REPEATS, out_of_fold
 from lapilli.core.statistics.multiple import holm
-from lapilli.core.statistics.proportion import wilson
 from lapilli.data.questions import PictureQuestion, same_answer
+from lapilli.inspection.triage.answered import GROUPS, Answered, group_of
 from lapilli.inspection.triage.decision import CONTROLS, NAMED, PARTS, WAYS
-from lapilli.inspection.triage.scores import BASELINE, CONFIDENCE, SCORES, SHARES, Measured, answer_probability, towards
-
-GROUPS = ("wrong yes", "right yes", "right no", "wrong no", "other")
-"""What an answer can be. A wrong yes is made up; other is neither yes nor no."""
+from lapilli.inspection.triage.matching import CALIPER, Matching, compared, deletion, share
+from lapilli.inspection.triage.scores import BASELINE, CONFIDENCE, SCORES, SHARES, Measured, answer_probability
 
 TASKS = {
     "yes": ("right yes", "Of the answers yes: which are made up?"),
@@ -42,44 +40,28 @@ WANTED = 50
 _SHOWN = {"wrong yes": 6, "right yes": 3}  # examples on the page
 
 
-@dataclass(frozen=True, eq=False)
-class Answered:
-    """An answer that was taken apart: model number `model`'s to question number `number`; `found` is of `measured`."""
-
-    model: int
-    number: int
-    question: PictureQuestion
-    group: str
-    found: Measured
-
-
-def group_of(question: PictureQuestion, answer: str) -> str:
-    """Which of GROUPS an answer of yes, no or other is."""
-    if answer == "other":
-        return answer
-    return f"{'right' if same_answer(answer, question.answer) else 'wrong'} {answer}"
-
-
 def results(
     labels: Sequence[str],
     asked: Sequence[PictureQuestion],
     answers: Sequence[Sequence[str]],
     taken: Sequence[Answered],
+    matchings: Sequence[tuple[Matching, Sequence[tuple[Answered, Answered]]]],
     shown: Callable[[Answered], Image.Image],
     seed: int,
 ) -> dict[str, Any]:
-    """All that the page shows, as plain values. `answers` are yes, no or other, of every model to every question, and
-    `shown` gives the part of a picture that the patches of an answer's model lie on.
+    """All that the page shows, as plain values. `answers` are yes, no or other, of every model to every question,
+    `matchings` every model's, with the answers of its pairs, and `shown` gives the part of a picture that the patches
+    of an answer's model lie on.
 
     Answers whose margin is on the other side, as of a model that says neither word first, are left out and counted.
     """
-    kept = [one for one in taken if (towards(one.found) > 0) == one.group.endswith("yes")]
+    kept = [one for one in taken if one.is_kept]
     areas, tests = _areas(labels, kept, seed)
     return {
         "models": [_counts(label, asked, given) for label, given in zip(labels, answers, strict=True)],
         "settings": {"seed": seed, "questions": len(asked), "named": 1 / NAMED, "controls": CONTROLS, "folds": FOLDS,
                      "repeats": REPEATS, "baseline": BASELINE, "confidence": CONFIDENCE, "shares": SHARES,
-                     "versions": versions()},
+                     "caliper": CALIPER, "versions": versions()},
         "taken": {group: sum(one.group == group for one in kept) for group in GROUPS[:3]},
         "left_out": len(taken) - len(kept),
         "missed": max((_missed(one.found) for one in kept), default=0.0),
@@ -90,31 +72,39 @@ def results(
         "tests": tests,
         "regressions": list(_regressions(labels, kept, seed)),
         "deletions": [_deletion(group, kept, seed) for group in ("right yes", "wrong yes")],
+        "matched": _matched(matchings, seed),
         "parts": {group: _parts([one.found for one in kept if one.group == group]) for group in GROUPS[:3]},
         "examples": list(_examples(labels, kept, shown)),
     }  # fmt: skip
+
+
+def _deletion(group: str, rows: Sequence[Answered], seed: int) -> dict[str, Any]:
+    mine = [one for one in rows if one.group == group]
+    return deletion(group, mine, [one.question.image for one in mine], seed)
+
+
+def _matched(matchings: Sequence[tuple[Matching, Sequence[tuple[Answered, Answered]]]], seed: int) -> dict[str, Any]:
+    """The pairs of all models, and how many made-up answers have none."""
+    without, far = (sum(getattr(one, name) for one, _ in matchings) for name in ("without", "far"))
+    return {"without": without, "far": far, **compared([pair for _, pairs in matchings for pair in pairs], seed)}
 
 
 def _counts(label: str, asked: Sequence[PictureQuestion], answers: Sequence[str]) -> dict[str, Any]:
     """How often each group came, and by kind of question, and how many questions would give WANTED wrong yes."""
     groups = [group_of(question, answer) for question, answer in zip(asked, answers, strict=True)]
     wrong = groups.count("wrong yes")
-    absent = {
-        kind: [g for q, g in zip(asked, groups, strict=True) if q.type == kind and same_answer(q.answer, "no")]
-        for kind in _kinds(asked)
-    }
+    absent = [(q, g == "wrong yes") for q, g in zip(asked, groups, strict=True) if same_answer(q.answer, "no")]
     return {
         "label": label,
         "groups": {group: groups.count(group) for group in GROUPS},
-        "kinds": {kind: _share(of.count("wrong yes"), len(of)) for kind, of in absent.items()},
+        "kinds": {kind: _made_up([one for one in absent if one[0].type == kind]) for kind in _kinds(asked)},
         "needed": math.ceil(WANTED * len(asked) / wrong) if wrong else None,
     }
 
 
-def _share(count: int, n: int) -> dict[str, Any]:
-    """A share of answers, which need not be the right ones, with its interval."""
-    found = wilson(count, n)
-    return {"count": count, "n": n, "estimate": found.estimate, "low": found.low, "high": found.high}
+def _made_up(absent: Sequence[tuple[PictureQuestion, bool]]) -> dict[str, Any]:
+    """The share of questions about what is absent that were answered with yes."""
+    return share(clustered([wrong for _, wrong in absent], [question.image for question, _ in absent]))
 
 
 def _kinds(asked: Sequence[PictureQuestion]) -> list[str]:
@@ -228,19 +218,6 @@ def _compared(
         "both": asdict(estimate(mine["both"], sides, draws["both"])),
         "over_confidence": asdict(difference(both[0], mine["confidence"], sides, (both[1], draws["confidence"]))),
         "over_baseline": asdict(difference(both[0], mine["baseline"], sides, (both[1], draws["baseline"]))),
-    }
-
-
-def _deletion(group: str, rows: Sequence[Answered], seed: int) -> dict[str, Any]:
-    """How many answers turn when the patches that the map names are not read, and when random ones are not."""
-    found = [one.found for one in rows if one.group == group]
-    named = [towards(one) * one["removed"]["named"] < 0 for one in found]
-    random = [float(np.mean(towards(one) * np.array(one["removed"]["random"]) < 0)) for one in found]
-    return {
-        "group": group,
-        "named": _share(sum(named), len(named)),
-        "random": asdict(mean(random, seed)),
-        "difference": asdict(mean(np.subtract(np.array(named, np.float64), random), seed)),
     }
 
 

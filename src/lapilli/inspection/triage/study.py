@@ -2,10 +2,12 @@
 
 Asking is cheap, taking apart is not, and few answers are made up. So all questions are asked, and of the answers every
 wrong yes is taken apart, beside some right ones of either kind, drawn at random: areas under ROC curves do not depend
-on how many there are of each.
+on how many there are of each. For what turns when patches are taken away, every wrong yes gets a right one about the
+same object that is as sure.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,8 +20,11 @@ from lapilli.core.progress import Progress
 from lapilli.core.run import RunDir
 from lapilli.data.questions import PictureQuestion
 from lapilli.data.sample import Sample
-from lapilli.inspection.triage.decision import measured, said, wording
-from lapilli.inspection.triage.results import GROUPS, Answered, group_of, results
+from lapilli.data.scenes.absent import object_of
+from lapilli.inspection.triage.answered import GROUPS, Answered, group_of
+from lapilli.inspection.triage.decision import Words, margin, measured, said, wording
+from lapilli.inspection.triage.matching import Matching, Yes, matched
+from lapilli.inspection.triage.results import results
 from lapilli.model.llava import Llava, pixels_of
 
 RESULT = "hallucination"
@@ -56,18 +61,48 @@ def study(
         raise UsageError("hallucination: all questions are about one picture, and a control needs another; add some")
     answers: list[list[str]] = []
     taken: list[Answered] = []
+    matchings: list[tuple[Matching, list[tuple[Answered, Answered]]]] = []
     for model, (label, path) in enumerate(models.items()):
         llava = cache(partial(load, path))  # not before something is asked of it
         given = _answers(run, model, llava, asked, pictures, respond, partial(progress, f"{label}: asking"))
         answers.append([said(text) for text in given["texts"]])
-        steps = partial(progress, f"{label}: taking apart")
-        taken += _taken_apart(run, model, llava, asked, answers[-1], given["words"], pictures, seed, steps)
+        words = given["words"][0], given["words"][1]
+        subject = _Subject(run, model, label, llava, asked, answers[-1], words, pictures, seed, progress)
+        mine = list(_taken_apart(subject, chosen(asked, answers[-1], seed), "taking apart"))
+        taken += mine
+        matchings.append(_matched(subject, mine))
     views = [pixels_of(path).view for path in models.values()]
-    made = results(
-        list(models), asked, answers, taken, lambda one: views[one.model](pictures(one.question.image)), seed
-    )
+
+    def shown(one: Answered) -> Image.Image:
+        return views[one.model](pictures(one.question.image))
+
+    made = results(list(models), asked, answers, taken, matchings, shown, seed)
     run.save(RESULT, made)
     return made
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A model, what it was asked and answered, and its words for yes and no."""
+
+    run: RunDir
+    model: int
+    label: str
+    llava: Callable[[], Llava]
+    asked: Sequence[PictureQuestion]
+    answers: Sequence[str]
+    words: Words
+    pictures: Pictures
+    seed: int
+    progress: Progress
+
+    def note(self, step: str, done: int, total: int) -> None:
+        """How far a step of this model's has come."""
+        self.progress(f"{self.label}: {step}", done, total)
+
+    def group(self, number: int) -> str:
+        """Which of GROUPS the answer to a question is."""
+        return group_of(self.asked[number], self.answers[number])
 
 
 def chosen(asked: Sequence[PictureQuestion], answers: Sequence[str], seed: int) -> list[int]:
@@ -103,28 +138,52 @@ def _answers(
     return found
 
 
-def _taken_apart(
-    run: RunDir,
-    model: int,
-    llava: Callable[[], Llava],
-    asked: Sequence[PictureQuestion],
-    answers: Sequence[str],
-    words: Sequence[str],
-    pictures: Pictures,
-    seed: int,
-    note: Callable[[int, int], None],
-) -> Iterator[Answered]:
-    numbers = chosen(asked, answers, seed)
+def _taken_apart(subject: _Subject, numbers: Sequence[int], step: str) -> Iterator[Answered]:
+    asked, run, seed = subject.asked, subject.run, subject.seed
     others = sorted({question.image for question in asked})
     for done, number in enumerate(numbers):
-        note(done, len(numbers))
-        question, name = asked[number], f"model-{model}/{number:06d}"
+        subject.note(step, done, len(numbers))
+        question, name = asked[number], f"model-{subject.model}/{number:06d}"
         if not run.has(name):
             other = _another(others, question.image, seed + number)
-            shown = pictures(question.image), pictures(other)
-            run.save(name, measured(llava(), question, *shown, (words[0], words[1]), seed + number))
-        yield Answered(model, number, question, group_of(question, answers[number]), run.load(name))
-    note(len(numbers), len(numbers))
+            shown = subject.pictures(question.image), subject.pictures(other)
+            run.save(name, measured(subject.llava(), question, *shown, subject.words, seed + number))
+        yield Answered(subject.model, number, question, subject.group(number), run.load(name))
+    subject.note(step, len(numbers), len(numbers))
+
+
+def _matched(subject: _Subject, taken: Sequence[Answered]) -> tuple[Matching, list[tuple[Answered, Answered]]]:
+    """The made-up answers beside grounded ones that are taken apart for their sake."""
+    made_up = [one for one in taken if one.group == "wrong yes" and one.is_kept]
+    about = {one.number: object_of(one.question) for one in made_up}
+    grounded = [
+        Yes(number, object_of(subject.asked[number]), margin)
+        for number, margin in _margins(subject, set(about.values())).items()
+        if margin > 0
+    ]
+    matching = matched([Yes(one.number, about[one.number], one.margin) for one in made_up], grounded)
+    numbers = [number for _, number in matching.pairs]
+    partners = _taken_apart(subject, numbers, "taking partners apart")
+    of = {one.number: one for one in made_up}
+    return matching, [(of[pair[0]], one) for pair, one in zip(matching.pairs, partners, strict=True)]
+
+
+def _margins(subject: _Subject, objects: Set[str]) -> dict[int, float]:
+    """The margins of all grounded yes about these objects, by their questions' numbers."""
+    numbers = [
+        number
+        for number, question in enumerate(subject.asked)
+        if subject.group(number) == "right yes" and object_of(question) in objects
+    ]
+    name, margins = f"model-{subject.model}/margins", []
+    if not subject.run.has(name):
+        for done, number in enumerate(numbers):
+            subject.note("reading margins", done, len(numbers))
+            question = subject.asked[number]
+            margins.append(margin(subject.llava(), question, subject.pictures(question.image), subject.words))
+        subject.run.save(name, margins)
+    subject.note("reading margins", len(numbers), len(numbers))
+    return dict(zip(numbers, subject.run.load(name), strict=True))
 
 
 def _another(pictures: Sequence[str], own: str, seed: int) -> str:

@@ -16,6 +16,9 @@ from lapilli.core.errors import LapilliError
 
 DESCRIPTION = "explanation.json"
 ARRAYS = "arrays.safetensors"
+SCHEMA = "lapilli.explanation/2"
+"""What explanation.json calls itself. The verdicts of /1 were held against controls without the named patches."""
+
 _TOLERANCE = 1e-3  # of the sum of the parts' sizes: single precision and the rounding of a long chain, with room
 _LARGEST_TOLERANCE = 0.1  # whatever the checks allow
 _AGAIN = "explain the answer again"
@@ -25,8 +28,8 @@ Arrays = Mapping[str, np.ndarray]
 
 _SHAPES = {
     "sources": "TS", "image_patches": "TP", "layers": "T2L", "heads": "TLH", "heads_image": "TLH",
-    "heads_log_prob_increase": "TLH", "layers_log_prob_increase": "T2L", "all_paths_sources": "TA",
-    "all_paths_patches": "TP", "all_paths_pixels": "TP", "all_paths_vision_biases": "T",
+    "heads_log_prob_increase": "TLH", "layers_log_prob_increase": "T2L", "stream_lengths": "TD",
+    "all_paths_sources": "TA", "all_paths_patches": "TP", "all_paths_pixels": "TP", "all_paths_vision_biases": "T",
     "alternatives_patches": "TCP", "alternatives_sources": "TCS",
     "lens_ids": "DPK", "lens_probs": "DPK", "routes": "TRW", "routes_whole": "TQ",
 }  # fmt: skip
@@ -97,6 +100,8 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _check_schema(explanation: Explanation, where: str) -> None:
+    if (found := explanation.get("schema", SCHEMA)) != SCHEMA:
+        raise LapilliError(f"{where}: schema: {found!r}, whose verdicts mean something else than {SCHEMA!r}; {_AGAIN}")
     error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema()).iter_errors(explanation))
     if error is not None:
         told = error.message if len(error.message) < 160 else f"{error.message[:157]}..."

@@ -334,12 +334,14 @@ const OUTLINED = 8; // an eighth of the picture: as much as a receipt removes
 const evenly = (value) => 2 * Math.round(value / 2) === value + 0.5 ? value + 0.5 : Math.ceil(value - 0.5);
 const sideOfAll = (values) => (sum(values) < 0 ? -1 : 1);
 
+const eighthOf = (values) => Math.max(1, evenly(values.length / OUTLINED));
+
 /** The strongest eighth of the patches on the side of the whole map, which is what a receipt removes. */
 export const strongest = (values) => {
   const side = sideOfAll(values);
   const order = [...values.keys()].sort((a, b) => side * (values[b] - values[a]));
   const towards = order.filter((at) => side * values[at] > 0).length;
-  return order.slice(0, Math.max(1, Math.min(evenly(values.length / OUTLINED), towards)));
+  return order.slice(0, Math.max(1, Math.min(eighthOf(values), towards)));
 };
 
 /** The border of a set of patches as lines [column, row, column, row] between the corners of the grid. */
@@ -660,6 +662,22 @@ const buildLegend = (data, store) => {
       + `${test ? "this map’s receipts remove exactly these." : "no receipt removes them."}`);
   });
   return h.p({ class: "legend" }, mark, words);
+};
+
+/** How far the values of a map cancel: the condition number of their sum. */
+export const conditionNumber = (values) => sum([...values].map(Math.abs)) / Math.abs(sum([...values]));
+
+const buildCondition = (data, store) => {
+  const words = h.span({ title: "The sum of the patches’ sizes over the size of their sum: 1 where all speak for the "
+    + "same side; the larger, the more of the map cancels" });
+  store.draws(MAP_KEYS, (state) => {
+    const { nothing } = scaleOf(data, state);
+    const number = conditionNumber(patchValues(data, state));
+    const limit = data.method.doubtful_from?.[shownMap(data, state).key];
+    say(words, nothing ? "" : `Condition number of this map: ${Number.isFinite(number) ? plain(number) : "∞"}.`
+      + (number >= limit ? ` Such maps, from ${limit} on, ranked patches no better than chance.` : ""));
+  });
+  return h.p({ class: "condition tiny" }, words);
 };
 
 let groups = 0; // radio buttons of two explanations on one page must not know each other
@@ -1094,6 +1112,15 @@ const buildRanked = (data, store) => {
   return list;
 };
 
+/** What is to be known of log-probability gains: where the stream is short, they are small whatever is added. */
+const gainsNote = (data, state) => {
+  const lengths = data.arrays.stream_lengths && data.ofWord("stream_lengths", shownWord(state));
+  const [first, last] = data.words[shownWord(state)].tokens;
+  return "These gains do not add up to anything, and are near 0 where the stream is short beside the final one."
+    + (lengths ? ` Its length before each layer, and behind the last: ${[...lengths].map((length) =>
+      (length / (last - first)).toFixed(2)).join(" · ")}.` : "");
+};
+
 const buildNetwork = (data, store, tell) => {
   const profile = h.svg({ class: "lines", role: "img",
     "aria-label": "Contribution by layer; the numbers are in the table" });
@@ -1110,7 +1137,7 @@ const buildNetwork = (data, store, tell) => {
     drawProfile(profile, seriesOf(data, state), cell);
     say(most, `Above, by layer: bars are attention and MLP together, in ${unit}. Below, by layer and head: the `
       + `strongest colour is ±${plain(percentile(headValues(data, state), HEADS_END_AT))}. `
-      + (key === "chance" ? "These gains do not add up to anything." : "Heads of a layer add up to its attention."));
+      + (key === "chance" ? gainsNote(data, state) : "Heads of a layer add up to its attention."));
   }, chart);
   store.draws([...HEAD_KEYS, "head", "hoverHead"], (state) => {
     const head = state.hoverHead ?? state.head;
@@ -1318,8 +1345,11 @@ const buildRoutes = (data, store) => {
 /** Each verdict's sign, its words, and what the rule says of it. */
 const VERDICTS = {
   confirmed: ["✓", "Effect confirmed", (all, times) => `Beyond all ${all}, and ${times} what was predicted.`],
-  weaker: ["◐", "Weaker than predicted", (all, times) => `Beyond all ${all}, but ${times} what was predicted.`],
-  "not-confirmed": ["✕", "Not confirmed", (all) => `Among the ${all}: other patches do as much.`],
+  "confirmed-but-smaller": ["◐", "Effect confirmed, but smaller",
+    (all, times) => `Beyond all ${all}, but only ${times} what was predicted.`],
+  "confirmed-but-larger": ["◑", "Effect confirmed, but larger",
+    (all, times) => `Beyond all ${all}, but ${times} what was predicted: the effect is real, the predicted size is not.`],
+  "not-confirmed": ["✕", "Not confirmed", (all) => `Among the ${all}: random patches do as much.`],
   opposite: ["⇄", "Opposite", (all) => `Beyond all ${all}, but on the other side.`],
   "not-tested": ["○", "Not tested", () => "Without controls, or without a predicted effect, nothing is tested."],
 };
@@ -1329,8 +1359,9 @@ const DONE = { mean: "replaced by the mean", zero: "set to zero", blank: "made b
 /** The verdict to print: without controls nothing was tested, whatever the receipt says. */
 export const verdictOf = (receipt) => (receipt.controls.changes.length ? receipt.verdict : "not-tested");
 
-const effectsOf = ({ predicted, measured, controls }) => [
+const effectsOf = ({ predicted, measured, controls, shuffled }) => [
   ["predicted", "hollow", predicted === null ? [] : [predicted]], ["measured", "dot", [measured.change]],
+  ["shuffled", "control", shuffled ? [shuffled.change] : []],
   ["random", "control", controls.changes], ["in one piece", "control", controls.contiguous ?? []],
 ].filter(([, , values]) => values.length);
 
@@ -1370,16 +1401,16 @@ const repeatBox = (summary, facts, command, tell) => {
 const receiptCard = (data, receipt, reach, tell) => {
   const verdict = verdictOf(receipt);
   const [sign, words, consequence] = VERDICTS[verdict];
-  const { done, measured, controls, claim, command, id, seconds, seed } = receipt;
+  const { done, measured, claim, command, id, seconds, seed } = receipt;
   const { answer_before: before, answer_after: after } = measured;
-  const all = count(controls.changes.length + (controls.contiguous?.length ?? 0), "control");
+  const all = runOf(receipt);
   const facts = [`receipt ${id}`, seconds && `${plain(seconds)} s`, seed !== undefined && `seed ${seed}`];
   return h.article({ class: `receipt ${mapOf(receipt)}`, "data-receipt": id, "data-verdict": verdict },
     h.p({ class: "about" }, `${mapOf(receipt)} · ${DONE[done.kind] ?? done.kind}`),
     h.p({ class: "verdict" }, h.i({ "aria-hidden": "true" }, sign), words),
     h.p(claim ? `${claim.replace(/\.$/, "")}. ` : null,
       consequence(all, `${plain(measured.change / receipt.predicted)} times`)),
-    effectChart(effectsOf(receipt), reach),
+    effectChart(effectsOf(receipt), reach), h.p({ class: "note shuffled", title: SHUFFLED }, shuffledOf(receipt)),
     h.p({ class: "answers" },
       before === after ? `The answer stays “${after}”.` : [h.s(before), " → ", h.b(after)]),
     command ? repeatBox("repeat", facts.filter(Boolean).join(" · "), command, tell) : null);
@@ -1390,7 +1421,27 @@ const BY_CHANCE = 0.05; // of random removals may turn the word too
 const WAY = { blur: "blurred in the picture", "read-knockout": "hidden from the text" };
 const wayOf = ({ done }) => WAY[done.kind] ?? DONE[done.kind] ?? done.kind;
 const triedOf = ({ controls }) => controls.changes.length + (controls.contiguous?.length ?? 0);
+const drawnOf = (receipt) => receipt.controls.drawn ?? triedOf(receipt);
+
+/** How many controls were run, of how many: no more are once the verdict is settled. */
+const runOf = (receipt) => {
+  const [run, drawn] = [triedOf(receipt), drawnOf(receipt)];
+  return run < drawn ? `${run} controls that were run, of ${drawn}` : count(run, "control");
+};
+
+const SHUFFLED = "As many patches, named by a map that knows nothing, beside the same controls. By chance it is confirmed "
+  + "so often at most, and opposite as often.";
+
+/** What the same came to for a map that knows nothing. */
+export const shuffledOf = ({ shuffled }) => {
+  if (!shuffled) return "";
+  const chance = shuffled.verdict === "not-tested" ? "" : ` (chance ≤ 1 in ${Math.round(1 / shuffled.chance)})`;
+  return `${shuffled.kind}: ${signed(shuffled.change)}, ${VERDICTS[shuffled.verdict][1].toLowerCase()}${chance}.`;
+};
 const quote = (text) => (text ? `“${text}”` : "nothing");
+
+/** Whether removing the patches matters more than chance, of whatever size its effect is: that makes them a reason. */
+const isConfirmed = (verdict) => verdict.startsWith("confirmed");
 
 /** Why a receipt does not show that its patches decide `word`; null where it does. */
 export const failureOf = (receipt, word) => {
@@ -1400,41 +1451,49 @@ export const failureOf = (receipt, word) => {
   if (before !== word) return `the model’s own word there is ${quote(before)} with them, ${quote(after)} without`;
   if (predicted > 0) return `they speak against the word, and without them it says ${quote(after)}`;
   if (before === after) return `it still says ${quote(after)}`;
-  if (verdict !== "confirmed") return `it says ${quote(after)}, but its test came out ${VERDICTS[verdict][1].toLowerCase()}`;
+  if (!isConfirmed(verdict)) return `it says ${quote(after)}, but its test came out ${VERDICTS[verdict][1].toLowerCase()}`;
   const turned = controls.answers_changed ?? 0;
   return turned > BY_CHANCE * triedOf(receipt)
     ? `it says ${quote(after)}, but random others change the word too, ${turned} of ${triedOf(receipt)} times` : null;
 };
 
 /**
- * What the receipts of a word show best: the map whose patches decide it by every way of removing, else by one.
- * @returns {{map: string, own: Object[], sure: Object[]} | undefined}
+ * What the receipts of a word show best: the map whose patches decide it by most ways of removing.
+ * @returns {{map: string, own: Object[], sure: Object[], ways: string[]} | undefined} `ways` are those of all maps
  */
 export const reasonOf = (receipts, word) => {
+  const ways = [...new Set(receipts.map(wayOf))];
   const sets = [...new Set(receipts.map(mapOf))].map((map) => {
     const own = receipts.filter((receipt) => mapOf(receipt) === map);
-    return { map, own, sure: own.filter((receipt) => failureOf(receipt, word) === null) };
+    return { map, own, ways, sure: own.filter((receipt) => failureOf(receipt, word) === null) };
   });
-  const share = ({ own, sure }) => sure.length / own.length;
-  return sets.reduce((best, set) => (best && share(best) >= share(set) ? best : set), undefined);
+  return sets.reduce((best, set) => (best && best.sure.length >= set.sure.length ? best : set), undefined);
 };
 
 const reasonFor = (data, word) => data.once(`reason ${word}`, () =>
   reasonOf(data.receipts.filter((receipt) => receipt.word === word), data.textOf(word)));
 
-/** What random removals did, beside what the named ones did. */
-export const controlOf = (receipts) => {
-  const tries = sum(receipts.map(triedOf));
-  if (!tries) return "";
-  const patches = count(receipts[0].done.patches.length, "other patch");
-  const known = receipts.every(({ controls }) => controls.answers_changed !== undefined);
-  const turned = sum(receipts.map(({ controls }) => controls.answers_changed ?? 0));
-  const most = largestOf(receipts.flatMap(({ controls }) => [...controls.changes, ...(controls.contiguous ?? [])]));
-  const least = Math.min(...receipts.map(({ measured }) => Math.abs(measured.change)));
-  return ` Control: ${patches} removed at random, ${tries} times, `
-    + (known ? `${turned ? `changed the word ${count(turned, "time")}` : "never changed the word"} and ` : "")
-    + `moved it by ${plain(most)} logits at most; these move it by ${plain(least)}`
-    + `${receipts.length > 1 ? " or more" : ""}.`;
+/** What random removals did, beside what the named ones did; each way of removing by itself. */
+export const controlOf = (receipts) => receipts.filter(triedOf).map((receipt) => {
+  const { done, measured, predicted, controls } = receipt;
+  const [run, drawn, turned] = [triedOf(receipt), drawnOf(receipt), controls.answers_changed];
+  const most = largestOf([...controls.changes, ...(controls.contiguous ?? [])]);
+  const size = { "confirmed-but-smaller": "less than half of", "confirmed-but-larger": "more than twice" }[verdictOf(receipt)];
+  return ` Control, ${wayOf(receipt)}: ${count(done.patches.length, "patch")} at random, `
+    + `${run < drawn ? `${run} of ${drawn} times, where it was settled` : count(run, "time")}, `
+    + (turned === undefined ? "" : `${turned ? `changed the word ${count(turned, "time")}` : "never changed the word"} and `)
+    + `moved it by ${plain(most)} logits at most; these move it by ${plain(Math.abs(measured.change))}`
+    + `${size ? `, ${size} the ${plain(Math.abs(predicted))} that the map predicts` : ""}.`;
+}).join("");
+
+/** Which patches a receipt removes: how many is a rule, and nothing that was found out. */
+export const namedOf = (chosen, values) => {
+  const [own, of] = [strongest(values), `${chosen.length} of ${values.length}`];
+  if (chosen.length !== own.length || chosen.some((patch) => !own.includes(patch))) {
+    return `${of} patches, named by hand`;
+  }
+  return own.length === eighthOf(values) ? `the strongest eighth of the patches, ${of}`
+    : `the only patches on its side, ${of}`;
 };
 
 /** The page's first sentence: which patches decide the word and what it is without them, or that none is shown to. */
@@ -1442,28 +1501,33 @@ const buildReason = (data, store, act) => {
   const node = h.p({ class: "reason" });
   const keyOf = (map) => data.maps.find(({ title }) => title === map)?.key ?? store.state.map;
   const link = (words, click) => h.button({ type: "button", class: "these", click }, words);
-  const these = (set) => link(`these ${count(set.own[0].done.patches.length, "patch")}`.replace("these 1 ", "this 1 "),
-    () => store.set({ map: keyOf(set.map), against: null }));
+  const these = ({ map, own: [{ done, word }] }) => {
+    const { array } = data.map(keyOf(map));
+    return link(namedOf(done.patches, data.ofWord(array, word)), () => store.set({ map: keyOf(map), against: null }));
+  };
   const tell = (set, word) => {
     const after = [...new Set(set.sure.map(({ measured }) => measured.answer_after))];
-    const { own, sure } = set;
-    if (sure.length === own.length) {
+    const { own, sure, ways } = set;
+    const control = h.small(controlOf(own));
+    if (sure.length === ways.length) {
       const said = after.length === 1 ? [h.b(after[0] || "nothing")] : sure.flatMap((receipt, at) =>
         [at ? " or " : "", h.b(receipt.measured.answer_after || "nothing"), ` (${wayOf(receipt)})`]);
-      return ["It said ", h.b(word), " because of ", these(set), "; without them it says ", said, ".",
-        h.small(controlOf(own))];
+      return ["It said ", h.b(word), " because of ", these(set), "; without them it says ", said, ".", control];
     }
-    const whys = own.map((receipt) =>
-      `${wayOf(receipt)}, ${failureOf(receipt, word) ?? `it says ${quote(receipt.measured.answer_after)}`}`).join("; ");
-    return [sure.length ? ["That it said ", h.b(word), " because of ", these(set), " is shown in one way only"]
-      : ["No set of patches was shown to decide this answer. Without ", these(set)], `: ${whys}.`,
-    h.small(controlOf(own))];
+    const why = (way) => {
+      const receipt = own.find((one) => wayOf(one) === way);
+      return `${way}, ${!receipt ? "not tested"
+        : failureOf(receipt, word) ?? `it says ${quote(receipt.measured.answer_after)}`}`;
+    };
+    return [...(sure.length ? ["That it said ", h.b(word), " because of ", these(set), " is shown in one way only"]
+      : ["No set of patches was shown to decide this answer. Without ", these(set)]),
+    `: ${(sure.length ? ways : own.map(wayOf)).map(why).join("; ")}.`, control];
   };
   store.draws(["word"], (state) => { // not of a hovered word: the page would jump under the pointer
     const [word, set] = [data.textOf(state.word), reasonFor(data, state.word)];
     const tested = [...new Set(data.receipts.map((receipt) => receipt.word))];
     node.dataset.shown = !set ? "untested" : !set.sure.length ? "not"
-      : set.sure.length < set.own.length ? "partly" : "shown";
+      : set.sure.length < set.ways.length ? "partly" : "shown";
     node.replaceChildren(...(set ? tell(set, word) : [`What “${word}” rests on was not tested by removal.`,
       ...tested.flatMap((other) => [" Tested: ", link(data.textOf(other), () => act.word(other)), "."])]).flat(Infinity));
   });
@@ -1488,9 +1552,12 @@ const buildReceipts = (data, store, tell) => {
     body.replaceChildren(...own.map((receipt) => receiptCard(data, receipt, reach, tell)),
       ...(own.length ? [] : [h.p({ class: "untested" }, none)]));
   });
-  const rows = () => [["receipt", "word", "kind", "predicted", "measured", "verdict"], ...receipts.map((receipt) =>
-    [receipt.id, data.textOf(receipt.word), receipt.done.kind, receipt.predicted ?? "", receipt.measured.change,
-      verdictOf(receipt)])];
+  const names = ["receipt", "word", "map", "kind", "predicted", "measured", "verdict", "controls run", "controls drawn",
+    "shuffled", "its verdict"];
+  const rows = () => [names, ...receipts.map((receipt) =>
+    [receipt.id, data.textOf(receipt.word), mapOf(receipt), receipt.done.kind, receipt.predicted ?? "",
+      receipt.measured.change, verdictOf(receipt), triedOf(receipt), drawnOf(receipt), receipt.shuffled?.change ?? "",
+      receipt.shuffled?.verdict ?? ""])];
   return section("Tested by removal", "receipts", [plainly, body, rule], receipts.length ? rows : undefined);
 };
 
@@ -1675,8 +1742,8 @@ const compose = (root, data, store, initial, images, tell) => {
       buildTools(data, store, act, link), buildWords(data, store, act), buildReason(data, store, act), buildStart(),
       buildTokens(data, store, act), buildDependence(data, store)),
     h.div({ class: "columns-2" },
-      h.div({ class: "look" }, buildTarget(data, store), picture.box, buildScale(data, store), buildLegend(data, store),
-        buildOptions(data, store), buildReadout(data, store), buildSeen(data, images.view)),
+      h.div({ class: "look" }, buildTarget(data, store), picture.box, buildScale(data, store),
+        buildCondition(data, store), buildLegend(data, store), buildOptions(data, store), buildReadout(data, store), buildSeen(data, images.view)),
       h.div({ class: "evidence" }, sources.node, buildReceipts(data, store, tell), network.node,
         buildRoutes(data, store), buildLens(data, store), buildRecord(data, tell))),
     help);

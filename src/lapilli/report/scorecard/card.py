@@ -66,6 +66,15 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Best:
+    """The best of our methods, with its gap on the questions that it was not chosen on, and on how many it was."""
+
+    method: Method
+    gap: Figure
+    chosen_on: int
+
+
+@dataclass(frozen=True)
 class Card:
     """One model's scorecard. `index` tells the parts of several on one page apart."""
 
@@ -116,11 +125,13 @@ class Card:
         """The methods, best first by their gap; those without one come last, in their order."""
         return sorted(self.methods, key=lambda method: -_known(self.score(method.name, GAP, operator)))
 
-    def best(self, ours: bool) -> Method | None:
-        """The first of ours, or of the others, by the primary gap, of those that are held out under that operator."""
-        known = (m for m in self.ranked() if m.ours is ours and not m.released and self.score(m.name))
-        found = (m for m in known if self.primary not in m.operators)
-        return next(found, None)
+    @property
+    def best(self) -> "Best | None":
+        """Our best under the primary operator, as the scorecard chose it."""
+        row = next((row for row in self.rows("best") if row.get("operator") == self.primary), None)
+        method = next((method for method in self.methods if row and method.name == row.get("method")), None)
+        gap = figure(row)
+        return Best(method, gap, int(row.get("chosen_on") or 0)) if row and method and gap else None
 
 
 def read_card(told: Mapping[str, Any], index: int = 0) -> Card:

@@ -59,7 +59,8 @@ def _view(card: Card, folder: Path) -> dict[str, Any]:
     """What the templates show of one scorecard."""
     lost = words.losses(card)
     return {
-        "card": card, "best": card.best(True), "rivals": words.rivals(card), "headline": words.headline(card),
+        "card": card, "best": card.best, "strongest": words.strongest(card),
+        "rivals": words.rivals(card), "headline": words.headline(card),
         "losses": lost, "price": words.price(card, lost or []),
         "lead": front.lead_chart(card, lost) if lost else None,
         "plots": [(name, front.pareto(card, name, front.WIDE), front.pareto(card, name, front.NARROW))

@@ -120,17 +120,26 @@ def rivals(card: Card) -> list[Method]:
     return [m for m in card.ranked() if not (m.ours or m.released) and card.score(m.name)]
 
 
+def best_tests(card: Card) -> list[Mapping[str, Any]]:
+    """The paired tests of our best with the others under the primary operator."""
+    return [row for row in card.rows("best_tests") if row.get("operator") == card.primary] if card.best else []
+
+
+def strongest(card: Card) -> tuple[str, float] | None:
+    """The rival with the largest gap, and that gap, on the questions that our best is compared on."""
+    names = {method.name for method in rivals(card)}
+    ahead = {str(row["other"]): -(number(row.get("difference")) or 0.0) for row in best_tests(card)}
+    name = max((name for name in ahead if name in names), key=ahead.__getitem__, default=None)
+    return (name, card.best.gap.value + ahead[name]) if card.best and name else None
+
+
 def standing(card: Card, lost: Sequence[Loss]) -> dict[str, str]:
     """How our best stands to each rival under the primary operator, by the paired test: up, down or even.
 
-    A rival that no test is of is left out.
+    On the questions that it was not chosen on. A rival that no test is of is left out.
     """
-    best, names = card.best(True), {method.name for method in rivals(card)}
-    found = {}
-    for row in card.rows("tests"):
-        at_hand = row.get("operator") == card.primary and row.get("metric", GAP) == GAP
-        if best and at_hand and row.get("one") == best.name and row.get("other") in names:
-            found[str(row["other"])] = verdict(row)
+    names = {method.name for method in rivals(card)}
+    found = {str(row["other"]): verdict(row) for row in best_tests(card) if row["other"] in names}
     own = [loss for loss in lost if loss.operator == card.primary]
     found |= {loss.other: "down" if loss.told_apart else "even" for loss in own}
     return {other: side for other, side in found.items() if side}
@@ -138,9 +147,11 @@ def standing(card: Card, lost: Sequence[Loss]) -> dict[str, str]:
 
 def headline(card: Card) -> str:
     """The page's first line: whether the paired test puts others above our best, or none, or tells them not apart."""
-    best, lost = card.best(True), losses(card)
-    if best is None:
+    lost = losses(card)
+    if card.best is None:
         scored = any(method.ours and card.score(method.name) for method in card.methods)
+        if scored and card.told.get("best") is None:
+            return "Not tested against each other."
         return f"None of ours is held out under {card.primary}." if scored else "None of our own methods was scored."
     if lost is None:
         return "Not tested against each other."
@@ -159,9 +170,8 @@ def headline(card: Card) -> str:
 
 def price(card: Card, lost: list[Loss]) -> str:
     """What those above our best under the primary operator cost beside it; those that are faster too are named."""
-    best = card.best(True)
     costs = {method.name: method.seconds.value for method in card.methods if method.seconds}
-    ours = costs.get(best.name, 0.0) if best else 0.0
+    ours = costs.get(card.best.method.name, 0.0) if card.best else 0.0
     above = [loss.other for loss in lost if loss.operator == card.primary and loss.told_apart]
     ahead = [other for other in above if other in costs]
     found = {other: costs[other] / ours for other in ahead if ours > 0}

@@ -52,9 +52,11 @@ _MEASURES = {
     "direct": "Direct contribution to the right colour's logit",
     "contrast": "The same, less that to a random other colour's logit",
 }
+_GROWN = {"": "as it is", "certain_": "equally certain", "wide_": "equally wide"}
 _READOUTS = {"embedding": "input embeddings", "stream": "logit lens", "wrote": "attention wrote"}
 _FILTERS: tuple[Callable[..., Any], ...] = (
     numbers.chance,
+    numbers.possible,
     numbers.digits,
     figures.number,
     numbers.spread,
@@ -80,7 +82,9 @@ def render(result: Result) -> str:
 
 def _names(result: Result) -> dict[str, Any]:
     return {
-        "largest": result["settings"]["sizes"][-1],
+        "tested": result["settings"]["verdict_size"],
+        "heads": heads(result),
+        "level": result["settings"]["level"],
         "models": tuned(result),
         "ways": _WAYS,
         "readouts": _READOUTS,
@@ -94,7 +98,7 @@ def _drawn(result: Result) -> dict[str, Any]:
     return {
         "accuracy": accuracy_chart(result),
         "maps": [{"title": title, "lines": maps(result, measure)} for measure, title in _MEASURES.items()],
-        "overlaps": [overlap_chart(result, measure) for measure in _CHOSEN],
+        "overlaps": [overlap_chart(result, measure, k) for k in _drawn_sizes(result) for measure in _CHOSEN],
         "differences": [difference_chart(result, against) for against in ("random", "best")],
         "keys": [keys_chart(result), asked_chart(result)],
         "decoding": [decoding_chart(result, condition, of) for condition in ("VQA", "TQA-tuned") for of in _CHOSEN],
@@ -109,6 +113,17 @@ def tuned(result: Result) -> list[str]:
     return [row["model"] for row in result["accuracy"] if row["condition"] == "VQA"]
 
 
+def _drawn_sizes(result: Result) -> list[int]:
+    """The number of top heads that verdicts speak of, and the paper's where that is another."""
+    settings = result["settings"]
+    return list(dict.fromkeys((settings["verdict_size"], min(settings["paper"], heads(result)))))
+
+
+def heads(result: Result) -> int:
+    """How many heads a model has."""
+    return int(result["settings"]["layers"] * result["settings"]["heads"])
+
+
 def select(rows: Sequence[Figure], **wanted: Any) -> list[Figure]:
     """The figures that are of this."""
     return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
@@ -117,7 +132,7 @@ def select(rows: Sequence[Figure], **wanted: Any) -> list[Figure]:
 def finding(verdicts: Sequence[Figure]) -> str:
     """What the study found, in a sentence: "Of 3 statements 1 holds (c), 1 is mixed (b) and 1 is not shown (a)."."""
     words = {"holds": ("holds", "hold"), "mixed": ("is mixed", "are mixed"), "fails": ("fails", "fail"),
-             "not shown": ("is not shown", "are not shown")}  # fmt: skip
+             "not shown": ("is not shown", "are not shown"), "cannot be tested": ("cannot be tested",) * 2}  # fmt: skip
     parts = []
     for kind, (singular, plural) in words.items():
         letters = [str(verdict["statement"]) for verdict in verdicts if verdict["verdict"] == kind]
@@ -157,7 +172,7 @@ def maps(result: Result, measure: str) -> list[dict[str, Any]]:
     """A line of heat maps for each tuned model: of all conditions, on one scale, the top heads of each framed."""
     tables = select(result["tables"], measure=measure)
     largest = max(abs(value) for table in tables for row in table["value"] for value in row)
-    count, (base,) = result["settings"]["sizes"][-1], select(tables, condition="TQA-base")
+    count, (base,) = result["settings"]["verdict_size"], select(tables, condition="TQA-base")
     lines = []
     for model in tuned(result):
         own = {table["condition"]: table for table in select(tables, model=model)}
@@ -175,39 +190,43 @@ def _tops(table: Figure, count: int) -> list[tuple[int, int]]:
     return sorted(values, key=lambda head: -values[head])[:count]
 
 
-def overlap_chart(result: Result, measure: str) -> dict[str, Any]:
-    """How many of the most top heads two conditions share, with what chance gives."""
-    k = result["settings"]["sizes"][-1]
+def overlap_chart(result: Result, measure: str, k: int) -> dict[str, Any]:
+    """How many of the top `k` heads two conditions share, as measured and of the true means, with what chance gives."""
     rows = []
     for kind, label in _KINDS.items():
         found = select(result["overlaps"], kind=kind, measure=measure, k=k)
-        rows += [Row(label, tuple(_overlap_lane(one) for one in found))] * bool(found)
-    title = f"Shared of the top {k} heads {_CHOSEN[measure]}"
+        rows += [Row(label, tuple(_overlap_lane(one, result["settings"]["level"]) for one in found))] * bool(found)
+    title = f"Shared of the top {k} of {heads(result)} heads {_CHOSEN[measure]}"
     drawn = rows_chart(rows, title, "A lane for each pair; the sticks are what chance gives.", 152.0, (0.0, float(k)))
     return {"title": title, "chart": drawn}
 
 
-def _overlap_lane(one: Figure) -> tuple[Mark, ...]:
+def _overlap_lane(one: Figure, level: float) -> tuple[Mark, ...]:
     pair = " / ".join(f"{side['model']} {side['condition']}" for side in (one["one"], one["other"]))
-    chance = Mark("stick", f"any heads, by chance: {one['chance']:.2f}, {numbers.chance(one['p'])}", one["chance"])
-    words = f"by chance, in the same layers: {one['within']:.2f}, {numbers.chance(one['within_p'])}"
-    return chance, Mark("stick", words, one["within"]), mark("dot", pair, one)
+    said = numbers.possible(one["p"], one["least_p"], level)
+    within = numbers.possible(one["within_p"], one["within_least_p"], level)
+    return (
+        Mark("stick", f"any heads, by chance: {one['chance']:.2f}, {said}", one["chance"]),
+        Mark("stick", f"by chance, in the same layers: {one['within']:.2f}, {within}", one["within"]),
+        Mark("ring", f"{pair}, as measured: {one['observed']}", one["observed"]),
+        mark("dot", f"{pair}, of the true means", one),
+    )
 
 
 def difference_chart(result: Result, against: str) -> dict[str, Any]:
     """The right colour's logit less another's, in the model and in its top heads alone."""
-    k = result["settings"]["sizes"][-1]
+    k = result["settings"]["verdict_size"]
     rows = []
     for condition in _CONDITIONS:
         found = select(result["differences"], condition=condition, against=against)
         lanes = []
         for model in dict.fromkeys(one["model"] for one in found):
             whole = select(found, model=model, readout="model")[0]
-            heads = {of: select(found, model=model, readout=f"top {k}", of=of)[0] for of in _CHOSEN}
+            tops = {of: select(found, model=model, readout=f"top {k}", of=of)[0] for of in _CHOSEN}
             lanes.append(
                 (
-                    mark("wedge", f"{model}, top {k} by contrast", heads["contrast"]),
-                    mark("ring", f"{model}, top {k} by increase", heads["increase"]),
+                    mark("wedge", f"{model}, top {k} by contrast", tops["contrast"]),
+                    mark("ring", f"{model}, top {k} by increase", tops["increase"]),
                     mark("dot", f"{model}, model", whole),
                 )
             )
@@ -223,7 +242,7 @@ def _lanes(result: Result, name: str, condition: str, **wanted: Any) -> Iterator
 
 def keys_chart(result: Result) -> dict[str, Any]:
     """Attention at the key positions: asked the same, in other words, about another thing; and anywhere."""
-    k = result["settings"]["sizes"][-1]
+    k = result["settings"]["verdict_size"]
     kinds = {"anywhere": "stick", "different": "ring", "paraphrase": "wedge", "same": "dot"}
     rows = []
     for condition, (of, label) in product(INFORMED, _CHOSEN.items()):
@@ -238,7 +257,7 @@ def keys_chart(result: Result) -> dict[str, Any]:
 
 def asked_chart(result: Result) -> dict[str, Any]:
     """How many key positions are on the thing that is asked about."""
-    k = result["settings"]["sizes"][-1]
+    k = result["settings"]["verdict_size"]
     rows = []
     for condition, (of, label) in product(INFORMED, _CHOSEN.items()):
         lanes = [
@@ -252,7 +271,7 @@ def asked_chart(result: Result) -> dict[str, Any]:
 
 def decoding_chart(result: Result, condition: str, of: str) -> dict[str, Any]:
     """Mean reciprocal ranks at key positions, with both nulls."""
-    k = result["settings"]["sizes"][-1]
+    k = result["settings"]["verdict_size"]
     rows = []
     for readout, label in _READOUTS.items():
         for word in ("colour", "object"):
@@ -275,32 +294,35 @@ def knocked_chart(result: Result, condition: str) -> dict[str, Any]:
     for k in result["settings"]["sizes"]:
         for of, label in (("increase", f"top {k}"), ("base", f"base's top {k}"), ("contrast", f"contrast, top {k}")):
             found = select(result["knocked"], condition=condition, of=of, k=k, how="mean", null="any")
-            rows += [Row(label, tuple(_knocked_lane(one) for one in found))] * bool(found)
-    title = f"Heads knocked out, {condition}"
+            rows += [Row(label, tuple(_knocked_lane(one, result["settings"]["level"]) for one in found))] * bool(found)
+    title = f"Of {heads(result)} heads knocked out, {condition}"
     return {
         "title": title,
         "chart": rows_chart(rows, title, "Change of the log-probability; specks are random sets.", 104.0),
     }
 
 
-def _knocked_lane(one: Figure) -> tuple[Mark, ...]:
+def _knocked_lane(one: Figure, level: float) -> tuple[Mark, ...]:
     specks = tuple(Mark("speck", f"a random set: {figures.number(value)}", value) for value in one["log_prob_sets"])
-    words = f"{one['model']}, {numbers.chance(one['log_prob_p'])} by rank"
+    words = f"{one['model']}, {numbers.possible(one['log_prob_p'], one['least_p'], level)} by rank"
     return *specks, mark("dot", words, one["log_prob"])
 
 
 def growth_chart(result: Result) -> dict[str, Any]:
-    """By how much tuning raised the increases of the base's top heads, and of all others."""
-    k = result["settings"]["sizes"][-1]
+    """By how much tuning raised the increases of the base's top heads, and of all others; by sharpness."""
+    k = result["settings"]["verdict_size"]
     rows = []
-    for condition in ("TQA-tuned", "VQA"):
+    for condition, (prefix, says) in product(("TQA-tuned", "VQA"), _GROWN.items()):
         lanes = [
-            (mark("wedge", f"{model}, all other heads", one["others"], 3), mark("dot", f"{model}, top {k}", one, 3))
+            (
+                mark("wedge", f"{model}, all other heads", one[f"{prefix}others"], 3),
+                mark("dot", f"{model}, top {k}", one[f"{prefix}top"], 3),
+            )
             for model, one in _lanes(result, "growth", condition, k=k)
         ]
-        rows.append(Row(condition, tuple(lanes)))
-    title = f"Increase of the base's top {k} heads, after tuning less before"
-    return {"title": title, "chart": rows_chart(rows, title, "In nats a head; a lane for each model.")}
+        rows.append(Row(f"{condition}, {says}", tuple(lanes)))
+    title = f"Increase of the base's top {k} of {heads(result)} heads, after tuning less before"
+    return {"title": title, "chart": rows_chart(rows, title, "In nats a head; a lane for each model.", 158.0)}
 
 
 def ways_chart(result: Result, condition: str) -> dict[str, Any]:

@@ -33,3 +33,8 @@ def chance(p: float | None) -> str:
     if p is None:
         return NONE
     return f"p{THIN}<{THIN}0.001" if p < 0.001 else f"p{THIN}={THIN}{p:.3f}"
+
+
+def possible(p: float | None, least: float, level: float) -> str:
+    """The same, or that it cannot be tested, where the smallest p that there can be is not below the level."""
+    return chance(p) if least < level else f"cannot be tested: p{THIN}≥{THIN}{least:.3f}"

@@ -22,7 +22,9 @@ def render(result: Result) -> str:
     """The page as text. All text of the result is escaped; only what this package draws is markup."""
     result = plain(result)
     baseline = result["settings"]["baseline"]
-    made = environment("triage", (figures.percent, story.within, figures.number))
+    made = environment(
+        "triage", (figures.percent, figures.points, figures.counted, story.within, story.share, figures.number)
+    )
     return made.get_template("triage.html.jinja").render(
         style=style(made, "page.css", "triage.css"),
         headline=story.headline(result),

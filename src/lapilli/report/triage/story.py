@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from lapilli.report.figures import number
+from lapilli.report.figures import counted, number, percent, points
 
 Result: TypeAlias = Mapping[str, Any]
 """results/hallucination.json."""
@@ -61,7 +61,8 @@ def opening(result: Result) -> list[str]:
         f"{made_up} made-up and {grounded} grounded yes were taken apart: with fewer than {FEW} of either no score is "
         f"called better or worse. {_needed(result)}"
     )
-    return [_asked(result), *([] if enough(result, FIRST) else [few.strip()]), *of_task(result, FIRST)]
+    removed = [said] if (said := without_patches(result)) else []
+    return [_asked(result), *([] if enough(result, FIRST) else [few.strip()]), *of_task(result, FIRST), *removed]
 
 
 def enough(result: Result, task: str) -> bool:
@@ -80,7 +81,42 @@ def _asked(result: Result) -> str:
     absent = [kind for model in result["models"] for kind in model["kinds"].values()]
     wrong, asked = sum(kind["count"] for kind in absent), sum(kind["n"] for kind in absent)
     who = f"{len(result['models'])} models" if len(result["models"]) > 1 else "The model"
-    return f"{who} said yes to {wrong:,} of {asked:,} questions about something that is not in the picture."
+    return f"{who} said yes to {wrong:,} of {counted(asked, 'question')} about something that is not in the picture."
+
+
+def without_patches(result: Result) -> str:
+    """What taking the named patches away does to made-up yes and to grounded ones like them; "" without a pair.
+
+    Says of made-up ones only what the difference of the two shows.
+    """
+    matched = result["matched"]
+    if not matched["pairs"]:
+        return ""
+    made_up, grounded = matched["groups"]
+    apart = matched["named"]
+    change = f"{points(apart['estimate'])} points [{points(apart['low'])}, {points(apart['high'])}]"
+    random = " and ".join(percent(one["random"]["value"], 0) for one in matched["groups"])
+    return (
+        f"Without the patches that the map names {share(made_up['named'])} of made-up yes become no, and "
+        f"{share(grounded['named'])} of grounded ones about the same object that were as sure "
+        f"({counted(matched['pairs'], 'pair')}), without random patches {random}. The difference is {change}: "
+        f"{_falls(matched)}."
+    )
+
+
+def share(found: Mapping[str, Any]) -> str:
+    """A share of answers with its interval."""
+    return f"{percent(found['estimate'], 0)} [{percent(found['low'], 0)}, {percent(found['high'], 0)}]"
+
+
+def _falls(matched: Mapping[str, Any]) -> str:
+    if matched["pairs"] < FEW:
+        return f"of fewer than {FEW} pairs nothing is claimed"
+    if matched["named"]["low"] > 0:
+        return "made-up ones fall more often"
+    if matched["named"]["high"] < 0:
+        return "made-up ones fall less often"
+    return "that a yes falls with its patches is not shown to mark it as made up"
 
 
 def _needed(result: Result) -> str:
@@ -131,7 +167,7 @@ def _best(result: Result, task: str) -> str:
 
 def _added(adds: Mapping[str, Any]) -> str:
     change = adds["over_confidence"]
-    does = "add to" if (change["low"] or 0) > 0 else "take from" if (change["high"] or 0) < 0 else "add nothing sure to"
+    does = "add to" if (change["low"] or 0) > 0 else "add nothing sure to"  # a loss is that of learning more weights
     return (
         f"In a regression tried on pictures that it had not seen, the shares {does} confidence: AUC "
         f"{number(adds['both']['value'])} with them, {number(adds['confidence']['value'])} without, difference "

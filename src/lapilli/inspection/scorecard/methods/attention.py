@@ -35,6 +35,14 @@ def mean_attention(case: Case) -> Map:
     return of_word(case, np.asarray(mean))
 
 
+def of_layer(case: Case, layer: int) -> Map:
+    """The word's attention to each patch in the layer that does best on other questions, averaged over its heads.
+
+    Paper: as mean attention; of all layers, the one with the largest gap on the questions of the other half.
+    """
+    return of_word(case, _by_row(case.trace, layer))
+
+
 def rollout(case: Case) -> Map:
     """Attention multiplied up through the layers, half of each step staying where it is.
 
@@ -65,6 +73,8 @@ def relative(case: Case) -> Map:
     """A middle layer's attention to each patch over what it is when a general description is asked for.
 
     Paper: Zhang et al. 2025, "MLLMs Know Where to Look" (arXiv 2502.17422): layer 14 of 32, from the last position.
+    Both prompts are read where they are, the general one at its own end, the question's at the key word's row: behind
+    what of the answer came before it.
     """
     layer = min(round(RELATIVE_LAYER * case.trace.decoder.depth), case.trace.decoder.depth - 1)
     general = _general(case)
@@ -102,6 +112,7 @@ def _general(case: Case) -> Trace:
 
 METHODS = (
     Method("mean attention", "zero-pass", mean_attention),
+    Method("attention, best layer", "zero-pass", of_layer, by_layer=True),
     Method("attention rollout", "zero-pass", rollout),
     Method("value-weighted attention", "zero-pass", value_weighted),
     Method("relative attention", "zero-pass", relative),

@@ -169,13 +169,15 @@ def _cam_layer(case: Case, pictures: Tensor) -> tuple[Tensor, Tensor]:
     return seen[0].detach()[:, patches].float(), gradient[:, patches].float()
 
 
+_MEAN = ("mean",)  # they are measured from the picture of the mean colour, whose pixel values are 0
+
 METHODS = (
     Method("attention x gradient", "one-backward", attention_gradient),
     Method("T-MM relevancy", "one-backward", relevancy),
     Method("LLaVA-CAM", "one-backward", llava_cam),
     Method("input x gradient", "one-backward", input_gradient),
     Method("all paths, to tokens", "one-backward", all_paths_to_tokens, ours=True, unit="logit"),
-    Method("all paths, to pixels", "one-backward", all_paths_to_pixels, ours=True, unit="logit"),
+    Method("all paths, to pixels", "one-backward", all_paths_to_pixels, ours=True, operators=_MEAN, unit="logit"),
     Method("LLaVA-CAM, smoothed", "many-pass", llava_cam_smoothed),
-    Method("integrated gradients", "many-pass", integrated, unit="logit"),
+    Method("integrated gradients", "many-pass", integrated, operators=_MEAN, unit="logit"),
 )

@@ -35,7 +35,7 @@ def increase_top(case: Case) -> Map:
 
 
 def increase_top_ten(case: Case) -> Map:
-    """The same summed over the ten heads that raise the word most.
+    """The same summed over the ten heads that raise the word most, however many there are.
 
     Paper: Yu and Ananiadou 2024 (arXiv 2411.10950), who list ten heads but map one.
     """
@@ -115,7 +115,7 @@ def _readings(case: Case, positions: NDArray[np.intp]) -> Tensor:
 METHODS = (
     Method("direct", "zero-pass", direct, ours=True, unit="logit"),
     Method("log-prob increase, top head", "zero-pass", increase_top),
-    Method("log-prob increase, top 10 heads", "zero-pass", increase_top_ten),
+    Method("log-prob increase, top 10 heads", "zero-pass", increase_top_ten, heads=TOP),
     Method("logit lens", "zero-pass", lens),
     Method("TAM", "zero-pass", tam),
 )

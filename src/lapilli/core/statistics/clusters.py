@@ -1,0 +1,59 @@
+"""Shares and means of trials in clusters: several questions about one picture, the words of one caption."""
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from lapilli.core.statistics.bootstrap import draws, interval
+from lapilli.core.statistics.estimate import Estimate
+from lapilli.core.statistics.proportion import Proportion, Z, score_interval
+
+
+def clustered(right: Sequence[bool], cluster: Sequence[Hashable]) -> Proportion:
+    """A share of trials of which those of one cluster may go right or wrong together, with its 95 % interval.
+
+    Wilson's at the number of independent trials that would say as much (Franco et al. 2019, J. Surv. Stat. Methodol.
+    7:334), estimated from how the clusters differ; just that of `wilson` where each has one trial. Where all or none
+    are right nothing can be estimated, and the trials of a cluster count as copies of each other.
+    """
+    trials = np.array(right, np.bool_)
+    return score_interval(int(trials.sum()), len(trials), _independent(trials, _numbered(cluster)))
+
+
+def clustered_mean(values: Sequence[float] | NDArray[Any], cluster: Sequence[Hashable], seed: int = 0) -> Estimate:
+    """The mean of values of which those of one cluster may be alike, with its interval: clusters are drawn again.
+
+    n counts the values. nan and n = 0 without any.
+    """
+    n, numbers = len(values), _numbered(cluster)
+    if not n:
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    sums, sizes = np.bincount(numbers, np.asarray(values, np.float64)), np.bincount(numbers)
+    weights = draws(len(sizes), seed).weights
+    found = interval(float(sums.sum() / n), (weights @ sums) / (weights @ sizes), len(sizes))
+    return replace(found, n=n)
+
+
+def _numbered(cluster: Sequence[Hashable]) -> NDArray[np.intp]:
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(cluster))}
+    return np.array([numbers[name] for name in cluster], np.intp)
+
+
+def _independent(right: NDArray[np.bool_], cluster: NDArray[np.intp]) -> float:
+    """How many independent trials have the variance that the share of these has."""
+    n, sizes = len(right), np.bincount(cluster)
+    count = len(sizes)
+    if count == n:
+        return n
+    share = float(right.mean())
+    if count == 1 or share in (0, 1):
+        return n * n / float((sizes**2).sum())
+    between = float(((np.bincount(cluster, right) - share * sizes) ** 2).sum()) * count / (count - 1)
+    alone = n * n * share * (1 - share) / (n - 1)
+    few = (Z / float(stdtrit(count - 1, 0.975))) ** 2  # the fewer they are, the less is known of their variance
+    return n / max(1.0, between / alone) * few

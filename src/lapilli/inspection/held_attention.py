@@ -1,0 +1,85 @@
+"""Attention whose weights are held: its backward pass for the values alone.
+
+That of a fused attention works out what queries, keys and values are owed together, whoever asks; on a CPU it takes
+longer than everything else in a layer. Where neither queries nor keys are followed, as under the rules of linear.py,
+the values' gradient is the weights, transposed, times the gradient of what comes out. The weights are made again head
+by head, once for all gradients that are followed together: no matrix of tokens by tokens is kept.
+"""
+
+from collections.abc import Callable
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
+
+
+@final
+class HeldAttention(TorchFunctionMode):
+    """Within it, torch's fused attention computes the same to the bit, and follows values alone where it may."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Calls `func`; called by torch alone."""
+        return (_attended if func is scaled_dot_product_attention else func)(*args, **(kwargs or {}))
+
+
+def _attended(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **given: Any) -> Tensor:
+    followed = torch.is_grad_enabled() and value.requires_grad and query.dim() == 4 and not given.get("dropout_p")
+    if not followed or query.requires_grad or key.requires_grad or (attn_mask is not None and attn_mask.requires_grad):
+        return scaled_dot_product_attention(query, key, value, attn_mask, **given)
+    made: Tensor = _OfValues.apply(value, query, key, attn_mask, given)  # type: ignore[no-untyped-call]
+    return made
+
+
+class _OfValues(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, value: Tensor, query: Tensor, key: Tensor, mask: Tensor | None, given: dict[str, Any]
+    ) -> Tensor:
+        ctx.save_for_backward(query, key, mask)
+        ctx.scale, ctx.causal = given.get("scale"), given.get("is_causal", False)
+        return scaled_dot_product_attention(query, key, value, mask, **given)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        query: Tensor
+        key: Tensor
+        query, key, mask = ctx.saved_tensors
+        seen = _seen(query, key, mask, ctx.causal)
+        (batch, heads), kv_heads = query.shape[:2], key.shape[1]
+        none = torch.zeros(())
+        owed: list[Tensor] = [
+            sum(
+                (
+                    _weights(query[one, head], key[one, kv], None if seen is None else seen[one, head], ctx.scale).mT
+                    @ gradient[one, head]
+                    for head in range(kv * heads // kv_heads, (kv + 1) * heads // kv_heads)
+                ),
+                none,
+            )
+            for one in range(batch)
+            for kv in range(kv_heads)
+        ]
+        return torch.stack(owed).unflatten(0, (batch, kv_heads)), None, None, None, None
+
+
+def _seen(query: Tensor, key: Tensor, mask: Tensor | None, causal: bool) -> Tensor | None:
+    """What is added to scores before the softmax, (batch, head, query, key); None where all is seen."""
+    if causal:
+        mask = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
+    if mask is None:
+        return None
+    if mask.dtype == torch.bool:
+        mask = torch.zeros_like(mask, dtype=torch.float32).masked_fill_(~mask, -torch.inf)
+    return mask.expand(*query.shape[:-1], key.shape[-2])
+
+
+def _weights(query: Tensor, key: Tensor, seen: Tensor | None, scale: float | None) -> Tensor:
+    """How much each query looks at each key, in one head, (query, key): worked out in single precision at least."""
+    exact = torch.promote_types(query.dtype, torch.float32)
+    scaled = query.to(exact) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    scores = scaled @ key.to(exact).mT if seen is None else torch.addmm(seen.to(exact), scaled, key.to(exact).mT)
+    return scores.softmax(-1).to(query.dtype)

@@ -1,0 +1,77 @@
+"""Intervals of trials in clusters: how often they hold the truth, and that single trials are as without clusters."""
+
+import numpy as np
+import pytest
+
+from lapilli.core.statistics.bootstrap import mean
+from lapilli.core.statistics.clusters import clustered, clustered_mean
+from lapilli.core.statistics.proportion import wilson
+
+TIMES = 600
+
+
+def trials(rng, clusters, share, alike):
+    """One to five a cluster; `alike` is their correlation within one."""
+    sizes = rng.integers(1, 6, clusters)
+    of_cluster = rng.beta(share * (1 / alike - 1), (1 - share) * (1 / alike - 1), clusters)
+    cluster = np.repeat(np.arange(clusters), sizes)
+    return rng.random(len(cluster)) < of_cluster[cluster], cluster
+
+
+@pytest.mark.parametrize("clusters", [10, 40, 200])
+@pytest.mark.parametrize(("share", "alike"), [(0.5, 0.01), (0.5, 0.6), (0.8, 0.3), (0.97, 0.2)])
+def test_a_share_covers_the_truth_as_often_as_stated(clusters, share, alike):
+    rng = np.random.default_rng(clusters)
+    found = [clustered(*trials(rng, clusters, share, alike)) for _ in range(TIMES)]
+    covered = np.mean([one.low <= share <= one.high for one in found])
+    assert covered >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / TIMES)
+    assert covered <= (0.995 if clusters == 10 else 0.985)  # the fewer, the wider
+
+
+@pytest.mark.parametrize("share", [0.2, 0.8])
+def test_who_takes_the_trials_for_independent_covers_it_too_seldom(share):
+    """The control of the test above."""
+    rng = np.random.default_rng(0)
+    made = [trials(rng, 200, share, 0.6)[0] for _ in range(TIMES)]
+    found = [wilson(right.sum(), len(right)) for right in made]
+    assert np.mean([one.low <= share <= one.high for one in found]) < 0.85
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 7), (3, 7), (7, 7), (12, 400), (0, 0)])
+def test_single_trials_have_wilsons_interval(right, n):
+    assert repr(clustered([at < right for at in range(n)], range(n))) == repr(wilson(right, n))  # nan equals none
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_where_all_are_right_or_none_a_cluster_counts_once(right):
+    found, alone = clustered([right] * 40, [at // 4 for at in range(40)]), wilson(10 * right, 10)
+    assert (found.low, found.high) == pytest.approx((alone.low, alone.high)) and found.n == 40
+    one = clustered([True, False, True], ["a.png"] * 3)
+    assert one.low < 0.15 and one.high > 0.9
+
+
+def test_what_clusters_are_called_does_not_matter():
+    right, cluster = trials(np.random.default_rng(3), 30, 0.5, 0.3)
+    named = [f"{number:03d}.png" for number in cluster]
+    order = np.random.default_rng(4).permutation(len(right))
+    mixed = clustered(right[order], [named[at] for at in order])
+    assert (mixed.low, mixed.high) == pytest.approx((clustered(right, cluster).low, clustered(right, named).high))
+
+
+@pytest.mark.parametrize("clusters", [20, 100])
+def test_a_mean_covers_the_truth_as_often_as_stated(clusters):
+    rng, covered, naive = np.random.default_rng(clusters), 0, 0
+    for _ in range(TIMES):
+        cluster = np.repeat(np.arange(clusters), rng.integers(1, 6, clusters))
+        values = rng.normal(0, 1, clusters)[cluster] + 0.5 * rng.normal(0, 1, len(cluster))
+        found = clustered_mean(values, cluster)
+        covered += found.low <= 0 <= found.high
+        naive += abs(values.mean()) < 1.96 * values.std() / np.sqrt(len(values))
+    assert covered / TIMES >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / TIMES) > naive / TIMES
+
+
+def test_the_mean_of_single_values_is_that_without_clusters():
+    values = np.random.default_rng(5).normal(size=50)
+    ours, theirs = clustered_mean(values, range(50)), mean(values)
+    assert (ours.value, ours.low, ours.high, ours.n) == pytest.approx((theirs.value, theirs.low, theirs.high, 50))
+    assert clustered_mean([], []).n == 0
