@@ -172,7 +172,8 @@ def receipts_part(findings: Findings, command: Sequence[str]) -> list[dict[str, 
 def _receipt(found: Receipt, word: str, command: Sequence[str]) -> dict[str, Any]:
     count = len(found.patches)
     return {
-        "claim": f"{count} patches carry {-found.predicted:+.3g} of the target of {word!r}",
+        "claim": f"{'1 patch carries' if count == 1 else f'{count} patches carry'} {-found.predicted:+.3g} "
+        f"of the target of {word!r}",
         "map": found.map,
         "done": {"kind": found.kind, "patches": list(found.patches)},
         "predicted": found.predicted,

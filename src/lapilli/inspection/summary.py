@@ -55,7 +55,7 @@ def _condition(name: str, value: float | None) -> str:
 def _lengths(arrays: Mapping[str, NDArray[Any]], rows: slice) -> Iterator[str]:
     if "stream_lengths" in arrays:
         numbers = " ".join(f"{length:.2f}" for length in arrays["stream_lengths"][rows].mean(0))
-        yield f"length of the stream before each layer, of the final one: {numbers}"
+        yield f"length of the stream before each layer and behind the last, of the final one: {numbers}"
 
 
 def _routes(description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], rows: slice) -> Iterator[str]:
@@ -87,15 +87,16 @@ def _receipt(receipt: Mapping[str, Any]) -> str:
     measured, controls = receipt["measured"], receipt["controls"]["changes"] + receipt["controls"]["contiguous"]
     after = "" if measured["answer_after"] == measured["answer_before"] else f", says {measured['answer_after']!r}"
     spread = f"random ones {np.mean(controls):+.2f} ± {np.std(controls):.2f}" if controls else "no random ones"
+    count = len(receipt["done"]["patches"])
     return (
-        f"{receipt['verdict']}: {receipt['map']}, {len(receipt['done']['patches'])} patches by "
+        f"{receipt['verdict']}: {receipt['map']}, {count} {'patch' if count == 1 else 'patches'} by "
         f"{receipt['done']['kind']}: predicted {receipt['predicted']:+.2f}, measured {measured['change']:+.2f}{after}; "
         f"{spread}, {len(controls)} of {receipt['controls'].get('drawn', len(controls))} run"
     )
 
 
 def _shuffled(shuffled: Mapping[str, Any]) -> str:
-    chance = f" (by chance at most 1 in {1 / shuffled['chance']:.0f} on either side)"
+    chance = f" (by chance confirmed at most 1 in {1 / shuffled['chance']:.0f}, opposite as often)"
     said = f"  {shuffled['kind'].lower()}: measured {shuffled['change']:+.2f}, {shuffled['verdict']}"
     return said if shuffled["verdict"] == "not-tested" else said + chance
 

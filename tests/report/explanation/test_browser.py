@@ -288,7 +288,9 @@ def test_receipts_say_their_verdict_in_words_and_signs(show):
     assert first.locator(".control").count() == 15  # and the shuffled map
     assert first.locator(".hollow").count() == first.locator(".dot").count() == 1
     assert "moving → parked" in first.inner_text()
-    assert "Shuffled map: −0.20, not confirmed (chance ≤ 1 in 21)." in first.inner_text()
+    assert (
+        "Shuffled map: −0.20, not confirmed (by chance confirmed ≤ 1 in 21, opposite as often)." in first.inner_text()
+    )
     assert page.locator(".receipt .command").first.is_hidden()
     first.locator("summary").click()
     assert "lapilli explain runs/mine --remove 101-104" in first.locator(".command").inner_text()

@@ -145,9 +145,9 @@ def test_a_size_that_was_not_predicted_is_said(call, verdict, change, words):
     [
         (
             {"verdict": "not-confirmed"},
-            "Shuffled map: −0.20, not confirmed (chance ≤ 1 in 21).",
+            "Shuffled map: −0.20, not confirmed (by chance confirmed ≤ 1 in 21, opposite as often).",
         ),
-        ({"verdict": "opposite"}, "Shuffled map: −0.20, opposite (chance ≤ 1 in 21)."),
+        ({"verdict": "opposite"}, "Shuffled map: −0.20, opposite (by chance confirmed ≤ 1 in 21, opposite as often)."),
         ({"verdict": "not-tested", "kind": "Random patches"}, "Random patches: −0.20, not tested."),
     ],
 )

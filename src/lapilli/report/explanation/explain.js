@@ -1351,7 +1351,7 @@ const VERDICTS = {
     (all, times) => `Beyond all ${all}, but ${times} what was predicted: the effect is real, the predicted size is not.`],
   "not-confirmed": ["✕", "Not confirmed", (all) => `Among the ${all}: random patches do as much.`],
   opposite: ["⇄", "Opposite", (all) => `Beyond all ${all}, but on the other side.`],
-  "not-tested": ["○", "Not tested", () => "Without controls, or without a predicted effect, nothing is tested."],
+  "not-tested": ["○", "Not tested", () => "Without enough controls, or without a predicted effect, nothing is tested."],
 };
 const DONE = { mean: "replaced by the mean", zero: "set to zero", blank: "made blank", resample: "resampled",
   "other-image": "from another picture", blur: "blurred in the picture", "read-knockout": "hidden from the text" };
@@ -1361,8 +1361,8 @@ export const verdictOf = (receipt) => (receipt.controls.changes.length ? receipt
 
 const effectsOf = ({ predicted, measured, controls, shuffled }) => [
   ["predicted", "hollow", predicted === null ? [] : [predicted]], ["measured", "dot", [measured.change]],
-  ["shuffled", "control", shuffled ? [shuffled.change] : []],
-  ["random", "control", controls.changes], ["in one piece", "control", controls.contiguous ?? []],
+  [shuffled?.kind.toLowerCase(), "control", shuffled ? [shuffled.change] : []],
+  ["scattered", "control", controls.changes], ["in pieces", "control", controls.contiguous ?? []],
 ].filter(([, , values]) => values.length);
 
 const LEAST_MEAN = 0.05; // of the spread: what is less is zero
@@ -1435,7 +1435,8 @@ const SHUFFLED = "As many patches, named by a map that knows nothing, beside the
 /** What the same came to for a map that knows nothing. */
 export const shuffledOf = ({ shuffled }) => {
   if (!shuffled) return "";
-  const chance = shuffled.verdict === "not-tested" ? "" : ` (chance ≤ 1 in ${Math.round(1 / shuffled.chance)})`;
+  const often = ` (by chance confirmed ≤ 1 in ${Math.round(1 / shuffled.chance)}, opposite as often)`;
+  const chance = shuffled.verdict === "not-tested" ? "" : often;
   return `${shuffled.kind}: ${signed(shuffled.change)}, ${VERDICTS[shuffled.verdict][1].toLowerCase()}${chance}.`;
 };
 const quote = (text) => (text ? `“${text}”` : "nothing");
@@ -1496,6 +1497,15 @@ export const namedOf = (chosen, values) => {
     : `the only patches on its side, ${of}`;
 };
 
+/** Which other maps were tested too and do not show their patches to decide the word: the best of several is told. */
+const othersOf = (data, row, chosen) => {
+  const others = data.receipts.filter((receipt) => receipt.word === row && mapOf(receipt) !== chosen);
+  const shows = (map) => others.some((one) => mapOf(one) === map && failureOf(one, data.textOf(row)) === null);
+  const failed = [...new Set(others.map(mapOf))].filter((map) => !shows(map));
+  return failed.length ? ` These are of the map “${chosen}”; ${failed.map((map) => `“${map}”`).join(" and ")}, tested too, does `
+    + "not show it." : "";
+};
+
 /** The page's first sentence: which patches decide the word and what it is without them, or that none is shown to. */
 const buildReason = (data, store, act) => {
   const node = h.p({ class: "reason" });
@@ -1521,7 +1531,8 @@ const buildReason = (data, store, act) => {
     };
     return [...(sure.length ? ["That it said ", h.b(word), " because of ", these(set), " is shown in one way only"]
       : ["No set of patches was shown to decide this answer. Without ", these(set)]),
-    `: ${(sure.length ? ways : own.map(wayOf)).map(why).join("; ")}.`, control];
+    `: ${(sure.length ? ways : own.map(wayOf)).map(why).join("; ")}.`,
+    sure.length ? othersOf(data, own[0].word, set.map) : "", control];
   };
   store.draws(["word"], (state) => { // not of a hovered word: the page would jump under the pointer
     const [word, set] = [data.textOf(state.word), reasonFor(data, state.word)];
