@@ -1,6 +1,6 @@
 """An explanation on a few lines of text, for a terminal."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,25 +74,37 @@ def _dependence(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"NO VISUAL DEPENDENCE: {said}, and so do a blank and all other pictures; no map is a reason"
     elif found["verdict"] == "overall colour":
         yield (
-            f"THE OVERALL COLOUR IS ENOUGH: {said}, a blank {found['answer_blank']!r}, and the same word comes of "
-            f"{_others(found)}; a map shows where that colour lies, not that a thing was recognised there"
+            f"THE OVERALL COLOUR IS ENOUGH: {said}{_others(found)}; a map shows where that colour lies, not that a "
+            "thing was recognised there"
         )
 
 
 def _others(found: Mapping[str, Any]) -> str:
-    return f"{found['swapped']['same']} of {len(found['swapped']['log_prob'])} other pictures"
+    if not {"answer_blank", "swapped"} <= found.keys():
+        return ""
+    others = f"{found['swapped']['same']} of {len(found['swapped']['log_prob'])} other pictures"
+    return f", a blank {found['answer_blank']!r}, and the same word comes of {others}"
 
 
 def _receipt(receipt: Mapping[str, Any]) -> str:
-    measured, controls = receipt["measured"], receipt["controls"]["changes"] + receipt["controls"]["contiguous"]
+    measured, drawn = receipt["measured"], receipt["controls"]
+    controls = drawn["changes"] + drawn.get("contiguous", [])
     after = "" if measured["answer_after"] == measured["answer_before"] else f", says {measured['answer_after']!r}"
-    spread = f"random ones {np.mean(controls):+.2f} ± {np.std(controls):.2f}" if controls else "no random ones"
     count = len(receipt["done"]["patches"])
     return (
         f"{receipt['verdict']}: {receipt['map']}, {count} {'patch' if count == 1 else 'patches'} by "
         f"{receipt['done']['kind']}: predicted {receipt['predicted']:+.2f}, measured {measured['change']:+.2f}{after}; "
-        f"{spread}, {len(controls)} of {receipt['controls'].get('drawn', len(controls))} run"
+        f"{_controls(controls, drawn.get('drawn', len(controls)))}"
     )
+
+
+def _controls(changes: Sequence[float], drawn: int) -> str:
+    """What random removals did; no mean of those that were stopped since one had done as much: they are no sample."""
+    if not changes:
+        return "no random ones"
+    if len(changes) < drawn:
+        return f"as much by random ones, {len(changes)} of {drawn} run"
+    return f"random ones {np.mean(changes):+.2f} ± {np.std(changes):.2f}, all {drawn} run"
 
 
 def _shuffled(shuffled: Mapping[str, Any]) -> str:

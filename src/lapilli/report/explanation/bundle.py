@@ -101,7 +101,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 
 def _check_schema(explanation: Explanation, where: str) -> None:
     if (found := explanation.get("schema", SCHEMA)) != SCHEMA:
-        raise LapilliError(f"{where}: schema: {found!r}, whose verdicts mean something else than {SCHEMA!r}; {_AGAIN}")
+        raise LapilliError(f"{where}: schema: {found!r}, whose verdicts are others than those of {SCHEMA!r}; {_AGAIN}")
     error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema()).iter_errors(explanation))
     if error is not None:
         told = error.message if len(error.message) < 160 else f"{error.message[:157]}..."

@@ -1359,11 +1359,18 @@ const DONE = { mean: "replaced by the mean", zero: "set to zero", blank: "made b
 /** The verdict to print: without controls nothing was tested, whatever the receipt says. */
 export const verdictOf = (receipt) => (receipt.controls.changes.length ? receipt.verdict : "not-tested");
 
-const effectsOf = ({ predicted, measured, controls, shuffled }) => [
-  ["predicted", "hollow", predicted === null ? [] : [predicted]], ["measured", "dot", [measured.change]],
-  [shuffled?.kind.toLowerCase(), "control", shuffled ? [shuffled.change] : []],
-  ["scattered", "control", controls.changes], ["in pieces", "control", controls.contiguous ?? []],
-].filter(([, , values]) => values.length);
+/** What is drawn of a receipt: name, kind of mark, values, and what they come to in words. */
+const effectsOf = (receipt) => {
+  const { predicted, measured, controls, shuffled } = receipt;
+  // Controls that were stopped, since one had done as much, are no sample: they have no mean.
+  const told = triedOf(receipt) < drawnOf(receipt) ? (values) => `${values.length} run` : meanAndSpread;
+  return [
+    ["predicted", "hollow", predicted === null ? [] : [predicted]], ["measured", "dot", [measured.change]],
+    [shuffled?.kind.toLowerCase(), "control", shuffled ? [shuffled.change] : []],
+    ["scattered", "control", controls.changes, told], ["in pieces", "control", controls.contiguous ?? [], told],
+  ].filter(([, , values]) => values.length)
+    .map(([name, kind, values, inWords = meanAndSpread]) => [name, kind, values, inWords(values)]);
+};
 
 const LEAST_MEAN = 0.05; // of the spread: what is less is zero
 
@@ -1381,11 +1388,11 @@ const LEAST_GAP = 0.35; // between two numbers of the axis, as a share of it
 const effectChart = (effects, [low, high]) => {
   const left = (value) => ({ left: `${(100 * (value - low)) / (high - low || 1)}%` });
   const strip = (...marks) => h.div({ class: "strip" }, h.i({ class: "at-zero", style: left(0) }), marks);
-  const rows = effects.map(([name, kind, values]) => [h.span(name),
-    strip(values.map((value) => h.i({ class: kind, style: left(value) }))), h.span(meanAndSpread(values))]);
+  const rows = effects.map(([name, kind, values, words]) => [h.span(name),
+    strip(values.map((value) => h.i({ class: kind, style: left(value) }))), h.span(words)]);
   const ends = [low, 0, high].filter((value, at) => at === 1 || Math.abs(value) > LEAST_GAP * (high - low))
     .map((value) => h.em({ style: left(value) }, plain(value)));
-  const told = effects.map(([name, , values]) => `${name} ${meanAndSpread(values)}`).join(", ");
+  const told = effects.map(([name, , , words]) => `${name} ${words}`).join(", ");
   return h.div({ class: "effects", role: "img", "aria-label": `Change of the logit: ${told}` },
     rows, h.span(), h.div({ class: "strip ends" }, ends), h.span("logits"));
 };
