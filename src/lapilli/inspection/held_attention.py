@@ -49,15 +49,15 @@ class _OfValues(torch.autograd.Function):
         seen = _seen(query, key, mask, ctx.causal)
         batch, heads, kv_heads = *query.shape[:2], key.shape[1]
         owed: list[Tensor] = [
-            sum(
-                _weights(query[one, head], key[one, kv], None if seen is None else seen[one, head], ctx.scale).mT
-                @ gradient[one, head]
+            sum(  # in this order, gradients that are followed together make one product with the weights
+                gradient[one, head].mT
+                @ _weights(query[one, head], key[one, kv], None if seen is None else seen[one, head], ctx.scale)
                 for head in range(kv * heads // kv_heads, (kv + 1) * heads // kv_heads)
             )
             for one in range(batch)
             for kv in range(kv_heads)
         ]
-        return torch.stack(owed).unflatten(0, (batch, kv_heads)), None, None, None, None
+        return torch.stack(owed).unflatten(0, (batch, kv_heads)).mT, None, None, None, None
 
 
 def _seen(query: Tensor, key: Tensor, mask: Tensor | None, causal: bool) -> Tensor | None:
