@@ -49,8 +49,8 @@ class _OfValues(torch.autograd.Function):
         seen = _seen(query, key, mask, ctx.causal)
         batch, heads, kv_heads = *query.shape[:2], key.shape[1]
         owed: list[Tensor] = [
-            sum(  # in this order, gradients that are followed together make one product with the weights
-                gradient[one, head].mT
+            sum(  # contiguous: of gradients that are followed together, torch then makes one product
+                gradient[one, head].mT.contiguous()
                 @ _weights(query[one, head], key[one, kv], None if seen is None else seen[one, head], ctx.scale)
                 for head in range(kv * heads // kv_heads, (kv + 1) * heads // kv_heads)
             )
