@@ -53,9 +53,9 @@ class _OfValues(torch.autograd.Function):
         none = torch.zeros(())
         owed: list[Tensor] = [
             sum(
-                (
-                    _weights(query[one, head], key[one, kv], None if seen is None else seen[one, head], ctx.scale).mT
-                    @ gradient[one, head]
+                (  # contiguous: of gradients that are followed together, torch then makes one product
+                    gradient[one, head].mT.contiguous()
+                    @ _weights(query[one, head], key[one, kv], None if seen is None else seen[one, head], ctx.scale)
                     for head in range(kv * heads // kv_heads, (kv + 1) * heads // kv_heads)
                 ),
                 none,
@@ -63,7 +63,7 @@ class _OfValues(torch.autograd.Function):
             for one in range(batch)
             for kv in range(kv_heads)
         ]
-        return torch.stack(owed).unflatten(0, (batch, kv_heads)), None, None, None, None
+        return torch.stack(owed).unflatten(0, (batch, kv_heads)).mT, None, None, None, None
 
 
 def _seen(query: Tensor, key: Tensor, mask: Tensor | None, causal: bool) -> Tensor | None:
