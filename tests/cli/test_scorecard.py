@@ -77,6 +77,13 @@ def test_what_is_left_out_is_counted_apart(capsys):
         assert said in found and ("left out" in found) == bool(left_out)
 
 
+def test_of_two_questions_our_best_is_compared_on_one_without_an_interval(data, tmp_path, capsys):
+    ours = ["--method", "direct", "--method", "all paths, to tokens", "--operators", "drop", "--questions", 2]
+    assert _scorecard(path_of("deep"), data, "--out", tmp_path / "card", *ours) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "chosen on 1 question and compared on 1: gap" in said and "[–, –]" in said
+
+
 def test_a_table_is_printed_and_another_card_drawn_beside_it(data, tmp_path, capsys):
     one, two = tmp_path / "one", tmp_path / "two"
     assert _scorecard(path_of("deep"), data, "--out", one, *FEW) == 0

@@ -6,7 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 from lapilli.cli.console import results, say
-from lapilli.report.figures import NONE
+from lapilli.report.figures import NONE, counted, number
 from lapilli.report.scorecard import words
 
 _LEFT_OUT = {
@@ -19,21 +19,24 @@ _SIGNS = {"low": " ↓", "high": " ↑"}
 
 def print_head(found: dict[str, Any]) -> None:
     """Where ours lose, before all else, what ours is there, and what the figures rest on."""
-    for loss in found["losses"]:
+    if "best" not in found:
+        say(words.OLDER)
+    for loss in found["losses"] if "best" in found else ():
         interval = f"{loss['difference']:.3f} [{loss['low']:.3f}, {loss['high']:.3f}], {loss['operator']}"
         say(f"{loss['other']} is ahead of {loss['ours']} by {interval}; Holm's p {loss['holm']:.2g}")
     for best in found.get("best", ()):
-        chosen = f"chosen on {best['chosen_on']} questions and " if best["chosen_on"] else ""
-        gap = f"{best['value']:.3f} [{best['low']:.3f}, {best['high']:.3f}]"
-        say(f"our best under {best['operator']}: {best['method']}, {chosen}compared on {best['n']}: gap {gap}")
+        chosen = f"chosen on {counted(best['chosen_on'], 'question')} and " if best["chosen_on"] else ""
+        gap = "gap {} [{}, {}]".format(*(number(best[name], 3) for name in ("value", "low", "high")))
+        say(f"our best under {best['operator']}: {best['method']}, {chosen}compared on {best['n']}: {gap}")
     counts = found["counts"]
     asked = f"{counts['asked']} asked, one of a picture; {counts['right']} right; {counts['kept']} kept"
     say(f"{counts['given']} questions given; {asked}")
     apart = [f"{counts[name]} {says}" for name, says in _LEFT_OUT.items() if counts.get(name)]
     if apart:
         say(f"left out: {', '.join(apart)}")
-    if counts["kept"] < words.FEW:
-        say(words.NARROW)
+    compared = min([counts["kept"], *(best["n"] for best in found.get("best", ()))])
+    if few := words.narrow(counts["kept"], compared):
+        say(few)
 
 
 def print_gaps(found: dict[str, Any]) -> None:

@@ -103,6 +103,7 @@ def hallucination(
     """
     from functools import partial
 
+    from lapilli.core.errors import LapilliError
     from lapilli.core.placement import Placement
     from lapilli.core.run import RunDir
     from lapilli.data.pictures import open_picture
@@ -120,6 +121,10 @@ def hallucination(
     pictures = partial(open_picture, data / "images")
     go_on(run, lambda progress: study(named, asked, pictures, load, _respond, run, seed, progress))
     made = run.load(RESULT)
+    if "matched" not in made:
+        raise LapilliError(
+            f"{out}: made by an older version, which held made-up answers against nothing; choose another folder"
+        )
     write_page(made, out / "hallucination.html")  # after the run has finished: a page can be drawn again
     if as_json:
         print_json({"folder": out, **{name: value for name, value in made.items() if name != "examples"}})

@@ -20,8 +20,10 @@ def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
     return (said if float(said) else said.lstrip("+-")).replace("-", "−")
 
 
-def percent(share: float, digits: int = 1) -> str:
-    """0.7134 -> 71.3 %, with a true minus sign."""
+def percent(share: float | None, digits: int = 1) -> str:
+    """0.7134 -> 71.3 %, with a true minus sign; a dash for None."""
+    if share is None:
+        return NONE
     return f"{100 * share:.{digits}f}{THIN}%".replace("-", "−")
 
 
@@ -30,8 +32,10 @@ def interval(low: float, high: float) -> str:
     return f"{100 * low:.1f}–{100 * high:.1f}{THIN}%"
 
 
-def points(difference: float) -> str:
-    """A difference of two shares: 0.331 -> +33.1, with a true minus sign."""
+def points(difference: float | None) -> str:
+    """A difference of two shares: 0.331 -> +33.1, with a true minus sign; a dash for None."""
+    if difference is None:
+        return NONE
     return f"{100 * difference:+.1f}".replace("-", "−")
 
 

@@ -25,6 +25,14 @@ def test_rows_are_correlated_as_scipy_does():
     assert spearman(first, second) == pytest.approx(expected)
 
 
+def test_a_table_without_a_ranking_agrees_with_none():
+    """All equal, or nothing but noise: neither has a correlation, nor an interval of one."""
+    equal, noise = np.zeros((10, 20)), np.random.default_rng(0).normal(size=(4, 20))
+    for first, second in ((equal, equal), (equal, np.tile(np.arange(20.0), (10, 1))), (noise, noise)):
+        found = rank_correlation(first, second)
+        assert np.isnan([found.value, found.low, found.high]).all() and found.n == len(first)
+
+
 @pytest.mark.parametrize(("alike", "noise"), [(0.9, 0.3), (0.9, 0.5)])
 @pytest.mark.parametrize("positive", [False, True])
 def test_noise_does_not_pull_the_correlation_to_0(alike, noise, positive):

@@ -236,6 +236,11 @@ def test_processes_end_when_their_parent_is_killed(job):
     assert _within(20, lambda: not any(child.exists() for child in pool))
 
 
+def test_what_an_older_version_kept_is_not_gone_on_with():
+    with pytest.raises(LapilliError, match="begun by an older version: no count of overall_colour, most_pictures"):
+        kept_of({"counts": {"asked": 6, "right": 6, "kept": 4}, "kept": []})
+
+
 def _within(seconds, holds):
     end = time.monotonic() + seconds
     while not (found := holds()) and time.monotonic() < end:

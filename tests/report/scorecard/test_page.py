@@ -158,6 +158,13 @@ def test_it_stays_below_three_megabytes_and_asks_for_nothing():
 def test_of_few_questions_intervals_are_said_to_be_too_narrow():
     pages = [render({**SMALL, "counts": {"kept": kept}}) for kept in (29, 30)]
     assert ["intervals are too narrow" in page for page in pages] == [True, False]
+    assert [bool(words.narrow(60, compared)) for compared in (29, 30, None)] == [True, False, False]
+
+
+def test_of_an_older_scorecard_no_loss_is_told():
+    """Its best was chosen on the questions that its losses are of."""
+    page = render({key: value for key, value in SMALL.items() if key not in ("best", "best_tests")})
+    assert words.OLDER in html.unescape(page) and "Where ours loses" not in page and TOLD["losses"]
 
 
 def test_two_models_have_a_part_each_and_one_between_them():

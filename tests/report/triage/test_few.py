@@ -1,7 +1,7 @@
 """What the page says where there is too little to say anything of."""
 
 import pytest
-from tests.report.triage.test_page import result
+from tests.report.triage.test_page import matched, result
 
 from lapilli.report.figures import number
 from lapilli.report.triage import story
@@ -39,6 +39,15 @@ def test_a_kind_with_few_made_up_answers_has_an_area_without_an_interval():
     kind = {"task": "yes", "model": "pooled", "kind": "adversarial", "positives": 2, "score": "image"}
     few["areas"].append(kind | {"value": 0.83, "low": 0.81, "high": 0.97, "n": 52})
     assert "<td>0.83<span" in (page := render(few)) and "[0.81, 0.97]" not in page and "2 of 52" in page
+
+
+def test_of_one_made_up_answer_the_page_is_drawn_without_intervals():
+    one = result(wrong=1)
+    one["matched"] = matched(1)
+    of_means = [*one["deletions"], *one["matched"]["groups"], one["matched"]]
+    for estimate in (*one["areas"], *(found["random"] for found in of_means)):
+        estimate |= {"low": None, "high": None}
+    assert "[–, –]" in (page := render(one)) and "of fewer than 20 pairs nothing is claimed" in page
 
 
 def test_a_zero_has_no_sign():

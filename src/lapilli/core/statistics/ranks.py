@@ -23,10 +23,14 @@ _HALVINGS = 12
 
 
 def spearman(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Spearman's correlation of rows, (draw, item) each; (draw,). Equal values are ranked in their order."""
+    """Spearman's correlation of rows, (draw, item) each; (draw,).
+
+    Equal values are ranked in their order, but where all of a row are equal there is no ranking: nan.
+    """
     ranks = [rows.argsort(1).argsort(1) - (rows.shape[1] - 1) / 2 for rows in (first, second)]
+    ranked = (np.ptp(first, 1) > 0) & (np.ptp(second, 1) > 0)
     correlation: NDArray[np.float64] = (ranks[0] * ranks[1]).sum(1) / (ranks[0] ** 2).sum(1)
-    return correlation
+    return np.where(ranked, correlation, math.nan)
 
 
 def rank_correlation(first: NDArray[np.floating], second: NDArray[np.floating], seed: int = 0) -> Estimate:
@@ -48,6 +52,8 @@ def rank_correlation(first: NDArray[np.floating], second: NDArray[np.floating], 
     reliable = (within > 0).all(0)
     scale = np.sqrt(np.where(reliable, within[0] * within[1], np.nan))
     corrected = np.clip(between / scale, -1, 1)
+    if np.isnan(corrected[0]):  # of draws there may be some that agree with themselves, by chance
+        return Estimate(math.nan, math.nan, math.nan, n)
     return interval(float(corrected[0]), corrected[1:], n)
 
 

@@ -150,8 +150,15 @@ def _need(llava: Llava, data: Path, question: PictureQuestion, text: str, swappe
 
 
 def kept_of(saved: Any) -> tuple[Kept, ...]:
-    """The questions that `keep` kept, as a run holds them. Raises LapilliError for what is something else."""
-    return checked(_Saved, saved, "results/kept.json", "remove the run's folder, and run it again")["kept"]
+    """The questions that `keep` kept, as a run holds them.
+
+    Raises LapilliError for what is something else, and for what an older version kept, which asked for less.
+    """
+    again = "remove the run's folder, and run it again"
+    found = checked(_Saved, saved, "results/kept.json", again)
+    if missing := [name for name in get_args(Need) if name not in found["counts"]]:
+        raise LapilliError(f"results/kept.json: begun by an older version: no count of {', '.join(missing)}; {again}")
+    return found["kept"]
 
 
 def measure(job: Job, processes: int, progress: Progress) -> None:

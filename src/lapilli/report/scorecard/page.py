@@ -52,6 +52,7 @@ def render(scorecard: Scorecard | Sequence[Scorecard], folder: Path = Path()) ->
         style=style(made, "page.css", "scorecard.css") + _switches(cards, views) + _pictures(views),
         script=Markup(script), policy=policy(script),
         views=views, between=_between(cards), families=FAMILIES, key=front.key, said=agreement.said,
+        older=words.OLDER,
     )  # fmt: skip
 
 
@@ -82,8 +83,7 @@ def _view(card: Card, folder: Path) -> dict[str, Any]:
 
 
 def _narrow(card: Card) -> str:
-    kept = (card.told.get("counts") or {}).get("kept")
-    return words.NARROW if kept is not None and kept < words.FEW else ""
+    return words.narrow((card.told.get("counts") or {}).get("kept"), card.best.gap.n if card.best else None)
 
 
 def _by_operator(lost: Sequence[words.Loss]) -> list[tuple[str, list[words.Loss]]]:

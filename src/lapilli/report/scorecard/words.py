@@ -16,6 +16,21 @@ FEW = 30
 
 NARROW = f"With fewer than {FEW} questions intervals are too narrow: even a random map may seem to differ from chance."
 
+OLDER = (
+    "This scorecard does not compare our best on questions that it was not chosen on: whether others are ahead of ours "
+    "is not said here. One that an older version made can be measured again, into another folder."
+)
+
+
+def narrow(kept: int | None, compared: int | None) -> str:
+    """What is to be said of so few questions, and of the few among them that our best is compared on; "" of enough."""
+    if kept is not None and kept < FEW:
+        return NARROW
+    if compared is not None and compared < FEW:
+        return f"Our best is compared on {compared} questions alone: with fewer than {FEW} intervals are too narrow."
+    return ""
+
+
 _SMALL = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve")
 
 
@@ -86,9 +101,10 @@ class Loss:
 def losses(card: Card) -> list[Loss] | None:
     """Where our best loses, the largest first within an operator and the primary operator first; None if not tested.
 
-    A loss is told as how far the other is ahead, whichever of the two was taken from which.
+    A loss is told as how far the other is ahead, whichever of the two was taken from which. A scorecard without `best`
+    is an older one, whose losses are on the questions that our best was chosen on.
     """
-    if card.told.get("losses") is None:
+    if card.told.get("losses") is None or card.told.get("best") is None:
         return None
     order = [card.primary, *(name for name, _ in card.operators if name != card.primary)]
     owners = {method.name: method.operators for method in card.methods}

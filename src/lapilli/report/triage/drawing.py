@@ -51,11 +51,12 @@ def _area(result: Result, score: Mapping[str, Any], area: Mapping[str, Any], axi
     y = top + 24
     each = [found(result, area["task"], score["name"], model["label"]) for model in result["models"]]
     seeds = [element("circle", cx=axis.at(one["value"]), cy=y, r=2, class_="seed") for one in each if one]
+    whisker = [] if area["low"] is None else [line(axis.at(area["low"]), y, axis.at(area["high"]), y, "whisker")]
     return group(
         element("title", f"{score['title']}: {within(area)}, n = {area['n']}. {score['says']}"),
         text(axis.start, top + 14, score["title"], "label"),
         text(WIDTH - 6, top + 28, number(area["value"]), "value", "end"),
-        line(axis.at(area["low"]), y, axis.at(area["high"]), y, "whisker"),
+        *whisker,
         element("circle", cx=axis.at(area["value"]), cy=y, r=4.5, class_="dot"),
         *seeds,
         class_=_FAMILIES[score["family"]],
