@@ -69,7 +69,7 @@ def test_what_is_left_out_is_counted_apart(capsys):
     for left_out, said in (
         ({}, ""),
         ({"overall_colour": 4}, "left out: 4 where the picture's overall colour is enough"),
-        ({"most_pictures": 1, "no_picture": 0}, "left out: 1 that most pictures answer alike"),
+        ({"most_pictures": 1, "no_picture": 0}, "left out: 1 that most pictures leave about as likely"),
         ({"overall_colour": 3, "no_picture": 3}, "colour is enough, 3 that need no picture"),
     ):
         print_head({"losses": [], "counts": counts | left_out})

@@ -11,7 +11,7 @@ from lapilli.report.scorecard import words
 
 _LEFT_OUT = {
     "overall_colour": "where the picture's overall colour is enough",
-    "most_pictures": "that most pictures answer alike",
+    "most_pictures": "that most pictures leave about as likely",
     "no_picture": "that need no picture",
 }
 _SIGNS = {"low": " ↓", "high": " ↑"}

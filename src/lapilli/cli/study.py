@@ -103,7 +103,6 @@ def hallucination(
     """
     from functools import partial
 
-    from lapilli.core.errors import LapilliError
     from lapilli.core.placement import Placement
     from lapilli.core.run import RunDir
     from lapilli.data.pictures import open_picture
@@ -121,10 +120,6 @@ def hallucination(
     pictures = partial(open_picture, data / "images")
     go_on(run, lambda progress: study(named, asked, pictures, load, _respond, run, seed, progress))
     made = run.load(RESULT)
-    if "matched" not in made:
-        raise LapilliError(
-            f"{out}: made by an older version, which held made-up answers against nothing; choose another folder"
-        )
     write_page(made, out / "hallucination.html")  # after the run has finished: a page can be drawn again
     if as_json:
         print_json({"folder": out, **{name: value for name, value in made.items() if name != "examples"}})
@@ -136,12 +131,12 @@ def _triage(out: Path, models: Sequence[Path], data: Path, questions: int, seed:
     """A new run, or the one of the same models and questions that is there."""
     from lapilli.core.run import RunDir
     from lapilli.data.questions import fingerprint
-    from lapilli.inspection.triage.study import RESULT
+    from lapilli.inspection.triage.study import RESULT, VERSION
     from lapilli.model.hub import recorded
     from lapilli.model.parts import origin
 
-    recipe: dict[str, Any] = {"study": RESULT, "data": str(data.resolve()), "questions": questions, "seed": seed}
-    recipe |= {"models": [recorded(model) for model in models], "questions_sha256": fingerprint(data)}
+    recipe: dict[str, Any] = {"study": RESULT, "version": VERSION, "data": str(data.resolve()), "questions": questions}
+    recipe |= {"seed": seed, "models": [recorded(model) for model in models], "questions_sha256": fingerprint(data)}
     recipe |= {"weights": [origin(model).sha256 for model in models]}
     return RunDir.begin(out, recipe, seed)
 

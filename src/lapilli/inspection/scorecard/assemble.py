@@ -35,7 +35,8 @@ FILTER = (
     "about, those alone; answered rightly, and the key word loses more than "
     f"{VISUAL:g} nat when the picture is blurred beyond recognition, and at the median over the nine shipped pictures "
     "in its place. Counted apart are those where the picture's overall colour is enough (only other pictures cost a "
-    "word that much), those that most pictures answer alike (only blurring does), and those that need no picture"
+    "word that much), those that most pictures leave about as likely (only blurring does), and those that need no "
+    "picture"
 )
 
 _FAITHFUL = {

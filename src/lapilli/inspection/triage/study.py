@@ -30,6 +30,9 @@ from lapilli.model.llava import Llava, pixels_of
 RESULT = "hallucination"
 """The name of the study's result in its run folder."""
 
+VERSION = 2
+"""Of what is measured. A folder that was begun with another is not gone on with."""
+
 PER_WRONG = 4
 """Right answers of either kind that are taken apart for every wrong yes."""
 
