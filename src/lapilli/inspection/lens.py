@@ -21,7 +21,7 @@ from lapilli.inspection.direct import position_outputs
 from lapilli.inspection.trace import Stream, Trace
 from lapilli.model.llava import Llava
 
-_AT_ONCE = 256  # distributions over the vocabulary that are held at a time
+_AT_ONCE = 128  # distributions over the vocabulary that are held at a time; larger blocks of memory are not used again
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ from lapilli.model.upstream import attention_of, cache_argument, require_argumen
 _MASKED = ("eager", "sdpa")  # the implementations of attention that take a mask of their caller's
 _BYTES = {"cpu": 2**27, "other": 2**30}  # of keys, values and activations that a batch of variants holds, about
 _NEAR = 8  # a part so small of what is run again anyway may be run in vain
-_AT_ONCE = 256  # distributions over the vocabulary that are held at a time
+_AT_ONCE = 128  # distributions over the vocabulary that are held at a time; larger blocks of memory are not used again
 
 
 @dataclass(frozen=True, eq=False)
