@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lapilli.inspection.scorecard.case import Case
 from lapilli.inspection.scorecard.methods.method import Method
@@ -69,7 +70,7 @@ def counting(case: Case) -> Iterator[Passes]:
     def came_back(module: Any, given: Any, output: Any) -> None:
         states = output[0] if isinstance(output, tuple) else output
         if states.requires_grad:
-            states.register_hook(lambda gradient: _add(passes, len(gradient)))
+            states.register_hook(lambda gradient: _Counted.apply(gradient, passes))
 
     with ExitStack() as hooks:
         for block in model.blocks:
@@ -78,8 +79,22 @@ def counting(case: Case) -> Iterator[Passes]:
         yield passes
 
 
-def _add(passes: Passes, count: int) -> None:
-    passes.backwards += count
+class _Counted(torch.autograd.Function):
+    """A gradient as it is; its sequences are counted, also of rows that `torch.vmap` takes back together."""
+
+    @staticmethod
+    def forward(gradient: Tensor, passes: Passes) -> Tensor:
+        passes.backwards += len(gradient)
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Nothing is kept: no gradient is taken of a gradient."""
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int, None], gradient: Tensor, passes: Passes) -> tuple[Tensor, int]:
+        passes.backwards += gradient.numel() // gradient.movedim(in_dims[0], 0)[0, 0].numel()
+        return gradient, in_dims[0]
 
 
 @contextmanager
