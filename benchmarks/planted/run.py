@@ -31,7 +31,7 @@ from lapilli.core.progress import Progress
 from lapilli.core.run import RunDir
 from lapilli.model.llava import Llava, load
 
-TRAINED = {"patch": 300, "frame": 400, "object": 1200, "question": 200}
+TRAINED = {"patch": 300, "frame": 400, "object": 1800, "question": 200}
 """Steps that each plant is trained for: enough to answer by it nearly always."""
 
 PICTURES = 10_000

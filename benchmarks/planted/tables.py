@@ -1,7 +1,16 @@
 """The figures of all plants as tables in Markdown."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
+
+from proof import share
+
+from lapilli.inspection.dependence import Verdict as Need
+
+SETS = ("own", "plant", "decoy", "shuffled")
+"""The sets of patches that receipts are of."""
+
+NEEDS = get_args(Need)
 
 Found = Mapping[str, Mapping[str, Any]]
 
@@ -61,13 +70,32 @@ def _removals(found: Found, plants: Sequence[str]) -> Iterator[str]:
 
 
 def _verdicts(found: Found) -> Iterator[str]:
-    """A table for each model: of each map and set of patches, the shares of the verdicts that occur."""
+    """A row for each model, map and way of removing; then what is said of the need of the picture."""
+    yield "\nReceipts: confirmed in whatever size, of it as predicted within a factor of 2; the opposite"
+    yield "\nof the patches that the map names, of the plant's own, of a decoy's, and of the shuffled map's\n"
+    yield from _head(["taught", "map", "removed by", *SETS])
     for plant, one in found.items():
-        yield f"\nVerdicts on the model taught by the {plant}\n"
-        yield from _head(["of", "n", "verdicts"])
-        for name, shares in one["verdicts"].items():
-            said = [f"{verdict} {_percent(share)}" for verdict, share in shares.items() if share["correct"]]
-            yield _row([name, str(next(iter(shares.values()))["n"]), ", ".join(said)])
+        shares = one["verdicts"]
+        for claim, way in dict.fromkeys((name.split(", ")[0], name.split(", ")[2]) for name in shares if ", " in name):
+            cells = [_receipts(shares.get(f"{claim}, {which}, {way}")) for which in SETS]
+            yield _row([plant, claim, way, *cells])
+    yield "\nWhether the answer needs its picture\n"
+    yield from _head(["taught", *NEEDS])
+    for plant, one in found.items():
+        needs = one["verdicts"]["dependence"]
+        n = next(iter(needs.values()))["n"]
+        yield _row([plant, *(_percent(needs.get(need) or share([False] * n)) for need in NEEDS)])
+
+
+def _receipts(shares: Mapping[str, Any] | None) -> str:
+    """What came of receipts of one kind; nothing where there were none."""
+    if shares is None:
+        return ""
+    n = next(iter(shares.values()))["n"]
+    count = {name: one["correct"] for name, one in shares.items()}
+    confirmed = sum(number for name, number in count.items() if name.startswith("confirmed"))
+    whole = share([True] * confirmed + [False] * (n - confirmed))
+    return f"{_percent(whole)}, {count['confirmed']} as predicted; {count['opposite']} opposite"
 
 
 def _percent(share: Mapping[str, Any]) -> str:
