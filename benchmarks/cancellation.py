@@ -29,14 +29,14 @@ from lapilli.core.files import write_atomically
 from lapilli.core.statistics.bootstrap import mean
 from lapilli.data.pictures import open_picture
 from lapilli.data.questions import PictureQuestion, read_picture_questions
-from lapilli.inspection.all_paths import all_paths
-from lapilli.inspection.contrast import answered
-from lapilli.inspection.direct import decompose
-from lapilli.inspection.scorecard.case import Case, case_of
-from lapilli.inspection.scorecard.curves import Sets, drawn, gone, orders
-from lapilli.inspection.scorecard.operators import chosen
-from lapilli.inspection.sources import condition_number
+from lapilli.inspection.attribution.all_paths import all_paths
+from lapilli.inspection.attribution.contrast import answered
+from lapilli.inspection.attribution.direct import decompose
+from lapilli.inspection.attribution.sources import condition_number
 from lapilli.model.llava import Llava, load
+from lapilli.studies.scorecard.case import Case, case_of
+from lapilli.studies.scorecard.curves import Sets, drawn, gone, orders
+from lapilli.studies.scorecard.operators import chosen
 
 Word: TypeAlias = dict[str, dict[str, float]]  # by map: its condition number and, once measured, its gaps
 

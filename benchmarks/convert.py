@@ -27,8 +27,8 @@ from lapilli.model.checkpoints.checkpoint import Choices
 from lapilli.model.checkpoints.layouts import layouts
 from lapilli.model.checkpoints.read import read_checkpoint
 from lapilli.model.checkpoints.shards import write_tensors
-from lapilli.model.checkpoints.stored import Source
 from lapilli.model.checkpoints.write import Writing, write_checkpoint
+from lapilli.model.stored import Source
 
 WIDTH, LAYER = 1024, 16.8e6  # a layer of the language model has so many parameters
 WAYS = (("original", "hf"), ("hf", "original"), ("hf", "split"), ("split", "hf"), ("hf", "nested"))

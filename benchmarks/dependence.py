@@ -30,21 +30,22 @@ from PIL import Image
 from rich.progress import track
 
 from lapilli.cli.console import messages
+from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.core.statistics.proportion import wilson
-from lapilli.core.template import IMAGE_MARK
 from lapilli.data.pictures import open_picture
 from lapilli.data.questions import PictureQuestion, read_picture_questions, same_answer
 from lapilli.data.sample import Sample, Turn, write_samples
 from lapilli.data.scenes.facts import read_scenes
 from lapilli.data.scenes.vocabulary import COLOURS
 from lapilli.inference.answer import answer
-from lapilli.inspection.contrast import answered
-from lapilli.inspection.dependence import Dependence, Verdict
-from lapilli.inspection.explain import Shown, answer_words
+from lapilli.inspection.answer_words import answer_words
+from lapilli.inspection.attribution.contrast import answered
+from lapilli.inspection.intervention.dependence import Dependence, Verdict
+from lapilli.inspection.intervention.removal import reread
 from lapilli.inspection.recording import traced
-from lapilli.inspection.removal import reread
 from lapilli.inspection.target import Target
 from lapilli.model.llava import Llava, load
+from lapilli.studies.explain.findings import Shown
 from lapilli.training.loop import train
 from lapilli.training.recipe import Data, TrainRecipe
 

@@ -37,10 +37,10 @@ from lapilli.core.layout import Role
 from lapilli.data.encode import Encoded
 from lapilli.data.sample import Sample, Turn
 from lapilli.inference.answer import answer
-from lapilli.inspection.direct import decompose, readouts
-from lapilli.inspection.increase import head_increases, layer_increases, position_increases
+from lapilli.inspection.attribution.direct import decompose, readouts
+from lapilli.inspection.attribution.increase import head_increases, layer_increases, position_increases
+from lapilli.inspection.intervention.routes import routes
 from lapilli.inspection.recording import recording, traced
-from lapilli.inspection.routes import routes
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Trace, attention
 from lapilli.model.llava import Llava

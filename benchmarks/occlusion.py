@@ -41,14 +41,14 @@ from lapilli.data.pictures import open_picture
 from lapilli.data.questions import PictureQuestion, read_picture_questions
 from lapilli.data.sample import Sample
 from lapilli.inference.answer import answer
-from lapilli.inspection.contrast import answered
-from lapilli.inspection.explain import answer_words
-from lapilli.inspection.removal import blurred
-from lapilli.inspection.scorecard.case import Case, case_of
-from lapilli.inspection.scorecard.operators import OPERATORS
+from lapilli.inspection.answer_words import answer_words
+from lapilli.inspection.attribution.contrast import answered
+from lapilli.inspection.intervention.removal import blurred
 from lapilli.model.llava import Llava, load
 from lapilli.model.placement import placed
 from lapilli.model.upstream import cache_in
+from lapilli.studies.scorecard.case import Case, case_of
+from lapilli.studies.scorecard.operators import OPERATORS
 
 SENTENCE = (
     "The picture shows a large red circle on the left, a small blue square above it, and two green triangles at the "

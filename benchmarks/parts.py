@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPVisionModel
 
-from lapilli.core.codec import Codec
+from lapilli.core.prompt.codec import Codec
+from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.core.statistics.proportion import wilson
-from lapilli.core.template import IMAGE_MARK
 from lapilli.data.encode import IGNORED, encode
 from lapilli.data.sample import Sample
 from lapilli.data.scenes.describe import describe
@@ -34,7 +34,7 @@ from lapilli.data.scenes.questions import TYPES, ask
 from lapilli.data.scenes.scene import Thing, sample_scene
 from lapilli.data.scenes.textual import conversation, textual_scene
 from lapilli.model.parts import part_path
-from lapilli.training.vision import normalised
+from lapilli.training.pebble.vision import normalised
 
 ATTRIBUTES: tuple[str, ...] = ("colour", "shape", "size", "texture", "place", "character")
 Things = list[tuple[Thing, Tensor]]

@@ -40,19 +40,20 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from lapilli.cli.console import steps
+from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.core.statistics.bootstrap import mean, resampled
 from lapilli.core.statistics.proportion import wilson
-from lapilli.core.template import IMAGE_MARK
 from lapilli.data.pictures import open_picture
 from lapilli.data.sample import Sample, Turn
 from lapilli.inference.answer import answer
-from lapilli.inspection.all_paths import all_paths
-from lapilli.inspection.direct import decompose
-from lapilli.inspection.explain import WAYS, Shown, answer_text, answer_words
-from lapilli.inspection.receipt import Changes, Claim, Receipt
+from lapilli.inspection.answer_words import answer_text, answer_words
+from lapilli.inspection.attribution.all_paths import all_paths
+from lapilli.inspection.attribution.direct import decompose
+from lapilli.inspection.intervention.receipt import Changes, Claim, Receipt
 from lapilli.inspection.recording import recording
 from lapilli.inspection.target import Target
 from lapilli.model.llava import Llava, load
+from lapilli.studies.explain.findings import WAYS, Shown
 
 SIZES = ("confirmed-but-smaller", "confirmed", "confirmed-but-larger")
 

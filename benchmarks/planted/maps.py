@@ -11,15 +11,15 @@ from proof import Ask, share
 
 from lapilli.core.run import RunDir
 from lapilli.core.statistics.bootstrap import mean
-from lapilli.inspection.contrast import answered
-from lapilli.inspection.scorecard.case import Case, case_of
-from lapilli.inspection.scorecard.curves import Sets, drawn, gone, mean_curves, orders
-from lapilli.inspection.scorecard.halves import used
-from lapilli.inspection.scorecard.methods.listed import chosen
-from lapilli.inspection.scorecard.methods.method import Method
-from lapilli.inspection.scorecard.operators import OPERATORS, Left
-from lapilli.inspection.scorecard.score import Place, plausibility
+from lapilli.inspection.attribution.contrast import answered
 from lapilli.model.llava import Llava
+from lapilli.studies.scorecard.case import Case, case_of
+from lapilli.studies.scorecard.curves import Sets, drawn, gone, mean_curves, orders
+from lapilli.studies.scorecard.halves import used
+from lapilli.studies.scorecard.method import Method
+from lapilli.studies.scorecard.methods.listed import chosen
+from lapilli.studies.scorecard.operators import OPERATORS, Left
+from lapilli.studies.scorecard.score import Place, plausibility
 
 OPERATOR = "blur"
 """The way of removing patches under which the gap is measured."""

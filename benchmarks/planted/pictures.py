@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from lapilli.core.template import IMAGE_MARK
+from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.data.sample import Sample, Turn
 from lapilli.data.scenes.draw import draw_scene
 from lapilli.data.scenes.questions import COLOUR

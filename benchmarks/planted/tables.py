@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from proof import share
 
-from lapilli.inspection.dependence import Verdict as Need
+from lapilli.inspection.intervention.dependence import Verdict as Need
 
 SETS = ("own", "plant", "decoy", "shuffled")
 """The sets of patches that receipts are of."""

@@ -9,12 +9,13 @@ from maps import Question, case, known
 from numpy.typing import NDArray
 from proof import share
 
-from lapilli.inspection.all_paths import all_paths
-from lapilli.inspection.direct import decompose
-from lapilli.inspection.explain import WAYS, Shown, answer_words
-from lapilli.inspection.receipt import Claim, Verdict
-from lapilli.inspection.scorecard.case import Case
+from lapilli.inspection.answer_words import answer_words
+from lapilli.inspection.attribution.all_paths import all_paths
+from lapilli.inspection.attribution.direct import decompose
+from lapilli.inspection.intervention.receipt import Claim, Verdict
 from lapilli.model.llava import Llava
+from lapilli.studies.explain.findings import WAYS, Shown
+from lapilli.studies.scorecard.case import Case
 
 DECOY = {"patch": "object", "frame": "object", "object": "patch", "question": "object"}
 """Where a wrong map would point: at what the question means, or at what catches the eye."""

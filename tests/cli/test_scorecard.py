@@ -11,7 +11,7 @@ from lapilli.cli import run
 from lapilli.cli.console import results
 from lapilli.cli.scorecard_tables import print_head
 from lapilli.core.run import RunDir
-from lapilli.inspection.scorecard import run as runs
+from lapilli.studies.scorecard import run as runs
 
 FEW = ("--method", "direct", "--method", "centre", "--operators", "drop,knockout", "--questions", 2, "--processes", 1)
 
@@ -188,7 +188,7 @@ def test_what_a_file_lists_is_part_of_the_recipe(data, tmp_path, capsys):
     out, mine = tmp_path / "card", tmp_path / "mine.py"
     text = (
         "import numpy as np\n"
-        "from lapilli.inspection.scorecard.methods.method import Method\n\n\n"
+        "from lapilli.studies.scorecard.method import Method\n\n\n"
         'def mine(case):\n    """Nothing."""\n    return np.zeros(len(case.patches))\n\n\n'
         'METHODS = (Method("mine", "floor", mine),)\n'
     )
@@ -208,7 +208,7 @@ def test_a_device_that_is_not_there_is_said_first(data, tmp_path):
 
 ODD = """
 import numpy as np
-from lapilli.inspection.scorecard.methods.method import Method
+from lapilli.studies.scorecard.method import Method
 
 
 def odd(case):

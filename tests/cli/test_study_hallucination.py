@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tests.inspection.triage.made import model, scenes
+from tests.studies.hallucination.made import model, scenes
 
 from lapilli.cli import run
 from lapilli.cli.study import labels

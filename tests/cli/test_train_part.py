@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPVisionModel
 from lapilli.cli import run
 from lapilli.core.recipe import dump, read_recipe
 from lapilli.core.run import RunDir
-from lapilli.training.language import train_language
 from lapilli.training.part_recipe import LanguageRecipe, Lesson, VisionRecipe
+from lapilli.training.pebble.language import train_language
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import pytest
 from tests.data.readers import GRID, KINDS, LLAMA_KINDS, llama, make_processor, trained
 
-from lapilli.core.codec import codec_from
-from lapilli.core.template import TEMPLATES
+from lapilli.core.prompt.codec import codec_from
+from lapilli.core.prompt.template import TEMPLATES
 
 
 @pytest.fixture(scope="session", params=KINDS + LLAMA_KINDS)

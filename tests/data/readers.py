@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import CLIPImageProcessorPil, LlavaProcessor, PreTrainedTokenizerFast
 
-from lapilli.core.template import TEMPLATES
+from lapilli.core.prompt.template import TEMPLATES
 from lapilli.model.tokenizer import read_tokenizer
 
 LLAMA = Path(__file__).parents[3] / "shared/data/tokenizers/llama2"

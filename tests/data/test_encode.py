@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from tests.data.readers import AWKWARD, GRID, llama, make_processor, trained
 
-from lapilli.core.codec import codec_from
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Role
-from lapilli.core.template import TEMPLATES
+from lapilli.core.prompt.codec import codec_from
+from lapilli.core.prompt.template import TEMPLATES
 from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn, read_samples
 

@@ -5,13 +5,13 @@ import random
 import numpy as np
 import pytest
 from PIL import Image
-from tests.core.chat_templates import ENDED, LLAVA_HF, SPECIAL
+from tests.core.prompt.chat_templates import ENDED, LLAVA_HF, SPECIAL
 from tests.data.readers import AWKWARD, GRID, KINDS, LLAMA_KINDS, llama, make_processor, trained
 from transformers import LlavaProcessor
 
-from lapilli.core.codec import codec_from
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Role
+from lapilli.core.prompt.codec import codec_from
 from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
 

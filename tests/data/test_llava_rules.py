@@ -19,8 +19,8 @@ from tests.data import llava_rules
 from tests.data.readers import GRID as PLACES
 from tests.data.readers import LLAMA, make_processor, real_llama
 
-from lapilli.core.codec import codec_from
 from lapilli.core.errors import LapilliError
+from lapilli.core.prompt.codec import codec_from
 from lapilli.data.collate import collate
 from lapilli.data.encode import encode
 from lapilli.data.learnable import Requirements

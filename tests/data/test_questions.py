@@ -8,9 +8,9 @@ from PIL import Image
 
 from lapilli.core.errors import LapilliError
 from lapilli.data.questions import PictureQuestion, read_picture_questions, same_answer
-from lapilli.data.regions import covered, region
 from lapilli.data.scenes.dataset import write_scenes
 from lapilli.data.scenes.facts import asked_about, read_scenes
+from lapilli.data.scenes.masks import covered, region
 from lapilli.data.scenes.scene import sample_scene
 
 ROW = {"id": "1", "image": "a.png", "question": "What is it?", "answer": "a dog"}

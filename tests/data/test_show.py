@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 from tests.data.readers import GRID, make_processor
 
-from lapilli.core.codec import codec_from
-from lapilli.core.template import TEMPLATES
+from lapilli.core.prompt.codec import codec_from
+from lapilli.core.prompt.template import TEMPLATES
 from lapilli.data.encode import encode
 from lapilli.data.learnable import controls
 from lapilli.data.sample import Sample, Turn

@@ -5,12 +5,12 @@ import shutil
 import sys
 
 import pytest
-from tests.core.test_own import own
+from tests.core.prompt.test_tokenizer_template import own
 from tests.hostile.refusal import assert_bounded, assert_one_line, assert_refused, command, say
 from tests.parts import part
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.own import unbounded
+from lapilli.core.prompt.tokenizer_template import unbounded
 from lapilli.core.trial import tokenizing, trial
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are copied with limits on Linux alone")

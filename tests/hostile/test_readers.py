@@ -25,11 +25,11 @@ from lapilli.data.questions import read_picture_questions
 from lapilli.data.sample import read_sample
 from lapilli.data.scenes.facts import asked_about, read_scenes
 from lapilli.data.validate import validate
-from lapilli.inspection.scorecard.run import kept_of
 from lapilli.model.card import read_card
-from lapilli.model.checkpoints.stored import model_config, stored_tensors
-from lapilli.quickstart.steps import times
+from lapilli.model.stored import model_config, stored_tensors
 from lapilli.report.explanation import bundle
+from lapilli.studies.scorecard.run import kept_of
+from lapilli.studies.steps import times
 from lapilli.training.recipe import TrainRecipe
 
 SETTINGS = settings(

@@ -7,11 +7,11 @@ from itertools import islice
 
 import pytest
 import torch
-from tests.core.chat_templates import ENDED, LLAVA_HF, SPECIAL
+from tests.core.prompt.chat_templates import ENDED, LLAVA_HF, SPECIAL
 from tests.parts import joined, part
 from transformers import AutoTokenizer
 
-from lapilli.core.template import template_named
+from lapilli.core.prompt.template import template_named
 from lapilli.inference import chat
 from lapilli.inference.selfcheck import self_check
 from lapilli.model.checkpoints.read import read_checkpoint

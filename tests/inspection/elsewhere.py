@@ -144,10 +144,10 @@ def everything(case):
     """What is compared, arrays by names: a scorecard's maps, operators and changed models, and an explanation."""
     from tests.parts import picture
 
-    from lapilli.inspection.explain import explain
-    from lapilli.inspection.explanation import explanation
-    from lapilli.inspection.scorecard.methods.listed import chosen
-    from lapilli.inspection.scorecard.operators import OPERATORS
+    from lapilli.studies.explain.explanation import explanation
+    from lapilli.studies.explain.findings import explain
+    from lapilli.studies.scorecard.methods.listed import chosen
+    from lapilli.studies.scorecard.operators import OPERATORS
 
     sets = [np.arange(0), np.arange(3), np.arange(len(case.patches))]
     found = {f"map {method.name}": method(case) for method in chosen(as_released=True)}
@@ -159,8 +159,8 @@ def everything(case):
 
 def changed(case):
     """The logits of the models that sanity tests change."""
-    from lapilli.inspection.scorecard.case import reshown
-    from lapilli.inspection.scorecard.sanity import half, randomised
+    from lapilli.studies.scorecard.case import reshown
+    from lapilli.studies.scorecard.sanity import half, randomised
 
     others = {"bfloat16": half(case.llava), "random": randomised(case.llava, "encoder", 0)}
     traces = {f"model {name}": reshown(case, case.view, other).trace for name, other in others.items()}
@@ -179,7 +179,7 @@ def refuses(weight):
 def main():
     """Print how far what is computed here is from what the CPU computes."""
     start()
-    from tests.inspection.scorecard import held
+    from tests.studies.scorecard import held
 
     case = held.case()
     here = everything(case)

@@ -6,11 +6,11 @@ from tests.parts import joined, picture
 
 from lapilli.core.placement import Placement
 from lapilli.data.sample import Sample, Turn
-from lapilli.inspection.contrast import answered
-from lapilli.inspection.explain import explain
-from lapilli.inspection.explanation import explanation
+from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.recording import traced
 from lapilli.model.llava import load
+from lapilli.studies.explain.explanation import explanation
+from lapilli.studies.explain.findings import explain
 
 pytestmark = pytest.mark.gpu
 

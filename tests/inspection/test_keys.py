@@ -11,7 +11,7 @@ from tests.parts import part
 from transformers import AutoTokenizer
 
 from lapilli.core.errors import LapilliError
-from lapilli.inspection.replay import Cut, replay_logits
+from lapilli.inspection.intervention.replay import Cut, replay_logits
 from lapilli.inspection.trace import attention, require_keys
 from lapilli.model.llava import join, load, save
 from lapilli.model.reading import quiet

@@ -11,12 +11,12 @@ from transformers import CLIPImageProcessorPil, LlavaImageProcessorPil
 
 from lapilli.data.pictures import open_picture
 from lapilli.data.sample import Sample, Turn
-from lapilli.inspection.contrast import answered
-from lapilli.inspection.explain import explain
-from lapilli.inspection.explanation import explanation
+from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.recording import traced
 from lapilli.model.llava import Llava, load
 from lapilli.model.pixels import Pixels
+from lapilli.studies.explain.explanation import explanation
+from lapilli.studies.explain.findings import explain
 
 PHOTOGRAPHS = Path(__file__).parents[3] / "shared" / "data" / "images"
 NAMES = ["extreme_ironing.jpg", "waterview.jpg"]

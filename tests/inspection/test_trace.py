@@ -22,7 +22,7 @@ from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Role, TokenLayout
 from lapilli.data.sample import Sample, Turn
 from lapilli.inference.answer import answer
-from lapilli.inspection.direct import decompose
+from lapilli.inspection.attribution.direct import decompose
 from lapilli.inspection.recording import recording
 from lapilli.inspection.sites import watching
 from lapilli.inspection.trace import attention

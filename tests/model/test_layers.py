@@ -13,9 +13,9 @@ from lapilli.core.errors import LapilliError, UsageError
 from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
 from lapilli.inference.answer import answer
-from lapilli.inspection.ablation import ablated_patches
-from lapilli.inspection.all_paths import all_paths
-from lapilli.inspection.sinks import registers
+from lapilli.inspection.attribution.all_paths import all_paths
+from lapilli.inspection.attribution.sinks import registers
+from lapilli.inspection.intervention.ablation import ablated_patches
 from lapilli.model.checkpoints.info import describe
 from lapilli.model.checkpoints.original import joined_of
 from lapilli.model.checkpoints.read import read_checkpoint

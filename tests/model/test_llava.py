@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from tests.core.chat_templates import QWEN_2
+from tests.core.prompt.chat_templates import QWEN_2
 from tests.model.checkpoints.originals import tensors
 from tests.parts import HIDDEN, WORDS, joined, part, picture
 from transformers import (
@@ -25,15 +25,15 @@ from transformers import (
 )
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.template import template_named
+from lapilli.core.prompt.template import template_named
 from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
 from lapilli.model.checkpoints.read import read_checkpoint
-from lapilli.model.checkpoints.stored import stored_tensors
 from lapilli.model.checkpoints.write import write_checkpoint
 from lapilli.model.llava import join, load, save
 from lapilli.model.parts import part_path, read_language, read_vision
 from lapilli.model.reading import quiet
+from lapilli.model.stored import stored_tensors
 
 PAIRS = [
     ("clip", "llama", "linear"),

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from lapilli.data.scenes.describe import describe, short_caption
 from lapilli.data.scenes.questions import TYPES, ask
 from lapilli.data.scenes.scene import sample_scene
-from lapilli.training.tokenizer import train_tokenizer
+from lapilli.training.pebble.tokenizer import train_tokenizer
 
 MAX_LENGTH = 512
 VOCABULARY = 420

@@ -50,8 +50,8 @@ def _chat(
     With input from a pipe there are no prompts, and every answer is one line of stdout; exit code 1 says that a line
     failed.
     """
-    from lapilli.core.codec import require_template
     from lapilli.core.placement import Placement
+    from lapilli.core.prompt.codec import require_template
     from lapilli.model.hub import require_named
 
     placement = Placement(device, dtype, bits)

@@ -12,7 +12,7 @@ from lapilli.cli.options import MOST, MOST_SEED
 from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from lapilli.core.codec import Codec
+    from lapilli.core.prompt.codec import Codec
     from lapilli.data.learnable import Requirements
     from lapilli.data.validate import Findings, Problem
 

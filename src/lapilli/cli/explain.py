@@ -76,11 +76,12 @@ def _explain(
     require_named(model)
     picture = opened(image)
     others = None if swap is None else _others(swap, picture)
-    from lapilli.inspection.explain import answer_text, explain  # last: what was refused should not wait for torch
-    from lapilli.inspection.explanation import explanation
+    from lapilli.inspection.answer_words import answer_text  # last: what was refused should not wait for torch
     from lapilli.model.llava import load
     from lapilli.model.parts import name_of
     from lapilli.model.placement import settings
+    from lapilli.studies.explain.explanation import explanation
+    from lapilli.studies.explain.findings import explain
 
     settings(placement)  # a device that is not there is said before anything is fetched
     folder = model_folder(model)
@@ -110,7 +111,7 @@ def _explain(
 def _others(folder: Path, picture: "Image") -> "Iterator[Image]":
     """The pictures of a folder, all looked at and each opened again when it is asked for. Raises LapilliError."""
     from lapilli.data.pictures import open_picture
-    from lapilli.inspection.swapped import own
+    from lapilli.inspection.intervention.swapped import own
 
     names = own(folder, picture)
     return (open_picture(folder, name) for name in names)
@@ -119,7 +120,7 @@ def _others(folder: Path, picture: "Image") -> "Iterator[Image]":
 def _answered(llava: "Llava", sample: "Sample", picture: "Image", given: str | None) -> "Trace":
     """The trace of the answer that is given, or of the one that the model makes."""
     from lapilli.inference.answer import answer
-    from lapilli.inspection.contrast import answered
+    from lapilli.inspection.attribution.contrast import answered
     from lapilli.inspection.recording import recording, traced
 
     if given is not None:
@@ -141,7 +142,7 @@ def _target(
     trace: "Trace", sample: "Sample", kind: str | None, contrast: str | None
 ) -> "tuple[Target | None, int | None]":
     """What is to be taken apart, None for what is usual, and the row that it is about, if it is about one."""
-    from lapilli.inspection.contrast import contrasted
+    from lapilli.inspection.attribution.contrast import contrasted
     from lapilli.inspection.target import Target
 
     if contrast is not None:

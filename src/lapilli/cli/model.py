@@ -75,8 +75,8 @@ def _build(
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the connector's first weights.")] = 0,
 ) -> None:
     """Join a vision encoder and a language model into a LLaVA that transformers loads."""
-    from lapilli.core.codec import require_template
     from lapilli.core.files import reserved
+    from lapilli.core.prompt.codec import require_template
     from lapilli.model import choices
 
     context.with_resource(reserved(out))
@@ -206,8 +206,8 @@ def _merge(
 
 def _require_known(context: typer.Context, out: Path, to: str, template: str | None, shard_size: str) -> None:
     """Reserve `out`; raise LapilliError or UsageError for what can be told to be wrong before a folder is read."""
-    from lapilli.core.codec import require_template
     from lapilli.core.files import reserved
+    from lapilli.core.prompt.codec import require_template
     from lapilli.model.choices import require_target, size_in_bytes
 
     context.with_resource(reserved(out))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def asked(image: Path, question: str) -> "Sample":
     """The sample that asks a question about a picture. Raises UsageError for what is no question."""
-    from lapilli.core.template import IMAGE_MARK
+    from lapilli.core.prompt.template import IMAGE_MARK
 
     question = decoded("question", question)
     if not question.strip():

@@ -36,7 +36,7 @@ def quickstart(
     It takes about ten minutes; interrupted, run it again.
     """
     from lapilli.core.read import read_json
-    from lapilli.quickstart import Journey, quickstart
+    from lapilli.studies.quickstart import Journey, quickstart
 
     journey = Journey(out, seed, scenes, tests, overrides=tuple(decoded("--set", one) for one in override or ()))
     try:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from lapilli.core.progress import Progress
     from lapilli.core.run import RunDir
     from lapilli.data.questions import PictureQuestion
-    from lapilli.inspection.scorecard.plan import Plan
-    from lapilli.inspection.scorecard.run import Job
     from lapilli.model.llava import Llava
+    from lapilli.studies.scorecard.plan import Plan
+    from lapilli.studies.scorecard.run import Job
 
 _AT_ONCE = 64  # questions that are answered before it is looked whether enough of them serve
 
@@ -65,8 +65,8 @@ def scorecard(
     from lapilli.core.placement import Placement
     from lapilli.core.run import RunDir
     from lapilli.data.questions import read_picture_questions
-    from lapilli.inspection.scorecard.plan import Plan, require_methods, require_operators
     from lapilli.model.hub import require_named
+    from lapilli.studies.scorecard.plan import Plan, require_methods, require_operators
 
     context.with_resource(RunDir.alone(out))
     placement, other = Placement(device), _other(beside, out) if beside else None
@@ -106,11 +106,11 @@ def _run(out: Path, model: Path, data: Path, plan: "Plan") -> "RunDir":
 
     from lapilli.core.run import RunDir
     from lapilli.data.questions import fingerprint
-    from lapilli.inspection.scorecard.methods.listed import chosen as methods_of
-    from lapilli.inspection.scorecard.operators import chosen as operators_of
     from lapilli.model.hub import recorded
     from lapilli.model.llava import codec_of
     from lapilli.model.parts import origin
+    from lapilli.studies.scorecard.methods.listed import chosen as methods_of
+    from lapilli.studies.scorecard.operators import chosen as operators_of
 
     codec_of(model)
     operators_of(plan.operators)
@@ -128,12 +128,12 @@ def _measure(
 ) -> None:
     """Measure what is left of a run."""
     from lapilli.core.placement import Placement
-    from lapilli.inspection.scorecard.run import measure
+    from lapilli.studies.scorecard.run import measure
 
     job = _prepared(run, model, data, plan, Placement(device), progress)
     measure(job, processes or _processes(model, device), progress)
     progress("table", 0, 1)
-    from lapilli.inspection.scorecard.assemble import (
+    from lapilli.studies.scorecard.assemble import (
         scorecard as assembled,  # statistics, of which measuring has no need
     )
 
@@ -145,8 +145,8 @@ def _prepared(
 ) -> "Job":
     """The job of a run, whose questions are answered and sifted unless that was done before."""
     from lapilli.data.questions import read_picture_questions
-    from lapilli.inspection.scorecard.run import Job, drawn, keep, kept_of
     from lapilli.model.llava import load
+    from lapilli.studies.scorecard.run import Job, drawn, keep, kept_of
 
     if not run.has("kept"):
         asked, llava = drawn(read_picture_questions(data), data, plan.seed), load(model, placement)

@@ -6,7 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 from lapilli.cli.console import results, say
-from lapilli.report.figures import NONE, counted, number
+from lapilli.report.kit.figures import NONE, counted, number
 from lapilli.report.scorecard import words
 
 _LEFT_OUT = {

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from lapilli.core.placement import Placement
     from lapilli.core.run import RunDir
     from lapilli.data.sample import Sample
-    from lapilli.inspection.triage.study import Pictures
     from lapilli.model.llava import Llava
+    from lapilli.studies.hallucination.study import Pictures
 
 _MAX_NEW_TOKENS = 8  # yes or no, and a few words to see that it was neither
 
@@ -52,16 +52,16 @@ def colour(
     """
     from lapilli.core.placement import Placement
     from lapilli.core.run import RunDir
-    from lapilli.inspection.study.conditions import read_asked
+    from lapilli.studies.color.conditions import read_asked
 
     context.with_resource(RunDir.alone(out))
     placement = Placement(device)
     base, *tuned = require_models([base, *tuned])
     labels(tuned)
     read_asked(data, questions, seed)
-    from lapilli.inspection.study.colour import RESULT, opened, settings  # last: a refusal should not wait for torch
-    from lapilli.inspection.study.result import colour_result
-    from lapilli.report.study.colour import write_page
+    from lapilli.report.color.page import write_page
+    from lapilli.studies.color.result import colour_result
+    from lapilli.studies.color.study import RESULT, opened, settings  # last: a refusal should not wait for torch
 
     of = settings(base, tuned, data, questions, seed)
     load = _loader(placement)
@@ -112,8 +112,8 @@ def hallucination(
     placement = Placement(device)
     models = require_models(models)
     named, asked = labels(models), yes_or_no(data, questions, seed)
-    from lapilli.inspection.triage.study import RESULT, study  # last: a refusal should not wait for torch
-    from lapilli.report.triage.page import write_page
+    from lapilli.report.hallucination.page import write_page
+    from lapilli.studies.hallucination.study import RESULT, study  # last: a refusal should not wait for torch
 
     load = _loader(placement)
     run = _triage(out, models, data, questions, seed)
@@ -131,9 +131,9 @@ def _triage(out: Path, models: Sequence[Path], data: Path, questions: int, seed:
     """A new run, or the one of the same models and questions that is there."""
     from lapilli.core.run import RunDir
     from lapilli.data.questions import fingerprint
-    from lapilli.inspection.triage.study import RESULT, VERSION
     from lapilli.model.hub import recorded
     from lapilli.model.parts import origin
+    from lapilli.studies.hallucination.study import RESULT, VERSION
 
     recipe: dict[str, Any] = {"study": RESULT, "version": VERSION, "data": str(data.resolve()), "questions": questions}
     recipe |= {"seed": seed, "models": [recorded(model) for model in models], "questions_sha256": fingerprint(data)}
@@ -170,7 +170,7 @@ def _respond(llava: "Llava", samples: "Sequence[Sample]", pictures: "Pictures") 
 
 def _print(made: dict[str, Any], page: Path) -> None:
     """The verdict, and where the page is."""
-    from lapilli.report.triage.story import verdict
+    from lapilli.report.hallucination.story import verdict
 
     for line in verdict(made):
         say(line)

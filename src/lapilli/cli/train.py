@@ -131,7 +131,7 @@ def _train_part(resolved: "VisionRecipe | LanguageRecipe", resume: bool, as_json
 
     with RunDir.alone(resolved.out), progress_bar() as bar:
         refuse_occupied(resolved.out)
-        from lapilli.training.parts import train_part  # last, as above
+        from lapilli.training.pebble.parts import train_part  # last, as above
 
         task = bar.add_task(f"training {resolved.stage}", total=resolved.steps)
         run = train_part(resolved, lambda step: bar.update(task, completed=step), note)

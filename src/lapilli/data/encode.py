@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lapilli.core.codec import Codec
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import OFF, Positions, Role, TokenLayout
-from lapilli.core.template import IMAGE_MARK, ChatTemplate, Segment
+from lapilli.core.prompt.codec import Codec
+from lapilli.core.prompt.template import IMAGE_MARK, ChatTemplate, Segment
 from lapilli.core.trial import tokenizing
 from lapilli.data.faults import Fault
 from lapilli.data.sample import Sample

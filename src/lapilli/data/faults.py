@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from lapilli.core.template import IMAGE_MARK
+from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.data.unread import names_pictures, shown, unread_fields
 
 Speaker = Literal["user", "assistant"]

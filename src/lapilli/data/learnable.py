@@ -7,9 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
-from lapilli.core.codec import Codec
 from lapilli.core.layout import Role
-from lapilli.core.template import IMAGE_MARK
+from lapilli.core.prompt.codec import Codec
+from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.data.encode import IGNORED, Encoded, SampleError, encode
 from lapilli.data.faults import Fault
 from lapilli.data.sample import Sample, Turn

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.template import IMAGE_MARK
+from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.data.faults import Fault, half_character, kind_of
 from lapilli.data.rows import place, read_rows
 from lapilli.data.sample import Sample, Turn

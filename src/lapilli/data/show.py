@@ -9,8 +9,8 @@ import numpy as np
 from rich.console import Group
 from rich.text import Text
 
-from lapilli.core.codec import Codec
 from lapilli.core.layout import Role
+from lapilli.core.prompt.codec import Codec
 from lapilli.core.terminal import printable
 from lapilli.data.encode import IGNORED, Encoded
 

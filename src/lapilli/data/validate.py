@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.progress import Progress
-from lapilli.core.template import IMAGE_MARK
+from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.data.checked import check_pictures
 from lapilli.data.encode import SampleError
 from lapilli.data.faults import Fault, faults, images_of, text_of

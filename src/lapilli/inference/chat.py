@@ -10,7 +10,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import OFF
-from lapilli.core.template import IMAGE_MARK
+from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.data.encode import Encoded, encode
 from lapilli.data.sample import Sample, Turn
 from lapilli.inference.greedy import Pictures, generate, opened, require_room, text_of, words_of

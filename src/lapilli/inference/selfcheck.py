@@ -13,8 +13,8 @@ from PIL import Image
 from lapilli.core.errors import LapilliError
 from lapilli.core.finding import Finding
 from lapilli.core.layout import Role
-from lapilli.core.own import FAILURES, unbounded
-from lapilli.core.template import IMAGE_MARK
+from lapilli.core.prompt.template import IMAGE_MARK
+from lapilli.core.prompt.tokenizer_template import FAILURES, unbounded
 from lapilli.core.trial import tokenizing
 from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn

@@ -8,7 +8,7 @@ from typing import Any
 
 import lapilli
 from lapilli.core.errors import LapilliError
-from lapilli.core.position import ImagePosition
+from lapilli.core.prompt.image_position import ImagePosition
 from lapilli.core.read import checked
 from lapilli.model.choices import depth
 from lapilli.model.parts import Origin

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.template import IMAGE_MARK
+from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.model.choices import depth
 from lapilli.model.upstream import LlavaMultiModalProjector
 

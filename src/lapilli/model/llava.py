@@ -15,19 +15,18 @@ from typing import Any
 import torch
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
-from lapilli.core.codec import Codec, chat_template, codec_from, stop_id
 from lapilli.core.errors import LapilliError
-from lapilli.core.own import OwnTemplate
 from lapilli.core.placement import AS_STORED, Placement
-from lapilli.core.position import ImagePosition, as_written
-from lapilli.core.template import IMAGE_MARK, PLAIN
+from lapilli.core.prompt.codec import Codec, chat_template, codec_from, stop_id
+from lapilli.core.prompt.image_position import ImagePosition, as_written
+from lapilli.core.prompt.template import IMAGE_MARK, PLAIN
+from lapilli.core.prompt.tokenizer_template import OwnTemplate
 from lapilli.model import connector as connectors
 from lapilli.model.card import Card
 from lapilli.model.checkpoints.checkpoint import Checkpoint
 from lapilli.model.checkpoints.layouts import layouts
 from lapilli.model.checkpoints.projector import fill, read_projector
 from lapilli.model.checkpoints.read import card_of, llava_config, require_whole
-from lapilli.model.checkpoints.stored import held
 from lapilli.model.checkpoints.write import write_checkpoint
 from lapilli.model.choices import BACKGROUNDS, depth
 from lapilli.model.hub import model_folder
@@ -46,6 +45,7 @@ from lapilli.model.pixels import Pixels
 from lapilli.model.placement import settings
 from lapilli.model.processor import add_tokens, generation_config, new_processor, picture_processor, read_processor
 from lapilli.model.reading import quiet
+from lapilli.model.stored import held
 from lapilli.model.vocabulary import added_without_rows, require_ids, require_rows, rows_needed
 
 _FITTING = "choose a language model with a plain linear head, such as LLaMA or Qwen2"

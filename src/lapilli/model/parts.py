@@ -15,9 +15,9 @@ from transformers import (
 )
 
 from lapilli.core.errors import LapilliError, UsageError
-from lapilli.model.checkpoints.stored import is_finite, model_config, stored_tensors, tensors_in
 from lapilli.model.hub import hub_name, model_folder, pinned
 from lapilli.model.reading import LOCAL, explained, quiet
+from lapilli.model.stored import is_finite, model_config, stored_tensors, tensors_in
 from lapilli.model.tokenizer import read_tokenizer
 
 ENCODERS = ("clip_vision_model", "siglip_vision_model")

@@ -7,9 +7,9 @@ from typing import Any
 
 from transformers import GenerationConfig, LlavaImageProcessorPil, LlavaProcessor
 
-from lapilli.core.codec import chat_template, stop_id
 from lapilli.core.errors import LapilliError
-from lapilli.core.template import IMAGE_MARK
+from lapilli.core.prompt.codec import chat_template, stop_id
+from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.model.choices import BACKGROUNDS
 from lapilli.model.reading import LOCAL, explained, quiet
 from lapilli.model.tokenizer import require_bounded

@@ -15,9 +15,9 @@ from sentencepiece import SentencePieceProcessor
 from tokenizers import models
 from transformers import AutoTokenizer, LlamaTokenizer, TokenizersBackend
 
-from lapilli.core.codec import Codec, chat_template
 from lapilli.core.errors import LapilliError
-from lapilli.core.template import IMAGE_MARK
+from lapilli.core.prompt.codec import Codec, chat_template
+from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.core.trial import trial
 from lapilli.model.hub import model_folder
 from lapilli.model.reading import LOCAL, explained, quiet

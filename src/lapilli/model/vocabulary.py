@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lapilli.core.errors import LapilliError
-from lapilli.model.checkpoints.stored import json_object
+from lapilli.model.stored import json_object
 
 _SHOWN = 4
 _SPECIAL = ("pad_token_id", "bos_token_id", "eos_token_id")

@@ -1,5 +1,1 @@
-"""Pages and pictures drawn from saved results; no model, no torch.
-
-`schema` fixes what the results hold, `story` finds what is worth saying about them, `charts` draws them and `page`
-writes the page.
-"""
+"""Pages and pictures drawn from saved results, a folder for each product; no model, no torch."""

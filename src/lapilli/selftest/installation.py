@@ -19,7 +19,6 @@ from lapilli.core.finding import Finding
 from lapilli.data.sample import Sample, Turn
 from lapilli.inference.answer import answer
 from lapilli.inference.selfcheck import self_check
-from lapilli.inspection.explain import explain
 from lapilli.inspection.recording import recording
 from lapilli.model.checkpoints.checkpoint import Choices
 from lapilli.model.checkpoints.read import read_checkpoint
@@ -27,6 +26,7 @@ from lapilli.model.checkpoints.write import write_checkpoint
 from lapilli.model.llava import Llava, join, load, save
 from lapilli.model.parts import part_path, read_language
 from lapilli.model.reading import quiet
+from lapilli.studies.explain.findings import explain
 from lapilli.training.loop import train
 from lapilli.training.place import MODEL
 from lapilli.training.recipe import Data, TrainRecipe

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from torch import nn
 
-from lapilli.core.codec import Codec
+from lapilli.core.prompt.codec import Codec
 from lapilli.data.learnable import Requirements
 from lapilli.model import connector
 from lapilli.model.checkpoints.read import llava_config

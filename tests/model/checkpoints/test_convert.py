@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.core.chat_templates import LLAVA_HF
+from tests.core.prompt.chat_templates import LLAVA_HF
 from tests.model.checkpoints.originals import config, original
 from tests.parts import IMAGE_SIZE, joined, part, picture
 from transformers import (
@@ -33,11 +33,11 @@ from lapilli.model.checkpoints.info import describe
 from lapilli.model.checkpoints.layouts import layouts
 from lapilli.model.checkpoints.read import read_checkpoint
 from lapilli.model.checkpoints.read_original import from_original
-from lapilli.model.checkpoints.stored import Source, stored_tensors
 from lapilli.model.checkpoints.write import Writing, write_checkpoint
 from lapilli.model.choices import TARGETS, size_in_bytes
 from lapilli.model.encoders import released_encoder, released_name
 from lapilli.model.llava import join, load, save
+from lapilli.model.stored import Source, stored_tensors
 
 LLAMA = Path(__file__).parents[4] / "shared/data/tokenizers/llama2"
 PAIRS = [("clip", "llama"), ("siglip", "qwen2"), ("clip", "tied_llama"), ("clip", "mistral")]

@@ -8,7 +8,7 @@ from tests.report.boxes import WIDTHS, fit, outside, touching
 from tests.report.explanation.conftest import PLANS
 from tests.report.explanation.fake_bundle import SMALL, Plan, affine, make_bundle, write_bundle
 
-from lapilli.inspection.sources import condition_number
+from lapilli.inspection.attribution.sources import condition_number
 from lapilli.report.explanation.page import frame, write_page
 
 WORD = ".words [data-word='{}']"

@@ -9,8 +9,8 @@ import pytest
 from safetensors.numpy import load_file
 from tests.report.explanation.fake_bundle import SMALL, write_bundle
 
-from lapilli.inspection.receipt import top
-from lapilli.inspection.sources import condition_number
+from lapilli.inspection.attribution.sources import condition_number
+from lapilli.inspection.intervention.receipt import top
 from lapilli.report.explanation import page as page_module
 
 SOURCE = (Path(page_module.__file__).parent / "explain.js").read_text(encoding="utf-8")

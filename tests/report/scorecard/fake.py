@@ -10,7 +10,7 @@ import sys
 from itertools import combinations
 from pathlib import Path
 
-from tests.report.fake_results import picture
+from tests.report.quickstart.fake_results import picture
 
 from lapilli.data.scenes.scene import sample_scene
 from lapilli.report.scorecard.page import write_page

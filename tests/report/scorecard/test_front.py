@@ -2,7 +2,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from lapilli.report.figures import THIN
+from lapilli.report.kit.figures import THIN
 from lapilli.report.scorecard.card import read_card
 from lapilli.report.scorecard.front import Size, between_models, lead_chart, pareto
 from lapilli.report.scorecard.placing import width_of

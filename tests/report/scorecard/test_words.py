@@ -1,7 +1,7 @@
 import pytest
 from tests.report.scorecard.fake import fake_scorecard
 
-from lapilli.report.figures import THIN
+from lapilli.report.kit.figures import THIN
 from lapilli.report.scorecard import words
 from lapilli.report.scorecard.card import read_card
 from lapilli.report.scorecard.page import render

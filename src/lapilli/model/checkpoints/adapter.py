@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from lapilli.core.errors import LapilliError
-from lapilli.model.checkpoints.stored import Source, is_finite, json_object, tensors_in
 from lapilli.model.parts import listed
+from lapilli.model.stored import Source, is_finite, json_object, tensors_in
 
 NON_LORA = "non_lora_trainables.bin"
 _FILES = ("adapter_model.safetensors", "adapter_model.bin")

@@ -10,16 +10,16 @@ from typing import Any
 import torch
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.own import OWN
-from lapilli.core.template import TEMPLATES
+from lapilli.core.prompt.template import TEMPLATES
+from lapilli.core.prompt.tokenizer_template import OWN
 from lapilli.model import connector as connectors
 from lapilli.model.card import Card
 from lapilli.model.checkpoints.layouts import VISION_PARTS, layouts, recognised
-from lapilli.model.checkpoints.stored import Source, held, json_object, stored_tensors
 from lapilli.model.choices import depth
 from lapilli.model.hub import model_folder
 from lapilli.model.parts import listed
 from lapilli.model.reading import explained, quiet
+from lapilli.model.stored import Source, held, json_object, stored_tensors
 
 HEAD = "language_model.lm_head.weight"
 TABLE = "language_model.model.embed_tokens.weight"

@@ -16,8 +16,8 @@ from lapilli.model.card import CARD, Card, read_card
 from lapilli.model.checkpoints.checkpoint import in_hf_names, stored_template
 from lapilli.model.checkpoints.original import joined_of
 from lapilli.model.checkpoints.read import llava_config, stored_layout
-from lapilli.model.checkpoints.stored import Source, described, json_object, model_config, stored_tensors
 from lapilli.model.hub import model_folder, remote_headers
+from lapilli.model.stored import Source, described, json_object, model_config, stored_tensors
 from lapilli.model.vocabulary import stored_excess
 
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "8 bit": 1.0, "4 bit": 0.5}

@@ -25,9 +25,9 @@ from lapilli.model.checkpoints.layouts import recognised
 from lapilli.model.checkpoints.original import joined_of
 from lapilli.model.checkpoints.read import read_checkpoint
 from lapilli.model.checkpoints.read_original import from_original, lengthened, with_encoder
-from lapilli.model.checkpoints.stored import Source, is_finite, model_config, stored_tensors
 from lapilli.model.hub import model_folder, pinned
 from lapilli.model.parts import listed, name_of
+from lapilli.model.stored import Source, is_finite, model_config, stored_tensors
 
 _UNTIED = "head and embedding, one matrix in the base, are two"
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from lapilli.core.errors import LapilliError
 from lapilli.model.checkpoints.layouts import layouts
-from lapilli.model.checkpoints.stored import is_finite, tensors_in
 from lapilli.model.parts import listed
+from lapilli.model.stored import is_finite, tensors_in
 
 _NAME = re.compile(r"(?:.*\.)?mm_projector\.(?:(?P<layer>\d+)\.)?(?P<kind>weight|bias)")
 

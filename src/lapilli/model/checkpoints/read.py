@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LlavaConfig
 
-from lapilli.core.codec import chat_template
 from lapilli.core.errors import LapilliError, UsageError
+from lapilli.core.prompt.codec import chat_template
 from lapilli.model import connector as connectors
 from lapilli.model.card import CARD, Card, read_card
 from lapilli.model.checkpoints.checkpoint import (
@@ -31,10 +31,10 @@ from lapilli.model.checkpoints.checkpoint import (
 )
 from lapilli.model.checkpoints.original import joined_of
 from lapilli.model.checkpoints.read_original import from_original, with_encoder
-from lapilli.model.checkpoints.stored import Source, model_config, stored_tensors, tensors_in
 from lapilli.model.hub import model_folder
 from lapilli.model.processor import generation_config, new_processor, picture_processor, read_processor
 from lapilli.model.reading import explained, quiet
+from lapilli.model.stored import Source, model_config, stored_tensors, tensors_in
 from lapilli.model.vocabulary import require_ids, require_rows
 
 PROJECTOR = "llava.projector"

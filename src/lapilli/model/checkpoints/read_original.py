@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoImageProcessor
 
-from lapilli.core.codec import chat_template
 from lapilli.core.errors import LapilliError, UsageError
+from lapilli.core.prompt.codec import chat_template
 from lapilli.model import connector as connectors
 from lapilli.model.card import Card
 from lapilli.model.checkpoints.checkpoint import (
@@ -26,11 +26,11 @@ from lapilli.model.checkpoints.checkpoint import (
     vision_tensors,
 )
 from lapilli.model.checkpoints.original import VISION_FOLDER, Joined, joined_of, language_config
-from lapilli.model.checkpoints.stored import Source, model_config
 from lapilli.model.encoders import released_encoder
 from lapilli.model.parts import name_of
 from lapilli.model.processor import add_tokens, generation_config, new_processor, picture_processor
 from lapilli.model.reading import LOCAL, explained, quiet
+from lapilli.model.stored import Source, model_config
 from lapilli.model.tokenizer import read_tokenizer
 from lapilli.model.vocabulary import added_without_rows, rows_needed
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.plain import json_text
-from lapilli.model.checkpoints.stored import Source
+from lapilli.model.stored import Source
 
 SHARD_SIZE = 5_000_000_000
 """Bytes of a file, at most, unless one tensor has more; as the released checkpoints are cut."""

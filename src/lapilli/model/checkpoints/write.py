@@ -35,11 +35,11 @@ from lapilli.model.checkpoints.older import later_settings, older_tokenizer
 from lapilli.model.checkpoints.original import VISION_FOLDER, Joined, original_config, restored, with_old_names
 from lapilli.model.checkpoints.read import PROJECTOR
 from lapilli.model.checkpoints.shards import SHARD_SIZE, write_tensors
-from lapilli.model.checkpoints.stored import Source, json_object
 from lapilli.model.choices import depth, require_target
 from lapilli.model.encoders import released_name
 from lapilli.model.processor import pads_to_square
 from lapilli.model.reading import quiet
+from lapilli.model.stored import Source, json_object
 from lapilli.model.tokenizer import PIECES, is_pieces
 
 _IDENTITY = "multi_modal_projector.linear_2."

@@ -15,9 +15,9 @@ from PIL import Image
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.files import write_atomically
-from lapilli.report.environment import digest, environment, policy
 from lapilli.report.explanation import bundle
-from lapilli.report.pictures import data_uri
+from lapilli.report.kit.environment import digest, environment, policy
+from lapilli.report.kit.pictures import data_uri
 
 _LARGEST_SIDE = 1280  # pixels: twice what the page shows on a screen of double density, nearly
 _KEPT_BYTES = 500_000  # a smaller file is shown as it is

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from lapilli.core.statistics.bootstrap import resampled
-from lapilli.report.figures import percent
+from lapilli.report.kit.figures import percent
 from lapilli.report.scorecard import words
 from lapilli.report.scorecard.card import Card, Figure, number, read_card
 from lapilli.report.scorecard.tables import Scale

@@ -7,11 +7,11 @@ from itertools import groupby, pairwise
 
 from markupsafe import Markup
 
+from lapilli.report.kit.svg import Axis, chart, element, group, legend, line, polyline, shape, text
 from lapilli.report.scorecard import words
 from lapilli.report.scorecard.card import GAP, Card, Figure, Method
 from lapilli.report.scorecard.placing import Box, Line, placed
 from lapilli.report.scorecard.words import Loss
-from lapilli.report.svg import Axis, chart, element, group, legend, line, polyline, shape, text
 
 _FASTEST = 1e-3  # seconds: what is faster is drawn here, or the floors alone would take half of the axis
 

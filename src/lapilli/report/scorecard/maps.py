@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from lapilli.report.pictures import data_uri
+from lapilli.report.kit.pictures import data_uri
 from lapilli.report.scorecard import words
 from lapilli.report.scorecard.card import Card, Method, number
 

@@ -7,8 +7,8 @@ from typing import Any
 from markupsafe import Markup
 
 from lapilli.core.files import write_atomically
-from lapilli.report import figures
-from lapilli.report.environment import environment, policy, style
+from lapilli.report.kit import figures
+from lapilli.report.kit.environment import environment, policy, style
 from lapilli.report.scorecard import agreement, front, maps, panels, tables, words
 from lapilli.report.scorecard.card import FAMILIES, Card, read_card
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from lapilli.report.kit.svg import Axis, chart, line, polyline, text
 from lapilli.report.scorecard import words
 from lapilli.report.scorecard.card import GAP, Card, Method, number
-from lapilli.report.svg import Axis, chart, line, polyline, text
 
 _WIDTH, _HEIGHT, _FLOOR, _TOP = 150.0, 104.0, 88.0, 6.0
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lapilli.report.figures import percent, size
+from lapilli.report.kit.figures import percent, size
 from lapilli.report.scorecard import words
 from lapilli.report.scorecard.card import GAP, Card, Figure, Method, Metric, figure, number
 

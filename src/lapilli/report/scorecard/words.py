@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lapilli.report import figures
-from lapilli.report.figures import THIN
+from lapilli.report.kit import figures
+from lapilli.report.kit.figures import THIN
 from lapilli.report.scorecard.card import GAP, Card, Figure, Method, number
 
 SIGNIFICANT = 0.05

@@ -1,0 +1,1 @@
+"""How a conversation becomes a string, and where in it each part lies."""

@@ -1,0 +1,1 @@
+"""What a model does when something is changed: attention cut, patches removed, heads ablated."""

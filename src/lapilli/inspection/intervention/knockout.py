@@ -1,0 +1,47 @@
+"""Read knock-out: what the answer becomes when the text can no longer look at some patches of an image.
+
+It is attention knock-out (Geva et al. 2023) by the column: cheap, as replay.py has it. It is not the removal of pixels.
+The patches are still there for the vision encoder and for the image's other positions, which have mixed them in; what
+is measured is what the text reads at these positions themselves.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lapilli.core.layout import Positions, Role, TokenLayout
+from lapilli.inspection.intervention.replay import Cut, replay
+from lapilli.inspection.readings import Readings
+from lapilli.inspection.target import Target
+from lapilli.inspection.trace import Trace
+
+
+def read_knockout(
+    trace: Trace, sets: NDArray[np.bool_] | Sequence[Positions], target: Target | None = None
+) -> Readings:
+    """Hide sets of patches, one after the other, from all text behind the first image, in every layer.
+
+    `sets` are bool, (set, patch), over the patches of all images in the order of the sequence, or lists of positions.
+    The patches of later images go on looking at those of earlier ones. The trace must have been recorded whole; the
+    target is centred, if none is given. Raises ValueError for positions that are no patches, LapilliError where
+    `replay` does.
+    """
+    hidden = _positions(trace.layout, sets)
+    image = trace.layout.positions(Role.IMAGE)
+    (text,) = np.nonzero(trace.layout.role != Role.IMAGE)
+    readers = text[text > image.min(initial=trace.layout.length)]
+    layers = range(trace.decoder.depth)
+    return replay(trace, [[Cut(readers, keys, layers)] if keys.size else [] for keys in hidden], target)
+
+
+def _positions(layout: TokenLayout, sets: NDArray[np.bool_] | Sequence[Positions]) -> list[Positions]:
+    image = layout.positions(Role.IMAGE)
+    if isinstance(sets, np.ndarray) and sets.dtype == np.bool_:
+        if sets.ndim != 2 or sets.shape[1] != image.size:
+            raise ValueError(f"sets of shape {sets.shape}: (set, {image.size}), for as many patches, is meant")
+        return [image[chosen] for chosen in sets]
+    for positions in sets:
+        if wrong := np.setdiff1d(positions, image).tolist():
+            raise ValueError(f"positions {wrong} are no patches of an image")
+    return [np.asarray(positions, np.intp) for positions in sets]

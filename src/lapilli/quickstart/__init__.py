@@ -1,5 +1,0 @@
-"""From nothing to a LLaVA that answers: the steps of `lapilli quickstart`, one after the other."""
-
-from lapilli.quickstart.journey import Journey, quickstart
-
-__all__ = ["Journey", "quickstart"]

@@ -1,0 +1,206 @@
+"""The charts of studies: figures with intervals in rows, in columns of layers, and heads as a heat map."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from lapilli.report.color.numbers import said
+from lapilli.report.kit.figures import number
+from lapilli.report.kit.svg import WIDTH, Axis, chart, element, group, legend, line, shape, text
+
+_LANE = 13.0
+_PAD = 9.0
+_TOP = 6.0
+_BOTTOM = 26.0
+_RIGHT = 12.0
+_HEADS = 20.0  # before the first head of a heat map
+_PANEL = 66.0  # of a way, in a chart of layers
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A figure to be drawn. `kind` is its shape: dot, ring, wedge; stick, for chance; speck, one of many."""
+
+    kind: str
+    words: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def reach(self) -> list[float]:
+        """All numbers that must fit."""
+        return [value for value in (self.value, self.low, self.high) if value is not None]
+
+
+def mark(kind: str, words: str, figure: Mapping[str, Any], digits: int = 2) -> Mark:
+    """A mark of a figure with `value`, `low`, `high` and `n`."""
+    told = f"{words}: {said(figure, digits)}, n = {figure['n']}"
+    return Mark(kind, told, figure["value"], figure.get("low"), figure.get("high"))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a chart: a label, and the marks of each model on a lane of their own, from the top."""
+
+    label: str
+    lanes: tuple[tuple[Mark, ...], ...]
+
+
+def rows_chart(
+    rows: Sequence[Row], title: str, summary: str, left: float = 96.0, ends: tuple[float, float] | None = None
+) -> Markup:
+    """Figures as marks with whiskers, in rows of lanes, on one axis, which holds 0 and all of them, or has `ends`."""
+    marks = [one for row in rows for lane in row.lanes for one in lane]
+    axis = _axis([value for one in marks for value in one.reach], left, ends)
+    tops = [_TOP]
+    for row in rows:
+        tops.append(tops[-1] + max(1, len(row.lanes)) * _LANE + 2 * _PAD)
+    bands = [_band(tops[at], tops[at + 1] - tops[at]) for at in range(0, len(rows), 2)]
+    drawn = [_row(row, axis, top) for row, top in zip(rows, tops, strict=False)]
+    return chart(WIDTH, tops[-1] + _BOTTOM, title, summary, *bands, _grid(axis, tops[-1]), *drawn)
+
+
+def _axis(values: Sequence[float], left: float, ends: tuple[float, float] | None) -> Axis:
+    low, high = ends or (min([0.0, *values]), max([0.0, *values]))
+    room = 0.0 if ends else 0.04 * (high - low or 1.0)
+    return Axis(low - (room if low < 0 else 0), high + (room if high > 0 else 0), left, WIDTH - _RIGHT)
+
+
+def _band(top: float, height: float) -> Markup:
+    return element("rect", x=0, y=top, width=WIDTH, height=height, rx=3, class_="band")
+
+
+def _grid(axis: Axis, floor: float) -> Markup:
+    ticks = axis.ticks(4)
+    lines = [line(axis.at(v), _TOP, axis.at(v), floor, "grid" if v else "base") for v in ticks]
+    words = [text(axis.at(v), floor + 17, _tick(v), "tick", "middle") for v in ticks]
+    return group(*lines, *words)
+
+
+def _tick(value: float) -> str:
+    return f"{value:g}".replace("-", "−")
+
+
+def _row(row: Row, axis: Axis, top: float) -> Markup:
+    middle = top + _PAD + _LANE * max(1, len(row.lanes)) / 2
+    parts = [text(6, middle + 4.5, row.label, "label")]
+    for number_, lane in enumerate(row.lanes):
+        y = top + _PAD + _LANE * (number_ + 0.5)
+        parts += [_drawn(one, axis.at(one.value), y, axis) for one in lane if one.value is not None]
+    return group(*parts)
+
+
+def _drawn(one: Mark, x: float, y: float, axis: Axis) -> Markup:
+    parts = [element("title", one.words)]
+    if one.low is not None and one.high is not None:
+        parts.append(line(axis.at(one.low), y, axis.at(one.high), y, "whisker"))
+    return group(*parts, glyph(one.kind, x, y), class_=one.kind)
+
+
+def glyph(kind: str, x: float, y: float) -> Markup:
+    """The shape of a kind of mark, centred on a point."""
+    if kind in ("stick", "speck"):
+        reach = 6.0 if kind == "stick" else 3.5
+        return line(x, y - reach, x, y + reach, kind)
+    if kind == "wedge":
+        return shape(x, y, ((0, -4.2), (4.2, 3.2), (-4.2, 3.2)), "mark")
+    return element("circle", cx=x, cy=y, r=3.9, class_="mark")
+
+
+def key(kind: str) -> Markup:
+    """The shape alone, for a legend."""
+    return legend(18, group(glyph(kind, 9, 9), class_=kind))
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What is drawn of one way: of every column, the marks of each model."""
+
+    label: str
+    columns: tuple[tuple[tuple[Mark, ...], ...], ...]
+
+
+def layers_chart(panels: Sequence[Panel], columns: Sequence[str], title: str, summary: str) -> Markup:
+    """Panels one below the other, with the same axis upwards and the same columns: layers, halves, all."""
+    left, step = 34.0, (WIDTH - 34.0 - _RIGHT) / max(1, len(columns))
+    marks = [one for panel in panels for column in panel.columns for lane in column for one in lane]
+    values = [value for one in marks for value in one.reach]
+    low, high = min([0.0, *values]), max([0.0, *values])
+    floor = _TOP + _PANEL * len(panels)
+    parts = []
+    for at, panel in enumerate(panels):
+        top = _TOP + _PANEL * at
+        up = Axis(low, high or 1.0, top + _PANEL - 8, top + 20)
+        parts += [_band(top, _PANEL)] * (at % 2 == 0)
+        parts += [*_panel_frame(panel.label, up, top), *_panel_marks(panel, up, left, step)]
+    names = [text(left + step * (n + 0.5), floor + 17, name, "tick", "middle") for n, name in enumerate(columns)]
+    return chart(WIDTH, floor + _BOTTOM, title, summary, *parts, *names)
+
+
+def _panel_frame(label: str, up: Axis, top: float) -> Iterator[Markup]:
+    for value in up.ticks(2):
+        yield line(30, up.at(value), WIDTH - _RIGHT, up.at(value), "grid" if value else "base")
+        yield text(26, up.at(value) + 4, _tick(value), "tick", "end")
+    yield text(30, top + 13, label, "label")
+
+
+def _panel_marks(panel: Panel, up: Axis, left: float, step: float) -> Iterator[Markup]:
+    for at, column in enumerate(panel.columns):
+        for lane, marks in enumerate(column):
+            x = left + step * (at + (lane + 1) / (len(column) + 1))
+            for one in marks:
+                if one.value is not None:
+                    yield _upright(one, x, up)
+
+
+def _upright(one: Mark, x: float, up: Axis) -> Markup:
+    y, parts = up.at(one.value or 0.0), [element("title", one.words)]
+    if one.kind == "stick":
+        return group(*parts, line(x - 5, y, x + 5, y, "stick"), class_="stick")
+    if one.low is not None and one.high is not None:
+        parts.append(line(x, up.at(one.low), x, up.at(one.high), "whisker"))
+    return group(*parts, element("circle", cx=x, cy=y, r=2.9, class_="mark"), class_=one.kind)
+
+
+def heat_map(table: Mapping[str, Any], largest: float, marked: Sequence[Sequence[int]], title: str) -> Markup:
+    """A table of heads, layers from the bottom up: vermillion raises, blue lowers, full colour at `largest`.
+
+    The heads in `marked` have a frame; every cell says its value, interval and n.
+    """
+    high, wide = len(table["value"]), len(table["value"][0])
+    cell, framed = min(26.0, 150.0 / wide, 220.0 / high), {tuple(head) for head in marked}
+    cells = [
+        _cell(table, layer, head, largest, (layer, head) in framed, cell, high)
+        for layer in range(high)
+        for head in range(wide)
+    ]
+    names = _head_names(high, wide, cell)
+    says = "Layers from the bottom, heads from the left."
+    return chart(_HEADS + cell * wide + 2, cell * high + 18, title, says, *cells, *names)
+
+
+def _head_names(high: int, wide: int, cell: float) -> Iterator[Markup]:
+    every = max(1, round(14 / cell))
+    for layer in range(0, high, every):
+        yield text(_HEADS - 5, cell * (high - layer - 0.5) + 4, str(layer), "tick", "end")
+    for head in range(0, wide, every):
+        yield text(_HEADS + cell * (head + 0.5), cell * high + 14, str(head), "tick", "middle")
+
+
+def _cell(
+    table: Mapping[str, Any], layer: int, head: int, largest: float, framed: bool, size: float, high: int
+) -> Markup:
+    value, low, top = (table[name][layer][head] for name in ("value", "low", "high"))
+    words = f"layer {layer}, head {head}: {number(value)} [{number(low)}, {number(top)}], n = {table['n']}"
+    x, y = _HEADS + size * head, size * (high - 1 - layer)
+    gap = 1.0 if size > 6 else 0.0
+    box = element(
+        "rect", element("title", words), x=x, y=y, width=size - gap, height=size - gap, rx=1.5 if gap else 0,
+        class_="raises" if value >= 0 else "lowers", fill_opacity=f"{min(1.0, abs(value) / (largest or 1.0)):.3f}",
+    )  # fmt: skip
+    ground = element("rect", x=x, y=y, width=size - gap, height=size - gap, rx=1.5 if gap else 0, class_="empty")
+    frame = element("rect", x=x + 1, y=y + 1, width=size - gap - 2, height=size - gap - 2, rx=1, class_="framed")
+    return group(ground, box, *([frame] if framed else []))

@@ -1,0 +1,40 @@
+"""Numbers as the pages of studies say them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lapilli.report.kit.figures import NONE, THIN, number
+
+
+def digits(figure: Mapping[str, Any]) -> int:
+    """How many decimals a figure needs, from 2 to 6: three where all of its interval is below 0.1, and so many that
+    none of its numbers is rounded to 0.
+    """
+    sizes = [abs(figure[name] or 0.0) for name in ("value", "low", "high")]
+    least = min((size for size in sizes if size), default=1.0)
+    wanted = 2 if max(sizes) >= 0.1 else 3 if max(sizes) >= 0.01 else 4
+    return next((count for count in range(wanted, 6) if least >= 0.5 * 10**-count), 6)
+
+
+def spread(figure: Mapping[str, Any], digits: int = 2) -> str:
+    """The interval of a figure: [0.12, 0.34]."""
+    if figure.get("low") is None:
+        return ""
+    return f"[{number(figure['low'], digits)}, {number(figure['high'], digits)}]"
+
+
+def said(figure: Mapping[str, Any], digits: int = 2) -> str:
+    """A figure with its interval."""
+    return f"{number(figure['value'], digits)} {spread(figure, digits)}".strip()
+
+
+def chance(p: float | None) -> str:
+    """0.0312 -> p = 0.031; 0.00002 -> p < 0.001."""
+    if p is None:
+        return NONE
+    return f"p{THIN}<{THIN}0.001" if p < 0.001 else f"p{THIN}={THIN}{p:.3f}"
+
+
+def possible(p: float | None, least: float, level: float) -> str:
+    """The same, or that it cannot be tested, where the smallest p that there can be is not below the level."""
+    return chance(p) if least < level else f"cannot be tested: p{THIN}≥{THIN}{least:.3f}"

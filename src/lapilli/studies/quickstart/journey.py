@@ -1,0 +1,173 @@
+"""The journey: scenes, the joined parts, two stages, scores after each, fresh answers, a page.
+
+Everything lies in one folder:
+
+    data/{train,held_out,compositional,fresh}/   scenes
+    joined/                                      the parts, joined and untrained
+    align/  instruct/                            the run folders of both stages
+    scores/{align,instruct,fresh}.json           what was asked and answered
+    model/                                       the model of stage 2, as any program reads it
+    results.json  report.html                    every figure, and the page that shows them
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from lapilli.core.errors import UsageError
+from lapilli.core.files import new_folder, refuse_occupied, sweep, write_atomically
+from lapilli.core.read import checked, read_json
+from lapilli.core.recipe import read_recipe
+from lapilli.core.run import RunDir
+from lapilli.data.scenes.dataset import Split, write_scenes
+from lapilli.studies.quickstart.results import collect
+from lapilli.studies.steps import Step, walk
+from lapilli.training.recipe import TrainRecipe
+
+Counter = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""Opens a display of progress: `with count("name", total) as advance: advance(done)`."""
+
+_LENGTHS = {"align": ("epochs=null", "max_steps=500"), "instruct": ()}
+"""What the journey sets in a stage's recipe for anybody to change: in 500 steps the connector has learned its captions,
+however many scenes there are."""
+
+
+@dataclass(frozen=True)
+class Journey:
+    """How large everything is. The defaults take about ten minutes on two cores."""
+
+    out: Path
+    seed: int = 0
+    scenes: int = 7_000
+    tests: int = 600
+    questions: int = 200
+    overrides: tuple[str, ...] = ()
+
+    def data(self, split: str) -> Path:
+        """The folder of one split's scenes."""
+        return self.out / "data" / split
+
+    def recipe(self, stage: str) -> list[str]:
+        """What the journey sets in a stage's recipe; where things lie and the seed are not for others to change."""
+        data = self.data("train")
+        places = {
+            "model": self.out / ("joined" if stage == "align" else "align/model"),
+            "out": self.out / stage,
+            "data.file": data / f"{stage}.json",
+            "data.images": data / "images",
+        }
+        # A JSON string is a YAML string, whatever the path holds.
+        return [
+            *_LENGTHS[stage],
+            *self.overrides,
+            *(f"{field}={json.dumps(str(path))}" for field, path in places.items()),
+            f"seed={self.seed}",
+        ]
+
+    @property
+    def command(self) -> str:
+        """What to type to take this journey."""
+        sizes = [("--seed", self.seed), ("--scenes", self.scenes), ("--tests", self.tests)]
+        options = [("--out", self.out), *sizes, *(("--set", override) for override in self.overrides)]
+        return shlex.join(["lapilli", "quickstart", *(str(part) for option in options for part in option)])
+
+
+_ELSEWHERE = "choose another --out"
+
+
+class _Begun(TypedDict):
+    """What journey.json holds."""
+
+    command: str
+
+
+def quickstart(journey: Journey, tell: Callable[[str], None], count: Counter) -> Path:
+    """Do whatever of the journey is not done yet and return the page.
+
+    `tell` announces steps; `count` shows progress of those that do not show their own. Interrupted, it goes on where it
+    was: data and scores are made whole or not at all, and training goes on from its last checkpoint.
+    """
+    from lapilli.report.quickstart.page import write_report
+
+    for stage in ("align", "instruct"):
+        _read(journey, stage)  # a mistake in it is found before anything is written
+    with RunDir.alone(journey.out):
+        _require_same(journey)
+        sweep(journey.out)
+        log = journey.out / "steps.json"
+        walk(_steps(journey, count), log, tell)
+        page = journey.out / "report.html"
+        write_report(collect(journey, log), page)
+        return page
+
+
+def _require_same(journey: Journey) -> None:
+    """Note what the journey in this folder is, or refuse to go on with another one in the same folder."""
+    file = journey.out / "journey.json"
+    if not file.is_file():
+        refuse_occupied(journey.out)
+        write_atomically(file, json.dumps({"command": journey.command}) + "\n")
+        return
+    before = checked(_Begun, read_json(file, _ELSEWHERE), str(file), _ELSEWHERE)["command"]
+    if before != journey.command:
+        raise UsageError(f"{journey.out}: began as: {before}; go on with that, or choose another --out")
+
+
+def _steps(journey: Journey, count: Counter) -> list[Step]:
+    from lapilli.studies.quickstart import scoring
+
+    def draw(split: Split, size: int) -> Step:
+        return _draw(journey, split, split, size, journey.seed, count)
+
+    return [
+        draw("train", journey.scenes),
+        draw("held_out", journey.tests),
+        draw("compositional", journey.tests),
+        _draw(journey, "fresh", "held_out", 60, journey.seed + 1, count),
+        Step("join the parts", journey.out / "joined", lambda: _join(journey)),
+        _stage(journey, "align", "stage 1: align the projector"),
+        Step("score stage 1", journey.out / "scores/align.json", lambda: scoring.score_align(journey, count)),
+        _stage(journey, "instruct", "stage 2: instruct projector and language model"),
+        Step("score stage 2", journey.out / "scores/instruct.json", lambda: scoring.score_instruct(journey, count)),
+        Step("answer fresh pictures", journey.out / "scores/fresh.json", lambda: scoring.answer_fresh(journey)),
+        Step("set the model out", journey.out / "model", lambda: _copy_model(journey)),
+    ]
+
+
+def _draw(journey: Journey, name: str, split: Split, size: int, seed: int, count: Counter) -> Step:
+    def run() -> None:
+        with count(f"scenes, {name}", size) as advance:
+            write_scenes(journey.data(name), size, split, seed, advance)
+
+    return Step(f"draw scenes: {name.replace('_', ' ')}", journey.data(name), run)
+
+
+def _join(journey: Journey) -> None:
+    from lapilli.model.llava import join, save
+
+    save(join("pebble-vision", "pebble-lm", seed=journey.seed), journey.out / "joined")
+
+
+def _read(journey: Journey, stage: str) -> TrainRecipe:
+    return read_recipe(Path(f"recipes/{stage}.yaml"), journey.recipe(stage), TrainRecipe)
+
+
+def _stage(journey: Journey, stage: str, name: str) -> Step:
+    def run() -> None:
+        from lapilli.training.loop import train
+
+        train(_read(journey, stage), resume=(journey.out / stage / "recipe.yaml").exists())
+
+    return Step(name, journey.out / stage / "manifest.json", run, stage)
+
+
+def _copy_model(journey: Journey) -> None:
+    with new_folder(journey.out / "model") as folder:
+        shutil.copytree(journey.out / "instruct/model", folder, dirs_exist_ok=True)

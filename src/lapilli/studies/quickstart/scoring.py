@@ -1,0 +1,116 @@
+"""Ask the models of both stages, and keep what was asked and answered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lapilli.core.files import write_atomically
+from lapilli.core.plain import json_text
+from lapilli.data.pictures import open_picture
+from lapilli.data.sample import Sample, Turn
+from lapilli.evaluation.scenes import (
+    ROUNDS,
+    Answerer,
+    Asked,
+    SceneQuestion,
+    ask_all,
+    ask_rounds,
+    colours_mentioned,
+    read_questions,
+    scene_colours,
+    scores,
+)
+from lapilli.inference.answer import answerer
+
+if TYPE_CHECKING:
+    from lapilli.studies.quickstart.journey import Counter, Journey
+
+CAPTION_TOKENS = 120
+ANSWER_TOKENS = 8
+FRESH = 12
+CAPTIONS = 200
+SHOWN_CAPTIONS = 6
+
+
+def score_align(journey: Journey, count: Counter) -> None:
+    """After stage 1: held-out questions, and captions against the colours of the pictures."""
+    model = journey.out / "align/model"
+    asked = _ask(journey, answerer(model, ANSWER_TOKENS), [("held_out", "image")], count, "questions after stage 1")
+    images = journey.data("held_out")
+    truths = scene_colours(images, CAPTIONS)
+    samples = [Sample(name, (name,), (Turn("user", "<image>\nDescribe the picture."),)) for name in truths]
+    captions = answerer(model, CAPTION_TOKENS, "plain")(samples, lambda name: open_picture(images / "images", name))
+    found = colours_mentioned(captions, list(truths.values()))
+    shown = [
+        {"image": f"data/held_out/images/{name}", "truth": _truth(images, name), "caption": caption}
+        for name, caption in list(zip(truths, captions, strict=True))[:SHOWN_CAPTIONS]
+    ]
+    block: dict[str, Any] = {"n": len(captions), "mentioned": asdict(found.own), "shuffled": asdict(found.shuffled)}
+    block |= {"gain": asdict(found.gain)} if found.gain else {}
+    block["examples"] = shown
+    _keep(journey.out / "scores/align.json", {"scores": _rows("align", asked), "captions": block})
+
+
+def score_instruct(journey: Journey, count: Counter) -> None:
+    """After stage 2: both splits, and on the held-out one the three controls."""
+    answer = answerer(journey.out / "instruct/model", ANSWER_TOKENS)
+    asked = _ask(journey, answer, ROUNDS, count, "questions after stage 2")
+    answers = [asdict(one.question) | {"condition": one.condition, "given": one.given} for one in asked]
+    _keep(journey.out / "scores/instruct.json", {"scores": _rows("instruct", asked), "answers": answers})
+
+
+def answer_fresh(journey: Journey) -> None:
+    """A dozen questions of all types about new pictures, one a picture, chosen before their answers are seen."""
+    folder = journey.data("fresh")
+    by_type: dict[str, list[SceneQuestion]] = {}
+    for question in read_questions(folder, "fresh", 60):
+        by_type.setdefault(question.type, []).append(question)
+    chosen: list[SceneQuestion] = []
+    for turn in range(FRESH):
+        used = {question.image for question in chosen}
+        candidates = list(by_type.values())[turn % len(by_type)]
+        chosen.append(next(question for question in candidates if question.image not in used))
+    asked = ask_all(chosen, folder, "image", answerer(journey.out / "instruct/model", ANSWER_TOKENS))
+    _keep(journey.out / "scores/fresh.json", {"examples": [_example(one, folder) for one in asked]})
+
+
+def _ask(
+    journey: Journey, answer: Answerer, rounds: Sequence[tuple[str, str]], count: Counter, name: str
+) -> list[Asked]:
+    with count(name, len(rounds)) as advance:
+        done = iter(range(1, len(rounds) + 1))
+        return ask_rounds(journey.out / "data", rounds, journey.questions, answer, lambda: advance(next(done)))
+
+
+def _rows(stage: str, asked: Sequence[Asked]) -> list[dict[str, Any]]:
+    return [
+        {"stage": stage, "split": one.split, "condition": one.condition, "type": one.type, **asdict(one.share)}
+        for one in scores(asked)
+    ]
+
+
+def _example(one: Asked, folder: Path) -> dict[str, Any]:
+    question = one.question
+    return {
+        "image": f"data/fresh/images/{question.image}",
+        "question": question.question,
+        "answer": one.given,
+        "expected": question.answer,
+        "type": question.type,
+        "correct": one.right,
+        "truth": _truth(folder, question.image),
+    }
+
+
+def _truth(folder: Path, image: str) -> str:
+    """The first caption that the context file has for a picture."""
+    lines = (folder / "context.jsonl").read_text(encoding="utf-8").splitlines()
+    return next(str(row["captions"][0]) for row in map(json.loads, lines) if row["image"] == image)
+
+
+def _keep(file: Path, value: dict[str, Any]) -> None:
+    write_atomically(file, json_text(value, indent=1) + "\n")

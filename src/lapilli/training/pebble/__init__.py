@@ -1,0 +1,1 @@
+"""How the small models that come with the package were trained."""
