@@ -58,7 +58,7 @@ def main() -> None:
     options = parser.parse_args()
     with TemporaryDirectory() as folder:
         out = options.keep or Path(folder)
-        runs = {"earlier": out / f"earlier-{options.commit}", "this": out / "this"}
+        runs = {"earlier": out / "earlier", "this": out / "this"}
         quickstart, only = options.quickstart.resolve(), options.only
         with checked_out(options.commit, Path(folder) / "source") as source:
             run_all(source, quickstart, runs["earlier"].resolve(), only)
@@ -103,7 +103,7 @@ def commands(quickstart: Path, out: Path) -> dict[str, list[str]]:
         "align": stage("align", quickstart / "joined"),
         "instruct": stage("instruct", quickstart / "align/model"),
         "pebble-lm": part("pebble-lm", f"lessons={LESSON}"),
-        "pebble-vision": part("pebble-vision", "steps=4", "batch_size=8"),
+        "pebble-vision": part("pebble-vision", "scenes=40", "steps=4", "batch_size=8"),
         "eval": on(["eval", str(model), "scenes", "--data", str(data)], "eval", "--questions", "4"),
         "explain": on(["explain", str(model), image, QUESTION], "explain"),
         "scorecard": on(
