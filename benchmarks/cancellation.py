@@ -35,7 +35,7 @@ from lapilli.inspection.attribution.direct import decompose
 from lapilli.inspection.attribution.sources import condition_number
 from lapilli.model.llava import Llava, load
 from lapilli.studies.scorecard.case import Case, case_of
-from lapilli.studies.scorecard.curves import Sets, drawn, gone, orders
+from lapilli.studies.scorecard.curves import Sets, curves_of, orders, removed_sets
 from lapilli.studies.scorecard.operators import chosen
 
 Word: TypeAlias = dict[str, dict[str, float]]  # by map: its condition number and, once measured, its gaps
@@ -111,9 +111,11 @@ def gaps_of(case: Case, maps: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     numbers = []
     for values in maps:
         order = orders(values, rng)[0]
-        numbers.append({"morf": sets.add(gone(order, POINTS)), "lerf": sets.add(gone(order[::-1], POINTS))})
+        numbers.append(
+            {"morf": sets.add(removed_sets(order, POINTS)), "lerf": sets.add(removed_sets(order[::-1], POINTS))}
+        )
     left = [operator(case, sets.unique).log_prob for operator in chosen(OPERATORS).values()]
-    return np.array([[drawn(both, log_prob).gap for log_prob in left] for both in numbers])
+    return np.array([[curves_of(both, log_prob).gap for log_prob in left] for both in numbers])
 
 
 def figures(words: Sequence[dict[str, float]], seed: int) -> dict[str, Any]:

@@ -45,7 +45,7 @@ from lapilli.inspection.intervention.removal import reread
 from lapilli.inspection.recording import traced
 from lapilli.inspection.target import Target
 from lapilli.model.llava import Llava, load
-from lapilli.studies.explain.findings import Shown
+from lapilli.studies.explain.findings import TracedPicture
 from lapilli.training.loop import train
 from lapilli.training.recipe import Data, TrainRecipe
 
@@ -112,7 +112,7 @@ def test(llava: Llava, asked: Asked, picture: Image.Image, fresh: Sequence[Image
     pixels = llava.pixels([picture])
     trace = traced(llava, answered(llava, question.sample, text), pixels, whole=True)
     words = answer_words(trace)[1]
-    focus, found = Shown(trace, llava.pixels.view(picture), pixels, Target()).dependence(words)
+    focus, found = TracedPicture(trace, llava.pixels.view(picture), pixels, Target()).dependence(words)
     word = slice(*words[focus])
     read = reread(trace, fresh, Target(), pixels)
     lost = -read.log_prob_change[:, word].sum(1)

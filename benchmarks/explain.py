@@ -39,7 +39,7 @@ from lapilli.data.sample import Sample, Turn
 from lapilli.inference.answer import answer
 from lapilli.inspection.attribution.direct import decompose, readouts
 from lapilli.inspection.attribution.increase import head_increases, layer_increases, position_increases
-from lapilli.inspection.intervention.routes import routes
+from lapilli.inspection.intervention.image_routes import routes
 from lapilli.inspection.recording import recording, traced
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Trace, attention

@@ -53,7 +53,7 @@ from lapilli.inspection.intervention.receipt import Changes, Claim, Receipt
 from lapilli.inspection.recording import recording
 from lapilli.inspection.target import Target
 from lapilli.model.llava import Llava, load
-from lapilli.studies.explain.findings import WAYS, Shown
+from lapilli.studies.explain.findings import REMOVALS, TracedPicture
 
 SIZES = ("confirmed-but-smaller", "confirmed", "confirmed-but-larger")
 
@@ -124,9 +124,9 @@ def cases_of(
     paths = all_paths(llava, trace.ids, trace.layout, pixels, trace.rows, target, to_pixels=False)
     maps = {"direct": decompose(trace, target).positions, "all paths": paths.positions}
     claims = [Claim(name, values[word][:, patches].sum(0), word) for name, values in maps.items()]
-    shown = Shown(trace, llava.pixels.view(picture), pixels, target)
+    shown = TracedPicture(trace, llava.pixels.view(picture), pixels, target)
     for claim in claims:
-        for kind in WAYS:
+        for kind in REMOVALS:
             every, stopped = (shown.receipt(claim, kind, None, controls, seed, whole) for whole in (True, False))
             yield Case(only, every, stopped)
 
@@ -134,9 +134,9 @@ def cases_of(
 def figures_of(cases: Sequence[Case]) -> dict[str, Any]:
     """What receipts of one map and one way of removing come to, beside those of the shuffled map."""
     receipts = [case.receipt for case in cases]
-    differences = [receipt.log_prob.named - np.mean(receipt.log_prob.controls) for receipt in receipts]
+    differences = [receipt.log_prob.claimed - np.mean(receipt.log_prob.controls) for receipt in receipts]
     predicted = np.array([receipt.predicted for receipt in receipts])
-    measured = np.array([receipt.target.named for receipt in receipts])
+    measured = np.array([receipt.target.claimed for receipt in receipts])
 
     def slope(chosen: NDArray[np.intp]) -> float:
         return float((predicted * measured)[chosen].sum() / (predicted[chosen] ** 2).sum())
@@ -151,11 +151,11 @@ def figures_of(cases: Sequence[Case]) -> dict[str, Any]:
             **verdicts_of([receipt.shuffled_verdict for receipt in receipts]),
             **apart_of(cases, shuffled=True),
         },
-        "otherwise": share([receipt.said[0] != receipt.said[1] for receipt in receipts]),
+        "otherwise": share([receipt.texts[0] != receipt.texts[1] for receipt in receipts]),
         "difference": asdict(mean(differences)),
         "slope": asdict(resampled(slope, len(receipts))),
         "correlation": asdict(resampled(correlation, len(receipts))),
-        "removed": asdict(mean([len(case.stopped.target.controls) / case.stopped.drawn for case in cases])),
+        "removed": asdict(mean([len(case.stopped.target.controls) / case.stopped.control_count for case in cases])),
         "as_all": share([verdicts(case.stopped) == verdicts(case.receipt) for case in cases]),
     }
 
@@ -187,7 +187,7 @@ def apart_of(cases: Sequence[Case], shuffled: bool) -> dict[str, Any]:
 
 def is_apart(found: Changes, shuffled: bool) -> bool:
     """Whether removing the patches of a map lowers more than removing a new random set would."""
-    controls, change = np.array(found.controls), found.shuffled if shuffled else found.named
+    controls, change = np.array(found.controls), found.shuffled if shuffled else found.claimed
     spread = controls.std(ddof=1) * np.sqrt(1 + 1 / len(controls)) * student.ppf(0.975, len(controls) - 1)
     return bool(change - controls.mean() < -spread)
 

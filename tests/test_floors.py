@@ -134,7 +134,7 @@ def test_a_planted_violation_is_found(tmp_path, file, line, found):
         ("data/scenes/draw.py", "from . import scene\nfrom ..sample import Sample"),
         ("core/run.py", "from lapilli import __version__"),
         ("model/llava.py", "from lapilli.model.checkpoints.read import read"),
-        ("inspection/intervention/routes.py", "from lapilli.inspection.attribution.direct import decompose"),
+        ("inspection/intervention/image_routes.py", "from lapilli.inspection.attribution.direct import decompose"),
         ("inspection/attribution/direct.py", "from lapilli.inspection import trace"),
         ("studies/color/study.py", "from lapilli.studies.steps import walk"),
     ],

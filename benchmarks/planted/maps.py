@@ -14,11 +14,11 @@ from lapilli.core.statistics.bootstrap import mean
 from lapilli.inspection.attribution.contrast import answered
 from lapilli.model.llava import Llava
 from lapilli.studies.scorecard.case import Case, case_of
-from lapilli.studies.scorecard.curves import Sets, drawn, gone, mean_curves, orders
+from lapilli.studies.scorecard.curves import Sets, curves_of, mean_curves, orders, removed_sets
 from lapilli.studies.scorecard.halves import used
 from lapilli.studies.scorecard.method import Method
-from lapilli.studies.scorecard.methods.listed import chosen
-from lapilli.studies.scorecard.operators import OPERATORS, Left
+from lapilli.studies.scorecard.methods.registry import chosen
+from lapilli.studies.scorecard.operators import OPERATORS, WordAfterRemoval
 from lapilli.studies.scorecard.score import Place, plausibility
 
 OPERATOR = "blur"
@@ -97,18 +97,21 @@ def _gaps(one: Case, maps: NDArray[np.float64]) -> NDArray[np.float64]:
     """The gap of every map, (map,), as `score` has it."""
     rng, sets = one.random(), Sets()
     ways = [
-        [{"morf": sets.add(gone(order)), "lerf": sets.add(gone(order[::-1]))} for order in orders(some, rng)]
+        [
+            {"morf": sets.add(removed_sets(order)), "lerf": sets.add(removed_sets(order[::-1]))}
+            for order in orders(some, rng)
+        ]
         for some in maps
     ]
     left = OPERATORS[OPERATOR](one, sets.unique)
-    return np.array([mean_curves(drawn(way, left.log_prob) for way in some).gap for some in ways])
+    return np.array([mean_curves(curves_of(way, left.log_prob) for way in some).gap for some in ways])
 
 
 def _without(one: Case, patches: NDArray[np.intp]) -> Iterator[tuple[str, NDArray[Any]]]:
     """Whether the answer changes without the plant's patches, and without all others, by each way of removing."""
     rest = np.setdiff1d(np.arange(len(one.patches)), patches)
     for name, operator in OPERATORS.items():
-        left: Left = operator(one, [patches, rest])
+        left: WordAfterRemoval = operator(one, [patches, rest])
         yield f"without-{name}", left.changed
 
 

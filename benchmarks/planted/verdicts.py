@@ -14,7 +14,7 @@ from lapilli.inspection.attribution.all_paths import all_paths
 from lapilli.inspection.attribution.direct import decompose
 from lapilli.inspection.intervention.receipt import Claim, Verdict
 from lapilli.model.llava import Llava
-from lapilli.studies.explain.findings import WAYS, Shown
+from lapilli.studies.explain.findings import REMOVALS, TracedPicture
 from lapilli.studies.scorecard.case import Case
 
 DECOY = {"patch": "object", "frame": "object", "object": "patch", "question": "object"}
@@ -46,7 +46,7 @@ def _receipts(one: Case, plant: str, question: Question) -> Iterator[tuple[str, 
         for which, patches in sets.items():
             if patches is not None and not len(patches):
                 continue
-            for way in WAYS:
+            for way in REMOVALS:
                 receipt = shown.receipt(claim, way, patches, CONTROLS, question.number)
                 yield f"{claim.map}, {which}, {way}", receipt.verdict
                 if which == "own":
@@ -58,8 +58,8 @@ def decoy(plant: str, question: Question) -> NDArray[np.intp]:
     return np.setdiff1d(known(DECOY[plant], question.row), known(plant, question.row))
 
 
-def _shown(one: Case) -> Shown:
-    return Shown(one.trace, one.view, one.pixels, one.target)
+def _shown(one: Case) -> TracedPicture:
+    return TracedPicture(one.trace, one.view, one.pixels, one.target)
 
 
 def _claims(one: Case) -> list[Claim]:

@@ -9,7 +9,7 @@ from tests.studies.color.taught import ASKED, base, scenes, tuned
 
 from lapilli.cli import run
 from lapilli.core.run import RunDir
-from lapilli.studies.color import head_ablation
+from lapilli.studies.color import top_head_ablation
 
 
 def _study(*arguments):
@@ -21,7 +21,7 @@ def finished(tmp_path_factory):
     """The folder of a study of one tuned model, and what was printed."""
     out, said = tmp_path_factory.mktemp("study") / "run", io.StringIO()
     with redirect_stdout(said), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(head_ablation, "CONTROLS", 3)  # each takes a run of the model
+        patch.setattr(top_head_ablation, "CONTROLS", 3)  # each takes a run of the model
         assert _study(base(), tuned(0), "--data", scenes(), "--out", out, "--questions", ASKED, "--json") == 0
     return out, said.getvalue()
 

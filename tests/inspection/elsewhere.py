@@ -146,7 +146,7 @@ def everything(case):
 
     from lapilli.studies.explain.explanation import explanation
     from lapilli.studies.explain.findings import explain
-    from lapilli.studies.scorecard.methods.listed import chosen
+    from lapilli.studies.scorecard.methods.registry import chosen
     from lapilli.studies.scorecard.operators import OPERATORS
 
     sets = [np.arange(0), np.arange(3), np.arange(len(case.patches))]

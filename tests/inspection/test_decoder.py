@@ -56,7 +56,7 @@ def test_queries_are_those_that_the_models_own_attention_gets():
         torch.nn.functional.scaled_dot_product_attention = original
     cos, sin = language.rotary_emb(stream, torch.arange(7)[None])
     with torch.inference_mode():
-        query = decoder(llava.model).query(0, stream[0], (cos[0], sin[0]))
+        query = decoder(llava.model).query_vectors(0, stream[0], (cos[0], sin[0]))
     torch.testing.assert_close(query.transpose(0, 1)[None], caught[0], atol=1e-6, rtol=1e-5)
 
 

@@ -111,7 +111,7 @@ def _explain(
 def _others(folder: Path, picture: "Image") -> "Iterator[Image]":
     """The pictures of a folder, all looked at and each opened again when it is asked for. Raises LapilliError."""
     from lapilli.data.pictures import open_picture
-    from lapilli.inspection.intervention.swapped import own
+    from lapilli.inspection.intervention.replacement_pictures import own
 
     names = own(folder, picture)
     return (open_picture(folder, name) for name in names)

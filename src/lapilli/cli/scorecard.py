@@ -109,7 +109,7 @@ def _run(out: Path, model: Path, data: Path, plan: "Plan") -> "RunDir":
     from lapilli.model.hub import recorded
     from lapilli.model.llava import codec_of
     from lapilli.model.parts import origin
-    from lapilli.studies.scorecard.methods.listed import chosen as methods_of
+    from lapilli.studies.scorecard.methods.registry import chosen as methods_of
     from lapilli.studies.scorecard.operators import chosen as operators_of
 
     codec_of(model)

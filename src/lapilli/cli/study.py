@@ -52,13 +52,13 @@ def colour(
     """
     from lapilli.core.placement import Placement
     from lapilli.core.run import RunDir
-    from lapilli.studies.color.conditions import read_asked
+    from lapilli.studies.color.conditions import read_color_questions
 
     context.with_resource(RunDir.alone(out))
     placement = Placement(device)
     base, *tuned = require_models([base, *tuned])
     labels(tuned)
-    read_asked(data, questions, seed)
+    read_color_questions(data, questions, seed)
     from lapilli.report.color.page import write_page
     from lapilli.studies.color.result import colour_result
     from lapilli.studies.color.study import RESULT, opened, settings  # last: a refusal should not wait for torch

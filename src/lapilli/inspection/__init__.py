@@ -1,1 +1,1 @@
-"""Looking inside: why a model said what it said, exactly, and whether the reason holds when it is taken away."""
+"""Inspection: which parts of the input and of the model an answer comes from, and interventions that test it."""

@@ -1,4 +1,4 @@
-"""The words of a traced answer: the rows of each, its text, and which of them depends on the picture most."""
+"""The words of a traced answer: the queries of each, its text, and which word depends on the picture most."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,8 +13,9 @@ from lapilli.model.words import pieces_of, words_of
 
 
 def answer_words(trace: Trace) -> tuple[list[str], list[tuple[int, int]]]:
-    """The text of every token that a trace's rows predict, and the words they make up, from which row to before which;
-    what ends the answer is in none.
+    """The text of every token that a trace's queries predict, and the words, as (first query, query behind the last).
+
+    The end of the answer is in no word.
     """
     tokenizer: Any = trace.llava.processor.tokenizer
     pieces = pieces_of(tokenizer, trace.next_ids.tolist())
@@ -22,13 +23,13 @@ def answer_words(trace: Trace) -> tuple[list[str], list[tuple[int, int]]]:
     return pieces, words_of(pieces[: len(pieces) - int(stops.sum())])
 
 
-def alone(words: list[tuple[int, int]], at: int) -> list[tuple[int, int]]:
-    """The words, of which the one that holds row `at` is cut before and behind it."""
-    found = []
+def isolate_query(words: list[tuple[int, int]], query: int) -> list[tuple[int, int]]:
+    """Return the words with query number `query` as a word of its own: the word around it is split."""
+    isolated = []
     for first, end in words:
-        cuts = [first, at, at + 1, end] if first <= at < end else [first, end]
-        found += [(begin, stop) for begin, stop in pairwise(cuts) if begin < stop]
-    return found
+        cuts = [first, query, query + 1, end] if first <= query < end else [first, end]
+        isolated += [(begin, stop) for begin, stop in pairwise(cuts) if begin < stop]
+    return isolated
 
 
 def answer_text(trace: Trace) -> str:
@@ -38,8 +39,8 @@ def answer_text(trace: Trace) -> str:
 
 
 def key_word(words: Sequence[tuple[int, int]], change: NDArray[np.float32]) -> int:
-    """The number of the word whose log-probability, of all its pieces, falls most at the median over pictures.
+    """The number of the word whose log-probability, summed over its pieces, falls most at the median over pictures.
 
-    `change` (picture, row) is that of each row's.
+    `change` (picture, query) is the change of each query's log-probability.
     """
     return int(np.argmin([np.median(change[:, first:end].sum(1)) for first, end in words]))

@@ -41,32 +41,32 @@ class Decoder:
         return int(self.config.num_key_value_heads)
 
     def window(self, layer: int) -> int | None:
-        """How many positions, itself included, a position of this layer looks back on; None for all."""
+        """The width of this layer's sliding window in positions, the query's own included; None for no window."""
         attention = self.blocks[layer].self_attn
         own = hasattr(attention, "sliding_window")
         width: int | None = attention.sliding_window if own else getattr(self.config, "sliding_window", None)
         return width
 
-    def seen(self, layer: int, rows: Positions, tokens: int) -> Tensor:
-        """Which of so many positions each row may look at: up to its own, within the layer's window; (row, token)."""
-        back = torch.from_numpy(rows)[:, None] - torch.arange(tokens)
+    def visible(self, layer: int, queries: Positions, tokens: int) -> Tensor:
+        """Which of `tokens` positions each query may attend to, by causality and the layer's window; (query, token)."""
+        back = torch.from_numpy(queries)[:, None] - torch.arange(tokens)
         window = self.window(layer)
         return (back >= 0) & (back < window) if window else back >= 0
 
-    def query(self, layer: int, residual: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-        """The queries of rows whose residual before this layer is (row, d_model); float32, (row, head, d_head).
+    def query_vectors(self, layer: int, residual: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+        """The query vectors of residuals before this layer, (query, d_model); float32, (query, head, d_head).
 
-        `rotary` are the cosines and sines of the rows' positions, (row, d_head) each.
+        `rotary` are the cosines and sines of the queries' positions, (query, d_head) each.
         """
         block = self.blocks[layer]
         attention = block.self_attn
-        query = attention.q_proj(block.input_layernorm(residual)).unflatten(-1, (-1, attention.head_dim))
+        query_vectors = attention.q_proj(block.input_layernorm(residual)).unflatten(-1, (-1, attention.head_dim))
         if hasattr(attention, "q_norm"):
-            query = attention.q_norm(query)
-        return rotated(query, rotary).float()
+            query_vectors = attention.q_norm(query_vectors)
+        return rotated(query_vectors, rotary).float()
 
     def keys_values(self, layer: int, residual: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """What a layer's cache holds of residuals before it, (batch, token, d_model); (batch, kv_head, token, d_head).
+        """A layer's rotated keys, and values, of residuals (batch, token, d_model); (batch, kv_head, token, d_head).
 
         `rotary` are the cosines and sines of their positions, (1, token, d_head) each.
         """
@@ -81,25 +81,25 @@ class Decoder:
         return rotated(keys, rotary), values
 
     def output_matrix(self, layer: int) -> Tensor:
-        """What the heads' outputs, side by side, are multiplied with; float32, (d_model, head * d_head)."""
+        """The attention's output matrix; float32, (d_model, head * d_head)."""
         weight: Tensor = self.blocks[layer].self_attn.o_proj.weight
         return weight.float()
 
     def down_matrix(self, layer: int) -> Tensor:
-        """What the MLP's neurons are multiplied with; float32, (d_model, neuron)."""
+        """The MLP's output matrix; float32, (d_model, neuron)."""
         weight: Tensor = self.blocks[layer].mlp.down_proj.weight
         return weight.float()
 
     def value_bias(self, layer: int) -> Tensor | None:
-        """What every value of a layer has had added, whatever was read; float32, (kv_head, d_head), or None."""
+        """The bias of a layer's values; float32, (kv_head, d_head), or None."""
         bias: Tensor | None = self.blocks[layer].self_attn.v_proj.bias
         return None if bias is None else bias.float().unflatten(0, (self.kv_heads, -1))
 
     def constants(self, layer: int) -> Tensor:
-        """What a layer's attention and its MLP add to every row whatever is read, float32, (2, d_model); mostly 0.
+        """The constants that a layer's attention and its MLP add to every position; float32, (2, d_model), mostly 0.
 
-        A head's weights sum to 1, so that its values' bias passes the output matrix once. A bias inside the MLP is no
-        constant: what comes of it depends on the neuron it is in.
+        A head's weights sum to 1, so its value bias passes the output matrix once. A bias inside the MLP is not
+        constant: its effect depends on the neuron.
         """
         block = self.blocks[layer]
         attention, mlp = (
@@ -113,11 +113,11 @@ class Decoder:
         return torch.stack([attention, mlp])
 
     def neurons(self, layer: int, residual: Tensor) -> Tensor:
-        """What goes into the MLP's last matrix, of rows whose residual before the MLP is (row, d_model)."""
+        """The activations of the MLP's neurons for residuals before the MLP, (query, d_model); (query, neuron)."""
         block = self.blocks[layer]
         normed = block.post_attention_layernorm(residual)
-        made: Tensor = block.mlp.act_fn(block.mlp.gate_proj(normed)) * block.mlp.up_proj(normed)
-        return made
+        activations: Tensor = block.mlp.act_fn(block.mlp.gate_proj(normed)) * block.mlp.up_proj(normed)
+        return activations
 
     def scale(self, residual: Tensor) -> Tensor:
         """The factor by which the last norm scales residuals (..., d_model); float32, (..., 1)."""
@@ -127,7 +127,7 @@ class Decoder:
 def decoder(model: Any) -> Decoder:
     """The language model inside a LLaVA.
 
-    Raises LapilliError for one that is not built as LLaMA is, is quantised, or lies on several devices.
+    Raises LapilliError for a model that is not built like LLaMA, is quantised, or lies on several devices.
     """
     language = model.model.language_model
     if not _is_known(language):
@@ -141,9 +141,9 @@ def decoder(model: Any) -> Decoder:
 
 
 def require_sums(resid: Tensor, attn_out: Tensor, mlp_out: Tensor) -> None:
-    """Refuse layers that add to the stream otherwise than their names say: scaled, normed, or side by side.
+    """Raise LapilliError unless every layer adds its attention's and its MLP's output to the stream, as in LLaMA.
 
-    `resid` is (row, layer + 1, d_model), the others are (row, layer, d_model). Raises LapilliError.
+    `resid` is (query, layer + 1, d_model), the others are (query, layer, d_model).
     """
     added = resid[:, :-1].float() + attn_out.float() + mlp_out.float()
     missed = float((added - resid[:, 1:].float()).abs().max() / added.abs().max())

@@ -1,7 +1,7 @@
-"""Recording: what of a forward or generate call is kept, and how it becomes a trace.
+"""Recording: the activations of a forward or generate call, copied by hooks, and the trace made of them.
 
-The model runs as ever, to the bit. Hooks see what passes and copy the rows asked about; however the block ends, they
-are gone.
+The model's outputs stay the same to the bit. The hooks copy the requested queries, and are removed however the block
+ends.
 """
 
 from collections import defaultdict
@@ -25,20 +25,20 @@ from lapilli.model.llava import Llava
 from lapilli.model.placement import placed
 from lapilli.model.upstream import cache_argument, cache_in, cache_layers, cache_length, new_cache, require_arguments
 
-_KEPT = ("resid_pre", "attn_out", "mlp_out")
-_STREAM = ("resid_pre", "attn_out")  # of every position, where it is asked for
+_RECORDED = ("resid_pre", "attn_out", "mlp_out")
+_STREAM = ("resid_pre", "attn_out")  # of every position, with `whole`
 
 
 @contextmanager
 def recording(
     llava: Llava, rows: Sequence[int] | Positions | None = None, whole: bool = False
 ) -> Iterator["Recording"]:
-    """Within it, forward and generate calls of the model are recorded; what they compute stays the same, to the bit.
+    """Record forward and generate calls of the model within the block; their outputs stay the same to the bit.
 
-    `rows` are positions in the batch as it is padded; without them it is the last position of every call: those that
-    predict what `generate` makes. `whole` keeps the stream of every position too. A call that does not go on where the
-    last one ended begins a new recording; it may go on with the cache of one that was not recorded. Raises LapilliError
-    for language models that are not built like LLaMA.
+    `rows` are positions in the batch as it is padded; by default the last position of every call, which predicts the
+    token that `generate` adds. `whole` records the stream of every position too. A call that does not continue where
+    the last one ended begins a new recording; it may continue the cache of a call that was not recorded. Raises
+    LapilliError for language models that are not built like LLaMA.
     """
     record = Recording(llava, None if rows is None else np.unique(rows), whole)
     language: Any = llava.model.model.language_model
@@ -47,7 +47,7 @@ def recording(
         for handle in (
             llava.model.register_forward_pre_hook(record.read, with_kwargs=True),
             language.register_forward_pre_hook(record.enter, with_kwargs=True),
-            language.rotary_emb.register_forward_hook(record.turn),
+            language.rotary_emb.register_forward_hook(record.rotate),
             language.register_forward_hook(record.leave),
         ):
             hooks.callback(handle.remove)
@@ -57,7 +57,7 @@ def recording(
 
 @torch.inference_mode()
 def traced(llava: Llava, encoded: Encoded, pixels: Tensor | None = None, whole: bool = False) -> Trace:
-    """The trace of one sequence whose answer is given: of the rows that predict the tokens of its last answer.
+    """Trace an encoded sequence with its answer, at the queries that predict the tokens of its last answer.
 
     `pixels` are its pictures, (image, 3, side, side). Raises LapilliError as `recording` does.
     """
@@ -65,95 +65,94 @@ def traced(llava: Llava, encoded: Encoded, pixels: Tensor | None = None, whole: 
     (answer,) = np.nonzero(np.isin(encoded.layout.role, (Role.ANSWER, Role.STOP)) & last)
     batch = {"input_ids": torch.tensor(encoded.ids)[None]} | ({} if pixels is None else {"pixel_values": pixels})
     model: Any = llava.model
-    given = placed(batch, model) | cache_argument(model, new_cache())
+    inputs = placed(batch, model) | cache_argument(model, new_cache())
     with recording(llava, answer - 1, whole) as record:
-        model(**given, use_cache=True, logits_to_keep=1)
+        model(**inputs, use_cache=True, logits_to_keep=1)
     return record.trace(encoded.ids, encoded.layout)
 
 
 @final
 class Recording:
-    """What has been kept of a batch so far; `trace` hands out one of its sequences."""
+    """The activations of a batch so far; `trace` returns one of its sequences."""
 
     def __init__(self, llava: Llava, rows: Positions | None, whole: bool) -> None:
         self._llava = llava
         self._depth = decoder(llava.model).depth
-        self._asked = rows
+        self._requested = rows
         self._whole = whole
-        self._given: Tensor | None = None
+        self._input_ids: Tensor | None = None
         self._begin(None, 0)
 
     def trace(self, ids: NDArray[np.int64], layout: TokenLayout, index: int | None = None) -> Trace:
         """The trace of the sequence of the last batch with these tokens and this layout, unpadded.
 
-        It is found by its tokens; `index` says which it is where several have the same. The row of a stop at its end
-        is left out, and what is behind it. Raises LapilliError when it is not there, or too little of it, when a cache
-        with a sliding window has dropped what the window moved past, and when sequences were exchanged on the way, as
-        by beam search.
+        The sequence is identified by its tokens, or by `index` where several have the same. A stop at its end, and
+        what is behind it, is no query. Raises LapilliError when the sequence was not recorded, or not far enough, when
+        a cache with a sliding window has dropped positions, and when sequences were exchanged, as by beam search.
         """
         self._require_in_order()
-        index = self._found(ids) if index is None else self._checked(index, ids)
+        index = self._index_of(ids) if index is None else self._checked(index, ids)
         start = self._start(index)
-        rows = np.concatenate([np.empty(0, np.intp), *self._rows]) - start
+        queries = np.concatenate([np.empty(0, np.intp), *self._rows]) - start
         end = len(ids) - (layout.role[-1] == Role.STOP)
-        (kept,) = np.nonzero((rows >= 0) & (rows < end))
-        self._require_recorded(start + int(rows[kept].max(initial=-1)) + 1, len(kept))
+        (inside,) = np.nonzero((queries >= 0) & (queries < end))
+        self._require_recorded(start + int(queries[inside].max(initial=-1)) + 1, len(inside))
         span = slice(start, start + len(ids))
         layers = cache_layers(self._cache)
         return Trace(
             llava=self._llava,
             ids=ids,
             layout=layout,
-            rows=rows[kept],
-            resid=self._layers("resid_pre", index)[kept],
-            attn_out=self._layers("attn_out", index)[kept],
-            mlp_out=self._layers("mlp_out", index)[kept],
-            rotary=(_table(self._tables, 0, index)[kept], _table(self._tables, 1, index)[kept]),
+            rows=queries[inside],
+            resid=self._layers("resid_pre", index)[inside],
+            attn_out=self._layers("attn_out", index)[inside],
+            mlp_out=self._layers("mlp_out", index)[inside],
+            rotary=(_table(self._tables, 0, index)[inside], _table(self._tables, 1, index)[inside]),
             keys=tuple(keys[index, :, span] for keys, _ in layers),
             values=tuple(values[index, :, span] for _, values in layers),
             stream=self._stream(index, span) if self._whole else None,
         )
 
     def watchers(self) -> dict[str, Any]:
-        """What to call with what passes which site."""
-        found: dict[str, Any] = {}
+        """The watcher of each site that is recorded."""
+        watchers: dict[str, Any] = {}
         for layer in range(self._depth):
-            found |= {f"llm.layers.{layer}.{site}": partial(self._keep, site, layer) for site in _KEPT}
-        return found | {f"llm.layers.{self._depth - 1}.resid_post": partial(self._keep, "resid_pre", self._depth)}
+            watchers |= {f"llm.layers.{layer}.{site}": partial(self._keep, site, layer) for site in _RECORDED}
+        return watchers | {f"llm.layers.{self._depth - 1}.resid_post": partial(self._keep, "resid_pre", self._depth)}
 
-    def read(self, model: Any, arguments: Any, given: dict[str, Any]) -> None:
-        """To be called before the whole model: which tokens it is about to read, if it is given tokens."""
-        self._given = given.get("input_ids", arguments[0] if arguments else None)
+    def read(self, model: Any, arguments: Any, keywords: dict[str, Any]) -> None:
+        """Note the tokens that the model is about to read, if any; a forward pre-hook of the whole model."""
+        self._input_ids = keywords.get("input_ids", arguments[0] if arguments else None)
 
-    def enter(self, language: Any, arguments: Any, given: dict[str, Any]) -> None:
-        """To be called before the language model: which positions it is about to read."""
-        cache = cache_in(given.values())
+    def enter(self, language: Any, arguments: Any, keywords: dict[str, Any]) -> None:
+        """Note the positions that are about to be read; a forward pre-hook of the language model."""
+        cache = cache_in(keywords.values())
         length = cache_length(cache)
         if not length or length != self._read:
-            self._begin(given.get("attention_mask"), length)
+            self._begin(keywords.get("attention_mask"), length)
         elif cache is self._cache and cache_layers(cache)[0][0] is not self._keys:
             self._reordered = True
-        self._reads = given["inputs_embeds"].shape[1]
-        asked = self._asked if self._asked is not None else np.array([self._read + self._reads - 1])
-        self._columns = asked[(asked >= self._read) & (asked < self._read + self._reads)] - self._read
+        self._reads = keywords["inputs_embeds"].shape[1]
+        requested = self._requested if self._requested is not None else np.array([self._read + self._reads - 1])
+        self._columns = requested[(requested >= self._read) & (requested < self._read + self._reads)] - self._read
         self._rows.append(self._columns + self._read)
-        self._ids.append(self._given)
+        self._ids.append(self._input_ids)
 
-    def turn(self, rotary: Any, arguments: Any, tables: tuple[Tensor, Tensor]) -> None:
-        """To be called behind the rotary embedding, with the cosines and sines of the positions read."""
+    def rotate(self, rotary: Any, arguments: Any, tables: tuple[Tensor, Tensor]) -> None:
+        """Record the cosines and sines of the positions; a forward hook of the rotary embedding."""
         self._tables.append(tuple(table[:, self._columns].clone() for table in tables))
         if self._whole:
             self._all_tables.append(tables)
 
     def leave(self, language: Any, arguments: Any, output: Any) -> None:
-        """To be called behind the language model."""
+        """Note the cache and the positions read; a forward hook of the language model."""
         self._cache = cache_in(output.values())
         self._keys = None if self._cache is None else cache_layers(self._cache)[0][0]
         self._read += self._reads
-        self._given = None
+        self._input_ids = None
 
     def _begin(self, mask: Tensor | None, length: int) -> None:
-        """Forget everything; the model goes on behind so many positions in its cache."""
+        """Begin a new recording behind `length` positions in the cache."""
         self._mask = mask
         self._read = self._unseen = length
         self._cache = self._keys = None
@@ -162,21 +161,21 @@ class Recording:
         self._ids: list[Tensor | None] = []
         self._tables: list[tuple[Tensor, ...]] = []
         self._all_tables: list[tuple[Tensor, ...]] = []
-        self._kept: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
+        self._recorded: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
         self._all: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
 
     def _keep(self, site: str, layer: int, passing: Tensor) -> None:
-        self._kept[site, layer].append(passing[:, self._columns].clone())
+        self._recorded[site, layer].append(passing[:, self._columns].clone())
         if self._whole and site in _STREAM:
             self._all[site, layer].append(passing)
 
-    def _found(self, ids: NDArray[np.int64]) -> int:
-        """The number of the sequence with these tokens; where the model was given none, it must be the only one."""
-        if not self._ids or any(given is None for given in self._ids):
-            if any(len(part) > 1 for parts in self._kept.values() for part in parts):
+    def _index_of(self, ids: NDArray[np.int64]) -> int:
+        """The number of the sequence with these tokens; without token ids it must be the only sequence."""
+        if not self._ids or any(ids is None for ids in self._ids):
+            if any(len(part) > 1 for parts in self._recorded.values() for part in parts):
                 raise LapilliError("the model was given no tokens to find a sequence by; say which by its index")
             return 0
-        count = len(torch.cat([given for given in self._ids if given is not None], dim=1))
+        count = len(torch.cat([ids for ids in self._ids if ids is not None], dim=1))
         those = [index for index in range(count) if self._holds(index, ids)]
         if len(those) > 1:
             raise LapilliError(f"sequences {those} of the batch have the same tokens; say which by its index")
@@ -185,26 +184,28 @@ class Recording:
         return those[0]
 
     def _checked(self, index: int, ids: NDArray[np.int64]) -> int:
-        if all(given is not None for given in self._ids) and not self._holds(index, ids):
+        if all(part is not None for part in self._ids) and not self._holds(index, ids):
             raise LapilliError(f"sequence {index} of the batch has other tokens; leave the index out to have it found")
         return index
 
     def _holds(self, index: int, ids: NDArray[np.int64]) -> bool:
-        """Whether what was read of a sequence is what these tokens begin with."""
-        read = torch.cat([given[index] for given in self._ids if given is not None]).cpu().numpy()
+        """Whether the tokens that were read of a sequence are the beginning of `ids`."""
+        read = torch.cat([part[index] for part in self._ids if part is not None]).cpu().numpy()
         begin = self._start(index) - self._unseen
         read, ids = (read[begin:], ids) if begin >= 0 else (read, ids[-begin:])
         shared = min(len(read), len(ids))
         return shared > 0 and np.array_equal(read[:shared], ids[:shared])
 
     def _start(self, index: int) -> int:
-        """Where a sequence begins in the padded batch."""
+        """The position at which a sequence begins in the padded batch."""
         return 0 if self._mask is None else int(self._mask[index].long().argmax())
 
     def _layers(self, site: str, index: int) -> Tensor:
-        """What was kept of a site, (row, layer, d_model)."""
+        """The recorded activations of a site, (query, layer, d_model)."""
         depth = self._depth + (site == "resid_pre")
-        return torch.stack([torch.cat([part[index] for part in self._kept[site, at]]) for at in range(depth)], dim=1)
+        return torch.stack(
+            [torch.cat([part[index] for part in self._recorded[site, at]]) for at in range(depth)], dim=1
+        )
 
     def _stream(self, index: int, span: slice) -> Stream:
         if self._unseen:
@@ -226,17 +227,17 @@ class Recording:
                 "sequences; generate with num_beams=1"
             )
 
-    def _require_recorded(self, reach: int, rows: int) -> None:
-        if self._cache is None or not rows:
+    def _require_recorded(self, reach: int, queries: int) -> None:
+        if self._cache is None or not queries:
             raise LapilliError("nothing of this sequence has been recorded; run the model inside `recording`")
-        held = min(keys.shape[2] for keys, _ in cache_layers(self._cache))
-        if held < max(reach, self._read):
+        cached = min(keys.shape[2] for keys, _ in cache_layers(self._cache))
+        if cached < max(reach, self._read):
             raise LapilliError(
-                f"the cache holds {held} of {self._read} positions: a sliding window has dropped the others; give the "
-                "model a DynamicCache() made without a configuration"
+                f"the cache holds {cached} of {self._read} positions: a sliding window has dropped the others; give "
+                "the model a DynamicCache() made without a configuration"
             )
 
 
 def _table(calls: Sequence[tuple[Tensor, ...]], which: int, index: int) -> Tensor:
-    """The cosines or the sines of a sequence, (row, d_head); the model may make one table for all sequences."""
+    """The cosines or the sines of a sequence, (query, d_head); the model may make one table for all sequences."""
     return torch.cat([tables[which][min(index, len(tables[which]) - 1)] for tables in calls])

@@ -23,7 +23,7 @@ from torch import Tensor
 from lapilli.model.upstream import tensor_of
 
 Watcher: TypeAlias = Callable[[Tensor], Tensor | None]
-"""Is given what passes a site; what it returns, if anything, passes in its place."""
+"""A function of the tensor at a site; the tensor that it returns, if any, takes its place."""
 
 _LLM = r"llm\.layers\.(\d+)\."
 _SITES: dict[str, tuple[str, bool]] = {  # a pattern; the module's path in the model, and whether its input is meant
@@ -41,10 +41,10 @@ _SITES: dict[str, tuple[str, bool]] = {  # a pattern; the module's path in the m
 
 @contextmanager
 def watching(model: Any, watchers: Mapping[str, Watcher]) -> Iterator[None]:
-    """Within it, each watcher is called with what passes its site of `model`, a LlavaForConditionalGeneration.
+    """Call each watcher with the tensor at its site of `model`, a LlavaForConditionalGeneration, within the block.
 
-    However it ends, its hooks are gone. May be nested: the inner one sees what the outer one has changed.
-    Raises ValueError for a name that is no site of this model.
+    The hooks are removed however the block ends. Blocks may be nested: the inner one sees what the outer one has
+    changed. Raises ValueError for a name that is no site of this model.
     """
     with ExitStack() as hooks:
         for site, watcher in watchers.items():
@@ -57,9 +57,9 @@ def watching(model: Any, watchers: Mapping[str, Watcher]) -> Iterator[None]:
 
 def _module(model: Any, site: str) -> tuple[Any, bool]:
     for pattern, (path, is_input) in _SITES.items():
-        if found := re.fullmatch(pattern, site):
+        if match := re.fullmatch(pattern, site):
             try:
-                return model.get_submodule(path.format(*found.groups())), is_input
+                return model.get_submodule(path.format(*match.groups())), is_input
             except AttributeError as error:
                 raise ValueError(f"site {site!r}: this model has no {error}") from error
     raise ValueError(f"site {site!r}: unknown; choose one of {', '.join(_SITES)}")

@@ -1,4 +1,4 @@
-"""What is taken apart: a token's logit, less the mean of all logits, or less the logit of another token."""
+"""The target that is decomposed: a token's logit, less the mean of all logits, or less the logit of another token."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -13,13 +13,13 @@ Kind: TypeAlias = Literal["token", "centred", "difference"]
 
 @dataclass(frozen=True)
 class Target:
-    """A linear function of a row's logits.
+    """A linear function of a query's logits.
 
     token       the logit of the token that follows
-    centred     that logit less the mean over the vocabulary: an offset that all words share says nothing
-    difference  that logit less the one of the token `against`
+    centred     that logit less the mean over the vocabulary: an offset that all words share does not count
+    difference  that logit less the logit of the token `against`
 
-    Raises UsageError unless `against` is given for a difference, and only then.
+    Raises UsageError unless `against` is set exactly for a difference.
     """
 
     kind: Kind = "centred"
@@ -32,16 +32,16 @@ class Target:
             raise UsageError(f"target {self.kind}: a difference needs a token to be against, and nothing else does")
 
     def of_logits(self, logits: Tensor, ids: Tensor) -> Tensor:
-        """The target of rows of logits (..., vocab) for the tokens `ids` (...,); shape (...,)."""
+        """The target of logits (..., vocab) for the tokens `ids` (...,); shape (...,)."""
         value = logits.gather(-1, ids[..., None])[..., 0]
         if self.kind == "centred":
             return value - logits.mean(-1)
         return value - logits[..., self.against] if self.kind == "difference" else value
 
     def directions(self, head: Tensor, ids: Tensor) -> Tensor:
-        """What the final, normed residual is multiplied with to give the target; float32, (row, d_model).
+        """The directions that read the target from the final, normed residual; float32, (query, d_model).
 
-        `head` is the matrix (vocab, d_model) that makes logits, `ids` (row,) the tokens that follow.
+        `head` is the matrix (vocab, d_model) that makes logits, `ids` (query,) the tokens that follow.
         """
         chosen = head[ids].float()
         if self.kind == "centred":

@@ -1,12 +1,12 @@
-"""Tracing: one ordinary forward or generate call leaves all that is needed to take its logits apart.
+"""Traces: the activations of one forward or generate call that are needed to decompose its logits.
 
     with recording(llava) as record:
-        (given,) = answer(llava, [sample], pictures)
-    trace = record.trace(given.ids, given.layout)
+        (result,) = answer(llava, [sample], pictures)
+    trace = record.trace(result.ids, result.layout)
 
-The keys and values of every position lie in the cache that the model makes anyway. Beside them the residual stream
-and what each layer adds to it are kept, at the rows asked about alone; their queries are computed again when they are
-needed. The model runs as ever: its attention stays fused, and no matrix of tokens by tokens is ever made.
+The keys and values of every position are those of the model's own cache. The residual stream and what each layer adds
+to it are recorded at the requested queries alone; their query vectors are computed again when they are needed.
+Attention stays fused, and no matrix of tokens by tokens is ever made.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ from lapilli.core.layout import Positions, TokenLayout
 from lapilli.inspection.decoder import Decoder, decoder
 from lapilli.model.llava import Llava
 
-_ALIKE = 0.02  # of the largest entry that keys may be off: rounding is far below it, and another rotation far above
+_ALIKE = 0.02  # tolerance of keys, of their largest entry: rounding is far below it, another rotation far above
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,19 +42,19 @@ class Stream:
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """What one sequence left behind in a model, at the rows asked about. A row predicts the token that follows it.
+    """The activations of one sequence at some queries: positions that predict the token behind them.
 
     ids, layout   the sequence, (token,): prompt and answer
-    rows          (row,)                          the positions asked about, ascending
-    resid         (row, layer + 1, d_model)       the residual stream before every layer, and behind the last
-    attn_out      (row, layer, d_model)           what every layer's attention added to it
-    mlp_out       (row, layer, d_model)           what every layer's MLP added to it
-    rotary        2 x (row, d_head)               cosine and sine of the rows' positions
-    keys, values  layers of (kv_head, token, d_head), rotated as the model does; views into its cache, in which the
-                  last token is missing when nothing has read it
-    stream        the stream of every position, where it was asked for
+    rows          (query,)                        the queries' positions, ascending
+    resid         (query, layer + 1, d_model)     the residual stream before every layer, and behind the last
+    attn_out      (query, layer, d_model)         the output of every layer's attention
+    mlp_out       (query, layer, d_model)         the output of every layer's MLP
+    rotary        2 x (query, d_head)             cosine and sine of the queries' positions
+    keys, values  layers of (kv_head, token, d_head), rotated as in the model; views into its cache, in which the last
+                  token is missing when the model has not read it
+    stream        the stream of every position, if the trace was recorded whole
 
-    Tensors are where the model is, in its dtype.
+    Tensors are on the model's device, in its dtype.
     """
 
     llava: Llava
@@ -76,60 +76,60 @@ class Trace:
 
     @cached_property
     def logits(self) -> Tensor:
-        """What every row predicts, float32, (row, vocab)."""
+        """The logits of every query, float32, (query, vocab)."""
         with torch.inference_mode():
             logits: Tensor = self.decoder.head(self.decoder.norm(self.resid[:, -1]))
         return logits.float()
 
     @cached_property
     def next_ids(self) -> NDArray[np.int64]:
-        """The token that follows each row, (row,); behind the end of the sequence, the likeliest."""
+        """The token that follows each query, (query,); behind the end of the sequence, the likeliest."""
         likeliest = self.logits.argmax(-1).cpu().numpy()
         follows = np.append(self.ids, -1)[self.rows + 1]
         return np.where(follows < 0, likeliest, follows)
 
-    def at(self, row: int) -> "Trace":
-        """The same with one row alone, number `row` of `rows`, or from the last; raises IndexError for none of them."""
-        number = range(len(self.rows))[row]
-        one = slice(number, number + 1)
+    def at(self, query: int) -> "Trace":
+        """The trace at query number `query` alone, counted from the end if negative; raises IndexError for no query."""
+        number = range(len(self.rows))[query]
+        single = slice(number, number + 1)
         cos, sin = self.rotary
         return replace(
             self,
-            rows=self.rows[one],
-            resid=self.resid[one],
-            attn_out=self.attn_out[one],
-            mlp_out=self.mlp_out[one],
-            rotary=(cos[one], sin[one]),
+            rows=self.rows[single],
+            resid=self.resid[single],
+            attn_out=self.attn_out[single],
+            mlp_out=self.mlp_out[single],
+            rotary=(cos[single], sin[single]),
         )
 
 
 @torch.inference_mode()
 def attention(trace: Trace, layer: int) -> Tensor:
-    """How much every row looks at every position, by head, in one layer; float32, (row, head, token).
+    """The attention weights of every query, by head, in one layer; float32, (query, head, token).
 
     Raises LapilliError as `require_keys` does.
     """
     require_keys(trace, [layer])
     model = trace.decoder
-    query = model.query(layer, trace.resid[:, layer], trace.rotary).unflatten(1, (model.kv_heads, -1))
+    query = model.query_vectors(layer, trace.resid[:, layer], trace.rotary).unflatten(1, (model.kv_heads, -1))
     keys = trace.keys[layer].float()
     scores = torch.einsum("rkgd,ktd->rkgt", query, keys) * model.blocks[layer].self_attn.scaling
-    seen = model.seen(layer, trace.rows, scores.shape[-1]).to(scores.device)
-    weights: Tensor = scores.masked_fill(~seen[:, None, None], -torch.inf).softmax(-1).flatten(1, 2)
+    visible = model.visible(layer, trace.rows, scores.shape[-1]).to(scores.device)
+    weights: Tensor = scores.masked_fill(~visible[:, None, None], -torch.inf).softmax(-1).flatten(1, 2)
     return weights
 
 
 @torch.inference_mode()
 def require_keys(trace: Trace, layers: Iterable[int]) -> None:
-    """Refuse layers whose keys are not made as LLaMA's: what is worked out of looks would be wrong.
+    """Raise LapilliError for layers whose keys are not made like LLaMA's, as with another rotation or with none.
 
-    Those of the last row are made again. Raises LapilliError for keys turned otherwise, or not turned.
+    The keys of the last query are computed again and compared: attention weights would be wrong otherwise.
     """
     rotary = (trace.rotary[0][None, -1:], trace.rotary[1][None, -1:])
     for layer in layers if len(trace.rows) else ():
-        made = trace.decoder.keys_values(layer, trace.resid[None, -1:, layer], rotary)[0][0, :, 0]
-        held = trace.keys[layer][:, int(trace.rows[-1])]
-        if not float((made - held).abs().max()) <= _ALIKE * float(held.abs().max()):
+        expected = trace.decoder.keys_values(layer, trace.resid[None, -1:, layer], rotary)[0][0, :, 0]
+        cached = trace.keys[layer][:, int(trace.rows[-1])]
+        if not float((expected - cached).abs().max()) <= _ALIKE * float(cached.abs().max()):
             raise LapilliError(
                 f"layer {layer} of this language model makes its keys otherwise than LLaMA does (Vicuna, Mistral and "
                 "Qwen2 do as well): it cannot be looked into"

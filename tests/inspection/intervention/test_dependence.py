@@ -10,12 +10,12 @@ from lapilli.inspection.answer_words import answer_words
 from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.intervention.dependence import dependence, survives
 from lapilli.inspection.intervention.removal import blurred, reread
-from lapilli.inspection.intervention.swapped import blank, shipped
+from lapilli.inspection.intervention.replacement_pictures import blank, shipped
 from lapilli.inspection.readings import Readings
 from lapilli.inspection.recording import traced
 from lapilli.inspection.target import Target
 from lapilli.model.llava import load
-from lapilli.studies.explain.findings import Shown
+from lapilli.studies.explain.findings import TracedPicture
 
 CLEAN = np.zeros(2), np.log([0.9, 0.8]), np.array([5, 6])
 KEPT, RARER, OTHER = ((0.9, 0.8), (5, 6)), ((0.9, 0.39), (5, 6)), ((0.9, 0.8), (5, 7))
@@ -76,7 +76,7 @@ def test_the_numbers_are_those_of_the_word():
     found = dependence(readings(KEPT, RARER, KEPT, OTHER, KEPT), slice(0, 2), ("blur", "blank"))
     assert np.allclose([found.full, found.blurred, found.blank], np.log([0.72, 0.72, 0.351]))
     assert np.allclose(found.swapped, np.log(0.72)) and found.same == 2
-    assert (found.said_blurred, found.said_blank) == ("blur", "blank")
+    assert (found.text_blurred, found.text_blank) == ("blur", "blank")
 
 
 SEEN = picture(7, IMAGE_SIZE, IMAGE_SIZE)
@@ -92,7 +92,7 @@ def shown(pair, strength):
     asked = Sample("question", ("noise",), (Turn("user", "<image>\nWhat color is the circle?"),))
     pixels = llava.pixels([SEEN])
     trace = traced(llava, answered(llava, asked, "a small blue triangle"), pixels, whole=True)
-    return Shown(trace, SEEN, pixels, Target()), answer_words(trace)[1]
+    return TracedPicture(trace, SEEN, pixels, Target()), answer_words(trace)[1]
 
 
 @pytest.mark.parametrize("pair", [("clip", "llama"), ("siglip", "qwen2"), ("clip", "mistral")], ids="-".join)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lapilli.inspection.intervention.receipt import AT_ONCE, Claim, draw, take, top, verdict
+from lapilli.inspection.intervention.receipt import AT_ONCE, Claim, draw_sets, removal_receipt, top, verdict
 from lapilli.inspection.readings import Readings
 
 CONTROLS = [-0.3, 0.1, 0.0, -0.2] * 5
@@ -66,11 +66,11 @@ def listed(sets):
 
 def test_controls_are_drawn_from_all_patches_and_follow_the_seed():
     named = np.array([0, 1, 7, 20])
-    drawn = draw(named, GRID, 20, seed=3)
+    drawn = draw_sets(named, GRID, 20, seed=3)
     assert len(drawn.scattered) == len(drawn.contiguous) == 20 and {len(one) for one in drawn.sets} == {4}
-    assert listed(drawn.sets) == listed(draw(named, GRID, 20, seed=3).sets)
-    assert listed(drawn.scattered) != listed(draw(named, GRID, 20, seed=4).scattered)
-    held = [np.isin(one, named).sum() for seed in range(15) for one in draw(named, GRID, 20, seed).scattered]
+    assert listed(drawn.sets) == listed(draw_sets(named, GRID, 20, seed=3).sets)
+    assert listed(drawn.scattered) != listed(draw_sets(named, GRID, 20, seed=4).scattered)
+    held = [np.isin(one, named).sum() for seed in range(15) for one in draw_sets(named, GRID, 20, seed).scattered]
     assert np.mean(held) == pytest.approx(4 * 4 / 36, abs=0.1)  # as many of the named ones as chance has it
 
 
@@ -79,31 +79,31 @@ def test_controls_are_drawn_from_all_patches_and_follow_the_seed():
 def test_no_two_sets_are_the_same_and_there_are_as_many_as_possible(rows, columns, data):
     count = rows * columns
     named = np.array(sorted(data.draw(st.sets(st.integers(0, count - 1), min_size=1, max_size=count))), np.intp)
-    drawn = draw(named, (rows, columns), 20, data.draw(st.integers(0, 99)))
+    drawn = draw_sets(named, (rows, columns), 20, data.draw(st.integers(0, 99)))
     controls = {tuple(one) for one in listed([*drawn.scattered, *drawn.contiguous])}
     assert len(controls) == len(drawn.sets) - 2
-    assert not controls & {tuple(drawn.named), tuple(drawn.shuffled)}
+    assert not controls & {tuple(drawn.claimed), tuple(drawn.shuffled)}
     assert len(drawn.scattered) == len(drawn.contiguous) <= 20
     assert all(len(set(one)) == len(named) and 0 <= min(one) <= max(one) < count for one in listed(drawn.sets))
     if len(named) == 1:  # then both kinds are single patches: all others but the shuffled one are drawn
-        assert len(drawn.scattered) == min(20, (count - len({*drawn.named, *drawn.shuffled})) // 2)
+        assert len(drawn.scattered) == min(20, (count - len({*drawn.claimed, *drawn.shuffled})) // 2)
 
 
 @pytest.mark.parametrize(("count", "pairs"), [(18, 20), (34, 20), (35, 17), (36, 0)])
 def test_when_nearly_all_are_named_there_are_as_many_controls_as_different_sets(count, pairs):
-    drawn = draw(np.arange(count), GRID, 20, seed=0)
+    drawn = draw_sets(np.arange(count), GRID, 20, seed=0)
     assert len(drawn.scattered) == len(drawn.contiguous) == pairs <= comb(36, count) // 2
 
 
 def test_a_picture_of_one_patch_has_no_controls():
-    drawn = draw(top(np.array([1.0])), (1, 1), 5, seed=0)
-    assert drawn.named.tolist() == drawn.shuffled.tolist() == [0] and not drawn.scattered and not drawn.contiguous
+    drawn = draw_sets(top(np.array([1.0])), (1, 1), 5, seed=0)
+    assert drawn.claimed.tolist() == drawn.shuffled.tolist() == [0] and not drawn.scattered and not drawn.contiguous
 
 
 def test_the_shuffled_patches_are_those_that_the_shuffled_map_names():
     values = np.random.default_rng(1).normal(1, 2, 36)
     shuffled = values[np.random.default_rng(7).permutation(36)]
-    assert draw(top(values), GRID, 5, seed=7).shuffled.tolist() == top(shuffled).tolist()
+    assert draw_sets(top(values), GRID, 5, seed=7).shuffled.tolist() == top(shuffled).tolist()
 
 
 def world(worth, others=0.0):
@@ -122,24 +122,26 @@ def world(worth, others=0.0):
 
 def receipt_of(values, remove, seed=0, controls=20, named=None, all_controls=False):
     claim = Claim("direct", values, slice(1, 3))
-    drawn = draw(top(values) if named is None else named, GRID, controls, seed)
-    return take(claim, "blur", remove, drawn, lambda ids: str(ids.tolist()), all_controls)
+    drawn = draw_sets(top(values) if named is None else named, GRID, controls, seed)
+    return removal_receipt(claim, "blur", remove, drawn, lambda ids: str(ids.tolist()), all_controls)
 
 
 def test_a_receipt_holds_what_removing_did():
     """In a world where a word's value is the sum of its patches, prediction and measurement are the same."""
     values = np.linspace(-1, 2, 36)
     found = receipt_of(values, world(lambda one: values[one].sum()))
-    drawn = draw(top(values), GRID, 20, seed=0)
+    drawn = draw_sets(top(values), GRID, 20, seed=0)
     assert found.patches == (32, 33, 34, 35) and found.shuffled == tuple(drawn.shuffled)
-    assert found.predicted == pytest.approx(-values[32:].sum()) and found.target.named == pytest.approx(found.predicted)
-    assert found.said == ("[2, 3]", "[9, 9]") and found.before == pytest.approx(np.log(0.4))
+    assert found.predicted == pytest.approx(-values[32:].sum()) and found.target.claimed == pytest.approx(
+        found.predicted
+    )
+    assert found.texts == ("[2, 3]", "[9, 9]") and found.before == pytest.approx(np.log(0.4))
     assert found.target.shuffled == pytest.approx(-values[drawn.shuffled].sum())
     assert found.target.scattered == pytest.approx([-values[one].sum() for one in drawn.scattered])
     assert found.target.contiguous == pytest.approx([-values[one].sum() for one in drawn.contiguous])
     assert found.log_prob.controls == pytest.approx([-values[one].sum() for one in drawn.scattered + drawn.contiguous])
-    assert found.turned == sum(values[one].sum() > 3 for one in drawn.scattered + drawn.contiguous)
-    assert found.verdict == "confirmed" and found.shuffled_verdict == "not-confirmed" and found.drawn == 40
+    assert found.changed_controls == sum(values[one].sum() > 3 for one in drawn.scattered + drawn.contiguous)
+    assert found.verdict == "confirmed" and found.shuffled_verdict == "not-confirmed" and found.control_count == 40
 
 
 @pytest.mark.parametrize(
@@ -159,7 +161,7 @@ def test_controls_are_removed_until_the_verdict_is_settled(gain, said, batches):
     remove = world(lambda one: gain * (values[one].sum() == 4))
     found = receipt_of(values, remove)
     assert found.verdict == said and remove.seen == [8, 8, 8, 8, 8, 2][:batches]
-    assert len(found.target.controls) == sum(remove.seen) - 2 and found.drawn == 40
+    assert len(found.target.controls) == sum(remove.seen) - 2 and found.control_count == 40
 
 
 @pytest.mark.parametrize(("controls", "sets", "values"), [(9, 18, np.linspace(-1, 2, 36)), (20, 34, np.zeros(36))])
@@ -167,7 +169,7 @@ def test_where_nothing_can_be_tested_all_controls_are_shown(controls, sets, valu
     remove = world(lambda one: 0.0)
     found = receipt_of(values, remove, controls=controls)
     assert found.verdict == found.shuffled_verdict == "not-tested"
-    assert len(found.target.controls) == found.drawn == sets
+    assert len(found.target.controls) == found.control_count == sets
 
 
 @settings(max_examples=60, deadline=None)
@@ -185,9 +187,9 @@ def test_verdicts_are_those_of_all_controls(seed, noise, whole_numbers, controls
     )
     assert (stopped.verdict, stopped.shuffled_verdict) == (whole.verdict, whole.shuffled_verdict)
     run = len(stopped.target.controls)
-    assert len(whole.target.controls) == stopped.drawn == whole.drawn >= run
-    assert run == stopped.drawn or stopped.verdict == stopped.shuffled_verdict == "not-confirmed"
-    assert (run + 2) % AT_ONCE == 0 or run == stopped.drawn
+    assert len(whole.target.controls) == stopped.control_count == whole.control_count >= run
+    assert run == stopped.control_count or stopped.verdict == stopped.shuffled_verdict == "not-confirmed"
+    assert (run + 2) % AT_ONCE == 0 or run == stopped.control_count
     assert stopped.target.scattered == whole.target.scattered[: len(stopped.target.scattered)]
     assert stopped.target.contiguous == whole.target.contiguous[: len(stopped.target.contiguous)]
 

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from tests.studies.color.taught import scenes
 
-from lapilli.studies.color.attention_paths import WAYS, spans
+from lapilli.studies.color.fact_routes import ROUTES, spans
 from lapilli.studies.color.key_positions import READOUTS
 from lapilli.studies.color.result import colour_result
 from lapilli.studies.color.study import Study, opened, settings
@@ -70,7 +70,7 @@ def _rest(run, study, case, shape, rng):
     each = _keys(count)
     _saved(run, f"keys-{case.name}", {name: np.concatenate([part, part / 2], axis=1) for name, part in each.items()})
     tried = len(spans(shape[0]))
-    change = -np.arange(count * len(WAYS) * tried, dtype=float).reshape(count, len(WAYS), tried)
+    change = -np.arange(count * len(ROUTES) * tried, dtype=float).reshape(count, len(ROUTES), tried)
     _saved(run, f"ways-{case.name}", {"change": change, "random": change[:, :, -3:] / 2})
     tops = {"increase": [], "contrast": []} | ({} if case.model == "base" else {"base": []})
     found = []

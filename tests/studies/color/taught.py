@@ -12,7 +12,7 @@ from lapilli.data.pictures import open_picture
 from lapilli.data.scenes.dataset import write_scenes
 from lapilli.inspection.attribution.contrast import answered
 from lapilli.model.llava import join, load, save
-from lapilli.studies.color.conditions import read_asked
+from lapilli.studies.color.conditions import read_color_questions
 
 SHIPPED = Path(lapilli.model.__file__).parent / "shipped"
 SCENES, ASKED = 10, 6
@@ -53,7 +53,7 @@ def tuned(seed=0):
 
 
 def _teach(llava, learned):
-    asked = read_asked(scenes(), ASKED, 0)
+    asked = read_color_questions(scenes(), ASKED, 0)
     batches = [_batch(llava, asked, form) for form in ("picture", "text")]
     optimizer = torch.optim.AdamW(learned, lr=2e-3)
     for _ in range(150):
@@ -67,7 +67,7 @@ def _teach(llava, learned):
 
 
 def _batch(llava, asked, form):
-    rows = [answered(llava, one.sample(form), one.colour) for one in asked]
+    rows = [answered(llava, one.sample(form), one.color) for one in asked]
     pictures = [open_picture(scenes() / "images", name) for row in rows for name in row.images]
     pixels = llava.pixels(pictures) if pictures else None
     return collate(rows, llava.processor.tokenizer.pad_token_id, "right", pixels)

@@ -14,13 +14,13 @@ from lapilli.data.scenes.describe import noun
 from lapilli.data.scenes.facts import asked_about
 from lapilli.inspection.attribution.contrast import answered
 from lapilli.model.llava import load
-from lapilli.studies.color.conditions import CONDITIONS, read_asked
+from lapilli.studies.color.conditions import CONDITIONS, read_color_questions
 from lapilli.studies.color.places import places
 
 
 @pytest.fixture(scope="module")
 def asked():
-    return read_asked(scenes(), SCENES, 0)
+    return read_color_questions(scenes(), SCENES, 0)
 
 
 @pytest.fixture(scope="module", params=["pebble", "tiny"])
@@ -52,19 +52,19 @@ def test_what_a_question_is_compared_with(asked):
     assert len(asked) == SCENES and any(one.swapped for one in asked)
     for one in asked:
         things = one.scene.things
-        assert one.colour == one.question.answer != one.against
+        assert one.color == one.question.answer != one.against
         assert one.paraphrase != one.question.question
         assert asked_about(one.scene, one.paraphrase) == (one.thing,)
         if one.swapped is None:
-            assert {thing.colour for thing in things} == {one.colour}
+            assert {thing.colour for thing in things} == {one.color}
         else:
             (other,) = asked_about(one.scene, one.swapped)
-            assert things[other].colour != one.colour
+            assert things[other].colour != one.color
             assert one.swapped.startswith(one.question.question[:11])  # in the same wording
 
 
 def test_fewer_questions_are_drawn_by_the_seed():
-    few = [[one.question.id for one in read_asked(scenes(), 4, seed)] for seed in (0, 0, 1)]
+    few = [[one.question.id for one in read_color_questions(scenes(), 4, seed)] for seed in (0, 0, 1)]
     assert few[0] == few[1] != few[2] and len(few[0]) == 4 and few[0] == sorted(few[0])
 
 
@@ -76,11 +76,11 @@ def test_questions_of_other_kinds_are_left_out(tmp_path):
     colour[0]["question"] = "Say the color of the circle."
     colour[1]["question"] = "What color is the unicorn?"
     (folder / "questions.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    found = [one.question.id for one in read_asked(folder, 100, 0)]
+    found = [one.question.id for one in read_color_questions(folder, 100, 0)]
     assert found == [line["id"] for line in colour[2:]]
     (folder / "questions.jsonl").write_text(json.dumps(colour[0]))
     with pytest.raises(LapilliError, match="no question 'What color is"):
-        read_asked(folder, 100, 0)
+        read_color_questions(folder, 100, 0)
 
 
 def test_conditions_are_three_of_the_tuned_model_and_one_of_the_base():
@@ -92,7 +92,7 @@ def test_conditions_are_three_of_the_tuned_model_and_one_of_the_base():
 @pytest.mark.parametrize("form", ["picture", "text", "nothing"])
 def test_facts_question_and_last_are_where_they_are_said_to_be(llava, asked, form):
     for one in (one for one in asked if len(one.facts) < 160):  # the tiny model has not room for more
-        encoded = answered(llava, one.sample(form), one.colour)
+        encoded = answered(llava, one.sample(form), one.color)
         where = places(llava, encoded, one, form)
         ids = encoded.ids
         assert encoded.layout.role[where.last + 1] == Role.ANSWER and encoded.layout.role[where.last] != Role.ANSWER
@@ -102,9 +102,11 @@ def test_facts_question_and_last_are_where_they_are_said_to_be(llava, asked, for
             assert np.array_equal(where.facts, encoded.layout.patches(0).ravel())
         elif form == "text":
             assert _spelled(llava, ids[where.facts]).strip() == one.facts
-            assert noun(one.scene.things[one.thing]).lower() in _spelled(llava, ids[where.facts[where.asked]]).lower()
+            assert (
+                noun(one.scene.things[one.thing]).lower() in _spelled(llava, ids[where.facts[where.on_target]]).lower()
+            )
         else:
-            assert where.facts.size == where.asked.size == 0
+            assert where.facts.size == where.on_target.size == 0
         if form != "nothing":
             together = np.concatenate([where.facts, where.question, [where.last]])
             assert np.array_equal(together, np.arange(where.facts[0], where.last + 1))
@@ -115,9 +117,9 @@ def test_the_patches_of_a_thing_are_those_with_its_pixels():
     from PIL import Image
 
     llava = load(base())
-    for one in read_asked(scenes(), SCENES, 0):
-        encoded = answered(llava, one.sample("picture"), one.colour)
-        found = places(llava, encoded, one, "picture").asked.reshape(6, 6)
+    for one in read_color_questions(scenes(), SCENES, 0):
+        encoded = answered(llava, one.sample("picture"), one.color)
+        found = places(llava, encoded, one, "picture").on_target.reshape(6, 6)
         mask = np.asarray(Image.open(scenes() / "masks" / one.question.image)) == one.thing + 1
         covered = mask.reshape(6, 16, 6, 16).sum((1, 3))
         assert not (covered[~found] > 8).any()  # but for a corner of a star or a card

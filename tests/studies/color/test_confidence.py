@@ -12,10 +12,10 @@ from tests.studies.color.taught import ASKED, base, scenes
 from lapilli.core.statistics.bootstrap import draws
 from lapilli.inspection.attribution.increase import head_increases
 from lapilli.model.llava import load
-from lapilli.studies.color.conditions import read_asked
+from lapilli.studies.color.conditions import read_color_questions
 from lapilli.studies.color.confidence import LEVEL, certain, width
 from lapilli.studies.color.overlap import top
-from lapilli.studies.color.rows import Asking, head_rows
+from lapilli.studies.color.question_measures import QuestionSet, head_measures
 from lapilli.studies.color.verdicts import _above
 
 
@@ -43,15 +43,15 @@ def test_a_width_is_a_standard_deviation():
 
 @pytest.fixture(scope="module")
 def rows():
-    """Of the base, what `head_rows` finds; and of itself with the logits of all words, or of some, made sharper."""
-    asked, plain = read_asked(scenes(), ASKED, 0), load(base())
-    found = {"base": head_rows(Asking(plain, asked, "text", scenes() / "images"), _silent)}
+    """Of the base, what `head_measures` finds; and of itself with the logits of all words, or of some, made sharper."""
+    asked, plain = read_color_questions(scenes(), ASKED, 0), load(base())
+    found = {"base": head_measures(QuestionSet(plain, asked, "text", scenes() / "images"), _silent)}
     for name, changed in CHANGES.items():
         llava = copy.deepcopy(plain)
         with torch.no_grad():
             changed(llava.model)
-        asking = Asking(llava, asked, "text", scenes() / "images")
-        found[name] = head_rows(asking, _silent, found["base"]["width"])
+        asking = QuestionSet(llava, asked, "text", scenes() / "images")
+        found[name] = head_measures(asking, _silent, found["base"]["width"])
     return found
 
 
@@ -114,11 +114,11 @@ def test_the_base_is_compared_with_itself_as_it_is(rows):
 
 
 def test_increases_of_multiplied_logits_are_those_of_a_model_with_such_a_head():
-    plain, one = load(base()), read_asked(scenes(), ASKED, 0)[0]
+    plain, one = load(base()), read_color_questions(scenes(), ASKED, 0)[0]
     sharper = copy.deepcopy(plain)
     with torch.no_grad():
         sharper.model.lm_head.weight.mul_(1.7)
     trace, other = (
-        Asking(llava, [one], "text", scenes() / "images").traced(one)[0].at(0) for llava in (plain, sharper)
+        QuestionSet(llava, [one], "text", scenes() / "images").traced(one)[0].at(0) for llava in (plain, sharper)
     )
     np.testing.assert_allclose(head_increases(trace, 1.7), head_increases(other), rtol=1e-4, atol=1e-6)

@@ -16,7 +16,7 @@ from lapilli.inspection.attribution.increase import head_increases
 from lapilli.inspection.recording import traced
 from lapilli.inspection.target import Target
 from lapilli.model.llava import load
-from lapilli.studies.color.conditions import read_asked
+from lapilli.studies.color.conditions import read_color_questions
 from lapilli.studies.color.heads import ranks, read_heads, said_right, word_tokens
 
 WORDS = np.array([7, 100, 3, 250])
@@ -48,16 +48,16 @@ def test_right_and_log_prob_are_those_of_the_whole_answer():
 
 
 def test_the_answer_that_a_model_gives_is_right_and_another_is_not():
-    llava, one = load(base()), read_asked(scenes(), 3, 0)[0]
+    llava, one = load(base()), read_color_questions(scenes(), 3, 0)[0]
     (given,) = answer(llava, [one.sample("text")])
-    assert given.text == one.colour
+    assert given.text == one.color
     assert said_right(traced(llava, answered(llava, one.sample("text"), given.text)))[0]
     assert not said_right(traced(llava, answered(llava, one.sample("text"), one.against)))[0]
     assert not said_right(traced(llava, answered(llava, one.sample("text"), given.text + " green")))[0]
 
 
 def test_words_are_told_apart_by_their_first_tokens():
-    llava, one = load(base()), read_asked(scenes(), 3, 0)[0]
+    llava, one = load(base()), read_color_questions(scenes(), 3, 0)[0]
     tokens = word_tokens(llava, one.sample("nothing"), list(COLOURS))
     assert [llava.processor.tokenizer.decode([token]).strip() for token in tokens] == list(COLOURS)
     with pytest.raises(LapilliError, match="begin with one token"):

@@ -12,7 +12,7 @@ from lapilli.inspection.attribution.direct import position_outputs, readouts
 from lapilli.inspection.attribution.lens import key_input, lens, read_embeddings
 from lapilli.inspection.recording import traced
 from lapilli.inspection.target import Target
-from lapilli.studies.color.key_positions import READOUTS, keys, looks, reciprocal_ranks
+from lapilli.studies.color.key_positions import READOUTS, attention_to_facts, key_positions, reciprocal_ranks
 from lapilli.studies.color.places import Places
 
 HEADS = [(1, 2), (0, 0), (1, 0)]
@@ -31,7 +31,7 @@ def run(request):
 def test_the_key_position_brings_most_to_the_colour(run):
     trace, where = run
     colour = int(trace.next_ids[0])
-    found = keys(trace, where, HEADS, colour)
+    found = key_positions(trace, where, HEADS, colour)
     one = trace.at(0)
     readout = readouts(one, Target(), torch.tensor([colour]))[0]
     for number, (layer, head) in enumerate(HEADS):
@@ -39,7 +39,7 @@ def test_the_key_position_brings_most_to_the_colour(run):
         assert found.at[number] == parts[where.facts].argmax()
         share = np.abs(parts[where.facts]).sum() / np.abs(parts).sum()
         assert found.inside[number] == pytest.approx(share, abs=1e-4)
-        assert found.asked[number] == (found.at[number] < 4)
+        assert found.on_target[number] == (found.at[number] < 4)
 
 
 def test_looks_are_the_attention_of_the_model_itself(run):
@@ -53,7 +53,7 @@ def test_looks_are_the_attention_of_the_model_itself(run):
     finally:
         llava.model.set_attn_implementation("sdpa")
     expected = [weights[layer][0, head, where.last, where.facts].numpy() for layer, head in HEADS]
-    np.testing.assert_allclose(looks(trace, where, HEADS), expected, atol=1e-5)
+    np.testing.assert_allclose(attention_to_facts(trace, where, HEADS), expected, atol=1e-5)
 
 
 def test_reciprocal_ranks_are_those_of_the_lens(run):

@@ -14,8 +14,8 @@ from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.attribution.increase import head_increases
 from lapilli.inspection.recording import traced
 from lapilli.model.llava import load
-from lapilli.studies.color import head_ablation
-from lapilli.studies.color.conditions import read_asked
+from lapilli.studies.color import top_head_ablation
+from lapilli.studies.color.conditions import read_color_questions
 from lapilli.studies.color.overlap import top
 from lapilli.studies.color.result import colour_result
 from lapilli.studies.color.study import Study, opened, settings
@@ -35,7 +35,7 @@ def _silent(step, done, total):
 def _few_random_sets():
     """Fewer than a study has: each takes a run of the model."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(head_ablation, "CONTROLS", 3)
+        patch.setattr(top_head_ablation, "CONTROLS", 3)
         yield
 
 
@@ -83,8 +83,8 @@ def test_what_is_told_and_what_is_right(made):
 def test_a_table_is_the_mean_of_its_questions(made):
     """Of one condition by hand, from the increases of every question."""
     result, _ = made
-    llava, asked = load(base()), read_asked(scenes(), ASKED, 0)
-    each = [head_increases(traced(llava, answered(llava, one.sample("text"), one.colour)).at(0))[0] for one in asked]
+    llava, asked = load(base()), read_color_questions(scenes(), ASKED, 0)
+    each = [head_increases(traced(llava, answered(llava, one.sample("text"), one.color)).at(0))[0] for one in asked]
     (table,) = (row for row in result["tables"] if row["model"] == "base" and row["measure"] == "increase")
     np.testing.assert_allclose(table["value"], np.mean(each, axis=0), atol=1e-5)
     heads = [list(head) for head in sorted(top(np.mean(each[0::2], axis=0), 5))]  # chosen on every other question
@@ -95,7 +95,7 @@ def test_a_table_is_the_mean_of_its_questions(made):
 def test_a_model_compared_with_itself_shares_all_heads(tmp_path):
     of = _settings(tuned=[tuned(0), tuned(0)])
     study = Study(of, opened(tmp_path / "run", of), load, _silent)
-    from lapilli.studies.color.figures import overlaps
+    from lapilli.studies.color.interval_estimates import overlaps
 
     for row in overlaps(study):
         if row["kind"] == "seeds":

@@ -16,7 +16,7 @@ from transformers import CLIPImageProcessorPil
 from lapilli.core.errors import LapilliError
 from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
-from lapilli.inspection.answer_words import alone, answer_text
+from lapilli.inspection.answer_words import answer_text, isolate_query
 from lapilli.inspection.attribution.contrast import answered, contrasted
 from lapilli.inspection.attribution.sources import ALL_PATHS, DIRECT, DOUBTFUL_FROM
 from lapilli.inspection.intervention.receipt import Claim
@@ -28,7 +28,7 @@ from lapilli.model.pixels import Pixels
 from lapilli.report.explanation import bundle
 from lapilli.studies.explain.arrays import AXES
 from lapilli.studies.explain.explanation import Explanation, explanation
-from lapilli.studies.explain.findings import WAYS, Shown, explain
+from lapilli.studies.explain.findings import REMOVALS, TracedPicture, explain
 
 ASKED = Sample("question", ("noise",), (Turn("user", "<image>\nWhat color is the circle?"),))
 ANSWER = "a small blue triangle, red"
@@ -167,7 +167,7 @@ def test_a_receipt_can_be_repeated_from_what_it_holds():
     again = explain(
         findings.trace, NOISE, Target(), findings.words[findings.focus][0], 3, np.array(written["done"]["patches"]), 5
     )
-    assert again.receipts[0].target.named == pytest.approx(written["measured"]["change"], abs=1e-6)
+    assert again.receipts[0].target.claimed == pytest.approx(written["measured"]["change"], abs=1e-6)
     assert again.receipts[0].target.scattered == pytest.approx(written["controls"]["changes"], abs=1e-6)
     assert again.receipts[0].target.shuffled == pytest.approx(written["shuffled"]["change"], abs=1e-6)
 
@@ -178,10 +178,10 @@ def test_the_leading_map_is_tested_in_every_way_and_the_other_in_the_cheap_one()
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
-@pytest.mark.parametrize("kind", WAYS)
+@pytest.mark.parametrize("kind", REMOVALS)
 def test_stopping_changes_no_verdict_of_a_model(pair, kind):
     findings = found(pair)
-    shown = Shown(
+    shown = TracedPicture(
         findings.trace, findings.trace.llava.pixels.view(NOISE), findings.trace.llava.pixels([NOISE]), Target()
     )
     patches = findings.trace.layout.patches(0).ravel()
@@ -191,8 +191,8 @@ def test_stopping_changes_no_verdict_of_a_model(pair, kind):
         stopped, whole = (shown.receipt(claim, kind, removed, 12, seed, every) for every in (False, True))
         run = len(stopped.target.controls)
         assert (stopped.verdict, stopped.shuffled_verdict) == (whole.verdict, whole.shuffled_verdict)
-        assert whole.verdict != "not-tested" and run <= len(whole.target.controls) == whole.drawn
-        assert run == whole.drawn or stopped.verdict == "not-confirmed"
+        assert whole.verdict != "not-tested" and run <= len(whole.target.controls) == whole.control_count
+        assert run == whole.control_count or stopped.verdict == "not-confirmed"
 
 
 def test_the_focus_is_the_word_that_a_blurred_picture_costs_most_or_the_one_that_differs():
@@ -224,9 +224,9 @@ def test_a_contrast_is_of_one_token_against_one_token(pair):
 
 
 def test_a_token_that_stands_alone_leaves_the_words_complete():
-    assert alone([(0, 1), (1, 4), (4, 5)], 2) == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
-    assert alone([(0, 3)], 0) == [(0, 1), (1, 3)] and alone([(0, 3)], 2) == [(0, 2), (2, 3)]
-    assert alone([(0, 1), (1, 2)], 1) == [(0, 1), (1, 2)]
+    assert isolate_query([(0, 1), (1, 4), (4, 5)], 2) == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
+    assert isolate_query([(0, 3)], 0) == [(0, 1), (1, 3)] and isolate_query([(0, 3)], 2) == [(0, 2), (2, 3)]
+    assert isolate_query([(0, 1), (1, 2)], 1) == [(0, 1), (1, 2)]
 
 
 def test_the_view_ends_where_the_patches_end():

@@ -9,8 +9,8 @@ from tests.studies.hallucination.made import asked, llava_of, picture, respond
 
 from lapilli.core.layout import Role
 from lapilli.inspection.intervention.removal import blurred
+from lapilli.inspection.intervention.replacement_pictures import blank
 from lapilli.inspection.intervention.replay import Cut
-from lapilli.inspection.intervention.swapped import blank
 from lapilli.studies.hallucination.margin import (
     CONTROLS,
     PICTURES,

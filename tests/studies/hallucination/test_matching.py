@@ -7,7 +7,7 @@ from tests.studies.hallucination.test_results import found
 
 from lapilli.data.questions import PictureQuestion
 from lapilli.data.scenes.absent import object_of
-from lapilli.studies.hallucination.answered import Answered
+from lapilli.studies.hallucination.analysed_answers import AnalysedAnswer
 from lapilli.studies.hallucination.matching import CALIPER, Yes, caliper, compared, matched
 
 
@@ -97,7 +97,7 @@ def pairs(rng, count, falls, pictures=10_000, lift=0.0):
         turns = rng.random() < falls + lift * wrong
         question = PictureQuestion(str(number), f"{rng.integers(pictures)}.png", "Is there a ring?", "no", "random")
         group = "wrong yes" if wrong else "right yes"
-        return Answered(0, number, question, group, found(2.0, 1.0, 0.5, rng, turns))
+        return AnalysedAnswer(0, number, question, group, found(2.0, 1.0, 0.5, rng, turns))
 
     return [(one(number, True), one(number, False)) for number in range(count)]
 

@@ -17,7 +17,7 @@ from lapilli.data.questions import PictureQuestion
 from lapilli.data.scenes.absent import object_of
 from lapilli.model.llava import load, pixels_of
 from lapilli.studies.hallucination import study as module
-from lapilli.studies.hallucination.answered import group_of
+from lapilli.studies.hallucination.analysed_answers import group_of
 from lapilli.studies.hallucination.margin import said
 from lapilli.studies.hallucination.matching import Yes, matched
 from lapilli.studies.hallucination.scores import CONFIDENCE, SCORES, SHARES

@@ -15,11 +15,11 @@ from lapilli.core.errors import LapilliError, UsageError
 from lapilli.studies.scorecard import plan
 from lapilli.studies.scorecard.case import reshown
 from lapilli.studies.scorecard.method import Method
-from lapilli.studies.scorecard.methods import attention, floors, gradients, perturbation, readouts, released
-from lapilli.studies.scorecard.methods.listed import METHODS, chosen, of_file
-from lapilli.studies.scorecard.methods.parts import all_paths_tokens
+from lapilli.studies.scorecard.methods import attention, baselines, gradients, perturbation, readouts, released
+from lapilli.studies.scorecard.methods.building_blocks import all_paths_tokens
+from lapilli.studies.scorecard.methods.registry import METHODS, chosen, methods_of_file
 from lapilli.studies.scorecard.methods.released import wrong_grid
-from lapilli.studies.scorecard.operators import OPERATORS, Left
+from lapilli.studies.scorecard.operators import OPERATORS, WordAfterRemoval
 
 MODELS = ("deep", "mistral")
 
@@ -123,7 +123,7 @@ def test_integrated_gradients_come_to_the_difference():
 
 def additive(weights):
     """An operator under which the word loses each removed patch's weight."""
-    return lambda case, sets: Left(*3 * [case.log_prob - np.array([weights[some].sum() for some in sets])])
+    return lambda case, sets: WordAfterRemoval(*3 * [case.log_prob - np.array([weights[some].sum() for some in sets])])
 
 
 def test_windows_slide_over_a_grid_by_one_patch():
@@ -155,7 +155,7 @@ def test_windows_find_what_two_patches_say_each_for_itself():
     case = held.case("deep")
 
     def needs_either(case, sets):
-        return Left(*3 * [case.log_prob - np.array([float({4, 5} <= set(some.tolist())) for some in sets])])
+        return WordAfterRemoval(*3 * [case.log_prob - np.array([float({4, 5} <= set(some.tolist())) for some in sets])])
 
     assert not perturbation.losses(case, needs_either).any()
     found = perturbation.losses(case, needs_either, 2)
@@ -230,27 +230,27 @@ def test_the_floors_know_nothing_of_the_answer():
     """But for another picture's map, which is of the same answer."""
     one, other = held.case("deep"), held.case("deep", said="no, a red triangle")
     assert not np.array_equal(one.trace.ids, other.trace.ids)
-    for floor in (floors.random, floors.centre, floors.raster, floors.edges):
+    for floor in (baselines.random, baselines.centre, baselines.raster, baselines.edges):
         np.testing.assert_array_equal(floor(one), floor(other))
-    assert not np.allclose(floors.other_picture(one), floors.other_picture(other))
+    assert not np.allclose(baselines.other_picture(one), baselines.other_picture(other))
 
 
 def test_another_pictures_map_knows_nothing_of_the_picture():
     case = held.case("deep")
     shown = reshown(case, ImageOps.mirror(case.view))
-    np.testing.assert_array_equal(floors.other_picture(shown), floors.other_picture(case))
+    np.testing.assert_array_equal(baselines.other_picture(shown), baselines.other_picture(case))
     assert not np.allclose(all_paths_tokens(shown), all_paths_tokens(case))
 
 
 def test_the_floors_are_what_they_say():
     case = held.case("deep")
-    np.testing.assert_array_equal(floors.raster(case), range(9))
+    np.testing.assert_array_equal(baselines.raster(case), range(9))
     corner, side = np.exp(-4), np.exp(-2)  # half a picture off is two spreads
-    np.testing.assert_allclose(floors.centre(case), [corner, side, corner, side, 1, side, corner, side, corner])
-    assert not np.isclose(floors.random(case), floors.random(held.case("deep", 4))).any()
+    np.testing.assert_allclose(baselines.centre(case), [corner, side, corner, side, 1, side, corner, side, corner])
+    assert not np.isclose(baselines.random(case), baselines.random(held.case("deep", 4))).any()
     dot = Image.new("RGB", case.view.size)
     dot.putpixel((20, 12), (200, 200, 200))  # x, y: in the last patch of the middle row
-    np.testing.assert_allclose(floors.edges(replace(case, view=dot)), 400 * (np.arange(9) == 5))
+    np.testing.assert_allclose(baselines.edges(replace(case, view=dot)), 400 * (np.arange(9) == 5))
 
 
 def test_the_wrong_grid_shows_the_last_patches_alone():
@@ -268,7 +268,7 @@ def test_a_stranger_adds_a_method_in_a_file(tmp_path):
     assert program.count("\n") <= 30
     file = tmp_path / "mine.py"
     file.write_text(program)
-    (mine,) = of_file(file)
+    (mine,) = methods_of_file(file)
     assert [method.name for method in chosen((mine.name, "direct"), file)] == ["random", "direct", mine.name]
     assert mine.paper == "whoever proposed it."
     case = held.case("deep")
@@ -287,7 +287,7 @@ def test_files_without_methods_are_refused(tmp_path):
     (tmp_path / "empty.py").write_text("x = 1\n")
     for name in ("empty.py", "none.py"):
         with pytest.raises(LapilliError, match="METHODS"):
-            of_file(tmp_path / name)
+            methods_of_file(tmp_path / name)
 
 
 def test_the_plan_names_what_there_is():
@@ -313,7 +313,7 @@ def test_what_starts_from_what_an_operator_leaves_is_marked():
 
 
 def test_ten_heads_are_shown_beside_how_many_there_are():
-    names = [[m.shown(heads).name for m in METHODS if "head" in m.name] for heads in (20, 1024, 8)]
+    names = [[m.with_head_count(heads).name for m in METHODS if "head" in m.name] for heads in (20, 1024, 8)]
     assert [two[1] for two in names] == [
         f"log-prob increase, top {one} heads" for one in ("10 of 20", "10 of 1024", "8 of 8")
     ]

@@ -5,7 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from lapilli.studies.scorecard.curves import POINTS, Curves, gone, mean_curves, orders, steps
+from lapilli.studies.scorecard.curves import POINTS, Curves, mean_curves, orders, removed_sets, steps
 from lapilli.studies.scorecard.metrics import (
     calibration,
     energy,
@@ -24,7 +24,7 @@ def curves(values, worth, seed=0):
 
     def along(order):
         found = []
-        for removed in gone(order):
+        for removed in removed_sets(order):
             present = np.ones(len(values), bool)
             present[removed] = False
             found.append(float(worth(present)))

@@ -21,7 +21,7 @@ from lapilli.inference.answer import answer
 from lapilli.inspection.answer_words import answer_words
 from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.intervention.removal import blurred
-from lapilli.inspection.intervention.swapped import shipped
+from lapilli.inspection.intervention.replacement_pictures import shipped
 from lapilli.model.llava import load
 from lapilli.studies.scorecard import run as runs
 from lapilli.studies.scorecard.assemble import scorecard

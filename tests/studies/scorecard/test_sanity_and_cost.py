@@ -10,7 +10,7 @@ from tests.studies.scorecard import held
 
 from lapilli.studies.scorecard.case import reshown
 from lapilli.studies.scorecard.cost import cost, counting
-from lapilli.studies.scorecard.methods.listed import METHODS
+from lapilli.studies.scorecard.methods.registry import METHODS
 from lapilli.studies.scorecard.sanity import CASCADE, TESTS, _changes, again, half, likeness, mirrored, randomised
 
 BY_NAME = {method.name: method for method in METHODS}

@@ -7,7 +7,7 @@ from tests.studies.scorecard import held
 from lapilli.inspection.intervention.patch_sets import pieces
 from lapilli.studies.scorecard.curves import Curves, Sets
 from lapilli.studies.scorecard.method import Method
-from lapilli.studies.scorecard.operators import Left
+from lapilli.studies.scorecard.operators import WordAfterRemoval
 from lapilli.studies.scorecard.score import SHARE, Place, apart, score
 
 
@@ -20,7 +20,7 @@ def additive(weights, logits=3):
     def left(case, sets):
         lost = np.array([weights[some].sum() for some in sets])
         changed = np.array([int(weights.argmax()) in some for some in sets])
-        return Left(case.log_prob - lost, case.logit - logits * lost, changed)
+        return WordAfterRemoval(case.log_prob - lost, case.logit - logits * lost, changed)
 
     return left
 
@@ -124,7 +124,7 @@ def test_a_flip_of_a_blind_map_in_one_piece_is_chance():
     def needs_an_area(case, sets):
         gone = [np.isin(area, some).any() for some in sets]
         lost = np.array(gone, float)
-        return Left(case.log_prob - lost, case.logit - lost, np.array(gone))
+        return WordAfterRemoval(case.log_prob - lost, case.logit - lost, np.array(gone))
 
     flips = []
     for seed in range(60):

@@ -1,4 +1,4 @@
-"""Why this answer and not another: the token at which they part, and the one that would have come there."""
+"""Contrast of two answers: the first token at which they differ, and the target that compares the two tokens."""
 
 from dataclasses import replace
 from typing import Any
@@ -16,9 +16,9 @@ from lapilli.model.llava import Llava
 
 
 def answered(llava: Llava, sample: Sample, text: str) -> Encoded:
-    """The sample with this answer to its question, without the spaces around it, as `answer` gives those of a model.
+    """Encode a sample with `text`, stripped of spaces, as the answer to its question.
 
-    Raises LapilliError for an answer that cannot be encoded, and for one that the language model has no room for.
+    Raises LapilliError for an answer that cannot be encoded, and for one that is too long for the language model.
     """
     encoded = encode(replace(sample, turns=(*sample.turns, Turn("assistant", text.strip()))), llava.codec)
     model: Any = llava.model
@@ -31,15 +31,15 @@ def answered(llava: Llava, sample: Sample, text: str) -> Encoded:
 
 
 def contrasted(trace: Trace, sample: Sample, text: str) -> tuple[Target, int]:
-    """The difference to what another answer would have had where it parts from the traced one, and that row.
+    """The target `difference` between the traced answer and another, and the number of the query that it is about.
 
-    Answers that begin alike are told apart at their first different token, be it the end of the other one. Raises
-    UsageError when they do not differ before the traced one ends.
+    The query is the one of their first different token, which may be the end of the other answer. Raises UsageError
+    when they do not differ before the traced one ends.
     """
     other = _answer_ids(answered(trace.llava, sample, text))
-    given = trace.next_ids
-    shared = min(len(other), len(given))
-    (apart,) = np.nonzero(other[:shared] != given[:shared])
+    traced = trace.next_ids
+    shared = min(len(other), len(traced))
+    (apart,) = np.nonzero(other[:shared] != traced[:shared])
     stops = np.append(trace.layout.role, Role.STOP)[trace.rows + 1] == Role.STOP
     if not len(apart) or stops[apart[0]]:
         raise UsageError(f"contrast {text!r}: nowhere differs from the answer, as far as that goes; give another")

@@ -1,13 +1,16 @@
-"""The direct decomposition: a logit as an exact sum of what was added to the residual stream at the row that made it.
+"""The direct decomposition: a logit as an exact sum of what was added to the residual stream at its query.
 
-With the last norm's scale held at its value, a logit is linear in the stream, and the stream is a sum: the row's own
-embedding, what every head brings from every position, what every MLP adds, and biases. The method is direct logit
-attribution (Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"), carried on to positions.
-It counts paths of one step alone: what reached a position on the way there is not told apart (see all_paths.py).
+With the last norm's scale frozen, a logit is linear in the stream, and the stream is a sum:
 
-Biases are content of nothing: those of values are the same whatever a head looks at (attention weights sum to 1), so
-that they are taken off what it brings from positions, here and wherever heads are taken apart, as all paths does. Only
-those inside an MLP, before its activation, are in what its neurons add.
+    stream = embedding + sum over layers of (heads from every position + MLP + biases)
+
+The method is direct logit attribution (Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"), split
+by position as well. It counts paths of one step: what reached a position from elsewhere stays with the position (see
+all_paths.py).
+
+Value biases belong to no position: attention weights sum to 1, so a head adds its value bias whatever it attends to.
+They are subtracted from what a head brings from positions, here and wherever heads are decomposed. Only biases inside
+an MLP, before its activation, are part of what its neurons add.
 """
 
 from dataclasses import dataclass
@@ -25,17 +28,18 @@ from lapilli.inspection.trace import Trace, attention
 
 @dataclass(frozen=True, eq=False)
 class Direct:
-    """The parts of every row's target, in logits, float64.
+    """The parts of every query's target, in logits, float64.
 
-    value          (row,)               the target, from the model's own logits
-    positions      (row, token)         through attention, by the position it was read from: all layers and heads
-    heads          (row, layer, head)   through attention, by head: all positions
-    heads_image    (row, layer, head)   of which from image positions
-    mlps           (row, layer)         by the MLP's neurons
-    embedding      (row,)               of the row's own token
-    biases         (row, layer)         of values, of the attention's output matrix and of the MLP's; 0 in most models
+    value          (query,)               the target, from the model's own logits
+    positions      (query, token)         through attention, by key position, over all layers and heads
+    heads          (query, layer, head)   through attention, by head, over all positions
+    heads_image    (query, layer, head)   the share of `heads` from image positions
+    mlps           (query, layer)         by the MLP's neurons
+    embedding      (query,)               the query's own token
+    biases         (query, layer)         biases of values and of both output matrices; 0 in most models
 
-    `positions` and `heads` are two ways to cut the same sum: positions + embedding + mlps + biases = value.
+        positions.sum + embedding + mlps.sum + biases.sum = value
+        heads.sum = positions.sum
     """
 
     value: NDArray[np.float64]
@@ -48,22 +52,22 @@ class Direct:
 
     @property
     def missed(self) -> NDArray[np.float64]:
-        """By how much the parts miss the value, in logits, (row,): rounding, or a model built otherwise."""
+        """The absolute difference of the parts' sum and the value, in logits, (query,): rounding, or another model."""
         parts = self.positions.sum(1) + self.embedding + self.mlps.sum(1) + self.biases.sum(1)
         missed: NDArray[np.float64] = np.abs(parts - self.value)
         return missed
 
     @property
     def error(self) -> NDArray[np.float64]:
-        """The same as a share of the value; where that is 0, as the difference of a token to itself is, in logits."""
+        """`missed` as a share of the value, (query,); in logits where the value is 0."""
         return self.missed / np.where(self.value == 0, 1.0, np.abs(self.value))
 
 
 @torch.inference_mode()
 def decompose(trace: Trace, target: Target | None = None, tokens: NDArray[np.int64] | None = None) -> Direct:
-    """Take the target (centred, if none is given) of every row of a trace apart.
+    """Decompose the target (centred by default) of every query of a trace.
 
-    `tokens` (row,) are those whose logits it is about; if none are given, those that follow the rows.
+    `tokens` (query,) are the tokens whose logits are decomposed, by default those that follow the queries.
     """
     target = target or Target()
     ids = torch.from_numpy(trace.next_ids if tokens is None else tokens).to(trace.logits.device)
@@ -89,10 +93,11 @@ def decompose(trace: Trace, target: Target | None = None, tokens: NDArray[np.int
 
 @torch.inference_mode()
 def readouts(trace: Trace, target: Target, ids: Tensor) -> Tensor:
-    """The vector whose product with a part of a row's residual stream is that part of the target; (row, d_model).
+    """The vectors that read the target of the tokens `ids` (query,) from the residual stream; (query, d_model).
 
-    The target is that of the tokens `ids` (row,). The last norm's weight and its scale at each row are in the vector:
-    the scale is held.
+        part of the target = readout @ part of the stream
+
+    The last norm's weight and its scale at each query, frozen, are part of the vector.
     """
     model = trace.decoder
     directions = target.directions(model.head.weight, ids)
@@ -102,9 +107,9 @@ def readouts(trace: Trace, target: Target, ids: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def head_positions(trace: Trace, readout: Tensor, layer: int) -> Tensor:
-    """What each head of a layer brings to the target from each position; float32, (row, head, token).
+    """The contribution of each head of a layer to the target, by position; float32, (query, head, token).
 
-    `readout` is that of `readouts`; value biases are left out.
+    `readout` comes from `readouts`; value biases are not included.
     """
     model = trace.decoder
     by_head = (readout @ model.output_matrix(layer)).unflatten(1, (model.kv_heads, model.heads // model.kv_heads, -1))
@@ -115,7 +120,7 @@ def head_positions(trace: Trace, readout: Tensor, layer: int) -> Tensor:
 
 @torch.inference_mode()
 def head_outputs(trace: Trace, layer: int) -> Tensor:
-    """What each head of a layer adds to the rows' streams, value biases left out; float32, (row, head, d_model)."""
+    """The output of each head of a layer at the queries, without value biases; float32, (query, head, d_model)."""
     model = trace.decoder
     weights = attention(trace, layer).unflatten(1, (model.kv_heads, -1))
     mixed = torch.einsum("rkgt,ktd->rkgd", weights, _values(trace, layer)).flatten(1, 2)
@@ -124,9 +129,9 @@ def head_outputs(trace: Trace, layer: int) -> Tensor:
 
 @torch.inference_mode()
 def carried(trace: Trace, layer: int, head: int) -> Tensor:
-    """What one head takes up at each position for the rows, before its output matrix; float32, (row, token, d_head).
+    """The weighted values of one head, before its output matrix; float32, (query, token, d_head).
 
-    Value biases are left out. Tokens that nothing has read are missing.
+    Value biases are not included. Tokens that the model has not read are missing.
     """
     values = _values(trace, layer)[head * trace.decoder.kv_heads // trace.decoder.heads]
     return attention(trace, layer)[:, head, :, None] * values
@@ -134,9 +139,9 @@ def carried(trace: Trace, layer: int, head: int) -> Tensor:
 
 @torch.inference_mode()
 def position_outputs(trace: Trace, layer: int, head: int) -> Tensor:
-    """What one head adds to the rows' streams from each position; float32, (row, token, d_model).
+    """The output of one head at the queries, by position; float32, (query, token, d_model).
 
-    They sum to the head's of `head_outputs`.
+    Summed over tokens it is the head's part of `head_outputs`.
     """
     matrix = trace.decoder.output_matrix(layer).unflatten(1, (trace.decoder.heads, -1))[:, head]
     parts = carried(trace, layer, head) @ matrix.T
@@ -145,16 +150,16 @@ def position_outputs(trace: Trace, layer: int, head: int) -> Tensor:
 
 @torch.inference_mode()
 def neuron_parts(trace: Trace, readout: Tensor, layer: int) -> Tensor:
-    """What each neuron of a layer's MLP adds to the target; float32, (row, neuron).
+    """The contribution of each neuron of a layer's MLP to the target; float32, (query, neuron).
 
-    They sum to the MLP's part, `mlps`; the bias of its last matrix is no neuron's, and is among `biases`.
+    They sum to the MLP's part in `mlps`; the bias of its last matrix is part of `biases`.
     """
     neurons = trace.decoder.neurons(layer, trace.resid[:, layer] + trace.attn_out[:, layer])
     return neurons.float() * (readout @ trace.decoder.down_matrix(layer))
 
 
 def _values(trace: Trace, layer: int) -> Tensor:
-    """What was read at every position, without the values' bias; float32, (kv_head, token, d_head)."""
+    """The values at every position, without their bias; float32, (kv_head, token, d_head)."""
     values, bias = trace.values[layer].float(), trace.decoder.value_bias(layer)
     return values if bias is None else values - bias[:, None]
 

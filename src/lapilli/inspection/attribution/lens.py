@@ -1,9 +1,9 @@
-"""Reading the middle: what vectors inside a model say when they are projected on its vocabulary.
+"""Lenses: vectors inside a model projected on its vocabulary.
 
 The logit lens (nostalgebraist 2020) reads the residual stream before every layer as if it were the last. The read-outs
 of Yu & Ananiadou (arXiv 2411.10950) read what attention or MLP layers have written at a position, and what a head
-carries from there, with the last norm's scale held at the one of the row that is explained, as increase.py does.
-What is read is a projection of a vector, not what the model says: only the last norm's own input was trained for it.
+carries from there, with the last norm's scale frozen at that of the explained query, as increase.py does.
+A read-out is a projection, not a prediction of the model: only the last norm's own input was trained for it.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from lapilli.inspection.decoder import decoder
 from lapilli.inspection.trace import Stream, Trace
 from lapilli.model.llava import Llava
 
-_AT_ONCE = 128  # distributions over the vocabulary that are held at a time; larger blocks of memory are not used again
+_AT_ONCE = 128  # distributions over the vocabulary at a time; larger blocks of memory are not used again
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,34 +67,35 @@ def read_embeddings(llava: Llava, vectors: Tensor, k: int = 5) -> Lens:
 
 
 @torch.inference_mode()
-def key_input(trace: Trace, row: int, layer: int, positions: Positions, k: int = 10) -> Lens:
-    """What the attention of all layers before one has written at some positions; (position, k).
+def key_input(trace: Trace, query: int, layer: int, positions: Positions, k: int = 10) -> Lens:
+    """Read what the attention of all layers before `layer` has written at some positions; (position, k).
 
-    Read for row number `row`, with the last norm's scale held there. Raises ValueError as `lens` does.
+    The last norm's scale is that of query number `query`. Raises ValueError as `lens` does.
     """
-    return _read_frozen(trace, row, _attention_wrote(trace, layer, positions), k)
+    return _read_frozen(trace, query, _attention_wrote(trace, layer, positions), k)
 
 
 @torch.inference_mode()
-def value_input(trace: Trace, row: int, layer: int, positions: Positions, k: int = 10) -> Lens:
-    """What the MLPs of all layers before one have written at some positions; (position, k).
+def value_input(trace: Trace, query: int, layer: int, positions: Positions, k: int = 10) -> Lens:
+    """Read what the MLPs of all layers before `layer` have written at some positions; (position, k).
 
-    Read for row number `row`, with the last norm's scale held there. Raises ValueError as `lens` does.
+    The last norm's scale is that of query number `query`. Raises ValueError as `lens` does.
     """
     resid = _stream(trace).resid
     at = torch.from_numpy(positions).to(resid.device)
     grown = resid[layer, at].float() - resid[0, at].float()
-    return _read_frozen(trace, row, grown - _attention_wrote(trace, layer, positions), k)
+    return _read_frozen(trace, query, grown - _attention_wrote(trace, layer, positions), k)
 
 
 @torch.inference_mode()
-def value_ov(trace: Trace, row: int, layer: int, head: int, positions: Positions, k: int = 10) -> Lens:
-    """What one head carries from some positions to row number `row`; (position, k).
+def value_ov(trace: Trace, query: int, layer: int, head: int, positions: Positions, k: int = 10) -> Lens:
+    """Read what one head carries from some positions to query number `query`; (position, k).
 
-    Read with the last norm's scale held there. The attention is in it: what is hardly looked at reads nearly flat.
+    The last norm's scale is that of the query. The vectors are weighted by attention: positions with little attention
+    read nearly flat.
     """
-    carried = position_outputs(trace.at(row), layer, head)[0]
-    return _read_frozen(trace, row, carried[torch.from_numpy(positions).to(carried.device)], k)
+    carried = position_outputs(trace.at(query), layer, head)[0]
+    return _read_frozen(trace, query, carried[torch.from_numpy(positions).to(carried.device)], k)
 
 
 def _stream(trace: Trace) -> Stream:
@@ -108,9 +109,9 @@ def _attention_wrote(trace: Trace, layer: int, positions: Positions) -> Tensor:
     return written[:layer, torch.from_numpy(positions).to(written.device)].float().sum(0)
 
 
-def _read_frozen(trace: Trace, row: int, vectors: Tensor, k: int) -> Lens:
+def _read_frozen(trace: Trace, query: int, vectors: Tensor, k: int) -> Lens:
     model = trace.decoder
-    weight = model.norm.weight.float() * model.scale(trace.resid[row, -1])
+    weight = model.norm.weight.float() * model.scale(trace.resid[query, -1])
     matrix = model.head.weight
     return _likeliest(lambda some: (some * weight).to(matrix.dtype) @ matrix.T, vectors, k)
 

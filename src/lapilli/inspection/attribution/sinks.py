@@ -1,10 +1,10 @@
 """Patches that are more than a cell of the picture: registers of the vision encoder, sinks of the language model.
 
-A register is a patch whose vector the vision encoder has made unusually long, to keep something of the whole picture
+A register is a patch whose vector the vision encoder has made unusually long, to store something of the whole picture
 there (Darcet et al., ICLR 2024, "Vision Transformers Need Registers"). A sink is a patch that gathers attention
-whatever is asked, and of which the language model takes little (Kang et al., ICLR 2025, "See What You Are Told: Visual
-Attention Sink in Large Multimodal Models"). Neither is noise to be deleted: a register may carry the scene. They are
-named so that nobody reads such a patch as "the model looks at this corner".
+for any question, and contributes little (Kang et al., ICLR 2025, "See What You Are Told: Visual Attention Sink in Large
+Multimodal Models"). Neither is noise to be deleted: a register may carry the scene. They are marked so that nobody
+reads such a patch as "the model attends to this corner".
 """
 
 from dataclasses import dataclass
@@ -26,22 +26,22 @@ UNUSUAL = 3.5
 """The modified z-score above which a length is unusual (Iglewicz and Hoaglin 1993)."""
 
 LONG = 2.0
-"""How many times the median a register is long. A blank picture's lengths differ little, and some always most."""
+"""The least length of a register, in medians. A blank picture's lengths differ little, yet some always differ most."""
 
 MASSIVE = 20.0
 """The size above which an entry of an RMS-normed residual is massive: Kang et al.'s tau. None can be above sqrt(d)."""
 
-_FIRST = 2  # the layer from which on residuals show sinks, as in Kang et al.
-_MADE_NORMAL = 0.6745  # what makes a median absolute deviation comparable with a standard deviation
+_FIRST = 2  # the first layer whose residuals show sinks, as in Kang et al.
+_MAD_TO_SD = 0.6745  # makes a median absolute deviation comparable with a standard deviation
 
 
 @dataclass(frozen=True, eq=False)
 class Lengths:
-    """How long the vectors of patches are; patches are row-major in the grid.
+    """The lengths of the patches' vectors; patches are row-major in the grid.
 
     lengths    float32  (image, patch)
     scores     float32  (image, patch)  modified z-scores, 0.6745 (length - median) / median absolute deviation
-    registers  per image, the patches that are longer than is usual (UNUSUAL), and long (LONG)
+    registers  per image, the patches whose lengths are unusual (UNUSUAL) and large (LONG)
     """
 
     lengths: NDArray[np.float32]
@@ -58,9 +58,9 @@ class Registers:
 
     @property
     def patches(self) -> tuple[Positions, ...]:
-        """Per image, the registers of either place, ascending."""
+        """The registers of either place, per image, ascending."""
         both = zip(self.vision.registers, self.projector.registers, strict=True)
-        return tuple(np.union1d(one, other) for one, other in both)
+        return tuple(np.union1d(vision, projector) for vision, projector in both)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,9 +70,9 @@ class ImageSinks:
     activation    float32  (layer, patch)  the largest entry of the RMS-normed residual before a layer, among the sink
                            dimensions of the model; 0 where it has none
     patches       those in which it is massive (MASSIVE) before at least half of the layers from the third on
-    attention     float64  (patch,)  the share of attention: mean over layers from the third on, heads and rows
-    contribution  float64  (patch,)  the share of what positions contribute to the target directly, in absolute
-                           numbers; mean over rows
+    attention     float64  (patch,)  the share of attention: mean over layers from the third on, heads and queries
+    contribution  float64  (patch,)  the share of the positions' direct contributions to the target, in absolute
+                           numbers; mean over queries
     """
 
     activation: NDArray[np.float32]
@@ -83,7 +83,7 @@ class ImageSinks:
 
 @dataclass(frozen=True, eq=False)
 class Sinks:
-    """`dimensions` of the residual stream in which the first token is massive, ascending; and every image's patches."""
+    """The `dimensions` of the residual stream in which the first token is massive, ascending; every image's patches."""
 
     dimensions: Positions
     images: tuple[ImageSinks, ...]
@@ -104,31 +104,31 @@ def _lengths(vectors: Tensor) -> Lengths:
     median = np.median(lengths, axis=1, keepdims=True)
     spread = np.median(np.abs(lengths - median), axis=1, keepdims=True)
     rounding = np.finfo(np.float32).eps * median + np.finfo(np.float32).tiny  # the spread of equal lengths
-    scores = (_MADE_NORMAL * (lengths - median) / np.maximum(spread, rounding)).astype(np.float32)
+    scores = (_MAD_TO_SD * (lengths - median) / np.maximum(spread, rounding)).astype(np.float32)
     unusual = (scores > UNUSUAL) & (lengths > LONG * median)
-    return Lengths(lengths, scores, tuple(np.nonzero(row)[0] for row in unusual))
+    return Lengths(lengths, scores, tuple(np.nonzero(mask)[0] for mask in unusual))
 
 
 @torch.inference_mode()
 def sinks(trace: Trace, direct: Direct | None = None) -> Sinks:
-    """The sinks among the patches of a trace's images, beside what all patches draw and give.
+    """The sinks among the patches of a trace's images, with the attention and the contribution of all patches.
 
     The sink dimensions are the model's own: those in which the first token, the sink of every language model, is
     massive in the middle layers (Sun et al. 2024, "Massive Activations in Large Language Models"). `direct` is the
-    decomposition to take contributions from; without it the centred target is decomposed. Models of one or two layers
-    are looked at whole. Raises ValueError for a trace without the stream of every position.
+    decomposition to take contributions from; without it the centred target is decomposed. In models of one or two
+    layers all layers count. Raises ValueError for a trace without the stream of every position.
     """
     if trace.stream is None:
         raise ValueError("the trace has not the stream of every position; record with whole=True")
     dimensions = _sink_dimensions(trace, trace.stream.resid)
-    drawn = _attention_share(trace)
-    given = _contribution_share((direct or decompose(trace)).positions)
+    attention_share = _attention_share(trace)
+    contribution_share = _contribution_share((direct or decompose(trace)).positions)
     images = []
     for image in range(trace.layout.image_count):
         patches = trace.layout.patches(image).ravel()
         activation = _activation(trace, trace.stream.resid, dimensions, patches)
-        (found,) = np.nonzero((activation[_first(trace) :] > MASSIVE).mean(0) >= 0.5)
-        images.append(ImageSinks(activation, found, drawn[patches], given[patches]))
+        (massive,) = np.nonzero((activation[_first(trace) :] > MASSIVE).mean(0) >= 0.5)
+        images.append(ImageSinks(activation, massive, attention_share[patches], contribution_share[patches]))
     return Sinks(dimensions, tuple(images))
 
 
@@ -147,7 +147,7 @@ def _activation(trace: Trace, resid: Tensor, dimensions: Positions, patches: Pos
     if not dimensions.size:
         return np.zeros((trace.decoder.depth, patches.size), np.float32)
     at, among = (torch.from_numpy(which).to(resid.device) for which in (patches, dimensions))
-    layers = [  # one by one: all of them in float32 would be large
+    layers = [  # layer by layer: all of them in float32 would be large
         (before[at][:, among].float() * trace.decoder.scale(before[at])).abs().amax(1) for before in resid[:-1]
     ]
     return torch.stack(layers).cpu().numpy()
@@ -162,6 +162,6 @@ def _attention_share(trace: Trace) -> NDArray[np.float64]:
 
 def _contribution_share(positions: NDArray[np.float64]) -> NDArray[np.float64]:
     sizes = np.abs(positions)
-    whole = sizes.sum(1, keepdims=True)  # 0 where a token is held against itself
+    whole = sizes.sum(1, keepdims=True)  # 0 where a token is compared with itself
     share: NDArray[np.float64] = (sizes / np.where(whole == 0, 1.0, whole)).mean(0)
     return share

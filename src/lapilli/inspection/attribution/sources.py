@@ -1,4 +1,4 @@
-"""What an answer is made of: the positions of a sequence in groups that a reader knows."""
+"""Sources: the positions of a sequence in groups that a reader knows, and sums of contributions over them."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ READ = ("image", "question", "system", "template", "answer so far", "begin token
 """The groups of positions."""
 
 DIRECT = (*READ, "embedding", "MLPs", "biases")
-"""The parts of a direct decomposition: `embedding` is that of the row's own token."""
+"""The parts of a direct decomposition: `embedding` is that of the query's own token."""
 
 ALL_PATHS = (*READ, "biases")
 """The parts of the relevance of all paths."""
@@ -24,44 +24,45 @@ _ROLES = {"image": (Role.IMAGE,), "question": (Role.QUESTION,), "system": (Role.
 
 
 def groups(ids: NDArray[np.int64], layout: TokenLayout, bos_id: int | None) -> dict[str, Positions]:
-    """The positions of every group of READ; together they are all positions, each in one group.
+    """The positions of every group of READ: every position is in exactly one group.
 
-    Answers of earlier turns belong to `answer so far`, with what ends them. The token that begins a sequence is
-    apart: attention rests on it when it has nothing to look for.
+    Answers of earlier turns belong to `answer so far`, with their ends. The token that begins a sequence is a group of
+    its own: it is an attention sink.
     """
     begin = np.zeros(layout.length, np.bool_)
     begin[0] = int(ids[0]) == bos_id
-    found = {name: np.isin(layout.role, roles) & ~begin for name, roles in _ROLES.items()}
-    found["answer so far"] = np.isin(layout.role, (Role.ANSWER, Role.STOP))
-    found["begin token"] = begin
-    found["template"] = ~np.any(list(found.values()), axis=0)
-    return {name: np.nonzero(found[name])[0] for name in READ}
+    masks = {name: np.isin(layout.role, roles) & ~begin for name, roles in _ROLES.items()}
+    masks["answer so far"] = np.isin(layout.role, (Role.ANSWER, Role.STOP))
+    masks["begin token"] = begin
+    masks["template"] = ~np.any(list(masks.values()), axis=0)
+    return {name: np.nonzero(masks[name])[0] for name in READ}
 
 
 def summed(positions: NDArray[np.float64], within: dict[str, Positions]) -> NDArray[np.float64]:
-    """Sums of (row, token) over each group; (row, group), in the order of READ."""
+    """Sums of (query, token) over each group; (query, group), in the order of READ."""
     return np.stack([positions[:, within[name]].sum(1) for name in READ], axis=1)
 
 
 def of_image(positions: NDArray[np.float64], layout: TokenLayout, image: int) -> NDArray[np.float64]:
-    """The part of each patch of one image, of (row, token); (row, patch_row, patch_column)."""
+    """The part of each patch of one image, of (query, token); (query, patch_row, patch_column)."""
     return positions[:, layout.patches(image)]
 
 
 def condition_number(parts: NDArray[np.floating]) -> NDArray[np.float64]:
     """The sum of the sizes of parts (..., part) over the size of their sum, (...,); infinite where that is 0.
 
-    The condition number of a sum (Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 4.2): 1 where
-    all parts have one sign; a large one says that the sum is what is left of parts that cancel, and that a small error
-    of the rules by which they were credited may be larger than it.
+        condition number = sum |part| / |sum part|
+
+    See Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 4.2. It is 1 where all parts have one
+    sign. A large one says that the parts cancel, and that a small error of the attribution rules may exceed their sum.
     """
     exact = np.asarray(parts, np.float64)
     sizes, together = np.abs(exact).sum(-1), np.abs(exact.sum(-1))
-    found: NDArray[np.float64] = np.divide(sizes, together, out=np.full(sizes.shape, np.inf), where=together > 0)
-    return found
+    number: NDArray[np.float64] = np.divide(sizes, together, out=np.full(sizes.shape, np.inf), where=together > 0)
+    return number
 
 
 def direct_sources(direct: Direct, within: dict[str, Positions]) -> NDArray[np.float64]:
-    """The parts of every row's target, (row, source), in the order of DIRECT."""
+    """The parts of every query's target, (query, source), in the order of DIRECT."""
     others = [direct.embedding, direct.mlps.sum(1), direct.biases.sum(1)]
     return np.concatenate([summed(direct.positions, within), np.stack(others, axis=1)], axis=1)

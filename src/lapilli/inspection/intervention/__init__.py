@@ -1,1 +1,1 @@
-"""What a model does when something is changed: attention cut, patches removed, heads ablated."""
+"""Interventions: attention edges cut, patches removed, heads ablated, and the model's answer to them."""

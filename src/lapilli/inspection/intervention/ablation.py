@@ -1,9 +1,9 @@
-"""Ablation: ordinary forward and generate calls in which some heads, or some patches, say something else.
+"""Ablation: ordinary forward and generate calls in which the outputs of some heads, or some patches, are replaced.
 
     with ablated_heads(llava.model, [(14, 3), (14, 7)]):
-        (given,) = answer(llava, [sample], pictures)
+        (result,) = answer(llava, [sample], pictures)
 
-Plain hooks, gone however the block ends. The managers may be nested, and combined with `recording`.
+Plain hooks, removed however the block ends. The managers may be nested, and combined with `recording`.
 """
 
 from collections import defaultdict
@@ -34,16 +34,16 @@ PatchWay: TypeAlias = Literal["zero", "mean", "blank", "resample"]
 def ablated_heads(
     model: Any, heads: Sequence[Head], how: HeadWay = "zero", values: Mapping[Head, Tensor] | None = None
 ) -> Iterator[None]:
-    """Within it, what these heads put out, before the output matrix, is replaced at every position.
+    """Replace the outputs of these heads, before the output matrix, at every position, within the block.
 
     zero      by 0
     mean      by `values[layer, head]`, (d_head,): their mean over other samples
-    resample  by `values[layer, head]`, (token, d_head): what they put out for another sample of the same form, such as
-              the same question about another picture. It is used position by position, as the batch is padded; what
-              is read behind its end, such as generated tokens, is left alone
+    resample  by `values[layer, head]`, (token, d_head): their output for another sample of the same form, such as
+              the same question about another picture. It is used position by position, as the batch is padded; tokens
+              behind its end, such as generated ones, are left alone
 
-    `model` is a LlavaForConditionalGeneration; such values are what passes its sites `llm.layers.{i}.attn_heads`.
-    Raises ValueError for a head that is not there, UsageError unless there are values that fit.
+    `model` is a LlavaForConditionalGeneration; such values are those of its sites `llm.layers.{i}.attn_heads`.
+    Raises ValueError for a head that does not exist, UsageError unless there are values that fit.
     """
     width = int(decoder(model).blocks[0].self_attn.head_dim)
     by_layer: dict[int, dict[int, Tensor]] = defaultdict(dict)
@@ -62,17 +62,17 @@ def ablated_heads(
 def ablated_patches(
     llava: Llava, patches: NDArray[np.bool_], how: PatchWay = "zero", values: Tensor | None = None
 ) -> Iterator[None]:
-    """Within it, what the projector makes of these patches is replaced before the language model reads it.
+    """Replace the projector's output at these patches before the language model reads it, within the block.
 
     zero      by 0
     mean      by the mean patch of the same picture, or by `values` (d_model,)
-    blank     by the same patches of a picture of the mean colour, which is 0 once it is normalised
-    resample  by the same patches of another picture: `values` are its pixel values (1, 3, height, width) or what the
-              projector makes of it (1, patch, d_model); or of as many others as each call shows
+    blank     by the same patches of a picture of the mean color, which is 0 once it is normalised
+    resample  by the same patches of another picture: `values` are its pixel values (1, 3, height, width) or the
+              projector's output for it (1, patch, d_model); or of as many others as each call shows
 
     `patches` are bool, (patch,) for every picture or (picture, patch) for those of each call, in their order. Pixels
-    are not touched: the other patches still know of these, as far as the vision encoder has mixed them.
-    Raises UsageError for values that do not fit, and LapilliError for a call that shows other pictures than meant.
+    are not changed: the vision encoder has mixed these patches into the others.
+    Raises UsageError for values that do not fit, and LapilliError for a call with another number of pictures.
     """
     source = _patch_source(llava, how, values)
     chosen = torch.from_numpy(np.array(patches, np.bool_))
@@ -81,8 +81,8 @@ def ablated_patches(
         _require_pictures("patches", tuple(chosen.shape), features)
         if source is not None and source.ndim == features.ndim:
             _require_pictures("values", tuple(source.shape[len(source) == 1 : 2]), features)
-        held = features.mean(1, keepdim=True) if source is None else source.to(features)
-        return torch.where(chosen.to(features.device)[..., None], held, features)
+        replacement = features.mean(1, keepdim=True) if source is None else source.to(features)
+        return torch.where(chosen.to(features.device)[..., None], replacement, features)
 
     with watching(llava.model, {"projector": change}):
         yield
@@ -90,14 +90,14 @@ def ablated_patches(
 
 @final
 class _Read:
-    """How many positions the language model has read before the call that it is in."""
+    """A counter of the positions that the language model has read before its current call."""
 
     def __init__(self) -> None:
         self.before = 0
 
-    def enter(self, language: Any, arguments: Any, given: dict[str, Any]) -> None:
-        """To be called before the language model."""
-        self.before = cache_length(cache_in(given.values()))
+    def enter(self, language: Any, arguments: Any, keywords: dict[str, Any]) -> None:
+        """Count the positions in the cache; a forward pre-hook of the language model."""
+        self.before = cache_length(cache_in(keywords.values()))
 
 
 def _heads_watcher(values: Mapping[int, Tensor], width: int, read: _Read) -> Watcher:
@@ -126,20 +126,20 @@ def _head_value(head: Head, how: str, values: Mapping[Head, Tensor] | None, widt
         raise UsageError(f"ablation {how!r} of heads: unknown; choose zero, mean or resample")
     value = torch.zeros(width) if how == "zero" else (values or {}).get(head)
     if value is None or value.ndim != dimensions or value.shape[-1] != width:
-        found = "none" if value is None else tuple(value.shape)
+        shape = "none" if value is None else tuple(value.shape)
         meant = f"({width},)" if dimensions == 1 else f"(token, {width})"
-        raise UsageError(f"ablation {how!r} of head {head}: values {found}; give them in shape {meant}")
+        raise UsageError(f"ablation {how!r} of head {head}: values {shape}; give them in shape {meant}")
     return value
 
 
 def _patch_source(llava: Llava, how: str, values: Tensor | None) -> Tensor | None:
-    """What takes the patches' places, to be broadcast to (picture, patch, d_model); None for a picture's own mean."""
+    """The patches' replacement, broadcast to (picture, patch, d_model); None for a picture's own mean."""
     dimensions = {"zero": (None,), "mean": (None, 1), "blank": (None,), "resample": (3, 4)}.get(how)
     if dimensions is None:
         raise UsageError(f"ablation {how!r} of patches: unknown; choose zero, mean, blank or resample")
     if (None if values is None else values.ndim) not in dimensions:
-        found = "none" if values is None else tuple(values.shape)
-        raise UsageError(f"ablation {how!r} of patches: values {found}, which are not what it takes")
+        shape = "none" if values is None else tuple(values.shape)
+        raise UsageError(f"ablation {how!r} of patches: values {shape}, which are not what it takes")
     if how == "zero":
         return torch.zeros(())
     if how == "blank":
@@ -149,16 +149,16 @@ def _patch_source(llava: Llava, how: str, values: Tensor | None) -> Tensor | Non
 
 
 def _projected(model: Any, pixels: Tensor) -> Tensor:
-    """What the projector makes of pictures; (picture, patch, d_model). Not what another ablation makes of that."""
+    """The projector's output for pictures, untouched by other ablations; (picture, patch, d_model)."""
     with torch.inference_mode():
         states = model.model.vision_tower(pixels.to(model.device, model.dtype), output_hidden_states=True).hidden_states
         projector = model.model.multi_modal_projector
         # Its forward alone, without its hooks: those belong to the calls that are ablated.
-        made: Tensor = projector.forward(features_read(model.config, states))
-    return made.clone()
+        features: Tensor = projector.forward(features_read(model.config, states))
+    return features.clone()
 
 
-def _require_pictures(name: str, given: tuple[int, ...], features: Tensor) -> None:
+def _require_pictures(name: str, shape: tuple[int, ...], features: Tensor) -> None:
     pictures, patches = features.shape[:2]
-    if given not in ((patches,), (pictures, patches)):
-        raise LapilliError(f"{name} {given}: the call shows {pictures} x {patches} (picture, patch); give as many")
+    if shape not in ((patches,), (pictures, patches)):
+        raise LapilliError(f"{name} {shape}: the call shows {pictures} x {patches} (picture, patch); give as many")

@@ -22,12 +22,12 @@ Verdict: TypeAlias = Literal["visual", "overall colour", "no visual dependence"]
 
 @dataclass(frozen=True)
 class Dependence:
-    """One word with the picture as it is, blurred beyond recognition, a blank and others: log-probabilities, in nats.
+    """One word's log-probabilities, in nats, with its picture, the picture blurred, a blank and other pictures.
 
-    swapped        with each of the other pictures; none, where the blurred one decided and none were given
-    said_blurred   the likeliest text in the word's place when the picture is blurred
-    said_blank     and of the blank
-    same           in how many of the other pictures the likeliest text is that of the picture itself
+    swapped        with each of the other pictures; empty where the blurred one decided and no others were read
+    text_blurred   the likeliest text in the word's place when the picture is blurred
+    text_blank     the likeliest text with the blank
+    same           the number of other pictures whose likeliest text is that of the picture itself
     """
 
     verdict: Verdict
@@ -35,36 +35,46 @@ class Dependence:
     blurred: float
     blank: float
     swapped: tuple[float, ...]
-    said_blurred: str
-    said_blank: str
+    text_blurred: str
+    text_blank: str
     same: int
 
 
-def dependence(gone: Readings, word: slice, said: tuple[str, str]) -> Dependence:
-    """Of a sequence that was read with the picture blurred, with a blank, and with any number of others, in this order.
+def dependence(replaced: Readings, word: slice, texts: tuple[str, str]) -> Dependence:
+    """The dependence of a word on its picture, from readings of the same sequence with the picture replaced.
 
-    `word` are the word's rows; `said` is what the likeliest tokens of the blurred one and of the blank spell. The word
-    need not be the likeliest: of an answer that is given, it may be one that the model would not say. Raises ValueError
-    for a word that survives the blurred picture where no others were read.
+    `replaced` are with the picture blurred, with a blank, and with any number of other pictures, in this order. `word`
+    are the word's queries; `texts` are the likeliest texts with the blurred picture and with the blank. The word may
+    be one that the model would not say, in an answer that was not its own. Raises ValueError for a word that survives
+    the blurred picture where no others were read.
     """
-    full = float(gone.clean_log_prob[word].sum())
-    found = gone.log_prob[:, word].sum(1, dtype=float)
-    same = (gone.likeliest[:, word] == gone.clean_likeliest[word]).all(1)
+    full = float(replaced.clean_log_prob[word].sum())
+    log_probs = replaced.log_prob[:, word].sum(1, dtype=float)
+    same = (replaced.likeliest[:, word] == replaced.clean_likeliest[word]).all(1)
     verdict: Verdict = "visual"
-    if survives(gone, word):
-        if len(found) < 3:
+    if survives(replaced, word):
+        if len(log_probs) < 3:
             raise ValueError("no other pictures: whether the word needs its own is not known")
-        others = np.median(found[2:]) > full - math.log(2) and same[2:].all()
-        verdict = "no visual dependence" if others and _survives(gone, 1, word) else "overall colour"
-    blurred, blank, *swapped = found.tolist()
-    return Dependence(verdict, full, blurred, blank, tuple(swapped), *said, int(same[2:].sum()))
+        others = np.median(log_probs[2:]) > full - math.log(2) and same[2:].all()
+        verdict = "no visual dependence" if others and _survives(replaced, 1, word) else "overall colour"
+    blurred, blank, *swapped = log_probs.tolist()
+    return Dependence(
+        verdict=verdict,
+        full=full,
+        blurred=blurred,
+        blank=blank,
+        swapped=tuple(swapped),
+        text_blurred=texts[0],
+        text_blank=texts[1],
+        same=int(same[2:].sum()),
+    )
 
 
-def survives(gone: Readings, word: slice) -> bool:
-    """Whether a word survives the first picture of the readings, the blurred one: then only others can tell."""
-    return _survives(gone, 0, word)
+def survives(replaced: Readings, word: slice) -> bool:
+    """Whether a word survives the first picture of the readings, the blurred one: only then do others matter."""
+    return _survives(replaced, 0, word)
 
 
-def _survives(gone: Readings, picture: int, word: slice) -> bool:
-    lost = float((gone.clean_log_prob - gone.log_prob[picture])[word].sum())
-    return lost < math.log(2) and bool((gone.likeliest[picture, word] == gone.clean_likeliest[word]).all())
+def _survives(replaced: Readings, picture: int, word: slice) -> bool:
+    lost = float((replaced.clean_log_prob - replaced.log_prob[picture])[word].sum())
+    return lost < math.log(2) and bool((replaced.likeliest[picture, word] == replaced.clean_likeliest[word]).all())

@@ -1,4 +1,4 @@
-"""Sets of patches of a grid: the strongest of a map, and random ones to hold them against."""
+"""Sets of patches of a grid: the strongest of a map, and random ones to compare with."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,32 +19,32 @@ def scattered(rng: np.random.Generator, free: Positions, count: int) -> Position
 def in_pieces(rng: np.random.Generator, free: Positions, sizes: list[int], grid: tuple[int, int]) -> Positions:
     """Connected pieces of the given sizes, grown at random among the patches in `free`; ascending.
 
-    A piece that finds no more room goes on elsewhere: the number of patches is always that asked for.
-    Raises ValueError when there are not so many.
+    A piece without room to grow continues elsewhere: the number of patches is always sum(sizes).
+    Raises ValueError for more patches than are free.
     """
-    left = {int(patch) for patch in free}
-    if sum(sizes) > len(left):
-        raise ValueError(f"{sum(sizes)} patches of {len(left)}")
-    taken: list[int] = []
+    remaining = {int(patch) for patch in free}
+    if sum(sizes) > len(remaining):
+        raise ValueError(f"{sum(sizes)} patches of {len(remaining)}")
+    chosen: list[int] = []
     for size in sizes:
         edge: set[int] = set()
         for _ in range(size):
-            patch = int(rng.choice(sorted(edge or left)))
-            taken.append(patch)
-            left.discard(patch)
-            edge = (edge | set(_neighbours(patch, grid))) & left
-    return np.sort(np.array(taken, np.intp))
+            patch = int(rng.choice(sorted(edge or remaining)))
+            chosen.append(patch)
+            remaining.discard(patch)
+            edge = (edge | set(_neighbours(patch, grid))) & remaining
+    return np.sort(np.array(chosen, np.intp))
 
 
 def pieces(patches: Positions, grid: tuple[int, int]) -> list[int]:
     """The sizes of the connected pieces of a set of patches, largest first; diagonal neighbours are apart."""
-    left = {int(patch) for patch in patches}
+    remaining = {int(patch) for patch in patches}
     sizes = []
-    while left:
-        reached = [left.pop()]
-        for patch in reached:  # grows as it is gone through
-            new = left & set(_neighbours(patch, grid))
-            left -= new
+    while remaining:
+        reached = [remaining.pop()]
+        for patch in reached:  # grows during the loop
+            new = remaining & set(_neighbours(patch, grid))
+            remaining -= new
             reached += sorted(new)
         sizes.append(len(reached))
     return sorted(sizes, reverse=True)

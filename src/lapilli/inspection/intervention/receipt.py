@@ -1,11 +1,10 @@
-"""The causal receipt: what an explanation predicts of removing the patches it names, and what then happens.
+"""The receipt, a removal test of a map: the change that it predicts for its strongest patches, and the measured one.
 
-A map is a claim: these patches carry the answer. The claim is put to the test by taking them away, and as many at
-random, scattered and in connected pieces of the same sizes. The random sets are drawn from all patches, those that the
-map names among them: only then is a map that knows nothing as likely as any of them to move the word most (a
-permutation test; sets are drawn without repeats, see Phipson & Smyth 2010, "Permutation P-values Should Never Be
-Zero"). On deletion tests see Petsiuk et al. 2018 (RISE); on why masks need controls Jain et al. 2022, "Missingness Bias
-in Model Debugging".
+A map claims that some patches carry the answer. The test removes them, and as many at random, scattered and in
+connected pieces of the same sizes. The random sets are drawn from all patches, claimed ones included: only then is an
+uninformative map as likely as any random set to change the word most (a permutation test; sets are drawn without
+repeats, see Phipson & Smyth 2010, "Permutation P-values Should Never Be Zero"). On deletion tests see Petsiuk et al.
+2018 (RISE); on controls for masks Jain et al. 2022, "Missingness Bias in Model Debugging".
 """
 
 import time
@@ -26,20 +25,20 @@ Verdict: TypeAlias = Literal[
     "confirmed", "confirmed-but-smaller", "confirmed-but-larger", "not-confirmed", "opposite", "not-tested"
 ]
 Remove: TypeAlias = Callable[[Sequence[Positions]], Readings]
-"""Reads the sequence again, once without each of the sets of patches."""
+"""A function that reads the sequence again, once without each of the sets of patches."""
 
 SHARE = 8
-"""A receipt is about an eighth of the picture: 72 of 576 patches."""
+"""One patch in so many is claimed: 72 of 576."""
 
 FEWEST = 20
-"""Controls without which nothing is said. Of so many a map that knows nothing lies beyond all in at most 1 of 11 cases
-(`Receipt.chance`), of the usual 40 in 1 of 21."""
+"""The least number of controls for a verdict. An uninformative map lies beyond all of so many in at most 1 of 11 cases
+(`Receipt.chance`), beyond the usual 40 in 1 of 21."""
 
 FACTOR = 2
-"""How many times the predicted change the measured one may be, or the other way round."""
+"""The largest ratio of the measured to the predicted change, or of the predicted to the measured one."""
 
 AT_ONCE = 8
-"""Sets that are removed before the verdict is looked at: as many pictures as `removal.reread` reads in one batch."""
+"""Sets that are removed before the verdict is checked: as many pictures as `removal.reread` reads in one batch."""
 
 RULE = (
     "confirmed: the change lies beyond all controls, on the predicted side, and is between half of the predicted one "
@@ -48,36 +47,36 @@ RULE = (
     "much; not-tested: no effect predicted, or fewer than 20 controls (few patches have no more different sets)"
 )
 
-_TRIES = 1000  # after so many repeats in a row there is no set left that was not drawn
+_TRIES = 1000  # after so many repeats in a row no new set is left
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What removals changed: of the named patches, of those of the shuffled map, and of random ones of both kinds."""
+    """The changes by removing the claimed patches, those of the shuffled map, and random ones of both kinds."""
 
-    named: float
+    claimed: float
     shuffled: float
     scattered: tuple[float, ...]
     contiguous: tuple[float, ...]
 
     @property
     def controls(self) -> tuple[float, ...]:
-        """Those of all random removals that were made."""
+        """The changes by all random removals that were run."""
         return self.scattered + self.contiguous
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What removing some patches did to one word, beside what was predicted and what chance does.
+    """The result of a removal test of one word: the measured change, the predicted one, and those by chance.
 
-    shuffled    the patches that the same map names when its values are shuffled over the patches
-    target      the change of the target's sum over the word's tokens, in logits: negative when the word lost; what
-                `predicted` predicts
-    log_prob    the change of the word's log-probability, in nats
-    before      the word's log-probability with all patches
-    said        the likeliest text in the word's place, before and after the named patches were removed
-    turned      how many of the random removals change the likeliest text in the word's place
-    drawn       how many random sets there were; of them as many were removed as settle both verdicts
+    shuffled           the patches that the map claims when its values are shuffled over the patches
+    target             the change of the target's sum over the word's tokens, in logits; below 0 when the word lost
+    predicted          the prediction for `target`
+    log_prob           the change of the word's log-probability, in nats
+    before             the word's log-probability with all patches
+    texts              the likeliest text in the word's place, before and after the claimed patches were removed
+    changed_controls   the number of random removals that change the likeliest text in the word's place
+    control_count      the number of random sets; only as many were removed as settle both verdicts
     """
 
     map: str
@@ -88,38 +87,39 @@ class Receipt:
     target: Changes
     log_prob: Changes
     before: float
-    said: tuple[str, str]
-    turned: int
-    drawn: int
+    texts: tuple[str, str]
+    changed_controls: int
+    control_count: int
     seed: int
     seconds: float
 
     @property
     def verdict(self) -> Verdict:
-        """By RULE."""
-        return verdict(self.predicted, self.target.named, self.target.controls, self.drawn)
+        """The verdict by RULE."""
+        return verdict(self.predicted, self.target.named, self.target.controls, self.control_count)
 
     @property
     def shuffled_verdict(self) -> Verdict:
-        """The same of the shuffled map, which predicts as much of other patches."""
-        return verdict(self.predicted, self.target.shuffled, self.target.controls, self.drawn)
+        """The verdict about the shuffled map, which predicts as much of other patches."""
+        return verdict(self.predicted, self.target.shuffled, self.target.controls, self.control_count)
 
     @property
     def chance(self) -> float:
-        """How often, at most, a map that knows nothing is confirmed; and how often it is opposite.
+        """The largest probability that an uninformative map is confirmed; also that it is opposite.
 
-        Its patches are as likely as the random ones of one kind to move the word most. They are as likely as those of
-        both, twice as many, only where scattered patches do as much as connected ones.
+        Its patches are as likely as the random ones of one kind to change the word most. They are as likely as those
+        of both kinds, twice as many, only where scattered patches do as much as connected ones.
         """
-        return 1 / (self.drawn // 2 + 1)
+        return 1 / (self.control_count // 2 + 1)
 
 
-def verdict(predicted: float, measured: float, controls: Sequence[float], drawn: int) -> Verdict:
-    """What RULE says of a predicted and a measured change and those of random removals, of which `drawn` are planned.
+def verdict(predicted: float, measured: float, controls: Sequence[float], planned: int) -> Verdict:
+    """The verdict by RULE about a predicted and a measured change, beside `controls`, the changes by random removals.
 
-    Of a part of them the verdict is that of all if it is not-confirmed, which more controls never change.
+    `planned` is the number of random removals that are planned. A verdict of not-confirmed is final: more controls
+    never change it.
     """
-    if drawn < FEWEST or predicted == 0:
+    if planned < FEWEST or predicted == 0:
         return "not-tested"
     side = np.sign(predicted)
     gain, gains = side * measured, side * np.asarray(controls)
@@ -129,7 +129,7 @@ def verdict(predicted: float, measured: float, controls: Sequence[float], drawn:
 
 
 def _sized(times: float) -> Verdict:
-    """What is confirmed when a change is so many times the predicted one."""
+    """The verdict about a change beyond all controls that is `times` the predicted one."""
     if times > FACTOR:
         return "confirmed-but-larger"
     return "confirmed" if times >= 1 / FACTOR else "confirmed-but-smaller"
@@ -137,11 +137,11 @@ def _sized(times: float) -> Verdict:
 
 @dataclass(frozen=True, eq=False)
 class Claim:
-    """What a map says of one word.
+    """A map of one word.
 
     map      the map's name
-    values   (patch,) what it gives every patch, summed over the word's tokens
-    word     the word's rows in the trace
+    values   (patch,) its value for every patch, summed over the word's tokens
+    word     the word's queries in the trace
     """
 
     map: str
@@ -150,14 +150,14 @@ class Claim:
 
 
 @dataclass(frozen=True, eq=False)
-class Draw:
-    """The patches that a map names, those that it names when shuffled, and random ones.
+class RemovalSets:
+    """The patches that a map claims, those that it claims when shuffled, and random sets.
 
-    All are as many. The random ones are scattered, and in pieces of the same sizes as the named ones, as many of either
-    kind; no two sets are the same, and none is the named or the shuffled one.
+    All sets have the same size. As many random sets are scattered as are in pieces of the claimed ones' sizes; no two
+    sets are the same, and none is the claimed or the shuffled one.
     """
 
-    named: Positions
+    claimed: Positions
     shuffled: Positions
     scattered: list[Positions]
     contiguous: list[Positions]
@@ -165,116 +165,117 @@ class Draw:
 
     @property
     def sets(self) -> list[Positions]:
-        """The named, the shuffled, and the random ones, of both kinds in turn."""
+        """The claimed set, the shuffled one, and the random ones, alternating between the two kinds."""
         pairs = zip(self.scattered, self.contiguous, strict=True)
-        return [self.named, self.shuffled, *(one for pair in pairs for one in pair)]
+        return [self.claimed, self.shuffled, *(patches for pair in pairs for patches in pair)]
 
 
-def draw(named: Positions, grid: tuple[int, int], controls: int, seed: int) -> Draw:
-    """`controls` random sets of either kind beside the patches `named` of a grid of (rows, columns).
+def draw_sets(claimed: Positions, grid: tuple[int, int], controls: int, seed: int) -> RemovalSets:
+    """Draw `controls` random sets of either kind beside the patches `claimed` of a grid of (rows, columns).
 
-    They are drawn from all patches, and are fewer where there are not so many different sets. The shuffled set is where
-    the values of the named patches come to lie when those of all patches are shuffled.
+    They are drawn from all patches; there are fewer where not so many different sets exist. The shuffled set is where
+    the values of the claimed patches lie after a shuffle of the whole map.
     """
     rng = np.random.default_rng(seed)
     every = np.arange(grid[0] * grid[1])
-    shuffled = np.flatnonzero(np.isin(rng.permutation(every), named))
-    ways = partial(scattered, rng, every, len(named)), partial(in_pieces, rng, every, pieces(named, grid), grid)
-    taken = {tuple(named.tolist()), tuple(shuffled.tolist())}
-    found = list(_pairs(ways, controls, taken, comb(len(every), len(named))))
-    return Draw(named, shuffled, [one for one, _ in found], [other for _, other in found], seed)
+    shuffled = np.flatnonzero(np.isin(rng.permutation(every), claimed))
+    ways = partial(scattered, rng, every, len(claimed)), partial(in_pieces, rng, every, pieces(claimed, grid), grid)
+    used = {tuple(claimed.tolist()), tuple(shuffled.tolist())}
+    pairs = list(_pairs(ways, controls, used, comb(len(every), len(claimed))))
+    return RemovalSets(claimed, shuffled, [first for first, _ in pairs], [second for _, second in pairs], seed)
 
 
 def _pairs(
     ways: tuple[Callable[[], Positions], Callable[[], Positions]],
     count: int,
-    taken: set[tuple[int, ...]],
+    used: set[tuple[int, ...]],
     possible: int,
 ) -> Iterator[tuple[Positions, Positions]]:
-    """At most `count` pairs of sets, one of either way, all of them different and none of those `taken`."""
-    while count and len(taken) + 2 <= possible:
-        one, other = (_another(way, taken) for way in ways)
-        if one is None or other is None:
+    """Yield at most `count` pairs of sets, one of either way, all of them different and none of those `used`."""
+    while count and len(used) + 2 <= possible:
+        first, second = (_another(way, used) for way in ways)
+        if first is None or second is None:
             return
-        yield one, other
+        yield first, second
         count -= 1
 
 
-def _another(way: Callable[[], Positions], taken: set[tuple[int, ...]]) -> Positions | None:
-    """A set that is not in `taken`, entered there; None where there is none left."""
+def _another(way: Callable[[], Positions], used: set[tuple[int, ...]]) -> Positions | None:
+    """Return a set that is not in `used`, and add it there; None where none is left."""
     for _ in range(_TRIES):
-        found = way()
-        if (key := tuple(found.tolist())) not in taken:
-            taken.add(key)
-            return found
+        candidate = way()
+        if (key := tuple(candidate.tolist())) not in used:
+            used.add(key)
+            return candidate
     return None
 
 
-def take(
+def removal_receipt(
     claim: Claim,
     kind: str,
     remove: Remove,
-    drawn: Draw,
-    say: Callable[[NDArray[np.int64]], str],
+    sets: RemovalSets,
+    decode: Callable[[NDArray[np.int64]], str],
     all_controls: bool = False,
 ) -> Receipt:
-    """Remove what the claim's map names, and the random sets, and write down what the word's target did.
+    """Remove the claimed patches and the random sets, and measure the word's target.
 
-    No more random sets are removed once the verdict, and that of the shuffled map, can only be not-confirmed; all of
-    them with `all_controls`. The verdicts are the same. `kind` names the way of removing; `say` turns ids to text.
+    Random removals stop once both verdicts, the claim's and the shuffled map's, can only be not-confirmed; with
+    `all_controls` all are run, and the verdicts are the same. `kind` names the way of removing; `decode` turns ids to
+    text.
     """
-    begun = time.perf_counter()
-    predicted = -float(claim.values[drawn.named].sum())
-    read = _until_settled(remove, drawn, claim.word, None if all_controls else predicted)
+    start = time.perf_counter()
+    predicted = -float(claim.values[sets.claimed].sum())
+    read = _until_settled(remove, sets, claim.word, None if all_controls else predicted)
     word = claim.word
     return Receipt(
         map=claim.map,
         kind=kind,
-        patches=tuple(drawn.named.tolist()),
-        shuffled=tuple(drawn.shuffled.tolist()),
+        patches=tuple(sets.claimed.tolist()),
+        shuffled=tuple(sets.shuffled.tolist()),
         predicted=predicted,
         target=_changes(read.target_change, word),
         log_prob=_changes(read.log_prob_change, word),
         before=float(read.clean_log_prob[word].sum()),
-        said=(say(read.clean_likeliest[word]), say(read.likeliest[0, word])),
-        turned=int((read.likeliest[2:, word] != read.clean_likeliest[word]).any(1).sum()),
-        drawn=len(drawn.sets) - 2,
-        seed=drawn.seed,
-        seconds=time.perf_counter() - begun,
+        texts=(decode(read.clean_likeliest[word]), decode(read.likeliest[0, word])),
+        changed_controls=int((read.likeliest[2:, word] != read.clean_likeliest[word]).any(1).sum()),
+        control_count=len(sets.sets) - 2,
+        seed=sets.seed,
+        seconds=time.perf_counter() - start,
     )
 
 
-def _until_settled(remove: Remove, drawn: Draw, word: slice, predicted: float | None) -> Readings:
-    """Read without one set after the other, a batch at a time, as long as a verdict about what is predicted is open.
+def _until_settled(remove: Remove, removals: RemovalSets, word: slice, predicted: float | None) -> Readings:
+    """Read without each set, a batch at a time, until the verdicts about `predicted` are settled; all sets if None.
 
-    Without a prediction all are read. Batches are the same wherever it stops, and so is rounding.
+    Batches, and so rounding, are the same wherever it stops.
     """
-    sets, parts = drawn.sets, list[Readings]()
+    sets, parts = removals.sets, list[Readings]()
     for begin in range(0, len(sets), AT_ONCE):
         parts.append(remove(sets[begin : begin + AT_ONCE]))
-        found = _changes(joined(parts).target_change, word)
-        if predicted is not None and _is_settled(predicted, found, len(sets) - 2):
+        changes = _changes(joined(parts).target_change, word)
+        if predicted is not None and _is_settled(predicted, changes, len(sets) - 2):
             break
     return joined(parts)
 
 
-def _is_settled(predicted: float, found: Changes, drawn: int) -> bool:
-    """Whether no further control can change the verdicts: of the map and of the shuffled one, one has done as much."""
-    verdicts = [verdict(predicted, change, found.controls, drawn) for change in (found.named, found.shuffled)]
+def _is_settled(predicted: float, changes: Changes, planned: int) -> bool:
+    """Whether no further control can change the verdicts: both are not-confirmed."""
+    verdicts = [verdict(predicted, change, changes.controls, planned) for change in (changes.claimed, changes.shuffled)]
     return verdicts == ["not-confirmed"] * 2
 
 
-def _changes(of_rows: NDArray[np.float32], word: slice) -> Changes:
-    """Of changes (set, row), in the order of `Draw.sets`, the word's."""
-    named, shuffled, *others = of_rows[:, word].sum(1).tolist()
-    return Changes(named, shuffled, tuple(others[::2]), tuple(others[1::2]))
+def _changes(of_queries: NDArray[np.float32], word: slice) -> Changes:
+    """The word's changes, from the queries' (set, query) in the order of `RemovalSets.sets`."""
+    claimed, shuffled, *others = of_queries[:, word].sum(1).tolist()
+    return Changes(claimed, shuffled, tuple(others[::2]), tuple(others[1::2]))
 
 
 def top(values: NDArray[np.float64]) -> Positions:
-    """The patches that a receipt for a map of (patch,) is about: the strongest eighth, on the side of the whole map.
+    """The patches that a map (patch,) claims: the strongest eighth of the sign of the map's sum.
 
-    Of a picture that speaks for a word, those that speak for it most, and of one that speaks against it, as it does in
-    a contrast to what it shows, those that speak against it most. None of the other side is among them.
+    A picture that speaks against its word, as in a contrast to what it shows, is tested by the patches that speak
+    against it most. No patch of the other sign is among them.
     """
     towards = values if values.sum() >= 0 else -values
     count = min(max(1, round(len(values) / SHARE)), max(1, int((towards > 0).sum())))

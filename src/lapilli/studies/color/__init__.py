@@ -1,1 +1,1 @@
-"""Studies: a published account of how a LLaVA works, measured again over many questions, beside what chance does."""
+"""The color study: a published account of how a LLaVA works, measured again over many questions, beside chance."""

@@ -1,12 +1,12 @@
-"""The colour questions of a folder of scenes, and the conditions under which they are asked.
+"""The color questions of a folder of scenes, and the conditions under which they are asked.
 
     VQA        a tuned model, the picture and the question
     TQA-tuned  a tuned model, the same facts as a text in the place of <image>, and no image token: "LLaVA, text only"
     TQA-base   the language model before it was tuned, the same text
-    prior      a tuned model, the question alone: what is known without facts
+    prior      a tuned model, the question alone, without facts
 
 The text is a description of the scene in the forms that the language model learned to read (data/scenes/textual.py),
-with every object's size, texture, colour, shape and place: enough to answer from.
+with every object's size, texture, color, shape and place: enough to answer from.
 """
 
 import random
@@ -27,12 +27,12 @@ from lapilli.data.scenes.scene import Scene, Thing
 from lapilli.data.scenes.vocabulary import COLOURS, PHRASES
 
 Form: TypeAlias = Literal["picture", "text", "nothing"]
-"""What stands before the question."""
+"""The form of the facts before the question."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One way to ask; `base` says that it is the untuned model that is asked."""
+    """One way to ask, in a form; `base` is whether the untuned model is asked."""
 
     name: str
     form: Form
@@ -49,15 +49,16 @@ CONDITIONS = (
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A question for the colour of one thing, and what it is compared with.
+class ColorQuestion:
+    """A question for the color of one thing, and the questions and the color that it is compared with.
 
-    question      the picture's question, whose right answer is `colour`
-    thing         the number of the thing asked about, and
-    order         those of all things, in the order in which `facts`, the scene as a text, tells of them
+    question      the picture's question, whose right answer is `color`
+    thing         the number of the target thing, which the question is about
+    facts         the scene as a text
+    order         the numbers of all things in the order of `facts`
     paraphrase    the same question in the other wording
-    swapped       the same wording about another thing, of another colour; none where there is none
-    against       another colour, drawn at random
+    swapped       the same wording about another thing, of another color; None where there is none
+    against       another color, drawn at random
     """
 
     question: PictureQuestion
@@ -70,27 +71,27 @@ class Asked:
     against: str
 
     @property
-    def colour(self) -> str:
+    def color(self) -> str:
         """The right answer."""
         return self.scene.things[self.thing].colour
 
     @property
     def shape(self) -> str:
-        """What the thing asked about is."""
+        """The shape of the target thing."""
         return self.scene.things[self.thing].shape
 
     def sample(self, form: Form, question: str | None = None) -> Sample:
-        """What asks it, or another question in its place, with the facts in this form."""
+        """The sample that asks it, or another question in its place, with the facts in this form."""
         words = question or self.question.question
         before = {"picture": IMAGE_MARK + "\n", "text": self.facts + "\n", "nothing": ""}[form]
         images = (self.question.image,) if form == "picture" else ()
         return Sample(self.question.id, images, (Turn("user", before + words),))
 
 
-def read_asked(folder: Path, count: int, seed: int) -> list[Asked]:
-    """`count` colour questions of a folder of scenes, or all where there are fewer, drawn by the seed; in its order.
+def read_color_questions(folder: Path, count: int, seed: int) -> list[ColorQuestion]:
+    """Draw `count` color questions of a folder of scenes by the seed, or all of fewer; in the folder's order.
 
-    Left out are questions in other words than `COLOUR`, and those that name more than one thing, or none. Raises
+    Questions in other words than `COLOUR`, and those that fit several things, or none, are left out. Raises
     LapilliError when none is left.
     """
     scenes = read_scenes(folder)
@@ -99,30 +100,36 @@ def read_asked(folder: Path, count: int, seed: int) -> list[Asked]:
         for question in read_picture_questions(folder)
         if question.type == "colour" and question.image in scenes and (name := _name(question.question)) is not None
     ]
-    found = [(*one, thing[0]) for one in fitting if len(thing := asked_about(one[1], one[0].question)) == 1]
-    if not found:
+    candidates = [
+        (*candidate, thing[0])
+        for candidate in fitting
+        if len(thing := asked_about(candidate[1], candidate[0].question)) == 1
+    ]
+    if not candidates:
         remedy = "make one with: lapilli data scenes FOLDER --split held_out"
         raise LapilliError(f"{folder}: no question {COLOUR[0].format('…')!r} about one thing of a scene; {remedy}")
-    chosen = sorted(random.Random(seed).sample(range(len(found)), min(count, len(found))))
-    return [_asked(*found[number], seed) for number in chosen]
+    chosen = sorted(random.Random(seed).sample(range(len(candidates)), min(count, len(candidates))))
+    return [_color_question(*candidates[number], seed) for number in chosen]
 
 
 def _name(question: str) -> tuple[int, str] | None:
-    """The number of the wording, and what it calls the thing."""
+    """The number of the wording, and the thing's name in it; None for another question."""
     for number, wording in enumerate(COLOUR):
         if match := re.fullmatch(re.escape(wording).replace(r"\{\}", "(.+)"), question):
             return number, match[1]
     return None
 
 
-def _asked(question: PictureQuestion, scene: Scene, named: tuple[int, str], thing: int, seed: int) -> Asked:
-    wording, name = named
-    told = snapped(scene)
+def _color_question(
+    question: PictureQuestion, scene: Scene, wording_and_name: tuple[int, str], thing: int, seed: int
+) -> ColorQuestion:
+    wording, name = wording_and_name
+    described = snapped(scene)
     rng = random.Random(f"{seed}/{question.id}")
-    facts, order = told_in_order(told, f"{seed}/{question.id}/facts")
-    other = _other_name(told, thing, rng)
-    colour = scene.things[thing].colour
-    return Asked(
+    facts, order = described_in_order(described, f"{seed}/{question.id}/facts")
+    other = _other_name(described, thing, rng)
+    color = scene.things[thing].colour
+    return ColorQuestion(
         question=question,
         scene=scene,
         thing=thing,
@@ -130,20 +137,22 @@ def _asked(question: PictureQuestion, scene: Scene, named: tuple[int, str], thin
         order=order,
         paraphrase=COLOUR[1 - wording].format(name),
         swapped=None if other is None else COLOUR[wording].format(other),
-        against=rng.choice([one for one in COLOURS if one != colour]),
+        against=rng.choice([other_color for other_color in COLOURS if other_color != color]),
     )
 
 
-def told_in_order(scene: Scene, seed: str) -> tuple[str, tuple[int, ...]]:
-    """A description of a scene as it stands, shuffled by the seed, and the numbers of the things in its order."""
+def described_in_order(scene: Scene, seed: str) -> tuple[str, tuple[int, ...]]:
+    """A description of a scene, shuffled by the seed, and the numbers of the things in its order."""
     order = list(range(len(scene.things)))
-    random.Random(seed).shuffle(order)  # the first that `describe` does with its generator
+    random.Random(seed).shuffle(order)  # as `describe` begins with its generator
     return describe(scene, random.Random(seed), shuffled=True), tuple(order)
 
 
 def _other_name(scene: Scene, thing: int, rng: random.Random) -> str | None:
-    """A name for another thing, of another colour."""
-    others: Sequence[Thing] = [one for one in scene.things if one.colour != scene.things[thing].colour]
+    """A name for another thing, of another color."""
+    others: Sequence[Thing] = [
+        candidate for candidate in scene.things if candidate.colour != scene.things[thing].colour
+    ]
     if not others:
         return None
     other = rng.choice(others)

@@ -1,15 +1,17 @@
 """Models compared at the same sharpness of their logits, in two ways.
 
 A model whose logits are all multiplied by 1.3 is more certain, and every head raises its answers' log-probability by
-other amounts, though none has changed. To divide by the answer's whole gain of log-probability does not help: that
-hardly depends on the factor, where the single increases do. So the logits are multiplied before increases are taken:
+other amounts, though no head has changed. Division by the answer's whole gain of log-probability does not help: the
+gain hardly depends on the factor, and the single increases do. So the logits are multiplied by a factor before
+increases are computed:
 
-certain   by what gives the answer the probability LEVEL. This undoes a sharpening of any words that compete with the
-          answer; but a model that was only damaged is less certain, and is sharpened by it: its heads seem to grow.
-wide      by what makes them as wide as the base's, by their standard deviation over the vocabulary. A damaged model's
-          logits are no narrower; but logits of the answers' words alone may be sharpened without becoming wider.
+certain   the factor that gives the answer the probability LEVEL. It undoes a sharpening of any words that compete with
+          the answer; but a damaged model is less certain, and is sharpened by it: its heads seem to grow.
+wide      the factor that makes the logits as wide as the base's, by their standard deviation over the vocabulary. A
+          damaged model's logits are not narrower; but logits of the answers' words alone may be sharpened without
+          becoming wider.
 
-What has grown both ways is neither.
+Growth by both measures is neither artefact.
 """
 
 import math
@@ -24,15 +26,12 @@ LEVEL = 0.5
 
 
 def certain(logits: NDArray[np.floating], token: int) -> float:
-    """The factor by which logits (vocab,) are multiplied for `token` to have the probability LEVEL.
-
-    nan where there is none, as the token is not the likeliest.
-    """
+    """The factor of logits (vocab,) that gives `token` the probability LEVEL; nan where it is not the likeliest."""
     behind = np.delete(logits, token).astype(np.float64) - float(logits[token])
     if not behind.max() < 0:
         return math.nan
     wanted = math.log((1 - LEVEL) / LEVEL)
-    most = (math.log(len(logits)) - wanted) / -behind.max()  # there the others together are surely below what is wanted
+    most = (math.log(len(logits)) - wanted) / -behind.max()  # here the others together are surely below `wanted`
     return float(brentq(lambda factor: logsumexp(factor * behind) - wanted, 0.0, most, xtol=1e-12, rtol=1e-12))
 
 

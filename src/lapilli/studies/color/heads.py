@@ -1,4 +1,4 @@
-"""What one traced answer says of every head, and of the colour words."""
+"""Readings of every head, and of the color words, from one traced answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,16 +22,16 @@ from lapilli.studies.color.confidence import certain, width
 
 @dataclass(frozen=True, eq=False)
 class HeadReading:
-    """Of the position that predicts the answer's first token; the right answer was given to be read.
+    """The heads at the position that predicts the first token of the right answer.
 
-    right       whether every token of the right answer, and its end, would have been the likeliest
-    log_prob    of the right answer's tokens together, without its end, in nats
-    increases   (layer, head)        of the log-probability of its first token (Yu & Ananiadou)
-    certain     (layer, head)        the same of answers made equally certain; nan where it cannot be, see confidence.py
-    wide        (layer, head)        the same with logits as wide as those given
-    width       how wide the model's own logits are
-    parts       (layer, head, word)  what each head adds to the logit of every word, less the mean of all logits
-    logits      (word,)              the model's own, less their mean
+    right       whether every token of the right answer, and its end, is the likeliest
+    log_prob    the log-probability of the right answer without its end, in nats
+    increases   (layer, head)        the increase of its first token's log-probability (Yu & Ananiadou)
+    certain     (layer, head)        the increase with equally certain answers; nan where impossible (confidence.py)
+    wide        (layer, head)        the increase with logits as wide as `as_wide_as`
+    width       the width of the model's own logits
+    parts       (layer, head, word)  each head's contribution to the centred logit of every word
+    logits      (word,)              the model's own centred logits
     """
 
     right: bool
@@ -46,30 +46,30 @@ class HeadReading:
 
 @torch.inference_mode()
 def read_heads(trace: Trace, words: NDArray[np.int64], as_wide_as: float | None = None) -> HeadReading:
-    """Of a trace whose rows predict an answer that was given; `words` are tokens (word,), as `word_tokens` has them.
+    """Read the heads of a trace of the right answer; `words` are tokens (word,) of `word_tokens`.
 
-    `as_wide_as` is the width of the logits with which it is compared; its own where there are none.
+    `as_wide_as` is the width of the logits to compare with, by default the model's own.
     """
-    one = trace.at(0)
-    own = one.logits[0].cpu().numpy()
+    first = trace.at(0)
+    own = first.logits[0].cpu().numpy()
     target, ids = Target(), torch.from_numpy(words).to(trace.logits.device)
-    directions = readouts(one, target, ids)
-    outputs = torch.stack([head_outputs(one, layer)[0] for layer in range(one.decoder.depth)])
+    directions = readouts(first, target, ids)
+    outputs = torch.stack([head_outputs(first, layer)[0] for layer in range(first.decoder.depth)])
     right, log_prob = said_right(trace)
     return HeadReading(
         right=right,
         log_prob=log_prob,
-        increases=head_increases(one)[0],
-        certain=head_increases(one, certain(own, int(one.next_ids[0])))[0],
-        wide=head_increases(one, 1.0 if as_wide_as is None else as_wide_as / width(own))[0],
+        increases=head_increases(first)[0],
+        certain=head_increases(first, certain(own, int(first.next_ids[0])))[0],
+        wide=head_increases(first, 1.0 if as_wide_as is None else as_wide_as / width(own))[0],
         width=width(own),
         parts=torch.einsum("lhd,wd->lhw", outputs, directions).cpu().numpy(),
-        logits=target.of_logits(one.logits.expand(len(ids), -1), ids).cpu().numpy(),
+        logits=target.of_logits(first.logits.expand(len(ids), -1), ids).cpu().numpy(),
     )
 
 
 def said_right(trace: Trace) -> tuple[bool, float]:
-    """Whether the model would have said the answer that was given, to its end, and its log-probability without it."""
+    """Whether the model would say the traced answer, to its end, and its log-probability without the end, in nats."""
     ids = torch.from_numpy(trace.next_ids).to(trace.logits.device)
     log_probs = trace.logits.log_softmax(-1).gather(1, ids[:, None])[:, 0]
     stops = np.append(trace.layout.role, Role.STOP)[trace.rows + 1] == Role.STOP
@@ -79,15 +79,15 @@ def said_right(trace: Trace) -> tuple[bool, float]:
 
 def word_tokens(llava: Llava, asking: Sample, words: Sequence[str]) -> NDArray[np.int64]:
     """The first token of every word as an answer to `asking`, (word,). Raises LapilliError where two are the same."""
-    found = []
+    tokens = []
     for word in words:
         encoded = answered(llava, asking, word)
-        found.append(int(encoded.ids[np.nonzero(encoded.layout.role == Role.ANSWER)[0][0]]))
-    if len(set(found)) < len(found):
+        tokens.append(int(encoded.ids[np.nonzero(encoded.layout.role == Role.ANSWER)[0][0]]))
+    if len(set(tokens)) < len(tokens):
         raise LapilliError(
             f"two of the words {', '.join(words)} begin with one token; the study tells them apart by it"
         )
-    return np.array(found, np.int64)
+    return np.array(tokens, np.int64)
 
 
 def ranks(logits: Tensor, words: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,7 +1,8 @@
-"""Key positions: where among the facts a head takes from most of what it brings for the right colour.
+"""Key positions: the positions among the facts that contribute most to the right color, by head.
 
-Of the direct contributions to the colour's logit (direct.py), which sum, not of log-probability increases. At a key
-position it is asked how much the head looks there when the question names another thing, and what can be read there.
+They are chosen by the direct contributions to the color's logit (direct.py), which sum, not by log-probability
+increases. Measured at a key position are the head's attention when the question is about another thing, and the words
+that can be read there.
 """
 
 from collections.abc import Sequence
@@ -26,51 +27,51 @@ READOUTS = {
     "stream": "the stream there, before the layer of the head in question, by the last norm and the vocabulary",
     "wrote": "what attention has written there before that layer, with the norm's scale of the answer's position",
 }
-"""What is read at a key position, and how."""
+"""The read-outs at a key position."""
 
 
 @dataclass(frozen=True, eq=False)
-class Keys:
-    """Of some heads, each in its place: their key positions, and how they came about.
+class KeyPositions:
+    """The key positions of some heads.
 
-    at        (head,)  the number of the key position among the facts
-    inside    (head,)  the share of what the head brings for the colour that comes from the facts; nan for nothing
-    asked     (head,)  whether the key position shows or tells the thing that is asked about
+    at          (head,)  the number of the key position among the facts
+    inside      (head,)  the share of the head's contributions, in absolute numbers, that comes from the facts; nan of 0
+    on_target   (head,)  whether the key position shows or describes the target thing
     """
 
     at: Positions
     inside: NDArray[np.float64]
-    asked: NDArray[np.bool_]
+    on_target: NDArray[np.bool_]
 
 
 @torch.inference_mode()
-def keys(trace: Trace, places: Places, heads: Sequence[Head], colour: int) -> Keys:
-    """The key positions of heads for the token `colour`, of a trace of an answer that was given."""
-    one = trace.at(0)
-    readout = readouts(one, Target(), torch.tensor([colour], device=one.logits.device))
-    by_layer = {layer: head_positions(one, readout, layer)[0] for layer in {layer for layer, _ in heads}}
+def key_positions(trace: Trace, places: Places, heads: Sequence[Head], color: int) -> KeyPositions:
+    """The key positions of heads for the token `color`, from a trace of the right answer."""
+    first = trace.at(0)
+    readout = readouts(first, Target(), torch.tensor([color], device=first.logits.device))
+    by_layer = {layer: head_positions(first, readout, layer)[0] for layer in {layer for layer, _ in heads}}
     parts = torch.stack([by_layer[layer][head] for layer, head in heads]).cpu().numpy().astype(np.float64)
     from_facts = parts[:, places.facts]
     at = from_facts.argmax(1)
     size = np.abs(parts).sum(1)
     inside = np.divide(np.abs(from_facts).sum(1), size, out=np.full(len(size), np.nan), where=size > 0)
-    return Keys(at, inside, places.asked[at])
+    return KeyPositions(at, inside, places.on_target[at])
 
 
 @torch.inference_mode()
-def looks(trace: Trace, places: Places, heads: Sequence[Head]) -> NDArray[np.float64]:
-    """How much each head looks from the answer's position at every fact; (head, fact)."""
-    one = trace.at(0)
-    by_layer = {layer: attention(one, layer)[0] for layer in {layer for layer, _ in heads}}
-    found = torch.stack([by_layer[layer][head] for layer, head in heads])[:, torch.from_numpy(places.facts)]
-    return np.asarray(found.cpu(), np.float64)
+def attention_to_facts(trace: Trace, places: Places, heads: Sequence[Head]) -> NDArray[np.float64]:
+    """The attention of each head from the answer's position to every fact; (head, fact)."""
+    first = trace.at(0)
+    by_layer = {layer: attention(first, layer)[0] for layer in {layer for layer, _ in heads}}
+    weights = torch.stack([by_layer[layer][head] for layer, head in heads])[:, torch.from_numpy(places.facts)]
+    return np.asarray(weights.cpu(), np.float64)
 
 
 @torch.inference_mode()
 def reciprocal_ranks(
     trace: Trace, places: Places, heads: Sequence[Head], words: NDArray[np.int64]
 ) -> dict[str, NDArray[np.float64]]:
-    """1 / rank of every word at every fact, by each of READOUTS, in the layer of each head; (head, fact, word).
+    """The reciprocal ranks of every word at every fact, by each of READOUTS, in each head's layer; (head, fact, word).
 
     The trace must have been recorded whole.
     """
@@ -79,16 +80,16 @@ def reciprocal_ranks(
     embeddings: Any = trace.llava.model.get_input_embeddings()
     matrix = embeddings.weight
     shared = 1 / ranks(stream.resid[0, at].to(matrix) @ matrix.T, words)
-    found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in READOUTS}
+    by_readout: dict[str, list[NDArray[np.float64]]] = {name: [] for name in READOUTS}
     by_layer = {layer: _read(trace, at, layer, words) for layer in {layer for layer, _ in heads}}
     for layer, _ in heads:
         for name, values in zip(READOUTS, (shared, *by_layer[layer]), strict=True):
-            found[name].append(values)
-    return {name: np.stack(values) for name, values in found.items()}
+            by_readout[name].append(values)
+    return {name: np.stack(values) for name, values in by_readout.items()}
 
 
 def _read(trace: Trace, at: Tensor, layer: int, words: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:
-    """By the stream before a layer, and by what attention wrote before it; (fact, word) each."""
+    """The reciprocal ranks by the stream before a layer, and by what attention wrote before it; (fact, word) each."""
     assert trace.stream is not None
     model, stream = trace.decoder, trace.stream
     frozen = model.norm.weight.float() * model.scale(trace.resid[0, -1])

@@ -1,10 +1,9 @@
-"""How far two tables of heads agree, and how far they would by chance.
+"""Overlap: the agreement of two tables of heads, beside chance.
 
-Of H heads, two sets of k share k * k / H by chance; that many or more have the hypergeometric tail. Some layers hold
-more of the heads that count than others (what is added where the stream is short beside the final one counts for
-little, see increase.py), so two sets may agree because of their layers alone. So the same is asked of sets whose heads
-were shuffled within layers. Where they fill their layers, nearly all such sets agree, and no agreement could be called
-rare: the smallest p that there can be is given too.
+Two random sets of k of H heads share k * k / H on average, with a hypergeometric tail. Some layers contain more top
+heads than others (increase.py), so two sets may agree because of their layers alone. A second null shuffles heads
+within layers. Where sets fill their layers, nearly all shuffled sets agree, and no agreement is rare: the smallest
+possible p is stated too.
 """
 
 from collections import Counter
@@ -19,19 +18,19 @@ from lapilli.core.statistics.sets import expected, hypergeometric, least, tail
 from lapilli.inspection.intervention.ablation import Head
 
 PAPER = 10
-"""How many heads are top heads in the paper, of 1,024."""
+"""The number of top heads in the paper, of 1,024."""
 
 SHARES = (0.05, 0.1, 0.25)
-"""Of all heads, how many are top heads besides."""
+"""Further numbers of top heads, as shares of all heads."""
 
 
 def sizes(heads: int) -> list[int]:
-    """The paper's number, or all heads where there are fewer, and how many each of SHARES is; ascending, each once."""
+    """The paper's number, at most all heads, and the numbers of SHARES; ascending, each once."""
     return sorted({min(PAPER, heads), *(max(1, round(share * heads)) for share in SHARES)})
 
 
 def verdict_size(heads: int) -> int:
-    """The one of the sizes that verdicts speak of: the paper's, but no more than a quarter of all heads."""
+    """The size that verdicts are about: the paper's, but at most a quarter of all heads."""
     return min(PAPER, max(1, round(SHARES[-1] * heads)))
 
 
@@ -44,13 +43,13 @@ def top(table: NDArray[np.floating], k: int) -> list[Head]:
 
 @dataclass(frozen=True)
 class Overlap:
-    """How many of their top `k` heads two tables share.
+    """The number of their top `k` heads that two tables share.
 
-    shared     of the true means, with the interval over questions
-    observed   of the means as they were measured; chance and p are about these
-    chance     expected of two random sets, and p, how likely so many or more are
-    within     the same of sets that have as many heads in every layer as these two
-    least_p    the p of the most that can be shared, and within_least_p
+    shared     estimated for the true means, with the interval over questions
+    observed   of the measured means; chance and p are about these
+    chance     the expectation for two random sets; p is the probability of so many or more
+    within     the expectation, with within_p, for sets with as many heads in every layer as these two
+    least_p    the p of the largest possible number; within_least_p likewise
     """
 
     k: int
@@ -64,34 +63,34 @@ class Overlap:
     within_least_p: float
 
 
-def overlap(one: NDArray[np.floating], other: NDArray[np.floating], k: int, seed: int = 0) -> Overlap:
-    """Of the mean tables of two (question, layer, head), of the same questions."""
-    first, second = (set(top(table.mean(0), k)) for table in (one, other))
-    observed = len(first & second)
-    chances = hypergeometric(one[0].size, k, k)
-    within = within_layers(first, second, one.shape[2])
+def overlap(first: NDArray[np.floating], second: NDArray[np.floating], k: int, seed: int = 0) -> Overlap:
+    """The overlap of the mean tables of two (question, layer, head), of the same questions."""
+    tops, other_tops = (set(top(table.mean(0), k)) for table in (first, second))
+    observed = len(tops & other_tops)
+    chances = hypergeometric(first[0].size, k, k)
+    within = within_layers(tops, other_tops, first.shape[2])
     return Overlap(
-        k,
-        ranks.shared_largest(one.reshape(len(one), -1), other.reshape(len(other), -1), k, seed),
-        observed,
-        expected(chances),
-        tail(chances, observed),
-        least(chances),
-        expected(within),
-        tail(within, observed),
-        least(within),
+        k=k,
+        shared=ranks.shared_largest(first.reshape(len(first), -1), second.reshape(len(second), -1), k, seed),
+        observed=observed,
+        chance=expected(chances),
+        p=tail(chances, observed),
+        least_p=least(chances),
+        within=expected(within),
+        within_p=tail(within, observed),
+        within_least_p=least(within),
     )
 
 
-def rank_correlation(one: NDArray[np.floating], other: NDArray[np.floating], seed: int = 0) -> Estimate:
+def rank_correlation(first: NDArray[np.floating], second: NDArray[np.floating], seed: int = 0) -> Estimate:
     """Spearman's correlation of the true mean tables of two (question, layer, head); 0 by chance."""
-    return ranks.rank_correlation(one.reshape(len(one), -1), other.reshape(len(other), -1), seed)
+    return ranks.rank_correlation(first.reshape(len(first), -1), second.reshape(len(second), -1), seed)
 
 
-def within_layers(one: set[Head], other: set[Head], width: int) -> NDArray[np.float64]:
-    """The same of sets with these numbers of heads in every layer, of `width` heads."""
-    counts = [Counter(layer for layer, _ in heads) for heads in (one, other)]
-    found = np.ones(1)
+def within_layers(first: set[Head], second: set[Head], width: int) -> NDArray[np.float64]:
+    """The distribution of the overlap of random sets with as many heads in every layer, each of `width` heads."""
+    counts = [Counter(layer for layer, _ in heads) for heads in (first, second)]
+    chances = np.ones(1)
     for layer in counts[0].keys() & counts[1].keys():
-        found = np.convolve(found, hypergeometric(width, counts[0][layer], counts[1][layer]))
-    return found
+        chances = np.convolve(chances, hypergeometric(width, counts[0][layer], counts[1][layer]))
+    return chances

@@ -1,7 +1,7 @@
-"""The paper's own figures, of LLaVA-1.5-7B and Vicuna-7B over 1,000 questions for animals' colours, beside those found.
+"""The paper's own figures, of LLaVA-1.5-7B and Vicuna-7B over 1,000 questions for animals' colors, beside ours.
 
-They are as readers of the paper report them, in public reviews and notes; they were not compared with its text, and
-it says neither how they vary nor, for most, what chance gives. What is measured here is near to each, not the same.
+They are as readers of the paper report them, in public reviews and notes; they were not compared with its text, which
+states neither how they vary nor, for most, chance. The figures here are near to each, not the same.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,16 +12,16 @@ from lapilli.studies.color.overlap import PAPER
 Figure = dict[str, Any]
 
 HEADS = 1024
-"""Of the paper's language model."""
+"""The number of heads of the paper's language model."""
 
 
 def beside_paper(result: Mapping[str, Any]) -> list[Figure]:
-    """Every figure of the paper that a study has a like of: what it is of, `paper`, its `chance`, and `measured`.
+    """The figures of the paper that a study measures too: their labels, `paper`, its `chance`, and `measured`.
 
-    `measured` are the figures of every tuned model, each with `model`, `value`, `n`, `chance` and, where it is a mean,
-    `low` and `high`.
+    `measured` are the figures of every tuned model, each with `model`, `value`, `n`, `chance` and, for a mean, `low`
+    and `high`.
     """
-    return [*_shared(result), *_read(result), *_looked(result)]
+    return [*_shared(result), *_read(result), *_attended(result)]
 
 
 def _shared(result: Mapping[str, Any]) -> Iterator[Figure]:
@@ -43,7 +43,7 @@ def _read(result: Mapping[str, Any]) -> Iterator[Figure]:
         yield _row(f"mean reciprocal rank of the {thing} by the input embeddings, key patches", paper, chance, measured)
 
 
-def _looked(result: Mapping[str, Any]) -> Iterator[Figure]:
+def _attended(result: Mapping[str, Any]) -> Iterator[Figure]:
     for condition, same, different in (("TQA-tuned", 0.768, 0.268), ("VQA", 0.807, 0.564)):
         rows = _rows(result["keys"], condition=condition, of="increase", k=result["settings"]["verdict_size"])
         for name, says, paper in (("same", "", same), ("different", ", asked about another thing", different)):

@@ -12,14 +12,14 @@ from lapilli.core.progress import Progress
 from lapilli.core.run import RunDir
 from lapilli.model.hub import recorded
 from lapilli.model.llava import Llava
-from lapilli.studies.color import figures
-from lapilli.studies.color.attention_paths import WAYS
+from lapilli.studies.color import interval_estimates
 from lapilli.studies.color.conditions import CONDITIONS
-from lapilli.studies.color.head_ablation import CONTROLS, NULLS
+from lapilli.studies.color.fact_routes import ROUTES
 from lapilli.studies.color.key_positions import READOUTS
 from lapilli.studies.color.overlap import PAPER, SHARES, sizes, verdict_size
 from lapilli.studies.color.paper import beside_paper
 from lapilli.studies.color.study import CHOSEN_BY, RESULT, Settings, Study
+from lapilli.studies.color.top_head_ablation import CONTROLS, NULLS
 from lapilli.studies.color.verdicts import COMMON, LEVEL, verdicts
 
 
@@ -43,16 +43,16 @@ def colour_result(of: Settings, run: RunDir, load: Callable[[Path], Llava], prog
 
 
 _FIGURES: dict[str, Callable[[Study], list[dict[str, Any]]]] = {
-    "accuracy": figures.accuracies,
-    "tables": figures.tables,
-    "overlaps": figures.overlaps,
-    "differences": figures.differences,
-    "keys": figures.keys,
-    "decoding": figures.decoding,
-    "knocked": figures.knocked,
-    "growth": figures.growth,
-    "ways": figures.ways,
-    "halves": figures.halves,
+    "accuracy": interval_estimates.accuracies,
+    "tables": interval_estimates.tables,
+    "overlaps": interval_estimates.overlaps,
+    "differences": interval_estimates.differences,
+    "keys": interval_estimates.keys,
+    "decoding": interval_estimates.decoding,
+    "knocked": interval_estimates.ablations,
+    "growth": interval_estimates.growth,
+    "ways": interval_estimates.routes,
+    "halves": interval_estimates.halves,
 }
 
 
@@ -65,7 +65,7 @@ def _described(study: Study) -> dict[str, Any]:
             for label, name in zip(study.of.models, _folders(study.of.models.values()), strict=True)
         ],
         "counts": {name: len(getattr(study, name)) for name in ("asked", "kept", "choosing", "measuring")},
-        "example": {"question": example.question.question, "facts": example.facts, "answer": example.colour},
+        "example": {"question": example.question.question, "facts": example.facts, "answer": example.color},
         "settings": plain(_settings(study)),
     }
 
@@ -85,7 +85,7 @@ def _settings(study: Study) -> dict[str, Any]:
         "controls": CONTROLS,
         "conditions": {condition.name: condition.says for condition in CONDITIONS},
         "readouts": READOUTS,
-        "ways": WAYS,
+        "ways": ROUTES,
         "nulls": NULLS,
         "rules": COMMON,
         "versions": versions(),

@@ -28,11 +28,18 @@ from lapilli.inspection.intervention.ablation import Head
 from lapilli.model.hub import recorded
 from lapilli.model.llava import Llava
 from lapilli.model.parts import origin
-from lapilli.studies.color.ablated_answers import batches, head_means
-from lapilli.studies.color.conditions import CONDITIONS, Asked, Condition, read_asked
-from lapilli.studies.color.head_ablation import Knocking, knockouts
+from lapilli.studies.color.answers_under_ablation import batches, head_means
+from lapilli.studies.color.conditions import CONDITIONS, ColorQuestion, Condition, read_color_questions
 from lapilli.studies.color.overlap import sizes, top
-from lapilli.studies.color.rows import Asking, Note, Rows, head_rows, key_rows, way_rows
+from lapilli.studies.color.question_measures import (
+    Measures,
+    Note,
+    QuestionSet,
+    head_measures,
+    key_measures,
+    route_measures,
+)
+from lapilli.studies.color.top_head_ablation import HeadAblations, ablate_top_heads
 
 MEASURED = 100
 """Questions on which top heads and ways are measured, at most."""
@@ -91,9 +98,9 @@ def settings(base: Path, tuned: Sequence[Path], data: Path, questions: int, seed
 def opened(out: Path, of: Settings) -> RunDir:
     """The run folder of a study: new, interrupted, or finished.
 
-    Raises LapilliError as `RunDir.begin` does, and as `read_asked` does, before anything is written.
+    Raises LapilliError as `RunDir.begin` does, and as `read_color_questions` does, before anything is written.
     """
-    read_asked(of.data, of.questions, of.seed)
+    read_color_questions(of.data, of.questions, of.seed)
     return RunDir.begin(out, _recipe(of), of.seed)
 
 
@@ -104,10 +111,10 @@ class Study:
     def __init__(self, of: Settings, run: RunDir, load: Callable[[Path], Llava], progress: Progress) -> None:
         self.of = of
         self.run = run
-        self.asked = read_asked(of.data, of.questions, of.seed)
+        self.asked = read_color_questions(of.data, of.questions, of.seed)
         self._load = load
         self._progress = progress
-        self._held: dict[str, Rows] = {}
+        self._held: dict[str, Measures] = {}
 
     @property
     def cases(self) -> list[Case]:
@@ -130,11 +137,11 @@ class Study:
         """Those that are told the facts."""
         return [case for case in self.cases if case.condition.form != "nothing"]
 
-    def heads(self, case: Case) -> Rows:
+    def heads(self, case: Case) -> Measures:
         """What every head adds, of all questions; also with logits as wide as the base's, of the text."""
         widths = None if case.model == BASE else self.heads(self.base)["width"]
         return self._rows(
-            f"heads-{case.name}", case, lambda llava, note: head_rows(self._asking(llava, case), note, widths)
+            f"heads-{case.name}", case, lambda llava, note: head_measures(self._asking(llava, case), note, widths)
         )
 
     @cached_property
@@ -166,23 +173,23 @@ class Study:
         table = self.heads(case)[measure][self.choosing].mean(0)
         return top(table, sizes(table.size)[-1])
 
-    def keys(self, case: Case, measure: str = CHOSEN_BY[0]) -> Rows:
+    def keys(self, case: Case, measure: str = CHOSEN_BY[0]) -> Measures:
         """What is found at the key positions of its top heads by a measure, of the questions measured."""
         tops = {name: self.top(case, name) for name in CHOSEN_BY}
         heads = [head for some in tops.values() for head in some]
 
-        def work(llava: Llava, note: Note) -> Rows:
-            return key_rows(self._asking(llava, case, self.measuring), heads, note)
+        def work(llava: Llava, note: Note) -> Measures:
+            return key_measures(self._asking(llava, case, self.measuring), heads, note)
 
         begin = CHOSEN_BY.index(measure) * len(tops[measure])
         rows = self._rows(f"keys-{case.name}", case, work)
         return {name: values[:, begin : begin + len(tops[measure])] for name, values in rows.items()}
 
-    def ways(self, case: Case) -> Rows:
+    def ways(self, case: Case) -> Measures:
         """What cutting the ways changes, of the questions measured."""
 
-        def work(llava: Llava, note: Note) -> Rows:
-            return way_rows(self._asking(llava, case, self.measuring), self.of.seed, note)
+        def work(llava: Llava, note: Note) -> Measures:
+            return route_measures(self._asking(llava, case, self.measuring), self.of.seed, note)
 
         return self._rows(f"ways-{case.name}", case, work)
 
@@ -206,14 +213,14 @@ class Study:
         )
         means = head_means(llava, batches(llava, *map(list, zip(*others, strict=True))))
         language = decoder(llava.model)
-        knocking = Knocking(llava, batches(llava, *map(list, zip(*read, strict=True))), means, note)
-        return knockouts(knocking, tops, (language.depth, language.heads), self.of.seed)
+        knocking = HeadAblations(llava, batches(llava, *map(list, zip(*read, strict=True))), means, note)
+        return ablate_top_heads(knocking, tops, (language.depth, language.heads), self.of.seed)
 
-    def _asking(self, llava: Llava, case: Case, numbers: NDArray[np.intp] | None = None) -> Asking:
-        asked: Sequence[Asked] = self.asked if numbers is None else [self.asked[number] for number in numbers]
-        return Asking(llava, asked, case.condition.form, self.of.data / "images")
+    def _asking(self, llava: Llava, case: Case, numbers: NDArray[np.intp] | None = None) -> QuestionSet:
+        asked: Sequence[ColorQuestion] = self.asked if numbers is None else [self.asked[number] for number in numbers]
+        return QuestionSet(llava, asked, case.condition.form, self.of.data / "images")
 
-    def _rows(self, name: str, case: Case, work: Callable[[Llava, Note], Rows]) -> Rows:
+    def _rows(self, name: str, case: Case, work: Callable[[Llava, Note], Measures]) -> Measures:
         if not self.run.has(name):
             what = f"{case.model}, {case.condition.name}: {name.partition('-')[0]}"
             found = work(self._load(self.of.models[case.model]), partial(self._progress, what))

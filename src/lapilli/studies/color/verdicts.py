@@ -1,37 +1,7 @@
-"""Whether the paper's three statements hold here, by rules that do not depend on what a run finds.
+"""Verdicts on the paper's three STATEMENTS, by RULES that do not depend on a run's results.
 
-(a) shallow layers move features of the object to where its colour is, and to the end; deep heads extract the colour.
-    For each tuned model, under VQA and TQA-tuned, four parts. The facts no longer look at each other (facts->facts);
-    neither the question nor the position that answers looks at the facts (facts->text): the answer's log-probability
-    falls further when this is cut in the shallow half of the layers than in the deep half, and further than by as many
-    random looks there. The position that answers no longer looks at the facts (facts->last): it falls further when this
-    is cut in the deep half than in the shallow half, and further than by as many random looks there. The top heads look
-    at their key positions less when another thing is asked about, by more than when the same is asked in other words;
-    and more of their key positions are on the thing that is asked about than of all positions of the facts.
-(b) what the picture puts in the language model's input can be read as words.
-    For each tuned model under VQA, two parts, colour and object: the mean reciprocal rank of the right word by the
-    input embeddings, at the key patches of the top heads, is above that at a patch of the same picture on average, and
-    above that of the words that are right of other questions.
-(c) tuning strengthens the heads of the language model.
-    For each tuned model, five parts. Of the top heads of TQA-base and TQA-tuned more are shared than by chance, also of
-    sets with as many heads in every layer (p < 0.05 each). The increases of the top heads of TQA-base are larger in
-    TQA-tuned with the sharpness of the logits matched, in both ways of confidence.py: as they are they grow as well in
-    a base whose logits are multiplied by 1.3. They have grown by more than those of the other heads, both ways. These
-    heads knocked out in the tuned model, under VQA and under TQA-tuned, cost more than random sets of as many do, and
-    than sets with as many in every layer, by interval and by rank (p < 0.05).
-
-Above, below, further, larger and more mean that the 95 % interval of the paired difference lies there, by more than
-ROUNDING. Top heads are those with the largest log-probability increases: ten, as in the paper, or a quarter of all
-heads where that is fewer (overlap.py), since ten of twenty heads are half of the model, and their sets are alike by
-chance.
-
-A comparison cannot be tested when nothing that could be measured would have made it hold: with fewer than ENOUGH
-questions, whose intervals are too narrow; where the smallest p that there can be is not below LEVEL, as among too few
-sets; where there is no other set. A part holds when all of its tests do, is contradicted when the interval of one lies
-on the other side of 0, is not shown when another does not hold, and cannot be tested otherwise. A statement holds when
-every part holds in every tuned model, and cannot be tested when all the others do; it is mixed where only some do.
-Where no part holds in any, it fails if one is contradicted in every model, cannot be tested if none can, and is not
-shown otherwise.
+RULES state what each statement needs, and COMMON how tests make a part, and parts a statement; the page shows both. Top
+heads are the `verdict_size` of overlap.py with the largest log-probability increases.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -69,10 +39,10 @@ ENOUGH = 20
 """With fewer questions nothing can be tested."""
 
 LEVEL = 0.05
-"""What a p must be below."""
+"""The level that a p must be below."""
 
 ROUNDING = 1e-5
-"""How far from 0 an interval must lie, in nats or shares: what is nearer may be rounding in single precision."""
+"""The least distance of an interval from 0, in nats or shares: a smaller one may be rounding in single precision."""
 
 COMMON = (
     "Every comparison must hold with its 95 % interval over questions, paired where it is of the same questions; it is "
@@ -88,11 +58,7 @@ COMMON = (
 
 @dataclass(frozen=True)
 class Test:
-    """One comparison: an interval, which must lie on the right side of 0, or a p, which must be small enough.
-
-    It is contradicted when the interval lies on the wrong side; a p that is too large only shows nothing. `least_p` is
-    the smallest that there can be.
-    """
+    """One comparison, by an interval or by a p; `least_p` is the smallest possible p."""
 
     says: str
     value: float | None
@@ -106,7 +72,7 @@ class Test:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a statement in one model: it holds when all of its tests do."""
+    """A part of a statement in one model under one condition."""
 
     says: str
     model: str
@@ -115,27 +81,30 @@ class Part:
 
     @property
     def finding(self) -> Finding:
-        """What they come to together."""
-        found = {test.finding for test in self.tests}
+        """The worst finding of its tests."""
+        findings = {test.finding for test in self.tests}
         worst: tuple[Finding, ...] = ("contradicted", "not shown", "cannot be tested")
-        return next((finding for finding in worst if finding in found), "holds")
+        return next((finding for finding in worst if finding in findings), "holds")
 
 
 def verdicts(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Of all statements, from a study's figures."""
-    found = []
+    """The verdicts on all statements, as plain values, from a study's figures."""
+    judged = []
     for name, parts_of in (("a", _moving), ("b", _readable), ("c", _strengthened)):
         parts = list(parts_of(result))
-        said = [asdict(part) | {"finding": part.finding} for part in parts]
+        judged_parts = [asdict(part) | {"finding": part.finding} for part in parts]
         word = verdict(parts)
-        found.append({"statement": name, "says": STATEMENTS[name], "rule": RULES[name], "verdict": word, "parts": said})
-    return found
+        judged.append(
+            {"statement": name, "says": STATEMENTS[name], "rule": RULES[name], "verdict": word, "parts": judged_parts}
+        )
+    return judged
 
 
 def verdict(parts: Sequence[Part]) -> Word:
-    """What the findings of a statement's parts come to.
+    """The verdict on a statement from the findings of its parts.
 
-    Of many comparisons some lie on the wrong side by chance: a part must do so in every model to count against it.
+    Some of many comparisons lie on the wrong side by chance, so a part counts against the statement only if it is
+    contradicted in every model.
     """
     findings = {part.finding for part in parts}
     if findings <= {"holds", "cannot be tested"}:
@@ -149,15 +118,15 @@ def verdict(parts: Sequence[Part]) -> Word:
     return "fails" if any(everywhere) else "not shown"
 
 
-def _tuned(result: Mapping[str, Any], condition: str) -> Iterator[str]:
+def _models_under(result: Mapping[str, Any], condition: str) -> Iterator[str]:
     """The models that were asked under a condition."""
     yield from (row["model"] for row in result["accuracy"] if row["condition"] == condition)
 
 
-def _one(rows: Sequence[Mapping[str, Any]], **said: Any) -> Mapping[str, Any]:
-    """The row that is of this."""
-    (found,) = (row for row in rows if all(row[name] == value for name, value in said.items()))
-    return found
+def _row(rows: Sequence[Mapping[str, Any]], **labels: Any) -> Mapping[str, Any]:
+    """The only row with these labels."""
+    (match,) = (row for row in rows if all(row[name] == value for name, value in labels.items()))
+    return match
 
 
 def _below(says: str, figure: Mapping[str, Any]) -> Test:
@@ -176,30 +145,32 @@ def _beside_zero(says: str, figure: Mapping[str, Any], side: int) -> Test:
         finding = "cannot be tested"
     elif low > ROUNDING or high < -ROUNDING:
         finding = "holds" if (low > 0) == (side > 0) else "contradicted"
-    return Test(says, figure["value"], finding, low, high, figure["n"])
+    return Test(says, figure["value"], finding, low=low, high=high, n=figure["n"])
 
 
 def _moving(result: Mapping[str, Any]) -> Iterator[Part]:
-    asked = (
+    claims = (
         ("facts->facts", "shallow", "facts reach facts in shallow layers"),
         ("facts->text", "shallow", "facts reach the text behind them in shallow layers"),
         ("facts->last", "deep", "the answer is read from the facts in deep layers"),
     )
     for condition in ("VQA", "TQA-tuned"):
-        for model in _tuned(result, condition):
-            for way, half, says in asked:
-                here = {"model": model, "condition": condition, "way": way}
-                by_half = _one(result["halves"], **here)
-                beyond = _one(result["ways"], **here, span=half)["beyond"]
+        for model in _models_under(result, condition):
+            for route, half, says in claims:
+                here = {"model": model, "condition": condition, "way": route}
+                by_half = _row(result["halves"], **here)
+                beyond = _row(result["ways"], **here, span=half)["beyond"]
                 other = "deep half" if half == "shallow" else "shallow half"
                 between = _below(f"against the {other}", by_half if half == "shallow" else _negative(by_half))
                 yield Part(says, model, condition, (between, _below("against random looks", beyond)))
-            yield Part("top heads look at what is asked about", model, condition, _looking(result, model, condition))
+            yield Part(
+                "top heads look at what is asked about", model, condition, _attention_tests(result, model, condition)
+            )
 
 
-def _looking(result: Mapping[str, Any], model: str, condition: str) -> tuple[Test, ...]:
+def _attention_tests(result: Mapping[str, Any], model: str, condition: str) -> tuple[Test, ...]:
     k = result["settings"]["verdict_size"]
-    row = _one(result["keys"], model=model, condition=condition, of="increase", k=k)
+    row = _row(result["keys"], model=model, condition=condition, of="increase", k=k)
     return (
         _above("less when another thing is", row["drop_beyond"]),
         _above("key positions on it, less chance", row["asked_beyond"]),
@@ -211,10 +182,10 @@ def _negative(figure: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _readable(result: Mapping[str, Any]) -> Iterator[Part]:
-    for model in _tuned(result, "VQA"):
+    for model in _models_under(result, "VQA"):
         for word in ("colour", "object"):
             here = {"model": model, "condition": "VQA", "readout": "embedding", "word": word, "of": "increase"}
-            row = _one(result["decoding"], **here, k=result["settings"]["verdict_size"])
+            row = _row(result["decoding"], **here, k=result["settings"]["verdict_size"])
             tests = (
                 _above("against an average patch", row["above_random"]),
                 _above("against other questions' words", row["above_label"]),
@@ -224,11 +195,11 @@ def _readable(result: Mapping[str, Any]) -> Iterator[Part]:
 
 def _strengthened(result: Mapping[str, Any]) -> Iterator[Part]:
     k = result["settings"]["verdict_size"]
-    for model in _tuned(result, "TQA-tuned"):
+    for model in _models_under(result, "TQA-tuned"):
         other = {"model": model, "condition": "TQA-tuned"}
-        shared = _one(result["overlaps"], kind="tuning", other=other, measure="increase", k=k)
+        shared = _row(result["overlaps"], kind="tuning", other=other, measure="increase", k=k)
         yield Part("base and tuned model share top heads", model, "TQA-tuned", _shared(shared, k))
-        grown = _one(result["growth"], **other, k=k)
+        grown = _row(result["growth"], **other, k=k)
         for kind, says in (
             ("top", "the base's top heads raise the answer more"),
             ("beyond", "more so than its others"),
@@ -244,7 +215,7 @@ def _strengthened(result: Mapping[str, Any]) -> Iterator[Part]:
 
 
 def _shared(figure: Mapping[str, Any], k: int) -> tuple[Test, ...]:
-    """By the heads that are seen to be shared: p is about these."""
+    """The tests of the observed number of shared heads, against either null."""
     says = f"shared of {k}, {figure['chance']:.2f} by chance", f"{figure['within']:.2f} by chance in the same layers"
     return tuple(
         _by_p(words, figure["observed"], figure["n"], figure[f"{null}p"], figure[f"{null}least_p"])
@@ -253,22 +224,22 @@ def _shared(figure: Mapping[str, Any], k: int) -> tuple[Test, ...]:
 
 
 def _by_p(says: str, value: float | None, n: int, p: float, least_p: float) -> Test:
-    finding: Finding = "holds" if p < LEVEL else "not shown"
-    return Test(
-        says, value, finding if n >= ENOUGH and least_p < LEVEL else "cannot be tested", None, None, n, p, least_p
-    )
+    finding: Finding = "cannot be tested"
+    if n >= ENOUGH and least_p < LEVEL:
+        finding = "holds" if p < LEVEL else "not shown"
+    return Test(says, value, finding, n=n, p=p, least_p=least_p)
 
 
 def _needed(rows: Sequence[Mapping[str, Any]], here: Mapping[str, Any]) -> tuple[Test, ...]:
-    """Against random sets of any heads, and against those of the same layers."""
+    """The tests of an ablation against random sets of any heads, and against those of the same layers."""
     tests: list[Test] = []
     for null, whose in (("any", ""), ("layers", " of the same layers")):
-        found = [row for row in rows if all(row[name] == wanted for name, wanted in {**here, "null": null}.items())]
-        for row in found:
+        matching = [row for row in rows if all(row[name] == wanted for name, wanted in {**here, "null": null}.items())]
+        for row in matching:
             change = row["log_prob"]
             says = f"against {len(row['log_prob_sets'])} sets{whose}"
             tests.append(_below(says, row["log_prob_beyond"]))
             tests.append(_by_p("by rank among them", change["value"], change["n"], row["log_prob_p"], row["least_p"]))
-        if not found:
+        if not matching:
             tests.append(Test(f"no other sets{whose}", None, "cannot be tested"))
     return tuple(tests)

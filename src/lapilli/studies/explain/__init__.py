@@ -1,1 +1,1 @@
-"""Why a model said what it said: an answer taken apart and tested, as arrays, words and a page."""
+"""The explanation of one answer: its decomposition and removal tests, as arrays, words and a page."""

@@ -1,4 +1,4 @@
-"""Findings as arrays, by the names and axes that an explanation's folder has; the token is the first axis."""
+"""Findings as arrays, with the names and axes of an explanation's folder; the token is mostly the first axis."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ from lapilli.inspection.trace import Trace
 from lapilli.studies.explain.findings import Findings
 
 LIKELIEST = 5
-"""How many tokens are named that could have come in a token's place."""
+"""The number of alternatives to each token."""
 
-_ALTERNATIVES = 3  # of them whose logits are taken apart too
+_ALTERNATIVES = 3  # alternatives whose logits are decomposed too
 
 AXES = {
     "sources": ("token", "source"),
@@ -36,7 +36,7 @@ AXES = {
     "lens_ids": ("depth", "patch", "word"),
     "lens_probs": ("depth", "patch", "word"),
 }
-"""What the axes of every array count."""
+"""The axes of every array."""
 
 _IN_NATS = ("heads_log_prob_increase", "layers_log_prob_increase", "routes", "routes_whole")
 _UNITS = (
@@ -50,18 +50,18 @@ _UNITS = (
 )
 
 
-def described(name: str) -> dict[str, Any]:
-    """What explanation.json says of an array."""
+def array_description(name: str) -> dict[str, Any]:
+    """The entry of explanation.json about an array."""
     file, exact = "arrays.safetensors", name != "lens_probs"  # rounded to half precision
     return {"file": file, "axes": list(AXES[name]), "unit": _UNITS[name], "exact": exact}
 
 
 def arrays_of(findings: Findings) -> dict[str, NDArray[Any]]:
-    """The arrays of `arrays.safetensors`, in logits but for the increases, the lengths and the lens."""
+    """The arrays of `arrays.safetensors`, in logits except for the increases, the lengths and the lens."""
     trace, direct, paths = findings.trace, findings.direct, findings.all_paths
     patches = trace.layout.patches(0).ravel()
     within = groups(trace.ids, trace.layout, bos_id(trace))
-    found = {
+    arrays = {
         "sources": direct_sources(direct, within),
         "image_patches": direct.positions[:, patches],
         "layers": np.stack([direct.heads.sum(2), direct.mlps], axis=1),
@@ -78,34 +78,36 @@ def arrays_of(findings: Findings) -> dict[str, NDArray[Any]]:
         "routes_whole": findings.routes.whole_log_prob_change,
     }
     if findings.target.kind != "difference":
-        found |= _alternatives(findings, within, patches)
+        arrays |= _alternatives(findings, within, patches)
     lens: dict[str, NDArray[Any]] = {
         "lens_ids": findings.lens.ids.astype(np.int32),
         "lens_probs": findings.lens.probs.astype(np.float16),
     }
-    return {name: np.ascontiguousarray(values, np.float32) for name, values in found.items()} | lens
+    return {name: np.ascontiguousarray(values, np.float32) for name, values in arrays.items()} | lens
 
 
 def likeliest(trace: Trace) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The tokens that each row finds likeliest, and their probabilities; (row, LIKELIEST) each, likeliest first."""
-    found = trace.logits.softmax(-1).topk(LIKELIEST)
-    return found.indices.cpu().numpy(), np.asarray(found.values.cpu(), np.float64)
+    """The likeliest tokens of each query, and their probabilities; (query, LIKELIEST) each, likeliest first."""
+    top = trace.logits.softmax(-1).topk(LIKELIEST)
+    return top.indices.cpu().numpy(), np.asarray(top.values.cpu(), np.float64)
 
 
 def bos_id(trace: Trace) -> int | None:
     """The token that begins a sequence, if the tokenizer has one."""
     tokenizer: Any = trace.llava.processor.tokenizer
-    found: int | None = tokenizer.bos_token_id
-    return found
+    index: int | None = tokenizer.bos_token_id
+    return index
 
 
 def _alternatives(findings: Findings, within: Any, patches: Any) -> dict[str, NDArray[Any]]:
     """The direct contributions to the likeliest other tokens, for the difference to one of them."""
     trace = findings.trace
     tokens, _ = likeliest(trace)
-    others = np.stack([row[row != said][:_ALTERNATIVES] for row, said in zip(tokens, trace.next_ids, strict=True)])
-    found = [decompose(trace, findings.target, other) for other in others.T]
+    others = np.stack(
+        [row[row != next_id][:_ALTERNATIVES] for row, next_id in zip(tokens, trace.next_ids, strict=True)]
+    )
+    decompositions = [decompose(trace, findings.target, other) for other in others.T]
     return {
-        "alternatives_sources": np.stack([direct_sources(direct, within) for direct in found], axis=1),
-        "alternatives_patches": np.stack([direct.positions[:, patches] for direct in found], axis=1),
+        "alternatives_sources": np.stack([direct_sources(direct, within) for direct in decompositions], axis=1),
+        "alternatives_patches": np.stack([direct.positions[:, patches] for direct in decompositions], axis=1),
     }

@@ -27,8 +27,8 @@ from lapilli.core.files import new_folder, write_atomically
 from lapilli.core.plain import json_text
 from lapilli.inspection.trace import Trace
 from lapilli.report.explanation import bundle, page
-from lapilli.studies.explain import describe
-from lapilli.studies.explain.arrays import arrays_of, described
+from lapilli.studies.explain import description as parts
+from lapilli.studies.explain.arrays import array_description, arrays_of
 from lapilli.studies.explain.findings import Findings
 from lapilli.studies.explain.summary import summary
 
@@ -37,7 +37,7 @@ _LOSSLESS = 512 * 512  # pixels up to which the picture is kept exactly
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What explains one answer about one picture, ready to be written, or to be looked at in a notebook.
+    """An explanation of one answer about one picture, to be saved, or shown in a notebook.
 
     description   the content of explanation.json
     arrays        the content of arrays.safetensors
@@ -49,13 +49,13 @@ class Explanation:
     pictures: dict[str, bytes] = field(repr=False)
 
     def save(self, out: Path) -> None:
-        """Write the folder, whole or not at all. Raises LapilliError when `out` holds something already."""
+        """Write the folder, whole or not at all. Raises LapilliError when `out` is not empty."""
         with new_folder(out) as folder:
             self._write(folder)
 
     @classmethod
     def load(cls, folder: Path) -> "Explanation":
-        """What `save` wrote. Raises LapilliError for a folder that is none, or does not hold to its schema and sums."""
+        """Read what `save` wrote. Raises LapilliError for another folder, or one that violates its schema or sums."""
         description, arrays = bundle.read(folder)
         bundle.check(description, arrays, str(folder))
         names = (description["image"]["file"], description["image"]["view"]["file"])
@@ -85,43 +85,43 @@ def explanation(
     name: str = "a LLaVA",
     command: Sequence[str] = (),
 ) -> Explanation:
-    """What is to be kept of findings about `picture`.
+    """The explanation made of findings about `picture`.
 
     `name` is the model's, and `command` the command line that explains the same answer again, if there is one.
     """
     trace = findings.trace
     view = _patched(trace, picture)
-    file, shown = _file(picture)
-    pictures = {file: shown, "view.png": _encoded(view, "PNG")}
+    file, content = _file(picture)
+    pictures = {file: content, "view.png": _encoded(view, "PNG")}
     description = {
         "schema": bundle.SCHEMA,
-        "id": hashlib.sha256(shown + trace.ids.tobytes()).hexdigest()[:12],
+        "id": hashlib.sha256(content + trace.ids.tobytes()).hexdigest()[:12],
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "made_by": _made_by(findings, command),
-        "model": describe.model_part(trace, name),
+        "model": parts.model_part(trace, name),
         "image": {
             "file": file,
-            "sha256": hashlib.sha256(shown).hexdigest(),
+            "sha256": hashlib.sha256(content).hexdigest(),
             "size": list(picture.size),
-            "view": {"file": "view.png", **describe.view_part(trace.llava.pixels.framing(picture.size), view.width)},
-            "grid": describe.grid_part(findings),
+            "view": {"file": "view.png", **parts.view_part(trace.llava.pixels.framing(picture.size), view.width)},
+            "grid": parts.grid_part(findings),
         },
-        "prompt": describe.prompt_part(trace),
-        "answer": describe.answer_part(findings),
-        "method": describe.method_part(findings),
-        "routes": describe.routes_part(findings.routes),
-        "dependence": describe.dependence_part(findings.dependence),
-        "checks": describe.checks_part(findings),
-        "receipts": describe.receipts_part(findings, command),
-        "vocabulary": describe.vocabulary_part(findings),
+        "prompt": parts.prompt_part(trace),
+        "answer": parts.answer_part(findings),
+        "method": parts.method_part(findings),
+        "routes": parts.routes_part(findings.routes),
+        "dependence": parts.dependence_part(findings.dependence),
+        "checks": parts.checks_part(findings),
+        "receipts": parts.receipts_part(findings, command),
+        "vocabulary": parts.vocabulary_part(findings),
     }
     arrays = arrays_of(findings)
-    description["arrays"] = {name: described(name) for name in arrays}
+    description["arrays"] = {name: array_description(name) for name in arrays}
     return Explanation(description, arrays, pictures)
 
 
 def _patched(trace: Trace, picture: Image.Image) -> Image.Image:
-    """What the encoder got of a picture, without what no patch covers at the right and at the bottom."""
+    """The encoder's view of a picture, without the rest at the right and at the bottom that no patch covers."""
     model: Any = trace.llava.model
     side = model.config.vision_config.patch_size
     rows, columns = trace.layout.patches(0).shape
@@ -132,7 +132,7 @@ def _made_by(findings: Findings, command: Sequence[str]) -> dict[str, Any]:
     stream = findings.trace.resid
     return {
         "version": __version__,
-        "command": describe.repeated(findings, command),
+        "command": parts.repeated(findings, command),
         "seed": findings.seed,
         "device": str(stream.device),
         "dtype": str(stream.dtype).removeprefix("torch."),
@@ -141,7 +141,7 @@ def _made_by(findings: Findings, command: Sequence[str]) -> dict[str, Any]:
 
 
 def _file(picture: Image.Image) -> tuple[str, bytes]:
-    """The picture as a file: exactly, unless it is large."""
+    """The picture as a file: lossless unless it is large."""
     if picture.width * picture.height <= _LOSSLESS:
         return "image.png", _encoded(picture, "PNG")
     return "image.jpg", _encoded(picture, "JPEG")

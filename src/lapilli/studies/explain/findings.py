@@ -1,4 +1,4 @@
-"""From a trace to findings: every view of one answer about one picture, and what holds when it is put to the test."""
+"""From a trace to findings: all decompositions of one answer about one picture, and their removal tests."""
 
 import time
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from torch import Tensor
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Positions
 from lapilli.core.progress import Progress
-from lapilli.inspection.answer_words import alone, answer_words, key_word
+from lapilli.inspection.answer_words import answer_words, isolate_query, key_word
 from lapilli.inspection.attribution.all_paths import AllPaths, all_paths
 from lapilli.inspection.attribution.direct import Direct, decompose
 from lapilli.inspection.attribution.increase import head_increases, layer_increases
@@ -22,31 +22,31 @@ from lapilli.inspection.attribution.lens import Lens, lens
 from lapilli.inspection.attribution.sinks import registers, sinks
 from lapilli.inspection.decoder import require_sums
 from lapilli.inspection.intervention.dependence import Dependence, dependence, survives
-from lapilli.inspection.intervention.knockout import read_knockout
-from lapilli.inspection.intervention.receipt import Claim, Receipt, Remove, draw, take, top
+from lapilli.inspection.intervention.image_routes import Routes, routes
+from lapilli.inspection.intervention.patch_knockout import read_knockout
+from lapilli.inspection.intervention.receipt import Claim, Receipt, Remove, draw_sets, removal_receipt, top
 from lapilli.inspection.intervention.removal import blurred, replaced, reread
-from lapilli.inspection.intervention.routes import Routes, routes
-from lapilli.inspection.intervention.swapped import blank, shipped
-from lapilli.inspection.readings import Readings, beside
+from lapilli.inspection.intervention.replacement_pictures import blank, shipped
+from lapilli.inspection.readings import Readings, joined
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Trace, require_keys
 
 LENS_WORDS = 5
-"""How many words are kept of what a patch says."""
+"""The number of words that the lens reads at a patch."""
 
-WAYS = ("read-knockout", "blur")
-"""The ways in which receipts remove patches."""
+REMOVALS = ("read-knockout", "blur")
+"""The ways of removing patches in receipts."""
 
-CHEAP = WAYS[:1]
-"""Those that read the text alone again, not the picture."""
+CHEAP = REMOVALS[:1]
+"""The ways that run the text alone again, without encoding the picture."""
 
 LEADING = "all paths"
-"""The map that is tested in all ways: its receipts are confirmed as often as the other's or more often, and more often
-at the predicted size (benchmarks/receipts.py). Of a word's two maps it nearly always gives the picture more."""
+"""The map that is tested in all ways. Its receipts are confirmed at least as often as the other map's, and more often
+at the predicted size (benchmarks/receipts.py); it nearly always credits the picture with more."""
 
 
-def _back(progress: Progress, rows: int, done: int) -> None:
-    progress("all paths, back to the pixels", done, rows)
+def _back(progress: Progress, queries: int, done: int) -> None:
+    progress("all paths, back to the pixels", done, queries)
 
 
 def _silent(step: str, done: int, total: int) -> None:
@@ -55,14 +55,14 @@ def _silent(step: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """All that was found out about one answer.
+    """All findings about one answer.
 
-    target       what was taken apart
-    pieces       (row,) the text of every token of the answer
-    words        the answer's words, from which row to before which; what ends the answer is in none
+    target       the target that was decomposed
+    pieces       (query,) the text of every token of the answer
+    words        the answer's words, as (first query, query behind the last); the answer's end is in no word
     focus        the number of the word that `receipts` and `dependence` are about
-    sinks        patches that gather attention whatever is asked, and
-    registers    patches whose vectors are unusually long; both by their numbers in the picture
+    sinks        the numbers of patches that gather attention for any question
+    registers    the numbers of patches whose vectors are unusually long
     """
 
     trace: Trace
@@ -98,48 +98,67 @@ def explain(
 ) -> Findings:
     """Explain the answer of a trace, recorded with `whole`, of a sequence with the one `picture`.
 
-    Receipts are of the word that row `at` belongs to; if none is given, of the one that a blurred picture costs most,
-    or if that one survives it, of the one that other pictures cost most: `swapped`, or else the shipped ones.
-    A difference is one of two tokens, at one row: with `at` given, that token is a word of its own.
-    They are for the patches that each map names, or for `removed`, beside `controls` random sets of either kind, which
-    `seed` draws. The LEADING map is tested by all ways of removing, the other by the cheap one.
+    Receipts are about the word of query number `at`; by default about the word that a blurred picture costs most, or,
+    if that word survives it, the word that other pictures cost most: `swapped`, or else the shipped ones. A difference
+    target is about one token: with `at`, that token is a word of its own. Receipts remove the patches that each map
+    claims, or `removed`, beside `controls` random sets of either kind, drawn by `seed`. The LEADING map is tested by
+    all ways of removal, the other by the cheap one.
     Raises LapilliError for a sequence without an answer, and for one with other than one picture.
     """
-    begun = time.perf_counter()
+    start = time.perf_counter()
     _require_explainable(trace)
     target = target or Target()
     pixel_values = trace.llava.pixels([picture])
     progress("what was added at the last position", 0, 1)
     direct = decompose(trace, target)
-    increases = layer_increases(trace), head_increases(trace)
+    by_layer, by_head = layer_increases(trace), head_increases(trace)
     back = partial(_back, progress, len(trace.rows))
     back(0)
-    paths = all_paths(trace.llava, trace.ids, trace.layout, pixel_values, trace.rows, target, progress=back)
+    paths = all_paths(
+        trace.llava, trace.ids, trace.layout, pixel_values, queries=trace.rows, target=target, progress=back
+    )
     progress("what the patches say", 0, 1)
     patches = trace.layout.patches(0)
-    said = lens(trace, patches.ravel(), LENS_WORDS)
-    marked = sinks(trace, direct).images[0].patches, registers(trace.llava, pixel_values).patches[0]
+    readouts = lens(trace, patches.ravel(), LENS_WORDS)
+    sink_patches = sinks(trace, direct).images[0].patches
+    register_patches = registers(trace.llava, pixel_values).patches[0]
     progress("routes", 0, 1)
-    ways = routes(trace, target)
+    cut_routes = routes(trace, target)
     pieces, words = answer_words(trace)
-    words = words if at is None or target.kind != "difference" else alone(words, at)
-    shown = Shown(trace, trace.llava.pixels.view(picture), pixel_values, target)
-    focus, depends = shown.dependence(words, None if at is None else _holding(words, at), swapped)
+    words = words if at is None or target.kind != "difference" else isolate_query(words, at)
+    traced_picture = TracedPicture(trace, trace.llava.pixels.view(picture), pixel_values, target)
+    focus, depends = traced_picture.dependence(words, None if at is None else _holding(words, at), swapped)
     word = slice(*words[focus])
     maps = {LEADING: paths.positions, "direct": direct.positions}
-    claims = [Claim(name, found[word][:, patches.ravel()].sum(0), word) for name, found in maps.items()]
+    claims = [Claim(name, relevance[word][:, patches.ravel()].sum(0), word) for name, relevance in maps.items()]
+    receipts = traced_picture.receipts(claims, removed, controls, seed, progress)
     return Findings(
-        trace, target, pieces, words, focus, direct, paths, *increases, said, *marked, ways,
-        depends, shown.receipts(claims, removed, controls, seed, progress), removed, seed,
-        time.perf_counter() - begun,
-    )  # fmt: skip
+        trace=trace,
+        target=target,
+        pieces=pieces,
+        words=words,
+        focus=focus,
+        direct=direct,
+        all_paths=paths,
+        layer_increases=by_layer,
+        head_increases=by_head,
+        lens=readouts,
+        sinks=sink_patches,
+        registers=register_patches,
+        routes=cut_routes,
+        dependence=depends,
+        receipts=receipts,
+        removed=removed,
+        seed=seed,
+        seconds=time.perf_counter() - start,
+    )
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
-    """A traced sequence and the picture it shows, to be read again without parts of it.
+class TracedPicture:
+    """A traced sequence and its picture, to be read again without parts of the picture.
 
-    view           the picture as the encoder got it
+    view           the picture as the encoder gets it
     pixel_values   (1, 3, side, side)
     """
 
@@ -155,69 +174,69 @@ class Shown:
         return rows, columns
 
     def blurred(self, sets: Sequence[Positions]) -> Readings:
-        """Read again with the cells of each set of patches blurred in the picture; the encoder sees it anew."""
+        """Read again with the cells of each set of patches blurred in the picture, and encoded again."""
         soft = blurred(self.view)
         model: Any = self.trace.llava.model
         cell = model.config.vision_config.patch_size
         return self._reread([replaced(self.view, soft, patches, self.grid, cell) for patches in sets])
 
-    def unread(self, sets: Sequence[Positions]) -> Readings:
-        """Read again where no text looks at each set of patches; what they gave other patches stays."""
+    def hidden(self, sets: Sequence[Positions]) -> Readings:
+        """Read again where no text attends to each set of patches; what other patches took from them stays."""
         positions = self.trace.layout.patches(0).ravel()
         return read_knockout(self.trace, [positions[patches] for patches in sets], self.target)
 
     def dependence(
         self, words: Sequence[tuple[int, int]], focus: int | None = None, swapped: Sequence[Image.Image] | None = None
     ) -> tuple[int, Dependence]:
-        """The number of the word in focus, chosen as `explain` does if none is given, and whether it needs the picture.
+        """The number of the word in focus, by default chosen as `explain` does, and its dependence on the picture.
 
         The shipped pictures are read only where they decide: for a word that survives the blurred one.
         """
-        gone = self._reread([blurred(self.view), blank(self.view.width), *(swapped or ())])
-        chosen = key_word(words, gone.log_prob_change[:1]) if focus is None else focus
-        if swapped is None and survives(gone, slice(*words[chosen])):
-            gone = beside(gone, self._reread(shipped(self.view.width)))
-        if focus is None and survives(gone, slice(*words[chosen])):
-            chosen = key_word(words, gone.log_prob_change[2:])
+        replaced = self._reread([blurred(self.view), blank(self.view.width), *(swapped or ())])
+        chosen = key_word(words, replaced.log_prob_change[:1]) if focus is None else focus
+        if swapped is None and survives(replaced, slice(*words[chosen])):
+            replaced = joined([replaced, self._reread(shipped(self.view.width))])
+        if focus is None and survives(replaced, slice(*words[chosen])):
+            chosen = key_word(words, replaced.log_prob_change[2:])
         word = slice(*words[chosen])
-        blurry, nothing = (self._say(gone.likeliest[picture, word]) for picture in (0, 1))
-        return chosen, dependence(gone, word, (blurry, nothing))
+        blurry, nothing = (self._decode(replaced.likeliest[picture, word]) for picture in (0, 1))
+        return chosen, dependence(replaced, word, (blurry, nothing))
 
     def receipts(
         self, claims: Sequence[Claim], removed: Positions | None, controls: int, seed: int, progress: Progress = _silent
     ) -> list[Receipt]:
-        """Of every claim by read knock-out, which is cheap, and of the first one by blurring as well.
+        """The receipts of every claim by read knock-out, which is cheap, and of the first claim by blurring as well.
 
-        For the patches that a claim's map names, or for `removed`.
+        They remove the patches that a claim's map claims, or `removed`.
         """
-        found: list[Receipt] = []
-        plan = [(claim, kind) for claim in claims for kind in WAYS if kind in CHEAP or claim is claims[0]]
+        receipts: list[Receipt] = []
+        plan = [(claim, kind) for claim in claims for kind in REMOVALS if kind in CHEAP or claim is claims[0]]
         for claim, kind in plan:
-            progress("receipts", len(found), len(plan))
-            found.append(self.receipt(claim, kind, removed, controls, seed))
-        return found
+            progress("receipts", len(receipts), len(plan))
+            receipts.append(self.receipt(claim, kind, removed, controls, seed))
+        return receipts
 
     def receipt(
         self, claim: Claim, kind: str, removed: Positions | None, controls: int, seed: int, all_controls: bool = False
     ) -> Receipt:
-        """Of one claim by one of WAYS of removing; `all_controls` as of `take`."""
-        ways: dict[str, Remove] = dict(zip(WAYS, (self.unread, self.blurred), strict=True))
-        drawn = draw(top(claim.values) if removed is None else removed, self.grid, controls, seed)
-        return take(claim, kind, ways[kind], drawn, self._say, all_controls)
+        """The receipt of one claim by one of REMOVALS; `all_controls` as in `removal_receipt`."""
+        removals: dict[str, Remove] = dict(zip(REMOVALS, (self.hidden, self.blurred), strict=True))
+        sets = draw_sets(top(claim.values) if removed is None else removed, self.grid, controls, seed)
+        return removal_receipt(claim, kind, removals[kind], sets, decode=self._decode, all_controls=all_controls)
 
     def _reread(self, views: Sequence[Image.Image]) -> Readings:
         return reread(self.trace, views, self.target, self.pixel_values)
 
-    def _say(self, ids: NDArray[np.int64]) -> str:
-        """What tokens spell, as far as the answer goes on."""
+    def _decode(self, ids: NDArray[np.int64]) -> str:
+        """The text of tokens, up to the end of the answer."""
         (ends,) = np.nonzero(ids == self.trace.llava.stop_id)
         tokenizer: Any = self.trace.llava.processor.tokenizer
         text: str = tokenizer.decode(ids[: ends[0] if ends.size else None].tolist(), clean_up_tokenization_spaces=False)
         return text.strip()
 
 
-def _holding(words: list[tuple[int, int]], at: int) -> int:
-    return next(number for number, (first, end) in enumerate(words) if first <= at < end)
+def _holding(words: list[tuple[int, int]], query: int) -> int:
+    return next(number for number, (first, end) in enumerate(words) if first <= query < end)
 
 
 def _require_explainable(trace: Trace) -> None:

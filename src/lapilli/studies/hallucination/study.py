@@ -22,10 +22,10 @@ from lapilli.data.questions import PictureQuestion
 from lapilli.data.sample import Sample
 from lapilli.data.scenes.absent import object_of
 from lapilli.model.llava import Llava, pixels_of
-from lapilli.studies.hallucination.answered import GROUPS, Answered, group_of
+from lapilli.studies.hallucination.analysed_answers import GROUPS, AnalysedAnswer, group_of
+from lapilli.studies.hallucination.analysis import analyse
 from lapilli.studies.hallucination.margin import Words, margin, measured, said, wording
 from lapilli.studies.hallucination.matching import Matching, Yes, matched
-from lapilli.studies.hallucination.results import results
 
 RESULT = "hallucination"
 """The name of the study's result in its run folder."""
@@ -63,8 +63,8 @@ def study(
     if len({question.image for question in asked}) < 2:
         raise UsageError("hallucination: all questions are about one picture, and a control needs another; add some")
     answers: list[list[str]] = []
-    taken: list[Answered] = []
-    matchings: list[tuple[Matching, list[tuple[Answered, Answered]]]] = []
+    taken: list[AnalysedAnswer] = []
+    matchings: list[tuple[Matching, list[tuple[AnalysedAnswer, AnalysedAnswer]]]] = []
     for model, (label, path) in enumerate(models.items()):
         llava = cache(partial(load, path))  # not before something is asked of it
         given = _answers(run, model, llava, asked, pictures, respond, partial(progress, f"{label}: asking"))
@@ -76,10 +76,10 @@ def study(
         matchings.append(_matched(subject, mine))
     views = [pixels_of(path).view for path in models.values()]
 
-    def shown(one: Answered) -> Image.Image:
+    def shown(one: AnalysedAnswer) -> Image.Image:
         return views[one.model](pictures(one.question.image))
 
-    made = results(list(models), asked, answers, taken, matchings, shown, seed)
+    made = analyse(list(models), asked, answers, taken, matchings, shown, seed)
     run.save(RESULT, made)
     return made
 
@@ -141,7 +141,7 @@ def _answers(
     return found
 
 
-def _taken_apart(subject: _Subject, numbers: Sequence[int], step: str) -> Iterator[Answered]:
+def _taken_apart(subject: _Subject, numbers: Sequence[int], step: str) -> Iterator[AnalysedAnswer]:
     asked, run, seed = subject.asked, subject.run, subject.seed
     others = sorted({question.image for question in asked})
     for done, number in enumerate(numbers):
@@ -151,11 +151,13 @@ def _taken_apart(subject: _Subject, numbers: Sequence[int], step: str) -> Iterat
             other = _another(others, question.image, seed + number)
             shown = subject.pictures(question.image), subject.pictures(other)
             run.save(name, measured(subject.llava(), question, *shown, subject.words, seed + number))
-        yield Answered(subject.model, number, question, subject.group(number), run.load(name))
+        yield AnalysedAnswer(subject.model, number, question, subject.group(number), run.load(name))
     subject.note(step, len(numbers), len(numbers))
 
 
-def _matched(subject: _Subject, taken: Sequence[Answered]) -> tuple[Matching, list[tuple[Answered, Answered]]]:
+def _matched(
+    subject: _Subject, taken: Sequence[AnalysedAnswer]
+) -> tuple[Matching, list[tuple[AnalysedAnswer, AnalysedAnswer]]]:
     """The made-up answers beside grounded ones that are taken apart for their sake."""
     made_up = [one for one in taken if one.group == "wrong yes" and one.is_kept]
     about = {one.number: object_of(one.question) for one in made_up}

@@ -1,14 +1,14 @@
-"""The scorecard: maps of which patches an answer came from, measured against each other and against the truth.
+"""The scorecard: maps of the patches that an answer came from, compared with each other and with the truth.
 
-plan.py        what is to be measured, by names
-case.py        one answered question: what every method is given
+plan.py        the settings, and the names to choose from
+case.py        one answered question: the inputs of every method
 methods/       the methods, a function each: (case) -> a score for every patch
-operators.py   the ways of taking patches away: (case, sets) -> what the key word becomes
-curves.py      orders of patches, and what is left of the word as they go: deletion, insertion, their gap
-metrics.py     what a curve, a random set, a mask say of a map: numbers alone, no model
+operators.py   the removal of patches: (case, sets) -> the key word after it
+curves.py      orders of patches, and the key word as they are removed: deletion, insertion, their gap
+metrics.py     the metrics of a map by losses, random sets and masks: numbers alone, no model
 score.py       one case: all maps under all operators
 sanity.py      does a map follow the weights, the word, the question, the picture?
 cost.py        seconds, passes, memory
-run.py         many cases, in a run folder that can be gone on with
+run.py         many cases, in a run folder that can be resumed
 table.py       from the cases' numbers to estimates, tests and ranks
 """

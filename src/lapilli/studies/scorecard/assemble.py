@@ -19,7 +19,7 @@ from lapilli.model.llava import codec_of, pixels_of
 from lapilli.studies.scorecard import table
 from lapilli.studies.scorecard.curves import POINTS
 from lapilli.studies.scorecard.method import Method
-from lapilli.studies.scorecard.methods.listed import chosen
+from lapilli.studies.scorecard.methods.registry import chosen
 from lapilli.studies.scorecard.operators import OPERATORS
 from lapilli.studies.scorecard.run import VISUAL, Job, Kept
 from lapilli.studies.scorecard.sanity import TESTS
@@ -86,7 +86,7 @@ def scorecard(job: Job, counts: dict[str, int]) -> dict[str, Any]:
     """What a whole run comes to: see the page's section on how it was measured for the meaning of each part."""
     run, plan = RunDir.open(job.run), job.plan
     given, sizes = chosen(plan.methods, Path(plan.plus) if plan.plus else None, plan.as_released), run.load("case-0000")
-    methods = tuple(method.shown(sizes["layers"] * sizes["heads"]) for method in given)
+    methods = tuple(method.with_head_count(sizes["layers"] * sizes["heads"]) for method in given)
     numbers = table.read(run, methods, plan.operators, len(job.kept))
     measured = run.load("cost")
     costs = {method.name: measured[one.name] for one, method in zip(given, methods, strict=True)}

@@ -1,4 +1,4 @@
-"""A case: one answered question about one picture, with all that a method may look at."""
+"""A case: one answered question about one picture, with all the inputs of a method."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,16 +23,16 @@ from lapilli.model.llava import Llava
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """What a method is given to explain one word of an answer.
+    """The inputs of a method to explain one word of an answer, the key word.
 
-    sample   what was asked
-    trace    of the whole sequence, its answer included, recorded with `whole`
+    sample   the question
+    trace    the trace of the whole sequence, its answer included, recorded with `whole`
     view     the picture as the encoder gets it, side x side
     pixels   (1, 3, side, side) its pixel values
-    word     the key word's rows in the trace: all its pieces
-    visual   how many nats the key word loses when the picture is blurred beyond recognition
-    other    the view of another picture, for what has to do with a picture but not with this one
-    seed     of whatever the method draws
+    word     the key word's queries in the trace: all its pieces
+    visual   the nats that the key word loses when the picture is blurred beyond recognition
+    other    the view of another picture, for controls
+    seed     the seed of the method's random numbers
     """
 
     sample: Sample
@@ -51,7 +51,7 @@ class Case:
 
     @property
     def target(self) -> Target:
-        """What white-box methods explain, summed over the word's rows: the logit of each piece less the mean of all."""
+        """The target of white-box methods, summed over the word's pieces: each one's logit less the mean of all."""
         return Target()
 
     @property
@@ -77,13 +77,13 @@ class Case:
 
     @property
     def log_prob(self) -> float:
-        """Of the key word: the sum over its pieces, in nats."""
+        """The key word's log-probability: the sum over its pieces, in nats."""
         chosen = self.trace.logits[self.word].log_softmax(-1)
         return float(chosen[torch.arange(len(self.ids)), torch.from_numpy(self.ids)].sum())
 
     @property
     def logit(self) -> float:
-        """Of the key word, less the mean of all logits: the sum over its pieces."""
+        """The key word's logit less the mean of all logits: the sum over its pieces."""
         return float(self.target.of_logits(self.trace.logits[self.word], torch.from_numpy(self.ids)).sum())
 
     @property
@@ -92,36 +92,44 @@ class Case:
         return "".join(answer_words(self.trace)[0][self.word]).strip()
 
     def random(self) -> np.random.Generator:
-        """What this case draws from: the same for every method, whatever was drawn before."""
+        """A new generator for this case, with the same numbers for every method."""
         return np.random.default_rng(self.seed)
 
     def again(self) -> "Case":
-        """The same case with nothing that its trace has computed since: for timing."""
+        """A copy of the case without cached results of its trace, for timing."""
         return replace(self, trace=replace(self.trace))
 
 
 def case_of(
     llava: Llava, sample: Sample, encoded: Encoded, picture: Image.Image, other: Image.Image, seed: int
 ) -> Case:
-    """The case of an answered sample; its key word is the one that a blurred picture costs most."""
+    """Make the case of an answered sample; its key word is the one that a blurred picture costs most."""
     pixels = llava.pixels([picture])
     trace, view = traced(llava, encoded, pixels, whole=True), llava.pixels.view(picture)
-    gone = reread(trace, [blurred(view)], Target(), pixels)
+    blurred_readings = reread(trace, [blurred(view)], Target(), pixels)
     _, words = answer_words(trace)
-    word = slice(*words[key_word(words, gone.log_prob_change)])
-    visual = -float(gone.log_prob_change[0, word].sum())
-    return Case(sample, trace, view, pixels, word, visual, llava.pixels.view(other), seed)
+    word = slice(*words[key_word(words, blurred_readings.log_prob_change)])
+    return Case(
+        sample=sample,
+        trace=trace,
+        view=view,
+        pixels=pixels,
+        word=word,
+        visual=-float(blurred_readings.log_prob_change[0, word].sum()),
+        other=llava.pixels.view(other),
+        seed=seed,
+    )
 
 
 def reshown(case: Case, view: Image.Image, llava: Llava | None = None) -> Case:
-    """The same question and answer about another picture, or read by another model; the key word is the same."""
+    """Trace the case again with another picture, or by another model; the key word stays."""
     llava = llava or case.llava
     pixels = llava.pixels([view])
     return replace(case, trace=traced(llava, _encoded(case), pixels, whole=True), view=view, pixels=pixels)
 
 
 def retold(case: Case, encoded: Encoded, word: slice) -> Case:
-    """The same picture with another question or answer, of which `word` is explained."""
+    """Trace the case again with another question or answer, whose `word` is explained."""
     return replace(case, trace=traced(case.llava, encoded, case.pixels, whole=True), word=word)
 
 

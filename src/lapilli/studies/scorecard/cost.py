@@ -1,4 +1,4 @@
-"""What a method costs beyond the answer itself: seconds, passes through the model, memory."""
+"""The cost of a method beyond the answer itself: seconds, passes through the model, memory."""
 
 import ctypes
 import gc
@@ -23,8 +23,8 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 class Passes:
     """Work done by the language model, in passes over the case's whole sequence.
 
-    forwards    layers run times positions read, over those of one pass: half a pass where half the positions are run
-    backwards   sequences that a gradient came back through
+    forwards    layers times positions, as a share of one pass: 0.5 where half the positions are run
+    backwards   sequences that a gradient was propagated through
     """
 
     forwards: float = 0.0
@@ -33,7 +33,7 @@ class Passes:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one map. `memory` is the most that was held beyond what was held before, in bytes; None if not to be known."""
+    """The cost of one map. `memory` is the peak beyond the memory in use before, in bytes; None if unknown."""
 
     seconds: float
     forwards: float
@@ -42,16 +42,16 @@ class Cost:
 
 
 def cost(method: Method, cases: Sequence[Case]) -> list[Cost]:
-    """Of every case; a first one is made and not counted, so that nothing is warmed up for the others."""
+    """The costs of a method, by case, after one uncounted run to warm up."""
     method(cases[0].again())
     return [_cost(method, case) for case in cases]
 
 
 def _cost(method: Method, case: Case) -> Cost:
     fresh = case.again()
-    begun = time.perf_counter()
+    start = time.perf_counter()
     method(fresh)
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - start
     with counting(case) as passes, _peak(case) as memory:  # apart: hooks take time of their own
         method(case.again())
     return Cost(seconds, passes.forwards, passes.backwards, memory[0] if memory else None)
@@ -59,15 +59,15 @@ def _cost(method: Method, case: Case) -> Cost:
 
 @contextmanager
 def counting(case: Case) -> Iterator[Passes]:
-    """Within it the language model's work is counted."""
+    """Count the language model's work within the block."""
     passes, model = Passes(), case.trace.decoder
     whole = model.depth * len(case.trace.ids)
 
-    def read(module: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-        hidden = given[0] if given else named["hidden_states"]
+    def read(module: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        hidden = arguments[0] if arguments else keywords["hidden_states"]
         passes.forwards += hidden.shape[0] * hidden.shape[1] / whole
 
-    def came_back(module: Any, given: Any, output: Any) -> None:
+    def count_backward(module: Any, arguments: Any, output: Any) -> None:
         states = output[0] if isinstance(output, tuple) else output
         if states.requires_grad:
             states.register_hook(lambda gradient: _counted(gradient, passes))
@@ -75,17 +75,17 @@ def counting(case: Case) -> Iterator[Passes]:
     with ExitStack() as hooks:
         for block in model.blocks:
             hooks.callback(block.register_forward_pre_hook(read, with_kwargs=True).remove)
-        hooks.callback(model.blocks[-1].register_forward_hook(came_back).remove)
+        hooks.callback(model.blocks[-1].register_forward_hook(count_backward).remove)
         yield passes
 
 
 def _counted(gradient: Tensor, passes: Passes) -> Tensor:
-    made: Tensor = _Counted.apply(gradient, passes)  # type: ignore[no-untyped-call]
-    return made
+    counted: Tensor = _Counted.apply(gradient, passes)  # type: ignore[no-untyped-call]
+    return counted
 
 
 class _Counted(torch.autograd.Function):
-    """A gradient as it is; its sequences are counted, also of rows that `torch.vmap` takes back together."""
+    """The identity on a gradient; it counts the gradient's sequences, also those batched by `torch.vmap`."""
 
     @staticmethod
     def forward(gradient: Tensor, passes: Passes) -> Tensor:
@@ -94,7 +94,7 @@ class _Counted(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Nothing is kept: no gradient is taken of a gradient."""
+        """Store nothing: gradients are not differentiated."""
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int, None], gradient: Tensor, passes: Passes) -> tuple[Tensor, int]:
@@ -104,25 +104,25 @@ class _Counted(torch.autograd.Function):
 
 @contextmanager
 def _peak(case: Case) -> Iterator[list[int]]:
-    """A list that holds, behind the block, the most memory that was in use within it beyond that before, if known."""
-    found: list[int] = []
+    """Yield a list that gets, after the block, the block's peak memory beyond that before, in bytes, if known."""
+    peak: list[int] = []
     if case.pixels.new_empty(0).to(case.llava.model.device).is_cuda:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        yield found
-        found.append(torch.cuda.max_memory_allocated() - before)
+        yield peak
+        peak.append(torch.cuda.max_memory_allocated() - before)
     elif os.access(_CLEAR, os.W_OK):
-        _given_back()
-        _CLEAR.write_text("5")  # the high-water mark begins anew
+        _release_free_memory()
+        _CLEAR.write_text("5")  # resets the high-water mark
         before = _kilobytes("VmRSS")
-        yield found
-        found.append(1024 * max(0, _kilobytes("VmHWM") - before))
+        yield peak
+        peak.append(1024 * max(0, _kilobytes("VmHWM") - before))
     else:
-        yield found
+        yield peak
 
 
-def _given_back() -> None:
-    """Hand memory that is free back to the system, so that what is taken again is seen."""
+def _release_free_memory() -> None:
+    """Release free memory to the system, so that new allocations show."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

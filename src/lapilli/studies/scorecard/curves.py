@@ -1,9 +1,9 @@
-"""What is left of the key word as patches go, in the order of a map and in its reverse.
+"""Deletion and insertion curves: the key word's log-probability as patches are removed in the order of a map.
 
-Deletion takes the most relevant patches first (MoRF); insertion puts the most relevant ones into an empty picture,
-which is the least relevant first (LeRF) read backwards (Petsiuk et al. 2018, "RISE"; Samek et al. 2017, IEEE TNNLS
-28:11). The area between the two is the primary figure: both see the same numbers of patches gone, so that much of what
-removal itself does cancels.
+Deletion removes the most relevant patches first (MoRF); insertion puts the most relevant ones into an empty picture,
+which is removal of the least relevant first (LeRF), read backwards (Petsiuk et al. 2018, "RISE"; Samek et al. 2017,
+IEEE TNNLS 28:11). The area between the two is the primary figure: both have the same numbers of removed patches, so
+that much of the effect of removal itself cancels.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,46 +16,46 @@ from numpy.typing import NDArray
 from lapilli.core.layout import Positions
 
 POINTS = 25
-"""Of a curve, both its ends included."""
+"""The number of points of a curve, both ends included."""
 
 FLOOR = 0.5
-"""Nats that a word must lose with the whole picture for its curve to be scaled by them; by so many if it loses less."""
+"""The least scale of a curve, in nats; above it the scale is the word's loss without the whole picture."""
 
 HIGHEST = 1.2
-"""Where a scaled curve is cut: a word may be likelier without some patches."""
+"""The upper bound of a scaled curve: a word may be likelier without some patches."""
 
 
 def orders(values: NDArray[np.float64], rng: np.random.Generator) -> list[Positions]:
     """The patches from the largest value to the smallest.
 
-    Equal values come in a random order, and in a second one in its reverse: the mean over both favours none of them,
-    and a constant map is ranked as if it said nothing.
+    With equal values there are two orders, a random one among the equal patches, and its reverse: their mean favours
+    none of them, and a constant map scores as an uninformative one.
     """
     shuffled = rng.permutation(len(values))
     breakers = [shuffled] if len(np.unique(values)) == len(values) else [shuffled, shuffled[::-1]]
-    return [one[np.argsort(-values[one], kind="stable")] for one in breakers]
+    return [tie_order[np.argsort(-values[tie_order], kind="stable")] for tie_order in breakers]
 
 
 def steps(patches: int, points: int = POINTS) -> list[int]:
-    """How many of the patches are gone at each point of a curve: from none to all, in even steps."""
+    """The number of removed patches at each point of a curve: from none to all, in even steps."""
     return [round(patches * point / (points - 1)) for point in range(points)]
 
 
-def gone(order: Positions, points: int = POINTS) -> list[Positions]:
-    """The patches that are gone at each point of a curve, ascending."""
+def removed_sets(order: Positions, points: int = POINTS) -> list[Positions]:
+    """The removed patches at each point of a curve, ascending."""
     return [np.sort(order[:count]) for count in steps(len(order), points)]
 
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """Log-probabilities of the key word as patches go, (..., point), the most and the least relevant first; in nats."""
+    """The key word's log-probabilities, in nats, (..., point), without the most, or the least, relevant patches."""
 
     morf: NDArray[np.float64]
     lerf: NDArray[np.float64]
 
     @property
     def scaled(self) -> "Curves":
-        """1 with the whole picture, 0 with none of it; cut below 0 and above HIGHEST."""
+        """The curves scaled to 1 with the whole picture and 0 with none of it; clipped to 0 and HIGHEST."""
         full, empty = self.morf[..., :1], self.morf[..., -1:]
         span = np.maximum(full - empty, FLOOR)
         return Curves(*(np.clip((curve - empty) / span, 0, HIGHEST) for curve in (self.morf, self.lerf)))
@@ -67,12 +67,12 @@ class Curves:
 
     @property
     def insertion(self) -> NDArray[np.float64]:
-        """The same as the most relevant patches come back into an empty picture: the higher the better."""
+        """The area under the scaled curve as the most relevant patches return first, (...,): the higher the better."""
         return area(self.scaled.lerf)
 
     @property
     def gap(self) -> NDArray[np.float64]:
-        """Insertion less deletion; 0 for an order that knows nothing."""
+        """Insertion less deletion; 0 on average for a random order."""
         return self.insertion - self.deletion
 
     @property
@@ -82,37 +82,39 @@ class Curves:
 
 
 def area(curves: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of curves (..., point) by the trapezoid rule, over an axis from 0 to 1; (...,)."""
-    found: NDArray[np.float64] = np.trapezoid(curves, dx=1 / (curves.shape[-1] - 1), axis=-1)
-    return found
+    """The area under curves (..., point) by the trapezoid rule, over an axis from 0 to 1; (...,)."""
+    areas: NDArray[np.float64] = np.trapezoid(curves, dx=1 / (curves.shape[-1] - 1), axis=-1)
+    return areas
 
 
-def mean_curves(some: Iterable[Curves]) -> Curves:
-    """The mean at each point."""
-    found = list(some)
-    return Curves(np.mean([one.morf for one in found], axis=0), np.mean([one.lerf for one in found], axis=0))
+def mean_curves(curves: Iterable[Curves]) -> Curves:
+    """The mean of several curves at each point."""
+    several = list(curves)
+    return Curves(
+        np.mean([curve.morf for curve in several], axis=0), np.mean([curve.lerf for curve in several], axis=0)
+    )
 
 
 @final
 class Sets:
-    """Sets of patches that are to be taken away, each but once however often it is asked for."""
+    """Sets of patches to be removed, without duplicates."""
 
     def __init__(self) -> None:
-        self._found: dict[bytes, int] = {}
+        self._numbers: dict[bytes, int] = {}
         self.unique: list[Positions] = []
 
     def add(self, sets: Iterable[Positions]) -> list[int]:
-        """The numbers of these sets in `unique`."""
+        """Add sets, and return their numbers in `unique`."""
         numbers = []
         for some in sets:
             key = np.sort(some).astype(np.int64).tobytes()
-            if key not in self._found:
-                self._found[key] = len(self.unique)
+            if key not in self._numbers:
+                self._numbers[key] = len(self.unique)
                 self.unique.append(np.sort(some))
-            numbers.append(self._found[key])
+            numbers.append(self._numbers[key])
         return numbers
 
 
-def drawn(numbers: Mapping[str, Sequence[int]], log_prob: NDArray[np.float64]) -> Curves:
-    """The curves of an order whose sets of either direction have these numbers."""
+def curves_of(numbers: Mapping[str, Sequence[int]], log_prob: NDArray[np.float64]) -> Curves:
+    """The curves of an order, from the numbers of its sets in either direction."""
     return Curves(log_prob[list(numbers["morf"])], log_prob[list(numbers["lerf"])])

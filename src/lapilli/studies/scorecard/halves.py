@@ -1,7 +1,7 @@
-"""What is chosen by the cases' own numbers is chosen on one half of them and measured on the other.
+"""Split halves: a choice by the cases' own numbers is made on one half of them and measured on the other.
 
-Else the best of several would be ahead by its luck in the very cases that it is tested on. The halves are every second
-case: cases come in a random order.
+Otherwise the best of several would owe its lead to luck in the cases that it is tested on. The halves are alternate
+cases: cases come in a random order.
 """
 
 from collections.abc import Sequence
@@ -20,17 +20,17 @@ def halves(cases: int) -> tuple[Positions, Positions]:
 
 
 def crossed(gaps: NDArray[np.float64]) -> tuple[int, int]:
-    """Of (case, column), the best column: for the first half by the second, for the second by the first."""
+    """The best column of (case, column) for either half, chosen by the other half."""
     first, second = (int(gaps[half].mean(0).argmax()) for half in halves(len(gaps)))
     return second, first
 
 
 @dataclass(frozen=True, eq=False)
 class Used:
-    """Which of a case's maps stands for each method: there are more than methods, where one has a map of every layer.
+    """The map that stands for each method in each case: some methods have a map of every layer.
 
     starts   (method,)        the number of each method's first map
-    chosen   (case, method)   which of the method's maps it is in each case
+    chosen   (case, method)   the number of the map among the method's maps
     """
 
     starts: Positions
@@ -38,12 +38,12 @@ class Used:
 
     @property
     def maps(self) -> Positions:
-        """The number among all of a case's maps, (case, method)."""
+        """The number of the map among all of a case's maps, (case, method)."""
         return self.starts + self.chosen
 
 
 def used(methods: Sequence[Method], gaps: NDArray[np.float64]) -> Used:
-    """What the gaps of all maps, (case, map), say of methods by layers: each half's layer is the best of the other."""
+    """Choose the layers of methods by layers from the gaps of all maps, (case, map), by the other half's best."""
     several = sum(method.by_layer for method in methods)
     layers = (gaps.shape[1] - (len(methods) - several)) // max(several, 1)
     counts = [layers if method.by_layer else 1 for method in methods]

@@ -1,4 +1,4 @@
-"""What a scorecard is to measure, and the names that one can choose; all of it without torch."""
+"""The plan of a scorecard, and the names to choose from; without torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lapilli.core.errors import UsageError
 
 OPERATORS = ("blur", "mean", "drop", "knockout")
-"""Ways to take patches away; `operators.py` has them."""
+"""The operators that remove patches; see `operators.py`."""
 
 METHODS = (
     "random",
@@ -43,19 +43,19 @@ METHODS = (
     "LLaVA-CAM, wrong grid",
     "TAM, wrong grid",
 )
-"""Methods, and after them the released codes with known faults; the files of `methods/` have them."""
+"""The methods, and behind them the released codes with known faults; see `methods/`."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What decides a scorecard's numbers, beside the model and the data.
+    """The settings that decide a scorecard's numbers, beside the model and the data.
 
-    operators    by their names, the primary one first
-    methods      by their names; all, where none are given
-    plus         a Python file with methods of the user's own
+    operators    names, the primary one first
+    methods      names; all if empty
+    plus         a Python file with the user's own methods
     as_released  whether known faults of released codes are measured too
-    sanity       how many cases the sanity tests are made with
-    costs        how many cases the costs are measured on
+    sanity       the number of cases for the sanity tests
+    costs        the number of cases for the costs
     """
 
     questions: int = 300
@@ -69,7 +69,7 @@ class Plan:
 
 
 def require_operators(names: Sequence[str]) -> None:
-    """Raise UsageError for an operator that is not there, and for one given twice."""
+    """Raise UsageError for an unknown operator, and for one named twice."""
     for number, name in enumerate(names):
         if name in names[:number]:
             raise UsageError(f"operator {name!r}: given twice; leave it out once")
@@ -77,8 +77,8 @@ def require_operators(names: Sequence[str]) -> None:
             raise UsageError(f"operator {name!r}: unknown; choose among {', '.join(OPERATORS)}")
 
 
-def require_methods(names: Sequence[str], known: Sequence[str] = METHODS) -> None:
-    """Raise UsageError for a method that is not among those known."""
+def require_methods(names: Sequence[str], available: Sequence[str] = METHODS) -> None:
+    """Raise UsageError for a method that is not available."""
     for name in names:
-        if name not in known:
-            raise UsageError(f"method {name!r}: unknown; choose among {'; '.join(known)}")
+        if name not in available:
+            raise UsageError(f"method {name!r}: unknown; choose among {'; '.join(available)}")

@@ -38,11 +38,11 @@ from lapilli.data.scenes.scene import Scene
 from lapilli.inspection.answer_words import answer_words
 from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.intervention.removal import features_of, reread_features
-from lapilli.inspection.intervention.swapped import shipped
+from lapilli.inspection.intervention.replacement_pictures import shipped
 from lapilli.model.llava import Llava, load
 from lapilli.studies.scorecard.case import Case, case_of
 from lapilli.studies.scorecard.cost import cost
-from lapilli.studies.scorecard.methods.listed import chosen as chosen_methods
+from lapilli.studies.scorecard.methods.registry import chosen as chosen_methods
 from lapilli.studies.scorecard.operators import chosen as chosen_operators
 from lapilli.studies.scorecard.plan import Plan
 from lapilli.studies.scorecard.sanity import TESTS, again, file_of

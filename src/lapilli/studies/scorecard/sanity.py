@@ -1,8 +1,8 @@
-"""Sanity: does a map follow what it should follow, and only that?
+"""Sanity tests: a map should follow the weights, the word, the question and the picture, and nothing else.
 
-Every test makes each case's map again after one change, and compares it with the first one. Adebayo et al. 2018,
-"Sanity Checks for Saliency Maps", for the weights; what that test leaves open (Sundararajan and Taly 2018; Yona and
-Greenfeld 2021) the others ask in their own ways.
+Every test makes each case's map again after one change, and compares it with the first one. The test of weights is that
+of Adebayo et al. 2018, "Sanity Checks for Saliency Maps"; the other tests cover what it leaves open (Sundararajan and
+Taly 2018; Yona and Greenfeld 2021).
 """
 
 import copy
@@ -29,10 +29,10 @@ from lapilli.studies.scorecard.score import SHARE
 
 @dataclass(frozen=True)
 class Test:
-    """One change, and what a good map does under it.
+    """One change, and the expected score of a good map under it.
 
     good    "low" where the new map should not rank the patches as the first one does, "high" where it should
-    chance  what a map that says nothing scores
+    chance  the score of an uninformative map
     """
 
     name: str
@@ -42,7 +42,7 @@ class Test:
 
 
 CASCADE = ("head", "upper layers", "language model", "projector", "encoder")
-"""What is made random, one after the other: each also holds all before it. The embeddings of words stay."""
+"""The parts that are made random, cumulatively from the first on. The embeddings of words stay."""
 
 TESTS = (
     *(
@@ -56,18 +56,18 @@ TESTS = (
     Test("bfloat16", "share of the strongest eighth that the map in half precision has too", "high", SHARE),
     Test("other seed", "rank correlation with the map that another seed draws", "high"),
 )
-"""In the order in which they are shown."""
+"""The tests, in the order of the page."""
 
 
 def file_of(test: str) -> str:
-    """What a run calls the maps of a test."""
+    """The name of a test's maps in a run folder."""
     return f"sanity-{test.replace(' ', '-')}"
 
 
 def again(test: str, cases: Sequence[Case], methods: Sequence[Method]) -> NDArray[np.float64]:
     """The maps of the cases under one test's change, (case, map, patch); nan where a case has nothing to change.
 
-    As many maps as `score` makes: of a method by layers one for each.
+    A method by layers has one map of each layer, as in `score`.
     """
     maps = [
         None if case is None else np.concatenate([method.maps(case) for method in methods])
@@ -75,12 +75,12 @@ def again(test: str, cases: Sequence[Case], methods: Sequence[Method]) -> NDArra
     ]
     layers, several = cases[0].trace.decoder.depth, sum(method.by_layer for method in methods)
     nothing = np.full((len(methods) + several * (layers - 1), len(cases[0].patches)), np.nan)
-    found = np.array([nothing if some is None else some for some in maps])
-    return mirrored(found, cases[0].grid) if test == "mirrored" else found
+    changed = np.array([nothing if some is None else some for some in maps])
+    return mirrored(changed, cases[0].grid) if test == "mirrored" else changed
 
 
 def likeness(test: str, first: Map, second: Map) -> float:
-    """What a test says of the first map and the one made under its change, (patch,) each."""
+    """The score of a test from the first map and the one under its change, (patch,) each."""
     return overlap(first, second, SHARE) if test == "bfloat16" else rank_correlation(first, second)
 
 
@@ -90,7 +90,7 @@ def mirrored(maps: NDArray[np.float64], grid: tuple[int, int]) -> NDArray[np.flo
 
 
 def _changes(test: str, cases: Sequence[Case]) -> Iterator[Case | None]:
-    """The cases, one by one, under a test's change; None where there is nothing to change."""
+    """Yield the cases under a test's change; None where there is nothing to change."""
     llava = cases[0].llava
     if test == "bfloat16" and llava.model.dtype == torch.bfloat16:
         yield from [None] * len(cases)  # there is nothing to change
@@ -104,29 +104,29 @@ def _changes(test: str, cases: Sequence[Case]) -> Iterator[Case | None]:
 
 
 def _other_word(case: Case, _: Sample) -> Case | None:
-    """The case with the token in the word's place that the model would say next; None for a word of several."""
+    """The case with the second likeliest token in the word's place; None for a word of several tokens."""
     if len(case.ids) > 1:
-        return None  # of a word in pieces, the maps of all would be compared with one of the first
-    row = case.word.start
-    logits = case.trace.logits[row].clone()
+        return None  # all pieces' map would be compared with that of one token
+    query = case.word.start
+    logits = case.trace.logits[query].clone()
     logits[int(case.ids[0])] = -torch.inf
     ids = case.trace.ids.copy()
-    ids[case.trace.rows[row] + 1] = int(logits.argmax())
+    ids[case.trace.rows[query] + 1] = int(logits.argmax())
     swapped = replace(case, trace=replace(case.trace, ids=ids))
-    return replace(reshown(swapped, case.view), word=slice(row, row + 1))
+    return replace(reshown(swapped, case.view), word=slice(query, query + 1))
 
 
 def _other_question(case: Case, other: Sample) -> Case | None:
-    asked = Sample(case.sample.id, case.sample.images, other.turns)
+    sample = Sample(case.sample.id, case.sample.images, other.turns)
     if other.turns[0].text == case.sample.turns[0].text:
         return None
-    return retold(case, answered(case.llava, asked, answer_text(case.trace)), case.word)
+    return retold(case, answered(case.llava, sample, answer_text(case.trace)), case.word)
 
 
 def _mirror(case: Case, _: Sample) -> Case | None:
-    """None where sides are spoken of: mirrored, the question is another one."""
-    said = f"{case.sample.turns[0].text} {answer_text(case.trace)}".lower()
-    return None if re.search(r"\b(left|right)\b", said) else reshown(case, ImageOps.mirror(case.view))
+    """The case with its picture mirrored; None where the text speaks of sides, which mirroring changes."""
+    text = f"{case.sample.turns[0].text} {answer_text(case.trace)}".lower()
+    return None if re.search(r"\b(left|right)\b", text) else reshown(case, ImageOps.mirror(case.view))
 
 
 _OF_ONE: Mapping[str, Callable[[Case, Sample], Case | None]] = {
@@ -139,29 +139,29 @@ _OF_ONE: Mapping[str, Callable[[Case, Sample], Case | None]] = {
 
 
 def half(llava: Llava) -> Llava:
-    """A copy in bfloat16."""
+    """A copy of the model in bfloat16."""
     model: Any = copy.deepcopy(llava.model)
     model.to(torch.bfloat16)
-    kept = dict(llava.model.named_buffers())
-    for name, buffer in model.named_buffers():  # the tables of positions stay exact, as when a model is loaded so
-        buffer.data = kept[name].clone()
+    buffers = dict(llava.model.named_buffers())
+    for name, buffer in model.named_buffers():  # position tables stay exact, as in a model that is loaded in bfloat16
+        buffer.data = buffers[name].clone()
     return Llava(model, llava.processor, llava.card)
 
 
 def randomised(llava: Llava, last: str, seed: int) -> Llava:
-    """A copy in which everything from the head down to `last`, one of CASCADE, is random.
+    """A copy of the model in which everything from the head down to `last`, one of CASCADE, is random.
 
-    Every weight is drawn from a normal distribution with the mean and the spread of the tensor it belongs to.
+    Every weight is drawn from a normal distribution with the mean and the standard deviation of its tensor.
     """
-    made = Llava(copy.deepcopy(llava.model), llava.processor, llava.card)
+    random = Llava(copy.deepcopy(llava.model), llava.processor, llava.card)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for part in CASCADE[: CASCADE.index(last) + 1]:
-            for module in _modules(made.model, part):
+            for module in _modules(random.model, part):
                 for weight in module.parameters():
                     noise = torch.randn(weight.shape, generator=generator).to(weight)
                     weight.copy_(weight.mean() + noise * (weight.std() if weight.numel() > 1 else 0))
-    return made
+    return random
 
 
 def _modules(model: Any, part: str) -> list[nn.Module]:

@@ -1,4 +1,4 @@
-"""From the cases' numbers to what a reader asks for: estimates, paired tests, ranks, fronts, examples."""
+"""The tables of a scorecard from the cases' numbers: estimates, paired tests, ranks, fronts, examples."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -26,14 +26,16 @@ _PLAUSIBLE = ("pointing", "energy", "precision")
 _BY_OPERATOR = ("morf", "lerf", "flips", "calibration", "slopes")
 
 Chance: TypeAlias = float | dict[str, float] | None
-"""A level, one for each operator, or none that is the same in all cases."""
+"""The chance level, one for each operator, or None where it is not the same in all cases."""
 
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
-    """All cases' numbers.
+    """The numbers of all cases.
 
-    `metrics` are (operator, case, method), plausibility's (case, method), by their names, and its `chance` (case, 3).
+    metrics     (operator, case, method) by their names
+    plausible   (case, method) by their names
+    chance      (case, 3) of the plausibility metrics
     """
 
     methods: tuple[Method, ...]
@@ -48,7 +50,7 @@ class Numbers:
 
     @property
     def names(self) -> list[str]:
-        """Of the methods."""
+        """The names of the methods."""
         return [method.name for method in self.methods]
 
     @property
@@ -58,27 +60,27 @@ class Numbers:
 
     @property
     def rivals(self) -> list[int]:
-        """The numbers of the methods that are ranked and tested: all but those that repeat a released code's faults."""
+        """The numbers of the methods that are ranked and tested: all except released codes with known faults."""
         return [number for number, method in enumerate(self.methods) if not method.released]
 
     def under(self, metric: str) -> Iterator[tuple[str, NDArray[np.float64]]]:
-        """A metric's values under every operator, (case, method) each."""
+        """Yield a metric's values under every operator, (case, method) each."""
         yield from zip(self.operators, self.metrics[metric], strict=True)
 
     def gaps(self, operator: int) -> NDArray[np.float64]:
-        """Of one operator, (case, method)."""
-        found: NDArray[np.float64] = self.metrics[PRIMARY][operator]
-        return found
+        """The gaps under one operator, (case, method)."""
+        values: NDArray[np.float64] = self.metrics[PRIMARY][operator]
+        return values
 
 
 def read(run: RunDir, methods: Sequence[Method], operators: Sequence[str], cases: int) -> Numbers:
-    """What a run's cases say (as many as were kept); a method's layer is chosen by the gap under the first operator."""
-    found = [run.load_arrays(f"case-{number:04d}") for number in range(cases)]
-    which = used(methods, np.stack([Curves(one["morf"][0], one["lerf"][0]).gap for one in found]))
+    """Read the numbers of a run's cases; a method's layer is chosen by the gap under the first operator."""
+    arrays = [run.load_arrays(f"case-{number:04d}") for number in range(cases)]
+    which = used(methods, np.stack([Curves(case["morf"][0], case["lerf"][0]).gap for case in arrays]))
 
     def stacked(name: str) -> NDArray[np.float64]:
         axis = 1 if name in _BY_OPERATOR else 0
-        return np.stack([one[name].take(some, axis) for one, some in zip(found, which.maps, strict=True)])
+        return np.stack([case[name].take(some, axis) for case, some in zip(arrays, which.maps, strict=True)])
 
     curves = Curves(stacked("morf"), stacked("lerf"))
     by_operator = {
@@ -87,15 +89,15 @@ def read(run: RunDir, methods: Sequence[Method], operators: Sequence[str], cases
     }  # fmt: skip
     released = ("ties_hit", "crop_kept") if any(method.released for method in methods) else ()
     return Numbers(
-        tuple(methods),
-        tuple(operators),
-        list(stacked("maps")),
-        curves,
-        {name: values.transpose(1, 0, 2) for name, values in by_operator.items()},
-        stacked("slopes").transpose(1, 0, 2, 3),
-        {name: stacked(name) for name in (*_PLAUSIBLE, *released)},
-        np.stack([one["chance"] for one in found]),
-        which,
+        methods=tuple(methods),
+        operators=tuple(operators),
+        maps=list(stacked("maps")),
+        curves=curves,
+        metrics={name: values.transpose(1, 0, 2) for name, values in by_operator.items()},
+        slopes=stacked("slopes").transpose(1, 0, 2, 3),
+        plausible={name: stacked(name) for name in (*_PLAUSIBLE, *released)},
+        chance=np.stack([case["chance"] for case in arrays]),
+        used=which,
     )
 
 
@@ -107,45 +109,45 @@ def scores(numbers: Numbers, seed: int) -> list[dict[str, Any]]:
             for method, column in zip(numbers.names, of_operator.T, strict=True):
                 rows.append(_row(method, operator, metric, mean(column, seed)))
     for metric, plausible in numbers.plausible.items():
-        known = np.isfinite(plausible).all(1)
-        for method, column in zip(numbers.names, plausible[known].T, strict=True):
-            rows += [_row(method, None, metric, mean(column, seed))] if known.any() else []
+        scored = np.isfinite(plausible).all(1)
+        for method, column in zip(numbers.names, plausible[scored].T, strict=True):
+            rows += [_row(method, None, metric, mean(column, seed))] if scored.any() else []
     return rows + list(_slopes(numbers, seed))
 
 
 def _slopes(numbers: Numbers, seed: int) -> Iterator[dict[str, Any]]:
-    """Of methods that foretell a change, in logits or nats: measured in that unit over predicted, 1 if true."""
+    """Yield the slopes of methods that predict a change: measured over predicted, in their unit; 1 if exact."""
     for operator, terms in zip(numbers.operators, numbers.slopes, strict=True):
-        for method, found in zip(numbers.methods, terms.transpose(1, 0, 2), strict=True):
+        for method, of_method in zip(numbers.methods, terms.transpose(1, 0, 2), strict=True):
             if method.unit != "rank":
-                slope = _slope_of(found)
-                yield _row(method.name, operator, "slope", resampled(slope, len(found), seed))
+                slope = _slope_of(of_method)
+                yield _row(method.name, operator, "slope", resampled(slope, len(of_method), seed))
 
 
 def _slope_of(terms: NDArray[np.float64]) -> Callable[[NDArray[np.intp]], float]:
-    def slope(drawn: NDArray[np.intp]) -> float:
-        product, square = terms[drawn].sum(0)
+    def slope(cases: NDArray[np.intp]) -> float:
+        product, square = terms[cases].sum(0)
         return float(product / square) if square else np.nan
 
     return slope
 
 
-def _row(method: str, operator: str | None, metric: str, found: Estimate) -> dict[str, Any]:
-    return {"method": method, "operator": operator, "metric": metric, **asdict(found)}
+def _row(method: str, operator: str | None, metric: str, estimate: Estimate) -> dict[str, Any]:
+    return {"method": method, "operator": operator, "metric": metric, **asdict(estimate)}
 
 
 def chances(numbers: Numbers) -> dict[str, Chance]:
-    """What a map that says nothing scores: by construction, or for want of that what random orders and reverses do."""
-    random, known = numbers.names.index("random"), np.isfinite(numbers.chance).all(1)
+    """The scores of an uninformative map: by construction, or else by random orders and their reverses."""
+    random, scored = numbers.names.index("random"), np.isfinite(numbers.chance).all(1)
     by_chance = {name: _either_way(numbers, random, name) for name in ("insertion", "deletion", "early")}
-    place = zip(_PLAUSIBLE, numbers.chance[known].mean(0).tolist() if known.any() else [None] * 3, strict=True)
+    place = zip(_PLAUSIBLE, numbers.chance[scored].mean(0).tolist() if scored.any() else [None] * 3, strict=True)
     return {"gap": 0.0, "calibration": 0.0, "flip": 0.0, "slope": None, **by_chance, **dict(place)}
 
 
 def _either_way(numbers: Numbers, method: int, name: str) -> dict[str, float]:
     """An area under a method's curves, by operator: the mean over its orders and their reverses."""
     morf, lerf = numbers.curves.morf[:, :, method], numbers.curves.lerf[:, :, method]
-    areas = np.mean([getattr(one, name) for one in (Curves(morf, lerf), Curves(lerf, morf))], axis=(0, 1))
+    areas = np.mean([getattr(curves, name) for curves in (Curves(morf, lerf), Curves(lerf, morf))], axis=(0, 1))
     return dict(zip(numbers.operators, areas.tolist(), strict=True))
 
 
@@ -153,12 +155,12 @@ def tests(numbers: Numbers, seed: int) -> list[dict[str, Any]]:
     """Paired comparisons of the gap: ours against every other rival, and every rival against the random map.
 
     Wilcoxon's signed-rank test over the cases; `holm` is its p value for all comparisons under one operator together.
-    `wins` is the share of cases in which `one` is better, ties counting half.
+    `wins` is the share of cases in which `first` is better, ties counting half.
     """
     random = numbers.names.index("random")
     ours, rivals = numbers.ours, numbers.rivals
-    pairs = {(one, other) for one in ours for other in rivals if other not in ours or one < other}
-    pairs |= {(one, random) for one in rivals if one != random}
+    pairs = {(first, second) for first in ours for second in rivals if second not in ours or first < second}
+    pairs |= {(first, random) for first in rivals if first != random}
     rows = []
     for number in range(len(numbers.operators)):
         rows += _compared(numbers, number, sorted(pairs), np.arange(len(numbers.gaps(number))), seed)
@@ -169,29 +171,31 @@ def _compared(
     numbers: Numbers, operator: int, pairs: Sequence[tuple[int, int]], cases: Positions, seed: int
 ) -> list[dict[str, Any]]:
     """Paired comparisons on some of the cases, with p values that hold for all of them together."""
-    found = [_pair(numbers, operator, *pair, cases, seed) for pair in pairs]
+    comparisons = [_pair(numbers, operator, *pair, cases=cases, seed=seed) for pair in pairs]
     head = {"operator": numbers.operators[operator], "metric": PRIMARY}
-    return [head | row | {"holm": p} for row, p in zip(found, holm([row["p"] for row in found]), strict=True)]
+    return [
+        head | row | {"holm": p} for row, p in zip(comparisons, holm([row["p"] for row in comparisons]), strict=True)
+    ]
 
 
-def _pair(numbers: Numbers, operator: int, one: int, other: int, cases: Positions, seed: int) -> dict[str, Any]:
+def _pair(numbers: Numbers, operator: int, first: int, second: int, *, cases: Positions, seed: int) -> dict[str, Any]:
     gaps = numbers.gaps(operator)[cases]
-    differences = gaps[:, one] - gaps[:, other]
-    found = mean(differences, seed)
-    p = float(wilcoxon(differences).pvalue) if differences.any() else 1.0
-    wins = float((differences > 0).mean() + (differences == 0).mean() / 2)
+    by_case = gaps[:, first] - gaps[:, second]
+    difference = mean(by_case, seed)
+    p = float(wilcoxon(by_case).pvalue) if by_case.any() else 1.0
+    wins = float((by_case > 0).mean() + (by_case == 0).mean() / 2)
     names = numbers.names
     return {
-        "one": names[one], "other": names[other], "difference": found.value, "low": found.low, "high": found.high,
-        "n": found.n, "p": p, "wins": wins,
+        "one": names[first], "other": names[second], "difference": difference.value, "low": difference.low,
+        "high": difference.high, "n": difference.n, "p": p, "wins": wins,
     }  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class Best:
-    """Our best under an operator: the one of ours that is held out there whose mean is largest in the first half.
+    """Our best method under an operator: held out there, with the largest mean in the first half of the cases.
 
-    compared   the cases that it was not chosen on; all, where only one of ours is held out
+    compared   the cases that it was not chosen on; all cases, where only one of ours is held out
     """
 
     method: int
@@ -199,24 +203,28 @@ class Best:
 
 
 def best(numbers: Numbers, operator: int) -> Best | None:
-    """Our best under an operator; None where none of ours is held out."""
+    """Our best method under an operator; None where none of ours is held out."""
     gaps = numbers.gaps(operator)
-    held_out = [one for one in numbers.ours if numbers.operators[operator] not in numbers.methods[one].operators]
+    held_out = [
+        method for method in numbers.ours if numbers.operators[operator] not in numbers.methods[method].operators
+    ]
     if len(held_out) < 2:
         return Best(held_out[0], np.arange(len(gaps))) if held_out else None
     first, second = halves(len(gaps))
-    return Best(max(held_out, key=lambda one: gaps[first, one].mean()), second)
+    return Best(max(held_out, key=lambda method: gaps[first, method].mean()), second)
 
 
 def bests(numbers: Numbers, seed: int) -> list[dict[str, Any]]:
-    """Our best under each operator, its gap in the cases that it was not chosen on, and how many it was chosen on."""
+    """Our best method under each operator, its gap in the cases that did not choose it, and how many chose it."""
     rows = []
     for number, operator in enumerate(numbers.operators):
         if mine := best(numbers, number):
             gaps = numbers.gaps(number)
-            found = asdict(mean(gaps[mine.compared, mine.method], seed))
+            estimate = asdict(mean(gaps[mine.compared, mine.method], seed))
             chosen_on = len(gaps) - len(mine.compared)
-            rows.append({"operator": operator, "method": numbers.names[mine.method], "chosen_on": chosen_on, **found})
+            rows.append(
+                {"operator": operator, "method": numbers.names[mine.method], "chosen_on": chosen_on, **estimate}
+            )
     return rows
 
 
@@ -231,10 +239,10 @@ def best_tests(numbers: Numbers, seed: int) -> list[dict[str, Any]]:
 
 
 def losses(compared: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of the comparisons of our best, those in which the other's mean is above ours, with the interval above 0.
+    """The comparisons that our best method loses: the interval of the other's lead lies above 0.
 
-    By operator, the largest first. So a loss is one even where Wilcoxon's test, with Holm's correction (`holm`), does
-    not tell the two apart. `wins` is the share of cases in which ours is better.
+    They are ordered by operator, the largest first. A loss counts even where Wilcoxon's test with Holm's correction
+    (`holm`) is not significant. `wins` is the share of cases in which ours is better.
     """
     order = list(dict.fromkeys(row["operator"] for row in compared))
     rows = [
@@ -247,7 +255,7 @@ def losses(compared: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def layers(numbers: Numbers, method: Method) -> dict[str, list[int]]:
-    """Of a method by layers, which one counts in the first half of the cases and in the second, from 0."""
+    """The layers of a method by layers, from 0, in the first half of the cases and in the second; else nothing."""
     column = numbers.used.chosen[:, numbers.methods.index(method)]
     return {"layers": [int(column[half[0]]) for half in halves(len(column))]} if method.by_layer else {}
 
@@ -262,45 +270,45 @@ def agreement(numbers: Numbers, seed: int) -> list[dict[str, Any]]:
     plausible = {name: numbers.plausible[name][:, numbers.rivals] for name in _PLAUSIBLE}
     rankings |= {name: values for name, values in plausible.items() if np.isfinite(values).all(1).any()}
     return [
-        {"one": one, "other": other, **_tau(rankings[one], rankings[other], seed)}
-        for one, other in combinations(rankings, 2)
-        if one in numbers.operators  # they come first
+        {"one": first, "other": second, **_tau(rankings[first], rankings[second], seed)}
+        for first, second in combinations(rankings, 2)
+        if first in numbers.operators  # they come first
     ]
 
 
-def _tau(one: NDArray[np.float64], other: NDArray[np.float64], seed: int) -> dict[str, Any]:
-    known = np.isfinite(one).all(1) & np.isfinite(other).all(1)
-    first, second = one[known], other[known]
+def _tau(values: NDArray[np.float64], other_values: NDArray[np.float64], seed: int) -> dict[str, Any]:
+    scored = np.isfinite(values).all(1) & np.isfinite(other_values).all(1)
+    first, second = values[scored], other_values[scored]
 
-    def tau(drawn: NDArray[np.intp]) -> float:
-        return float(kendalltau(first[drawn].mean(0), second[drawn].mean(0)).statistic)
+    def tau(cases: NDArray[np.intp]) -> float:
+        return float(kendalltau(first[cases].mean(0), second[cases].mean(0)).statistic)
 
-    found = resampled(tau, len(first), seed, count=500)
-    return {"tau": found.value, "low": found.low, "high": found.high, "n": found.n}
+    estimate = resampled(tau, len(first), seed, count=500)
+    return {"tau": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
 
 
 def front(numbers: Numbers, operator: int, seconds: dict[str, float]) -> list[str]:
-    """The rivals of which none is both faster and better, the fastest first."""
-    means = {numbers.names[one]: numbers.gaps(operator)[:, one].mean() for one in numbers.rivals}
-    found: list[str] = []
+    """The rivals that no other beats in both speed and gap, the fastest first."""
+    means = {numbers.names[method]: numbers.gaps(operator)[:, method].mean() for method in numbers.rivals}
+    names: list[str] = []
     for name in sorted(means, key=lambda name: (seconds[name], -means[name])):
-        if not found or means[name] > means[found[-1]]:
-            found.append(name)
-    return found
+        if not names or means[name] > means[names[-1]]:
+            names.append(name)
+    return names
 
 
 def sanity(numbers: Numbers, run: RunDir, seed: int) -> list[dict[str, Any]]:
     """Every sanity test of every method, ours first: the mean over its cases, with its interval."""
-    order = [*numbers.ours, *(number for number in range(len(numbers.methods)) if number not in numbers.ours)]
+    order = [*numbers.ours, *(method for method in range(len(numbers.methods)) if method not in numbers.ours)]
     rows = []
     for test in TESTS:
         file = file_of(test.name)
         changed = run.load_arrays(file)["maps"] if run.has(file) else np.empty((0,))
-        for number in order if len(changed) else ():
-            which = numbers.used.maps[: len(changed), number]
-            pairs = [(numbers.maps[case][number], changed[case][one]) for case, one in enumerate(which)]
-            found = [likeness(test.name, *pair) for pair in pairs if np.isfinite(pair[1]).all()]
-            rows.append({"method": numbers.names[number], "test": test.name, **asdict(mean(found, seed))})
+        for method in order if len(changed) else ():
+            which = numbers.used.maps[: len(changed), method]
+            pairs = [(numbers.maps[case][method], changed[case][number]) for case, number in enumerate(which)]
+            likenesses = [likeness(test.name, *pair) for pair in pairs if np.isfinite(pair[1]).all()]
+            rows.append({"method": numbers.names[method], "test": test.name, **asdict(mean(likenesses, seed))})
     return rows
 
 
@@ -318,10 +326,12 @@ def curves(numbers: Numbers) -> dict[str, dict[str, dict[str, list[float]]]]:
 
 
 def examples(numbers: Numbers, count: int = 2) -> list[tuple[int, str]]:
-    """Cases worth a look, under the primary operator, and why: the best and the worst of our best method, and so on."""
+    """Examples under the primary operator, with reasons: the best and the worst case of our best method, and so on."""
     gaps, mine = numbers.gaps(0), best(numbers, 0)
-    own = mine.method if mine else max(numbers.ours or numbers.rivals, key=lambda one: gaps[:, one].mean())
-    others = [one for one in numbers.rivals if one not in numbers.ours and numbers.methods[one].family != "floor"]
+    own = mine.method if mine else max(numbers.ours or numbers.rivals, key=lambda method: gaps[:, method].mean())
+    others = [
+        method for method in numbers.rivals if method not in numbers.ours and numbers.methods[method].family != "floor"
+    ]
     ahead = gaps[:, own] - gaps[:, others].max(1) if others else np.zeros(len(gaps))
     name = numbers.names[own]
     wanted = (
@@ -330,10 +340,10 @@ def examples(numbers: Numbers, count: int = 2) -> list[tuple[int, str]]:
         (np.where(ahead > 0, -ahead, np.nan), f"{name} furthest ahead of the others"),
         (np.abs(gaps[:, own] - np.median(gaps[:, own])), f"a usual case of {name}"),
     )
-    found: dict[int, str] = {}
+    reasons: dict[int, str] = {}
     for order, why in wanted:
         serving = [case for case in np.argsort(order, kind="stable") if np.isfinite(order[case])]
-        some = [case for case in serving if int(case) not in found][:count]
+        some = [case for case in serving if int(case) not in reasons][:count]
         for number, case in enumerate(some, 1):
-            found[int(case)] = why if number == 1 else f"{why}, another one"
-    return list(found.items())
+            reasons[int(case)] = why if number == 1 else f"{why}, another one"
+    return list(reasons.items())

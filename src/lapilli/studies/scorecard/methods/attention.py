@@ -1,4 +1,4 @@
-"""Maps of where the language model looks. Looking is not using: these are what a reader would try first."""
+"""Maps of the language model's attention. Attention is not use: these are the maps that readers try first."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from lapilli.inspection.trace import Trace, attention
 from lapilli.model.placement import placed
 from lapilli.studies.scorecard.case import Case
 from lapilli.studies.scorecard.method import Map, Method
-from lapilli.studies.scorecard.methods.parts import every_row, numbers, of_word
+from lapilli.studies.scorecard.methods.building_blocks import at_every_position, numbers, of_word
 
 GENERAL = "Write a general description of the image."
 """What relative attention is relative to: a request that is about no part of the picture."""
@@ -31,7 +31,7 @@ def mean_attention(case: Case) -> Map:
     Paper: what LVLM-Interpret shows (Ben Melech Stan et al. 2024, arXiv 2404.03118), and most readers try first.
     """
     layers = range(case.trace.decoder.depth)
-    mean = sum(_by_row(case.trace, layer) for layer in layers) / len(layers)
+    mean = sum(_by_query(case.trace, layer) for layer in layers) / len(layers)
     return of_word(case, np.asarray(mean))
 
 
@@ -40,7 +40,7 @@ def of_layer(case: Case, layer: int) -> Map:
 
     Paper: as mean attention; of all layers, the one with the largest gap on the questions of the other half.
     """
-    return of_word(case, _by_row(case.trace, layer))
+    return of_word(case, _by_query(case.trace, layer))
 
 
 def rollout(case: Case) -> Map:
@@ -48,13 +48,13 @@ def rollout(case: Case) -> Map:
 
     Paper: Abnar and Zuidema 2020, "Quantifying Attention Flow in Transformers".
     """
-    trace = every_row(case.trace)
+    trace = at_every_position(case.trace)
     reached = torch.eye(len(trace.rows), dtype=torch.float64)
     for layer in range(trace.decoder.depth):
         mean = attention(trace, layer).mean(1).double().cpu()
         reached = 0.5 * (mean + torch.eye(len(mean))) @ reached
-    found: Map = numbers(reached[torch.from_numpy(case.rows)])[:, case.patches].sum(0)
-    return found
+    values: Map = numbers(reached[torch.from_numpy(case.rows)])[:, case.patches].sum(0)
+    return values
 
 
 def value_weighted(case: Case) -> Map:
@@ -63,10 +63,10 @@ def value_weighted(case: Case) -> Map:
     Paper: Kobayashi et al. 2020, "Attention is Not Only a Weight: Analyzing Transformers with Vector Norms".
     """
     model = case.trace.decoder
-    found = []
+    lengths = []
     for layer in range(model.depth):
-        found.append(numbers(_brought(case.trace, layer).norm(dim=-1)))
-    return of_word(case, np.mean(found, axis=0))
+        lengths.append(numbers(_brought(case.trace, layer).norm(dim=-1)))
+    return of_word(case, np.mean(lengths, axis=0))
 
 
 def relative(case: Case) -> Map:
@@ -80,30 +80,30 @@ def relative(case: Case) -> Map:
     general = _general(case)
     patches = general.layout.patches(0).ravel()
     usual = attention(general, layer).mean(1)[0, torch.from_numpy(patches)]
-    return of_word(case, _by_row(case.trace, layer)) / np.maximum(numbers(usual), 1e-12)
+    return of_word(case, _by_query(case.trace, layer)) / np.maximum(numbers(usual), 1e-12)
 
 
 @torch.inference_mode()
 def _brought(trace: Trace, layer: int) -> Tensor:
-    """What a layer's attention adds to the rows' streams from each position, over all heads; (row, token, d_model)."""
+    """The output of a layer's attention at the queries, by position, over all heads; (query, token, d_model)."""
     model = trace.decoder
-    looks = attention(trace, layer)
+    weights = attention(trace, layer)
     values = trace.values[layer].float().repeat_interleave(model.heads // model.kv_heads, 0)
-    mixed = torch.einsum("rht,htd->rthd", looks, values).flatten(2)
-    return pad(mixed @ model.output_matrix(layer).T, (0, 0, 0, len(trace.ids) - looks.shape[-1]))
+    mixed = torch.einsum("rht,htd->rthd", weights, values).flatten(2)
+    return pad(mixed @ model.output_matrix(layer).T, (0, 0, 0, len(trace.ids) - weights.shape[-1]))
 
 
-def _by_row(trace: Trace, layer: int) -> NDArray[np.float64]:
-    """The mean over heads, (row, token)."""
-    looks = numbers(attention(trace, layer).mean(1))
-    return np.pad(looks, ((0, 0), (0, len(trace.ids) - looks.shape[1])))
+def _by_query(trace: Trace, layer: int) -> NDArray[np.float64]:
+    """The mean attention over heads, (query, token)."""
+    weights = numbers(attention(trace, layer).mean(1))
+    return np.pad(weights, ((0, 0), (0, len(trace.ids) - weights.shape[1])))
 
 
 @torch.inference_mode()
 def _general(case: Case) -> Trace:
     """The trace of the request for a general description of the same picture, at its last position."""
-    asked = replace(case.sample, turns=(Turn("user", f"{IMAGE_MARK}\n{GENERAL}"),))
-    prompt = encode(asked, case.llava.codec, for_generation=True)
+    sample = replace(case.sample, turns=(Turn("user", f"{IMAGE_MARK}\n{GENERAL}"),))
+    prompt = encode(sample, case.llava.codec, for_generation=True)
     batch: dict[str, Tensor] = {"input_ids": torch.tensor(prompt.ids)[None], "pixel_values": case.pixels}
     with recording(case.llava) as record:
         case.llava.model(**placed(batch, case.llava.model), use_cache=True, logits_to_keep=1)

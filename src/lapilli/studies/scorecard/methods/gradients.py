@@ -9,7 +9,7 @@ from lapilli.inspection.attribution.all_paths import all_paths
 from lapilli.model.upstream import eager_attention
 from lapilli.studies.scorecard.case import Case
 from lapilli.studies.scorecard.method import Map, Method
-from lapilli.studies.scorecard.methods.parts import (
+from lapilli.studies.scorecard.methods.building_blocks import (
     all_paths_tokens,
     differentiable,
     embeddings_of,
@@ -23,10 +23,10 @@ CAM_LAYER = 13 / 32
 """How deep LLaVA-CAM's layer lies: the 13th of 32, as EAGLE runs it; its authors give no rule."""
 
 CAM_NOISE, CAM_COPIES = 0.1, 10
-"""The noise of a smoothed LLaVA-CAM, as a share of the pixels' range, and how many noisy pictures are averaged."""
+"""The noise of a smoothed LLaVA-CAM, as a share of the pixels' range, and the number of noisy pictures."""
 
 STEPS = 32
-"""Of integrated gradients."""
+"""The steps of integrated gradients."""
 
 _AT_ONCE = 8
 
@@ -50,20 +50,17 @@ def integrated(case: Case) -> Map:
 
 
 def integrated_with_error(case: Case, steps: int = STEPS) -> tuple[Map, float]:
-    """The map of `integrated`, and by how much its sum misses the target's difference, as a share of that.
-
-    By the midpoint rule.
-    """
+    """The map of `integrated` by the midpoint rule, and its sum's error as a share of the target's difference."""
     end = embeddings_of(case)
     start = end.clone()
     with torch.inference_mode(False), torch.no_grad():
         blank = case.llava.model.model.get_image_features(torch.zeros_like(case.pixels).to(end), return_dict=True)
         start[0, torch.from_numpy(case.patches)] = torch.cat(list(blank.pooler_output)).to(start)
-        whole, empty = (float(read_embeddings(case, one)) for one in (end, start))
+        whole, empty = (float(read_embeddings(case, embeddings)) for embeddings in (end, start))
     at = ((torch.arange(steps) + 0.5) / steps).to(end)[:, None, None]
     total = sum(_gradients(case, (start + some * (end - start)))[0].float().sum(0) for some in at.split(_AT_ONCE))
-    found = numbers(((end - start)[0].float() * total / steps).sum(-1))[case.patches]
-    return found, abs(found.sum() - (whole - empty)) / max(abs(whole - empty), 1e-12)
+    values = numbers(((end - start)[0].float() * total / steps).sum(-1))[case.patches]
+    return values, abs(values.sum() - (whole - empty)) / max(abs(whole - empty), 1e-12)
 
 
 def attention_gradient(case: Case) -> Map:
@@ -72,9 +69,9 @@ def attention_gradient(case: Case) -> Map:
     Paper: Zhang et al. 2025, "MLLMs Know Where to Look" (arXiv 2502.17422), who take one layer; here their mean.
     """
     weights, gradients = _attentions(case)
-    rows, patches = (torch.from_numpy(one) for one in (case.rows, case.patches))
-    found = sum((a * g.clamp_min(0)).mean(0) for a, g in zip(weights, gradients, strict=True))
-    return numbers(torch.as_tensor(found)[rows][:, patches].sum(0))
+    queries, patches = (torch.from_numpy(positions) for positions in (case.rows, case.patches))
+    weighted = sum((a * g.clamp_min(0)).mean(0) for a, g in zip(weights, gradients, strict=True))
+    return numbers(torch.as_tensor(weighted)[queries][:, patches].sum(0))
 
 
 def relevancy(case: Case) -> Map:
@@ -88,8 +85,8 @@ def relevancy(case: Case) -> Map:
         step = (weights * gradient).clamp_min(0).mean(0)
         relevance = torch.eye(len(step)).to(step) if relevance is None else relevance
         relevance = relevance + step @ relevance
-    rows, patches = (torch.from_numpy(one) for one in (case.rows, case.patches))
-    return numbers(torch.as_tensor(relevance)[rows][:, patches].sum(0))
+    queries, patches = (torch.from_numpy(positions) for positions in (case.rows, case.patches))
+    return numbers(torch.as_tensor(relevance)[queries][:, patches].sum(0))
 
 
 def llava_cam(case: Case) -> Map:
@@ -116,9 +113,9 @@ def all_paths_to_tokens(case: Case) -> Map:
 def all_paths_to_pixels(case: Case) -> Map:
     """The same followed back through the vision encoder, to each patch's pixels."""
     trace = case.trace
-    found = all_paths(trace.llava, trace.ids, trace.layout, case.pixels, case.rows, case.target)
-    assert found.cells is not None  # there is a picture, and it was asked for
-    cells: Map = found.cells.sum((0, 1)).ravel()
+    paths = all_paths(trace.llava, trace.ids, trace.layout, case.pixels, queries=case.rows, target=case.target)
+    assert paths.cells is not None  # there is a picture, and `to_pixels` is the default
+    cells: Map = paths.cells.sum((0, 1)).ravel()
     return cells
 
 
@@ -141,35 +138,35 @@ def _attentions(case: Case) -> tuple[list[Tensor], tuple[Tensor, ...]]:
     with differentiable(case), eager_attention(language):
         read = language(inputs_embeds=embeddings_of(case).requires_grad_(), use_cache=False, output_attentions=True)
         gradients = torch.autograd.grad(target_of(case, read.last_hidden_state).sum(), read.attentions)
-    return [one[0].detach().float() for one in read.attentions], tuple(one[0].float() for one in gradients)
+    return [layer[0].detach().float() for layer in read.attentions], tuple(layer[0].float() for layer in gradients)
 
 
 def _cam(case: Case, pictures: Tensor) -> Map:
-    found: NDArray[np.float64] = np.zeros(len(case.patches))
+    values: NDArray[np.float64] = np.zeros(len(case.patches))
     for some in pictures.split(_AT_ONCE):
         activations, gradient = _cam_layer(case, some)
         weights = gradient.clamp_min(0).mean(1, keepdim=True)
-        found += numbers((activations * weights).mean(-1).clamp_min(0).sum(0))
-    return found / len(pictures)
+        values += numbers((activations * weights).mean(-1).clamp_min(0).sum(0))
+    return values / len(pictures)
 
 
 def _cam_layer(case: Case, pictures: Tensor) -> tuple[Tensor, Tensor]:
-    """What enters the MLP of LLaVA-CAM's layer at the patches, and its gradient; (picture, patch, d_model)."""
+    """The MLP's input in LLaVA-CAM's layer at the patches, and its gradient; (picture, patch, d_model)."""
     layer = min(round(CAM_LAYER * case.trace.decoder.depth), case.trace.decoder.depth - 1)
     norm = case.trace.decoder.blocks[layer].post_attention_layernorm
-    seen: list[Tensor] = []
+    entering: list[Tensor] = []
     with differentiable(case):
-        hook = norm.register_forward_hook(lambda module, given, output: seen.append(output))
+        hook = norm.register_forward_hook(lambda module, inputs, output: entering.append(output))
         try:
             target = read_pixels(case, pictures.clone().requires_grad_()).sum()
         finally:
             hook.remove()
-        (gradient,) = torch.autograd.grad(target, [seen[0]])
+        (gradient,) = torch.autograd.grad(target, [entering[0]])
     patches = torch.from_numpy(case.patches)
-    return seen[0].detach()[:, patches].float(), gradient[:, patches].float()
+    return entering[0].detach()[:, patches].float(), gradient[:, patches].float()
 
 
-_MEAN = ("mean",)  # they are measured from the picture of the mean colour, whose pixel values are 0
+_MEAN = ("mean",)  # they are measured from the picture of the mean color, whose pixel values are 0
 
 METHODS = (
     Method("attention x gradient", "one-backward", attention_gradient),

@@ -1,4 +1,4 @@
-"""Maps read off the answer's own forward pass: what was added to its logit or log-probability, and what patches say."""
+"""Maps from the answer's own forward pass: contributions to its logit or log-probability, and read-outs at patches."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from lapilli.inspection.attribution.direct import decompose
 from lapilli.inspection.attribution.increase import head_increases, position_increases
 from lapilli.studies.scorecard.case import Case
 from lapilli.studies.scorecard.method import Map, Method
-from lapilli.studies.scorecard.methods.parts import numbers, of_word, whole
+from lapilli.studies.scorecard.methods.building_blocks import numbers, of_word, whole
 
 TOP = 10
 """Heads that the increase is summed over, as Yu & Ananiadou count their important ones."""
@@ -44,12 +44,12 @@ def increase_top_ten(case: Case) -> Map:
 
 def _increase(case: Case, count: int) -> Map:
     heads = head_increases(case.trace)
-    found = np.zeros(len(case.patches))
-    for row in range(*case.word.indices(len(case.trace.rows))):
-        for number in np.argsort(-heads[row].ravel(), kind="stable")[:count]:
+    increases = np.zeros(len(case.patches))
+    for query in range(*case.word.indices(len(case.trace.rows))):
+        for number in np.argsort(-heads[query].ravel(), kind="stable")[:count]:
             layer, head = divmod(int(number), heads.shape[2])
-            found += position_increases(case.trace, row, layer, head)[case.patches]
-    return found
+            increases += position_increases(case.trace, query, layer, head)[case.patches]
+    return increases
 
 
 def lens(case: Case) -> Map:
@@ -68,21 +68,21 @@ def tam(case: Case) -> Map:
     joint scaling with the scores of words, which changes no order. Of a word, the mean over its pieces.
     """
     patches = _readings(case, case.patches).clamp_min(0)
-    maps = [_smoothed(case, _without_earlier(case, patches, row)) for row in case.rows]
-    found: Map = np.mean(maps, axis=0)
-    return found
+    maps = [_smoothed(case, _without_earlier(case, patches, query)) for query in case.rows]
+    values: Map = np.mean(maps, axis=0)
+    return values
 
 
-def _without_earlier(case: Case, patches: Tensor, row: int) -> Map:
-    """One piece's activations at the patches, less the share of earlier words' that explains them best."""
+def _without_earlier(case: Case, patches: Tensor, query: int) -> Map:
+    """One piece's activations at the patches, less the multiple of earlier words' that fits them best."""
     layout, ids = case.trace.layout, case.trace.ids
-    piece = int(ids[row + 1])
-    # A word of the question is read where it stands, one of the answer where it was said: at the row before it.
-    asked, said = (np.flatnonzero(layout.role == role) for role in (Role.QUESTION, Role.ANSWER))
-    at = np.concatenate([asked, said[said <= row] - 1])
-    words = np.concatenate([ids[asked], ids[said[said <= row]]])
+    piece = int(ids[query + 1])
+    # A word of the question is read at its own position, one of the answer at the query that predicts it.
+    question, answer = (np.flatnonzero(layout.role == role) for role in (Role.QUESTION, Role.ANSWER))
+    at = np.concatenate([question, answer[answer <= query] - 1])
+    words = np.concatenate([ids[question], ids[answer[answer <= query]]])
     at, words = at[words != piece], words[words != piece]
-    weights = _readings(case, at)[:, piece].clamp_min(0)  # an earlier word interferes as far as it calls for this one
+    weights = _readings(case, at)[:, piece].clamp_min(0)  # an earlier word interferes as far as it predicts this one
     own = numbers(patches[:, piece])
     others = numbers(patches[:, torch.from_numpy(words)] @ weights) / max(float(weights.sum()), 1e-12)
     scale = float(own @ others) / max(float(others @ others), 1e-12)
@@ -90,9 +90,9 @@ def _without_earlier(case: Case, patches: Tensor, row: int) -> Map:
 
 
 def _smoothed(case: Case, values: Map) -> Map:
-    """TAM's filter: of each 3 x 3 window a mean whose weights fall off with the rank's distance from the median."""
-    found: Map = generic_filter(values.reshape(case.grid), _rank_gaussian, size=3, mode="mirror").ravel()
-    return found
+    """TAM's filter: the mean of each 3 x 3 window, whose weights fall off with the rank's distance from the median."""
+    smooth: Map = generic_filter(values.reshape(case.grid), _rank_gaussian, size=3, mode="mirror").ravel()
+    return smooth
 
 
 def _rank_gaussian(window: NDArray[np.float64]) -> float:
@@ -106,7 +106,7 @@ def _rank_gaussian(window: NDArray[np.float64]) -> float:
 
 @torch.inference_mode()
 def _readings(case: Case, positions: NDArray[np.intp]) -> Tensor:
-    """The last layer at these positions, read as an answer, float32, (position, vocab)."""
+    """The logits of the last layer at these positions, float32, (position, vocab)."""
     model = case.trace.decoder
     logits: Tensor = model.head(model.norm(whole(case.trace).resid[-1][torch.from_numpy(positions)]))
     return logits.float()

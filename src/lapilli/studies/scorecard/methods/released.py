@@ -1,4 +1,4 @@
-"""Methods as a released code runs them, with its fault: beside those as published, on request.
+"""Methods with the known faults of a released code, to compare with those as published, on request.
 
 EAGLE's comparison (arXiv 2509.22496) runs LLaVA-CAM and TAM with settings of another model: the last 256 of LLaVA's 576
 patches are taken for the whole picture, 16 by 16. Here the same share of the patches is taken: the last 4 of 9.
@@ -16,15 +16,15 @@ from lapilli.studies.scorecard.methods.gradients import llava_cam
 from lapilli.studies.scorecard.methods.readouts import tam
 
 KEPT = 2 / 3
-"""How long the side of the wrong grid is: 16 of 24."""
+"""The side of the wrong grid, as a share of the right one's: 16 of 24."""
 
 
 def wrong_grid(case: Case, values: Map) -> Map:
-    """The last patches of a map as if they were the whole picture: laid out in a smaller square, and enlarged."""
+    """Treat the last patches of a map as the whole picture: lay them out in a smaller square, and enlarge it."""
     side = round(KEPT * math.sqrt(len(values)))
     last = torch.from_numpy(values[-side * side :].reshape(1, 1, side, side))
-    found: Map = interpolate(last, size=case.grid, mode="bilinear")[0, 0].numpy().ravel()
-    return np.ascontiguousarray(found)
+    enlarged: Map = interpolate(last, size=case.grid, mode="bilinear")[0, 0].numpy().ravel()
+    return np.ascontiguousarray(enlarged)
 
 
 def llava_cam_wrong(case: Case) -> Map:

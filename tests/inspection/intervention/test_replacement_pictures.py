@@ -8,7 +8,7 @@ from lapilli.core.errors import LapilliError
 from lapilli.data.pictures import open_picture
 from lapilli.data.scenes.scene import sample_scene
 from lapilli.data.scenes.vocabulary import COLOURS
-from lapilli.inspection.intervention.swapped import LEAST, MOST, SCENES, blank, own, shipped
+from lapilli.inspection.intervention.replacement_pictures import LEAST, MOST, SCENES, blank, own, shipped
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from lapilli.data.questions import PictureQuestion
-from lapilli.studies.hallucination.answered import Answered
-from lapilli.studies.hallucination.results import _areas, _deletion, _regressions, results
+from lapilli.studies.hallucination.analysed_answers import AnalysedAnswer
+from lapilli.studies.hallucination.analysis import _areas, _deletion, _regressions, analyse
 from lapilli.studies.hallucination.scores import SCORES
 
 
@@ -32,7 +32,9 @@ def answers(tells, wrong=30, right=90, models=2, seed=0):
         kind, answer = ("random", "no") if made_up else ("present", "yes")
         question = PictureQuestion(str(number), f"{number}.png", "Is there a dog?", answer, kind)
         group = "wrong yes" if made_up else "right yes"
-        rows.append(Answered(number % models, number, question, group, found(max(d, 0.1), image, 1.0, rng, made_up)))
+        rows.append(
+            AnalysedAnswer(number % models, number, question, group, found(max(d, 0.1), image, 1.0, rng, made_up))
+        )
     return rows
 
 
@@ -61,8 +63,10 @@ def test_a_direction_is_not_turned_by_what_is_found():
     """The question's part was expected to be more where an answer is made up; here it is less."""
     rows = answers("margin")
     for one in rows:
-        parts = dict(one.found["readings"]["full"]["all_paths"], question=1.0 if one.group == "wrong yes" else 2.0)
-        one.found["readings"]["full"] = dict(one.found["readings"]["full"], all_paths=parts)
+        parts = dict(
+            one.measurement["readings"]["full"]["all_paths"], question=1.0 if one.group == "wrong yes" else 2.0
+        )
+        one.measurement["readings"]["full"] = dict(one.measurement["readings"]["full"], all_paths=parts)
     areas, _ = of(rows, "yes")
     assert areas["question"]["value"] == 0
 
@@ -79,7 +83,7 @@ def test_what_shares_add_is_found_where_they_do_and_not_where_they_do_not():
 def test_a_score_that_is_shuffled_tells_nothing():
     rows = answers("image")
     order = np.random.default_rng(5).permutation(len(rows))
-    mixed = [Answered(one.model, one.number, one.question, one.group, rows[other].found)
+    mixed = [AnalysedAnswer(one.model, one.number, one.question, one.group, rows[other].measurement)
              for one, other in zip(rows, order, strict=True)]  # fmt: skip
     areas, tests = of(mixed, "yes")
     outside = [name for name, one in areas.items() if not one["low"] <= 0.5 <= one["high"]]
@@ -93,16 +97,16 @@ def test_models_are_not_compared_with_each_other():
     areas, _ = of(rows, "yes")
     for one in rows:
         if one.model:
-            one.found["readings"]["full"]["d"] *= 10
+            one.measurement["readings"]["full"]["d"] *= 10
     louder, _ = of(rows, "yes")
     assert louder["margin"]["value"] == areas["margin"]["value"]
 
 
 def test_an_answer_whose_margin_is_on_the_other_side_is_left_out_and_counted():
     rows = answers("margin", wrong=5, right=10, models=1)
-    rows[0].found["readings"]["full"]["d"] = -1.0
+    rows[0].measurement["readings"]["full"]["d"] = -1.0
     asked = [one.question for one in rows]
-    made = results(["a"], asked, [["yes"] * len(asked)], rows, [], lambda name: Image.new("RGB", (9, 9)), 0)
+    made = analyse(["a"], asked, [["yes"] * len(asked)], rows, [], lambda name: Image.new("RGB", (9, 9)), 0)
     assert made["left_out"] == 1 and made["taken"] == {"wrong yes": 4, "right yes": 10, "right no": 0}
     assert made["models"][0]["groups"]["wrong yes"] == 5
 
@@ -117,4 +121,4 @@ def test_deletions_are_counted_by_group():
 def test_the_list_of_scores_is_turned_as_it_says():
     rows = answers("margin", wrong=1, right=1, models=1)
     for score in SCORES:
-        assert score.turned(rows[0].found) == (1 if score.more else -1) * score.of(rows[0].found)
+        assert score.turned(rows[0].measurement) == (1 if score.more else -1) * score.of(rows[0].measurement)

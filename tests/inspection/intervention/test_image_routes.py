@@ -8,9 +8,9 @@ from tests.inspection.runs import MODELS, full_logits, generated, llava_of, read
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Role, TokenLayout
 from lapilli.data.sample import Sample, Turn
-from lapilli.inspection.intervention.knockout import read_knockout
+from lapilli.inspection.intervention.image_routes import ROUTES, layer_windows, parts, routes
+from lapilli.inspection.intervention.patch_knockout import read_knockout
 from lapilli.inspection.intervention.replay import Cut
-from lapilli.inspection.intervention.routes import ROUTES, layer_windows, parts, routes
 from lapilli.inspection.target import Target
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}

@@ -1,8 +1,8 @@
-"""Read knock-out: what the answer becomes when the text can no longer look at some patches of an image.
+"""Read knock-out: the answer when the text can no longer attend to some patches of an image.
 
-It is attention knock-out (Geva et al. 2023) by the column: cheap, as replay.py has it. It is not the removal of pixels.
-The patches are still there for the vision encoder and for the image's other positions, which have mixed them in; what
-is measured is what the text reads at these positions themselves.
+It is attention knock-out (Geva et al. 2023) of whole key positions, run cheaply by replay.py. Pixels are not removed:
+the vision encoder and the image's other positions have mixed these patches in. It measures what the text reads at these
+positions themselves.
 """
 
 from collections.abc import Sequence
@@ -23,9 +23,9 @@ def read_knockout(
     """Hide sets of patches, one after the other, from all text behind the first image, in every layer.
 
     `sets` are bool, (set, patch), over the patches of all images in the order of the sequence, or lists of positions.
-    The patches of later images go on looking at those of earlier ones. The trace must have been recorded whole; the
-    target is centred, if none is given. Raises ValueError for positions that are no patches, LapilliError where
-    `replay` does.
+    The patches of later images still attend to those of earlier ones. The trace must have been recorded whole; the
+    target is centred by default. Raises ValueError for positions that are not patches, LapilliError where `replay`
+    does.
     """
     hidden = _positions(trace.layout, sets)
     image = trace.layout.positions(Role.IMAGE)

@@ -9,7 +9,7 @@ from lapilli.core.layout import Role
 from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.intervention.replay import Cut
 from lapilli.inspection.recording import traced
-from lapilli.studies.color.attention_paths import WAYS, cut_ways, random_looks, spans
+from lapilli.studies.color.fact_routes import ROUTES, cut_routes, random_edges, spans
 from lapilli.studies.color.places import Places
 
 
@@ -36,11 +36,11 @@ def _named(where, way):
     return lambda layers: [Cut(np.array([one]), np.array([other]), layers) for one, other in pairs]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ROUTES)
 def test_a_way_cut_is_the_whole_model_run_under_its_mask(run, way):
     ran, where = run
     tried = spans(5)
-    change, _ = cut_ways(ran.trace, where, np.random.default_rng(0))
+    change, _ = cut_routes(ran.trace, where, np.random.default_rng(0))
     token = int(ran.trace.next_ids[0])
     clean = full_logits(ran.trace.llava, ran, [])[where.last].log_softmax(-1)[token]
     for number, span in enumerate(tried):
@@ -48,7 +48,7 @@ def test_a_way_cut_is_the_whole_model_run_under_its_mask(run, way):
             continue
         logits = full_logits(ran.trace.llava, ran, _named(where, way)(span.layers))[where.last]
         expected = float(logits.log_softmax(-1)[token] - clean)
-        assert change[WAYS.index(way), number] == pytest.approx(expected, abs=2e-4), span
+        assert change[ROUTES.index(way), number] == pytest.approx(expected, abs=2e-4), span
 
 
 def test_spans_are_windows_halves_and_all():
@@ -62,7 +62,7 @@ def test_random_looks_are_others_and_as_many():
     but = np.array([(10, 5), (10, 6), (11, 5), (12, 11)])
     counts = np.zeros((14, 14))
     for seed in range(400):
-        found = random_looks(np.random.default_rng(seed), 8, 12, but)
+        found = random_edges(np.random.default_rng(seed), 8, 12, but)
         assert len({tuple(look) for look in found.tolist()}) == 4
         counts[tuple(found.T)] += 1
     allowed = {(one, other) for one in range(8, 13) for other in range(1, one)} - {tuple(look) for look in but.tolist()}
@@ -73,4 +73,4 @@ def test_random_looks_are_others_and_as_many():
 
 def test_random_looks_are_fewer_where_there_are_no_more():
     but = np.array([(3, other) for other in range(1, 3)])
-    assert len(random_looks(np.random.default_rng(0), 2, 3, but)) == 1  # position 2 looks at 1, and that is all
+    assert len(random_edges(np.random.default_rng(0), 2, 3, but)) == 1  # position 2 looks at 1, and that is all

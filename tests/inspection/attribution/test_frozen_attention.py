@@ -5,7 +5,7 @@ import torch
 from torch.autograd import grad
 from torch.nn.functional import scaled_dot_product_attention
 
-from lapilli.inspection.attribution.held_attention import HeldAttention
+from lapilli.inspection.attribution.frozen_attention import FrozenAttention
 
 TOKENS = 9
 _CAUSAL = torch.ones(TOKENS, TOKENS, dtype=torch.bool).tril()
@@ -23,7 +23,7 @@ _GIVEN = {
 def test_values_are_followed_as_torch_does(given, kv_heads):
     query, key, value = inputs(kv_heads)
     plain = scaled_dot_product_attention(query, key, value, enable_gqa=kv_heads < 4, **_GIVEN[given])
-    with HeldAttention():
+    with FrozenAttention():
         held = scaled_dot_product_attention(query, key, value, enable_gqa=kv_heads < 4, **_GIVEN[given])
     assert torch.equal(held, plain)
     assert held.grad_fn.name() != plain.grad_fn.name()
@@ -43,7 +43,7 @@ def test_what_else_is_asked_for_is_torchs_own(followed):
     torch.manual_seed(1)
     plain = scaled_dot_product_attention(query, key, value, mask, dropout_p=0.5 * (followed == "dropped"))
     torch.manual_seed(1)
-    with HeldAttention():
+    with FrozenAttention():
         same = scaled_dot_product_attention(query, key, value, mask, dropout_p=0.5 * (followed == "dropped"))
     assert torch.equal(same, plain)
     for tensor in (tensor for tensor in (query, key, value, mask) if tensor.requires_grad):

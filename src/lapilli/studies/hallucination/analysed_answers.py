@@ -1,37 +1,37 @@
-"""Answers that were taken apart, and what they can be."""
+"""Answers that were analysed, and their groups."""
 
 from dataclasses import dataclass
 
 from lapilli.data.questions import PictureQuestion, same_answer
-from lapilli.studies.hallucination.scores import Measured
+from lapilli.studies.hallucination.scores import Measurement
 
 GROUPS = ("wrong yes", "right yes", "right no", "wrong no", "other")
-"""What an answer can be. A wrong yes is made up; other is neither yes nor no."""
+"""The groups of answers. A wrong yes is made up; other is neither yes nor no."""
 
 
 @dataclass(frozen=True, eq=False)
-class Answered:
-    """An answer that was taken apart: model number `model`'s to question number `number`; `found` is of `measured`."""
+class AnalysedAnswer:
+    """The answer of model number `model` to question number `number`, with the measurement of it by `measured`."""
 
     model: int
     number: int
     question: PictureQuestion
     group: str
-    found: Measured
+    measurement: Measurement
 
     @property
     def margin(self) -> float:
         """logit(yes) - logit(no)."""
-        return float(self.found["readings"]["full"]["d"])
+        return float(self.measurement["readings"]["full"]["d"])
 
     @property
     def is_kept(self) -> bool:
-        """Whether its margin is on the answer's side, as that of a model is not which says neither word first."""
+        """Whether its margin is on the answer's side; it is not if the model says neither word first."""
         return (self.margin > 0) == self.group.endswith("yes")
 
 
 def group_of(question: PictureQuestion, answer: str) -> str:
-    """Which of GROUPS an answer of yes, no or other is."""
+    """The one of GROUPS that an answer of yes, no or other belongs to."""
     if answer == "other":
         return answer
     return f"{'right' if same_answer(answer, question.answer) else 'wrong'} {answer}"

@@ -1,4 +1,4 @@
-"""Random sets of heads, as large as a set that is tested: any, or with as many heads in every layer as it has."""
+"""Random sets of heads, as large as a tested set: of any heads, or with as many in every layer."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ HeadSet: TypeAlias = tuple[Head, ...]
 def random_sets(
     rng: np.random.Generator, shape: tuple[int, int], heads: Sequence[Head], count: int, same_layers: bool = False
 ) -> list[HeadSet]:
-    """`count` different sets of as many heads, none of them the one given; fewer where there are no more.
+    """Draw `count` different sets of as many heads as `heads`, none equal to it; fewer where no more exist.
 
     `shape` is (layer, head) of the model. With `same_layers` every set has as many heads in each layer as `heads` has.
     """
@@ -34,15 +34,15 @@ def _anywhere(rng: np.random.Generator, heads: int, width: int, k: int) -> HeadS
 
 
 def _within(rng: np.random.Generator, counts: Counter[int], width: int) -> HeadSet:
-    drawn = {layer: np.sort(rng.choice(width, n, replace=False)).tolist() for layer, n in counts.items()}
-    return tuple((layer, head) for layer in sorted(drawn) for head in drawn[layer])
+    by_layer = {layer: np.sort(rng.choice(width, n, replace=False)).tolist() for layer, n in counts.items()}
+    return tuple((layer, head) for layer in sorted(by_layer) for head in by_layer[layer])
 
 
-def _different(draw: Callable[[], HeadSet], possible: int, count: int, but: Sequence[Head]) -> list[HeadSet]:
-    known, found = {tuple(sorted(but))}, list[HeadSet]()
-    while len(found) < min(count, possible - 1):
-        one = draw()
-        if one not in known:
-            known.add(one)
-            found.append(one)
-    return found
+def _different(draw: Callable[[], HeadSet], possible: int, count: int, excluded: Sequence[Head]) -> list[HeadSet]:
+    used, sets = {tuple(sorted(excluded))}, list[HeadSet]()
+    while len(sets) < min(count, possible - 1):
+        candidate = draw()
+        if candidate not in used:
+            used.add(candidate)
+            sets.append(candidate)
+    return sets

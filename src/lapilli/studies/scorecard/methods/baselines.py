@@ -1,10 +1,10 @@
-"""Maps that know nothing of the answer: what every other one has to beat."""
+"""Baselines: maps without knowledge of the answer, which every other map has to beat."""
 
 import numpy as np
 
 from lapilli.studies.scorecard.case import Case, reshown
 from lapilli.studies.scorecard.method import Map, Method
-from lapilli.studies.scorecard.methods.parts import all_paths_tokens, by_cell
+from lapilli.studies.scorecard.methods.building_blocks import all_paths_tokens, by_cell
 
 
 def random(case: Case) -> Map:

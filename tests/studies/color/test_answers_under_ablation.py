@@ -14,11 +14,11 @@ from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.intervention.ablation import ablated_heads
 from lapilli.inspection.recording import traced
 from lapilli.inspection.sites import watching
-from lapilli.studies.color import ablated_answers
-from lapilli.studies.color.ablated_answers import batches, head_means, said
-from lapilli.studies.color.head_ablation import Knocking, knockouts
+from lapilli.studies.color import answers_under_ablation
+from lapilli.studies.color.answers_under_ablation import batches, head_means, outcomes_under_ablation
 from lapilli.studies.color.heads import read_heads, said_right
 from lapilli.studies.color.overlap import top
+from lapilli.studies.color.top_head_ablation import HeadAblations, ablate_top_heads
 
 WORDS = ("red", "blue square", "a green circle", "red", "three", "no")
 D_HEAD = 12
@@ -41,11 +41,13 @@ def _sequences(llava, shown):
 def test_in_batches_it_is_what_it_is_one_by_one(name, shown, heads, monkeypatch):
     llava = llava_of(name)
     rows, pixels = _sequences(llava, shown)
-    monkeypatch.setattr(ablated_answers, "_AT_ONCE", 150)  # in several batches, of other orders than the questions'
+    monkeypatch.setattr(
+        answers_under_ablation, "_AT_ONCE", 150
+    )  # in several batches, of other orders than the questions'
     read = batches(llava, rows, pixels)
     assert len(read) > 1
     values = head_means(llava, read)
-    found = said(llava, read, heads, "mean", values)
+    found = outcomes_under_ablation(llava, read, heads, "mean", values)
     with ablated_heads(llava.model, heads, "mean", values):
         alone = [said_right(traced(llava, row, some)) for row, some in zip(rows, pixels, strict=True)]
     np.testing.assert_allclose(found.log_prob, [log_prob for _, log_prob in alone], atol=2e-4)
@@ -87,8 +89,8 @@ def test_planted_heads_are_found_and_cost_what_no_other_set_does(planted):
     table = np.abs([read_heads(trace, np.array([1, 2])).increases for trace in traces]).mean(0)
     assert set(top(table, 5)) == set(PLANTED) and (table > 0).sum() == 5
     read, told = batches(planted, rows, pixels), []
-    knocking = Knocking(planted, read, head_means(planted, read), lambda done, total: told.append((done, total)))
-    found = knockouts(knocking, {"increase": [*PLANTED, (0, 0), (0, 1), (0, 2), (0, 3), (1, 0)]}, (5, 4), 0)
+    knocking = HeadAblations(planted, read, head_means(planted, read), lambda done, total: told.append((done, total)))
+    found = ablate_top_heads(knocking, {"increase": [*PLANTED, (0, 0), (0, 1), (0, 2), (0, 3), (1, 0)]}, (5, 4), 0)
     assert [(one.k, one.how, one.null) for one in found] == [
         (1, "mean", "any"), (2, "mean", "any"), (5, "mean", "any"), (10, "mean", "any"), (5, "mean", "layers"),
         (5, "zero", "any"),

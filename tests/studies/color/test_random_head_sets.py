@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from lapilli.studies.color.sets import random_sets
+from lapilli.studies.color.random_head_sets import random_sets
 
 SHAPE = (5, 4)
 

@@ -1,9 +1,9 @@
-"""Routes: by which way the image reaches the answer, measured by attention knock-out.
+"""Image routes: the ways by which an image reaches the answer, measured by attention knock-out.
 
 The method is that of Geva et al. 2023 ("Dissecting Recall of Factual Associations in Auto-Regressive Language Models"),
-carried over to LLaVA by arXiv 2411.18620: in a window of layers, some positions can no longer look at others, and what
-that changes of the answer is what went that way there. A direct decomposition (direct.py) sees the last step alone;
-most of what an image says to a LLaVA reaches the answer by way of the question's tokens.
+applied to LLaVA by arXiv 2411.18620: in a window of layers, some positions can no longer attend to others, and the
+change of the answer measures what went that way. A direct decomposition (direct.py) sees the last step alone; most of
+what an image contributes to a LLaVA reaches the answer through the question's tokens.
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Trace
 
 ROUTES = ("image->question", "image->template", "image->last", "question->last")
-"""Who is no longer seen, and by whom."""
+"""The attention edges that are cut: key positions, then the positions that attend to them."""
 
 _OF_IMAGE = 3  # the first three: together they are image->text
-_WINDOW, _DEPTH = 9, 32  # the paper's window, of a model of that many layers
+_WINDOW, _DEPTH = 9, 32  # the paper's window, and the depth of its model
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Parts:
     image     those of all images
     question  those of all questions, and of the answers of earlier turns: to the last answer, both are context
     template  all other text: fixed text, system prompt, stops
-    last      the rows that predict the last answer: its own, and the position before it. They are in no other part
+    last      the positions that predict the last answer: its own, and the one before it. They are in no other part
     """
 
     image: Positions
@@ -43,13 +43,13 @@ class Parts:
 
 @dataclass(frozen=True, eq=False)
 class Routes:
-    """What cutting each of ROUTES changes, in nats and in logits of the target, float32; below 0 where it had helped.
+    """The changes by cutting each of ROUTES, in nats and in logits of the target, float32; below 0 where it had helped.
 
-    windows                the layers that are cut together: one window for every layer, around it
-    log_prob_change        (row, route, window)
-    target_change          (row, route, window)
-    whole_log_prob_change  (row, route + 1)   in all layers at once; the last column is image->text, all image routes
-    whole_target_change    (row, route + 1)
+    windows                the layers that are cut together: one window around every layer
+    log_prob_change        (query, route, window)
+    target_change          (query, route, window)
+    whole_log_prob_change  (query, route + 1)   in all layers at once; the last column is image->text, all image routes
+    whole_target_change    (query, route + 1)
     """
 
     windows: tuple[range, ...]
@@ -60,26 +60,26 @@ class Routes:
 
     @property
     def shares(self) -> NDArray[np.float32]:
-        """Of what cutting image->text changes of the target: image->question, image->template, image->last, remainder.
+        """The shares of image->text's change of the target: image->question, image->template, image->last, remainder.
 
-        (row, 4), with sum 1. The remainder is interplay: it is above 0 where what one way loses arrives by another,
-        below where two are needed together, and not a number where the image changes nothing. The smaller the whole
-        change, the less a share means: show them together.
+        (query, 4), with sum 1. The remainder is the routes' interaction: above 0 where they back each other up, below
+        where two are needed together, and nan where the image changes nothing. The smaller the whole change, the less
+        a share means: show them together.
         """
         return _shares(self.whole_target_change)
 
     @property
     def log_prob_shares(self) -> NDArray[np.float32]:
-        """The same of the log-probability, (row, 4)."""
+        """The shares, as `shares` has them, of image->text's change of the log-probability, (query, 4)."""
         return _shares(self.whole_log_prob_change)
 
 
 def routes(trace: Trace, target: Target | None = None) -> Routes:
-    """Cut every route in every window of layers, and in all; the trace must have been recorded whole.
+    """Cut every route in every window of layers, and in all layers; the trace must have been recorded whole.
 
-    Text from the first image on is cut from all images; the patches of a later image go on looking at what comes before
-    them. A window is of 9 layers in a model of 32, and in proportion in others, and shorter at both ends. Rows before
-    the last answer are changed as far as they depend on what is cut. The target is centred, if none is given.
+    Text behind the first image is cut from all images; the patches of a later image still attend to what comes before
+    them. A window has 9 layers in a model of 32, in proportion in others, and fewer at both ends. Queries before the
+    last answer change as far as they depend on the cut edges. The target is centred by default.
 
     Raises LapilliError for a sequence without an image, and where `replay` does.
     """
@@ -90,16 +90,16 @@ def routes(trace: Trace, target: Target | None = None) -> Routes:
     pairs = _pairs(trace.layout)
     cut = [_cut([pair], window) for pair in pairs for window in windows]
     whole = [_cut([pair], range(depth)) for pair in pairs] + [_cut(pairs[:_OF_IMAGE], range(depth))]
-    found = replay(trace, cut + whole, target)
+    readings = replay(trace, cut + whole, target)
     by_window, by_route = [], []
-    for change in (found.log_prob_change.T, found.target_change.T):
+    for change in (readings.log_prob_change.T, readings.target_change.T):
         by_window.append(change[:, : len(cut)].reshape(-1, len(pairs), len(windows)))
         by_route.append(change[:, len(cut) :])
     return Routes(windows, *by_window, *by_route)
 
 
 def parts(layout: TokenLayout) -> Parts:
-    """Which positions are image, question, template and last."""
+    """The positions of the image, the question, the template and the last answer."""
     role, end = layout.role, layout.length - 1
     answered = np.isin(role, (Role.ANSWER, Role.STOP)) & (layout.turn == layout.turn.max())
     last = np.append(answered[1:], role[end] != Role.STOP)  # the end predicts too, unless the answer is over
@@ -110,7 +110,7 @@ def parts(layout: TokenLayout) -> Parts:
 
 
 def _pairs(layout: TokenLayout) -> list[tuple[Positions, Positions]]:
-    """Who looks and who is looked at, of every route. What comes before the first image cannot see it."""
+    """The queries and the keys of every route. Positions before the first image cannot attend to it."""
     of = parts(layout)
     question, template = (some[some > of.image[0]] for some in (of.question, of.template))
     return [(question, of.image), (template, of.image), (of.last, of.image), (of.last, of.question)]
@@ -121,7 +121,7 @@ def _cut(pairs: Sequence[tuple[Positions, Positions]], layers: range) -> Variant
 
 
 def layer_windows(depth: int) -> tuple[range, ...]:
-    """The windows of layers of `Routes`, one around every layer of so many."""
+    """The windows of layers of `Routes`, one around every layer of a model of this depth."""
     width = max(1, round(_WINDOW * depth / _DEPTH))
     begins = range(-(width // 2), depth - width // 2)
     return tuple(range(max(begin, 0), min(begin + width, depth)) for begin in begins)

@@ -1,4 +1,4 @@
-"""Findings in words and numbers: the content of `explanation.json`, as report/explanation/schema.json has it."""
+"""Findings in words and numbers: the content of `explanation.json`, by report/explanation/schema.json."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,8 +12,8 @@ from lapilli.inspection.attribution.all_paths import AllPaths
 from lapilli.inspection.attribution.direct import Direct
 from lapilli.inspection.attribution.sources import ALL_PATHS, DIRECT, DOUBTFUL_FROM, condition_number, groups
 from lapilli.inspection.intervention import dependence, receipt
+from lapilli.inspection.intervention.image_routes import ROUTES, Routes
 from lapilli.inspection.intervention.receipt import Receipt
-from lapilli.inspection.intervention.routes import ROUTES, Routes
 from lapilli.inspection.trace import Trace
 from lapilli.model.framing import Framing
 from lapilli.model.words import pieces_of, texts_of
@@ -21,7 +21,7 @@ from lapilli.studies.explain.arrays import bos_id, likeliest
 from lapilli.studies.explain.findings import Findings
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 0.1, "float16": 0.02}
-"""By how much sums may miss a logit in the dtype that the model computes in: a share of it, or of 1 if that is more."""
+"""The tolerance of sums against a logit by the model's dtype, as a share of the logit, or of 1 if that is more."""
 
 _RULE = (
     "direct: the last norm's scale is held; all paths: all norms' scales and the attention weights are held, "
@@ -30,13 +30,13 @@ _RULE = (
 
 
 def model_part(trace: Trace, name: str) -> dict[str, Any]:
-    """What was asked."""
+    """The model: its name and its shape."""
     model = trace.decoder
     return {"name": name, "run": None, "layers": model.depth, "heads": model.heads, "kv_heads": model.kv_heads}
 
 
 def prompt_part(trace: Trace) -> dict[str, Any]:
-    """The prompt: all that comes before the answer. Patches are ids, but no tokens to read."""
+    """The prompt: all that comes before the answer. Patches are ids, but not among the tokens to read."""
     patches = trace.layout.patches(0).ravel()
     end = int(trace.rows[0]) + 1
     source = _source_names(trace)
@@ -53,7 +53,7 @@ def prompt_part(trace: Trace) -> dict[str, Any]:
 
 
 def answer_part(findings: Findings) -> dict[str, Any]:
-    """The answer: its tokens with what else could have come, and its words."""
+    """The answer: its tokens with their alternatives, and its words."""
     trace = findings.trace
     conditions = _condition_numbers(findings)
     words = [
@@ -66,7 +66,7 @@ def answer_part(findings: Findings) -> dict[str, Any]:
 
 
 def method_part(findings: Findings) -> dict[str, Any]:
-    """What was computed."""
+    """The method: the target, the sources and the rules of attribution."""
     target: dict[str, Any] = {"kind": findings.target.kind}
     against = findings.target.against
     if against is not None:
@@ -85,27 +85,30 @@ def method_part(findings: Findings) -> dict[str, Any]:
 
 
 def view_part(framing: Framing, side: int) -> dict[str, Any]:
-    """Where the encoder's pixels lie in the picture, and what of it is not among them."""
-    left, top, right, bottom = framing.bounds
+    """The map from the encoder's pixels to the picture, and what of the picture the encoder does not get."""
+    x_min, y_min, x_max, y_max = framing.bounds
     width, height = framing.size
-    across, down = (right - left) / side, (bottom - top) / side
-    padded = left < 0 or top < 0 or right > width or bottom > height
+    across, down = (x_max - x_min) / side, (y_max - y_min) / side
+    padded = x_min < 0 or y_min < 0 or x_max > width or y_max > height
     return {
         "size": [side, side],
-        "to_image": [across, 0, 0, down, left, top],
+        "to_image": [across, 0, 0, down, x_min, y_min],
         "lost": "cropped" if framing.hidden else "padded" if padded else "nothing",
         "hidden": framing.hidden,
     }
 
 
 def checks_part(findings: Findings) -> list[dict[str, Any]]:
-    """By how much the sums miss the logits, at the worst token."""
+    """The error of the sums against the logits, at the worst token."""
     tolerance = TOLERANCE[str(findings.trace.resid.dtype).removeprefix("torch.")]
-    found: dict[str, Direct | AllPaths] = {
+    decompositions: dict[str, Direct | AllPaths] = {
         "direct: the parts' sum against the model's logit": findings.direct,
         "all paths: the parts' sum against the model's logit": findings.all_paths,
     }
-    worst = {name: float((of.missed / np.maximum(np.abs(of.value), 1)).max()) for name, of in found.items()}
+    worst = {
+        name: float((decomposition.missed / np.maximum(np.abs(decomposition.value), 1)).max())
+        for name, decomposition in decompositions.items()
+    }
     return [
         {"name": name, "value": value, "tolerance": tolerance, "passed": value <= tolerance}
         for name, value in worst.items()
@@ -113,21 +116,21 @@ def checks_part(findings: Findings) -> list[dict[str, Any]]:
 
 
 def grid_part(findings: Findings) -> dict[str, Any]:
-    """The grid of patches, and those that are more than a cell of the picture."""
+    """The grid of patches, with its sinks and registers."""
     rows, columns = findings.trace.layout.patches(0).shape
     marked = {"sinks": findings.sinks.tolist(), "registers": findings.registers.tolist()}
     return {"rows": rows, "cols": columns, **marked}
 
 
 def routes_part(routes: Routes) -> dict[str, Any]:
-    """What the routes' arrays are of."""
+    """The names and windows of the routes' arrays."""
     windows = [[window.start, window.stop] for window in routes.windows]
     names = [name.replace("->", " → ") for name in ROUTES]
     return {"names": names, "windows": windows, "window": max(len(window) for window in routes.windows)}
 
 
 def vocabulary_part(findings: Findings) -> dict[str, str]:
-    """The text of every token that the lens has read."""
+    """The text of every token that the lens reads."""
     ids = np.unique(findings.lens.ids).tolist()
     return {
         str(index): text
@@ -135,24 +138,24 @@ def vocabulary_part(findings: Findings) -> dict[str, str]:
     }
 
 
-def dependence_part(found: dependence.Dependence) -> dict[str, Any]:
+def dependence_part(dependent: dependence.Dependence) -> dict[str, Any]:
     """Whether the word in focus depends on the picture."""
-    log_prob = {"full": found.full, "blurred": found.blurred, "blank": found.blank}
+    log_prob = {"full": dependent.full, "blurred": dependent.blurred, "blank": dependent.blank}
     part: dict[str, Any] = {
-        "verdict": found.verdict,
+        "verdict": dependent.verdict,
         "rule": dependence.RULE,
-        "answer_blurred": found.said_blurred,
-        "answer_blank": found.said_blank,
+        "answer_blurred": dependent.text_blurred,
+        "answer_blank": dependent.text_blank,
         "log_prob": log_prob,
     }
-    if found.swapped:
-        log_prob["swapped"] = float(np.median(found.swapped))
-        part["swapped"] = {"log_prob": list(found.swapped), "same": found.same}
+    if dependent.swapped:
+        log_prob["swapped"] = float(np.median(dependent.swapped))
+        part["swapped"] = {"log_prob": list(dependent.swapped), "same": dependent.same}
     return part
 
 
 def repeated(findings: Findings, command: Sequence[str]) -> list[str]:
-    """The command line that makes the same explanation again; none, if there was none."""
+    """The command line that makes the same explanation again; empty without a `command`."""
     if not command:
         return []
     removed = [] if findings.removed is None else ["--remove", ranges(findings.removed.tolist())]
@@ -160,64 +163,65 @@ def repeated(findings: Findings, command: Sequence[str]) -> list[str]:
 
 
 def receipts_part(findings: Findings, command: Sequence[str]) -> list[dict[str, Any]]:
-    """All receipts; `command` is what explains the same answer again, to which the patches are added."""
+    """All receipts; `command` explains the same answer again, and gets the patches appended."""
     first, end = findings.words[findings.focus]
     word = "".join(findings.pieces[first:end]).strip()
     null = "Shuffled map" if findings.removed is None else "Random patches"
     return [
-        {"id": f"{number}", "word": findings.focus, **_receipt(found, word, command)} | _shuffled(found, null)
-        for number, found in enumerate(findings.receipts)
+        {"id": f"{number}", "word": findings.focus, **_receipt(receipt, word, command)} | _shuffled(receipt, null)
+        for number, receipt in enumerate(findings.receipts)
     ]
 
 
-def _receipt(found: Receipt, word: str, command: Sequence[str]) -> dict[str, Any]:
-    count = len(found.patches)
+def _receipt(tested: Receipt, word: str, command: Sequence[str]) -> dict[str, Any]:
+    count = len(tested.patches)
     return {
-        "claim": f"{'1 patch carries' if count == 1 else f'{count} patches carry'} {-found.predicted:+.3g} "
+        "claim": f"{'1 patch carries' if count == 1 else f'{count} patches carry'} {-tested.predicted:+.3g} "
         f"of the target of {word!r}",
-        "map": found.map,
-        "done": {"kind": found.kind, "patches": list(found.patches)},
-        "predicted": found.predicted,
-        "measured": _measured(found),
+        "map": tested.map,
+        "done": {"kind": tested.kind, "patches": list(tested.patches)},
+        "predicted": tested.predicted,
+        "measured": _measured(tested),
         "controls": {
-            "kind": f"{found.drawn // 2} random sets of {count} of all patches; as many in pieces of the same sizes",
-            "drawn": found.drawn,
-            "changes": list(found.target.scattered),
-            "contiguous": list(found.target.contiguous),
-            "answers_changed": found.turned,
+            "kind": f"{tested.control_count // 2} random sets of {count} of all patches; "
+            "as many in pieces of the same sizes",
+            "drawn": tested.control_count,
+            "changes": list(tested.target.scattered),
+            "contiguous": list(tested.target.contiguous),
+            "answers_changed": tested.changed_controls,
         },
-        "verdict": found.verdict,
+        "verdict": tested.verdict,
         "rule": receipt.RULE,
-        "command": [*command, "--seed", str(found.seed), "--remove", ranges(found.patches)],
-        "seed": found.seed,
-        "seconds": found.seconds,
+        "command": [*command, "--seed", str(tested.seed), "--remove", ranges(tested.patches)],
+        "seed": tested.seed,
+        "seconds": tested.seconds,
     }
 
 
-def _shuffled(found: Receipt, kind: str) -> dict[str, Any]:
-    """The same of the shuffled map."""
+def _shuffled(tested: Receipt, kind: str) -> dict[str, Any]:
+    """The test of the shuffled map."""
     shuffled = {
         "kind": kind,
-        "patches": list(found.shuffled),
-        "change": found.target.shuffled,
-        "verdict": found.shuffled_verdict,
-        "chance": found.chance,
+        "patches": list(tested.shuffled),
+        "change": tested.target.shuffled,
+        "verdict": tested.shuffled_verdict,
+        "chance": tested.chance,
     }
     return {"shuffled": shuffled}
 
 
-def _measured(found: Receipt) -> dict[str, Any]:
+def _measured(tested: Receipt) -> dict[str, Any]:
     return {
-        "change": found.target.named,
-        "prob_before": float(np.exp(found.before)),
-        "prob_after": min(float(np.exp(found.before + found.log_prob.named)), 1.0),  # rounding may take it above
-        "answer_before": found.said[0],
-        "answer_after": found.said[1],
+        "change": tested.target.claimed,
+        "prob_before": float(np.exp(tested.before)),
+        "prob_after": min(float(np.exp(tested.before + tested.log_prob.claimed)), 1.0),  # rounding may take it above
+        "answer_before": tested.texts[0],
+        "answer_after": tested.texts[1],
     }
 
 
 def ranges(patches: Sequence[int]) -> str:
-    """Patch numbers as `--remove` reads them: 3-5,9."""
+    """Format patch numbers as `--remove` reads them: 3-5,9."""
     runs: list[list[int]] = []
     for patch in sorted(patches):
         if runs and patch == runs[-1][1] + 1:
@@ -228,7 +232,7 @@ def ranges(patches: Sequence[int]) -> str:
 
 
 def _condition_numbers(findings: Findings) -> list[dict[str, float | None]]:
-    """Of every word, each map's condition number; None where its patches sum to 0."""
+    """Each map's condition number, by word; None where its patches sum to 0."""
     patches, paths = findings.trace.layout.patches(0).ravel(), findings.all_paths
     cells = np.asarray(paths.cells).reshape(len(paths.value), -1)
     maps = {
@@ -236,11 +240,11 @@ def _condition_numbers(findings: Findings) -> list[dict[str, float | None]]:
         "all paths": paths.positions[:, patches],
         "pixels": cells,
     }
-    found = []
+    by_word = []
     for first, end in findings.words:
-        numbers = {name: float(condition_number(of[first:end].sum(0))) for name, of in maps.items()}
-        found.append({name: number if np.isfinite(number) else None for name, number in numbers.items()})
-    return found
+        numbers = {name: float(condition_number(values[first:end].sum(0))) for name, values in maps.items()}
+        by_word.append({name: number if np.isfinite(number) else None for name, number in numbers.items()})
+    return by_word
 
 
 def _source_names(trace: Trace) -> dict[int, str]:
@@ -248,20 +252,20 @@ def _source_names(trace: Trace) -> dict[int, str]:
     return {int(at): name for name, positions in within.items() for at in positions}
 
 
-def _answer_token(findings: Findings, row: int, ids: NDArray[np.int64], probs: NDArray[np.float64]) -> dict[str, Any]:
-    """The token that follows a row; `ids` and `probs` are those that are likeliest there."""
+def _answer_token(findings: Findings, query: int, ids: NDArray[np.int64], probs: NDArray[np.float64]) -> dict[str, Any]:
+    """The token that follows a query; `ids` and `probs` are the likeliest tokens there."""
     trace = findings.trace
-    said = int(trace.next_ids[row])
+    next_id = int(trace.next_ids[query])
     texts = texts_of(trace.llava.processor.tokenizer, ids)
-    logits = trace.logits[row]
+    logits = trace.logits[query]
     return {
-        "id": said,
-        "text": findings.pieces[row],
-        "source": "stop" if row >= findings.words[-1][1] else "answer",
-        "logit": float(logits[said]),
-        "prob": float(logits.softmax(-1)[said]),
-        "rank": int((logits > logits[said]).sum()),
-        "value": float(findings.direct.value[row]),
+        "id": next_id,
+        "text": findings.pieces[query],
+        "source": "stop" if query >= findings.words[-1][1] else "answer",
+        "logit": float(logits[next_id]),
+        "prob": float(logits.softmax(-1)[next_id]),
+        "rank": int((logits > logits[next_id]).sum()),
+        "value": float(findings.direct.value[query]),
         "top": [
             {"id": int(index), "text": text, "prob": float(prob)}
             for index, text, prob in zip(ids, texts, probs, strict=True)
