@@ -171,11 +171,11 @@ class Recording:
 
     def _index_of(self, ids: NDArray[np.int64]) -> int:
         """The number of the sequence with these tokens; without token ids it must be the only sequence."""
-        if not self._ids or any(ids is None for ids in self._ids):
+        if not self._ids or any(part is None for part in self._ids):
             if any(len(part) > 1 for parts in self._recorded.values() for part in parts):
                 raise LapilliError("the model was given no tokens to find a sequence by; say which by its index")
             return 0
-        count = len(torch.cat([ids for ids in self._ids if ids is not None], dim=1))
+        count = len(torch.cat([part for part in self._ids if part is not None], dim=1))
         those = [index for index in range(count) if self._holds(index, ids)]
         if len(those) > 1:
             raise LapilliError(f"sequences {those} of the batch have the same tokens; say which by its index")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy.stats import binom
-from tests.studies.hallucination.test_results import found
+from tests.studies.hallucination.test_analysis import found
 
 from lapilli.data.questions import PictureQuestion
 from lapilli.data.scenes.absent import object_of

@@ -96,7 +96,7 @@ class Receipt:
     @property
     def verdict(self) -> Verdict:
         """The verdict by RULE."""
-        return verdict(self.predicted, self.target.named, self.target.controls, self.control_count)
+        return verdict(self.predicted, self.target.claimed, self.target.controls, self.control_count)
 
     @property
     def shuffled_verdict(self) -> Verdict:

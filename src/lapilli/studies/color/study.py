@@ -208,7 +208,7 @@ class Study:
         llava = self._load(self.of.models[case.model])
         note = partial(self._progress, f"{case.model}, {case.condition.name}: heads knocked out")
         read, others = (
-            [asking.encoded(one) for one in asking.asked]
+            [asking.encoded(one) for one in asking.questions]
             for asking in (self._asking(llava, case, self.measuring), self._asking(llava, case, self.choosing))
         )
         means = head_means(llava, batches(llava, *map(list, zip(*others, strict=True))))

@@ -94,7 +94,7 @@ def _receipt(receipt: Mapping[str, Any]) -> str:
     return (
         f"{receipt['verdict']}: {receipt['map']}, {count} {'patch' if count == 1 else 'patches'} by "
         f"{receipt['done']['kind']}: predicted {receipt['predicted']:+.2f}, measured {measured['change']:+.2f}{after}; "
-        f"{_controls(changes, changes.get('drawn', len(changes)))}"
+        f"{_controls(changes, controls.get('drawn', len(changes)))}"
     )
 
 
