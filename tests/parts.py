@@ -53,7 +53,10 @@ _HOLD = TemporaryDirectory(prefix="lapilli-parts-")  # kept until the tests end
 
 @cache
 def part(name: str) -> Path:
-    """The folder of a part: (whole_, fine_) clip, (fine_) siglip, qwen2, (tied_, mha_, biased_, wide_) llama, or (narrow_) mistral."""
+    """The folder of a part.
+
+    They are (whole_, fine_) clip, (fine_) siglip, qwen2, (tied_, mha_, biased_, wide_) llama, or (narrow_) mistral.
+    """
     makers = {
         "clip": make_clip,
         "whole_clip": make_whole_clip,
