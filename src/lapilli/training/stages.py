@@ -12,7 +12,7 @@ from torch import nn
 
 from lapilli.core.prompt.codec import Codec
 from lapilli.data.learnable import Requirements
-from lapilli.model import connector
+from lapilli.model import architecture
 from lapilli.model.checkpoints.read import llava_config
 from lapilli.model.hub import model_folder
 from lapilli.model.llava import Llava, codec_of
@@ -59,6 +59,6 @@ def set_trainable(stage: Stage, llava: Llava) -> dict[Part, list[nn.Parameter]]:
 
 def _parameters(part: Part, llava: Llava) -> list[nn.Parameter]:
     if part == "projector":
-        return connector.learning(llava.model.model.multi_modal_projector, llava.card.connector)
+        return architecture.learning(llava.model.model.multi_modal_projector, llava.card.connector)
     both = (llava.model.model.language_model, llava.model.lm_head)
     return list(dict.fromkeys(parameter for module in both for parameter in module.parameters()))

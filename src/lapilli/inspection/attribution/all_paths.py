@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from lapilli.core.layout import Positions, Role, TokenLayout
 from lapilli.inspection.attribution.linear import linear_rules, tracking
 from lapilli.inspection.target import Target
+from lapilli.model.architecture import token_cell
 from lapilli.model.llava import Llava
 from lapilli.model.placement import placed
 
@@ -103,10 +104,11 @@ def all_paths(
         reading = _reading(model, ids, layout, sight, voice)
         value, directions = _targets(model, reading.end, ids, at, target or Target())
         found = []
-        size = _fitting(model, reading)
+        size, cell = _fitting(model, reading), token_cell(model.config)
         for begin in range(0, len(at), size):
             some, towards = at[begin : begin + size], directions[begin : begin + size]
-            found.append(_parts(model, reading, sight if to_pixels else None, layout, some, towards))
+            seen = sight if to_pixels else None
+            found.append(_parts(reading, seen, layout, cell, rows=some, directions=towards))
             if progress is not None:
                 progress(begin + len(some))
     return AllPaths(layout, value, **{name: np.concatenate([parts[name] for parts in found]) for name in found[0]})
@@ -175,9 +177,9 @@ def _fitting(model: Any, reading: _Stage) -> int:
 
 
 def _parts(
-    model: Any, reading: _Stage, sight: _Stage | None, layout: TokenLayout, rows: Positions, directions: Tensor
+    reading: _Stage, sight: _Stage | None, layout: TokenLayout, cell: int, rows: Positions, directions: Tensor
 ) -> dict[str, NDArray[np.float64]]:
-    """The arrays of AllPaths for some rows."""
+    """The arrays of AllPaths for some rows; an image token stands for cell x cell pixels."""
     cotangents = reading.end.new_zeros(len(rows), *reading.end.shape)
     cotangents[range(len(rows)), rows] = directions.to(cotangents)
     gradients, biases = reading.back(cotangents)
@@ -185,8 +187,7 @@ def _parts(
     if sight is not None:
         gradients, vision_biases = sight.back(gradients[:, layout.positions(Role.IMAGE)])
         pixels = _numbers(_relevance(sight.start, gradients).sum(2))
-        side = model.config.vision_config.patch_size
-        parts |= {"cells": _by_cell(pixels, layout, side), "vision_biases": vision_biases}
+        parts |= {"cells": _by_cell(pixels, layout, cell), "vision_biases": vision_biases}
     return parts
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.inspection.decoder import decoder
 from lapilli.inspection.sites import Watcher, watching
-from lapilli.model.connector import features_read
+from lapilli.model.architecture import features_read
 from lapilli.model.llava import Llava
 from lapilli.model.upstream import cache_in, cache_length
 

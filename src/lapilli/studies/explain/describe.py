@@ -87,13 +87,11 @@ def method_part(findings: Findings) -> dict[str, Any]:
 def view_part(framing: Framing, side: int) -> dict[str, Any]:
     """Where the encoder's pixels lie in the picture, and what of it is not among them."""
     left, top, right, bottom = framing.bounds
-    width, height = framing.size
     across, down = (right - left) / side, (bottom - top) / side
-    padded = left < 0 or top < 0 or right > width or bottom > height
     return {
         "size": [side, side],
         "to_image": [across, 0, 0, down, left, top],
-        "lost": "cropped" if framing.hidden else "padded" if padded else "nothing",
+        "lost": framing.lost,
         "hidden": framing.hidden,
     }
 

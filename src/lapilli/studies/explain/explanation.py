@@ -122,10 +122,8 @@ def explanation(
 
 def _patched(trace: Trace, picture: Image.Image) -> Image.Image:
     """What the encoder got of a picture, without what no patch covers at the right and at the bottom."""
-    model: Any = trace.llava.model
-    side = model.config.vision_config.patch_size
-    rows, columns = trace.layout.patches(0).shape
-    return trace.llava.pixels.view(picture).crop((0, 0, columns * side, rows * side))
+    (rows, columns), cell = trace.layout.patches(0).shape, trace.llava.pixels.cell
+    return trace.llava.pixels.view(picture).crop((0, 0, columns * cell, rows * cell))
 
 
 def _made_by(findings: Findings, command: Sequence[str]) -> dict[str, Any]:

@@ -156,9 +156,7 @@ class Shown:
 
     def blurred(self, sets: Sequence[Positions]) -> Readings:
         """Read again with the cells of each set of patches blurred in the picture; the encoder sees it anew."""
-        soft = blurred(self.view)
-        model: Any = self.trace.llava.model
-        cell = model.config.vision_config.patch_size
+        soft, cell = blurred(self.view), self.trace.llava.pixels.cell
         return self._reread([replaced(self.view, soft, patches, self.grid, cell) for patches in sets])
 
     def unread(self, sets: Sequence[Positions]) -> Readings:

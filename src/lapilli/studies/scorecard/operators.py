@@ -11,7 +11,7 @@ An operator is a function (case, sets of patches) -> what the word becomes witho
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -106,9 +106,7 @@ def _together(parts: Sequence[Left]) -> Left:
 def cells_of(case: Case) -> NDArray[np.intp]:
     """The number of the patch that each pixel belongs to, (side, side); behind the last, where patches leave a rest."""
     rows, columns = case.grid
-    config: Any = case.llava.model.config.vision_config
-    size = config.patch_size
-    side = case.pixels.shape[-1]
+    size, side = case.llava.pixels.cell, case.pixels.shape[-1]
     found = np.full((side, side), rows * columns)
     numbers = np.arange(rows * columns).reshape(rows, columns)
     found[: rows * size, : columns * size] = numbers.repeat(size, 0).repeat(size, 1)
