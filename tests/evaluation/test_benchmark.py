@@ -1,6 +1,8 @@
 """The registry, and what every benchmark in it has; a benchmark of one's own, through the command line's function."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from tests.evaluation import toy
@@ -89,3 +91,11 @@ def test_shares_as_cells():
     assert (percent(0.125), percent(1.0), percent(float("nan"))) == ("12.5", "100.0", "–")
     assert with_interval(0.5, 0.125, 0.875) == "50.0 [12, 88]"
     assert with_interval(float("nan"), 0.0, 1.0) == "–"
+
+
+def test_the_page_has_every_benchmark_and_shows_one_as_it_is():
+    root = Path(__file__).parents[2]
+    page = (root / "docs/evaluating.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page, re.M) == list(BENCHMARKS)
+    (shown,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    assert (root / "src/lapilli/evaluation/pope.py").read_text(encoding="utf-8").endswith(shown)

@@ -95,9 +95,11 @@ class Benchmark(Generic[Q]):
 
     def require_questions(self, data: Path | None, count: int) -> None:
         """Raise UsageError where data must be given, and LapilliError for a data folder that cannot be asked."""
-        if data is None and self.draw is None:
-            raise UsageError(f"{self.name}: its questions are not drawn but read; give their folder with --data")
-        for split in self.splits if data else ():
+        if data is None:
+            if self.draw is None:
+                raise UsageError(f"{self.name}: its questions are not drawn but read; give their folder with --data")
+            return
+        for split in self.splits:
             self.read(data / split, split, count)
 
 
