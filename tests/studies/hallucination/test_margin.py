@@ -8,6 +8,7 @@ from tests.inspection.runs import Run, full_logits
 from tests.studies.hallucination.made import asked, llava_of, picture, respond
 
 from lapilli.core.layout import Role
+from lapilli.data.yes_no import leading_word
 from lapilli.inspection.intervention.removal import blurred
 from lapilli.inspection.intervention.replay import Cut
 from lapilli.inspection.intervention.swapped import blank
@@ -18,7 +19,6 @@ from lapilli.studies.hallucination.margin import (
     WORDS,
     decision,
     measured,
-    said,
     wording,
 )
 
@@ -58,7 +58,7 @@ def test_the_margin_is_that_of_the_row_that_decides(one):
 
 def test_its_sign_is_the_greedy_answer():
     questions = asked()[:12]
-    answers = [said(text) for text in respond(llava_of(), [q.sample for q in questions], picture)]
+    answers = [leading_word(text) for text in respond(llava_of(), [q.sample for q in questions], picture)]
     signs = [decision(llava_of(), q.sample, picture(q.image), WORDS[0]) for q in questions]
     margins = [float(one.target.of_logits(one.trace.logits, torch.from_numpy(one.trace.next_ids))[0]) for one in signs]
     assert answers == ["yes" if margin > 0 else "no" for margin in margins] and len(set(answers)) == 2
@@ -123,18 +123,3 @@ def test_not_reading_the_picture_is_a_full_run_under_the_mask(one):
 def test_the_wording_is_the_one_with_more_probability():
     tried = [(question.sample, picture(question.image)) for question in asked()[:4]]
     assert wording(llava_of(), tried) == ("yes", "no")
-
-
-@pytest.mark.parametrize(
-    ("text", "word"),
-    [
-        ("Yes, there is.", "yes"),
-        ("no", "no"),
-        (" No.", "no"),
-        ("yesterday", "other"),
-        ("", "other"),
-        ("a ring", "other"),
-    ],
-)
-def test_what_an_answer_says(text, word):
-    assert said(text) == word

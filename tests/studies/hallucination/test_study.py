@@ -15,10 +15,10 @@ from lapilli.core.run import RunDir
 from lapilli.core.statistics.multiple import holm
 from lapilli.data.questions import PictureQuestion
 from lapilli.data.scenes.absent import object_of
+from lapilli.data.yes_no import leading_word
 from lapilli.model.llava import load, pixels_of
 from lapilli.studies.hallucination import study as module
 from lapilli.studies.hallucination.answered import group_of
-from lapilli.studies.hallucination.margin import said
 from lapilli.studies.hallucination.matching import Yes, matched
 from lapilli.studies.hallucination.scores import CONFIDENCE, SCORES, SHARES
 from lapilli.studies.hallucination.study import FEWEST, PER_WRONG, chosen, study
@@ -95,7 +95,7 @@ def test_the_counts_are_those_of_the_answers(whole):
     _, made = whole
     for label, path in MODELS.items():
         texts = respond(load(path), [one.sample for one in asked()], picture)
-        groups = [group_of(one, said(text)) for one, text in zip(asked(), texts, strict=True)]
+        groups = [group_of(one, leading_word(text)) for one, text in zip(asked(), texts, strict=True)]
         (found,) = (one for one in made["models"] if one["label"] == label)
         assert found["groups"] == {group: groups.count(group) for group in found["groups"]}
         assert sum(kind["count"] for kind in found["kinds"].values()) == groups.count("wrong yes") > 0
@@ -105,7 +105,7 @@ def test_the_counts_are_those_of_the_answers(whole):
 def test_the_areas_are_those_of_the_saved_answers(whole):
     run, made = whole
     scores = {group: [] for group in ("wrong yes", "right yes", "right no")}
-    answers = [said(text) for text in run.load("model-0/answers")["texts"]]
+    answers = [leading_word(text) for text in run.load("model-0/answers")["texts"]]
     for number in chosen(asked(), answers, 0):
         found = run.load(f"model-0/{number:06d}")
         scores[group_of(asked()[number], answers[number])].append(found["readings"]["full"]["all_paths"]["image"])
@@ -175,7 +175,7 @@ def test_deletions_count_the_answers_that_turn(whole):
     run, made = whole
     turned, random = [], []
     for number in range(len(MODELS)):
-        answers = [said(text) for text in run.load(f"model-{number}/answers")["texts"]]
+        answers = [leading_word(text) for text in run.load(f"model-{number}/answers")["texts"]]
         for at in chosen(asked(), answers, 0):
             if group_of(asked()[at], answers[at]) == "right yes":
                 removed = run.load(f"model-{number}/{at:06d}")["removed"]
@@ -194,7 +194,7 @@ def test_pairs_are_of_one_model_and_object_and_their_answers_were_taken_apart(wh
     run, made = whole
     turned, margins, without = [[], []], [], 0
     for number in range(len(MODELS)):
-        answers = [said(text) for text in run.load(f"model-{number}/answers")["texts"]]
+        answers = [leading_word(text) for text in run.load(f"model-{number}/answers")["texts"]]
         groups = [group_of(*one) for one in zip(asked(), answers, strict=True)]
         made_up = [at for at, group in enumerate(groups) if group == "wrong yes"]
         about = {object_of(asked()[at]) for at in made_up}
@@ -240,6 +240,6 @@ def test_the_other_picture_is_never_its_own():
 def test_a_regression_needs_a_made_up_answer_for_every_fold(whole):
     run, made = whole
     counts = [run.load(f"model-{number}/answers")["texts"] for number in range(2)]
-    wrong = [sum(q.answer == "no" and said(text) == "yes" for q, text in zip(asked(), texts, strict=True))
+    wrong = [sum(q.answer == "no" and leading_word(text) == "yes" for q, text in zip(asked(), texts, strict=True))
              for texts in counts]  # fmt: skip
     assert bool(made["regressions"]) == (min(wrong) >= made["settings"]["folds"])

@@ -79,13 +79,6 @@ def wording(llava: Llava, asked: Sequence[tuple[Sample, Image.Image]]) -> Words:
     return max(WORDS, key=weight)
 
 
-def said(text: str) -> str:
-    """yes or no, where an answer begins with it; else other."""
-    first = text.strip().lower().split(maxsplit=1)[:1]
-    word = first[0].rstrip(".,!") if first else ""
-    return word if word in ("yes", "no") else "other"
-
-
 def measured(
     llava: Llava, question: PictureQuestion, picture: Image.Image, other: Image.Image, words: Words, seed: int
 ) -> dict[str, Any]:

@@ -21,9 +21,10 @@ from lapilli.core.run import RunDir
 from lapilli.data.questions import PictureQuestion
 from lapilli.data.sample import Sample
 from lapilli.data.scenes.absent import object_of
+from lapilli.data.yes_no import leading_word
 from lapilli.model.llava import Llava, pixels_of
 from lapilli.studies.hallucination.answered import GROUPS, Answered, group_of
-from lapilli.studies.hallucination.margin import Words, margin, measured, said, wording
+from lapilli.studies.hallucination.margin import Words, margin, measured, wording
 from lapilli.studies.hallucination.matching import Matching, Yes, matched
 from lapilli.studies.hallucination.results import results
 
@@ -68,7 +69,7 @@ def study(
     for model, (label, path) in enumerate(models.items()):
         llava = cache(partial(load, path))  # not before something is asked of it
         given = _answers(run, model, llava, asked, pictures, respond, partial(progress, f"{label}: asking"))
-        answers.append([said(text) for text in given["texts"]])
+        answers.append([leading_word(text) for text in given["texts"]])
         words = given["words"][0], given["words"][1]
         subject = _Subject(run, model, label, llava, asked, answers[-1], words, pictures, seed, progress)
         mine = list(_taken_apart(subject, chosen(asked, answers[-1], seed), "taking apart"))

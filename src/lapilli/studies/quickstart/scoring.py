@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +12,10 @@ from lapilli.core.files import write_atomically
 from lapilli.core.plain import json_text
 from lapilli.data.pictures import open_picture
 from lapilli.data.sample import Sample, Turn
-from lapilli.evaluation.scenes import (
-    ROUNDS,
-    Answerer,
-    Asked,
-    SceneQuestion,
-    ask_all,
-    ask_rounds,
-    colours_mentioned,
-    read_questions,
-    scene_colours,
-    scores,
-)
+from lapilli.evaluation.asking import Answerer, ask, ask_rounds
+from lapilli.evaluation.benchmark import Benchmark, Response
+from lapilli.evaluation.captions import colours_mentioned, scene_colours
+from lapilli.evaluation.scenes import BENCHMARK, SceneQuestion, is_right, read_questions, scores
 from lapilli.inference.answer import answerer
 
 if TYPE_CHECKING:
@@ -39,7 +31,8 @@ SHOWN_CAPTIONS = 6
 def score_align(journey: Journey, count: Counter) -> None:
     """After stage 1: held-out questions, and captions against the colours of the pictures."""
     model = journey.out / "align/model"
-    asked = _ask(journey, answerer(model, ANSWER_TOKENS), [("held_out", "image")], count, "questions after stage 1")
+    held_out = replace(BENCHMARK, rounds=(("held_out", "image"),))
+    asked = _ask(journey, answerer(model, ANSWER_TOKENS), held_out, count, "questions after stage 1")
     images = journey.data("held_out")
     truths = scene_colours(images, CAPTIONS)
     samples = [Sample(name, (name,), (Turn("user", "<image>\nDescribe the picture."),)) for name in truths]
@@ -58,7 +51,7 @@ def score_align(journey: Journey, count: Counter) -> None:
 def score_instruct(journey: Journey, count: Counter) -> None:
     """After stage 2: both splits, and on the held-out one the three controls."""
     answer = answerer(journey.out / "instruct/model", ANSWER_TOKENS)
-    asked = _ask(journey, answer, ROUNDS, count, "questions after stage 2")
+    asked = _ask(journey, answer, BENCHMARK, count, "questions after stage 2")
     answers = [asdict(one.question) | {"condition": one.condition, "given": one.given} for one in asked]
     _keep(journey.out / "scores/instruct.json", {"scores": _rows("instruct", asked), "answers": answers})
 
@@ -74,26 +67,27 @@ def answer_fresh(journey: Journey) -> None:
         used = {question.image for question in chosen}
         candidates = list(by_type.values())[turn % len(by_type)]
         chosen.append(next(question for question in candidates if question.image not in used))
-    asked = ask_all(chosen, folder, "image", answerer(journey.out / "instruct/model", ANSWER_TOKENS))
+    asked = ask(BENCHMARK, chosen, folder, "image", answerer(journey.out / "instruct/model", ANSWER_TOKENS))
     _keep(journey.out / "scores/fresh.json", {"examples": [_example(one, folder) for one in asked]})
 
 
 def _ask(
-    journey: Journey, answer: Answerer, rounds: Sequence[tuple[str, str]], count: Counter, name: str
-) -> list[Asked]:
-    with count(name, len(rounds)) as advance:
-        done = iter(range(1, len(rounds) + 1))
-        return ask_rounds(journey.out / "data", rounds, journey.questions, answer, lambda: advance(next(done)))
+    journey: Journey, answer: Answerer, benchmark: Benchmark[SceneQuestion], count: Counter, name: str
+) -> list[Response[SceneQuestion]]:
+    total = len(benchmark.rounds)
+    with count(name, total) as advance:
+        done = iter(range(1, total + 1))
+        return ask_rounds(benchmark, journey.out / "data", journey.questions, answer, lambda: advance(next(done)))
 
 
-def _rows(stage: str, asked: Sequence[Asked]) -> list[dict[str, Any]]:
+def _rows(stage: str, asked: Sequence[Response[SceneQuestion]]) -> list[dict[str, Any]]:
     return [
         {"stage": stage, "split": one.split, "condition": one.condition, "type": one.type, **asdict(one.share)}
         for one in scores(asked)
     ]
 
 
-def _example(one: Asked, folder: Path) -> dict[str, Any]:
+def _example(one: Response[SceneQuestion], folder: Path) -> dict[str, Any]:
     question = one.question
     return {
         "image": f"data/fresh/images/{question.image}",
@@ -101,7 +95,7 @@ def _example(one: Asked, folder: Path) -> dict[str, Any]:
         "answer": one.given,
         "expected": question.answer,
         "type": question.type,
-        "correct": one.right,
+        "correct": is_right(one),
         "truth": _truth(folder, question.image),
     }
 
