@@ -1,4 +1,4 @@
-"""The driver: what is there is not made again, an interrupted study goes on, and processes come to what one comes to."""
+"""The driver: what is there is not made again, an interrupted study goes on, and processes come to the same."""
 
 import os
 import signal
@@ -82,7 +82,7 @@ def children(pid):
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_failure_is_raised_and_ends_the_others(processes, tmp_path):
-    with pytest.raises(LapilliError, match="^3: fails$"):
+    with pytest.raises(LapilliError, match=r"^3: fails$"):
         study(tmp_path / "run", processes, seconds=0.2, bad=3)
     run, here = RunDir.open(tmp_path / "run"), children(os.getpid())
     assert {1, 2} <= values(run).keys() and 3 not in values(run) and len(values(run)) < COUNT - 1
