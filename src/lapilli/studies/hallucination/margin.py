@@ -87,7 +87,7 @@ def said(text: str) -> str:
 
 
 def measured(
-    llava: Llava, question: PictureQuestion, picture: Image.Image, other: Image.Image, words: Words, seed: int
+    llava: Llava, question: PictureQuestion, picture: Image.Image, *, other: Image.Image, words: Words, seed: int
 ) -> dict[str, Any]:
     """All that is asked of one question, as plain values; logits, but for probabilities and the entropy in nats.
 
