@@ -168,9 +168,13 @@ class RunDir:
         np.savez_compressed(packed, allow_pickle=False, **arrays)
         write_atomically(self._result(name, "npz"), packed.getvalue())
 
+    def product(self, name: str) -> Path:
+        """The file whose presence says that a result NAME was saved; where it has arrays, they are saved before."""
+        return self._result(name, "json")
+
     def has(self, name: str) -> bool:
         """Whether a result NAME was saved."""
-        return self._result(name, "json").is_file()
+        return self.product(name).is_file()
 
     def load(self, name: str) -> Any:
         """The saved result NAME, as plain values. Raises LapilliError when the run has none of that name."""

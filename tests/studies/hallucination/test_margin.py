@@ -29,7 +29,7 @@ OTHER = Image.new("RGB", (96, 96), (200, 30, 90))
 def one(request):
     question = asked()[request.param]
     own = picture(question.image)
-    return question, own, measured(llava_of(), question, own, OTHER, WORDS[0], seed=request.param)
+    return question, own, measured(llava_of(), question, own, other=OTHER, words=WORDS[0], seed=request.param)
 
 
 def margin_of(question, shown):
@@ -90,9 +90,9 @@ def test_the_controls_are_the_margins_of_other_pictures(one):
 
 def test_a_blank_picture_is_the_same_whatever_it_takes_the_place_of():
     shown = [picture(name) for name in list(dict.fromkeys(one.image for one in asked()))[:3]]
-    found = [measured(llava_of(), asked()[0], one, OTHER, WORDS[0], 0)["readings"] for one in shown]
+    found = [measured(llava_of(), asked()[0], one, other=OTHER, words=WORDS[0], seed=0)["readings"] for one in shown]
     gray = Image.new("RGB", llava_of().pixels.view(shown[0]).size, (128, 128, 128))
-    of_gray = measured(llava_of(), asked()[0], gray, OTHER, WORDS[0], 0)["readings"]["full"]
+    of_gray = measured(llava_of(), asked()[0], gray, other=OTHER, words=WORDS[0], seed=0)["readings"]["full"]
     for one in found:
         assert one["blank"]["d"] == pytest.approx(of_gray["d"], abs=1e-4)
         assert one["blank"]["all_paths"]["image"] == pytest.approx(of_gray["all_paths"]["image"], abs=1e-4)

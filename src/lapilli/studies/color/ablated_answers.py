@@ -79,7 +79,8 @@ def _batch(llava: Llava, rows: Sequence[Encoded], pixels: Sequence[Tensor | None
     stop = np.concatenate([row.layout.role[some] == Role.STOP for row, some in zip(chosen, answers, strict=True)])
     rows_of, places, tokens = (torch.from_numpy(part).to(entering.device) for part in (sequence, at, ids))
     seen = batch["attention_mask"].bool().to(entering.device)
-    return Batch(numbers, entering, _shared(entering, int(at.min())), seen, rows_of, places, tokens, stop)
+    shared = _shared(entering, int(at.min()))
+    return Batch(numbers, entering, shared, seen, rows_of, at=places, ids=tokens, stop=stop)
 
 
 def _shared(entering: Tensor, most: int) -> int:

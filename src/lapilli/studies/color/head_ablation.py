@@ -94,12 +94,16 @@ def knockouts(
             if others := random_sets(rng, shape, heads[:k], CONTROLS, null == "layers"):
                 planned.append((of, tuple(sorted(heads[:k])), how, null, others))
     knocking.total = len({(one, how) for _, heads, how, _, others in planned for one in (heads, *others)})
-    return [_knockout(knocking, *one) for one in planned]
+    return [_knockout(knocking, of, heads, how, null=null, others=others) for of, heads, how, null, others in planned]
 
 
 def _knockout(
-    knocking: Knocking, of: str, heads: HeadSet, how: HeadWay, null: str, others: Sequence[HeadSet]
+    knocking: Knocking, of: str, heads: HeadSet, how: HeadWay, *, null: str, others: Sequence[HeadSet]
 ) -> Knockout:
     named = knocking.changes(heads, how)
     changes = np.stack([knocking.changes(one, how) for one in others])
-    return Knockout(of, len(heads), how, null, heads, named[:, 0], named[:, 1], changes.mean(1), changes.mean(0))
+    log_prob, right = named.T
+    return Knockout(
+        of, len(heads), how, null, heads,
+        log_prob=log_prob, right=right, sets=changes.mean(1), random=changes.mean(0),
+    )  # fmt: skip

@@ -74,12 +74,12 @@ def overlap(one: NDArray[np.floating], other: NDArray[np.floating], k: int, seed
         k,
         ranks.shared_largest(one.reshape(len(one), -1), other.reshape(len(other), -1), k, seed),
         observed,
-        expected(chances),
-        tail(chances, observed),
-        least(chances),
-        expected(within),
-        tail(within, observed),
-        least(within),
+        chance=expected(chances),
+        p=tail(chances, observed),
+        least_p=least(chances),
+        within=expected(within),
+        within_p=tail(within, observed),
+        within_least_p=least(within),
     )
 
 

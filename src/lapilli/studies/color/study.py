@@ -5,34 +5,38 @@
     ways-MODEL-CONDITION      the ways by which the facts reach the answer
     knocked-MODEL-CONDITION   the top heads knocked out
 
-Each is saved when it is done, and not done again. Heads are compared on the questions that are answered rightly by
-every model under VQA and TQA. The top heads are chosen on every other one of them; all that is said of top heads, and
-of the ways, was measured on the others, at most MEASURED of them.
+Each is a step. Heads are compared on the questions that are answered rightly by every model under VQA and TQA. The top
+heads are chosen on every other one of them; all that is said of top heads, and of the ways, was measured on the others,
+at most MEASURED of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lapilli.core.errors import LapilliError, UsageError
+from lapilli.core.errors import LapilliError
+from lapilli.core.placement import AS_STORED, Placement
 from lapilli.core.progress import Progress
 from lapilli.core.run import RunDir
 from lapilli.data.questions import fingerprint
 from lapilli.inspection.decoder import decoder
 from lapilli.inspection.intervention.ablation import Head
 from lapilli.model.hub import recorded
-from lapilli.model.llava import Llava
+from lapilli.model.llava import load
 from lapilli.model.parts import origin
+from lapilli.model.placement import settings as device_settings
 from lapilli.studies.color.ablated_answers import batches, head_means
 from lapilli.studies.color.conditions import CONDITIONS, Asked, Condition, read_asked
 from lapilli.studies.color.head_ablation import Knocking, knockouts
 from lapilli.studies.color.overlap import sizes, top
 from lapilli.studies.color.rows import Asking, Note, Rows, head_rows, key_rows, way_rows
+from lapilli.studies.color.settings import BASE, RESULT, Settings
+from lapilli.studies.steps import Step, Task, result
 
 MEASURED = 100
 """Questions on which top heads and ways are measured, at most."""
@@ -44,13 +48,8 @@ CHOSEN_BY = ("increase", "contrast")
 """What top heads are chosen by: the paper's increase, which the verdicts are about; and the direct contribution to the
 right colour's logit less that to a random other one's, for which raising all colours alike counts nothing."""
 
-BASE = "base"
-
 VERSION = 2
 """Of what is measured. A folder that was begun with another is not gone on with."""
-
-RESULT = "colour"
-"""What the run calls all that comes of it."""
 
 
 @dataclass(frozen=True)
@@ -61,53 +60,48 @@ class Case:
     condition: Condition
 
     @property
+    def says(self) -> str:
+        """As it is called where progress is shown."""
+        return f"{self.model}, {self.condition.name}"
+
+    @property
     def name(self) -> str:
         """As files are called."""
         return f"{self.model.replace(' ', '-')}-{self.condition.name}"
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What decides a study's figures. `models` are folders by their labels, the one before tuning first."""
-
-    models: dict[str, Path]
-    data: Path
-    questions: int
-    seed: int
-
-
-def settings(base: Path, tuned: Sequence[Path], data: Path, questions: int, seed: int) -> Settings:
-    """The settings, with the models called base, tuned 1, tuned 2, ...
-
-    Raises UsageError for a model that is not there.
-    """
-    for path in (base, *tuned):
-        if not path.is_dir():
-            raise UsageError(f"{path}: no such folder; give a LLaVA whose language model is not tuned, then tuned ones")
-    models = {BASE: base} | {f"tuned {number}": path for number, path in enumerate(tuned, 1)}
-    return Settings({label: path.resolve() for label, path in models.items()}, data.resolve(), questions, seed)
-
-
-def opened(out: Path, of: Settings) -> RunDir:
+def opened(out: Path, of: Settings, placement: Placement = AS_STORED) -> RunDir:
     """The run folder of a study: new, interrupted, or finished.
 
-    Raises LapilliError as `RunDir.begin` does, and as `read_asked` does, before anything is written.
+    Raises LapilliError as `RunDir.begin` does, and where the models' place is not there, before anything is written.
     """
-    read_asked(of.data, of.questions, of.seed)
+    device_settings(placement)
     return RunDir.begin(out, _recipe(of), of.seed)
 
 
 @final
 class Study:
-    """A study under way in a run folder; `load` opens models, `progress` is told what is being done."""
+    """A study in a run folder: its steps, and what they have saved."""
 
-    def __init__(self, of: Settings, run: RunDir, load: Callable[[Path], Llava], progress: Progress) -> None:
+    def __init__(self, of: Settings, run: RunDir, placement: Placement = AS_STORED) -> None:
         self.of = of
         self.run = run
         self.asked = read_asked(of.data, of.questions, of.seed)
-        self._load = load
-        self._progress = progress
+        self._load = lru_cache(maxsize=1)(partial(load, placement=placement))  # one model at a time is held
         self._held: dict[str, Rows] = {}
+
+    def steps(self, progress: Progress) -> Iterator[Step]:
+        """The heads of all cases; then all else, of the questions that are measured."""
+        for case in self.cases:
+            yield self._step("heads", case, self._measure_heads, progress)
+        for case in self.informed:
+            yield self._step("keys", case, self._measure_keys, progress)
+        for case in self.informed:
+            what = f"{case.says}: heads knocked out"
+            knock = partial(self._knock_out, case, partial(progress, what))
+            yield Step(what, [result(self.run, f"knocked-{case.name}", knock)], counted=False)
+        for case in self.informed:
+            yield self._step("ways", case, self._measure_ways, progress)
 
     @property
     def cases(self) -> list[Case]:
@@ -132,10 +126,7 @@ class Study:
 
     def heads(self, case: Case) -> Rows:
         """What every head adds, of all questions; also with logits as wide as the base's, of the text."""
-        widths = None if case.model == BASE else self.heads(self.base)["width"]
-        return self._rows(
-            f"heads-{case.name}", case, lambda llava, note: head_rows(self._asking(llava, case), note, widths)
-        )
+        return self._rows(f"heads-{case.name}")
 
     @cached_property
     def kept(self) -> NDArray[np.intp]:
@@ -168,60 +159,64 @@ class Study:
 
     def keys(self, case: Case, measure: str = CHOSEN_BY[0]) -> Rows:
         """What is found at the key positions of its top heads by a measure, of the questions measured."""
-        tops = {name: self.top(case, name) for name in CHOSEN_BY}
-        heads = [head for some in tops.values() for head in some]
-
-        def work(llava: Llava, note: Note) -> Rows:
-            return key_rows(self._asking(llava, case, self.measuring), heads, note)
-
-        begin = CHOSEN_BY.index(measure) * len(tops[measure])
-        rows = self._rows(f"keys-{case.name}", case, work)
-        return {name: values[:, begin : begin + len(tops[measure])] for name, values in rows.items()}
+        count = len(self.top(case, measure))
+        begin = CHOSEN_BY.index(measure) * count
+        return {name: values[:, begin : begin + count] for name, values in self._rows(f"keys-{case.name}").items()}
 
     def ways(self, case: Case) -> Rows:
         """What cutting the ways changes, of the questions measured."""
-
-        def work(llava: Llava, note: Note) -> Rows:
-            return way_rows(self._asking(llava, case, self.measuring), self.of.seed, note)
-
-        return self._rows(f"ways-{case.name}", case, work)
+        return self._rows(f"ways-{case.name}")
 
     def knocked(self, case: Case) -> list[dict[str, Any]]:
         """Every set of top heads knocked out, as `Knockout` has it, of the questions measured."""
-        name = f"knocked-{case.name}"
-        if not self.run.has(name):
-            tops = {measure: self.top(case, measure) for measure in CHOSEN_BY}
-            if case.model != BASE:
-                tops[BASE] = self.top(self.base)
-            self.run.save(name, [asdict(one) for one in self._knocked(case, tops)])
-        found: list[dict[str, Any]] = self.run.load(name)
-        return found
+        rows: list[dict[str, Any]] = self.run.load(f"knocked-{case.name}")
+        return rows
 
-    def _knocked(self, case: Case, tops: dict[str, list[Head]]) -> list[Any]:
-        llava = self._load(self.of.models[case.model])
-        note = partial(self._progress, f"{case.model}, {case.condition.name}: heads knocked out")
-        read, others = (
-            [asking.encoded(one) for one in asking.asked]
-            for asking in (self._asking(llava, case, self.measuring), self._asking(llava, case, self.choosing))
-        )
-        means = head_means(llava, batches(llava, *map(list, zip(*others, strict=True))))
-        language = decoder(llava.model)
-        knocking = Knocking(llava, batches(llava, *map(list, zip(*read, strict=True))), means, note)
-        return knockouts(knocking, tops, (language.depth, language.heads), self.of.seed)
-
-    def _asking(self, llava: Llava, case: Case, numbers: NDArray[np.intp] | None = None) -> Asking:
-        asked: Sequence[Asked] = self.asked if numbers is None else [self.asked[number] for number in numbers]
-        return Asking(llava, asked, case.condition.form, self.of.data / "images")
-
-    def _rows(self, name: str, case: Case, work: Callable[[Llava, Note], Rows]) -> Rows:
-        if not self.run.has(name):
-            what = f"{case.model}, {case.condition.name}: {name.partition('-')[0]}"
-            found = work(self._load(self.of.models[case.model]), partial(self._progress, what))
-            self.run.save_arrays(name, found)
-            self.run.save(name, {"questions": len(found[next(iter(found))])})  # says that the arrays are whole
+    def _rows(self, name: str) -> Rows:
         if name not in self._held:
             self._held[name] = self.run.load_arrays(name)
         return self._held[name]
+
+    def _step(self, kind: str, case: Case, measure: Callable[[Case, Note], Rows], progress: Progress) -> Step:
+        """The step that measures and saves rows of one kind for one case."""
+        what, name = f"{case.says}: {kind}", f"{kind}-{case.name}"
+
+        def do() -> None:
+            rows = measure(case, partial(progress, what))
+            self.run.save_arrays(name, rows)
+            self.run.save(name, {"questions": len(next(iter(rows.values())))})
+
+        return Step(what, [Task(self.run.product(name), do)], counted=False)
+
+    def _measure_heads(self, case: Case, note: Note) -> Rows:
+        widths = None if case.model == BASE else self.heads(self.base)["width"]
+        return head_rows(self._asking(case), note, widths)
+
+    def _measure_keys(self, case: Case, note: Note) -> Rows:
+        heads = [head for measure in CHOSEN_BY for head in self.top(case, measure)]
+        return key_rows(self._asking(case, self.measuring), heads, note)
+
+    def _measure_ways(self, case: Case, note: Note) -> Rows:
+        return way_rows(self._asking(case, self.measuring), self.of.seed, note)
+
+    def _knock_out(self, case: Case, note: Note) -> list[dict[str, Any]]:
+        tops = {measure: self.top(case, measure) for measure in CHOSEN_BY}
+        if case.model != BASE:
+            tops[BASE] = self.top(self.base)
+        read, others = (
+            [asking.encoded(one) for one in asking.asked]
+            for asking in (self._asking(case, self.measuring), self._asking(case, self.choosing))
+        )
+        llava = self._load(self.of.models[case.model])
+        means = head_means(llava, batches(llava, *map(list, zip(*others, strict=True))))
+        language = decoder(llava.model)
+        knocking = Knocking(llava, batches(llava, *map(list, zip(*read, strict=True))), means, note)
+        return [asdict(one) for one in knockouts(knocking, tops, (language.depth, language.heads), self.of.seed)]
+
+    def _asking(self, case: Case, numbers: NDArray[np.intp] | None = None) -> Asking:
+        asked: Sequence[Asked] = self.asked if numbers is None else [self.asked[number] for number in numbers]
+        llava = self._load(self.of.models[case.model])
+        return Asking(llava, asked, case.condition.form, self.of.data / "images")
 
 
 def _require_alike(shapes: Sequence[tuple[int, ...]]) -> None:

@@ -176,7 +176,7 @@ def _beside_zero(says: str, figure: Mapping[str, Any], side: int) -> Test:
         finding = "cannot be tested"
     elif low > ROUNDING or high < -ROUNDING:
         finding = "holds" if (low > 0) == (side > 0) else "contradicted"
-    return Test(says, figure["value"], finding, low, high, figure["n"])
+    return Test(says, figure["value"], finding, low, high, n=figure["n"])
 
 
 def _moving(result: Mapping[str, Any]) -> Iterator[Part]:
@@ -254,9 +254,8 @@ def _shared(figure: Mapping[str, Any], k: int) -> tuple[Test, ...]:
 
 def _by_p(says: str, value: float | None, n: int, p: float, least_p: float) -> Test:
     finding: Finding = "holds" if p < LEVEL else "not shown"
-    return Test(
-        says, value, finding if n >= ENOUGH and least_p < LEVEL else "cannot be tested", None, None, n, p, least_p
-    )
+    tested: Finding = finding if n >= ENOUGH and least_p < LEVEL else "cannot be tested"
+    return Test(says, value, tested, n=n, p=p, least_p=least_p)
 
 
 def _needed(rows: Sequence[Mapping[str, Any]], here: Mapping[str, Any]) -> tuple[Test, ...]:

@@ -43,6 +43,7 @@ _SHOWN = {"wrong yes": 6, "right yes": 3}  # examples on the page
 def results(
     labels: Sequence[str],
     asked: Sequence[PictureQuestion],
+    *,
     answers: Sequence[Sequence[str]],
     taken: Sequence[Answered],
     matchings: Sequence[tuple[Matching, Sequence[tuple[Answered, Answered]]]],

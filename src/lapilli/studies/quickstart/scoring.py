@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lapilli.core.files import write_atomically
 from lapilli.core.plain import json_text
+from lapilli.core.progress import Progress
 from lapilli.data.pictures import open_picture
 from lapilli.data.sample import Sample, Turn
 from lapilli.evaluation.asking import Answerer, ask, ask_rounds
@@ -19,7 +21,7 @@ from lapilli.evaluation.scenes import BENCHMARK, SceneQuestion, is_right, read_q
 from lapilli.inference.answer import answerer
 
 if TYPE_CHECKING:
-    from lapilli.studies.quickstart.journey import Counter, Journey
+    from lapilli.studies.quickstart.journey import Journey
 
 CAPTION_TOKENS = 120
 ANSWER_TOKENS = 8
@@ -28,11 +30,11 @@ CAPTIONS = 200
 SHOWN_CAPTIONS = 6
 
 
-def score_align(journey: Journey, count: Counter) -> None:
+def score_align(journey: Journey, progress: Progress) -> None:
     """After stage 1: held-out questions, and captions against the colours of the pictures."""
     model = journey.out / "align/model"
     held_out = replace(BENCHMARK, rounds=(("held_out", "image"),))
-    asked = _ask(journey, answerer(model, ANSWER_TOKENS), held_out, count, "questions after stage 1")
+    asked = _ask(journey, answerer(model, ANSWER_TOKENS), held_out, progress, "questions after stage 1")
     images = journey.data("held_out")
     truths = scene_colours(images, CAPTIONS)
     samples = [Sample(name, (name,), (Turn("user", "<image>\nDescribe the picture."),)) for name in truths]
@@ -48,10 +50,10 @@ def score_align(journey: Journey, count: Counter) -> None:
     _keep(journey.out / "scores/align.json", {"scores": _rows("align", asked), "captions": block})
 
 
-def score_instruct(journey: Journey, count: Counter) -> None:
+def score_instruct(journey: Journey, progress: Progress) -> None:
     """After stage 2: both splits, and on the held-out one the three controls."""
     answer = answerer(journey.out / "instruct/model", ANSWER_TOKENS)
-    asked = _ask(journey, answer, BENCHMARK, count, "questions after stage 2")
+    asked = _ask(journey, answer, BENCHMARK, progress, "questions after stage 2")
     answers = [asdict(one.question) | {"condition": one.condition, "given": one.given} for one in asked]
     _keep(journey.out / "scores/instruct.json", {"scores": _rows("instruct", asked), "answers": answers})
 
@@ -72,12 +74,13 @@ def answer_fresh(journey: Journey) -> None:
 
 
 def _ask(
-    journey: Journey, answer: Answerer, benchmark: Benchmark[SceneQuestion], count: Counter, name: str
+    journey: Journey, answer: Answerer, benchmark: Benchmark[SceneQuestion], progress: Progress, name: str
 ) -> list[Response[SceneQuestion]]:
     total = len(benchmark.rounds)
-    with count(name, total) as advance:
-        done = iter(range(1, total + 1))
-        return ask_rounds(benchmark, journey.out / "data", journey.questions, answer, lambda: advance(next(done)))
+    progress(name, 0, total)
+    done = iter(range(1, total + 1))
+    folder, note = journey.out / "data", partial(progress, name)
+    return ask_rounds(benchmark, folder, journey.questions, answer, lambda: note(next(done), total))
 
 
 def _rows(stage: str, asked: Sequence[Response[SceneQuestion]]) -> list[dict[str, Any]]:

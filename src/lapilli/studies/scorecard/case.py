@@ -101,7 +101,7 @@ class Case:
 
 
 def case_of(
-    llava: Llava, sample: Sample, encoded: Encoded, picture: Image.Image, other: Image.Image, seed: int
+    llava: Llava, sample: Sample, encoded: Encoded, *, picture: Image.Image, other: Image.Image, seed: int
 ) -> Case:
     """The case of an answered sample; its key word is the one that a blurred picture costs most."""
     pixels = llava.pixels([picture])
@@ -110,7 +110,7 @@ def case_of(
     _, words = answer_words(trace)
     word = slice(*words[key_word(words, gone.log_prob_change)])
     visual = -float(gone.log_prob_change[0, word].sum())
-    return Case(sample, trace, view, pixels, word, visual, llava.pixels.view(other), seed)
+    return Case(sample, trace, view, pixels, word=word, visual=visual, other=llava.pixels.view(other), seed=seed)
 
 
 def reshown(case: Case, view: Image.Image, llava: Llava | None = None) -> Case:

@@ -21,6 +21,8 @@ SHARE = 1 / 8
 CONTROLS = 10
 """Random sets, in pieces of the same sizes, that a flip is held against."""
 
+_PLAUSIBLE = ("pointing", "energy", "precision", "ties_hit", "crop_kept")
+
 _TRIES = 8  # to draw pieces that do not come to touch each other
 
 
@@ -77,8 +79,8 @@ def score(case: Case, methods: Sequence[Method], operators: Mapping[str, Operato
     found = [plan.measured(operator(case, plan.sets.unique)) for operator in operators.values()]
     curves, flips, ranks, slopes = (np.array(part) for part in zip(*found, strict=True))
     blind = np.concatenate(plausibility(np.ones_like(maps[:1]), place)[:3])
-    pointed = [*plausibility(maps, place), blind]
-    return Scored(maps, curves[:, :, 0], curves[:, :, 1], flips, ranks, slopes, *pointed)
+    pointed = dict(zip(_PLAUSIBLE, plausibility(maps, place), strict=True))
+    return Scored(maps, curves[:, :, 0], curves[:, :, 1], flips, ranks, slopes=slopes, chance=blind, **pointed)
 
 
 def plausibility(maps: NDArray[np.float64], place: Place | None) -> list[NDArray[np.float64]]:

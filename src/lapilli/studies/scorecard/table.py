@@ -91,11 +91,11 @@ def read(run: RunDir, methods: Sequence[Method], operators: Sequence[str], cases
         tuple(operators),
         list(stacked("maps")),
         curves,
-        {name: values.transpose(1, 0, 2) for name, values in by_operator.items()},
-        stacked("slopes").transpose(1, 0, 2, 3),
-        {name: stacked(name) for name in (*_PLAUSIBLE, *released)},
-        np.stack([one["chance"] for one in found]),
-        which,
+        metrics={name: values.transpose(1, 0, 2) for name, values in by_operator.items()},
+        slopes=stacked("slopes").transpose(1, 0, 2, 3),
+        plausible={name: stacked(name) for name in (*_PLAUSIBLE, *released)},
+        chance=np.stack([one["chance"] for one in found]),
+        used=which,
     )
 
 
@@ -169,12 +169,13 @@ def _compared(
     numbers: Numbers, operator: int, pairs: Sequence[tuple[int, int]], cases: Positions, seed: int
 ) -> list[dict[str, Any]]:
     """Paired comparisons on some of the cases, with p values that hold for all of them together."""
-    found = [_pair(numbers, operator, *pair, cases, seed) for pair in pairs]
+    found = [_pair(numbers, operator, pair, cases, seed) for pair in pairs]
     head = {"operator": numbers.operators[operator], "metric": PRIMARY}
     return [head | row | {"holm": p} for row, p in zip(found, holm([row["p"] for row in found]), strict=True)]
 
 
-def _pair(numbers: Numbers, operator: int, one: int, other: int, cases: Positions, seed: int) -> dict[str, Any]:
+def _pair(numbers: Numbers, operator: int, pair: tuple[int, int], cases: Positions, seed: int) -> dict[str, Any]:
+    one, other = pair
     gaps = numbers.gaps(operator)[cases]
     differences = gaps[:, one] - gaps[:, other]
     found = mean(differences, seed)

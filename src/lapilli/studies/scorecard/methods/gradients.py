@@ -116,7 +116,7 @@ def all_paths_to_tokens(case: Case) -> Map:
 def all_paths_to_pixels(case: Case) -> Map:
     """The same followed back through the vision encoder, to each patch's pixels."""
     trace = case.trace
-    found = all_paths(trace.llava, trace.ids, trace.layout, case.pixels, case.rows, case.target)
+    found = all_paths(trace.llava, trace.ids, trace.layout, case.pixels, case.rows, target=case.target)
     assert found.cells is not None  # there is a picture, and it was asked for
     cells: Map = found.cells.sum((0, 1)).ravel()
     return cells

@@ -33,7 +33,7 @@ def by_cell(case: Case, of_pixels: NDArray[np.float64]) -> Map:
 def all_paths_tokens(case: Case) -> Map:
     """The key word's centred logit along all paths, by the patch's token; as all_paths.py has it."""
     trace = case.trace
-    found = all_paths(trace.llava, trace.ids, trace.layout, case.pixels, case.rows, case.target, to_pixels=False)
+    found = all_paths(trace.llava, trace.ids, trace.layout, case.pixels, case.rows, target=case.target, to_pixels=False)
     patches: Map = found.positions[:, case.patches].sum(0)
     return patches
 
