@@ -60,7 +60,9 @@ def as_picture(image: Path | str | Image.Image | NDArray[np.uint8]) -> Image.Ima
     where = Path(getattr(held, "filename", "") or "image")
     _require_shape(where, held.size)
     try:
-        return decode(held.copy(), where)  # a copy: the caller's stays as it is
+        copy = held.copy()  # the caller's stays as it is
+        copy.getexif().update(held.getexif())
+        return decode(copy, where)
     except TooLargeError as error:
         raise PictureError(where, str(error), "scale the picture down") from error
     except _UNDECODABLE as error:

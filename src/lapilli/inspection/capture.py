@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lapilli.core.errors import LapilliError
 from lapilli.inspection.sites import matching, names_of, site_of, watching
-from lapilli.model.upstream import cache_in, cache_layers, cache_length
+from lapilli.model.upstream import cache_in, cache_layers, cache_length, shows_encoded_pictures
 
 
 @final
@@ -36,6 +36,7 @@ class Capture(Mapping[str, Tensor]):
     def __init__(self, names: Mapping[str, str]) -> None:
         self._names = names
         self._parts: dict[str, list[Tensor]] = {}
+        self._encoded: dict[str, Tensor] = {}  # of pictures, outside of a call
         self._cache: Any = None
         self._length = 0
         self._keys: Tensor | None = None
@@ -45,10 +46,10 @@ class Capture(Mapping[str, Tensor]):
         own = self._names.get(name, name)
         if own not in self._parts:
             raise KeyError(f"{name}: nothing has passed it; name it to `capture`, and call the model inside the block")
-        parts, site = self._parts[own], site_of(own)
+        parts = self._parts[own]
         if len(parts) == 1 and not parts[0].is_inference():
             return parts[0]
-        return torch.cat(parts, dim=0 if site and site.axes[0] == "picture" else 1)
+        return torch.cat(parts, dim=0 if _of_pictures(own) else 1)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._parts)
@@ -70,11 +71,17 @@ class Capture(Mapping[str, Tensor]):
                 "behind; generate with num_beams=1"
             )
         self._inside = True
+        if shows_encoded_pictures(given):
+            for name, passed in self._encoded.items():
+                self.keep(name, passed)
+        self._encoded.clear()
 
     def keep(self, name: str, passing: Tensor) -> None:
-        """To be called with what passes a site; calls of parts of the model alone are not kept."""
+        """To be called with what passes a site, also of pictures that are encoded before the call that shows them."""
         if self._inside:
             self._parts.setdefault(name, []).append(passing)
+        elif _of_pictures(name):
+            self._encoded[name] = passing
 
     def leave(self, model: Any, arguments: Any, output: Any) -> None:
         """To be called after the model."""
@@ -86,6 +93,7 @@ class Capture(Mapping[str, Tensor]):
     def close(self) -> None:
         """To be called at the end: what passed is kept, and the cache let go."""
         self._cache = self._keys = None
+        self._encoded.clear()
 
 
 @contextmanager
@@ -104,3 +112,8 @@ def capturing(model: Any, sites: str | Iterable[str]) -> Iterator[Capture]:
         hooks.callback(model.register_forward_hook(capture.leave).remove)
         hooks.enter_context(watching(model, {name: partial(capture.keep, name) for name in chosen}))
         yield capture
+
+
+def _of_pictures(name: str) -> bool:
+    site = site_of(name)
+    return site is not None and site.axes[0] == "picture"
