@@ -228,7 +228,7 @@ def _mask(patches: Patches, grid: tuple[int, int]) -> NDArray[np.bool_]:
     if numbers.ndim != 1 or any(not 0 <= number < count for number in numbers):
         found = f"patches {patches!r}"[:80]
         raise UsageError(f"{found}: there are {count} patches, numbered from 0; give numbers, or a mask of {grid}")
-    mask = np.zeros(count, bool)
+    mask: NDArray[np.bool_] = np.zeros(count, np.bool_)
     mask[numbers] = True
     return mask
 

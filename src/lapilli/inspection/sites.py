@@ -104,7 +104,7 @@ def watching(model: Any, watchers: Mapping[str, Watcher]) -> Iterator[None]:
 
 def names_of(model: Any) -> dict[str, str]:
     """Every name of a site of this model, ours and TransformerLens', with ours for it."""
-    found = {}
+    found: dict[str, str] = {}
     for site in SITES:
         for layer in _layers(model, site):
             name = site.name.format(i=layer)
@@ -137,15 +137,14 @@ def _layer_in(site: Site, name: str) -> re.Match[str] | None:
 
 
 def _found(model: Any, name: str) -> tuple[Site, Any]:
-    """The site with this name, and its module."""
-    site = site_of(name)
-    matched = site and _layer_in(site, name)
-    if site is None or matched is None:
-        raise _unknown(model, name)
-    try:
-        return site, model.get_submodule(site.module.format(i=next(iter(matched.groups()), "")))
-    except AttributeError as error:
-        raise _unknown(model, name) from error
+    """The site with this name, and its module. Raises UsageError where this model has none."""
+    for site in SITES:
+        if matched := _layer_in(site, name):
+            try:
+                return site, model.get_submodule(site.module.format(i=next(iter(matched.groups()), "")))
+            except AttributeError as error:
+                raise _unknown(model, name) from error
+    raise _unknown(model, name)
 
 
 def _layers(model: Any, site: Site) -> range:
