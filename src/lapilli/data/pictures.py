@@ -1,10 +1,14 @@
-"""Pictures opened from the images folder of a data set, and from nowhere else."""
+"""Pictures opened from the images folder of a data set, and from nowhere else; and those that a caller hands over."""
 
 import warnings
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from lapilli.core.errors import UsageError
 from lapilli.data.decode import TooLargeError, decode
 from lapilli.data.paths import PictureError, picture_path
 
@@ -42,6 +46,37 @@ def open_picture(root: Path, name: str) -> Image.Image:
         raise PictureError(path, str(error), "scale the picture down") from error
     except _UNDECODABLE as error:
         raise PictureError(path, f"cannot be decoded: {error}", "fetch or save the picture again") from error
+
+
+def as_picture(image: Path | str | Image.Image | NDArray[np.uint8]) -> Image.Image:
+    """A picture as `open_picture` gives it, of the path of a file, an image of Pillow's, or an array.
+
+    An array is uint8, (row, column), or (row, column, channel) with 3 channels, or 4 with alpha. Raises PictureError as
+    `open_picture` does, and UsageError for what is none of these.
+    """
+    if isinstance(image, (str, Path)):
+        return open_picture(Path(image).parent, Path(image).name)
+    held = image if isinstance(image, Image.Image) else _from_array(image)
+    where = Path(getattr(held, "filename", "") or "image")
+    _require_shape(where, held.size)
+    try:
+        copy = held.copy()  # the caller's stays as it is
+        copy.getexif().update(held.getexif())
+        return decode(copy, where)
+    except TooLargeError as error:
+        raise PictureError(where, str(error), "scale the picture down") from error
+    except _UNDECODABLE as error:
+        raise PictureError(where, f"cannot be decoded: {error}", "open the picture again") from error
+
+
+def _from_array(image: Any) -> Image.Image:
+    if not isinstance(image, np.ndarray):
+        raise UsageError(f"image: a {type(image).__name__}; give the path of a file, a PIL image or an array")
+    channels = image.shape[2:]
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or channels not in ((), (3,), (4,)) or 0 in image.shape:
+        found = f"an array of {image.dtype} {image.shape}"
+        raise UsageError(f"image: {found}; give uint8, (row, column) or (row, column, 3 or 4), from 0 to 255")
+    return Image.fromarray(image)
 
 
 def _require_shape(path: Path, size: tuple[int, int]) -> None:

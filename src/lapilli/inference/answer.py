@@ -30,6 +30,13 @@ class Answer:
     ids: NDArray[np.int64]
     layout: TokenLayout
 
+    @property
+    def generated(self) -> NDArray[np.int64]:
+        """The generated ids alone, with the stop where there is one."""
+        last = self.layout.turn == self.layout.turn.max()
+        new: NDArray[np.int64] = self.ids[np.isin(self.layout.role, (Role.ANSWER, Role.STOP)) & last]
+        return new
+
 
 def answer(
     llava: Llava,

@@ -1420,7 +1420,7 @@ const receiptCard = (data, receipt, reach, tell) => {
     effectChart(effectsOf(receipt), reach), h.p({ class: "note shuffled", title: SHUFFLED }, shuffledOf(receipt)),
     h.p({ class: "answers" },
       before === after ? `The answer stays “${after}”.` : [h.s(before), " → ", h.b(after)]),
-    command ? repeatBox("repeat", facts.filter(Boolean).join(" · "), command, tell) : null);
+    command?.length ? repeatBox("repeat", facts.filter(Boolean).join(" · "), command, tell) : null);
 };
 const mapOf = (receipt) => receipt.map ?? "direct";
 

@@ -159,4 +159,4 @@ def head_means(llava: Llava, read: Sequence[Batch]) -> dict[Head, Tensor]:
 
 
 def _add(sums: dict[int, Tensor], layer: int, seen: Tensor, outputs: Tensor) -> None:
-    sums[layer] = sums[layer].to(outputs.device) + outputs.float()[seen].sum(0)
+    sums[layer] = sums[layer].to(outputs.device) + outputs.flatten(-2).float()[seen].sum(0)

@@ -186,7 +186,7 @@ def _receipt(found: Receipt, word: str, command: Sequence[str]) -> dict[str, Any
         },
         "verdict": found.verdict,
         "rule": receipt.RULE,
-        "command": [*command, "--seed", str(found.seed), "--remove", ranges(found.patches)],
+        "command": [*command, "--seed", str(found.seed), "--remove", ranges(found.patches)] if command else [],
         "seed": found.seed,
         "seconds": found.seconds,
     }

@@ -48,9 +48,9 @@ class Explanation:
     arrays: dict[str, NDArray[Any]] = field(repr=False)
     pictures: dict[str, bytes] = field(repr=False)
 
-    def save(self, out: Path) -> None:
+    def save(self, out: Path | str) -> None:
         """Write the folder, whole or not at all. Raises LapilliError when `out` holds something already."""
-        with new_folder(out) as folder:
+        with new_folder(Path(out)) as folder:
             self._write(folder)
 
     @classmethod

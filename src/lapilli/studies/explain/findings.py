@@ -49,8 +49,8 @@ def _back(progress: Progress, rows: int, done: int) -> None:
     progress("all paths, back to the pixels", done, rows)
 
 
-def _silent(step: str, done: int, total: int) -> None:
-    pass
+def silent(step: str, done: int, total: int) -> None:
+    """To be told of progress, and say nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ def explain(
     controls: int = 20,
     removed: Positions | None = None,
     seed: int = 0,
-    progress: Progress = _silent,
+    progress: Progress = silent,
     swapped: Sequence[Image.Image] | None = None,
 ) -> Findings:
     """Explain the answer of a trace, recorded with `whole`, of a sequence with the one `picture`.
@@ -182,7 +182,7 @@ class Shown:
         return chosen, dependence(gone, word, (blurry, nothing))
 
     def receipts(
-        self, claims: Sequence[Claim], removed: Positions | None, controls: int, seed: int, progress: Progress = _silent
+        self, claims: Sequence[Claim], removed: Positions | None, controls: int, seed: int, progress: Progress = silent
     ) -> list[Receipt]:
         """Of every claim by read knock-out, which is cheap, and of the first one by blurring as well.
 
