@@ -104,10 +104,10 @@ const toHash = (state, initial) => Object.entries(LINKED)
 
 /** The selection that a fragment asks for; parts that are unknown or out of date are left out. */
 const fromHash = (hash, data) => {
-  const given = new URLSearchParams(hash.replace(/^#/, ""));
+  const fragment = new URLSearchParams(hash.replace(/^#/, ""));
   const read = Object.entries(LINKED)
-    .filter(([, [letter]]) => given.has(letter))
-    .map(([key, [letter, believe]]) => [key, believe(given.get(letter), data)]);
+    .filter(([, [letter]]) => fragment.has(letter))
+    .map(([key, [letter, believe]]) => [key, believe(fragment.get(letter), data)]);
   return Object.fromEntries(read.filter(([, value]) => value !== undefined));
 };
 
@@ -171,7 +171,7 @@ const percent = (share) => `${share > 0 && share < 0.01 ? "<\u20091" : Math.roun
 const chance = (value) => (value < 0.01 ? "<.01" : value > 0.995 ? "1.0" : value.toFixed(2).replace(/^0/, ""));
 const LEAST = 5e-4; // logits or nats: what is less is no part worth a number
 const noted = (value) => signed(Math.abs(value) < LEAST ? 0 : value);
-const count = (number, one) => `${number} ${one}${number === 1 ? "" : one.endsWith("ch") ? "es" : "s"}`;
+const count = (number, noun) => `${number} ${noun}${number === 1 ? "" : noun.endsWith("ch") ? "es" : "s"}`;
 
 const UNPRINTED = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
 
@@ -204,15 +204,15 @@ export const readTensors = (bytes) => {
   const view = bytes instanceof DataView ? bytes : new DataView(bytes);
   const start = 8 + Number(view.getBigUint64(0, true)); // the length of the header, the header, the numbers
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(view.buffer, view.byteOffset + 8, start - 8)));
-  const found = {};
+  const tensors = {};
   for (const [name, { dtype, shape, data_offsets: offsets }] of Object.entries(header)) {
     const Kind = KINDS[dtype];
     if (!Kind) continue;
     const [from, to] = offsets.map((offset) => view.byteOffset + start + offset);
     const numbers = new Kind(view.buffer.slice(from, to)); // a copy: numbers must not start at any byte
-    found[name] = { shape, numbers: dtype === "F16" ? halves(numbers) : numbers };
+    tensors[name] = { shape, numbers: dtype === "F16" ? halves(numbers) : numbers };
   }
-  return found;
+  return tensors;
 };
 
 const MAPS = [
@@ -245,10 +245,10 @@ const sumOverTokens = ({ shape, numbers }, [first, last]) => {
 const understand = (explanation, arrays) => {
   const { answer, image, method, model } = explanation;
   const { rows, cols, sinks = [], registers = [] } = image.grid;
-  const made = new Map();
+  const cache = new Map();
   const once = (name, build) => {
-    if (!made.has(name)) made.set(name, build());
-    return made.get(name);
+    if (!cache.has(name)) cache.set(name, build());
+    return cache.get(name);
   };
   /** Which alternative "token.choice" means, and its place in the arrays; null where none is stored. */
   const alternative = (text) => {
@@ -293,10 +293,10 @@ const sourceValues = (data, state) => {
   return against ? data.minus("sources", against) : data.ofWord("sources", shownWord(state));
 };
 
-// -------------------------------------------------------------------------------------------------- colours
+// -------------------------------------------------------------------------------------------------- colors
 const FOR = [213, 94, 0];
 const AGAINST = [0, 114, 178];
-const STRONGEST = 0.35; // the photograph keeps its colours under the strongest patch
+const STRONGEST = 0.35; // the photograph keeps its colors under the strongest patch
 const FAINTEST = 0.04; // below this part of the scale nothing is drawn
 const ENDS_AT = 0.99; // of all patches this share lies within the scale
 const LEAST_ERROR = 1e-7; // single precision cannot do better
@@ -373,8 +373,8 @@ const measure = (data, state, array) => {
     ? data.once(`scale ${array} ${state.sinkless}`, shared) : percentile(counted(values));
   const error = Math.max(LEAST_ERROR, ...(data.explanation.checks ?? []).map((check) => Math.abs(check.value)));
   const largest = largestOf(values);
-  const known = sum(sourceValues(data, state).map(Math.abs));
-  return { values, most: most || largest, nothing: largest <= error * known };
+  const total = sum(sourceValues(data, state).map(Math.abs));
+  return { values, most: most || largest, nothing: largest <= error * total };
 };
 
 // -------------------------------------------------------------------------------------------------- picture
@@ -473,7 +473,7 @@ const drawHeat = (canvas, at, data, state, cells) => {
 const DASH = [5, 4]; // pixels of the page: around patches that speak against the word
 const CASING = [["rgba(0,0,0,.6)", 5], ["#fff", 3.6]];
 
-/** The colour of its side between lines that any photograph leaves legible. */
+/** The color of its side between lines that any photograph leaves legible. */
 const outline = (pen, at, lines, against) => {
   const path = new Path2D();
   const x = (col) => clamp(at.x[col], 2 * at.ratio, at.width - 2 * at.ratio);
@@ -484,8 +484,8 @@ const outline = (pen, at, lines, against) => {
   }
   pen.lineCap = against ? "butt" : "square";
   pen.setLineDash(against ? DASH.map((part) => part * at.ratio) : []);
-  for (const [colour, width] of [...CASING, [`rgb(${against ? AGAINST : FOR})`, 2]]) {
-    pen.strokeStyle = colour;
+  for (const [color, width] of [...CASING, [`rgb(${against ? AGAINST : FOR})`, 2]]) {
+    pen.strokeStyle = color;
     pen.lineWidth = width * at.ratio;
     pen.stroke(path);
   }
@@ -585,7 +585,7 @@ const describePatch = (data, state, patch) => {
 const MAP_KEYS = [...WORD_KEYS, "map"];
 const SCALE_KEYS = [...MAP_KEYS, "scale", "sinkless"];
 
-const buildPicture = (data, store, image, tell) => {
+const buildPicture = (data, store, image, announce) => {
   const photograph = h.canvas({ "aria-hidden": "true" });
   const heat = h.canvas({ class: "heat", "aria-hidden": "true" });
   const cells = h.canvas({ width: data.cols, height: data.rows });
@@ -595,17 +595,17 @@ const buildPicture = (data, store, image, tell) => {
     preview: (hoverPatch) => store.set({ hoverPatch }),
     lock: (patch) => {
       chooseOrLetGo(store, "patch", patch);
-      tell(describePatch(data, store.state, patch));
+      announce(describePatch(data, store.state, patch));
     },
   });
   const box = h.div({ class: "picture" }, photograph, heat, layer);
   let at;
   const size = (root) => {
     const { width, height } = pictureGeometry(data, WIDEST, 1);
-    const shown = Math.min(WIDEST, root.clientWidth, (HIGHEST * width) / height);
-    at = pictureGeometry(data, shown, clamp(window.devicePixelRatio, 1, DENSEST));
+    const shownWidth = Math.min(WIDEST, root.clientWidth, (HIGHEST * width) / height);
+    at = pictureGeometry(data, shownWidth, clamp(window.devicePixelRatio, 1, DENSEST));
     [photograph, heat].forEach((canvas) => fit(canvas, at.width, at.height));
-    root.style.setProperty("--look", `${shown}px`);
+    root.style.setProperty("--look", `${shownWidth}px`);
     const [left, top, wide, high] = at.view.map((pixels, side) =>
       `${(100 * pixels) / (side % 2 ? at.height : at.width)}%`);
     Object.assign(layer.style, { left, top, width: wide, height: high });
@@ -656,9 +656,9 @@ const buildLegend = (data, store) => {
     mark.className = against ? "border less" : "border";
     const own = strongest(values);
     const verb = `${chosen.length === 1 ? "speaks" : "speak"} most ${against ? "against" : "for"}`;
-    const named = test && chosen.some((patch) => !own.includes(patch)) ? "named by hand"
+    const label = test && chosen.some((patch) => !own.includes(patch)) ? "named by hand"
       : `that ${verb} “${targetName(data, state)}”`;
-    say(words, nothing ? "" : `Outlined: the ${count(chosen.length, "patch")} ${named} on this map; `
+    say(words, nothing ? "" : `Outlined: the ${count(chosen.length, "patch")} ${label} on this map; `
       + `${test ? "this map’s receipts remove exactly these." : "no receipt removes them."}`);
   });
   return h.p({ class: "legend" }, mark, words);
@@ -818,9 +818,9 @@ const buildTokens = (data, store, act) => {
   const [list, lines] = [h.div(), []];
   store.draws(WORD_KEYS, (state) => {
     const [first, last] = data.words[shownWord(state)].tokens;
-    const shown = range(last - first).map((at) => (lines[at] ??= tokenLine(data, act)));
-    shown.forEach((line, at) => line.draw(first + at, shownAgainst(state)));
-    if (list.childElementCount !== shown.length) list.replaceChildren(...shown.map(({ node }) => node));
+    const visibleLines = range(last - first).map((at) => (lines[at] ??= tokenLine(data, act)));
+    visibleLines.forEach((line, at) => line.draw(first + at, shownAgainst(state)));
+    if (list.childElementCount !== visibleLines.length) list.replaceChildren(...visibleLines.map(({ node }) => node));
   });
   return h.div({ class: "tokens" }, list, h.small("· marks a space"));
 };
@@ -858,27 +858,27 @@ const NEEDS = {
 const withoutPicture = ({ log_prob: logProb, answer_blurred: blurred, answer_blank: blank, swapped }, word) => {
   const others = swapped ? `, ${plain(logProb.swapped)} at the median of ${swapped.log_prob.length} other pictures, `
     + `${swapped.same} of which leave the likeliest word the same` : "";
-  const said = [["With the picture blurred", blurred], ["With a blank", blank]].filter(([, text]) => text)
+  const answers = [["With the picture blurred", blurred], ["With a blank", blank]].filter(([, text]) => text)
     .map(([when, text]) => ` ${when} the model says “${text.trim()}”.`).join("");
   return [logProb ? ` Log-probability of “${word}”: ${plain(logProb.full)} with the picture, ${plain(logProb.blurred)} `
-    + `blurred, ${plain(logProb.blank)} blank${others}.` : "", said];
+    + `blurred, ${plain(logProb.blank)} blank${others}.` : "", answers];
 };
 
 /** Whether the word needs the picture at all; only the word in focus was tested. */
 const buildDependence = (data, store) => {
-  const found = data.explanation.dependence ?? {};
+  const dependence = data.explanation.dependence ?? {};
   const focus = data.explanation.answer.focus ?? 0;
-  const [heading, needs, means] = NEEDS[found.verdict] ?? [];
+  const [heading, needs, means] = NEEDS[dependence.verdict] ?? [];
   const [strong, words] = [h.strong(), h.span()];
-  const line = h.p({ title: needs ? `Rule: ${found.rule}` : null }, strong, words);
-  const [numbers, said] = withoutPicture(found, data.textOf(focus));
-  const known = `“${data.textOf(focus)}” ${needs}`;
+  const line = h.p({ title: needs ? `Rule: ${dependence.rule}` : null }, strong, words);
+  const [numbers, answers] = withoutPicture(dependence, data.textOf(focus));
+  const verdict = `“${data.textOf(focus)}” ${needs}`;
   store.draws(["word"], (state) => {
     const here = state.word === focus;
     line.className = `dependence ${!needs || !here ? "quiet" : heading ? "blind" : "sees"}`;
-    say(strong, !needs || !here ? "" : heading ?? known);
-    say(words, here && needs ? numbers + (heading ? `${said}${means} Rule: ${found.rule}.` : "")
-      : `Whether “${data.textOf(state.word)}” depends on the picture was not tested.${needs ? ` ${known}` : ""}`);
+    say(strong, !needs || !here ? "" : heading ?? verdict);
+    say(words, here && needs ? numbers + (heading ? `${answers}${means} Rule: ${dependence.rule}.` : "")
+      : `Whether “${data.textOf(state.word)}” depends on the picture was not tested.${needs ? ` ${verdict}` : ""}`);
   });
   return line;
 };
@@ -960,8 +960,8 @@ const sourceStory = (data, state, [direct, all]) => {
   const near = direct[data.method.sources.indexOf("image")];
   if (!all) return `The picture speaks ${sideOf(near)} ${word} with ${signed(near)} logits directly.`;
   const far = all[data.method.all_paths_sources.indexOf("image")];
-  const told = `${word} gets ${signed(near)} logits from the picture directly, ${signed(far)} along all paths: `;
-  return `${told}${wayFound(near, far)}.${pixelStory(data, state, far)}`;
+  const summary = `${word} gets ${signed(near)} logits from the picture directly, ${signed(far)} along all paths: `;
+  return `${summary}${wayFound(near, far)}.${pixelStory(data, state, far)}`;
 };
 
 /** What the two parts of the picture say about the way it took. */
@@ -1052,11 +1052,11 @@ const describeHead = (data, state, head) => {
 };
 
 /** Heads by layer, one pixel each, with the grid over them. */
-const buildMatrix = (data, store, tell) => {
+const buildMatrix = (data, store, announce) => {
   const canvas = h.canvas({ width: data.layers, height: data.heads });
-  const turn = (at, columns, rows) => (at === null ? null : (at % columns) * rows + Math.floor(at / columns));
-  const headOf = (cell) => turn(cell, data.layers, data.heads); // cells count along rows, heads along columns
-  const cellOf = (head) => turn(head, data.heads, data.layers);
+  const transpose = (at, columns, rows) => (at === null ? null : (at % columns) * rows + Math.floor(at / columns));
+  const headOf = (cell) => transpose(cell, data.layers, data.heads); // cells count along rows, heads along columns
+  const cellOf = (head) => transpose(head, data.heads, data.layers);
   const { layer, mark } = gridLayer({
     rows: data.heads, cols: data.layers, name: "Heads, by layer",
     describe: (cell) => describeHead(data, store.state, headOf(cell)),
@@ -1064,11 +1064,11 @@ const buildMatrix = (data, store, tell) => {
     lock: (cell) => {
       const head = headOf(cell);
       chooseOrLetGo(store, "head", head);
-      tell(describeHead(data, store.state, head));
+      announce(describeHead(data, store.state, head));
     },
   });
   store.draws(HEAD_KEYS, (state) => {
-    const values = headValues(data, state); // no photograph below: the full colour may be used
+    const values = headValues(data, state); // no photograph below: the full color may be used
     imprint(canvas, values, percentile(values, HEADS_END_AT), 1, cellOf);
   }, layer);
   store.draws(["head", "hoverHead"], (state) => mark(cellOf(state.head), cellOf(state.hoverHead)), layer);
@@ -1121,10 +1121,10 @@ const gainsNote = (data, state) => {
       (length / (last - first)).toFixed(2)).join(" · ")}.` : "");
 };
 
-const buildNetwork = (data, store, tell) => {
+const buildNetwork = (data, store, announce) => {
   const profile = h.svg({ class: "lines", role: "img",
     "aria-label": "Contribution by layer; the numbers are in the table" });
-  const matrix = buildMatrix(data, store, tell);
+  const matrix = buildMatrix(data, store, announce);
   const [most, readout] = [h.p({ class: "note" }), h.p({ class: "readout" })];
   const chart = h.div({ class: "chart" }, profile, matrix, most, readout);
   let cell = CELL.narrowest;
@@ -1200,7 +1200,7 @@ const drawLines = (drawing, { width, height, steps, x, axis, curves, sums = [], 
   const heights = apart(curves.map(([, values]) => y(values.at(-1))), LINE);
   const over = Math.max(0, Math.max(...heights) - height + LINE / 2);
   const every = Math.ceil(LEAST_STEP / Math.abs((x(steps.at(-1)) - x(steps[0])) / steps.length || LEAST_STEP));
-  const named = ([name, , kind], at) => {
+  const labelled = ([name, , kind], at) => {
     const label = heights[at] - over;
     return [h.path({ class: `line ${kind}`, d: `M${width + 8} ${label}h${SAMPLE}` }),
       svgText(width + 14 + SAMPLE, label + 4, name)];
@@ -1210,7 +1210,7 @@ const drawLines = (drawing, { width, height, steps, x, axis, curves, sums = [], 
     ...["for", "against"].map((side) => h.path({ class: side, d: bars(side) })),
     h.line({ class: "zero", x1: LEFT, x2: width, y1: y(0), y2: y(0) }),
     ...curves.map(([, values, kind]) => h.path({ class: `line ${kind}`, d: through(values) })),
-    ...curves.flatMap(named),
+    ...curves.flatMap(labelled),
     ...[low, 0, high].filter((value, at) => at === 1 || Math.abs(y(value) - y(0)) > LEAST_LINE)
       .map((value) => svgText(LEFT - 6, y(value) + 4, plain(value), "tick", "end")),
     ...steps.filter((_, at) => at % every === 0).map((step) => svgText(x(step), height + 15, step, "tick", "middle")),
@@ -1238,10 +1238,10 @@ const FAINT = 0.05; // less likely words are set apart
 const lensOf = (data, depth, patch) => {
   const { lens_ids: ids, lens_probs: probs } = data.arrays;
   if (!ids || patch === null) return [];
-  const kept = ids.shape[2];
-  const start = (depth * data.patches + patch) * kept;
+  const size = ids.shape[2];
+  const start = (depth * data.patches + patch) * size;
   const wordOf = (id) => data.explanation.vocabulary?.[id] ?? `#${id}`;
-  return range(kept).map((at) => ({ text: wordOf(ids.numbers[start + at]), prob: probs.numbers[start + at] }));
+  return range(size).map((at) => ({ text: wordOf(ids.numbers[start + at]), prob: probs.numbers[start + at] }));
 };
 
 const lensWord = ({ text, prob }) =>
@@ -1268,8 +1268,8 @@ const buildReadout = (data, store) => {
       : [" logits", place(data, patch), kindOf(data, patch), lens].filter(Boolean).join(" · "));
   });
   store.draws(["patch", "hoverPatch", "depth"], (state) => {
-    const said = lensOf(data, state.depth, state.hoverPatch ?? state.patch);
-    words.forEach((node, at) => sayLensWord(node, said[at]));
+    const likeliest = lensOf(data, state.depth, state.hoverPatch ?? state.patch);
+    words.forEach((node, at) => sayLensWord(node, likeliest[at]));
   });
   return h.div({ class: "patch-readout" }, h.p(value, what), h.p({ class: "says" }, words));
 };
@@ -1363,11 +1363,11 @@ export const verdictOf = (receipt) => (receipt.controls.changes.length ? receipt
 const effectsOf = (receipt) => {
   const { predicted, measured, controls, shuffled } = receipt;
   // Controls that were stopped, since one had done as much, are no sample: they have no mean.
-  const told = triedOf(receipt) < drawnOf(receipt) ? (values) => `${values.length} run` : meanAndSpread;
+  const inBrief = triedOf(receipt) < plannedOf(receipt) ? (values) => `${values.length} run` : meanAndSpread;
   return [
     ["predicted", "hollow", predicted === null ? [] : [predicted]], ["measured", "dot", [measured.change]],
     [shuffled?.kind.toLowerCase(), "control", shuffled ? [shuffled.change] : []],
-    ["scattered", "control", controls.changes, told], ["in pieces", "control", controls.contiguous ?? [], told],
+    ["scattered", "control", controls.changes, inBrief], ["in pieces", "control", controls.contiguous ?? [], inBrief],
   ].filter(([, , values]) => values.length)
     .map(([name, kind, values, inWords = meanAndSpread]) => [name, kind, values, inWords(values)]);
 };
@@ -1392,20 +1392,20 @@ const effectChart = (effects, [low, high]) => {
     strip(values.map((value) => h.i({ class: kind, style: left(value) }))), h.span(words)]);
   const ends = [low, 0, high].filter((value, at) => at === 1 || Math.abs(value) > LEAST_GAP * (high - low))
     .map((value) => h.em({ style: left(value) }, plain(value)));
-  const told = effects.map(([name, , , words]) => `${name} ${words}`).join(", ");
-  return h.div({ class: "effects", role: "img", "aria-label": `Change of the logit: ${told}` },
+  const summary = effects.map(([name, , , words]) => `${name} ${words}`).join(", ");
+  return h.div({ class: "effects", role: "img", "aria-label": `Change of the logit: ${summary}` },
     rows, h.span(), h.div({ class: "strip ends" }, ends), h.span("logits"));
 };
 
 const quoted = (part) => (/^[\w./:=,@+-]+$/.test(part) ? part : `'${part.replaceAll("'", "'\\''")}'`);
 
-const repeatBox = (summary, facts, command, tell) => {
+const repeatBox = (summary, facts, command, announce) => {
   const line = command.map(quoted).join(" ");
   return h.details(h.summary({ class: "small" }, summary), facts ? h.p({ class: "note" }, facts) : null,
-    h.div({ class: "command" }, h.code(line), button("copy", ({ currentTarget }) => copy(line, currentTarget, tell))));
+    h.div({ class: "command" }, h.code(line), button("copy", ({ currentTarget }) => copy(line, currentTarget, announce))));
 };
 
-const receiptCard = (data, receipt, reach, tell) => {
+const receiptCard = (data, receipt, reach, announce) => {
   const verdict = verdictOf(receipt);
   const [sign, words, consequence] = VERDICTS[verdict];
   const { done, measured, claim, command, id, seconds, seed } = receipt;
@@ -1420,7 +1420,7 @@ const receiptCard = (data, receipt, reach, tell) => {
     effectChart(effectsOf(receipt), reach), h.p({ class: "note shuffled", title: SHUFFLED }, shuffledOf(receipt)),
     h.p({ class: "answers" },
       before === after ? `The answer stays “${after}”.` : [h.s(before), " → ", h.b(after)]),
-    command ? repeatBox("repeat", facts.filter(Boolean).join(" · "), command, tell) : null);
+    command ? repeatBox("repeat", facts.filter(Boolean).join(" · "), command, announce) : null);
 };
 const mapOf = (receipt) => receipt.map ?? "direct";
 
@@ -1428,12 +1428,12 @@ const BY_CHANCE = 0.05; // of random removals may turn the word too
 const WAY = { blur: "blurred in the picture", "read-knockout": "hidden from the text" };
 const wayOf = ({ done }) => WAY[done.kind] ?? DONE[done.kind] ?? done.kind;
 const triedOf = ({ controls }) => controls.changes.length + (controls.contiguous?.length ?? 0);
-const drawnOf = (receipt) => receipt.controls.drawn ?? triedOf(receipt);
+const plannedOf = (receipt) => receipt.controls.drawn ?? triedOf(receipt);
 
 /** How many controls were run, of how many: no more are once the verdict is settled. */
 const runOf = (receipt) => {
-  const [run, drawn] = [triedOf(receipt), drawnOf(receipt)];
-  return run < drawn ? `${run} controls that were run, of ${drawn}` : count(run, "control");
+  const [run, planned] = [triedOf(receipt), plannedOf(receipt)];
+  return run < planned ? `${run} controls that were run, of ${planned}` : count(run, "control");
 };
 
 const SHUFFLED = "As many patches, named by a map that knows nothing, beside the same controls. By chance it is confirmed "
@@ -1484,11 +1484,11 @@ const reasonFor = (data, word) => data.once(`reason ${word}`, () =>
 /** What random removals did, beside what the named ones did; each way of removing by itself. */
 export const controlOf = (receipts) => receipts.filter(triedOf).map((receipt) => {
   const { done, measured, predicted, controls } = receipt;
-  const [run, drawn, turned] = [triedOf(receipt), drawnOf(receipt), controls.answers_changed];
+  const [run, planned, turned] = [triedOf(receipt), plannedOf(receipt), controls.answers_changed];
   const most = largestOf([...controls.changes, ...(controls.contiguous ?? [])]);
   const size = { "confirmed-but-smaller": "less than half of", "confirmed-but-larger": "more than twice" }[verdictOf(receipt)];
   return ` Control, ${wayOf(receipt)}: ${count(done.patches.length, "patch")} at random, `
-    + `${run < drawn ? `${run} of ${drawn} times, where it was settled` : count(run, "time")}, `
+    + `${run < planned ? `${run} of ${planned} times, where it was settled` : count(run, "time")}, `
     + (turned === undefined ? "" : `${turned ? `changed the word ${count(turned, "time")}` : "never changed the word"} and `)
     + `moved it by ${plain(most)} logits at most; these move it by ${plain(Math.abs(measured.change))}`
     + `${size ? `, ${size} the ${plain(Math.abs(predicted))} that the map predicts` : ""}.`;
@@ -1507,7 +1507,7 @@ export const namedOf = (chosen, values) => {
 /** Which other maps were tested too and do not show their patches to decide the word: the best of several is told. */
 const othersOf = (data, row, chosen) => {
   const others = data.receipts.filter((receipt) => receipt.word === row && mapOf(receipt) !== chosen);
-  const shows = (map) => others.some((one) => mapOf(one) === map && failureOf(one, data.textOf(row)) === null);
+  const shows = (map) => others.some((receipt) => mapOf(receipt) === map && failureOf(receipt, data.textOf(row)) === null);
   const failed = [...new Set(others.map(mapOf))].filter((map) => !shows(map));
   return failed.length ? ` These are of the map “${chosen}”; ${failed.map((map) => `“${map}”`).join(" and ")}, tested too, does `
     + "not show it." : "";
@@ -1522,17 +1522,17 @@ const buildReason = (data, store, act) => {
     const { array } = data.map(keyOf(map));
     return link(namedOf(done.patches, data.ofWord(array, word)), () => store.set({ map: keyOf(map), against: null }));
   };
-  const tell = (set, word) => {
+  const sentence = (set, word) => {
     const after = [...new Set(set.sure.map(({ measured }) => measured.answer_after))];
     const { own, sure, ways } = set;
     const control = h.small(controlOf(own));
     if (sure.length === ways.length) {
-      const said = after.length === 1 ? [h.b(after[0] || "nothing")] : sure.flatMap((receipt, at) =>
+      const alternatives = after.length === 1 ? [h.b(after[0] || "nothing")] : sure.flatMap((receipt, at) =>
         [at ? " or " : "", h.b(receipt.measured.answer_after || "nothing"), ` (${wayOf(receipt)})`]);
-      return ["It said ", h.b(word), " because of ", these(set), "; without them it says ", said, ".", control];
+      return ["It said ", h.b(word), " because of ", these(set), "; without them it says ", alternatives, ".", control];
     }
     const why = (way) => {
-      const receipt = own.find((one) => wayOf(one) === way);
+      const receipt = own.find((candidate) => wayOf(candidate) === way);
       return `${way}, ${!receipt ? "not tested"
         : failureOf(receipt, word) ?? `it says ${quote(receipt.measured.answer_after)}`}`;
     };
@@ -1546,13 +1546,13 @@ const buildReason = (data, store, act) => {
     const tested = [...new Set(data.receipts.map((receipt) => receipt.word))];
     node.dataset.shown = !set ? "untested" : !set.sure.length ? "not"
       : set.sure.length < set.ways.length ? "partly" : "shown";
-    node.replaceChildren(...(set ? tell(set, word) : [`What “${word}” rests on was not tested by removal.`,
+    node.replaceChildren(...(set ? sentence(set, word) : [`What “${word}” rests on was not tested by removal.`,
       ...tested.flatMap((other) => [" Tested: ", link(data.textOf(other), () => act.word(other)), "."])]).flat(Infinity));
   });
   return node;
 };
 
-const buildReceipts = (data, store, tell) => {
+const buildReceipts = (data, store, announce) => {
   const { receipts } = data;
   const tested = [...new Set(receipts.map(({ word }) => `“${data.textOf(word)}”`))].join(", ");
   const [body, rule, plainly] = [h.div({ class: "cards" }), h.p({ class: "note" }), h.p({ class: "plainly" })];
@@ -1567,14 +1567,14 @@ const buildReceipts = (data, store, tell) => {
     say(rule, [...new Set(own.map((receipt) => `Rule: ${receipt.rule}.`))].join(" "));
     const none = `○ Not tested for “${data.textOf(state.word)}”: nothing was removed to see whether this map is `
       + "right." + (tested ? ` Tested: ${tested}.` : "");
-    body.replaceChildren(...own.map((receipt) => receiptCard(data, receipt, reach, tell)),
+    body.replaceChildren(...own.map((receipt) => receiptCard(data, receipt, reach, announce)),
       ...(own.length ? [] : [h.p({ class: "untested" }, none)]));
   });
   const names = ["receipt", "word", "map", "kind", "predicted", "measured", "verdict", "controls run", "controls drawn",
     "shuffled", "its verdict"];
   const rows = () => [names, ...receipts.map((receipt) =>
     [receipt.id, data.textOf(receipt.word), mapOf(receipt), receipt.done.kind, receipt.predicted ?? "",
-      receipt.measured.change, verdictOf(receipt), triedOf(receipt), drawnOf(receipt), receipt.shuffled?.change ?? "",
+      receipt.measured.change, verdictOf(receipt), triedOf(receipt), plannedOf(receipt), receipt.shuffled?.change ?? "",
       receipt.shuffled?.verdict ?? ""])];
   return section("Tested by removal", "receipts", [plainly, body, rule], receipts.length ? rows : undefined);
 };
@@ -1639,11 +1639,11 @@ const download = (name, content, kind) => {
 const COPIED_STAYS = 1500; // milliseconds
 
 /** Copies `text`, and says on the button that asked for it whether that was allowed. */
-const copy = async (text, button, tell) => {
+const copy = async (text, button, announce) => {
   const title = button.dataset.title ??= button.textContent;
-  const told = await navigator.clipboard.writeText(text).then(() => "copied", () => "not allowed here");
-  say(button, told);
-  tell(told);
+  const result = await navigator.clipboard.writeText(text).then(() => "copied", () => "not allowed here");
+  say(button, result);
+  announce(result);
   setTimeout(() => say(button, title), COPIED_STAYS);
 };
 
@@ -1658,10 +1658,10 @@ const NOT_SHOWN = [
   "A part is arithmetic on one run. Whether the answer changes without it is what the receipts test.",
 ];
 
-const buildRecord = (data, tell) => {
-  const { checks = [], method, made_by: made, model, created, dependence } = data.explanation;
-  const making = [`lapilli ${made.version}`, created, made.device, made.dtype,
-    made.seconds && `${plain(made.seconds)} s`, `seed ${made.seed}`].filter(Boolean).join(" · ");
+const buildRecord = (data, announce) => {
+  const { checks = [], method, made_by: run, model, created, dependence } = data.explanation;
+  const making = [`lapilli ${run.version}`, created, run.device, run.dtype,
+    run.seconds && `${plain(run.seconds)} s`, `seed ${run.seed}`].filter(Boolean).join(" · ");
   const facts = [["model", `${model.name}, ${count(model.layers, "layer")} of ${count(model.heads, "head")}`],
     ["method", method.name], ["rule", method.rule], ["dependence", dependence?.rule], ["made", making]];
   const check = ({ name, value, tolerance, passed }) => h.li({ class: passed ? null : "failed" },
@@ -1671,7 +1671,7 @@ const buildRecord = (data, tell) => {
       h.div(h.h3("What the maps do not show"), h.ul({ class: "limits" }, NOT_SHOWN.map((text) => h.li(text)))),
       h.div(h.h3("Checks"), h.ul({ class: "checks" }, checks.map(check)))),
     h.dl({ class: "facts" }, facts.filter(([, value]) => value).map(([name, value]) => h.div(h.dt(name), h.dd(value)))),
-    made.command?.length ? repeatBox("repeat", null, made.command, tell) : null]);
+    run.command?.length ? repeatBox("repeat", null, run.command, announce) : null]);
 };
 
 const buildTools = (data, store, act, link) => h.div({ class: "tools top" }, link,
@@ -1703,8 +1703,8 @@ const followWidth = (root, size, signal) => {
 /** Marks the parts that are out of sight, and draws them when they come near or when all is printed. */
 const followSight = (root, store, signal) => {
   const show = (part, inSight) => part.classList.toggle("away", !inSight);
-  const watch = new IntersectionObserver((seen) => {
-    seen.forEach(({ target, isIntersecting }) => show(target, isIntersecting));
+  const watch = new IntersectionObserver((entries) => {
+    entries.forEach(({ target, isIntersecting }) => show(target, isIntersecting));
     store.draw();
   }, { rootMargin: "40px" });
   const parts = root.querySelectorAll(".part");
@@ -1737,24 +1737,24 @@ const loadImage = async (source) => {
   return image;
 };
 
-const actions = (data, store, initial, tell, help, link) => {
+const actions = (data, store, initial, announce, help, link) => {
   const word = (to) => store.set({ word: to, against: null, hoverWord: null });
   return {
     word, step: (by) => word(clamp(store.state.word + by, 0, data.words.length - 1)),
     against: (against) => store.set({ word: shownWord(store.state), against, hoverWord: null }),
-    link: () => copy(`${location.href.split("#")[0]}#${toHash(store.state, initial)}`, link, tell),
+    link: () => copy(`${location.href.split("#")[0]}#${toHash(store.state, initial)}`, link, announce),
     help: () => help.showModal(),
   };
 };
 
 /** Everything that the page shows, in its order; `size` fits the drawings to the width of `root`. */
-const compose = (root, data, store, initial, images, tell) => {
+const compose = (root, data, store, initial, images, announce) => {
   const help = buildHelp();
   const link = button("copy link", () => act.link());
-  const act = actions(data, store, initial, tell, help, link);
-  const picture = buildPicture(data, store, images.image, tell);
+  const act = actions(data, store, initial, announce, help, link);
+  const picture = buildPicture(data, store, images.image, announce);
   const sources = buildSources(data, store);
-  const network = buildNetwork(data, store, tell);
+  const network = buildNetwork(data, store, announce);
   root.append(
     h.header({ class: "head" }, h.p({ class: "question" }, questionOf(data.explanation)),
       buildTools(data, store, act, link), buildWords(data, store, act), buildReason(data, store, act), buildStart(),
@@ -1762,8 +1762,8 @@ const compose = (root, data, store, initial, images, tell) => {
     h.div({ class: "columns-2" },
       h.div({ class: "look" }, buildTarget(data, store), picture.box, buildScale(data, store),
         buildCondition(data, store), buildLegend(data, store), buildOptions(data, store), buildReadout(data, store), buildSeen(data, images.view)),
-      h.div({ class: "evidence" }, sources.node, buildReceipts(data, store, tell), network.node,
-        buildRoutes(data, store), buildLens(data, store), buildRecord(data, tell))),
+      h.div({ class: "evidence" }, sources.node, buildReceipts(data, store, announce), network.node,
+        buildRoutes(data, store), buildLens(data, store), buildRecord(data, announce))),
     help);
   const size = () => {
     picture.size(root);
@@ -1778,12 +1778,12 @@ const compose = (root, data, store, initial, images, tell) => {
 const buildMessages = () => {
   const line = h.p({ class: "live", role: "status", "aria-live": "polite" });
   let timer = 0;
-  const tell = (text) => {
+  const announce = (text) => {
     clearTimeout(timer);
     say(line, text);
     timer = setTimeout(() => say(line, ""), MESSAGE_STAYS);
   };
-  return { line, tell };
+  return { line, announce };
 };
 
 /** Draws into `root`; what goes on after that ends with `signal`. */
@@ -1796,8 +1796,8 @@ const open = async (model, root, signal) => {
   const map = data.maps.find(({ title }) => title === reasonFor(data, word)?.map) ?? data.maps[0];
   const initial = { ...START, word, depth: data.layers, map: map.key, part: data.parts[0].key };
   const store = createStore({ ...initial, ...fromHash(model.get("link") ?? "", data) });
-  const { line, tell } = buildMessages();
-  const { act, size } = compose(root, data, store, initial, { image, view: model.get("view") }, tell);
+  const { line, announce } = buildMessages();
+  const { act, size } = compose(root, data, store, initial, { image, view: model.get("view") }, announce);
   root.append(line);
   store.draws(["word", "hoverWord"], (state) =>
     Object.assign(root.dataset, { word: state.word, shown: shownWord(state) }));
@@ -1811,7 +1811,7 @@ const open = async (model, root, signal) => {
 
 /**
  * Draws the explanation of `model` into `el`.
- * @param {{model: ReturnType<typeof host>, el: HTMLElement}} given
+ * @param {{model: ReturnType<typeof host>, el: HTMLElement}} host
  * @returns {() => void} what removes it again
  */
 const render = ({ model, el }) => {
