@@ -80,7 +80,7 @@ const below = (text, limit) => (/^\d+$/.test(text) && Number(text) < limit ? Num
 const among = (text, options) => (options.some(({ key }) => key === text) ? text : undefined);
 const flag = (text) => (text === "1" ? true : undefined);
 
-/** What a link keeps of the state: the letter it has there, and what is believed when it comes back. */
+/** The state in a link: the letter of each key, and the function that checks a value from a link. */
 const LINKED = {
   word: ["w", (text, data) => below(text, data.words.length)],
   against: ["t", (text, data) => (data.alternative(text) ? text : undefined)],
@@ -159,7 +159,7 @@ const ROUNDS_TO_ZERO = 1e-9;
 /** A signed number as people write it, with a true minus: +3.12, −0.003, 0. */
 export const signed = (value) => (value > 0 ? "+" : "") + plain(value);
 
-/** The same without a plus: two places behind the point, more for small numbers and fewer for large ones. */
+/** A number without a plus: two decimals, more for small numbers and fewer for large ones. */
 const plain = (value) => {
   const size = Math.abs(value);
   if (size < 0.0005) return tiny(value);
@@ -196,7 +196,7 @@ export const halves = (bits) => Float32Array.from(bits, (bit) => {
 });
 
 /**
- * Every tensor of a safetensors file. Tensors of other kinds than those the page knows are left out.
+ * Returns the tensors of a safetensors file; those of types that the page does not use are left out.
  * @param {ArrayBuffer | DataView} bytes
  * @returns {Record<string, Tensor>}
  */
@@ -301,7 +301,7 @@ const FAINTEST = 0.04; // below this part of the scale nothing is drawn
 const ENDS_AT = 0.99; // of all patches this share lies within the scale
 const LEAST_ERROR = 1e-7; // single precision cannot do better
 
-/** How opaque a value is on a scale that ends at ±`most`: in proportion, up to 0.35, nothing below 4 %. */
+/** The opacity of a value on a scale that ends at ±`most`: in proportion, up to 0.35, nothing below 4 %. */
 export const opacity = (value, most) => {
   const size = most > 0 ? Math.min(1, Math.abs(value) / most) : 0;
   return size < FAINTEST ? 0 : STRONGEST * size;
@@ -358,7 +358,7 @@ export const border = (chosen, rows, cols) => {
   return lines;
 };
 
-/** What one word's map is measured by: the end of the scale, and whether anything rises above rounding. */
+/** The scale of one word's map: its end, and whether anything rises above rounding. */
 const scaleOf = (data, state) => {
   const { array } = shownMap(data, state);
   const name = [array, shownWord(state), shownAgainst(state), state.scale, state.sinkless].join(" ");
@@ -393,7 +393,7 @@ export const frameOf = ([width, height], [viewWidth, viewHeight], [a, , , d, e, 
 export const gridLines = (parts, viewSize, step, shift, origin, scale) =>
   range(parts + 1).map((at) => Math.round(((step * at * viewSize) / parts + shift - origin) * scale));
 
-/** Everything's place on a canvas that is `width` pixels of the page wide. */
+/** The geometry of the picture on a canvas that is `width` pixels of the page wide. */
 const pictureGeometry = (data, width, ratio) => {
   const { size, view } = data.explanation.image;
   const [a, , , d, e, f] = view.to_image;
@@ -619,7 +619,7 @@ const buildPicture = (data, store, image, announce) => {
 const BINS = 41; // odd: one of them is about zero
 const BEYOND = 1.0001; // the end of the scale is a value itself, rounded
 
-/** How many patches have values of each size, from −most to +most. */
+/** The number of patches with values of each size, from −most to +most. */
 const histogram = (values, most) => {
   const counts = new Array(BINS).fill(0);
   for (const value of values) counts[clamp(Math.floor(((value / most + 1) / 2) * BINS), 0, BINS - 1)] += 1;
@@ -645,7 +645,7 @@ const buildScale = (data, store) => {
     h.div({ class: "ramp" }), h.div({ class: "numbers" }, numbers));
 };
 
-/** What the borders mean: as many patches as the receipts name, if these test what is shown. */
+/** The legend of the borders: the patches that the receipts name, if these test what is shown. */
 const buildLegend = (data, store) => {
   const [mark, words] = [h.i(), h.span()];
   store.draws(MAP_KEYS, (state) => {
@@ -664,7 +664,7 @@ const buildLegend = (data, store) => {
   return h.p({ class: "legend" }, mark, words);
 };
 
-/** How far the values of a map cancel: the condition number of their sum. */
+/** The condition number of the sum of a map's values, which says how far they cancel. */
 export const conditionNumber = (values) => sum([...values].map(Math.abs)) / Math.abs(sum([...values]));
 
 const buildCondition = (data, store) => {
@@ -825,7 +825,7 @@ const buildTokens = (data, store, act) => {
   return h.div({ class: "tokens" }, list, h.small("· marks a space"));
 };
 
-/** What is explained, in words: "taxi", or "taxi rather than cab". */
+/** The target of the explanation in words: "taxi", or "taxi rather than cab". */
 const targetName = (data, state) => {
   const against = shownAgainst(state);
   if (!against) return data.textOf(shownWord(state));
@@ -844,7 +844,7 @@ const buildTarget = (data, store) => {
   return h.p({ class: "target" }, name, value);
 };
 
-/** Of each verdict on a word's need of the picture: what heads the line, what is said of the word, what follows. */
+/** The texts for each verdict on a word's need of the picture: the heading, a sentence on the word, the consequence. */
 const NEEDS = {
   visual: [null, "depends on the picture.", ""],
   "overall colour": ["The picture’s overall colour is enough.", "needs no more of the picture than its overall colour.",
@@ -854,7 +854,7 @@ const NEEDS = {
     " The maps say how the parts add up, not that the answer needs the picture."],
 };
 
-/** What was said in place of a word without its picture, and how probable it was. */
+/** The model's answers without the picture in place of a word, and the word's log-probabilities. */
 const withoutPicture = ({ log_prob: logProb, answer_blurred: blurred, answer_blank: blank, swapped }, word) => {
   const others = swapped ? `, ${plain(logProb.swapped)} at the median of ${swapped.log_prob.length} other pictures, `
     + `${swapped.same} of which leave the likeliest word the same` : "";
@@ -964,7 +964,7 @@ const sourceStory = (data, state, [direct, all]) => {
   return `${summary}${wayFound(near, far)}.${pixelStory(data, state, far)}`;
 };
 
-/** What the two parts of the picture say about the way it took. */
+/** The conclusion from the direct and the total part of the picture about its route. */
 const wayFound = (near, far) => {
   if (Math.sign(far) !== Math.sign(near)) return "by way of other tokens and of later layers the sign turns";
   const times = far / near;
@@ -973,7 +973,7 @@ const wayFound = (near, far) => {
     : "little is added by way of other tokens and of later layers";
 };
 
-/** What the map to the pixels leaves out: it belongs to no pixel, and may be most of the picture's part. */
+/** The remainder of the map to the pixels: it belongs to no pixel, and may be most of the picture's part. */
 const pixelStory = (data, state, far) => {
   if (!data.arrays.all_paths_vision_biases || shownMap(data, state).key !== "pixels") return "";
   const [constants] = data.ofWord("all_paths_vision_biases", shownWord(state));
@@ -1112,7 +1112,7 @@ const buildRanked = (data, store) => {
   return list;
 };
 
-/** What is to be known of log-probability gains: where the stream is short, they are small whatever is added. */
+/** The caution about log-probability gains: where the stream is short, they are small whatever is added. */
 const gainsNote = (data, state) => {
   const lengths = data.arrays.stream_lengths && data.ofWord("stream_lengths", shownWord(state));
   const [first, last] = data.words[shownWord(state)].tokens;
@@ -1359,7 +1359,7 @@ const DONE = { mean: "replaced by the mean", zero: "set to zero", blank: "made b
 /** The verdict to print: without controls nothing was tested, whatever the receipt says. */
 export const verdictOf = (receipt) => (receipt.controls.changes.length ? receipt.verdict : "not-tested");
 
-/** What is drawn of a receipt: name, kind of mark, values, and what they come to in words. */
+/** The effects of a receipt to draw: name, kind of mark, values, and their summary in words. */
 const effectsOf = (receipt) => {
   const { predicted, measured, controls, shuffled } = receipt;
   // Controls that were stopped, since one had done as much, are no sample: they have no mean.
@@ -1430,7 +1430,7 @@ const wayOf = ({ done }) => WAY[done.kind] ?? DONE[done.kind] ?? done.kind;
 const triedOf = ({ controls }) => controls.changes.length + (controls.contiguous?.length ?? 0);
 const plannedOf = (receipt) => receipt.controls.drawn ?? triedOf(receipt);
 
-/** How many controls were run, of how many: no more are once the verdict is settled. */
+/** The number of controls that were run, of those planned: runs stop once the verdict is settled. */
 const runOf = (receipt) => {
   const [run, planned] = [triedOf(receipt), plannedOf(receipt)];
   return run < planned ? `${run} controls that were run, of ${planned}` : count(run, "control");
@@ -1439,7 +1439,7 @@ const runOf = (receipt) => {
 const SHUFFLED = "As many patches, named by a map that knows nothing, beside the same controls. By chance it is confirmed "
   + "so often at most, and opposite as often.";
 
-/** What the same came to for a map that knows nothing. */
+/** The same test of a map without knowledge, in words. */
 export const shuffledOf = ({ shuffled }) => {
   if (!shuffled) return "";
   const often = ` (by chance confirmed ≤ 1 in ${Math.round(1 / shuffled.chance)}, opposite as often)`;
@@ -1451,7 +1451,7 @@ const quote = (text) => (text ? `“${text}”` : "nothing");
 /** Whether removing the patches matters more than chance, of whatever size its effect is: that makes them a reason. */
 const isConfirmed = (verdict) => verdict.startsWith("confirmed");
 
-/** Why a receipt does not show that its patches decide `word`; null where it does. */
+/** The reason why a receipt does not show that its patches decide `word`; null where it does. */
 export const failureOf = (receipt, word) => {
   const { predicted, measured: { answer_before: before, answer_after: after }, controls } = receipt;
   const verdict = verdictOf(receipt);
@@ -1466,7 +1466,7 @@ export const failureOf = (receipt, word) => {
 };
 
 /**
- * What the receipts of a word show best: the map whose patches decide it by most ways of removing.
+ * The best finding of a word's receipts: the map whose patches decide it by most ways of removing.
  * @returns {{map: string, own: Object[], sure: Object[], ways: string[]} | undefined} `ways` are those of all maps
  */
 export const reasonOf = (receipts, word) => {
@@ -1481,7 +1481,7 @@ export const reasonOf = (receipts, word) => {
 const reasonFor = (data, word) => data.once(`reason ${word}`, () =>
   reasonOf(data.receipts.filter((receipt) => receipt.word === word), data.textOf(word)));
 
-/** What random removals did, beside what the named ones did; each way of removing by itself. */
+/** The effects of random removals beside those of the named ones, for each way of removing. */
 export const controlOf = (receipts) => receipts.filter(triedOf).map((receipt) => {
   const { done, measured, predicted, controls } = receipt;
   const [run, planned, turned] = [triedOf(receipt), plannedOf(receipt), controls.answers_changed];
@@ -1494,7 +1494,7 @@ export const controlOf = (receipts) => receipts.filter(triedOf).map((receipt) =>
     + `${size ? `, ${size} the ${plain(Math.abs(predicted))} that the map predicts` : ""}.`;
 }).join("");
 
-/** Which patches a receipt removes: how many is a rule, and nothing that was found out. */
+/** The patches that a receipt removes, in words: their number is a rule, not a finding. */
 export const namedOf = (chosen, values) => {
   const [own, of] = [strongest(values), `${chosen.length} of ${values.length}`];
   if (chosen.length !== own.length || chosen.some((patch) => !own.includes(patch))) {
@@ -1504,7 +1504,7 @@ export const namedOf = (chosen, values) => {
     : `the only patches on its side, ${of}`;
 };
 
-/** Which other maps were tested too and do not show their patches to decide the word: the best of several is told. */
+/** The other maps that were tested and failed, in words: the page reports the best of several. */
 const othersOf = (data, row, chosen) => {
   const others = data.receipts.filter((receipt) => receipt.word === row && mapOf(receipt) !== chosen);
   const shows = (map) => others.some((receipt) => mapOf(receipt) === map && failureOf(receipt, data.textOf(row)) === null);
@@ -1593,7 +1593,7 @@ const buildHelp = () => {
   return dialog;
 };
 
-/** What each key does. */
+/** The action of each key. */
 const actsOf = (data, store, act) => {
   const head = (by) => {
     const from = store.state.head ?? (by > 0 ? -1 : 1);
@@ -1615,8 +1615,8 @@ const actsOf = (data, store, act) => {
 const TYPED_INTO = "input:not([type=checkbox]), textarea, select";
 const PRESSED_BY_SPACE = "button, summary, input, a";
 
-/** `ear` is where keys are heard: the document of an own page, or only what is drawn where others share the page. */
-const listenToKeys = (ear, root, acts, store, signal) => {
+/** Listens to keys on `source`: the document of an own page, or only the explanation where others share the page. */
+const listenToKeys = (source, root, acts, store, signal) => {
   const keydown = (event) => {
     const own = acts[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     const within = (selector) => Boolean(event.target.closest?.(selector));
@@ -1625,8 +1625,8 @@ const listenToKeys = (ear, root, acts, store, signal) => {
     event.preventDefault();
     own();
   };
-  ear.addEventListener("keydown", keydown, { signal });
-  ear.addEventListener("keyup", (event) => { if (event.key === " ") store.set({ peek: false }); }, { signal });
+  source.addEventListener("keydown", keydown, { signal });
+  source.addEventListener("keyup", (event) => { if (event.key === " ") store.set({ peek: false }); }, { signal });
 };
 
 // --------------------------------------------------------------------------------------------------- export
@@ -1747,7 +1747,7 @@ const actions = (data, store, initial, announce, help, link) => {
   };
 };
 
-/** Everything that the page shows, in its order; `size` fits the drawings to the width of `root`. */
+/** Builds the page in order; `size` fits the drawings to the width of `root`. */
 const compose = (root, data, store, initial, images, announce) => {
   const help = buildHelp();
   const link = button("copy link", () => act.link());
@@ -1774,7 +1774,7 @@ const compose = (root, data, store, initial, images, announce) => {
   return { act, size };
 };
 
-/** A line for those who hear the page: the others see what happened where it happened. */
+/** A line for screen readers: other readers see each change where it happens. */
 const buildMessages = () => {
   const line = h.p({ class: "live", role: "status", "aria-live": "polite" });
   let timer = 0;
