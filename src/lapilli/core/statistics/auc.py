@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lapilli.core.statistics.bootstrap import DRAWS, draws, interval, two_sided
 from lapilli.core.statistics.estimate import Estimate, Tested
 
-_AT_ONCE = 250  # draws, whose weights are held together
+_AT_ONCE = 250  # draws whose weights are in memory together
 
 
 @dataclass(frozen=True, eq=False)

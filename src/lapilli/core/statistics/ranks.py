@@ -20,7 +20,7 @@ from lapilli.core.statistics.bootstrap import draws, interval
 from lapilli.core.statistics.estimate import Estimate
 
 _DRAWS = 1_000
-_AT_ONCE = 50  # draws, whose tables are held together
+_AT_ONCE = 50  # draws whose tables are in memory together
 _HALVINGS = 12
 """The number of random halvings of the samples: the correction is their mean."""
 

@@ -214,7 +214,7 @@ def _overlap_lane(overlap: Figure, level: float) -> tuple[Mark, ...]:
 
 
 def difference_chart(result: Result, against: str) -> dict[str, Any]:
-    """The right colour's logit less another's, in the model and in its top heads alone."""
+    """The right color's logit less another's, in the model and in its top heads alone."""
     k = result["settings"]["verdict_size"]
     rows = []
     for condition in _CONDITIONS:
