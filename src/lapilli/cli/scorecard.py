@@ -82,7 +82,7 @@ def scorecard(
 def _show(run: "RunDir", other: "RunDir | None", as_json: bool) -> None:
     """Draw the page, beside another scorecard if there is one, and print the figures."""
     from lapilli.cli.scorecard_tables import print_gaps, print_head, print_sanity
-    from lapilli.report.scorecard.agreement import told_between
+    from lapilli.report.scorecard.agreement import between_scorecards
     from lapilli.report.scorecard.page import write_page
     from lapilli.studies.scorecard.beside import told_apart
 
@@ -91,7 +91,7 @@ def _show(run: "RunDir", other: "RunDir | None", as_json: bool) -> None:
     write_page([found, *others], page)  # after the run has finished: a page can be drawn again
     if as_json:
         told = {key: value for key, value in found.items() if key != "examples"}
-        told |= {"between_models": told_between(found, others[0])} if others else {}
+        told |= {"between_models": between_scorecards(found, others[0])} if others else {}
         print_json({"folder": run.path, **told})
         return
     for part in (print_head, print_gaps, print_sanity):
