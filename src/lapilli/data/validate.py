@@ -11,10 +11,10 @@ from pathlib import Path
 from lapilli.core.errors import LapilliError
 from lapilli.core.progress import Progress
 from lapilli.core.prompt.template import IMAGE_MARK
-from lapilli.data.checked import check_pictures
 from lapilli.data.encode import SampleError
 from lapilli.data.faults import Fault, faults, images_of, text_of
 from lapilli.data.learnable import Requirements, doubts, learnable
+from lapilli.data.pictures import check_pictures
 from lapilli.data.rows import Row, read_rows
 from lapilli.data.sample import sample_of
 from lapilli.data.unread import general, is_file, is_url, names_pictures, shown, unread_fields

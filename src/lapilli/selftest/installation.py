@@ -28,7 +28,7 @@ from lapilli.model.parts import part_path, read_language
 from lapilli.model.reading import quiet
 from lapilli.studies.explain.findings import explain
 from lapilli.training.loop import train
-from lapilli.training.place import MODEL
+from lapilli.training.preflight import MODEL
 from lapilli.training.recipe import Data, TrainRecipe
 
 SUMS = 1e-5

@@ -14,7 +14,7 @@ from lapilli.training.part_recipe import LanguageRecipe, VisionRecipe
 from lapilli.training.pebble.language import save_language, train_language
 from lapilli.training.pebble.tokenizer import tokenizer_from
 from lapilli.training.pebble.vision import save_vision, train_vision
-from lapilli.training.place import MODEL
+from lapilli.training.preflight import MODEL
 
 
 def train_part(
