@@ -10,9 +10,9 @@ from PIL import Image, UnidentifiedImageError
 
 from lapilli.core.progress import Progress
 from lapilli.data.decode import TooLargeError, decode
+from lapilli.data.extra_fields import excerpt
 from lapilli.data.faults import Fault
 from lapilli.data.paths import PictureError, picture_path
-from lapilli.data.unread import shown
 
 # What people keep photographs and drawings in. Pillow knows more, some of them programs to be run (EPS).
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -86,5 +86,5 @@ def _fault(check: Callable[[Path, str], object], images: Path, name: str) -> Fau
     try:
         check(images, name)
     except PictureError as error:
-        return Fault("image", f"{shown(name)}: {error.message}", error.remedy)
+        return Fault("image", f"{excerpt(name)}: {error.message}", error.remedy)
     return None

@@ -25,7 +25,7 @@ from lapilli.data.questions import plain_answer, read_picture_questions, same_an
 from lapilli.data.sample import Sample, Turn
 from lapilli.data.scenes.facts import read_scenes
 from lapilli.data.scenes.questions import TYPES
-from lapilli.data.scenes.vocabulary import COLOURS
+from lapilli.data.scenes.vocabulary import COLORS
 
 CONDITIONS = ("image", "blank", "swapped", "language_only")
 ROUNDS = (*(("held_out", condition) for condition in CONDITIONS), ("compositional", "image"))
@@ -175,7 +175,7 @@ class ColoursMentioned:
 
 def colours_mentioned(captions: Sequence[str], truths: Sequence[frozenset[str]]) -> ColoursMentioned:
     """Judge captions against the colours of their scenes, and against those of the next scene as a control."""
-    said = [(number, word) for number, text in enumerate(captions) for word in _words(text) if word in COLOURS]
+    said = [(number, word) for number, text in enumerate(captions) for word in _words(text) if word in COLORS]
     caption = [number for number, _ in said]
 
     def right(colours: Sequence[frozenset[str]]) -> list[bool]:

@@ -152,7 +152,7 @@ def _skipped(samples: Sequence[Sample], bad: dict[str, Fault]) -> list[Skipped]:
 
 
 def _skipped_before(recipe: TrainRecipe, samples: Sequence[Sample]) -> list[Skipped] | None:
-    """Return the samples that the unfinished run skips; None where there is none, or it was killed before it said."""
+    """Return the samples that the unfinished run skips; None where none began, or it was killed at once."""
     if not (recipe.out / "recipe.yaml").is_file():
         return None
     run = RunDir.open(recipe.out)

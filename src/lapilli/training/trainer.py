@@ -149,7 +149,7 @@ class StageTrainer(Trainer):
 
     @classmethod
     def require_known(cls) -> None:
-        """Refuse a transformers whose Trainer no longer calls what is overridden here. Raises LapilliError."""
+        """Raise LapilliError for a transformers whose Trainer no longer has the methods that are overridden here."""
         overridden = (cls.training_step, cls._get_train_sampler, cls._save_checkpoint, cls._save)
         require_overridden(Trainer, *overridden, cls._load_from_checkpoint)
 

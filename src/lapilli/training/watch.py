@@ -63,7 +63,7 @@ def encoding_bar(samples: Sequence[Sample], visible: bool) -> Iterable[Sample]:
 def training_bar(visible: bool) -> Progress:
     """A bar on stderr with the loss, the speed and the time left; for a terminal only."""
     console = Terminal(stderr=True)
-    return Progress(
+    columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -71,10 +71,8 @@ def training_bar(visible: bool) -> Progress:
         TextColumn("loss {task.fields[loss]}"),
         TextColumn("{task.fields[speed]} samples/s"),
         TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not (visible and console.is_terminal),
     )
+    return Progress(*columns, console=console, transient=True, disable=not (visible and console.is_terminal))
 
 
 def line_printer(visible: bool) -> Callable[[str], None] | None:
