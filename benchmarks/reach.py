@@ -1,4 +1,4 @@
-"""How much of the package a reader meets on the way through one function: the files that it reaches, statically.
+"""The functions, classes and files of the package that a function reaches, statically: what its reader has to know.
 
     python benchmarks/reach.py lapilli.training.loop:train [--room lapilli.training] [--names]
 
@@ -41,6 +41,8 @@ def main() -> None:
     parser.add_argument("--names", action="store_true", help="also print what is reached in each file")
     options = parser.parse_args()
     module, _, name = options.function.partition(":")
+    if definition((module, name)) is None:
+        parser.error(f"{options.function}: no such function")
     places = sorted(reach((module, name), options.room))
     counts = Counter(module for module, _ in places)
     for module, count in counts.most_common():
@@ -50,7 +52,7 @@ def main() -> None:
 
 
 def reach(start: Place, room: str = "") -> set[Place]:
-    """The functions, methods and classes that are reached from one; those outside the `room` are not followed."""
+    """Return the functions, methods and classes that one reaches; those outside the `room` are not followed."""
     reached: set[Place] = set()
     attributes: set[str] = set()
     waiting = {start}
