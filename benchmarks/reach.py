@@ -74,7 +74,7 @@ def read(module: str) -> Module:
     if spec is None or spec.origin is None:
         raise SystemExit(f"{module}: no such module")
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    constants = {}
+    constants: dict[str, ast.expr] = {}
     for node in tree.body:
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             names = node.targets if isinstance(node, ast.Assign) else [node.target]
