@@ -26,7 +26,7 @@ from lapilli.data.scenes.describe import with_article
 from lapilli.data.scenes.facts import read_scenes
 from lapilli.data.scenes.questions import EXISTENCE
 from lapilli.data.scenes.scene import Scene
-from lapilli.data.scenes.vocabulary import COLOURS, SHAPES
+from lapilli.data.scenes.vocabulary import COLORS, SHAPES
 
 KINDS = ("random", "popular", "adversarial")
 """The kinds of absent objects. The type of a question is one of them, or PRESENT."""
@@ -39,7 +39,7 @@ GIVEN = "given"
 Pair: TypeAlias = tuple[str, str]
 """A colour and a shape."""
 
-PAIRS = tuple((colour, shape) for colour in COLOURS for shape in SHAPES)
+PAIRS = tuple((colour, shape) for colour in COLORS for shape in SHAPES)
 """All that can be asked for."""
 
 

@@ -22,9 +22,9 @@ from lapilli.data.questions import PictureQuestion, read_picture_questions
 from lapilli.data.sample import Sample, Turn
 from lapilli.data.scenes.describe import describe
 from lapilli.data.scenes.facts import asked_about, read_scenes
-from lapilli.data.scenes.questions import COLOUR, references, snapped
+from lapilli.data.scenes.questions import COLOR, references, snapped
 from lapilli.data.scenes.scene import Scene, Thing
-from lapilli.data.scenes.vocabulary import COLOURS, PHRASES
+from lapilli.data.scenes.vocabulary import COLORS, PHRASES
 
 Form: TypeAlias = Literal["picture", "text", "nothing"]
 """What stands before the question."""
@@ -102,14 +102,14 @@ def read_asked(folder: Path, count: int, seed: int) -> list[Asked]:
     found = [(*one, thing[0]) for one in fitting if len(thing := asked_about(one[1], one[0].question)) == 1]
     if not found:
         remedy = "make one with: lapilli data scenes FOLDER --split held_out"
-        raise LapilliError(f"{folder}: no question {COLOUR[0].format('…')!r} about one thing of a scene; {remedy}")
+        raise LapilliError(f"{folder}: no question {COLOR[0].format('…')!r} about one thing of a scene; {remedy}")
     chosen = sorted(random.Random(seed).sample(range(len(found)), min(count, len(found))))
     return [_asked(*found[number], seed) for number in chosen]
 
 
 def _name(question: str) -> tuple[int, str] | None:
     """The number of the wording, and what it calls the thing."""
-    for number, wording in enumerate(COLOUR):
+    for number, wording in enumerate(COLOR):
         if match := re.fullmatch(re.escape(wording).replace(r"\{\}", "(.+)"), question):
             return number, match[1]
     return None
@@ -128,9 +128,9 @@ def _asked(question: PictureQuestion, scene: Scene, named: tuple[int, str], thin
         thing=thing,
         facts=facts,
         order=order,
-        paraphrase=COLOUR[1 - wording].format(name),
-        swapped=None if other is None else COLOUR[wording].format(other),
-        against=rng.choice([one for one in COLOURS if one != colour]),
+        paraphrase=COLOR[1 - wording].format(name),
+        swapped=None if other is None else COLOR[wording].format(other),
+        against=rng.choice([one for one in COLORS if one != colour]),
     )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from lapilli.core.layout import Positions
 from lapilli.data.encode import Encoded
 from lapilli.data.pictures import open_picture
-from lapilli.data.scenes.vocabulary import COLOURS, SHAPES
+from lapilli.data.scenes.vocabulary import COLORS, SHAPES
 from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.intervention.ablation import Head
 from lapilli.inspection.recording import traced
@@ -34,8 +34,8 @@ Rows: TypeAlias = dict[str, NDArray[np.floating]]
 Note: TypeAlias = Callable[[int, int], None]
 """Is told how many questions are done, and of how many."""
 
-WORDS = (*COLOURS, *SHAPES)
-_COLOURS = slice(0, len(COLOURS))
+WORDS = (*COLORS, *SHAPES)
+_COLOURS = slice(0, len(COLORS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ def _head_row(
 ) -> dict[str, NDArray[np.floating]]:
     one, as_wide_as = compared
     read = read_heads(asking.traced(one)[0], words, as_wide_as)
-    right, random = list(COLOURS).index(one.colour), list(COLOURS).index(one.against)
+    right, random = list(COLORS).index(one.colour), list(COLORS).index(one.against)
     best = int(np.where(np.arange(len(words)) == right, -np.inf, read.logits).argmax())
     direct = read.parts[..., right]
     return {
@@ -168,7 +168,7 @@ def _frequencies(asked: Sequence[Asked]) -> NDArray[np.float64]:
 
 def _others(weights: NDArray[np.float64], word: int) -> NDArray[np.float64]:
     """The weights of the words of the same kind but this one, which sum to 1; all alike if no other is ever right."""
-    kind = np.arange(len(WORDS)) < len(COLOURS)
+    kind = np.arange(len(WORDS)) < len(COLORS)
     others = (kind == kind[word]) & (np.arange(len(WORDS)) != word)
     chosen = np.where(others, weights, 0.0)
     chosen = chosen if chosen.sum() else others.astype(np.float64)
