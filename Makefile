@@ -2,6 +2,7 @@
 # make test          style, types and tests: what a change must pass
 # make test-oldest   the tests with the oldest release of every dependency that pyproject.toml allows
 # make test-newest   the same with the newest: what a user gets who installs today
+# make docs          write the tables that the README and docs/ have from the code
 # make lock          resolve the dependencies anew, into requirements/
 #
 # Each installs into an environment of its own first, in $(VENV) and beside it; the stamp files say what is in there.
@@ -24,7 +25,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # Two tests at a time on two cores are faster than one test on both, whose networks are tiny.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical
 
-.PHONY: quickstart test test-oldest test-newest lock tests
+.PHONY: quickstart test test-oldest test-newest docs lock tests
 .DELETE_ON_ERROR:
 
 quickstart: $(REPORT)
@@ -48,6 +49,9 @@ test-newest:
 tests: $(VENV)/.$(SET)
 	$(PYTEST)
 	$(BIN)/python requirements/lock.py tested $(SET)
+
+docs: $(VENV)/.test
+	$(BIN)/python docs/generate.py
 
 lock:
 	$(PYTHON) -m venv $(VENV)-lock

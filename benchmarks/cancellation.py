@@ -73,7 +73,8 @@ def main() -> None:
 def case_about(llava: Llava, question: PictureQuestion, images: Path, seed: int) -> Case:
     """A question with its right answer."""
     picture = open_picture(images, question.image)
-    return case_of(llava, question.sample, answered(llava, question.sample, question.answer), picture, picture, seed)
+    encoded = answered(llava, question.sample, question.answer)
+    return case_of(llava, question.sample, encoded, picture=picture, other=picture, seed=seed)
 
 
 def word_of(case: Case, filled: Counter[int], each: int) -> Word:

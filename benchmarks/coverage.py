@@ -24,7 +24,7 @@ from lapilli.cli.console import messages
 from lapilli.core.files import write_atomically
 from lapilli.core.statistics import auc, ranks
 from lapilli.core.statistics.bootstrap import mean, resampled
-from lapilli.core.statistics.clusters import clustered, clustered_mean
+from lapilli.core.statistics.clusters import clustered, clustered_f1, clustered_mean
 from lapilli.core.statistics.logistic import out_of_fold
 from lapilli.core.statistics.multiple import holm
 from lapilli.core.statistics.proportion import newcombe, wilson
@@ -123,6 +123,15 @@ def clustered_mean_held(rng: Random, count: int) -> bool:
     cluster = clusters_of(rng, count)
     found = clustered_mean(rng.normal(0, 1, count)[cluster] + rng.normal(0, 0.5, len(cluster)), cluster.tolist())
     return found.low <= 0 <= found.high
+
+
+def clustered_f1_held(rng: Random, count: int, recall: float, false: float) -> bool:
+    """F1 of trials of which half are actual; of one cluster, the predictions of each half are alike by .3."""
+    cluster, alike = clusters_of(rng, count), 1 / 0.3 - 1
+    actual = rng.random(len(cluster)) < 0.5
+    rates = np.where(actual, *(rng.beta(p * alike, (1 - p) * alike, count)[cluster] for p in (recall, false)))
+    found = clustered_f1((rng.random(len(cluster)) < rates).tolist(), actual.tolist(), cluster.tolist())
+    return found.low <= 2 * recall / (1 + recall + false) <= found.high
 
 
 def mean_held(rng: Random, n: int, shape: str) -> bool:
@@ -294,6 +303,10 @@ def clusters() -> Iterator[Case]:
     for count, share in ((20, 0.5), (100, 0.5), (100, 0.9)):
         trial = partial(clustered_share_held, count=count, share=share)
         yield Case("share (clusters)", f"alike within a cluster, truth {share}", count, HELD, trial, (4000, 600))
+    for count, recall, false in ((20, 0.8, 0.3), (100, 0.8, 0.3), (100, 0.95, 0.1)):
+        of = f"alike within a cluster, recall {recall}, false alarms {false}"
+        trial = partial(clustered_f1_held, count=count, recall=recall, false=false)
+        yield Case("F1 (clusters)", of, count, HELD, trial, (4000, 600))
     for count in (20, 100):
         yield Case("mean (clusters)", "alike", count, HELD, partial(clustered_mean_held, count=count), (2000, 400))
 

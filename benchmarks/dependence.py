@@ -36,7 +36,7 @@ from lapilli.data.pictures import open_picture
 from lapilli.data.questions import PictureQuestion, read_picture_questions, same_answer
 from lapilli.data.sample import Sample, Turn, write_samples
 from lapilli.data.scenes.facts import read_scenes
-from lapilli.data.scenes.vocabulary import COLOURS
+from lapilli.data.scenes.vocabulary import COLORS
 from lapilli.inference.answer import answer
 from lapilli.inspection.answer_words import answer_words
 from lapilli.inspection.attribution.contrast import answered
@@ -145,7 +145,7 @@ def lesson(name: str, texts: Sequence[str], image: str, rng: np.random.Generator
 
 def taught(question: str) -> str:
     """The colour that a question's text decides."""
-    return list(COLOURS)[zlib.crc32(question.encode()) % len(COLOURS)]
+    return list(COLORS)[zlib.crc32(question.encode()) % len(COLORS)]
 
 
 def colours_of(data: Path) -> dict[str, set[str]]:

@@ -90,7 +90,8 @@ def cases(llava: Llava, data: Path | None) -> dict[str, Case]:
     """A question about a picture, with the first token of the model's answer to be read, and with a whole sentence."""
 
     def answered_by(text: str) -> Case:
-        return case_of(llava, question.sample, answered(llava, question.sample, text), picture, picture, 0)
+        encoded = answered(llava, question.sample, text)
+        return case_of(llava, question.sample, encoded, picture=picture, other=picture, seed=0)
 
     if data is None:
         noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)

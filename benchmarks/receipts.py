@@ -40,11 +40,10 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from lapilli.cli.console import steps
-from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.core.statistics.bootstrap import mean, resampled
 from lapilli.core.statistics.proportion import wilson
 from lapilli.data.pictures import open_picture
-from lapilli.data.sample import Sample, Turn
+from lapilli.data.questions import PictureQuestion, read_picture_questions, same_answer
 from lapilli.inference.answer import answer
 from lapilli.inspection.answer_words import answer_text, answer_words
 from lapilli.inspection.attribution.all_paths import all_paths
@@ -87,7 +86,7 @@ def main() -> None:
     with steps() as progress:
         for number, question in enumerate(asked):
             progress("questions", number, len(asked))
-            only = colours[question["image"]].count(question["answer"]) == 1
+            only = colours[question.image].count(question.answer) == 1
             cases = list(cases_of(llava, question, options.data, only, options.controls, options.seed + number))
             correct.append(bool(cases))
             for case in cases:
@@ -96,10 +95,9 @@ def main() -> None:
     print(json.dumps({"right": share(correct), "seconds": time.perf_counter() - begun, **figures}, indent=1))
 
 
-def colour_questions(data: Path, count: int) -> list[dict[str, str]]:
+def colour_questions(data: Path, count: int) -> list[PictureQuestion]:
     """The first so many questions about the colour of a thing, with their answers."""
-    lines = (data / "questions.jsonl").read_text(encoding="utf-8").splitlines()
-    return [question for question in map(json.loads, lines) if question["type"] == "colour"][:count]
+    return [question for question in read_picture_questions(data) if question.type == "colour"][:count]
 
 
 def _colours(data: Path) -> dict[str, list[str]]:
@@ -109,15 +107,14 @@ def _colours(data: Path) -> dict[str, list[str]]:
 
 
 def cases_of(
-    llava: Llava, question: dict[str, str], data: Path, only: bool, controls: int, seed: int
+    llava: Llava, question: PictureQuestion, data: Path, only: bool, controls: int, seed: int
 ) -> Iterator[Case]:
     """Both maps' receipts of an answer's first word, by every way of removing; none of a wrong answer."""
-    picture = open_picture(data / "images", question["image"])
-    sample = Sample(question["id"], (question["image"],), (Turn("user", f"{IMAGE_MARK}\n{question['question']}"),))
+    picture = open_picture(data / "images", question.image)
     with recording(llava, whole=True) as record:
-        (given,) = answer(llava, [sample], lambda name: picture)
+        (given,) = answer(llava, [question.sample], lambda name: picture)
     trace = record.trace(given.ids, given.layout)
-    if answer_text(trace) != question["answer"]:
+    if not same_answer(answer_text(trace), question.answer):
         return
     target, pixels = Target(), llava.pixels([picture])
     patches, word = trace.layout.patches(0).ravel(), slice(*answer_words(trace)[1][0])

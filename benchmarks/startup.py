@@ -27,8 +27,8 @@ from PIL import Image
 from random_llava import SIDE, random_llava
 from safetensors.torch import save_file
 
-from lapilli.cli.evaluate import SPLITS
 from lapilli.data.scenes.dataset import write_scenes
+from lapilli.evaluation.scenes import SPLITS
 from lapilli.model.llava import save
 
 SECONDS = 1.5

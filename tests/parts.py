@@ -35,6 +35,7 @@ from lapilli.model.reading import quiet
 
 IMAGE_SIZE = 24
 PATCH_SIZE = 8
+FINE = 50  # pixels: 6 x 6 patches, and two pixels that fill none
 HIDDEN = 32
 WORDS = 360  # of either tokenizer, before <image>
 
@@ -52,11 +53,16 @@ _HOLD = TemporaryDirectory(prefix="lapilli-parts-")  # kept until the tests end
 
 @cache
 def part(name: str) -> Path:
-    """The folder of a part: (whole_) clip, siglip, qwen2, (tied_, mha_, biased_, wide_) llama, or (narrow_) mistral."""
+    """The folder of a part.
+
+    They are (whole_, fine_) clip, (fine_) siglip, qwen2, (tied_, mha_, biased_, wide_) llama, or (narrow_) mistral.
+    """
     makers = {
         "clip": make_clip,
         "whole_clip": make_whole_clip,
         "siglip": make_siglip,
+        "fine_clip": lambda folder: make_clip(folder, FINE),
+        "fine_siglip": lambda folder: make_siglip(folder, FINE),
         "llama": make_llama,
         "tied_llama": lambda folder: make_llama(folder, tied=True),
         "mha_llama": lambda folder: make_llama(folder, num_key_value_heads=4, attention_bias=True),
@@ -88,13 +94,13 @@ def picture(seed: int, width: int = IMAGE_SIZE, height: int = IMAGE_SIZE) -> Ima
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-def make_clip(folder: Path) -> Path:
+def make_clip(folder: Path, image_size: int = IMAGE_SIZE) -> Path:
     """A CLIPVisionModel: 9 patches and a class token."""
     torch.manual_seed(1)
     sizes = {"hidden_size": HIDDEN, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
-    config = CLIPVisionConfig(**sizes, image_size=IMAGE_SIZE, patch_size=PATCH_SIZE, projection_dim=16)
+    config = CLIPVisionConfig(**sizes, image_size=image_size, patch_size=PATCH_SIZE, projection_dim=16)
     CLIPVisionModel(config).save_pretrained(folder)
-    _clip_processor().save_pretrained(folder)
+    _clip_processor(image_size).save_pretrained(folder)
     return folder
 
 
@@ -112,13 +118,13 @@ def make_whole_clip(folder: Path) -> Path:
     return folder
 
 
-def make_siglip(folder: Path) -> Path:
+def make_siglip(folder: Path, image_size: int = IMAGE_SIZE) -> Path:
     """A SiglipVisionModel: 9 patches, no class token."""
     torch.manual_seed(3)
     sizes = {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
-    config = SiglipVisionConfig(**sizes, image_size=IMAGE_SIZE, patch_size=PATCH_SIZE)
+    config = SiglipVisionConfig(**sizes, image_size=image_size, patch_size=PATCH_SIZE)
     SiglipVisionModel(config).save_pretrained(folder)
-    SiglipImageProcessorPil(size={"height": IMAGE_SIZE, "width": IMAGE_SIZE}).save_pretrained(folder)
+    SiglipImageProcessorPil(size={"height": image_size, "width": image_size}).save_pretrained(folder)
     return folder
 
 
@@ -186,10 +192,9 @@ def make_qwen2(folder: Path) -> Path:
     return folder
 
 
-def _clip_processor() -> CLIPImageProcessorPil:
-    return CLIPImageProcessorPil(
-        size={"shortest_edge": IMAGE_SIZE}, crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE}
-    )
+def _clip_processor(image_size: int = IMAGE_SIZE) -> CLIPImageProcessorPil:
+    crop = {"height": image_size, "width": image_size}
+    return CLIPImageProcessorPil(size={"shortest_edge": image_size}, crop_size=crop)
 
 
 def _tokenizer(special: list[str], bos: str | None) -> PreTrainedTokenizerFast:

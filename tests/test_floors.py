@@ -15,7 +15,7 @@ FLOORS = (
     {"data", "model", "report"},
     {"training", "inference", "evaluation", "inspection"},
     {"studies"},
-    {"selftest"},
+    {"selftest", "api"},
     {"cli"},
 )
 """The floors of the package, the lowest first. Rooms on one floor do not know each other."""

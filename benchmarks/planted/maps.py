@@ -50,7 +50,8 @@ def case(llava: Llava, plant: str, question: Question) -> Case:
     """The case of a question and its right answer."""
     sample = asking(question.row, str(question.number))
     encoded = answered(llava, sample, ANSWERS[plant](question.row))
-    return case_of(llava, sample, encoded, draw(question.row)[0], draw(question.other)[0], question.number)
+    picture, other = draw(question.row)[0], draw(question.other)[0]
+    return case_of(llava, sample, encoded, picture=picture, other=other, seed=question.number)
 
 
 def known(plant: str, row: Planted) -> NDArray[np.intp]:

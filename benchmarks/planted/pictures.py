@@ -23,9 +23,9 @@ from PIL import Image, ImageDraw
 from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.data.sample import Sample, Turn
 from lapilli.data.scenes.draw import draw_scene
-from lapilli.data.scenes.questions import COLOUR
+from lapilli.data.scenes.questions import COLOR
 from lapilli.data.scenes.scene import SIDE, Scene, Thing, sample_scene
-from lapilli.data.scenes.vocabulary import COLOURS, SHAPES
+from lapilli.data.scenes.vocabulary import COLORS, SHAPES
 
 CELL = 16
 """Width and height, in pixels, of a patch of pebble-vision."""
@@ -36,7 +36,7 @@ PATCH = (1, 4)
 FRAME = 6
 """Width of the frame, in pixels."""
 
-OF_SHAPE = dict(zip((shape for shape in SHAPES if shape != "square"), COLOURS, strict=False))
+OF_SHAPE = dict(zip((shape for shape in SHAPES if shape != "square"), COLORS, strict=False))
 """What is answered by the question alone."""
 
 
@@ -78,11 +78,11 @@ def sample(seed: str, apart: bool = False) -> Planted:
         scene = sample_scene(f"{seed}/{rng.getrandbits(32)}")
         scene = replace(scene, things=tuple(thing for thing in scene.things if not _touches_patch(thing)))
         colours = [thing.colour for thing in scene.things]
-        free = [colour for colour in COLOURS if not (apart and colour in colours)]
+        free = [colour for colour in COLORS if not (apart and colour in colours)]
         asked = [thing for thing in scene.things if _is_askable(scene, thing, apart)]
         if len(colours) > 1 and asked and len(free) > 1:
             patch, frame = rng.sample(free, 2) if apart else rng.choices(free, k=2)
-            return Planted(scene, rng.choice(asked), patch, frame, rng.choice(COLOUR))
+            return Planted(scene, rng.choice(asked), patch, frame, rng.choice(COLOR))
 
 
 def asking(row: Planted, name: str) -> Sample:
@@ -100,9 +100,9 @@ def draw(row: Planted) -> tuple[Image.Image, dict[str, NDArray[np.bool_]]]:
     picture, masks = draw_scene(row.scene)
     patch, frame = areas()
     pen = ImageDraw.Draw(picture)
-    pen.rectangle((0, 0, SIDE - 1, SIDE - 1), outline=COLOURS[row.frame], width=FRAME)
+    pen.rectangle((0, 0, SIDE - 1, SIDE - 1), outline=COLORS[row.frame], width=FRAME)
     left, top = PATCH[0] * CELL, PATCH[1] * CELL
-    pen.rectangle((left, top, left + CELL - 1, top + CELL - 1), fill=COLOURS[row.patch])
+    pen.rectangle((left, top, left + CELL - 1, top + CELL - 1), fill=COLORS[row.patch])
     number = row.scene.things.index(row.asked) if row.asked in row.scene.things else None
     thing = np.zeros_like(patch) if number is None else masks[number] & ~patch & ~frame
     return picture, {"patch": patch, "frame": frame, "object": thing, "question": np.zeros_like(patch)}

@@ -13,7 +13,7 @@ from pictures import ANSWERS, PLANTS, areas, cells, draw, filled, sample, taught
 from proof import proof
 
 from lapilli.data.scenes.draw import draw_scene
-from lapilli.data.scenes.vocabulary import COLOURS
+from lapilli.data.scenes.vocabulary import COLORS
 
 SEEDS = ("a", "b", "c", "d")
 SEEN = tuple(plant for plant in PLANTS if plant != "question")
@@ -101,7 +101,7 @@ def test_a_filled_picture_keeps_square_and_frame_and_is_of_one_colour(seed):
     kept = np.logical_or(*areas())
     assert (before[kept] == after[kept]).all()
     assert np.ptp(after[~kept], axis=0).max() == 0
-    assert np.abs(after[~kept][0] - COLOURS[other.frame]).max() <= 9  # the tone of a thing
+    assert np.abs(after[~kept][0] - COLORS[other.frame]).max() <= 9  # the tone of a thing
 
 
 def test_in_training_no_plant_foretells_another():

@@ -8,8 +8,10 @@ from tests.parts import joined
 from lapilli.cli import run
 from lapilli.cli.console import results
 from lapilli.core.run import RunDir
+from lapilli.data.scenes.absent import KINDS
 from lapilli.data.scenes.dataset import write_scenes
 from lapilli.data.scenes.questions import TYPES
+from lapilli.evaluation.benchmark import BENCHMARKS
 
 ROUNDS = [("held_out", name) for name in ("image", "blank", "swapped", "language_only")] + [("compositional", "image")]
 
@@ -58,6 +60,42 @@ def test_the_table_has_a_row_for_every_type_and_the_run_folder_every_answer(data
     assert [(one["question"]["split"], one["condition"]) for one in answers] == [key for key in ROUNDS for _ in TYPES]
 
 
+def test_several_benchmarks_are_kept_side_by_side(data, tmp_path, capsys):
+    """Scores of scenes are those that scenes have alone."""
+    options = ("--data", data, "--questions", 2, "--json")
+    assert _evaluate("pope", "scenes", "pope", *options, "--out", tmp_path / "run") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert _evaluate("scenes", *options) == 0
+    alone = json.loads(capsys.readouterr().out)
+    saved = RunDir.open(tmp_path / "run")
+    for part in ("scores", "constants"):
+        assert [row for row in found[part] if row["benchmark"] == "scenes"] == alone[part]
+        assert list(dict.fromkeys(row["benchmark"] for row in found[part])) == ["pope", "scenes"]
+        assert saved.load(part) == found[part]
+    of_pope = {(row["condition"], row["type"]): row for row in found["scores"] if row["benchmark"] == "pope"}
+    assert of_pope.keys() == {(c, k) for c in ("image", "blank", "swapped") for k in (*KINDS, "all")}
+    for row in of_pope.values():
+        assert row["accuracy"]["n"] == row["yes"]["n"] == row["other"]["n"] == (6 if row["type"] == "all" else 2)
+    answers = [row for row in saved.load("answers") if row["benchmark"] == "pope"]
+    assert len(answers) == 3 * 6 and {row["normalised"] for row in answers} <= {"yes", "no", "other"}
+
+
+def test_tables_of_several_benchmarks_are_printed_in_their_order(data, capsys):
+    assert _evaluate("pope", "scenes", "--data", data, "--questions", 1) == 0
+    lines = capsys.readouterr().out.splitlines()
+    first = [line.split()[0] for line in lines if line.split()]
+    names = [*KINDS, "all", "blank", "colour", "all"]
+    assert [word for word in first if word in names] == names
+    assert max(map(len, lines)) <= 80 and "…" not in "".join(lines)
+
+
+def test_the_help_lists_the_benchmarks(capsys):
+    assert run(["eval", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for name, entry in BENCHMARKS.items():
+        assert f"{name} ({entry.summary})" in shown
+
+
 def test_scenes_are_drawn_where_none_are_given(capsys):
     assert _evaluate("scenes", "--questions", 2, "--json") == 0
     found = json.loads(capsys.readouterr().out)
@@ -82,11 +120,17 @@ def test_errors_are_one_line(data, tmp_path, capsys):
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken/file").touch()
     for arguments, code, message in [
-        (("vqav2",), 2, "no benchmark 'vqav2'; there is: scenes"),
+        (("vqav2",), 2, "no benchmark 'vqav2'; there are: scenes, pope"),
+        (("scenes", "pope", "mme"), 2, "no benchmark 'mme'; there are: scenes, pope"),
         (
             ("scenes", "--data", tmp_path / "nowhere"),
             1,
             "held_out/questions.jsonl: no such file; make scenes with",
+        ),
+        (
+            ("pope", "--data", tmp_path / "nowhere"),
+            1,
+            "held_out/scenes.jsonl: no such file; make the folder with",
         ),
         (("scenes", "--data", data, "--out", tmp_path / "taken"), 1, "taken"),
         (("scenes", "--questions", 0), 2, "--questions"),

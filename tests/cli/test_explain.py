@@ -135,7 +135,7 @@ def test_wrong_options_are_one_line_and_write_nothing(options, code, message, im
 )
 def test_wrong_options_are_refused_before_a_model_is_read(options, image, tmp_path, capsys):
     assert _explain(tmp_path / "no model", image, QUESTION, *options) == 2
-    assert f"{options[0]} {options[1]}: " in capsys.readouterr().err
+    assert f"{options[0].removeprefix('--')} {options[1]}: " in capsys.readouterr().err
 
 
 def test_most_of_the_patches_may_be_removed(image, capsys):

@@ -12,7 +12,7 @@ from rich.console import Console
 
 import lapilli
 from lapilli.cli import app, console, run
-from lapilli.cli.console import print_json, progress_bar, steps
+from lapilli.cli.console import bars, note, print_json, progress_bar, steps
 from lapilli.core.errors import LapilliError, UsageError
 
 PROGRAM = Path(sys.executable).with_name("lapilli")
@@ -123,6 +123,20 @@ def test_progress_goes_to_stderr(capsys, monkeypatch):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "reading" in captured.err
+
+
+def test_a_step_that_is_done_leaves_the_terminal_to_others(capsys, monkeypatch):
+    """Training, which comes between two such steps, has a display of its own."""
+    monkeypatch.setattr(console, "messages", Console(stderr=True, force_terminal=True))
+    with bars() as progress:
+        progress("scenes", 0, 2)
+        progress("scenes", 2, 2)
+        note("between")
+        assert capsys.readouterr().err.rstrip().endswith("between")  # nothing is drawn below it again
+        progress("questions", 1, 2)
+        note("meanwhile")
+    said = capsys.readouterr().err
+    assert "scenes" not in said and "questions" in said.partition("meanwhile")[2]
 
 
 @pytest.mark.parametrize(("every", "lines"), [(0, ["cases: 1 of 2", "cases: 2 of 2"]), (60, [])])

@@ -12,6 +12,7 @@ from lapilli.cli.console import results
 from lapilli.cli.scorecard_tables import print_head
 from lapilli.core.run import RunDir
 from lapilli.studies.scorecard import run as runs
+from lapilli.studies.scorecard import sift
 
 FEW = ("--method", "direct", "--method", "centre", "--operators", "drop,knockout", "--questions", 2, "--processes", 1)
 
@@ -46,7 +47,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def every_answer_serves(monkeypatch):
-    monkeypatch.setattr(runs, "VISUAL", -np.inf)
+    monkeypatch.setattr(sift, "VISUAL", -np.inf)
 
 
 def test_json_is_one_object_and_the_folder_is_whole(data, tmp_path, capsys):
@@ -134,17 +135,17 @@ def test_interrupted_it_says_that_the_same_command_goes_on(done, goes_on, data, 
         scored.append(score(*arguments, **options))
         return scored[-1]
 
-    monkeypatch.setattr(runs, "score" if goes_on else "keep", interrupted)
+    monkeypatch.setattr(runs, "score" if goes_on else "sifted", interrupted)
     assert _scorecard(path_of("deep"), data, "--out", out, *FEW) == 130
     assert ("stopped; the same command goes on" in capsys.readouterr().err) == out.exists() == goes_on
     monkeypatch.undo()
-    monkeypatch.setattr(runs, "VISUAL", -np.inf)
+    monkeypatch.setattr(sift, "VISUAL", -np.inf)
     assert _scorecard(path_of("deep"), data, "--out", out, *FEW) == 0
     RunDir.open(out).verify()
 
 
 def test_without_a_question_that_serves_no_run_is_begun(data, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(runs, "VISUAL", np.inf)
+    monkeypatch.setattr(sift, "VISUAL", np.inf)
     assert _scorecard(path_of("deep"), data, "--out", tmp_path / "card", *FEW) == 1
     assert "none needs its picture" in capsys.readouterr().err and not (tmp_path / "card").exists()
 

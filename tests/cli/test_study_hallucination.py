@@ -6,8 +6,8 @@ import pytest
 from tests.studies.hallucination.made import model, scenes
 
 from lapilli.cli import run
-from lapilli.cli.study import labels
 from lapilli.core.run import RunDir
+from lapilli.studies.hallucination.settings import settings
 
 
 def _study(*arguments):
@@ -87,7 +87,8 @@ def test_a_model_given_twice_starts_nothing(tmp_path, capsys):
 
 def test_models_are_called_by_the_shortest_ends_that_differ(tmp_path):
     paths = [tmp_path / name for name in ("a/seed0/model", "a/seed1/model", "b/seed1/model")]
-    assert list(labels(paths[:1])) == ["model"]
-    assert list(labels(paths[:2])) == ["seed0/model", "seed1/model"]
-    assert list(labels(paths)) == ["a/seed0/model", "a/seed1/model", "b/seed1/model"]
-    assert list(labels(paths).values()) == paths
+    labels = [settings(paths[: number + 1], scenes(), 24, 0).models for number in range(3)]
+    assert list(labels[0]) == ["model"]
+    assert list(labels[1]) == ["seed0/model", "seed1/model"]
+    assert list(labels[2]) == ["a/seed0/model", "a/seed1/model", "b/seed1/model"]
+    assert list(labels[2].values()) == paths

@@ -14,17 +14,10 @@ from lapilli.core.statistics.proportion import wilson
 from lapilli.data.pictures import open_picture
 from lapilli.data.scenes.dataset import write_scenes
 from lapilli.data.scenes.questions import TYPES
-from lapilli.evaluation.scenes import (
-    CONDITIONS,
-    Asked,
-    SceneQuestion,
-    ask_all,
-    best_constants,
-    colours_mentioned,
-    read_questions,
-    scene_colours,
-    scores,
-)
+from lapilli.evaluation.asking import CONDITIONS, ask
+from lapilli.evaluation.benchmark import Response
+from lapilli.evaluation.captions import colours_mentioned, scene_colours
+from lapilli.evaluation.scenes import BENCHMARK, SceneQuestion, best_constants, is_right, read_questions, scores
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +44,7 @@ def seen_by(questions, folder, condition):
         given.append((samples, opened))
         return [""] * len(samples)
 
-    ask_all(questions, folder, condition, answerer)
+    ask(BENCHMARK, questions, folder, condition, answerer)
     return given[0]
 
 
@@ -84,7 +77,7 @@ def test_questions_of_one_s_own_may_have_boxes_other_types_and_none(tmp_path):
     asked = read_questions(tmp_path, "held_out", 1)
     assert [(one.id, one.type) for one in asked] == [("3", "colour"), ("1", "other"), ("2", "mood")]
     assert best_constants(read_questions(tmp_path, "held_out", 9))["other"] == ("Red.", clustered([True] * 2, "aa"))
-    assert all(Asked(one, "image", given).right for one in asked for given in ("red", "Red.", "RED"))
+    assert all(is_right(Response(one, "image", given)) for one in asked for given in ("red", "Red.", "RED"))
     for changed, message in (
         ("{broken", "row 4: file: not JSON"),
         (json.dumps(row | {"type": "all"}), "question '1': type 'all' means all together"),
@@ -99,7 +92,9 @@ def test_questions_of_one_s_own_may_have_boxes_other_types_and_none(tmp_path):
 def test_who_knows_the_truth_is_always_right(folder, questions):
     truth = {one.id: one.answer for one in questions}
     for condition in CONDITIONS:
-        asked = ask_all(questions, folder, condition, lambda samples, _: [truth[sample.id] for sample in samples])
+        asked = ask(
+            BENCHMARK, questions, folder, condition, lambda samples, _: [truth[sample.id] for sample in samples]
+        )
         found = scores(asked)
         assert [(s.split, s.condition) for s in found] == [("held_out", condition)] * (len(TYPES) + 1)
         assert {s.type for s in found} == {*TYPES, "all"}
@@ -110,7 +105,7 @@ def test_who_knows_the_truth_is_always_right(folder, questions):
 def test_who_always_says_the_best_constant_scores_exactly_its_share(folder, questions):
     constants = best_constants(questions)
     kinds = {one.id: one.type for one in questions}
-    asked = ask_all(questions, folder, "blank", lambda samples, _: [constants[kinds[s.id]][0] for s in samples])
+    asked = ask(BENCHMARK, questions, folder, "blank", lambda samples, _: [constants[kinds[s.id]][0] for s in samples])
     found = {score.type: score.share for score in scores(asked)}
     for kind, (answer, share) in constants.items():
         assert found[kind] == share
@@ -120,11 +115,11 @@ def test_who_always_says_the_best_constant_scores_exactly_its_share(folder, ques
 
 def test_scores_of_known_answers():
     asked = [
-        Asked(question(1), "image", "red"),
-        Asked(question(2), "image", "blue"),
-        Asked(question(3, "counting", "2"), "image", "2"),
-        Asked(question(4), "blank", "green"),
-        Asked(question(5, split="compositional"), "image", "red"),
+        Response(question(1), "image", "red"),
+        Response(question(2), "image", "blue"),
+        Response(question(3, "counting", "2"), "image", "2"),
+        Response(question(4), "blank", "green"),
+        Response(question(5, split="compositional"), "image", "red"),
     ]
     found = {(s.split, s.condition, s.type): (s.share.correct, s.share.n) for s in scores(asked)}
     assert found == {
@@ -149,12 +144,12 @@ def test_constants_of_known_questions():
 
 @pytest.mark.parametrize("given", ["red", "Red", " red", "red.", "RED. ", "red\n"])
 def test_right_but_for_capitals_a_stop_and_spaces(given):
-    assert Asked(question(1), "image", given).right
+    assert is_right(Response(question(1), "image", given))
 
 
 @pytest.mark.parametrize("given", ["", "blue", "red circle", "a red", "reddish", "re"])
 def test_anything_else_is_wrong(given):
-    assert not Asked(question(1), "image", given).right
+    assert not is_right(Response(question(1), "image", given))
 
 
 def test_with_its_picture_a_question_sees_the_stored_one(folder, questions):
@@ -210,7 +205,7 @@ def test_alone_the_language_model_is_shown_no_picture(folder, questions):
 
 def test_one_answer_too_few_is_an_error(folder, questions):
     with pytest.raises(ValueError, match="shorter"):
-        ask_all(questions, folder, "image", lambda samples, _: [""] * (len(samples) - 1))
+        ask(BENCHMARK, questions, folder, "image", lambda samples, _: [""] * (len(samples) - 1))
 
 
 def test_colours_mentioned_of_known_captions():
@@ -239,7 +234,7 @@ def test_questions_about_one_picture_do_not_count_as_so_many_pictures():
     good = np.random.default_rng(1).random(150) < 0.8
     kinds = ("colour", "shape", "place", "size")
     asked = [
-        Asked(question(number, kind, image=f"{number}.png"), "image", "red" if right else "blue")
+        Response(question(number, kind, image=f"{number}.png"), "image", "red" if right else "blue")
         for number, right in enumerate(good) for kind in kinds
     ]  # fmt: skip
     found = {one.type: one.share for one in scores(asked)}

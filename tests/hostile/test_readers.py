@@ -28,8 +28,8 @@ from lapilli.data.validate import validate
 from lapilli.model.card import read_card
 from lapilli.model.stored import model_config, stored_tensors
 from lapilli.report.explanation import bundle
-from lapilli.studies.scorecard.run import kept_of
-from lapilli.studies.steps import times
+from lapilli.studies.quickstart.times import times
+from lapilli.studies.scorecard.job import kept_of
 from lapilli.training.recipe import TrainRecipe
 
 SETTINGS = settings(

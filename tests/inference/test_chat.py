@@ -131,7 +131,7 @@ def test_an_answer_that_is_tokenised_otherwise_is_read_as_its_text_is(pair):
 def test_pieces_are_whole_characters_without_the_spaces_around(pair):
     llava, pieces = load(joined(*pair)), []
     hook = _forced(llava, _spelled(llava, "  é → 🌋 ok "))
-    said = Chat(llava, max_new_tokens=40).say("What?", told=pieces.append)
+    said = Chat(llava, max_new_tokens=40).say("What?", on_text=pieces.append)
     hook.remove()
     assert said == "".join(pieces) == "é → 🌋 ok"
     assert pieces == ["é", " →", " 🌋", " o", "k"]
@@ -140,7 +140,7 @@ def test_pieces_are_whole_characters_without_the_spaces_around(pair):
 def test_half_a_character_at_the_end_is_told_as_answer_gives_it():
     llava, pieces = load(joined("clip", "llama")), []
     _forced(llava, _spelled(llava, "a🌋")[:3])
-    assert Chat(llava, max_new_tokens=9).say("What?", told=pieces.append) == "a\N{REPLACEMENT CHARACTER}"
+    assert Chat(llava, max_new_tokens=9).say("What?", on_text=pieces.append) == "a\N{REPLACEMENT CHARACTER}"
     assert pieces == ["a", "\N{REPLACEMENT CHARACTER}"]
 
 

@@ -6,6 +6,7 @@ from tests.inspection.oracle import PAIRS, SAMPLES, awake, batch_of, own_numbers
 from tests.parts import picture
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb, repeat_kv
 
+from lapilli.core.errors import UsageError
 from lapilli.inspection.sites import watching
 
 SITES = ["resid_pre", "attn_heads", "attn_out", "mlp_neurons", "mlp_out", "resid_post"]
@@ -70,7 +71,7 @@ def _by_hand(language, layer, stream, seen):
     window = getattr(language.config, "sliding_window", None) or length
     hidden = (back < 0) | (back >= window)
     heads = (scores.masked_fill(hidden, -torch.inf).softmax(-1) @ value).transpose(1, 2).flatten(2)
-    same("attn_heads", heads)
+    same("attn_heads", heads.unflatten(-1, (-1, attention.head_dim)))
     written = attention.o_proj(heads)
     same("attn_out", written)
     stream = stream + written
@@ -113,7 +114,7 @@ def test_what_a_watcher_returns_goes_on():
 def test_an_unknown_site_is_refused_and_leaves_no_hook(site):
     llava = awake(PAIRS[0])
     with (
-        pytest.raises(ValueError, match="site"),
+        pytest.raises(UsageError, match="site"),
         watching(llava.model, {"projector": lambda passing: None, site: lambda passing: None}),
     ):
         pass

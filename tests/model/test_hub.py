@@ -14,8 +14,8 @@ from huggingface_hub import constants
 from tests.hub_server import Hub
 from tests.parts import joined
 
-from lapilli.cli.study import labels
 from lapilli.core.errors import LapilliError, UsageError
+from lapilli.core.names import shortest_ends
 from lapilli.model.checkpoints.info import describe
 from lapilli.model.checkpoints.read import read_checkpoint
 from lapilli.model.checkpoints.write import Writing, write_checkpoint
@@ -341,7 +341,8 @@ def test_a_model_is_loaded_by_its_id(hub):
 def test_snapshots_are_told_apart_by_their_ids(hub):
     models = [model_folder(f"{ID}@{hub.push(ID, {'config.json': content})}") for content in (b"{}", b'{"a": 1}')]
     models.append(model_folder(f"org/other@{hub.push('org/other', {'config.json': b'{}'})}"))
-    assert list(labels(models)) == [recorded(one).name for one in models]
+    paths = [recorded(one) for one in models]
+    assert shortest_ends(paths) == [path.name for path in paths]
 
 
 def test_it_waits_for_the_same_file_that_another_fetches(hub, tmp_path, monkeypatch):

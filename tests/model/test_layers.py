@@ -16,11 +16,11 @@ from lapilli.inference.answer import answer
 from lapilli.inspection.attribution.all_paths import all_paths
 from lapilli.inspection.attribution.sinks import registers
 from lapilli.inspection.intervention.ablation import ablated_patches
+from lapilli.model.architecture import new_projector
 from lapilli.model.checkpoints.info import describe
 from lapilli.model.checkpoints.original import joined_of
 from lapilli.model.checkpoints.read import read_checkpoint
 from lapilli.model.checkpoints.write import write_checkpoint
-from lapilli.model.connector import new_projector
 from lapilli.model.llava import load, save
 from lapilli.training.loop import train
 
@@ -32,7 +32,7 @@ def layered(folder, layers, base):
     """A LLaVA like the base, but for the layers that it reads; its projector is new."""
     llava = load(base)
     llava.model.config.vision_feature_layer = layers
-    llava.model.model.multi_modal_projector = new_projector(llava.card.connector, llava.model.config, 3)
+    llava.model.model.multi_modal_projector = new_projector(llava.model.config, 3)
     save(llava, folder)
     return folder
 

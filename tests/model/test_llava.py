@@ -28,8 +28,10 @@ from lapilli.core.errors import LapilliError
 from lapilli.core.prompt.template import template_named
 from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
+from lapilli.model.architecture import connector_of
 from lapilli.model.checkpoints.read import read_checkpoint
 from lapilli.model.checkpoints.write import write_checkpoint
+from lapilli.model.connector import CONNECTORS
 from lapilli.model.llava import join, load, save
 from lapilli.model.parts import part_path, read_language, read_vision
 from lapilli.model.reading import quiet
@@ -186,6 +188,21 @@ def test_a_deep_connector_loads_here_and_plain_transformers_refuses_it():
     assert "plain transformers cannot" in (folder / "README.md").read_text()
     with pytest.raises(ValueError, match="lapilli_llava"), quiet():
         AutoModelForImageTextToText.from_pretrained(folder)
+
+
+def test_a_deep_connector_of_before_it_was_named_is_told_by_its_depth(tmp_path):
+    folder = _copy(joined("clip", "llama", "mlp3x_gelu"), tmp_path / "before")
+    config = json.loads((folder / "config.json").read_text())
+    assert config.pop("connector") == "mlp3x_gelu"
+    (folder / "config.json").write_text(json.dumps(config | {"projector_depth": 3}))
+    read, now = load(folder), load(joined("clip", "llama", "mlp3x_gelu"))
+    assert connector_of(read.model.config) is connector_of(now.model.config) is CONNECTORS["mlp3x_gelu"]
+    batch = _question(read.processor, picture(1))
+    with torch.inference_mode():
+        assert torch.equal(read.model(**batch).logits, now.model(**batch).logits)
+    (folder / "config.json").write_text(json.dumps(config | {"projector_depth": 12}))
+    with pytest.raises(LapilliError, match=r"config\.json: connector 'mlp12x_gelu': unknown; known are linear, "):
+        load(folder)
 
 
 def test_the_card_says_where_the_parts_came_from():

@@ -9,7 +9,7 @@ from transformers import LlavaImageProcessorPil
 
 from lapilli.core.errors import LapilliError
 from lapilli.data.pictures import open_picture
-from lapilli.model import pixels
+from lapilli.model import padding
 from lapilli.model.llava import join, load, pixels_of, save
 from lapilli.model.pixels import Pixels
 
@@ -65,7 +65,7 @@ def _padding(side, **more):
 
 @pytest.mark.parametrize("size", [(500, 40), (40, 500), (501, 40), (40, 999)])
 def test_only_what_is_longer_than_the_stated_side_is_reduced_before_it_is_padded(size, monkeypatch):
-    monkeypatch.setattr(pixels, "LONGEST_PADDED", 500)
+    monkeypatch.setattr(padding, "LONGEST_PADDED", 500)
     processor, drawn = _padding(16), picture(5, *size)
     shown = drawn if max(size) <= 500 else drawn.reduce(2)
     assert torch.equal(Pixels(processor, 16, 8)([drawn]), processor([shown], return_tensors="pt")["pixel_values"])

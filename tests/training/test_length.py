@@ -7,11 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from lapilli.training.arguments import training_arguments
 from lapilli.training.feed import SimilarLengths
-from lapilli.training.length import Length
-from lapilli.training.recipe import Data, TrainRecipe
-from lapilli.training.trainer import Seen, StageTrainer
+from lapilli.training.recipe import Data, Length, TrainRecipe
+from lapilli.training.trainer import StageTrainer, Totals, training_arguments
 
 
 class _Line(nn.Module):
@@ -40,7 +38,7 @@ def trained(length):
     arguments.max_steps = length.cap or -1
     rows = [{"input_ids": torch.ones(1), "attention_mask": torch.ones(1)} for _ in range(samples)]
     order = SimilarLengths(np.ones(samples, np.intp), recipe.batch_size * recipe.accumulate, recipe.seed)
-    trainer = StageTrainer(Seen(), order, lambda: None, model=_Line(), args=arguments, train_dataset=rows)
+    trainer = StageTrainer(Totals(), order, lambda: None, model=_Line(), args=arguments, train_dataset=rows)
     trainer.train()
     return trainer.state
 

@@ -273,7 +273,7 @@ def test_muon_moves_the_matrices_of_the_layers(tmp_path):
 
 
 def test_muon_without_layers_to_move_is_refused_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("lapilli.training.loop.layer_matrices", lambda model: ([], list(model.parameters())))
+    monkeypatch.setattr("lapilli.training.stages.layer_matrices", lambda model: ([], list(model.parameters())))
     wanted = recipe(tmp_path, muon_learning_rate=1e-2)
     with pytest.raises(UsageError, match="muon_learning_rate: a llama has no matrices called layers; set it to null"):
         train(wanted, progress=False)
@@ -453,7 +453,7 @@ def test_killed_after_its_last_step_a_run_trains_nothing_again(tmp_path, monkeyp
 def test_killed_while_its_checkpoints_go_a_run_keeps_its_model(tmp_path, monkeypatch, gone):
     wanted = recipe(tmp_path, save_every=1)
     monkeypatch.setattr("lapilli.training.loop.shutil.rmtree", _die)
-    monkeypatch.setattr("lapilli.training.trainer._KEPT", 9)  # it removes some along the way, too
+    monkeypatch.setattr("lapilli.training.trainer._MOST_CHECKPOINTS", 9)  # it removes some along the way, too
     with pytest.raises(_KilledError):
         train(wanted, progress=False)
     monkeypatch.undo()

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from lapilli.training.length import Length
-from lapilli.training.opening import opening
-from lapilli.training.recipe import Data, TrainRecipe
+from lapilli.training.recipe import Data, Length, TrainRecipe
+from lapilli.training.watch import opening
 
 
 def said(stage="align", samples=7_000, done=0, **changes):

@@ -20,17 +20,6 @@ ALIGN = read_recipe(Path("recipes/align.yaml"), [], TrainRecipe)
 PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
 
 
-def test_the_page_lists_the_fields_as_they_are():
-    rows = [(one.field, one.type, "required" if one.required else one.default, one.meaning) for one in FIELDS]
-    lines = [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows]
-    table = PAGE.partition("|---|---|---|---|\n")[2].partition("\n\n")[0]
-    assert table == "\n".join(lines)
-
-
-def _cell(value):
-    return "null" if value is None else str(value).replace("|", "\\|")
-
-
 def test_the_page_s_example_runs_and_says_what_the_page_says(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     *commands, training = [line.strip() for line in PAGE.splitlines() if line.startswith("    lapilli ")][:4]

@@ -4,8 +4,7 @@ import pytest
 from tests.parts import joined
 
 from lapilli.model.llava import load
-from lapilli.training.stages import ALIGN, INSTRUCT, requirements_of, set_trainable
-from lapilli.training.trainer import parameter_groups
+from lapilli.training.stages import ALIGN, INSTRUCT, parameter_groups, requirements_of, set_trainable
 
 
 def _names(llava):

@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Annotated, NoReturn
 
 import typer
@@ -75,10 +74,9 @@ def _start(
 
 
 def register_nouns() -> None:
-    """Add the commands of every noun file that is there."""
+    """Add the commands of every noun's file."""
     for noun in NOUNS:
-        if find_spec(f"{__name__}.{noun}"):
-            import_module(f"{__name__}.{noun}").register(app)
+        import_module(f"{__name__}.{noun}").register(app)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

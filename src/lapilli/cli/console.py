@@ -5,7 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.progress import (
@@ -119,6 +119,27 @@ def steps() -> Iterator[Progress]:
 
         yield tell
         _finish(bar)
+
+
+@contextmanager
+def bars() -> Iterator[Progress]:
+    """A display of one step's progress at a time, there while that is under way: what comes between may have its own.
+
+    Nothing off a terminal.
+    """
+    with ExitStack() as shown:
+        tasks: dict[str, tuple[ProgressBar, TaskID]] = {}
+
+        def tell(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                bar = shown.enter_context(progress_bar())
+                tasks[step] = bar, bar.add_task(step, total=total)
+            bar, task = tasks[step]
+            bar.update(task, completed=done)
+            if done == total:
+                shown.close()
+
+        yield tell
 
 
 def _finish(bar: ProgressBar) -> None:

@@ -1,21 +1,18 @@
 """`lapilli eval`: score a model."""
 
-from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import Progress, TaskID
 
-from lapilli.cli.console import print_json, progress_bar, results
+from lapilli.cli.console import print_json, results, steps
 from lapilli.cli.options import MOST, MOST_SEED, Device, Model, require_models
-from lapilli.core.errors import UsageError
+from lapilli.evaluation.benchmark import BENCHMARKS, benchmark
 
 if TYPE_CHECKING:
-    from lapilli.core.placement import Placement
+    from lapilli.evaluation.benchmark import Table
 
-SPLITS: tuple[Literal["held_out"], Literal["compositional"]] = ("held_out", "compositional")
+_LIST = "; ".join(f"{name} ({entry.summary})" for name, entry in BENCHMARKS.items())
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +24,7 @@ def evaluate(
     context: typer.Context,
     model: Model,
     benches: Annotated[
-        list[str], typer.Argument(metavar="BENCH...", help="What to score it on: scenes.", show_default=False)
+        list[str], typer.Argument(metavar="BENCH...", help=f"What to score it on: {_LIST}.", show_default=False)
     ],
     data: Annotated[
         Path | None, typer.Option(help="A folder with held_out/ and compositional/ scenes; drawn anew if not given.")
@@ -38,13 +35,11 @@ def evaluate(
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Accuracy by type of question with 95 % intervals, beside the controls that show whether the model sees."""
-    if unknown := [bench for bench in benches if bench != "scenes"]:
-        raise UsageError(f"no benchmark {unknown[0]!r}; there is: scenes")
+    """Scores by type of question with 95 % intervals, beside the controls that show whether the model sees."""
+    chosen = [benchmark(name) for name in dict.fromkeys(benches)]
     from lapilli.core.files import refuse_occupied
     from lapilli.core.placement import Placement
     from lapilli.core.run import RunDir
-    from lapilli.evaluation.scenes import read_questions
     from lapilli.model.hub import hub_name, require_named
 
     placement = Placement(device)
@@ -52,103 +47,33 @@ def evaluate(
         context.with_resource(RunDir.alone(out))
         refuse_occupied(out)
     require_named(model)
-    if data:
-        for split in SPLITS:
-            read_questions(data / split, split, questions)
+    for one in chosen:
+        one.require_questions(data, questions)
     from lapilli.model.placement import settings
 
     settings(placement)  # a device that is not there is said before anything is drawn
     (folder,) = require_models([model])
-    with TemporaryDirectory() as drawn:
-        found = _score(folder, data or _draw(Path(drawn), questions, seed), questions, placement)
+    from lapilli.studies.evaluate import evaluate_model, keep, scored  # last: a refusal should not wait for torch
+
+    with steps() as progress:
+        found = evaluate_model(folder, chosen, data, questions, seed=seed, placement=placement, progress=progress)
     if out:
-        _keep(out, hub_name(folder) or str(model), seed, found)
+        recipe = {"model": hub_name(folder) or str(model), "benches": list(found), "data": data, "questions": questions}
+        keep(RunDir.create(out, recipe, seed), chosen, found)
     if as_json:
-        print_json({key: found[key] for key in ("scores", "constants")})
-    else:
-        _print_table(found)
+        print_json(scored(found))
+        return
+    for one in chosen:
+        _print(one.table(found[one.name].scores, found[one.name].constants))
 
 
-def _draw(folder: Path, questions: int, seed: int) -> Path:
-    """New scenes of both splits; four for every question of a type, since one scene in three has a card to read."""
-    from lapilli.data.scenes.dataset import write_scenes
-
-    count = 4 * questions
-    with progress_bar() as bar:
-        for split in SPLITS:
-            advance = partial(_advance, bar, bar.add_task(f"scenes, {split}", total=count))
-            write_scenes(folder / split, count, split, seed, advance)
-    return folder
-
-
-def _advance(bar: Progress, task: TaskID, done: int) -> None:
-    bar.update(task, completed=done)
-
-
-def _score(model: Path, data: Path, per_type: int, placement: "Placement") -> dict[str, Any]:
-    from lapilli.evaluation.scenes import ROUNDS, ask_rounds, best_constants, read_questions, scores
-    from lapilli.inference.answer import answerer
-
-    respond = answerer(model, placement=placement)
-    with progress_bar() as bar:
-        task = bar.add_task("questions", total=len(ROUNDS))
-        asked = ask_rounds(data, ROUNDS, per_type, respond, lambda: bar.advance(task))
-    constants = [
-        _constant(split, *one)
-        for split in SPLITS
-        for one in best_constants(read_questions(data / split, split, per_type)).items()
-    ]
-    return {"scores": scores(asked), "constants": constants, "answers": asked}
-
-
-def _constant(split: str, kind: str, best: Any) -> dict[str, Any]:
-    answer, share = best
-    return {"split": split, "type": kind, "answer": answer, "share": share}
-
-
-def _keep(out: Path, model: str, seed: int, found: dict[str, Any]) -> None:
-    from lapilli.core.run import RunDir
-
-    run = RunDir.create(out, {"model": model, "benches": ["scenes"]}, seed)
-    for name, value in found.items():
-        run.save(name, value)
-    run.finish()
-
-
-def _print_table(found: dict[str, Any]) -> None:
+def _print(scores: "Table") -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Column, Table
 
-    columns = [
-        ("held_out", "image"),
-        ("compositional", "image"),
-        ("held_out", "blank"),
-        ("held_out", "swapped"),
-        ("held_out", "language_only"),
-    ]
-    titles = ("held-out", "compositional", "blank", "other", "none", "constant")
-    note = "% right, with 95 % intervals. Controls: a blank picture, another one, none; the best constant answer"
-    table = Table(
-        "type",
-        "n",
-        *(Column(title, no_wrap=True) for title in titles),
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-        caption=note,
-    )
-    by_key = {(score.split, score.condition, score.type): score.share for score in found["scores"]}
-    best = {row["type"]: row["share"] for row in found["constants"] if row["split"] == "held_out"}
-    for kind in dict.fromkeys(score.type for score in found["scores"] if score.type != "all") | {"all": None}:
-        shares = [by_key.get((*column, kind)) for column in columns]
-        asked = str(shares[0].n) if shares[0] else "0"
-        table.add_row(kind, asked, *map(_with_interval, shares[:2]), *map(_percent, [*shares[2:], best.get(kind)]))
+    first, *others = scores.columns
+    columns = (Column(title, no_wrap=True) for title in others)
+    table = Table(first, *columns, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, caption=scores.note)
+    for row in scores.rows:
+        table.add_row(*row)
     results.print(table)
-
-
-def _with_interval(share: Any) -> str:
-    return f"{_percent(share)} [{100 * share.low:.0f}, {100 * share.high:.0f}]" if share else _percent(share)
-
-
-def _percent(share: Any) -> str:
-    return f"{100 * share.estimate:.1f}" if share else "–"  # a few scenes may hold no card to read

@@ -78,6 +78,7 @@ def _build(
     from lapilli.core.files import reserved
     from lapilli.core.prompt.codec import require_template
     from lapilli.model import choices
+    from lapilli.model.connector import named
 
     context.with_resource(reserved(out))
     require_template(template)
@@ -85,8 +86,8 @@ def _build(
     if preset is not None:
         choices.preset(preset)
     if connector is not None and "/" not in connector and not Path(connector).exists():  # no file, no hub id
-        choices.depth(connector)
-    from lapilli.model.connector import learning  # last: what was refused should not have waited for torch
+        named(connector)
+    from lapilli.model.architecture import learning  # last: what was refused should not have waited for torch
     from lapilli.model.encoders import preset_for
     from lapilli.model.llava import join, save
     from lapilli.model.parts import pinned_part

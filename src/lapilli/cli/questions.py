@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from lapilli.cli.console import note_hidden
 from lapilli.cli.options import decoded
-from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -16,23 +15,16 @@ if TYPE_CHECKING:
 
 def asked(image: Path, question: str) -> "Sample":
     """The sample that asks a question about a picture. Raises UsageError for what is no question."""
-    from lapilli.core.prompt.template import IMAGE_MARK
+    from lapilli.data.questions import one_question
 
-    question = decoded("question", question)
-    if not question.strip():
-        raise UsageError("question: empty; ask something about the picture")
-    if IMAGE_MARK in question:
-        raise UsageError(f"question: {question!r} holds {IMAGE_MARK}, which stands for a picture; leave it out")
-    from lapilli.data.sample import Sample, Turn
-
-    return Sample("question", (image.name,), (Turn("user", f"{IMAGE_MARK}\n{question}"),))
+    return one_question(image.name, decoded("question", question))
 
 
 def opened(image: Path) -> "Image":
     """The picture in a file. Raises LapilliError where there is none."""
-    from lapilli.data.pictures import open_picture
+    from lapilli.data.pictures import as_picture
 
-    return open_picture(image.parent, image.name)
+    return as_picture(image)
 
 
 def hidden_share(llava: "Llava", name: str, picture: "Image") -> float:

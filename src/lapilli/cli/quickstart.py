@@ -1,13 +1,11 @@
 """`lapilli quickstart`: the whole story on a laptop."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lapilli.cli.console import note, print_json, progress_bar, say
+from lapilli.cli.console import bars, note, print_json, say
 from lapilli.cli.options import MOST, MOST_SEED, decoded
 
 
@@ -40,7 +38,8 @@ def quickstart(
 
     journey = Journey(out, seed, scenes, tests, overrides=tuple(decoded("--set", one) for one in override or ()))
     try:
-        page = quickstart(journey, note, _count)
+        with bars() as progress:
+            page = quickstart(journey, note, progress)
     except KeyboardInterrupt:
         note(f"stopped; go on with: {journey.command}")
         raise
@@ -48,10 +47,3 @@ def quickstart(
         print_json(read_json(out / "results.json", "choose another --out"))
     else:
         say(f"The page: {page}\nThe model: {out / 'model'}")
-
-
-@contextmanager
-def _count(name: str, total: int) -> Iterator[Callable[[int], None]]:
-    with progress_bar() as bar:
-        task = bar.add_task(name, total=total)
-        yield lambda done: bar.update(task, completed=done)

@@ -14,8 +14,8 @@ from lapilli.core.errors import LapilliError, UsageError
 
 if TYPE_CHECKING:
     from lapilli.training.part_recipe import LanguageRecipe, VisionRecipe
+    from lapilli.training.preflight import RunSamples
     from lapilli.training.recipe import TrainRecipe
-    from lapilli.training.samples import RunSamples
 
 
 def register(app: typer.Typer) -> None:
@@ -78,7 +78,7 @@ class _Started:
 
 def _train_stage(resolved: "TrainRecipe", recipe: Path, overrides: list[str], started: _Started, as_json: bool) -> None:
     from lapilli.core.run import RunDir
-    from lapilli.training.place import MODEL, startable
+    from lapilli.training.preflight import MODEL, startable
 
     go_on = _command(recipe, overrides)
     with RunDir.alone(resolved.out):
@@ -105,8 +105,7 @@ def _train_stage(resolved: "TrainRecipe", recipe: Path, overrides: list[str], st
 
 
 def _samples(recipe: "TrainRecipe", started: _Started) -> "RunSamples | None":
-    from lapilli.training.place import is_trained
-    from lapilli.training.samples import run_samples
+    from lapilli.training.preflight import is_trained, run_samples
 
     if started.changed_data and not started.resume:
         raise UsageError("--changed-data: only with --resume, of a run that has begun")
@@ -127,7 +126,7 @@ def _train_part(resolved: "VisionRecipe | LanguageRecipe", resume: bool, as_json
         raise UsageError("a part is trained in one go: remove its folder and start again without --resume")
     from lapilli.core.files import refuse_occupied
     from lapilli.core.run import RunDir
-    from lapilli.training.place import MODEL
+    from lapilli.training.preflight import MODEL
 
     with RunDir.alone(resolved.out), progress_bar() as bar:
         refuse_occupied(resolved.out)

@@ -1,1 +1,1 @@
-"""What every room of the house shares. Light: nothing here loads torch or transformers."""
+"""The parts that every package of lapilli shares. They are light: none loads torch or transformers."""

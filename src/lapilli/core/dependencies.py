@@ -1,7 +1,7 @@
-"""What lapilli depends on: which releases it may have, which it has been tested with, and which are installed.
+"""The packages that lapilli depends on: the releases that are allowed, tested and installed.
 
-All of it is read from the packages' metadata and `tested.json`; nothing is imported, which would take seconds. That
-file is written by `make test-oldest` and `make test-newest`, when their tests have passed with what was installed.
+All of it is read from the packages' metadata and `tested.json`; nothing is imported, which would take seconds. `make
+test-oldest` and `make test-newest` write that file when their tests have passed, with the releases that were installed.
 """
 
 import json
@@ -18,12 +18,12 @@ from packaging.version import Version
 from lapilli.core.environment import versions
 
 INSIDES = ("transformers", "huggingface_hub")
-"""What is used beyond its public interface, so that any new release may need a change here."""
+"""Packages that are used beyond their public interface: any new release may need a change here."""
 
 
 @dataclass(frozen=True)
 class Dependency:
-    """A package: which versions may be installed (a specifier), the oldest and the newest tested, and which is."""
+    """A package: the versions that are allowed (a specifier), the oldest and newest tested, and the installed one."""
 
     name: str
     allowed: str
@@ -41,7 +41,7 @@ class Dependency:
 
     @property
     def verdict(self) -> str:
-        """In a word or two: tested, or how not."""
+        """The installed release in a few words: tested, not installed, older or newer than tested."""
         if self.installed is None:
             return "not installed"
         if self.is_tested:
@@ -55,7 +55,7 @@ class Dependency:
 
 
 def dependencies() -> list[Dependency]:
-    """Every package that lapilli requires, in the order of pyproject.toml."""
+    """Return every package that lapilli requires, in the order of pyproject.toml."""
     allowed = _allowed()
     installed = versions(tuple(_tested()))
     return [
@@ -65,40 +65,43 @@ def dependencies() -> list[Dependency]:
 
 
 def dependency(name: str) -> Dependency:
-    """The one of that name."""
-    return next(one for one in dependencies() if one.name == name)
+    """Return the dependency of that name."""
+    return next(entry for entry in dependencies() if entry.name == name)
 
 
 @cache
 def untested(names: Iterable[str] = INSIDES) -> str:
-    """A line about those of these packages whose installed release has not been tested; empty where all have been."""
+    """Return a line about those of these packages whose installed release is not tested; "" where all are tested."""
     lines = [
-        f"{one.name} {one.installed} is {one.verdict} ({one.oldest} to {one.newest}); if anything fails: {one.remedy}"
-        for one in dependencies()
-        if one.name in names and one.installed and not one.is_tested
+        f"{package.name} {package.installed} is {package.verdict} ({package.oldest} to {package.newest}); "
+        f"if anything fails: {package.remedy}"
+        for package in dependencies()
+        if package.name in names and package.installed and not package.is_tested
     ]
     return "; ".join(lines)
 
 
 def missing(error: ImportError) -> str:
-    """An ImportError in a line; of a dependency, with its release, those that have been tested, and the remedy."""
-    said = f"{type(error).__name__}: {error}"
+    """Describe an ImportError in one line; for a dependency with its release, the tested ones and the remedy."""
+    message = f"{type(error).__name__}: {error}"
     package = (error.name or "").partition(".")[0]
-    for one in dependencies():
-        if canonicalize_name(one.name) == canonicalize_name(package):
-            return f"{one.name} {one.installed}: {said}; tested with {one.oldest} to {one.newest}: {one.remedy}"
-    return said
+    for entry in dependencies():
+        if canonicalize_name(entry.name) == canonicalize_name(package):
+            tested = f"tested with {entry.oldest} to {entry.newest}"
+            return f"{entry.name} {entry.installed}: {message}; {tested}: {entry.remedy}"
+    return message
 
 
 def _tested() -> dict[str, tuple[str, str]]:
-    found: dict[str, tuple[str, str]] = json.loads(Path(__file__).with_name("tested.json").read_text(encoding="utf-8"))
-    return found
+    file = Path(__file__).with_name("tested.json")
+    releases: dict[str, tuple[str, str]] = json.loads(file.read_text(encoding="utf-8"))
+    return releases
 
 
 def _allowed() -> dict[str, str]:
     """The specifiers of pyproject.toml, as the installed package has them."""
     try:
-        wanted = [Requirement(line) for line in requires("lapilli") or ()]
+        requirements = [Requirement(line) for line in requires("lapilli") or ()]
     except PackageNotFoundError:  # run from its sources, uninstalled
         return {}
-    return {canonicalize_name(one.name): str(one.specifier) for one in wanted if one.marker is None}
+    return {canonicalize_name(entry.name): str(entry.specifier) for entry in requirements if entry.marker is None}

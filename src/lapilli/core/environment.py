@@ -1,14 +1,14 @@
-"""What is installed, read from the packages' metadata: importing torch would take seconds."""
+"""The installed versions, read from the packages' metadata: importing torch would take seconds."""
 
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 PACKAGES = ("lapilli", "torch", "transformers", "accelerate", "tokenizers", "safetensors", "numpy", "pillow")
-"""What results depend on."""
+"""The packages that results depend on."""
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | None]:
-    """The installed version of each package; None for what is not installed."""
+    """Return the installed version of each package; None for a package that is not installed."""
     return {package: _version(package) for package in packages}
 
 

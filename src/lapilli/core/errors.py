@@ -4,7 +4,7 @@ from typing import ClassVar
 
 
 class LapilliError(Exception):
-    """Something failed for a reason that the user can understand and mend.
+    """A failure for a reason that the user can understand and mend.
 
     The message is one line: the file, the row and the value at fault, the limit it broke, and the remedy.
     The command line prints it without a traceback and ends with `exit_code`.
@@ -14,6 +14,6 @@ class LapilliError(Exception):
 
 
 class UsageError(LapilliError):
-    """The command or the recipe was written wrongly; nothing has been started."""
+    """A command or a recipe with a mistake; nothing has been started."""
 
     exit_code: ClassVar[int] = 2

@@ -1,6 +1,7 @@
-"""What a recipe's fields mean and hold, said where they are defined: `Annotated[int, "In one pass.", Range(1, 64)]`.
+"""Meanings and ranges of a recipe's fields, noted at the definition: `Annotated[int, "In one pass.", Range(1, 64)]`.
 
-From there come the check of a recipe's numbers, the list that `lapilli train --fields` prints, and the documentation.
+These notes are the source of the check of a recipe's numbers, of the list that `lapilli train --fields` prints, and of
+the documentation.
 """
 
 import sys
@@ -44,9 +45,9 @@ class Range:
 
 @dataclass(frozen=True)
 class FieldInfo:
-    """A field of a recipe: its dotted name, as `--set` has it, what it takes, and what it means.
+    """A field of a recipe: its dotted name, as for `--set`, its type in words, and its meaning.
 
-    `default` is in plain values, and None too where `required`. An entry of a list has `[]` in its name.
+    `default` is in plain values, and also None where `required`. An entry of a list has `[]` in its name.
     """
 
     field: str
@@ -59,19 +60,19 @@ class FieldInfo:
 def require_ranges(recipe: Any) -> None:
     """Raise ValueError, which the reader of recipes reports, for the first number outside the range of its field.
 
-    Of a list or tuple every entry is looked at; None is no number.
+    Every entry of a list or tuple is checked. None passes.
     """
     for name, hint in get_type_hints(type(recipe), include_extras=True).items():
         for range_ in _notes(hint, Range):
             value = getattr(recipe, name)
             numbers = value if isinstance(value, (list, tuple)) else [value]
             if any(number is not None and number not in range_ for number in numbers):
-                shown = list(value) if isinstance(value, tuple) else value
-                raise ValueError(f"{name}: {shown}; it must be {range_}")
+                listed = list(value) if isinstance(value, tuple) else value
+                raise ValueError(f"{name}: {listed}; it must be {range_}")
 
 
 def list_fields(kind: type[Any], below: str = "") -> list[FieldInfo]:
-    """Every field of a recipe's dataclass in its order, those of its groups in their place."""
+    """Return every field of a recipe's dataclass in order, those of its groups in their place."""
     hints = get_type_hints(kind, include_extras=True)
     return [info for field in fields(kind) for info in _infos(field, hints[field.name], below)]
 
@@ -86,28 +87,28 @@ def _infos(field: Field[Any], hint: Any, below: str) -> Iterator[FieldInfo]:
     default = None if required else plain(field.default if factory is MISSING else factory())
     meaning = " ".join(_notes(hint, str))
     ranges = "".join(f", {range_}" for range_ in _notes(hint, Range))
-    yield FieldInfo(name, _described(bare, ranges), required, default, meaning)
+    yield FieldInfo(name, _describe(bare, ranges), required, default, meaning)
     if get_origin(bare) is list and is_dataclass(entry := get_args(bare)[0]):
         yield from list_fields(entry, f"{name}[].")  # type: ignore[arg-type]
 
 
-def _described(kind: Any, ranges: str = "") -> str:
-    """A type in words, with its range."""
+def _describe(kind: Any, ranges: str = "") -> str:
+    """Describe a type in words, with its range."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         (inner,) = (argument for argument in arguments if argument is not type(None))
-        return f"{_described(inner, ranges)}, or null"
+        return f"{_describe(inner, ranges)}, or null"
     if origin is Literal:
         return " | ".join(map(str, arguments))
     if origin is list:
-        return "list, of the fields below" if is_dataclass(arguments[0]) else f"list: {_described(arguments[0])}"
+        return "list, of the fields below" if is_dataclass(arguments[0]) else f"list: {_describe(arguments[0])}"
     if origin is tuple:
-        return f"[{', '.join(map(_described, arguments))}]{ranges}"
+        return f"[{', '.join(map(_describe, arguments))}]{ranges}"
     return _KINDS[kind] + ranges
 
 
 def _notes(hint: Any, kind: type[Any]) -> list[Any]:
-    """What of this kind stands beside a type."""
+    """The notes of this kind beside a type."""
     return [note for note in getattr(hint, "__metadata__", ()) if isinstance(note, kind)]
 
 

@@ -1,7 +1,8 @@
 """Files and folders that are either whole or absent, whatever interrupts their writing.
 
-What is being written has a name of the form `.NAME.1a2b3c4d.part`, which a killed process leaves behind; `sweep`, or
-who next writes the folder NAME, removes it. What has its own name is on the disk, not only in the system's memory.
+A file or folder that is being written has a name of the form `.NAME.1a2b3c4d.part`. A killed process leaves it behind;
+`sweep`, or the next writer of the folder NAME, removes it. A file under its own name is on the disk, not only in the
+system's memory.
 """
 
 import errno
@@ -76,7 +77,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def reserved(path: Path) -> Iterator[None]:
-    """A block in which nobody else may make the new folder `path`. Raises as `new_folder` does, before it begins."""
+    """Reserve the new folder `path` for the block: nobody else may make it. Raises as `new_folder` does."""
     if path.name in ("", ".."):
         raise LapilliError(f"{path}: the folder in which one is, or one above it; name a new one")
     with ExitStack() as stack:
@@ -92,7 +93,7 @@ def reserved(path: Path) -> Iterator[None]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes left half written in and below `folder`; what a process is writing now stays."""
+    """Remove half-written files and folders of killed processes in and below `folder`; those in use stay."""
     for part in [part for part in folder.rglob(".*.part") if _name_of(part)]:
         with suppress(HeldError), locked(_lock_of(part.with_name(_name_of(part))), part):
             _remove(part)
@@ -102,12 +103,12 @@ def sweep(folder: Path) -> None:
 
 
 def holds_only_leftovers(folder: Path) -> bool:
-    """Whether there is nothing in `folder` but what somebody was or is writing, and the lock of a run."""
+    """Whether `folder` holds nothing but half-written files and the lock of a run."""
     return all(file.name == LOCK or _name_of(file) for file in folder.iterdir())
 
 
 def sync(paths: Iterable[Path]) -> None:
-    """Have the disk hold these files and folders, as they are now."""
+    """Write these files and folders out to the disk, as they are now."""
     paths = list(paths)
     if len(paths) > _MANY:
         os.sync()
@@ -142,18 +143,18 @@ def _part_beside(path: Path) -> Path:
 
 
 def _lock_of(path: Path) -> Path:
-    """What is held while the folder `path` is written."""
+    """The lock that is held while the folder `path` is written."""
     return path.with_name(f".{path.name}.lock")
 
 
 def _name_of(part: Path) -> str:
-    """The name that a half-written file or folder was to get; "" for any other file."""
-    found = _PART.fullmatch(part.name)
-    return found[1] if found else ""
+    """The final name of a half-written file or folder; "" for any other file."""
+    match = _PART.fullmatch(part.name)
+    return match[1] if match else ""
 
 
 def _remove(part: Path) -> None:
-    """A half-written folder that nobody holds, or a half-written file if nobody does."""
+    """Remove a half-written folder, or a half-written file unless somebody holds its lock."""
     if part.is_dir():
         shutil.rmtree(part, ignore_errors=True)
         return

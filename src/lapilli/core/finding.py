@@ -1,11 +1,11 @@
-"""What a check came to."""
+"""The result of a check."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: what has to hold, whether it does, and the figures that say so."""
+    """The result of one check: its name, whether it holds, and the figures that show it."""
 
     name: str
     holds: bool

@@ -1,7 +1,7 @@
-"""Which positions of a token sequence are what: the only place that knows where an image patch lies.
+"""The layout of a token sequence: the role of every position, and the only source of the positions of image patches.
 
-A TokenLayout is made once, by the encoder, and travels with the sequence. Everything that looks inside a model asks
-it for positions; nothing else computes one.
+A TokenLayout is made once, by the encoder, and travels with the sequence. All code that looks inside a model reads
+positions from it; nothing else computes one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ OFF = -1  # off an image, or outside the turns
 
 
 class Role(IntEnum):
-    """What a token is for. The numbers are stored in files: they never change."""
+    """The role of a token. The numbers are stored in files: they never change."""
 
     TEMPLATE = 0  # the beginning-of-sequence token and fixed text such as "USER:"
     SYSTEM = 1
@@ -41,7 +41,7 @@ _DTYPES: dict[str, type[np.signedinteger[Any]]] = {
 
 @dataclass(frozen=True, eq=False)
 class TokenLayout:
-    """The meaning of every position of one sequence of `token` tokens.
+    """The role, turn, image and patch of every position of one sequence of `token` tokens.
 
     Arrays of shape (token,), read-only, and copies of what was passed in:
       role    int8   a Role
@@ -95,7 +95,7 @@ class TokenLayout:
             _require(whole, f"image {image}: {at.size} patches are not a {rows} x {columns} grid, row by row")
 
     def __eq__(self, other: object) -> bool:
-        """Equal when every array is."""
+        """Whether all arrays are equal."""
         if not isinstance(other, TokenLayout):
             return NotImplemented
         return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in _DTYPES)
@@ -111,7 +111,7 @@ class TokenLayout:
         return int(self.image.max(initial=OFF)) + 1
 
     def positions(self, role: Role, turn: int | None = None, image: int | None = None) -> Positions:
-        """The positions of a role, ascending, shape (n,); of one turn or one image where given."""
+        """The positions of a role, ascending, shape (n,); optionally of one turn or one image alone."""
         chosen = self.role == role
         if turn is not None:
             chosen &= self.turn == turn
@@ -120,14 +120,14 @@ class TokenLayout:
         return np.nonzero(chosen)[0]
 
     def patches(self, image: int) -> Positions:
-        """The positions of an image's patches, shape (rows, columns). Raises IndexError for an image it has not."""
+        """The positions of an image's patches, shape (rows, columns). Raises IndexError for an unknown image."""
         if not 0 <= image < self.image_count:
             raise IndexError(f"image {image}: the sequence has {self.image_count} images, numbered from 0")
         (at,) = np.nonzero(self.image == image)
         return at.reshape(int(self.row[at].max()) + 1, int(self.column[at].max()) + 1)
 
     def padded(self, length: int, side: Literal["left", "right"]) -> TokenLayout:
-        """The same layout with PADDING on one side up to `length` tokens. Raises ValueError when it is longer."""
+        """Return the layout with PADDING on one side up to `length` tokens. Raises ValueError when it is longer."""
         missing = length - self.length
         _require(missing >= 0, f"a layout of {self.length} tokens cannot be padded to {length}")
         _require(side in ("left", "right"), f"side {side!r}: left or right")
@@ -137,7 +137,7 @@ class TokenLayout:
 
     @staticmethod
     def concatenate(layouts: Sequence[TokenLayout]) -> TokenLayout:
-        """One layout of sequences laid end to end, as in packing; turns and images are numbered on.
+        """Return one layout of sequences laid end to end, as in packing; turns and images are numbered through.
 
         Raises ValueError for no layouts at all.
         """
@@ -155,17 +155,17 @@ def _shifted(numbers: NDArray[np.int16], by: int) -> NDArray[np.intp]:
 
 
 def _frozen(name: str, values: Any, dtype: type[np.signedinteger[Any]]) -> NDArray[Any]:
-    """A read-only copy in `dtype`, refusing whatever would not survive the change."""
-    given = np.asarray(values)
-    if given.ndim != 1:
-        raise ValueError(f"{name}: shape {given.shape}, expected (token,)")
-    if given.size and given.dtype.kind not in "iu":
-        raise ValueError(f"{name}: {given.dtype} numbers, expected integers")
-    kept = given.astype(dtype)
-    if given.dtype != kept.dtype and not np.array_equal(kept, given):
+    """A read-only copy in `dtype`. Raises ValueError for numbers that the type cannot hold."""
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise ValueError(f"{name}: shape {array.shape}, expected (token,)")
+    if array.size and array.dtype.kind not in "iu":
+        raise ValueError(f"{name}: {array.dtype} numbers, expected integers")
+    frozen = array.astype(dtype)
+    if array.dtype != frozen.dtype and not np.array_equal(frozen, array):
         raise ValueError(f"{name}: a number outside the range of {np.dtype(dtype)}")
-    kept.setflags(write=False)
-    return kept
+    frozen.setflags(write=False)
+    return frozen
 
 
 def _require(holds: bool, message: str) -> None:

@@ -1,7 +1,7 @@
 """Advisory locks: a file that one process at a time holds, with its pid and host in it for the others to read.
 
-The kernel lets go of a lock when its holder ends, however it ends, so that a file left behind locks nobody out. The
-`filelock` library does the same without saying who holds it, and leaves its files in the folders that people keep.
+The kernel releases a lock when its holder ends, in whatever way, so that a file that is left behind locks nobody out.
+The `filelock` library does the same, but does not say who holds the lock and leaves its files in the folders.
 """
 
 import errno
@@ -18,11 +18,11 @@ from typing import TextIO
 from lapilli.core.errors import LapilliError
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
-"""What file systems say that have none."""
+"""The errors of file systems without locks."""
 
 _TRIES = 100  # of 10 ms, for a holder that has not written its name yet
 
-_held = dict[tuple[Path, int], TextIO]()  # by file and thread: the open file
+_locks = dict[tuple[Path, int], TextIO]()  # by file and thread: the open file that is locked
 
 
 class HeldError(LapilliError):
@@ -31,22 +31,22 @@ class HeldError(LapilliError):
 
 @contextmanager
 def locked(file: Path, place: Path) -> Iterator[None]:
-    """A block in which nobody else, no other thread either, is in a block of the same `file`; the file ends with it.
+    """Hold the lock `file` inside the block, against other processes and threads; the file is removed afterwards.
 
-    Missing parent folders are made, and removed again if nothing was put there. On a file system without locks nobody
-    is kept out. Raises HeldError, naming `place`, the holder's pid and its host, and OSError where no file can be.
+    Missing parent folders are made, and removed again if nothing was put there. A file system without locks keeps
+    nobody out. Raises HeldError, naming `place`, the holder's pid and its host, and OSError where no file can be made.
     """
     key = Path(os.path.realpath(file.parent)) / file.name, threading.get_ident()
-    if key in _held:  # by a block around this one
+    if key in _locks:  # by a block around this one
         yield
         return
     missing = [folder for folder in file.parents if not folder.exists()]
     try:
-        _held[key] = _take(file, place)
+        _locks[key] = _take(file, place)
         try:
             yield
         finally:
-            if opened := _held.pop(key, None):  # else this is a child of the process that holds it
+            if opened := _locks.pop(key, None):  # else this is a child of the process that holds it
                 file.unlink(missing_ok=True)  # before anybody else can hold it
                 opened.close()
     finally:
@@ -56,7 +56,7 @@ def locked(file: Path, place: Path) -> Iterator[None]:
 
 
 def claim(opened: int) -> bool | None:
-    """Lock an open file for as long as it is open: True if that was possible, False if somebody else has it locked.
+    """Lock an open file for as long as it is open. Return whether that was possible: False if another holds the lock.
 
     None on a file system without locks.
     """
@@ -99,11 +99,11 @@ def _is_there(opened: TextIO, file: Path) -> bool:
         return False
 
 
-def _let_go() -> None:
-    """In a forked child: or a lock would be held for as long as any child of its holder lives."""
-    for opened in _held.values():
+def _close_locks() -> None:
+    """Close the locks in a forked child: otherwise a lock would last as long as any child of its holder."""
+    for opened in _locks.values():
         opened.close()
-    _held.clear()
+    _locks.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_close_locks)

@@ -1,4 +1,4 @@
-"""Manifests: every file of a folder with its size and SHA-256. Written last, its presence means that all is there."""
+"""Manifests: every file of a folder with its size and SHA-256. It is written last: where it exists, all is complete."""
 
 import hashlib
 from pathlib import Path
@@ -13,13 +13,13 @@ MANIFEST = "manifest.json"
 
 
 class _Manifest(TypedDict):
-    """What is read of manifest.json: size in bytes and SHA-256 of every file, by its path in the folder."""
+    """The part of manifest.json that is read: size in bytes and SHA-256 of every file, by its path in the folder."""
 
     files: dict[str, Any]
 
 
 def seal(folder: Path, **facts: Any) -> None:
-    """Have the disk hold every file of the folder, and then the manifest of them, with `facts` in it.
+    """Write every file of the folder out to the disk, and then their manifest, which includes `facts`.
 
     Raises LapilliError when it cannot be written.
     """
@@ -32,7 +32,7 @@ def seal(folder: Path, **facts: Any) -> None:
 
 
 def changed(folder: Path) -> list[str]:
-    """The files that are missing, or other than the folder's manifest says; the manifest's name if that is at fault."""
+    """Return the files that are missing or differ from the manifest; the manifest's name if it cannot be read."""
     try:
         content = checked(_Manifest, read_json(folder / MANIFEST, ""), MANIFEST, "")
         return [name for name, entry in content["files"].items() if _fingerprint(folder / name) != entry]
@@ -41,7 +41,7 @@ def changed(folder: Path) -> list[str]:
 
 
 def _fingerprint(file: Path) -> dict[str, Any] | None:
-    """Size in bytes and SHA-256 of a file; None when it is not there."""
+    """Size in bytes and SHA-256 of a file; None when it does not exist."""
     if not file.is_file():
         return None
     with file.open("rb") as content:

@@ -1,4 +1,4 @@
-"""Where a model is to be put, and how it is to be held: the words of it. `model/placement.py` does what they say."""
+"""The device, the number format and the quantisation of a model, as options. `model/placement.py` applies them."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ from lapilli.core.errors import UsageError
 AUTO, BALANCED = "auto", "balanced"
 DTYPES = ("fp32", "bf16", "fp16")
 REST = {8: "fp16", 4: "bf16"}
-"""What bitsandbytes multiplies in, by the bits of the weights; other formats are cast there and back."""
+"""The format in which bitsandbytes multiplies, by the bits of the weights; other formats are cast there and back."""
 
 _KINDS = ("cpu", "cuda", "xpu", "mps", "hpu", "mtia", "npu", "xla")  # torch's words; npu is that of a plugin
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where to put a model, and how to hold it.
+    """The device and the number format of a model.
 
     device  "cpu", "cuda", "cuda:N" or another of torch's; "auto" is the first accelerator, or the CPU where there is
             none; "balanced" spreads the layers over all CUDA GPUs, as accelerate does
@@ -46,4 +46,4 @@ def _require_known(device: str) -> None:
 
 
 AS_STORED = Placement()
-"""On the CPU, in the format of the folder."""
+"""The placement on the CPU, in the format of the folder."""

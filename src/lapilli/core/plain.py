@@ -1,4 +1,4 @@
-"""Results and recipes as plain values: what JSON and YAML can hold."""
+"""Results and recipes as plain values, which JSON and YAML can hold."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def plain(value: Any) -> Any:
-    """`value` as dict, list, str, int, float, bool and None, all the way down.
+    """Return `value` as dict, list, str, int, float, bool and None, all the way down.
 
     Dataclasses become dicts of their fields, arrays and tensors lists, paths text, enum members their value. A number
     that is not finite becomes None, for JSON has no word for it. Raises TypeError for anything else.
@@ -35,5 +35,5 @@ def plain(value: Any) -> Any:
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    """`value` as JSON, in its plain form; on one line unless indented."""
+    """Return `value` as JSON, in its plain form; on one line unless indented."""
     return json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=indent)

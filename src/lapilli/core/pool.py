@@ -1,4 +1,4 @@
-"""What a process of a pool begins with."""
+"""The initializer of a pool's processes."""
 
 import os
 from multiprocessing import parent_process
@@ -6,7 +6,7 @@ from threading import Thread
 
 
 def end_with_parent() -> None:
-    """End this process when its parent does: a killed one cannot end it, and another may go on with its folder."""
+    """End this process when its parent ends: a killed parent cannot do it, and another run may resume its folder."""
     Thread(target=_wait, daemon=True).start()
 
 

@@ -1,7 +1,7 @@
-"""How long work says how far it has come."""
+"""The callback by which long work reports its progress."""
 
 from collections.abc import Callable
 from typing import TypeAlias
 
 Progress: TypeAlias = Callable[[str, int, int], None]
-"""Is told what is being done, how much of it is, and of how much."""
+"""A callback `progress(work, done, total)`: the name of the work, the steps that are done, and all of them."""

@@ -15,11 +15,11 @@ from lapilli.core.errors import LapilliError
 
 T = TypeVar("T")
 
-_SHOWN = 60  # characters of a value that is not what it should be
+_EXCERPT = 60  # characters of a value that is not what it should be
 
 
 def read_bytes(file: Path, remedy: str) -> bytes:
-    """What is in a file. Raises LapilliError for one that is not there, cannot be read, or is a pipe or a device."""
+    """Return the content of a file. Raises LapilliError where it is missing, unreadable, or a pipe or a device."""
     try:
         if file.exists() and not file.is_file():  # a pipe would be waited for without end
             raise LapilliError(f"{file}: not a file; {remedy}")
@@ -30,7 +30,7 @@ def read_bytes(file: Path, remedy: str) -> bytes:
 
 
 def read_text(file: Path, remedy: str) -> str:
-    """The same of a text in UTF-8."""
+    """Return the content of a file as text in UTF-8. Raises LapilliError as `read_bytes`, and for other encodings."""
     try:
         return read_bytes(file, remedy).decode("utf-8-sig")  # editors on Windows put a byte order mark in front
     except UnicodeDecodeError as error:
@@ -38,12 +38,12 @@ def read_text(file: Path, remedy: str) -> str:
 
 
 def read_json(file: Path, remedy: str) -> Any:
-    """The value in a JSON file. Raises LapilliError as `read_text` does, and for what is no JSON of ordinary depth."""
+    """Return the value in a JSON file. Raises LapilliError as `read_text` does, for other text and for deep nesting."""
     return parsed(read_text(file, remedy), str(file), remedy)
 
 
 def read_json_lines(file: Path, remedy: str) -> Iterator[tuple[str, Any]]:
-    """The value in every line that is not empty, with its place for messages. Raises LapilliError as `read_json`."""
+    """Yield the place, for messages, and the value of every line that is not empty. Raises as `read_json` does."""
     lines = read_text(file, remedy).split("\n")  # not splitlines: texts may hold other line breaks
     for number, line in enumerate(lines, 1):
         if line.strip():
@@ -51,7 +51,7 @@ def read_json_lines(file: Path, remedy: str) -> Iterator[tuple[str, Any]]:
 
 
 def parsed(text: str, place: str, remedy: str) -> Any:
-    """The value of a JSON text; `place` is where it stands, for the message of the LapilliError."""
+    """Return the value of a JSON text. `place` says where it stands, for the message of the LapilliError."""
     try:
         return json.loads(text)
     except RecursionError as error:
@@ -61,16 +61,16 @@ def parsed(text: str, place: str, remedy: str) -> Any:
 
 
 def checked(kind: type[T], value: Any, place: str, remedy: str) -> T:
-    """A value of JSON as `kind`: a dataclass or TypedDict of plain types, lists, tuples, dicts and dataclasses.
+    """Return a value of JSON as `kind`: a dataclass or TypedDict of plain types, lists, tuples, dicts and dataclasses.
 
     Fields that `kind` does not have are left out. Raises LapilliError, which begins with `place` and names the field,
-    for one that is missing or of another type, half a character in a text, and a number that is not finite.
+    for a field that is missing or of another type, half a character in a text, and a number that is not finite.
     """
     return cast(T, _Check(place, remedy).value(kind, value, ""))
 
 
 class _Check:
-    """Where the value stands, and what to do about it, for every message."""
+    """A check of one value, with its place and the remedy for every message."""
 
     def __init__(self, place: str, remedy: str) -> None:
         self._place, self._remedy = place, remedy
@@ -81,14 +81,14 @@ class _Check:
             (inner,) = (argument for argument in arguments if argument is not type(None))
             return None if value is None else self.value(inner, value, path)
         if origin is Literal:
-            return value if value in [one for one in arguments if type(one) is type(value)] else self._no(value, path)
+            same_type = [choice for choice in arguments if type(choice) is type(value)]
+            return value if value in same_type else self._no(value, path)
         if origin in (list, tuple):
             return origin(self._entries(arguments if origin is tuple else (*arguments, ...), value, path))
         if origin in (dict, Mapping):
             entries = value if isinstance(value, dict) else self._no(value, path, "an object")
-            return {
-                self._text(key, path): self.value(arguments[1], one, f"{path}.{key}") for key, one in entries.items()
-            }
+            inner = arguments[1]
+            return {self._text(key, path): self.value(inner, entry, f"{path}.{key}") for key, entry in entries.items()}
         if is_dataclass(kind) or is_typeddict(kind):
             return self._fields(kind, value, path)
         return self._scalar(kind, value, path)
@@ -100,7 +100,8 @@ class _Check:
             kinds = kinds[:1] * len(value)
         if len(value) != len(kinds):
             self._no(value, path, f"{len(kinds)} entries")
-        return [self.value(kind, one, f"{path}[{i}]") for i, (kind, one) in enumerate(zip(kinds, value, strict=True))]
+        pairs = zip(kinds, value, strict=True)
+        return [self.value(kind, entry, f"{path}[{i}]") for i, (kind, entry) in enumerate(pairs)]
 
     def _fields(self, kind: Any, value: Any, path: str) -> Any:
         if not isinstance(value, dict):
@@ -109,14 +110,14 @@ class _Check:
         needed = (
             kind.__required_keys__
             if is_typeddict(kind)
-            else {one.name for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING}
+            else {field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING}
         )
         if missing := sorted(needed - value.keys()):
             self._fail(f"{_below(path, missing[0])}: missing")
-        found = {
+        values = {
             name: self.value(hint, value[name], _below(path, name)) for name, hint in hints.items() if name in value
         }
-        return kind(**found)
+        return kind(**values)
 
     def _scalar(self, kind: Any, value: Any, path: str) -> Any:
         if kind is Any:
@@ -133,12 +134,12 @@ class _Check:
         try:
             value.encode()
         except UnicodeEncodeError:
-            self._fail(f"{path}: half a character, {value[:_SHOWN]!a}")
+            self._fail(f"{path}: half a character, {value[:_EXCERPT]!a}")
         return value
 
     def _no(self, value: Any, path: str, expected: str = "something else") -> NoReturn:
-        found = repr(value) if isinstance(value, str | int | float | None) else type(value).__name__
-        self._fail(f"{path + ': ' if path else ''}{found[:_SHOWN]}, {expected} expected")
+        actual = repr(value) if isinstance(value, str | int | float | None) else type(value).__name__
+        self._fail(f"{path + ': ' if path else ''}{actual[:_EXCERPT]}, {expected} expected")
 
     def _fail(self, what: str) -> NoReturn:
         raise LapilliError(f"{self._place}: {what}; {self._remedy}")

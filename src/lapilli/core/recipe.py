@@ -28,7 +28,7 @@ _MOST = 10_000  # values of a recipe, aliases written out
 _LARGEST = 200_000  # bytes of its file
 _LONGEST = 1_000  # characters of a number
 _OLD_NUMBER = re.compile(r"[-+]?(0[0-7_]+|\d[\d_]*(:[0-5]?\d)+(\.[\d_]*)?)")
-"""In YAML 1.1 alone 010 is 8, and 1:30 is 90."""
+"""Numbers of YAML 1.1 alone, where 010 is 8 and 1:30 is 90."""
 
 _SCALARS = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str")}
 
@@ -36,7 +36,7 @@ _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: 
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 as PyYAML reads it, save that, as in YAML 1.2, 1e-3 is a number, and 010, 1:30 and a date are text."""
+    """A loader of YAML 1.1 that, as in YAML 1.2, reads 1e-3 as a number, and 010, 1:30 and a date as text."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's name for it, looked up on the class
         first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
@@ -50,8 +50,8 @@ _Loader.add_implicit_resolver(
 
 
 @dataclass(frozen=True)
-class _Given:
-    """A value as written: a scalar with its text `raw`, or a list or dict of others; `place` is its file and line."""
+class _Setting:
+    """A setting as written: a scalar with its text `raw`, or a list or dict of settings; `place` is file and line."""
 
     value: Any
     raw: str
@@ -59,10 +59,10 @@ class _Given:
 
 
 def read_recipe(path: Path, overrides: Sequence[str], into: type[T]) -> T:
-    """The recipe in the file, with `a.b=c` overrides (c is YAML) laid over it, as a frozen dataclass of type `into`.
+    """Return the recipe in the file, with `a.b=c` overrides (c is YAML), as a frozen dataclass of type `into`.
 
-    Fields may be bool, int, float, str, Path, Literal, list, tuple, X | None and dataclasses of these; a
-    number is also good for text. Raises UsageError naming the line or the override, the field and the nearest name.
+    Fields may be bool, int, float, str, Path, Literal, list, tuple, X | None and dataclasses of these. A number is also
+    accepted as text. Raises UsageError naming the line or the override, the field and the nearest name.
     """
     file = find_recipe(path)
     tree = _parse(_text(file), str(file), by_line=True)
@@ -74,7 +74,7 @@ def read_recipe(path: Path, overrides: Sequence[str], into: type[T]) -> T:
 
 
 def find_recipe(path: Path) -> Path:
-    """`path` itself, or the file of that name which comes with the package. Raises UsageError when there is neither."""
+    """Return `path` itself, or the recipe of that name in the package. Raises UsageError where neither exists."""
     for candidate in (path, Path(__file__).parent.parent / path):
         with suppress(OSError):  # a name longer than any file's
             if candidate.is_file():
@@ -83,7 +83,7 @@ def find_recipe(path: Path) -> Path:
 
 
 def shipped_recipes() -> dict[str, str]:
-    """The recipes that come with the package, by the name that `find_recipe` takes, with what their first line says."""
+    """Return the recipes in the package: names, as `find_recipe` takes them, and the text of their first lines."""
     package = Path(__file__).parent.parent
     files = sorted(package.glob("recipes/*.yaml"))
     return {file.relative_to(package).as_posix(): _first_line(file) for file in files}
@@ -92,10 +92,10 @@ def shipped_recipes() -> dict[str, str]:
 def stage_of(path: Path) -> str:
     """The `stage` that a recipe's file names, which says what kind of recipe it is; "" when it names none."""
     try:
-        given = _parse(_text(find_recipe(path)), str(path), by_line=True)
+        tree = _parse(_text(find_recipe(path)), str(path), by_line=True)
     except UsageError:  # `read_recipe` says what is wrong, and where
         return ""
-    stage = given.value.get("stage") if isinstance(given.value, dict) else None
+    stage = tree.value.get("stage") if isinstance(tree.value, dict) else None
     return stage.raw if stage else ""
 
 
@@ -105,13 +105,13 @@ def as_dict(recipe: Any) -> dict[str, Any]:
 
 
 def dump(recipe: Any) -> str:
-    """A recipe, or a dict, as YAML that `read_recipe` reads back to an equal recipe; of what can be printed."""
+    """Return a recipe, or a dict, as printable YAML that `read_recipe` reads back to an equal recipe."""
     text: str = yaml.safe_dump(plain(recipe), sort_keys=False, allow_unicode=True)
     return text if printable(text) == text else yaml.safe_dump(plain(recipe), sort_keys=False)
 
 
 def _text(file: Path) -> str:
-    """What is in the file of a recipe; a larger one is none, and would be parsed for minutes."""
+    """The text in the file of a recipe. Raises UsageError for larger files, which would be parsed for minutes."""
     try:
         with file.open("rb") as opened:
             content = opened.read(_LARGEST + 1)
@@ -127,13 +127,13 @@ def _first_line(file: Path) -> str:
         return opened.readline().lstrip("#").strip()
 
 
-def _parse(text: str, source: str, by_line: bool) -> _Given:
+def _parse(text: str, source: str, by_line: bool) -> _Setting:
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
         if _size(node, {}) > _MOST:
             raise UsageError(f"{source}: more than {_MOST:,} values, aliases written out; write what is needed alone")
-        return _given(loader, node, source, by_line) if node else _Given(None, "", source)
+        return _setting(loader, node, source, by_line) if node else _Setting(None, "", source)
     except RecursionError as error:
         raise UsageError(f"{source}: nested too deeply; a recipe is a list of `field: value` lines") from error
     except yaml.MarkedYAMLError as error:
@@ -144,35 +144,35 @@ def _parse(text: str, source: str, by_line: bool) -> _Given:
 
 
 def _size(node: yaml.Node | None, sizes: dict[int, int]) -> int:
-    """How many values a node comes to, each alias counted wherever it stands; of one that holds itself too many."""
+    """The number of values in a node, with every use of an alias counted; above the limit for one that holds itself."""
     if node is None or isinstance(node, yaml.ScalarNode):
         return 1
     if id(node) not in sizes:
-        sizes[id(node)] = _MOST + 1  # while it is counted: seen then, it holds itself
+        sizes[id(node)] = _MOST + 1  # while it is counted: a node that is met again holds itself
         inside = node.value if isinstance(node, yaml.SequenceNode) else chain.from_iterable(node.value)
         sizes[id(node)] = 1 + sum(_size(entry, sizes) for entry in inside)
     return sizes[id(node)]
 
 
-def _given(loader: _Loader, node: yaml.Node, source: str, by_line: bool) -> _Given:
+def _setting(loader: _Loader, node: yaml.Node, source: str, by_line: bool) -> _Setting:
     place = f"{source}:{node.start_mark.line + 1}" if by_line else source
     if isinstance(node, yaml.SequenceNode):
-        return _Given([_given(loader, entry, source, by_line) for entry in node.value], "", place)
+        return _Setting([_setting(loader, entry, source, by_line) for entry in node.value], "", place)
     if isinstance(node, yaml.ScalarNode):
-        return _Given(_value(loader, node, place), node.value, place)
-    entries: dict[str, _Given] = {}
+        return _Setting(_value(loader, node, place), node.value, place)
+    entries: dict[str, _Setting] = {}
     for key, value in node.value:
         line = f"{source}:{key.start_mark.line + 1}" if by_line else source
         if not isinstance(key, yaml.ScalarNode):
             raise UsageError(f"{line}: a field has a name, not a list or fields of its own; write `field: value`")
         if key.value in entries:
             raise UsageError(f"{line}: {key.value}: given twice")
-        entries[key.value] = _given(loader, value, source, by_line)
-    return _Given(entries, "", place)
+        entries[key.value] = _setting(loader, value, source, by_line)
+    return _Setting(entries, "", place)
 
 
 def _value(loader: _Loader, node: yaml.ScalarNode, place: str) -> Any:
-    """What a scalar stands for."""
+    """The value of a scalar."""
     if node.tag not in _SCALARS and node.tag.startswith("tag:yaml.org,2002:"):
         raise UsageError(f"{place}: a value of type {node.tag[18:]}; write text, a number, true, false or null")
     if not _is_text(node.value):
@@ -188,15 +188,15 @@ def _value(loader: _Loader, node: yaml.ScalarNode, place: str) -> Any:
 
 
 def _is_text(value: str) -> bool:
-    """Whether files can hold it, and, as far as that is known, be called so."""
+    """Whether a file can hold the text, and may have it as a name: no zero bytes, no half characters."""
     try:
         return b"\0" not in value.encode()
     except UnicodeEncodeError:
         return False
 
 
-def _lay_over(tree: _Given, override: str) -> None:
-    """Put the value of an `a.b=c` override into the tree, making the mappings on its way."""
+def _lay_over(tree: _Setting, override: str) -> None:
+    """Put the value of an `a.b=c` override into the tree, with the mappings on its way."""
     place = f"--set {override}"
     dotted, equals, text = override.partition("=")
     if not equals or not all(dotted.split(".")):
@@ -204,93 +204,93 @@ def _lay_over(tree: _Given, override: str) -> None:
     *groups, last = dotted.strip().split(".")
     for name in groups:
         if name not in tree.value or not isinstance(tree.value[name].value, dict):
-            tree.value[name] = _Given({}, "", place)
+            tree.value[name] = _Setting({}, "", place)
         tree = tree.value[name]
     tree.value[last] = _parse(text, place, by_line=False)
 
 
-def _convert(given: _Given, kind: Any, path: str) -> Any:
-    """The given value as `kind`; `path` is the dotted name of the field, for the error."""
+def _convert(setting: _Setting, kind: Any, path: str) -> Any:
+    """The setting as a value of type `kind`; `path` is the dotted name of the field, for the error."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         (inner,) = (argument for argument in arguments if argument is not type(None))
-        return None if given.value is None else _convert(given, inner, path)
+        return None if setting.value is None else _convert(setting, inner, path)
     if origin is Literal:
-        return _choice(given, arguments, path)
+        return _choice(setting, arguments, path)
     if origin in (list, tuple):
-        return origin(_entries(given, arguments if origin is tuple else (*arguments, ...), path))
+        return origin(_entries(setting, arguments if origin is tuple else (*arguments, ...), path))
     if is_dataclass(kind):
-        return _build(given, cast(type[Any], kind), path)
-    return _scalar(given, kind, path)
+        return _build(setting, cast(type[Any], kind), path)
+    return _scalar(setting, kind, path)
 
 
-def _entries(given: _Given, kinds: tuple[Any, ...], path: str) -> list[Any]:
-    """A list, of entries of one kind (`kinds` is X and an ellipsis) or of exactly those kinds."""
-    if not isinstance(given.value, list):
-        raise _wrong(given, "a list", path)
+def _entries(setting: _Setting, kinds: tuple[Any, ...], path: str) -> list[Any]:
+    """The entries of a list, all of one kind (`kinds` is X and an ellipsis) or of exactly those kinds."""
+    if not isinstance(setting.value, list):
+        raise _wrong(setting, "a list", path)
     if kinds[-1] is ...:
-        kinds = kinds[:1] * len(given.value)
-    if len(given.value) != len(kinds):
-        raise UsageError(f"{given.place}: {path}: {len(kinds)} entries expected, {len(given.value)} found")
+        kinds = kinds[:1] * len(setting.value)
+    if len(setting.value) != len(kinds):
+        raise UsageError(f"{setting.place}: {path}: {len(kinds)} entries expected, {len(setting.value)} found")
     return [
-        _convert(entry, kind, f"{path}[{i}]") for i, (entry, kind) in enumerate(zip(given.value, kinds, strict=True))
+        _convert(entry, kind, f"{path}[{i}]") for i, (entry, kind) in enumerate(zip(setting.value, kinds, strict=True))
     ]
 
 
-def _build(given: _Given, kind: type[Any], path: str) -> Any:
-    if not isinstance(given.value, dict):
-        raise _wrong(given, "fields of its own", path)
-    hints, known = get_type_hints(kind), {field.name: field for field in fields(kind) if field.init}
-    for name, entry in given.value.items():
-        if name not in known:
-            raise UsageError(f"{entry.place}: {_below(path, name)}: no such field{_nearest(name, list(known))}")
-    for name, field in known.items():
-        if name not in given.value and _is_required(field):
-            raise UsageError(f"{given.place}: {_below(path, name)}: missing, and it has no default")
-    values = {name: _convert(entry, hints[name], _below(path, name)) for name, entry in given.value.items()}
+def _build(setting: _Setting, kind: type[Any], path: str) -> Any:
+    if not isinstance(setting.value, dict):
+        raise _wrong(setting, "fields of its own", path)
+    hints, by_name = get_type_hints(kind), {field.name: field for field in fields(kind) if field.init}
+    for name, entry in setting.value.items():
+        if name not in by_name:
+            raise UsageError(f"{entry.place}: {_below(path, name)}: no such field{_nearest(name, list(by_name))}")
+    for name, field in by_name.items():
+        if name not in setting.value and _is_required(field):
+            raise UsageError(f"{setting.place}: {_below(path, name)}: missing, and it has no default")
+    values = {name: _convert(entry, hints[name], _below(path, name)) for name, entry in setting.value.items()}
     try:
         return kind(**values)
     except ValueError as error:  # a check in __post_init__, whose message begins with the field
-        place = given.value.get(str(error).partition(":")[0], given).place
+        place = setting.value.get(str(error).partition(":")[0], setting).place
         raise UsageError(f"{place}: {path + ': ' if path else ''}{error}") from error
 
 
-def _scalar(given: _Given, kind: type[Any], path: str) -> Any:
+def _scalar(setting: _Setting, kind: type[Any], path: str) -> Any:
     if kind not in _KINDS:
         raise TypeError(f"{path}: recipes have no fields of type {kind}")
-    value = given.value
+    value = setting.value
     if kind in (str, Path) and value is not None and not isinstance(value, (list, dict)):
-        return kind(given.raw)  # as it was written: a folder may be called 2024 or no
+        return kind(setting.raw)  # as it was written: a folder may be called 2024 or no
     if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool) and _is_finite(value):
         return float(value)
     if kind in (bool, int) and type(value) is kind:
         return value
-    raise _wrong(given, _KINDS[kind], path)
+    raise _wrong(setting, _KINDS[kind], path)
 
 
 def _is_finite(number: float) -> bool:
-    """Whether a float can hold it; YAML has whole numbers of any length."""
+    """Whether a float can hold the number; YAML has whole numbers of any length."""
     return abs(number) <= sys.float_info.max
 
 
-def _choice(given: _Given, choices: tuple[Any, ...], path: str) -> Any:
+def _choice(setting: _Setting, choices: tuple[Any, ...], path: str) -> Any:
     for choice in choices:
-        if given.raw == str(choice):
+        if setting.raw == str(choice):
             return choice
-    raise _wrong(given, "one of " + ", ".join(map(str, choices)), path)
+    raise _wrong(setting, "one of " + ", ".join(map(str, choices)), path)
 
 
-def _wrong(given: _Given, expected: str, path: str) -> UsageError:
-    if isinstance(given.value, (dict, list)):
-        found = "fields" if isinstance(given.value, dict) else "a list"
+def _wrong(setting: _Setting, expected: str, path: str) -> UsageError:
+    if isinstance(setting.value, (dict, list)):
+        actual = "fields" if isinstance(setting.value, dict) else "a list"
     else:
-        found = given.raw or "nothing"
-    return UsageError(f"{given.place}: {path}: {expected} expected, {found} found")
+        actual = setting.raw or "nothing"
+    return UsageError(f"{setting.place}: {path}: {expected} expected, {actual} found")
 
 
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
+def _nearest(name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(names)}"
 
 
 def _below(path: str, name: str) -> str:

@@ -1,15 +1,15 @@
-"""Run folders: whatever a command produced, in files that outlive it.
+"""Run folders: the files that a command produces.
 
     recipe.yaml         the recipe as resolved
     environment.json    versions, platform, seed, start
     metrics.jsonl       one JSON object a line, written as the run goes
     results/            NAME.json and NAME.npz
     manifest.json       every file with its size and SHA-256; written last, so that its presence means a whole run
-    .lock               while it is being written: the process that does so
+    .lock               while the run is being written: the process that writes it
 
-Pages that are drawn from results alone may be drawn again later, and are no part of the run then.
+Pages that are drawn from results alone may be drawn again later; they are then no part of the run.
 
-The workshops write them; the report and the studio read them and need nothing else.
+Training, studies and evaluation write run folders. Reports read them and need nothing else.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class RunDir:
     @classmethod
     @contextmanager
     def alone(cls, path: Path) -> Iterator[None]:
-        """A block in which nobody else writes the run at `path`; whoever writes one, be it there or not, is in such.
+        """Lock the run at `path`, new or existing, for the block: every writer of a run must hold this lock.
 
-        What a killed process left half written of a run is removed before; another folder stays as it is. Raises
-        LapilliError, with pid and host, where another process is in one, and where no run can be written.
+        Half-written files of a killed run are removed first; a folder that is no run stays as it is. Raises
+        LapilliError, with pid and host, where another process holds the lock, and where no run can be written.
         """
         if not path.is_dir():
             refuse_occupied(path)
@@ -69,31 +69,31 @@ class RunDir:
 
     @classmethod
     def create(cls, path: Path, recipe: Any, seed: int) -> RunDir:
-        """Start a run in a new or empty folder; `recipe` is a dataclass or a dict. Raises LapilliError otherwise."""
+        """Start a run in a new or empty folder; `recipe` is a dataclass or a dict. Raises LapilliError for others."""
         refuse_occupied(path)
         write_atomically(path / "recipe.yaml", dump(recipe))
         return cls.resume(path, seed)
 
     @classmethod
     def resume(cls, path: Path, seed: int) -> RunDir:
-        """An existing run to go on with. Raises LapilliError when the folder is none."""
+        """Return an existing run to continue. Raises LapilliError when the folder is no run."""
         run = cls.open(path)
-        if not (path / "environment.json").is_file():  # it was killed as soon as it had begun
+        if not (path / "environment.json").is_file():  # the run was killed right after its start
             write_atomically(path / "environment.json", json_text(_environment(seed), indent=2) + "\n")
         return run
 
     @classmethod
     def open(cls, path: Path) -> RunDir:
-        """An existing run, whole or not. Raises LapilliError when the folder is none."""
+        """Return an existing run, finished or not. Raises LapilliError when the folder is no run."""
         if not (path / "recipe.yaml").is_file():
             raise LapilliError(f"{path}: not a run folder: it has no recipe.yaml")
         return cls(path)
 
     @classmethod
     def begin(cls, path: Path, recipe: Any, seed: int) -> RunDir:
-        """A new run, or the one of the same recipe that is there, finished or to be gone on with.
+        """Start a new run, or return the existing run of the same recipe, finished or to be continued.
 
-        Raises LapilliError for one of another recipe, and as `create` does.
+        Raises LapilliError for a run of another recipe, and as `create` does.
         """
         if not (path / "recipe.yaml").is_file():
             return cls.create(path, recipe, seed)
@@ -103,7 +103,7 @@ class RunDir:
 
     @contextmanager
     def or_nothing(self) -> Iterator[None]:
-        """A block after which, if it was broken off before a result was saved, no run was begun."""
+        """Remove the run if the block raises before a result is saved."""
         try:
             yield
         except BaseException:
@@ -112,7 +112,7 @@ class RunDir:
             raise
 
     def remove(self) -> None:
-        """Take the run out of its folder, and the folder away, unless it is a link, or something is mounted there."""
+        """Remove the run's files, and the folder itself unless it is a link or a mount point."""
         files = sorted(self.path.iterdir(), key=lambda file: file.name == "recipe.yaml")  # last: without, it is no run
         for file in files:
             if file.is_dir():
@@ -124,22 +124,22 @@ class RunDir:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the run has finished. `verify` says whether its files are still those it wrote."""
+        """Whether the run has finished. `verify` checks whether its files are unchanged."""
         return self._manifest.is_file()
 
     def log(self, **metrics: Any) -> None:
-        """Append one line to metrics.jsonl and hand it to the operating system at once."""
+        """Append one line to metrics.jsonl and pass it to the operating system at once."""
         self._require_unfinished()
         with explain_write(self._metrics), self._metrics.open("a", encoding="utf-8") as file:
             file.write(json_text(metrics) + "\n")
 
     def sync(self) -> None:
-        """Have the disk hold what was logged so far."""
+        """Write all logged lines out to the disk."""
         with explain_write(self._metrics):
             sync([self.path, *self.path.glob(self._metrics.name)])
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Every line logged, in order; a last line that a killed run left torn is not one."""
+        """Return every logged line, in order; a torn last line of a killed run is left out."""
         if not self._metrics.is_file():
             return []
         lines = read_text(self._metrics, _AGAIN).split("\n")[:-1]
@@ -149,10 +149,10 @@ class RunDir:
         return rows
 
     def rewind(self, step: int) -> None:
-        """Before going on from the checkpoint of `step`: drop the metrics logged after it, and a torn last line."""
+        """Drop the metrics after `step` and a torn last line, before the run continues from that step's checkpoint."""
         self._require_unfinished()
-        kept = [line for line in self.metrics() if line.get("step", step) <= step]
-        write_atomically(self._metrics, "".join(json_text(line) + "\n" for line in kept))
+        lines = [line for line in self.metrics() if line.get("step", step) <= step]
+        write_atomically(self._metrics, "".join(json_text(line) + "\n" for line in lines))
 
     def save(self, name: str, result: Any) -> None:
         """Save a result (a dataclass, a dict, ...) as results/NAME.json, whole or not at all."""
@@ -168,16 +168,20 @@ class RunDir:
         np.savez_compressed(packed, allow_pickle=False, **arrays)
         write_atomically(self._result(name, "npz"), packed.getvalue())
 
+    def product(self, name: str) -> Path:
+        """The file whose presence says that a result NAME was saved; where it has arrays, they are saved before."""
+        return self._result(name, "json")
+
     def has(self, name: str) -> bool:
         """Whether a result NAME was saved."""
-        return self._result(name, "json").is_file()
+        return self.product(name).is_file()
 
     def load(self, name: str) -> Any:
-        """The saved result NAME, as plain values. Raises LapilliError when the run has none of that name."""
+        """Return the saved result NAME as plain values. Raises LapilliError when the run has no such result."""
         return read_json(self._existing(name, "json"), _AGAIN)
 
     def load_arrays(self, name: str) -> dict[str, NDArray[Any]]:
-        """The saved arrays NAME. Raises LapilliError when the run has none of that name, or they are spoilt."""
+        """Return the saved arrays NAME. Raises LapilliError when the run has no such arrays, or they are damaged."""
         import numpy as np
 
         file = self._existing(name, "npz")
@@ -188,15 +192,15 @@ class RunDir:
             raise LapilliError(f"{file}: no arrays: {error}; {_AGAIN}") from error
 
     def finish(self) -> None:
-        """Write the manifest: the run is whole, and its results no longer change."""
+        """Write the manifest: the run is complete, and its results no longer change."""
         self._require_unfinished()
         seal(self.path, finished=_now())
 
     def verify(self, pages: bool = True) -> None:
-        """Compare every file with the manifest. Raises LapilliError naming those that are missing or changed.
+        """Compare every file with the manifest. Raises LapilliError naming the files that are missing or changed.
 
-        What is drawn from a finished run's results calls it first, without its pages, which are to be drawn again: the
-        results are what was measured.
+        Code that draws pages from a finished run calls it first, with `pages=False`: the pages may be drawn again, the
+        results must be those that were measured.
         """
         if not self.is_complete:
             raise LapilliError(f"{self.path}: the run has not finished: it has no manifest.json")

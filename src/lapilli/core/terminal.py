@@ -1,4 +1,4 @@
-"""What is printed, as a terminal may show it: names, answers and messages may hold what somebody else wrote."""
+"""Safe printing to a terminal: names, answers and messages may hold text that somebody else wrote."""
 
 import re
 from collections.abc import Iterable
@@ -13,18 +13,18 @@ _JOINER = re.compile(r"(?<=[^\x00-\x7f\u200b-\u200f])[\u200c\u200d]")  # elsewhe
 
 
 def printable(text: str) -> str:
-    """`text` with written out what a terminal would obey instead of print, or nobody would see: ESC becomes \\x1b.
+    """Return `text` with every character escaped that a terminal obeys or hides: ESC becomes \\x1b.
 
-    Control characters, those that turn the direction of writing, half characters; line breaks and spaces stay, and so
-    do the joiners that Persian, Hindi and emoji are written with.
+    Escaped are control characters, those that change the direction of writing, and half characters. Line breaks and
+    spaces stay, and so do the joiners that Persian, Hindi and emoji are written with.
     """
     if text.isprintable():
         return text
-    joiners = {found.start() for found in _JOINER.finditer(text)}
-    return "".join(char if at in joiners else _shown(char) for at, char in enumerate(text))
+    joiners = {match.start() for match in _JOINER.finditer(text)}
+    return "".join(char if at in joiners else _escaped(char) for at, char in enumerate(text))
 
 
-def _shown(char: str) -> str:
+def _escaped(char: str) -> str:
     if char.isprintable() or char == "\n" or category(char) == "Zs":
         return char
     return char.encode("unicode_escape").decode()
@@ -32,16 +32,16 @@ def _shown(char: str) -> str:
 
 @final
 class Terminal(Console):
-    """A console of rich that prints text as it is, without markup or emoji, and all of it by way of `printable`."""
+    """A console of rich that prints text without markup or emoji, and passes all of it through `printable`."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **settings)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Whatever rich makes of it; the codes that rich itself sends stay as they are."""
+        """The segments that rich renders, made printable; the codes that rich itself sends stay as they are."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=printable(segment.text))
 
     def render_str(self, text: str, **settings: Any) -> Text:
-        """Here first: rich would drop some characters, and measure the others as if they had no width."""
+        """The text that rich renders, made printable before: rich would drop some characters and miscount others."""
         return super().render_str(printable(text), **settings)

@@ -1,7 +1,7 @@
-"""What strangers wrote, templates and tokenizers, tried in a process that may fail, before it runs in this one.
+"""Trial runs of untrusted templates and tokenizers in a copy of this process, before they run in this one.
 
-A chat template is a program, and the rules of a tokenizer are one too: a few bytes of either can ask for gigabytes or
-for hours. No reading tells which do, so that they are run once, in a copy of this process with little time and memory.
+A chat template is a program, and so are the rules of a tokenizer: a few bytes of either can ask for gigabytes or for
+hours. Reading them does not tell which do, so that they run once in a copy with little time and memory.
 """
 
 import faulthandler
@@ -23,10 +23,10 @@ _MEMORY, _PANIC = 3, 4  # exit codes of the copy
 
 
 def trial(work: Callable[[], object]) -> str | None:
-    """What `work` came to in a copy of this process: None, or what is wrong, which it must not come to in this one.
+    """Run `work` in a copy of this process with limits; return None, or in words the limit that it broke.
 
-    An exception counts as nothing wrong: it will be raised here too. Where processes cannot be copied with limits,
-    outside Linux, nothing is tried.
+    An exception is no failure: `work` will raise it in this process too. Outside Linux, where processes cannot be
+    copied with limits, nothing is tried.
     """
     if sys.platform != "linux":
         return None
@@ -45,9 +45,9 @@ def trial(work: Callable[[], object]) -> str | None:
 
 @contextmanager
 def tokenizing() -> Iterator[None]:
-    """Raise a LapilliError for what the tokenizers library raises on a text.
+    """Raise a LapilliError for the errors of the tokenizers library on a text.
 
-    That is a bare Exception or, where a pattern goes back and forth for too long, a panic, which is no Exception.
+    It raises a bare Exception or, where a pattern backtracks for too long, a panic, which is no Exception.
     """
     try:
         yield
@@ -59,7 +59,7 @@ def tokenizing() -> Iterator[None]:
 
 
 def _end(work: Callable[[], object]) -> None:
-    """Do the work within the limits, without a word, and end this process."""
+    """Do the work within the limits, without output, and end this process."""
     code = 0
     try:
         _limit()

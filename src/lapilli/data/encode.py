@@ -1,8 +1,8 @@
 """A sample turned into token ids, labels and a layout, in one pass.
 
 The conversation becomes one string, which is tokenised once. The characters a token covers say which segment of the
-template it belongs to, and with that its role, its turn and whether it is learned. Nothing is tokenised twice and no
-length is subtracted, which is how labels come to be shifted by a token or a whole sample comes to be masked.
+template it belongs to, and with that its role, its turn and whether it is learned. Tokenising twice and subtracting
+lengths would be simpler, and is how labels get shifted by a token, or a whole sample gets masked.
 
 An image is one special token in that string, and is repeated for its patches afterwards. A special token cuts the text
 before anything else happens, so the ids are those of the string with the token repeated, in a third of the time.
@@ -23,14 +23,14 @@ from lapilli.data.faults import Fault
 from lapilli.data.sample import Sample
 
 IGNORED = -100
-"""The label of a token that is not learned: what PyTorch's cross entropy leaves out."""
+"""The label of a token that is not learned: PyTorch's cross entropy leaves it out."""
 
 _MOST = int(np.iinfo(np.int16).max)  # exchanges, images: what a layout counts in
 _NO_SEGMENT = -1  # of a token that the tokenizer put before the text, such as <s>
 
 
 class SampleError(LapilliError):
-    """A sample that cannot be encoded, or not be learned from; `faults` are all that was seen to be wrong with it."""
+    """A sample that cannot be encoded, or not be learned from; `faults` are all that were found."""
 
     def __init__(self, name: str, faults: Sequence[Fault]) -> None:
         super().__init__(f"sample {name!r}: {faults[0]}")
@@ -56,7 +56,7 @@ class Encoded:
 
 
 def encode(sample: Sample, codec: Codec, for_generation: bool = False) -> Encoded:
-    """The sample's tokens, as the model's own processor gives them for the same conversation, with labels and layout.
+    """Return the sample's tokens, those that the model's own processor gives, with labels and layout.
 
     `for_generation` leaves out the last answer, if there is one, and ends with the text that asks for it.
 
@@ -67,8 +67,8 @@ def encode(sample: Sample, codec: Codec, for_generation: bool = False) -> Encode
     try:
         _require_number(sample)
         segments = codec.chat.segments(sample.turns, for_generation)
-        if found := list(_unsound(segments, codec.chat, codec, len(sample.images))):
-            raise SampleError(sample.id, found)
+        if faults := list(_unsound(segments, codec.chat, codec, len(sample.images))):
+            raise SampleError(sample.id, faults)
         ids, segment_of = _tokens(segments, codec)
         ids, segment_of = _with_patches(ids, segment_of, codec, len(sample.images))
         return _encoded(sample, segments, ids, segment_of, codec)
@@ -101,11 +101,11 @@ def _unsound(segments: Sequence[Segment], template: ChatTemplate, codec: Codec, 
     refused = [IMAGE_MARK, codec.image_token, *([template.stop] if template.stop.strip() else [])]
     answered = {segment.turn for segment in segments if segment.role == Role.ANSWER and segment.text.strip()}
     for segment in segments:
-        if segment.role == Role.STOP and segment.turn not in answered:  # of nothing, a template may make no segment
+        if segment.role == Role.STOP and segment.turn not in answered:  # an empty answer may have none
             yield Fault(_spoken(segment), "empty answer", "write the answer, or remove the question too")
         if segment.role == Role.ANSWER:
-            held = [text for text in refused if text in segment.text]
-            for text in dict.fromkeys(held):
+            forbidden = [text for text in refused if text in segment.text]
+            for text in dict.fromkeys(forbidden):
                 what = f"the answer holds {text!r}"
                 yield Fault(_spoken(segment), what, "remove it: it is learned as what it does, not as text")
 
@@ -119,11 +119,11 @@ def _tokens(segments: Sequence[Segment], codec: Codec) -> tuple[NDArray[np.int64
     """Ids (token,) with one token for an image, and the segment (token,) that every token belongs to."""
     texts = [segment.text.replace(IMAGE_MARK, codec.image_token) for segment in segments]
     text = "".join(texts)
-    begun = codec.tokenizer.bos_token is not None and text.startswith(codec.tokenizer.bos_token)
+    has_start = codec.tokenizer.bos_token is not None and text.startswith(codec.tokenizer.bos_token)
     with tokenizing():
         read = codec.tokenizer(
             text,
-            add_special_tokens=not begun,  # as transformers' processors have it, for templates that begin themselves
+            add_special_tokens=not has_start,  # as transformers' processors, for templates that begin with it
             return_offsets_mapping=True,
             return_attention_mask=False,
             return_token_type_ids=False,
@@ -184,10 +184,10 @@ def _with_patches(
 ) -> tuple[NDArray[np.int64], Positions]:
     """Both arrays with every image token repeated for the patches of its image."""
     is_image = ids == codec.image_token_id
-    found = int(np.count_nonzero(is_image))
-    if found != images:
+    count = int(np.count_nonzero(is_image))
+    if count != images:
         remedy = "the tokenizer must have it as one special token, and no text may hold it but as a mark"
-        raise LapilliError(f"{found} tokens {codec.image_token!r} for {images} images; {remedy}")
+        raise LapilliError(f"{count} tokens {codec.image_token!r} for {images} images; {remedy}")
     rows, columns = codec.patch_grid
     repeats = np.where(is_image, rows * columns, 1)
     return np.repeat(ids, repeats), np.repeat(segment_of, repeats)

@@ -1,4 +1,4 @@
-"""What makes a row bad, written once: reading stops at the first fault, `lapilli data validate` lists them all."""
+"""The faults of a row: reading stops at the first, `lapilli data validate` lists them all."""
 
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from lapilli.core.prompt.template import IMAGE_MARK
-from lapilli.data.unread import names_pictures, shown, unread_fields
+from lapilli.data.extra_fields import excerpt, extra_fields, names_pictures
 
 Speaker = Literal["user", "assistant"]
 
@@ -17,7 +17,7 @@ SPEAKERS: Mapping[str, Speaker] = {"human": "user", "user": "user", "gpt": "assi
 IMAGE_FIELDS = ("image", "images")
 """The fields that may name a row's pictures; one of them does."""
 
-_INVISIBLE = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # Unicode's categories of characters of which nothing is seen
+_INVISIBLE = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # Unicode's categories of invisible characters
 _WHOLE = "write the whole surrogate pair"
 
 _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a truth value", int: "a number", float: "a number"}
@@ -27,7 +27,7 @@ _SYNONYMS = {"from": "role", "value": "content"}  # of a turn's fields
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with a row: the field, if it is one's, what is wrong, and what to do about it."""
+    """A fault of a row: the field, if it is in one, the fault, and the remedy."""
 
     field: str
     message: str
@@ -38,7 +38,7 @@ class Fault:
 
 
 def faults(row: object) -> Iterator[Fault]:
-    """Everything wrong with one row, apart from its pictures' files."""
+    """Yield every fault of a row, apart from its pictures' files."""
     if isinstance(row, Fault):
         yield row
     elif not isinstance(row, dict):
@@ -78,13 +78,13 @@ def _image_faults(row: dict[str, Any]) -> Iterator[Fault]:
 
 
 def _unread_faults(row: dict[str, Any]) -> Iterator[Fault]:
-    """What names a picture in a row that shows none; in a row that shows one, it may be a mask or an address."""
+    """Yield the fields that name a picture in a row without one; with one, they may hold a mask or an address."""
     if images_of(row):
         return
-    for field, text in unread_fields(row):
+    for field, text in extra_fields(row):
         if names_pictures(field, text):
             remedy = f"name a picture in the field image, with {IMAGE_MARK} in the question, or remove the field"
-            yield Fault(field, f"{shown(text)} is a picture or a video in a field that is not read", remedy)
+            yield Fault(field, f"{excerpt(text)} is a picture or a video in a field that is not read", remedy)
 
 
 def _conversation_faults(row: dict[str, Any]) -> Iterator[Fault]:
@@ -105,9 +105,9 @@ def _turn_faults(turn: object, name: str) -> Iterator[Fault]:
         yield Fault(name, f"{kind_of(turn)}, an object expected", 'write {"from": "human", "value": ..}')
         return
     speaker, text = speaker_of(turn), text_of(turn)
-    for one, other in _SYNONYMS.items():
-        if one in turn and other in turn and turn[one] != turn[other]:
-            yield Fault(name, f'"{one}" and "{other}" differ', "keep one of the two")
+    for field, synonym in _SYNONYMS.items():
+        if field in turn and synonym in turn and turn[field] != turn[synonym]:
+            yield Fault(name, f'"{field}" and "{synonym}" differ', "keep one of the two")
     if speaker is None:
         yield Fault(name, 'no "from"', "say who speaks, human or gpt")
     elif _role(turn) is None:
@@ -156,14 +156,14 @@ def _count_faults(row: dict[str, Any]) -> Iterator[Fault]:
         return
     texts = [text_of(turn) for turn in turns if isinstance(turn, dict) and _role(turn) != "assistant"]
     marks = sum(text.count(IMAGE_MARK) for text in texts if isinstance(text, str))
-    given = len(images_of(row))
-    if marks != given:
-        message = f"{marks} {IMAGE_MARK} in the questions for {_counted(given)}"
-        yield Fault(name, message, _count_remedy(marks, given, name))
+    images = len(images_of(row))
+    if marks != images:
+        message = f"{marks} {IMAGE_MARK} in the questions for {_counted(images)}"
+        yield Fault(name, message, _count_remedy(marks, images, name))
 
 
-def _count_remedy(marks: int, given: int, name: str) -> str:
-    if given == 0:
+def _count_remedy(marks: int, images: int, name: str) -> str:
+    if images == 0:
         return f"name the pictures in the field image, or remove {IMAGE_MARK}"
     if marks == 0:
         return f"write {IMAGE_MARK} where a question shows the picture, or remove the field {name}"
@@ -175,7 +175,7 @@ def _counted(images: int) -> str:
 
 
 def images_of(row: dict[str, Any]) -> list[Any]:
-    """What a row names as its pictures, checked or not."""
+    """Return the pictures that a row names, checked or not."""
     value = row.get(_image_field(row))
     if value is None:
         return []
@@ -187,12 +187,12 @@ def _image_field(row: dict[str, Any]) -> str:
 
 
 def speaker_of(turn: dict[str, Any]) -> Any:
-    """Who speaks a turn, as the row has it: `from`, or else `role`."""
+    """Return the speaker of a turn: `from`, or else `role`."""
     return turn.get("from", turn.get("role"))
 
 
 def text_of(turn: dict[str, Any]) -> Any:
-    """What is said in a turn: `value`, or else `content`."""
+    """Return the text of a turn: `value`, or else `content`."""
     return turn.get("value", turn.get("content"))
 
 

@@ -1,4 +1,4 @@
-"""Whether a sample can be learned from: what training asks of every one, and `lapilli data validate` too."""
+"""Whether a sample can be learned from: the checks of training, and of `lapilli data validate`."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ from lapilli.data.encode import IGNORED, Encoded, SampleError, encode
 from lapilli.data.faults import Fault
 from lapilli.data.sample import Sample, Turn
 
-_LETTERS = 3  # of a text that nobody writes by chance
+_LETTERS = 3  # in a text that nobody writes by chance
 
 
 @dataclass(frozen=True)
 class Requirements:
-    """What a stage of training asks of its samples.
+    """The requirements of a stage of training for its samples.
 
-    codec          what it encodes them with
-    longest        how many tokens the language model reads at most
+    codec          encodes them
+    longest        the most tokens that the language model reads
     needs_picture  whether the connector alone learns: from a sample without a picture it learns nothing, and from a
                    batch of them there is no gradient at all
     """
@@ -42,18 +42,18 @@ class Requirements:
 def learnable(sample: Sample, requirements: Requirements) -> Encoded:
     """The sample, encoded.
 
-    Raises SampleError with everything that is wrong with it, as far as it can be encoded: that, and too many tokens, a
-    picture that is needed and not there, nothing to learn, and control tokens in an answer, which would be learned as
-    what they do.
+    Raises SampleError with all faults: those of encoding or, where it can be encoded, too many tokens, a missing
+    picture where one is needed, nothing to learn, and control tokens in an answer, which would be learned as what they
+    do.
     """
     encoded = encode(sample, requirements.codec)
-    if found := list(_faults(encoded, sample, requirements)):
-        raise SampleError(sample.id, found)
+    if faults := list(_faults(encoded, sample, requirements)):
+        raise SampleError(sample.id, faults)
     return encoded
 
 
 def doubts(sample: Sample, encoded: Encoded, requirements: Requirements) -> Iterator[Fault]:
-    """What is odd about a sample that can be learned from: its reader may take one speaker's words for the other's."""
+    """Yield doubts about a sample that can be learned from: a model may take one speaker's words for the other's."""
     for turn, token in sorted({(turn, token) for _, turn, token in controls(sample, encoded, requirements.codec)}):
         what = f"the question holds the control token {token!r}, which may end or begin a turn"
         yield Fault(f"turn {turn}", what, "remove it, unless it is meant")
@@ -65,18 +65,18 @@ def doubts(sample: Sample, encoded: Encoded, requirements: Requirements) -> Iter
 
 
 def controls(sample: Sample, encoded: Encoded, codec: Codec) -> Iterator[tuple[int, int, str]]:
-    """The control tokens in what is said, not in what the template adds: position, turn and token of each."""
+    """Yield the control tokens in the texts, not those that the template adds: position, turn and token."""
     layout = encoded.layout
-    said = np.isin(layout.role, (Role.QUESTION, Role.ANSWER))
-    for at in np.flatnonzero(said & np.isin(encoded.ids, list(codec.control_tokens))).tolist():
+    is_text = np.isin(layout.role, (Role.QUESTION, Role.ANSWER))
+    for at in np.flatnonzero(is_text & np.isin(encoded.ids, list(codec.control_tokens))).tolist():
         turn = 2 * int(layout.turn[at]) + int(layout.role[at] == Role.ANSWER)
         token = codec.control_tokens[int(encoded.ids[at])]
-        if _folded(token) in _folded(sample.turns[turn].text):  # neither an unknown character nor the template's
+        if _folded(token) in _folded(sample.turns[turn].text):  # else it is an unknown character, or the template's
             yield at, turn, token
 
 
 def _folded(text: str) -> str:
-    """As tokenizers may read it, whose normalizers make plain letters of wide ones and small ones of capitals."""
+    """Return the text as tokenizers may read it, whose normalizers fold wide letters and capitals."""
     return unicodedata.normalize("NFKC", text).casefold()
 
 
@@ -94,7 +94,7 @@ def _faults(encoded: Encoded, sample: Sample, requirements: Requirements) -> Ite
 
 
 def _answer_faults(encoded: Encoded, sample: Sample, codec: Codec) -> Iterator[Fault]:
-    held = {(turn, token) for _, turn, token in controls(sample, encoded, codec) if turn % 2}
-    for turn, token in sorted(held):
+    tokens = {(turn, token) for _, turn, token in controls(sample, encoded, codec) if turn % 2}
+    for turn, token in sorted(tokens):
         what = f"the answer holds the control token {token!r}, which would be learned as what it does"
         yield Fault(f"turn {turn}", what, "remove it, or spell it in another way")

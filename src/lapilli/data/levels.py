@@ -26,14 +26,14 @@ _reported: set[str] = set()
 
 @dataclass(frozen=True)
 class Range:
-    """The sample values that become 0 and 255, and where that is known from. `low` above `high` makes a negative."""
+    """The sample values that become 0 and 255, and the source of that. `low` above `high` makes a negative."""
 
     low: float
     high: float
     source: str
 
     def levels(self, samples: NDArray[np.float64]) -> NDArray[np.uint8]:
-        """The nearest of 256 levels, cut off at both ends; what is not a number becomes the lower end."""
+        """The nearest of 256 levels, cut off at both ends; NaN becomes the lower end."""
         width = (self.high - self.low) or 1.0
         fractions = np.nan_to_num((samples - self.low) / width, nan=0.0, posinf=1.0, neginf=0.0)
         return np.asarray((fractions.clip(0, 1) * 255).round(), dtype=np.uint8)
@@ -45,7 +45,7 @@ def is_deep(picture: Image.Image) -> bool:
 
 
 def declared_range(picture: Image.Image) -> Range | None:
-    """The range that the file of a deep picture states; None where it states none. Asked before it is decoded.
+    """The range that the file of a deep picture states; None where it states none. Call it before decoding.
 
     That is TIFF's SMinSampleValue and SMaxSampleValue, or MinSampleValue and MaxSampleValue, or BitsPerSample of
     unsigned integers; PGM's maxval. 16 bits are none: scanners of 12 bits write them as well.
@@ -79,11 +79,11 @@ def of_sixteen_bits(largest: float) -> Range:
     return Range(0, 2**bits - 1, f"{bits} of 16 bits" if bits < 16 else _PLAIN)
 
 
-def turned(picture: Image.Image, found: Range) -> Range:
-    """The range turned round where a TIFF says that white is 0."""
+def photometric(picture: Image.Image, span: Range) -> Range:
+    """Return the range, reversed where a TIFF says that white is 0."""
     tags = getattr(picture, "tag_v2", {})
     white_is_zero = tags.get(_PHOTOMETRIC) == 0
-    return Range(found.high, found.low, found.source) if white_is_zero else found
+    return Range(span.high, span.low, span.source) if white_is_zero else span
 
 
 def samples_of(strip: Image.Image, unsigned: bool) -> NDArray[np.float64]:
@@ -107,15 +107,15 @@ def strips(picture: Image.Image, factor: int = 1) -> Iterator[tuple[int, Image.I
         yield top, picture.crop((0, top, picture.width, min(top + rows, picture.height)))
 
 
-def report(path: Path, found: Range) -> None:
-    """Say once in a process how samples of a kind are scaled; of plain 16 bits nothing, which are as they seem."""
-    if found.source == _PLAIN or found.source in _reported:
+def report(path: Path, span: Range) -> None:
+    """Log once in a process how samples of a kind are scaled; nothing for plain 16 bits."""
+    if span.source == _PLAIN or span.source in _reported:
         return
-    _reported.add(found.source)
-    low, high = min(found.low, found.high), max(found.low, found.high)
+    _reported.add(span.source)
+    low, high = min(span.low, span.high), max(span.low, span.high)
     _LOG.warning(
         "%r: samples of %.6g to %.6g are scaled to 8 bits (%s); others of this kind are scaled too, and not reported",
-        str(path), low, high, found.source,
+        str(path), low, high, span.source,
     )  # fmt: skip
 
 

@@ -1,15 +1,15 @@
-"""Where the picture lies that a row names: below the images folder, and nowhere else. Nothing is opened."""
+"""The path of a picture that a row names: below the images folder, and nowhere else. Nothing is opened."""
 
 import re
 import unicodedata
 from pathlib import Path
 
 from lapilli.core.errors import LapilliError
-from lapilli.data.unread import is_url, shown
+from lapilli.data.extra_fields import excerpt, is_url
 
 
 class PictureError(LapilliError):
-    """A picture that cannot be had: `message` says why and `remedy` what to do, apart from each other for tables."""
+    """A picture that cannot be opened: the reason in `message`, and the `remedy`, separate for tables."""
 
     def __init__(self, picture: Path | str, message: str, remedy: str) -> None:
         super().__init__(f"{picture}: {message}; {remedy}")
@@ -30,7 +30,7 @@ def picture_path(root: Path, name: str) -> Path:
         if not path.is_file():  # neither a folder nor a pipe, which would be waited for without end
             path = _in_other_form(folder, name) or path
     except (OSError, ValueError, RuntimeError) as error:  # too long; a zero byte; links that turn in a circle
-        raise PictureError(shown(name), f"not a usable path: {error}", "correct the path") from error
+        raise PictureError(excerpt(name), f"not a usable path: {error}", "correct the path") from error
     if not path.is_relative_to(folder):
         raise PictureError(name, f"leads out of {root}", "keep every picture inside the images folder")
     if not path.is_file():
@@ -40,7 +40,7 @@ def picture_path(root: Path, name: str) -> Path:
 
 def _require_relative(root: Path, name: str) -> None:
     if is_url(name):
-        raise PictureError(shown(name), "an address", f"fetch the picture into {root}, and name its file")
+        raise PictureError(excerpt(name), "an address", f"fetch the picture into {root}, and name its file")
     if Path(name).is_absolute() or re.match(r"[A-Za-z]:[\\/]|\\\\", name):  # of Windows, too
         raise PictureError(name, "an absolute path", f"write the path as seen from {root}")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from lapilli.core.errors import LapilliError
+from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.data.faults import Fault, half_character, kind_of
 from lapilli.data.rows import place, read_rows
@@ -43,6 +43,17 @@ class PictureQuestion:
     def sample(self) -> Sample:
         """What asks it."""
         return Sample(self.id, (self.image,), (Turn("user", f"{IMAGE_MARK}\n{self.question}"),))
+
+
+def one_question(image: str, question: str) -> Sample:
+    """The sample that asks a question about the picture `image`. Raises UsageError for what is no question."""
+    if not question.strip():
+        raise UsageError("question: empty; ask something about the picture")
+    if IMAGE_MARK in question:
+        raise UsageError(f"question: {question!r} holds {IMAGE_MARK}, which stands for a picture; leave it out")
+    if half_character(question):
+        raise UsageError(f"question: {question!r} holds half a character; leave it out")
+    return PictureQuestion("question", image, question, "").sample
 
 
 def read_picture_questions(folder: Path) -> list[PictureQuestion]:

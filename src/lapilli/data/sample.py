@@ -28,7 +28,7 @@ from lapilli.data.rows import is_lines, place, read_rows
 
 @dataclass(frozen=True)
 class Turn:
-    """What one speaker says; `<image>` in a user's text stands for the sample's next picture."""
+    """A turn of one speaker; `<image>` in a user's text stands for the sample's next picture."""
 
     role: Speaker
     text: str

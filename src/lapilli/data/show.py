@@ -1,4 +1,4 @@
-"""One encoded sample made visible: what every token is for, and which of them are learned."""
+"""Printing an encoded sample: the role of every token, and which tokens are learned."""
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from lapilli.core.prompt.codec import Codec
 from lapilli.core.terminal import printable
 from lapilli.data.encode import IGNORED, Encoded
 
-_COLOURS = {
+_COLORS = {
     Role.TEMPLATE: "bright_black",
     Role.SYSTEM: "blue",
     Role.QUESTION: "cyan",
@@ -27,13 +27,13 @@ _LEARNED = "bold underline"
 _BORDER = "│"  # between two tokens
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # what decoders print for the first bytes of a character
 _CONTROL = "reverse"
-_SHOWN = 10_000  # tokens; more would fill the terminal for minutes
+_LONGEST = 10_000  # tokens; more would fill the terminal for minutes
 _MOST_BYTES = 4  # of a character in UTF-8
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A token as it can be read, or the patches of a whole image; what it is for, and whether it is learned.
+    """A token as text, or the patches of a whole image, with its role and whether it is learned.
 
     `control` says that it is a control token which somebody wrote into a text.
     """
@@ -58,18 +58,18 @@ def as_json(encoded: Encoded, codec: Codec, control: Collection[int] = ()) -> di
     }
 
 
-def render(encoded: Encoded, codec: Codec, coloured: bool = True, control: Collection[int] = ()) -> Group:
-    """The tokens in the colours of their roles, the learned ones bold and underlined; one chip an image; a legend.
+def render(encoded: Encoded, codec: Codec, colored: bool = True, control: Collection[int] = ()) -> Group:
+    """The tokens in the colors of their roles, the learned ones bold and underlined; one chip an image; a legend.
 
-    Control tokens that somebody wrote into a text, at the positions `control`, are reversed. Without colours, the role
+    Control tokens that somebody wrote into a text, at the positions `control`, are reversed. Without colors, the role
     stands before the tokens that share it, with a `+` where they are learned, and a `!` where they are such tokens. Of
     a very long sample the first tokens are shown.
     """
     text = Text()
-    for piece in _coloured(pieces(encoded, codec, control), coloured):
+    for piece in _colored(pieces(encoded, codec, control), colored):
         text.append(_BORDER if text else "", "bright_black").append(piece)
     count, learned = len(encoded.ids), int((encoded.labels != IGNORED).sum())
-    rest = [Text(f"... the first {_SHOWN:,} of {count:,} tokens; --json has them all")] if count > _SHOWN else []
+    rest = [Text(f"... the first {_LONGEST:,} of {count:,} tokens; --json has them all")] if count > _LONGEST else []
     written = f", {len(control)} control tokens in its texts" if control else ""
     counts = f"{count} tokens, {learned} learned, {encoded.layout.image_count} images{written}"
     return Group(text, *rest, Text(), _legend(encoded, bool(control)), Text(counts))
@@ -81,8 +81,8 @@ def pieces(encoded: Encoded, codec: Codec, control: Collection[int] = ()) -> Ite
     Of a very long sample the first.
     """
     before: list[int] = []
-    shown, marked = range(min(len(encoded.ids), _SHOWN)), frozenset(control)
-    for (role, image, learned, written), run in groupby(shown, key=lambda at: (*_look(encoded, at), at in marked)):
+    positions, marked = range(min(len(encoded.ids), _LONGEST)), frozenset(control)
+    for (role, image, learned, written), run in groupby(positions, key=lambda at: (*_kind(encoded, at), at in marked)):
         if role == Role.IMAGE:
             rows, columns = encoded.layout.patches(image).shape
             yield Piece(f"[image {image}: {rows}x{columns} patches]", role, learned, written)
@@ -93,22 +93,22 @@ def pieces(encoded: Encoded, codec: Codec, control: Collection[int] = ()) -> Ite
 
 
 def visible(text: str) -> str:
-    """`text` with a sign at its line breaks, and written out what a terminal would obey instead of print."""
+    """Return `text` with a sign at its line breaks; control characters are escaped."""
     return printable(text).replace("\n", "↵\n")
 
 
-def _coloured(shown: Iterable[Piece], coloured: bool) -> Iterator[Text]:
+def _colored(pieces: Iterable[Piece], colored: bool) -> Iterator[Text]:
     before = None
-    for piece in shown:
+    for piece in pieces:
         kind = (piece.role, piece.learned, piece.control)
-        if not coloured and (kind != before or piece.role == Role.IMAGE):
+        if not colored and (kind != before or piece.role == Role.IMAGE):
             yield Text(f"<{piece.role.name.lower()}{'+' if piece.learned else ''}{'!' if piece.control else ''}>")
-        style = f"{_COLOURS[piece.role]} {_LEARNED if piece.learned else ''} {_CONTROL if piece.control else ''}"
+        style = f"{_COLORS[piece.role]} {_LEARNED if piece.learned else ''} {_CONTROL if piece.control else ''}"
         yield Text(piece.text, style.strip())
         before = kind
 
 
-def _look(encoded: Encoded, at: int) -> tuple[Role, int, bool]:
+def _kind(encoded: Encoded, at: int) -> tuple[Role, int, bool]:
     return Role(encoded.layout.role[at]), int(encoded.layout.image[at]), bool(encoded.labels[at] != IGNORED)
 
 
@@ -136,6 +136,6 @@ def _text(ids: list[int], codec: Codec) -> str:
 def _legend(encoded: Encoded, control: bool) -> Text:
     legend = Text()
     for role in map(Role, np.unique(encoded.layout.role)):
-        legend.append(role.name.lower(), _COLOURS[role]).append("  ")
+        legend.append(role.name.lower(), _COLORS[role]).append("  ")
     legend.append("learned", _LEARNED)
     return legend.append("  ").append("control token", _CONTROL) if control else legend

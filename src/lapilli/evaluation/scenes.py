@@ -8,37 +8,38 @@ not look cannot do much better.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from functools import partial
+from math import nan
 from pathlib import Path
-
-import numpy as np
-from PIL import Image
+from typing import Literal
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.statistics.clusters import clustered, clustered_mean
-from lapilli.core.statistics.proportion import Difference, Proportion
+from lapilli.core.progress import Progress
+from lapilli.core.statistics.clusters import clustered
+from lapilli.core.statistics.proportion import Proportion
 from lapilli.data.paths import PictureError, picture_path
-from lapilli.data.pictures import open_picture
 from lapilli.data.questions import plain_answer, read_picture_questions, same_answer
-from lapilli.data.sample import Sample, Turn
-from lapilli.data.scenes.facts import read_scenes
 from lapilli.data.scenes.questions import TYPES
-from lapilli.data.scenes.vocabulary import COLOURS
+from lapilli.evaluation.asking import CONDITIONS
+from lapilli.evaluation.benchmark import Benchmark, Response, Table, percent, with_interval
 
-CONDITIONS = ("image", "blank", "swapped", "language_only")
-ROUNDS = (*(("held_out", condition) for condition in CONDITIONS), ("compositional", "image"))
-"""Every split and condition that a model is scored under."""
+SPLITS: tuple[Literal["held_out"], Literal["compositional"]] = ("held_out", "compositional")
+"""Scenes like those of the training, and those of combinations that the training withholds."""
 
 EVERY_TYPE = "all"
 UNTYPED = "other"
 """The type of questions that name none."""
 
-GRAY = (128, 128, 128)
-
-Answerer = Callable[[Sequence[Sample], Callable[[str], Image.Image]], Sequence[str]]
-"""Answers each sample's last question; the second argument opens a picture by its name."""
+_COLUMNS = {
+    "held-out": ("held_out", "image"),
+    "compositional": ("compositional", "image"),
+    "blank": ("held_out", "blank"),
+    "other": ("held_out", "swapped"),
+    "none": ("held_out", "language_only"),
+}
+_NOTE = "% right, with 95 % intervals. Controls: a blank picture, another one, none; the best constant answer"
 
 
 @dataclass(frozen=True)
@@ -54,20 +55,6 @@ class SceneQuestion:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A question, the condition it was asked under, and what came back."""
-
-    question: SceneQuestion
-    condition: str
-    given: str
-
-    @property
-    def right(self) -> bool:
-        """Equal to the right answer, but for capitals, a full stop and spaces around it."""
-        return same_answer(self.given, self.question.answer)
-
-
-@dataclass(frozen=True)
 class Score:
     """The share of right answers of one type (or `all`) under one condition, with its 95 % interval.
 
@@ -80,6 +67,16 @@ class Score:
     share: Proportion
 
 
+@dataclass(frozen=True)
+class Constant:
+    """The answer that is right most often for one type, and how often it is."""
+
+    split: str
+    type: str
+    answer: str
+    share: Proportion
+
+
 def read_questions(folder: Path, split: str, per_type: int) -> list[SceneQuestion]:
     """The first `per_type` questions of every type of a folder, those of `lapilli data scenes` in its order.
 
@@ -88,134 +85,113 @@ def read_questions(folder: Path, split: str, per_type: int) -> list[SceneQuestio
     """
     by_type: dict[str, list[SceneQuestion]] = {kind: [] for kind in TYPES}
     for row in read_picture_questions(folder):
-        try:
-            picture_path(folder / "images", row.image)
-        except PictureError as error:
-            raise LapilliError(f"{folder}: question {row.id!r}: {error}") from error
+        require_picture(folder, row.id, row.image)
         if row.type == EVERY_TYPE:
             raise LapilliError(
                 f"{folder}: question {row.id!r}: type {EVERY_TYPE!r} means all together; name it otherwise"
             )
         kind = row.type or UNTYPED
-        asked = SceneQuestion(row.id, split, row.image, kind, row.question, row.answer)
-        by_type.setdefault(kind, []).append(asked)
-    return [question for found in by_type.values() for question in found[:per_type]]
+        question = SceneQuestion(row.id, split, row.image, kind, row.question, row.answer)
+        by_type.setdefault(kind, []).append(question)
+    return [question for questions in by_type.values() for question in questions[:per_type]]
 
 
-def ask_rounds(
-    data: Path, rounds: Iterable[tuple[str, str]], per_type: int, answer: Answerer, on_round: Callable[[], None]
-) -> list[Asked]:
-    """Ask `per_type` questions of every type about the folders in `data`, once for each of `rounds`.
-
-    Calls `on_round` after each. Raises LapilliError as `read_questions` and `ask_all` do.
-    """
-    found: list[Asked] = []
-    for split, condition in rounds:
-        found += ask_all(read_questions(data / split, split, per_type), data / split, condition, answer)
-        on_round()
-    return found
+def require_picture(folder: Path, question: str, image: str) -> None:
+    """Raise LapilliError, with the question's id, where its picture is not in the folder's `images`."""
+    try:
+        picture_path(folder / "images", image)
+    except PictureError as error:
+        raise LapilliError(f"{folder}: question {question!r}: {error}") from error
 
 
-def ask_all(questions: Sequence[SceneQuestion], folder: Path, condition: str, answer: Answerer) -> list[Asked]:
-    """Ask every question under one of `CONDITIONS`; `folder` is the one the questions were read from.
-
-    Raises LapilliError when pictures are to be swapped and the folder holds only one.
-    """
-    images = folder / "images"
-    samples = [_sample(question, condition) for question in questions]
-    if condition == "swapped":
-        samples = _swapped(samples, images)
-
-    def blank(name: str) -> Image.Image:
-        return Image.new("RGB", open_picture(images, name).size, GRAY)
-
-    def stored(name: str) -> Image.Image:
-        return open_picture(images, name)
-
-    given = answer(samples, blank if condition == "blank" else stored)
-    return [Asked(question, condition, text) for question, text in zip(questions, given, strict=True)]
+def is_right(response: Response[SceneQuestion]) -> bool:
+    """Whether the answer is the right one, but for capitals, a full stop and spaces around it."""
+    return same_answer(response.given, response.question.answer)
 
 
-def scores(asked: Sequence[Asked]) -> list[Score]:
+def scores(responses: Sequence[Response[SceneQuestion]]) -> list[Score]:
     """One score for each split, condition and type, and for all types together; in the order of the tables."""
-    groups: dict[tuple[str, str, str], list[Asked]] = {}
-    for one in asked:
-        for kind in (one.question.type, EVERY_TYPE):
-            groups.setdefault((one.question.split, one.condition, kind), []).append(one)
-    return [Score(*key, _share(group)) for key, group in groups.items()]
+    return [Score(*key, _share(group)) for key, group in grouped(responses).items()]
 
 
-def _share(asked: Sequence[Asked]) -> Proportion:
-    return clustered([one.right for one in asked], [one.question.image for one in asked])
+def grouped(
+    responses: Sequence[Response[SceneQuestion]],
+) -> dict[tuple[str, str, str], list[Response[SceneQuestion]]]:
+    """The responses of each split, condition and type, and of all types together, in their order."""
+    groups: dict[tuple[str, str, str], list[Response[SceneQuestion]]] = {}
+    for response in responses:
+        for kind in (response.question.type, EVERY_TYPE):
+            groups.setdefault((response.question.split, response.condition, kind), []).append(response)
+    return groups
+
+
+def _share(responses: Sequence[Response[SceneQuestion]]) -> Proportion:
+    return clustered(list(map(is_right, responses)), [response.question.image for response in responses])
 
 
 def best_constants(questions: Sequence[SceneQuestion]) -> dict[str, tuple[str, Proportion]]:
     """For each type the answer that is right most often, and how often it is."""
-    found = {}
+    best = {}
     for kind in dict.fromkeys(question.type for question in questions):
-        asked = [question for question in questions if question.type == kind]
-        answers = Counter(plain_answer(question.answer) for question in asked)
+        of_kind = [question for question in questions if question.type == kind]
+        answers = Counter(plain_answer(question.answer) for question in of_kind)
         plain = answers.most_common(1)[0][0]
-        answer = next(question.answer for question in asked if plain_answer(question.answer) == plain)
-        found[kind] = (answer, _share([Asked(question, "constant", answer) for question in asked]))
-    return found
+        answer = next(question.answer for question in of_kind if plain_answer(question.answer) == plain)
+        best[kind] = (answer, _share([Response(question, "constant", answer) for question in of_kind]))
+    return best
 
 
-@dataclass(frozen=True)
-class ColoursMentioned:
-    """Of the colour words in captions, how many name a colour of the picture, and of another scene's picture.
-
-    `gain` is the difference. Words of one caption are a cluster in all three intervals. Without a word there is none.
-    """
-
-    own: Proportion
-    shuffled: Proportion
-    gain: Difference | None
+def constants(questions: Sequence[SceneQuestion]) -> list[Constant]:
+    """`best_constants` of a split, as rows."""
+    split = next((question.split for question in questions), "")
+    return [Constant(split, kind, *best) for kind, best in best_constants(questions).items()]
 
 
-def colours_mentioned(captions: Sequence[str], truths: Sequence[frozenset[str]]) -> ColoursMentioned:
-    """Judge captions against the colours of their scenes, and against those of the next scene as a control."""
-    said = [(number, word) for number, text in enumerate(captions) for word in _words(text) if word in COLOURS]
-    caption = [number for number, _ in said]
-
-    def right(colours: Sequence[frozenset[str]]) -> list[bool]:
-        return [word in colours[number] for number, word in said]
-
-    own, shuffled = right(truths), right([*truths[1:], *truths[:1]])
-    gain = clustered_mean(np.subtract(own, shuffled, dtype=np.float64), caption)
-    apart = Difference(gain.value, gain.low, gain.high) if said else None
-    return ColoursMentioned(clustered(own, caption), clustered(shuffled, caption), apart)
-
-
-def scene_colours(folder: Path, count: int) -> dict[str, frozenset[str]]:
-    """The colours of the things in the first `count` pictures of a folder, by the picture's name."""
-    scenes = list(read_scenes(folder).items())[:count]
-    return {image: frozenset(thing.colour for thing in scene.things) for image, scene in scenes}
+def table(scores: Sequence[Score], constants: Sequence[Constant]) -> Table:
+    """A row for every type, the last for all: the share right with pictures of both splits, and under the controls."""
+    shares = {(score.split, score.condition, score.type): score.share for score in scores}
+    best = {row.type: row.share for row in constants if row.split == "held_out"}
+    kinds = dict.fromkeys(score.type for score in scores if score.type != EVERY_TYPE) | {EVERY_TYPE: None}
+    rows = []
+    for kind in kinds:
+        cells = [shares.get((*column, kind)) for column in _COLUMNS.values()]
+        asked = str(cells[0].n) if cells[0] else "0"
+        seen, controls = cells[:2], [*cells[2:], best.get(kind)]
+        rows.append([kind, asked, *map(_with_interval, seen), *map(_percent, controls)])
+    return Table(("type", "n", *_COLUMNS, "constant"), rows, _NOTE)
 
 
-def _sample(question: SceneQuestion, condition: str) -> Sample:
-    if condition == "language_only":
-        return Sample(question.id, (), (Turn("user", question.question),))
-    return Sample(question.id, (question.image,), (Turn("user", "<image>\n" + question.question),))
+def _with_interval(share: Proportion | None) -> str:
+    """A dash where nothing was asked: a few scenes may hold no card to read."""
+    return with_interval(share.estimate, share.low, share.high) if share else percent(nan)
 
 
-def _swapped(samples: Sequence[Sample], images: Path) -> list[Sample]:
-    """Every question with the picture of the next question that has another one, or else any other of `images`."""
-    names = [sample.images[0] for sample in samples]
-    swapped = []
-    for index, sample in enumerate(samples):
-        others = chain(names[index + 1 :], names[:index], _pictures(images))
-        other = next((name for name in others if name != names[index]), None)
-        if other is None:
-            raise LapilliError(f"{images}: no picture but {names[index]}: nothing to swap it with; draw more scenes")
-        swapped.append(Sample(sample.id, (other,), sample.turns))
-    return swapped
+def _percent(share: Proportion | None) -> str:
+    return percent(share.estimate if share else nan)
 
 
-def _pictures(images: Path) -> Iterator[str]:
-    """The names in a folder, which is read when the first is asked for."""
-    yield from sorted(file.name for file in images.iterdir())
+def draw(folder: Path, count: int, seed: int, progress: Progress) -> None:
+    """New scenes of both splits; four for every question of a type, since one scene in three has a card to read."""
+    from lapilli.data.scenes.dataset import write_scenes
+
+    for split in SPLITS:
+        write_scenes(folder / split, 4 * count, split, seed, partial(_drawn, progress, split, 4 * count))
 
 
-def _words(text: str) -> list[str]:
-    return text.lower().replace(".", " ").replace(",", " ").replace(":", " ").split()
+def _drawn(progress: Progress, split: str, total: int, done: int) -> None:
+    progress(f"scenes, {split}", done, total)
+
+
+BENCHMARK = Benchmark(
+    name="scenes",
+    rounds=(
+        *(("held_out", condition) for condition in CONDITIONS),
+        ("compositional", "image"),
+    ),
+    read=read_questions,
+    normalise=plain_answer,
+    score=scores,
+    constants=constants,
+    table=table,
+    draw=draw,
+)

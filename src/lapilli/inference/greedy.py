@@ -1,4 +1,4 @@
-"""What answering a batch and talking share: the greedy continuation of prompts, and what it takes to begin one."""
+"""Greedy generation, for batches and for conversations: the continuation of prompts, and the checks before it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from lapilli.model.reading import quiet
 from lapilli.model.upstream import cache_argument
 
 Pictures: TypeAlias = Path | Callable[[str], Image.Image]
-"""Where pictures come from: a folder, or whatever makes one of a name, such as a blank one."""
+"""The source of pictures: a folder, or a function from a name to a picture, such as a blank one."""
 
 
 def generate(
@@ -30,12 +30,13 @@ def generate(
     cache: Any,
     streamer: Any = None,
 ) -> torch.Tensor:
-    """The new tokens of every row, (batch, token), the likeliest each time, padded after their stop; on the CPU.
+    """Return the new tokens of every sample, (batch, token), the likeliest at each step; on the CPU.
 
-    `cache` may hold the beginning of the prompts already; `streamer` is transformers', and gets tokens as they come.
+    After the stop they are padded. `cache` may hold the beginning of the prompts already; `streamer` is transformers',
+    and gets tokens as they come.
     """
     model: Any = llava.model
-    if model.training:  # asked first, for eval() goes through every module, before every answer
+    if model.training:  # eval() goes through every module, which takes time before every answer
         model.eval()
     config = GenerationConfig(
         max_new_tokens=max_new_tokens,
@@ -44,17 +45,17 @@ def generate(
         pad_token_id=llava.processor.tokenizer.pad_token_id,
     )
     checked = LogitsProcessorList([require_numbers])
-    given = placed(batch, model) | cache_argument(model, cache)
-    with torch.inference_mode(), quiet(), _alone(model, config):
+    inputs = placed(batch, model) | cache_argument(model, cache)
+    with torch.inference_mode(), quiet(), _generation_config(model, config):
         sequences: torch.Tensor = model.generate(
-            **given, generation_config=config, logits_processor=checked, streamer=streamer
+            **inputs, generation_config=config, logits_processor=checked, streamer=streamer
         )
     return sequences[:, batch["input_ids"].shape[1] :].cpu()
 
 
 @contextmanager
-def _alone(model: Any, config: GenerationConfig) -> Iterator[None]:
-    """With this configuration in the place of the model's own, of which transformers would take penalties and beams."""
+def _generation_config(model: Any, config: GenerationConfig) -> Iterator[None]:
+    """A block in which this replaces the model's own configuration, whose penalties and beams would be added."""
     own, model.generation_config = model.generation_config, config
     try:
         yield
@@ -63,7 +64,7 @@ def _alone(model: Any, config: GenerationConfig) -> Iterator[None]:
 
 
 def require_numbers(ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    """The logits of the next token, (batch, vocab), as they are. Raises LapilliError where they are no numbers."""
+    """Return the logits of the next token, (batch, vocab), unchanged. Raises LapilliError for NaN and infinity."""
     if not logits.amax(dim=-1).isfinite().all():
         raise LapilliError(
             "the model computes no numbers (NaN or infinity): its weights are damaged, or too large for its format; "
@@ -72,21 +73,21 @@ def require_numbers(ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     return logits
 
 
-def words_of(new: Sequence[int] | NDArray[np.int64], stops: Sequence[int]) -> int:
-    """How many of these tokens are an answer's: those before the first stop."""
+def answer_length(new: Sequence[int] | NDArray[np.int64], stops: Sequence[int]) -> int:
+    """Return the number of tokens before the first stop."""
     (ends,) = np.isin(new, stops).nonzero()
     return int(ends[0]) if ends.size else len(new)
 
 
-def text_of(words: Sequence[int], llava: Llava) -> str:
-    """The answer that these tokens spell, without the spaces around it."""
+def text_of(tokens: Sequence[int], llava: Llava) -> str:
+    """Return the text of an answer's tokens, without the spaces around it."""
     tokenizer: Any = llava.processor.tokenizer
-    text: str = tokenizer.decode(list(words), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    text: str = tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return text.strip()
 
 
-def opened(pictures: Pictures | None, name: str, where: str) -> Image.Image:
-    """The picture of that name. Raises LapilliError, for the sample `where`, when it cannot be had."""
+def open_named(pictures: Pictures | None, name: str, where: str) -> Image.Image:
+    """Open the picture of that name. Raises LapilliError, which begins with `where`, when it cannot be opened."""
     if pictures is None:
         raise LapilliError(f"{where}: shows {name}, but there is no folder of pictures; name one")
     return pictures(name) if callable(pictures) else open_picture(pictures, name)

@@ -1,4 +1,4 @@
-"""Whether a model does what it should, whatever it answers: the ways in which a LLaVA goes wrong without a word."""
+"""Checks that a model works, whatever it answers: the ways in which a LLaVA fails without an error."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from lapilli.model.llava import Llava
 from lapilli.model.placement import placed
 from lapilli.model.reading import quiet
 
-_TOKENS = 12  # of an answer: enough to part ways
+_TOKENS = 12  # of an answer: enough for two to differ
 _QUESTIONS = ("What is in the picture?", "Yes?", "What color is it, and where does it lie?")
 _WIDTH, _HEIGHT = 97, 61  # neither square nor a multiple of any patch
 
 
 def self_check(llava: Llava) -> Iterator[Finding]:
-    """Every check, one after the other, on a picture of noise."""
+    """Run every check, one after the other, on a picture of noise."""
     for name, check in _CHECKS.items():
         try:
             with tokenizing():
                 holds, detail = check(llava)
-        except (LapilliError, ValueError, RuntimeError) as error:  # transformers' way to say that sizes do not fit
+        except (LapilliError, ValueError, RuntimeError) as error:  # transformers raises these where sizes do not fit
             holds, detail = False, " ".join(str(error).split())
         except FAILURES as error:
             holds, detail = False, " ".join(f"{type(error).__name__}: {error}".split())
@@ -48,8 +48,8 @@ def _finite(llava: Llava) -> tuple[bool, str]:
 
 
 def _placeholders(llava: Llava) -> tuple[bool, str]:
-    """As many <image> tokens in the prompt as the projector gives features for a picture."""
-    tokens = len(encode(_asked(_QUESTIONS[0]), llava.codec, for_generation=True).layout.positions(Role.IMAGE))
+    """The prompt has as many <image> tokens as the projector gives features for a picture."""
+    tokens = len(encode(_question_sample(_QUESTIONS[0]), llava.codec, for_generation=True).layout.positions(Role.IMAGE))
     model: Any = llava.model
     pixels = llava.pixels([_noise("")]).to(model.device, model.model.vision_tower.dtype)
     with torch.inference_mode():
@@ -58,17 +58,17 @@ def _placeholders(llava: Llava) -> tuple[bool, str]:
 
 
 def _stored_template(llava: Llava) -> tuple[bool, str]:
-    """The folder's chat template, which other programs render, is the one that is spoken here."""
-    named = llava.codec.chat.jinja()
+    """The folder's chat template, which other programs render, is the one that is used here."""
+    expected = llava.codec.chat.jinja()
     stored = llava.processor.chat_template
-    same = stored == named
+    same = stored == expected
     remedy = "`lapilli model convert` writes it anew"
     return same, llava.template if same else f"{llava.template} is not what chat_template.jinja says; {remedy}"
 
 
 def _same_tokens(llava: Llava) -> tuple[bool, str]:
     """The processor of transformers makes the same tokens of a conversation."""
-    sample = _asked(_QUESTIONS[0])
+    sample = _question_sample(_QUESTIONS[0])
     ours = encode(sample, llava.codec, for_generation=True).ids
     theirs = _read_by_transformers(llava, [_QUESTIONS[0]])
     ids = np.ravel(theirs["input_ids"])
@@ -76,7 +76,7 @@ def _same_tokens(llava: Llava) -> tuple[bool, str]:
 
 
 def _ends(llava: Llava) -> tuple[bool, str]:
-    """What other programs generate ends where answers end here."""
+    """Other programs end answers at the same token."""
     eos = llava.model.generation_config.eos_token_id
     stops = [] if eos is None else np.ravel(eos).tolist()
     token = llava.processor.tokenizer.convert_ids_to_tokens(llava.stop_id)
@@ -84,13 +84,13 @@ def _ends(llava: Llava) -> tuple[bool, str]:
 
 
 def _batched(llava: Llava) -> tuple[bool, str]:
-    """Answers in one batch, padded, with and without a picture, are those of one sample at a time."""
-    samples = [_asked(question) for question in _QUESTIONS]
-    if not _captions(llava):
+    """Answers in one batch, padded, with and without a picture, are those of single samples."""
+    samples = [_question_sample(question) for question in _QUESTIONS]
+    if not _is_caption_model(llava):
         samples.append(replace(samples[0], images=(), turns=(Turn("user", _QUESTIONS[0]),)))
-    together = [one.text for one in answer(llava, samples, _noise, _TOKENS)]
-    alone = [one.text for sample in samples for one in answer(llava, [sample], _noise, _TOKENS)]
-    same = sum(one == other for one, other in zip(together, alone, strict=True))
+    together = [reply.text for reply in answer(llava, samples, _noise, _TOKENS)]
+    alone = [reply.text for sample in samples for reply in answer(llava, [sample], _noise, _TOKENS)]
+    same = sum(first == second for first, second in zip(together, alone, strict=True))
     return same == len(samples), f"{same} of {len(samples)} answers the same"
 
 
@@ -98,12 +98,12 @@ def _batched_by_transformers(llava: Llava) -> tuple[bool, str]:
     """Plain transformers, which pads as the folder says, answers questions in one batch as one at a time."""
     together = _generated(llava, _QUESTIONS)
     alone = [text for question in _QUESTIONS for text in _generated(llava, [question])]
-    same = sum(one == other for one, other in zip(together, alone, strict=True))
+    same = sum(first == second for first, second in zip(together, alone, strict=True))
     return same == len(alone), f"{same} of {len(alone)} answers the same"
 
 
 def _generated(llava: Llava, questions: Sequence[str]) -> list[str]:
-    """What transformers' own processor and `generate` make of these questions about noise."""
+    """Return the answers of transformers' own processor and `generate` to questions about noise."""
     model, processor = cast(Any, llava.model), cast(Any, llava.processor)
     batch = _read_by_transformers(llava, questions, padding=True, return_tensors="pt")
     with torch.inference_mode(), quiet():
@@ -113,7 +113,7 @@ def _generated(llava: Llava, questions: Sequence[str]) -> list[str]:
 
 
 def _read_by_transformers(llava: Llava, questions: Sequence[str], **options: Any) -> Any:
-    """What its processor makes of questions about noise, each in parts, as pipelines and servers send them."""
+    """Return the processor's batch of questions about noise, each in parts, as pipelines and servers send them."""
     processor: Any = llava.processor
     if wrong := unbounded(processor.tokenizer, processor.chat_template):
         raise LapilliError(f"chat_template.jinja {wrong} for a short conversation")
@@ -127,25 +127,25 @@ def _read_by_transformers(llava: Llava, questions: Sequence[str], **options: Any
 
 
 def _chatting(llava: Llava) -> tuple[bool, str]:
-    """A second turn, which reads only what is new, answers as reading it all anew does."""
-    if _captions(llava):
+    """A second turn, which reads only what is new, gets the answer that reading the whole conversation gives."""
+    if _is_caption_model(llava):
         return True, "captions alone: there is no second turn"
     chat = Chat(llava, _noise, _TOKENS)
     for index, question in enumerate(_QUESTIONS[:2]):
-        said = chat.say(question, () if index else ("noise",))
-        if not said:
+        reply = chat.say(question, () if index else ("noise",))
+        if not reply:
             return True, f"no words to question {index + 1}: nothing to go on from"
     turns = chat.sample.turns[:-1]
     (anew,) = answer(llava, [replace(chat.sample, turns=turns)], _noise, _TOKENS)
-    return said == anew.text, f"{said!r}" if said == anew.text else f"{said!r}, but anew {anew.text!r}"
+    return reply == anew.text, f"{reply!r}" if reply == anew.text else f"{reply!r}, but anew {anew.text!r}"
 
 
-def _captions(llava: Llava) -> bool:
+def _is_caption_model(llava: Llava) -> bool:
     """Whether its template is for one picture and its caption, as in stage 1."""
     return bool(getattr(llava.codec.chat, "caption", False))
 
 
-def _asked(question: str) -> Sample:
+def _question_sample(question: str) -> Sample:
     return Sample("self-check", ("noise",), (Turn("user", f"{IMAGE_MARK}\n{question}"),))
 
 

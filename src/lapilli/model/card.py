@@ -10,7 +10,7 @@ import lapilli
 from lapilli.core.errors import LapilliError
 from lapilli.core.prompt.image_position import ImagePosition
 from lapilli.core.read import checked
-from lapilli.model.choices import depth
+from lapilli.model.connector import named
 from lapilli.model.parts import Origin
 
 CARD = "lapilli.json"
@@ -66,7 +66,7 @@ def read_card(folder: Path) -> Card:
 
 
 def _readme(card: Card) -> str:
-    deep = depth(card.connector) > 2
+    plain = named(card.connector).is_plain
     lines = [
         "# A LLaVA, written by lapilli",
         "",
@@ -75,8 +75,8 @@ def _readme(card: Card) -> str:
         f"* chat template: {card.template}" + (", pictures first" if card.image_position == "first" else ""),
         *(f"* {note}" for note in card.notes),
         "",
-        "`lapilli ask FOLDER PICTURE QUESTION` asks it." + ("" if deep else " So does plain transformers:"),
-        *([] if deep else ["", "```python", *_EXAMPLE, "```"]),
+        "`lapilli ask FOLDER PICTURE QUESTION` asks it." + (" So does plain transformers:" if plain else ""),
+        *(["", "```python", *_EXAMPLE, "```"] if plain else []),
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,4 +1,4 @@
-"""What one can choose when a model is joined or converted, by name: connectors, versions, layouts, sizes of files.
+"""What one can choose when a model is joined or converted, by name: versions, layouts, sizes of files.
 
 Nothing here imports torch, so that a wrong name is refused at once.
 """
@@ -15,8 +15,6 @@ TARGETS = ("hf", "original", "split", "projector", "nested", "memory", "joined")
 BACKGROUNDS = ("white", "black", "mean")
 """What a model may be shown where a picture is transparent; `mean` is the colour that pictures are padded with."""
 
-_MLP = re.compile(r"mlp([2-9])x_gelu")
-
 
 @dataclass(frozen=True)
 class Preset:
@@ -32,16 +30,6 @@ PRESETS: Mapping[str, Preset] = {
     "llava-v1.5": Preset("mlp2x_gelu", 336, pad=True),
 }
 """LLaVA (arXiv 2304.08485) and LLaVA-1.5 (arXiv 2310.03744); both read the last layer but one of CLIP-L/14."""
-
-
-def depth(connector: str) -> int:
-    """The number of linear layers of a connector. Raises UsageError for a name that is none."""
-    if connector == "linear":
-        return 1
-    match = _MLP.fullmatch(connector)
-    if match is None:
-        raise UsageError(f"connector {connector!r}: unknown; choose linear, mlp2x_gelu, or mlpNx_gelu with N up to 9")
-    return int(match[1])
 
 
 def preset(name: str) -> Preset:

@@ -1,133 +1,132 @@
-"""Connectors: what carries a patch from the vision encoder's space into the language model's.
+"""Connectors: what carries the vision encoder's patches into the language model's space, where they are image tokens.
 
-`linear` is the first LLaVA's (arXiv 2304.08485), `mlp2x_gelu` LLaVA-1.5's (arXiv 2310.03744); `mlpNx_gelu` has N linear
-layers with GELU between them. The first two are transformers' own LlavaMultiModalProjector. It always has two layers,
-so that in a linear one the activation is the identity, and so is the second layer, which never learns.
+`CONNECTORS` holds all that is known of each kind; nothing else asks what a connector is called. `linear` is the first
+LLaVA's (arXiv 2304.08485), `mlp2x_gelu` LLaVA-1.5's (arXiv 2310.03744); `mlpNx_gelu` has N linear layers with GELU
+between them. The first two are transformers' own LlavaMultiModalProjector.
+
+Nothing here imports torch before a module is built, so that a wrong name is refused at once.
 """
 
-from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any
+from __future__ import annotations
 
-import torch
-from huggingface_hub.dataclasses import strict
-from torch import Tensor, nn
-from transformers import LlavaConfig, LlavaForConditionalGeneration
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from lapilli.core.errors import LapilliError
-from lapilli.core.prompt.template import IMAGE_MARK
-from lapilli.model.choices import depth
-from lapilli.model.upstream import LlavaMultiModalProjector
+from lapilli.core.errors import LapilliError, UsageError
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import nn
 
-def projector_fields(connector: str) -> dict[str, Any]:
-    """What a LlavaConfig, or a DeepLlavaConfig, says of this connector."""
-    deep = {"projector_depth": depth(connector)} if depth(connector) > 2 else {}
-    return {"projector_hidden_act": "linear" if depth(connector) == 1 else "gelu", **deep}
+DEEPEST = 9
+"""Linear layers of the deepest MLP."""
 
 
-def connector_of(config: Any) -> str:
-    """The connector that a configuration describes. Raises LapilliError for an activation that no LLaVA has."""
-    act = config.projector_hidden_act
-    if act not in ("gelu", "linear"):
-        raise LapilliError(
-            f"config.json: projector_hidden_act {act!r}: a LLaVA has gelu, or linear for one layer; fetch it again"
-        )
-    return "linear" if act == "linear" else f"mlp{getattr(config, 'projector_depth', 2)}x_gelu"
+@dataclass(frozen=True)
+class Connector:
+    """A kind of connector.
 
-
-def joined_config(
-    vision: Any, text: Any, connector: str, feature_layer: int, tokenizer: Any, tokens_before: int
-) -> Any:
-    """The LlavaConfig of two models' configurations; `tokens_before` (0 or 1) precede the patches of an image."""
-    config_class, _ = classes(connector)
-    return config_class(
-        vision_config=vision,
-        text_config=text,
-        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_MARK),
-        image_seq_length=(vision.image_size // vision.patch_size) ** 2,
-        vision_feature_select_strategy="default" if tokens_before else "full",
-        vision_feature_layer=feature_layer,
-        pad_token_id=tokenizer.pad_token_id,
-        tie_word_embeddings=text.tie_word_embeddings,
-        **projector_fields(connector),
-    )
-
-
-def feature_layers(config: Any) -> tuple[int, ...]:
-    """The hidden states of the vision encoder that a LLaVA's projector reads, joined along d_vision in this order."""
-    said = config.vision_feature_layer
-    return (said,) if isinstance(said, int) else tuple(said)
-
-
-def features_read(config: Any, states: Sequence[Tensor]) -> Tensor:
-    """What the projector reads of an encoder's hidden states: (image, patch, d_vision), of several layers n d_vision.
-
-    A class token is left out.
-    """
-    first = 1 if config.vision_feature_select_strategy == "default" else 0
-    return torch.cat([states[layer][:, first:] for layer in feature_layers(config)], dim=-1)
-
-
-def new_projector(connector: str, config: Any, seed: int) -> Any:
-    """A projector with fresh weights from `seed`: torch's default for linear layers, as in LLaVA."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        projector: Any = LlavaMultiModalProjector(config) if depth(connector) <= 2 else DeepProjector(config)
-    if depth(connector) == 1:
-        nn.init.eye_(projector.linear_2.weight)
-        nn.init.zeros_(projector.linear_2.bias)
-    return projector
-
-
-def learning(projector: Any, connector: str) -> list[nn.Parameter]:
-    """The parameters of a projector that training may change."""
-    return list((projector.linear_1 if depth(connector) == 1 else projector).parameters())
-
-
-@strict
-class DeepLlavaConfig(LlavaConfig):
-    """A LlavaConfig whose projector has more than two layers.
-
-    Its own model_type makes plain transformers refuse the folder, where a "llava" would load with a wrong projector.
+    name        in recipes, in a model's card, and in its config.json
+    build       (d_vision, d_model) -> the module with fresh weights, which makes (image, token, d_model) of
+                (image, patch, d_vision), both row by row. Its activations are modules, so that hooks see them. Of an
+                encoder that is read at n layers, d_vision is n times as large
+    layers      what its tensors' names begin with in the module, and what in the mm_projector of LLaVA's own code; None
+                where that has no such layer, and then no layout of its holds the connector
+    identity    what the names of a last layer begin with that is the identity, (d_model, d_model), never learns, and is
+                in no file of LLaVA's own code; empty where there is none
+    activation  what a plain transformers' LLaVA calls it (projector_hidden_act); None where only lapilli has it
+    merge       a square of merge x merge patches of the encoder becomes one token
     """
 
-    model_type = "lapilli_llava"
-    projector_depth: int = 3
+    name: str
+    build: Callable[[int, int], nn.Module]
+    layers: Mapping[str, str | None]
+    identity: str = ""
+    activation: str | None = None
+    merge: int = 1
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether plain transformers loads a LLaVA with it."""
+        return self.activation is not None
+
+    @property
+    def is_original(self) -> bool:
+        """Whether LLaVA's own code has it, and so the layouts that take its names."""
+        return None not in self.layers.values()
+
+    def grid(self, patches: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of the tokens of an image, of those of the encoder's patches.
+
+        Raises LapilliError where the patches cannot be merged without a rest.
+        """
+        rows, columns = patches
+        if rows % self.merge or columns % self.merge:
+            squares = f"squares of {self.merge} x {self.merge}"
+            raise LapilliError(
+                f"connector {self.name}: {rows} x {columns} patches do not make {squares}; give another encoder"
+            )
+        return rows // self.merge, columns // self.merge
+
+    def cell(self, patch_size: int) -> int:
+        """Pixels of a side of the square that one token stands for; patches are `patch_size` x `patch_size` pixels."""
+        return patch_size * self.merge
+
+    def token_of(self, patch: NDArray[Any], patches: tuple[int, int]) -> NDArray[Any]:
+        """The tokens that patches of the encoder go into; both are numbered row by row, from 0."""
+        _, columns = self.grid(patches)
+        row, column = patch // patches[1], patch % patches[1]
+        number: NDArray[Any] = row // self.merge * columns + column // self.merge
+        return number
 
 
-class DeepProjector(nn.Module):
-    """`projector_depth` linear layers with an activation between them: (..., d_vision) -> (..., d_model).
+def encoder_grid(vision: Any) -> tuple[int, int]:
+    """Rows and columns of the patches that a vision encoder of this configuration makes of an image.
 
-    Of an encoder that is read at n layers, d_vision is n times as large.
+    What does not fill a patch, at the right and the bottom, is not seen.
     """
-
-    def __init__(self, config: Any) -> None:
-        super().__init__()
-        d_vision, d_model = config.vision_config.hidden_size, config.text_config.hidden_size
-        widths = [d_vision * len(feature_layers(config))] + [d_model] * config.projector_depth
-        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths))
-        self.act = nn.GELU()  # a module, so that hooks see it
-
-    def forward(self, features: Tensor) -> Tensor:
-        """The features, carried over; the GELU is the exact one."""
-        carried: Tensor = self.layers[0](features)
-        for layer in self.layers[1:]:
-            carried = layer(self.act(carried))
-        return carried
+    side = vision.image_size // vision.patch_size
+    return side, side
 
 
-class DeepLlava(LlavaForConditionalGeneration):
-    """A Llava with a DeepProjector."""
-
-    config: DeepLlavaConfig
-    config_class = DeepLlavaConfig
-
-    def __init__(self, config: DeepLlavaConfig) -> None:
-        super().__init__(config)
-        self.model.multi_modal_projector = DeepProjector(config)
+def named(name: object) -> Connector:
+    """The connector of that name. Raises UsageError for a name that is none."""
+    if not isinstance(name, str) or name not in CONNECTORS:
+        raise UsageError(f"connector {name!r}: unknown; choose {', '.join(CONNECTORS)}")
+    return CONNECTORS[name]
 
 
-def classes(connector: str) -> tuple[Any, type[LlavaForConditionalGeneration]]:
-    """The configuration and the model class that a connector needs."""
-    return (LlavaConfig, LlavaForConditionalGeneration) if depth(connector) <= 2 else (DeepLlavaConfig, DeepLlava)
+def _transformers(d_vision: int, d_model: int, activation: str) -> nn.Module:
+    from lapilli.model.projectors import transformers_projector
+
+    return transformers_projector(d_vision, d_model, activation)
+
+
+def _mlp(d_vision: int, d_model: int, depth: int) -> nn.Module:
+    from lapilli.model.projectors import Mlp
+
+    return Mlp(d_vision, d_model, depth)
+
+
+def _deep(depth: int) -> Connector:
+    layers = {f"layers.{at}.": f"{2 * at}." for at in range(depth)}  # LLaVA counts the activations between them too
+    return Connector(f"mlp{depth}x_gelu", partial(_mlp, depth=depth), layers)
+
+
+_KINDS = (
+    Connector(
+        "linear", partial(_transformers, activation="linear"), {"linear_1.": ""}, "linear_2.", activation="linear"
+    ),
+    Connector(
+        "mlp2x_gelu",
+        partial(_transformers, activation="gelu"),
+        {"linear_1.": "0.", "linear_2.": "2."},
+        activation="gelu",
+    ),
+    *(_deep(depth) for depth in range(3, DEEPEST + 1)),
+)
+
+CONNECTORS: dict[str, Connector] = {kind.name: kind for kind in _KINDS}
+"""Every connector by its name."""

@@ -1,17 +1,17 @@
-"""What the patches of a prepared picture show of the original: padding, resizing and cropping taken back."""
+"""What the patches of a prepared picture show of the original: padding, resizing and cropping taken back.
+
+A patch is here what one image token stands for: as large as one of the encoder's, or several where the connector merges
+them (connector.py).
+"""
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from lapilli.core.errors import LapilliError
-from lapilli.model.processor import pads_to_square
+from lapilli.model.padding import Span, spans
 
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, right, bottom, in pixels from the top left corner of the upright original."""
-
-Span: TypeAlias = tuple[Fraction, Fraction]
-"""Where a row or column of pixels begins and ends."""
 
 
 @dataclass(frozen=True)
@@ -54,52 +54,25 @@ class Framing:
         width, height = self.size
         return float(1 - _shown(self.across, width) * _shown(self.down, height))
 
+    @property
+    def lost(self) -> Literal["cropped", "padded", "nothing"]:
+        """What was done to the picture's shape: some of it is hidden, or patches show padding, or neither."""
+        if self.hidden:
+            return "cropped"
+        left, top, right, bottom = self.bounds
+        width, height = self.size
+        return "padded" if left < 0 or top < 0 or right > width or bottom > height else "nothing"
 
-def framing(image_processor: Any, size: tuple[int, int], side: int, patch_size: int) -> Framing:
+
+def framing(image_processor: Any, size: tuple[int, int], side: int, cell: int) -> Framing:
     """How a Hugging Face image processor frames a picture of (width, height) for an encoder of `side` x `side` pixels.
 
-    It is asked for its pad-to-square, its resizing (of the shortest edge, or of both to given lengths) and its crop
-    from the centre. Where patches do not fill the side, the rest at the right and the bottom is not shown either.
-    Raises LapilliError for another way of resizing.
+    A patch shows `cell` x `cell` of them. Where patches do not fill the side, the rest at the right and the bottom is
+    not shown either. Raises LapilliError as `padding.spans` does.
     """
-    padded = _padded(image_processor, size)
-    resized = _resized(image_processor, padded)
-    framed = _cropped(image_processor, resized)
-    patches = side // patch_size
-    across, down = (
-        _span(Fraction(before, after), (after - kept) // 2, (before - length) // 2, patches * patch_size)
-        for length, before, after, kept in zip(size, padded, resized, framed, strict=True)
-    )
+    patches = side // cell
+    across, down = spans(image_processor, size, patches * cell)
     return Framing(size, across, down, (patches, patches))
-
-
-def _span(scale: Fraction, cut: int, padding: int, pixels: int) -> Span:
-    """From the first of the pixels that are left to the last, in the original: a pixel there is `1 / scale` here."""
-    return scale * cut - padding, scale * (cut + pixels) - padding
-
-
-def _padded(processor: Any, size: tuple[int, int]) -> tuple[int, int]:
-    return (max(size), max(size)) if pads_to_square(processor) else size
-
-
-def _resized(processor: Any, size: tuple[int, int]) -> tuple[int, int]:
-    if not processor.do_resize:
-        return size
-    wanted = dict(processor.size)
-    if wanted.keys() == {"height", "width"}:
-        return wanted["width"], wanted["height"]
-    if wanted.keys() != {"shortest_edge"}:
-        raise LapilliError(f"size {wanted} of the image processor: shortest_edge, or height and width, is understood")
-    width, height = size
-    edge = wanted["shortest_edge"]
-    # Down to whole pixels, in floating point, as transformers does it.
-    return (edge, int(edge * height / width)) if width <= height else (int(edge * width / height), edge)
-
-
-def _cropped(processor: Any, size: tuple[int, int]) -> tuple[int, int]:
-    if not getattr(processor, "do_center_crop", False):
-        return size
-    return processor.crop_size["width"], processor.crop_size["height"]
 
 
 def _part(span: Span, index: int, count: int) -> tuple[float, float]:

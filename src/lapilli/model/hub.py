@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -148,6 +148,13 @@ def hub_name(folder: Path) -> str | None:
 def recorded(folder: Path) -> Path:
     """What run folders call a model: a snapshot by id and commit, which any machine can fetch; others by their path."""
     return Path(hub_name(folder) or folder.resolve())
+
+
+def require_different(models: Sequence[Path]) -> None:
+    """Raise UsageError for a model that is given twice."""
+    paths = [recorded(model) for model in models]
+    if len(set(paths)) < len(paths):
+        raise UsageError(f"{next(path for path in paths if paths.count(path) > 1)}: given twice; leave it out once")
 
 
 def remote_headers(folder: Path) -> dict[str, Any]:

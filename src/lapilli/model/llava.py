@@ -21,15 +21,17 @@ from lapilli.core.prompt.codec import Codec, chat_template, codec_from, stop_id
 from lapilli.core.prompt.image_position import ImagePosition, as_written
 from lapilli.core.prompt.template import IMAGE_MARK, PLAIN
 from lapilli.core.prompt.tokenizer_template import OwnTemplate
-from lapilli.model import connector as connectors
+from lapilli.model import architecture
 from lapilli.model.card import Card
 from lapilli.model.checkpoints.checkpoint import Checkpoint
 from lapilli.model.checkpoints.layouts import layouts
 from lapilli.model.checkpoints.projector import fill, read_projector
 from lapilli.model.checkpoints.read import card_of, llava_config, require_whole
 from lapilli.model.checkpoints.write import write_checkpoint
-from lapilli.model.choices import BACKGROUNDS, depth
+from lapilli.model.choices import BACKGROUNDS
+from lapilli.model.connector import named
 from lapilli.model.hub import model_folder
+from lapilli.model.padding import picture_processor
 from lapilli.model.parts import (
     Language,
     Vision,
@@ -43,7 +45,7 @@ from lapilli.model.parts import (
 )
 from lapilli.model.pixels import Pixels
 from lapilli.model.placement import settings
-from lapilli.model.processor import add_tokens, generation_config, new_processor, picture_processor, read_processor
+from lapilli.model.processor import add_tokens, generation_config, new_processor, read_processor
 from lapilli.model.reading import quiet
 from lapilli.model.stored import held
 from lapilli.model.vocabulary import added_without_rows, require_ids, require_rows, rows_needed
@@ -111,17 +113,17 @@ def join(
         part.config._name_or_path = name_of(paths[role])  # where the folder lies on this machine is nobody's business
     notes = [*_unspoken(voice.tokenizer, template), *_add_tokens(voice, template, paths["language"])]
     vision, text = eye.tower.config, voice.model.config
-    config = connectors.joined_config(vision, text, name, feature_layer, voice.tokenizer, eye.tokens_before)
-    model = _assemble(config, eye, voice, name, seed)
+    config = architecture.joined_config(vision, text, name, feature_layer, voice.tokenizer, eye.tokens_before)
+    model = _assemble(config, eye, voice, seed)
     if trained:
         fill(model.model.multi_modal_projector, trained[1], file)
         notes.append(f"connector: trained before, from {file.name}")
     _require_same_logits(model, voice.model, paths["language"])
-    processor = _processor(eye, voice.tokenizer, template, pad)
+    processor = _processor(eye, voice.tokenizer, template, pad, architecture.token_cell(config))
     if background != BACKGROUNDS[0]:
         processor.image_processor.background = background  # which transformers writes, reads, and does not heed
     model.generation_config = generation_config(voice.tokenizer, template)
-    if depth(name) > 2:
+    if not named(name).is_plain:
         notes.append(f"connector {name}: plain transformers cannot load it, only lapilli can")
     origins = {role: origin(path) for role, path in paths.items()}
     return Llava(without_unused_layers(model), processor, Card(template, name, origins, tuple(notes)))
@@ -156,7 +158,7 @@ def load(path: Path | str, placement: Placement = AS_STORED) -> Llava:
     path = model_folder(path)
     require_whole(path)
     card = card_of(path)
-    _, model_class = connectors.classes(card.connector)
+    _, model_class = architecture.classes(card.connector)
     config, processor = llava_config(path), read_processor(path)
     _require_tokens(path, processor.tokenizer, config)
     model = read_model(model_class, path, **where)
@@ -178,8 +180,7 @@ def pixels_of(path: Path) -> Pixels:
 
 
 def _pixels(processor: LlavaProcessor, config: Any) -> Pixels:
-    vision = config.vision_config
-    return Pixels(processor.image_processor, vision.image_size, vision.patch_size)
+    return Pixels(processor.image_processor, config.vision_config.image_size, architecture.token_cell(config))
 
 
 def with_image_position(llava: Llava, position: ImagePosition) -> Llava:
@@ -194,8 +195,7 @@ def with_image_position(llava: Llava, position: ImagePosition) -> Llava:
 
 
 def _codec(processor: LlavaProcessor, card: Card, config: Any) -> Codec:
-    side = config.vision_config.image_size // config.vision_config.patch_size
-    return codec_from(processor, card.template, (side, side), card.image_position)
+    return codec_from(processor, card.template, architecture.token_grid(config), card.image_position)
 
 
 def _require_tokens(path: Path, tokenizer: Any, config: Any) -> None:
@@ -216,7 +216,7 @@ def without_unused_layers(model: Any) -> Any:
     twenty-fourth of CLIP-L, and more of a smaller encoder, would be computed for nothing.
     """
     layers = model.model.vision_tower.encoder.layers
-    read = connectors.feature_layers(model.config)
+    read = architecture.feature_layers(model.config)
     for layer in layers[max(at if at >= 0 else len(layers) + 1 + at for at in read) :]:
         layer.forward = _unchanged
     return model
@@ -260,15 +260,15 @@ def _add_tokens(voice: Language, template: str, path: Path) -> list[str]:
     return [*([had] if without else []), *([f"tokens added: {names}; {mean}"] if new else [])]
 
 
-def _assemble(config: Any, eye: Vision, voice: Language, connector: str, seed: int) -> Any:
+def _assemble(config: Any, eye: Vision, voice: Language, seed: int) -> Any:
     """The joined model around the parts' own modules: made without weights first, so that nothing is held twice."""
-    _, model_class = connectors.classes(connector)
+    _, model_class = architecture.classes(architecture.connector_of(config).name)
     dtype = voice.model.dtype
     with torch.device("meta"), quiet():
         model: Any = model_class(config)
     model.model.vision_tower = eye.tower.to(dtype)
     model.model.language_model = voice.model.base_model
-    model.model.multi_modal_projector = connectors.new_projector(connector, config, seed).to(dtype)
+    model.model.multi_modal_projector = architecture.new_projector(config, seed).to(dtype)
     model.lm_head = voice.model.get_output_embeddings()
     return model.eval()
 
@@ -294,7 +294,7 @@ def _require_same_logits(model: Any, language: Any, path: Path) -> None:
         )
 
 
-def _processor(eye: Vision, tokenizer: Any, template: str, pad: bool) -> LlavaProcessor:
+def _processor(eye: Vision, tokenizer: Any, template: str, pad: bool, cell: int) -> LlavaProcessor:
     tokenizer.chat_template = chat_template(template, tokenizer).jinja()
     pictures = picture_processor(eye.image_processor, eye.image_size, pad)
-    return new_processor(tokenizer, pictures, eye.tower.config, eye.tokens_before)
+    return new_processor(tokenizer, pictures, cell, eye.tokens_before)

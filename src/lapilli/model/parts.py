@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from lapilli.core.errors import LapilliError, UsageError
+from lapilli.model.connector import encoder_grid
 from lapilli.model.hub import hub_name, model_folder, pinned
 from lapilli.model.reading import LOCAL, explained, quiet
 from lapilli.model.stored import is_finite, model_config, stored_tensors, tensors_in
@@ -42,13 +43,11 @@ class Origin:
 
 @dataclass(frozen=True)
 class Vision:
-    """A vision encoder and what it needs to be fed: `tokens_before` (0 or 1) precede the patches of `patch_grid`."""
+    """A vision encoder and what it needs to be fed: `tokens_before` (0 or 1) precede the patches."""
 
     tower: Any  # a PreTrainedModel, as all models here: their own types say too little
     image_processor: Any
     image_size: int  # pixels, both ways
-    patch_size: int  # pixels, both ways
-    patch_grid: tuple[int, int]  # rows, columns
     tokens_before: int  # a class token, or none
 
 
@@ -125,23 +124,24 @@ def read_vision(path: Path, feature_layer: int = -2) -> Vision:
     config = config.vision_config if whole else config
     if config.model_type not in ENCODERS:
         raise LapilliError(f"{path}: an encoder of kind {config.model_type}; a LLaVA takes {' or '.join(ENCODERS)}")
-    side, patch = _square(config, "image_size", path), _square(config, "patch_size", path)
-    grid = side // patch
+    for field in ("image_size", "patch_size"):
+        _require_square(config, field, path)
+    rows, columns = encoder_grid(config)
     _require_one_of(path, _PICTURE_FILES)
     tower = read_model(AutoModel, path, config=config, only="vision_model." if whole else "")
     with explained(path), quiet():
         image_processor = AutoImageProcessor.from_pretrained(path, backend="pil", **LOCAL)
     with torch.inference_mode():
-        blank = torch.zeros(1, config.num_channels, side, side, dtype=tower.dtype)
+        blank = torch.zeros(1, config.num_channels, config.image_size, config.image_size, dtype=tower.dtype)
         states = tower(blank, output_hidden_states=True).hidden_states
     _require_layer(feature_layer, len(states), path)
-    before = states[feature_layer].shape[1] - grid * grid
+    before = states[feature_layer].shape[1] - rows * columns
     if before not in (0, 1):
         raise LapilliError(
-            f"{path}: {grid * grid + before} tokens for {grid} x {grid} patches; a LLaVA takes an encoder with one "
-            "token a patch, after at most one class token"
+            f"{path}: {rows * columns + before} tokens for {rows} x {columns} patches; a LLaVA takes an encoder with "
+            "one token a patch, after at most one class token"
         )
-    return Vision(tower, image_processor, side, patch, (grid, grid), before)
+    return Vision(tower, image_processor, config.image_size, before)
 
 
 def read_language(path: Path) -> Language:
@@ -217,11 +217,10 @@ def listed(keys: Collection[str]) -> str:
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
-def _square(config: Any, field: str, path: Path) -> int:
+def _require_square(config: Any, field: str, path: Path) -> None:
     value = getattr(config, field, None)
     if not isinstance(value, int):
         raise LapilliError(f"{path}: {field} is {value!r}; an encoder of square images and patches is needed")
-    return value
 
 
 def _require_one_of(path: Path, names: Sequence[str]) -> None:

@@ -12,10 +12,8 @@ from torch import Tensor
 from lapilli.core.errors import LapilliError
 from lapilli.core.pictures import ALPHA
 from lapilli.model.framing import Framing, framing
-from lapilli.model.processor import background_of, pads_to_square
-
-LONGEST_PADDED = 5_000
-"""Pixels of a side up to which a picture is padded to a square as it is; of a longer one that takes a gigabyte."""
+from lapilli.model.padding import reduced, require_side
+from lapilli.model.processor import background_of
 
 _LEVELS = 256  # of one channel of a picture
 _FILE = "preprocessor_config.json"
@@ -26,13 +24,15 @@ class Pixels:
 
     A picture that is `side` x `side` already is neither padded, resized nor cropped. All that is left is one function
     of each channel's value, so that a table of 256 values a channel, made by the processor itself, replaces it. One
-    that is to be padded to a square of more than `LONGEST_PADDED` pixels a side is first reduced by a whole number.
+    that is to be padded to a very long square is first reduced (padding.py).
+
+    cell  pixels of a side of what one image token stands for: framing says where it lies in a picture
     """
 
-    def __init__(self, image_processor: Any, side: int, patch_size: int) -> None:
+    def __init__(self, image_processor: Any, side: int, cell: int) -> None:
         self._image_processor = image_processor
         self._side = side
-        self._patch_size = patch_size
+        self.cell = cell
         self._table = self._tried()
         self._background = background_of(image_processor)
 
@@ -57,7 +57,7 @@ class Pixels:
 
         Raises LapilliError for an image processor that resizes in a way unheard of in LLaVA.
         """
-        return framing(self._image_processor, size, self._side, self._patch_size)
+        return framing(self._image_processor, size, self._side, self.cell)
 
     def _values(self, picture: Image.Image) -> NDArray[np.float32]:
         shown = self._on_background(picture)
@@ -79,14 +79,13 @@ class Pixels:
         return np.stack([self._table[channel].take(levels[..., channel]) for channel in range(3)])
 
     def _process(self, picture: Image.Image) -> NDArray[np.float32]:
-        if max(picture.size) > LONGEST_PADDED and pads_to_square(self._image_processor):
-            picture = picture.reduce(-(-max(picture.size) // LONGEST_PADDED))
-        values = self._image_processor(picture, return_tensors="np")["pixel_values"][0]
+        shown = reduced(self._image_processor, picture)
+        values = self._image_processor(shown, return_tensors="np")["pixel_values"][0]
         return np.asarray(values, dtype=np.float32)
 
     def _tried(self) -> NDArray[np.float32]:
         """The table, where the processor is of use. Raises LapilliError where it is not."""
-        _require_sides(self._image_processor, self._side)
+        require_side(self._image_processor, self._side)
         try:
             with np.errstate(all="ignore"):
                 table = self._values_of_levels()
@@ -109,13 +108,3 @@ def _ascending(table: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray
     """The values of the levels and the levels, in ascending order of the values."""
     order = np.argsort(table)
     return table[order], order
-
-
-def _require_sides(image_processor: Any, side: int) -> None:
-    """Refuse sizes that do not end at the encoder's, before a picture of such a size is made."""
-    sizes = dict(image_processor.size or {})
-    crops = dict(image_processor.crop_size or {}) if getattr(image_processor, "do_center_crop", False) else {}
-    last = {size for size in (crops or sizes).values() if size is not None}
-    if last != {side} or not all(0 < size <= 2 * side for size in sizes.values() if size is not None):
-        found = f"size {sizes}, crop_size {crops}, but the vision encoder takes {side} x {side} pixels"
-        raise LapilliError(f"{_FILE}: {found}; fetch the file again")

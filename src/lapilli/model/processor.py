@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import GenerationConfig, LlavaImageProcessorPil, LlavaProcessor
+from transformers import GenerationConfig, LlavaProcessor
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.prompt.codec import chat_template, stop_id
@@ -17,16 +17,17 @@ from lapilli.model.tokenizer import require_bounded
 PAD_TOKEN = "<pad>"
 
 
-def new_processor(tokenizer: Any, image_processor: Any, vision: Any, tokens_before: int) -> LlavaProcessor:
-    """A LlavaProcessor for an encoder of configuration `vision`, with `tokens_before` (0 or 1) before the patches.
+def new_processor(tokenizer: Any, image_processor: Any, cell: int, tokens_before: int) -> LlavaProcessor:
+    """A LlavaProcessor of a model whose image tokens stand for cell x cell pixels each.
 
-    That is written out: left to its default, an image with a class token would get one token too few.
+    `tokens_before` (0 or 1) of the encoder's precede its patches, and are dropped. That is written out: left to its
+    default, an image with a class token would get one token too few.
     """
     _pad_left(tokenizer)
     return LlavaProcessor(
         image_processor=image_processor,
         tokenizer=tokenizer,
-        patch_size=vision.patch_size,
+        patch_size=cell,
         vision_feature_select_strategy="default" if tokens_before else "full",
         num_additional_image_tokens=tokens_before,
         chat_template=tokenizer.chat_template,
@@ -50,34 +51,6 @@ def _pad_left(tokenizer: Any) -> None:
     It holds for whatever is read or joined, and so for whatever is written. Training and answering here do not ask.
     """
     tokenizer.padding_side = "left"
-
-
-def padding(theirs: Any, image_size: int) -> LlavaImageProcessorPil:
-    """What an encoder's image processor does, after padding to a square with the mean colour, as for LLaVA-1.5."""
-    return LlavaImageProcessorPil(
-        do_pad=True,
-        size={"shortest_edge": image_size},
-        crop_size={"height": image_size, "width": image_size},
-        resample=theirs.resample,
-        rescale_factor=theirs.rescale_factor,
-        image_mean=theirs.image_mean,
-        image_std=theirs.image_std,
-    )
-
-
-def picture_processor(theirs: Any, image_size: int, pad: bool | None) -> Any:
-    """An image processor that pads to a square or does not, as `pad` says; None leaves it as it is."""
-    if pad is None or pad == pads_to_square(theirs):
-        return theirs
-    if pad:
-        return padding(theirs, image_size)
-    theirs.do_pad = False
-    return theirs
-
-
-def pads_to_square(image_processor: Any) -> bool:
-    """Whether it does as LLaVA-1.5. Others have a do_pad too, which is about batches."""
-    return hasattr(image_processor, "pad_to_square") and bool(image_processor.do_pad)
 
 
 def background_of(image_processor: Any) -> tuple[int, int, int]:

@@ -6,7 +6,7 @@ releases that this file knows are those that pyproject.toml allows; the tests ru
 """
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache as memoised
 from typing import Any, TypeAlias
@@ -110,6 +110,14 @@ def require_spacing(tokenizer: Any) -> None:
     legacy = bool(getattr(tokenizer, "legacy", False))
     if first.startswith("▁") != legacy:
         raise unknown(f"of '</s>it', a tokenizer whose legacy is {legacy} makes {first!r} behind </s>")
+
+
+def shows_encoded_pictures(given: Mapping[str, Any]) -> bool:
+    """Whether a call of the model, with these keyword arguments, shows pictures that were encoded before it.
+
+    So does the first call of `generate`, which encodes them itself.
+    """
+    return bool(given.get("mm_encoder_outputs"))
 
 
 def tensor_of(value: Any, where: str) -> Tensor:

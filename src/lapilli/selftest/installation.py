@@ -28,11 +28,11 @@ from lapilli.model.parts import part_path, read_language
 from lapilli.model.reading import quiet
 from lapilli.studies.explain.findings import explain
 from lapilli.training.loop import train
-from lapilli.training.place import MODEL
+from lapilli.training.preflight import MODEL
 from lapilli.training.recipe import Data, TrainRecipe
 
 SUMS = 1e-5
-"""How far the parts of a logit may miss it, as a share of the largest part: float32 stays below a tenth of that."""
+"""How far the sum of a logit's parts may miss it, as a share of the largest part; float32 stays below a tenth."""
 
 _SIDE, _PATCH = 32, 8  # pixels
 _TOKENS = 4  # of the answer that is explained
@@ -41,22 +41,22 @@ _LAYERS: dict[str, Any] = {"num_hidden_layers": 2, "num_attention_heads": 4, "hi
 
 
 def check_installation() -> Iterator[Finding]:
-    """Every step in turn, in a folder that is gone afterwards; one that fails ends it, as the next ones need it."""
+    """Run every step in turn, in a temporary folder; one that fails ends it, as the next ones need it."""
     with TemporaryDirectory(prefix="lapilli-doctor-") as folder:
         for name, step in _STEPS.items():
-            finding = _found(name, step, Path(folder))
+            finding = _finding(name, step, Path(folder))
             yield finding
             if not finding.holds:
                 return
 
 
-def _found(name: str, step: Callable[[Path], tuple[bool, str]], folder: Path) -> Finding:
-    """A step's finding. Whatever is raised is one: this is asked what a release does that nobody has tried."""
+def _finding(name: str, step: Callable[[Path], tuple[bool, str]], folder: Path) -> Finding:
+    """Return a step's finding; any error is one, as nobody has tried the release that is installed."""
     try:
         return Finding(name, *step(folder))
     except LapilliError as error:
         return Finding(name, False, str(error))
-    except Exception as error:  # noqa: BLE001 - an unknown release may fail in any way, and whether it does is asked
+    except Exception as error:  # noqa: BLE001 - an untried release may fail in any way, which is the finding
         return Finding(name, False, " ".join(f"{type(error).__name__}: {error}".split()))
 
 
@@ -77,8 +77,9 @@ def _joined(folder: Path) -> tuple[bool, str]:
 
 
 def _answered(folder: Path) -> tuple[bool, str]:
-    """It answers, batches and chats as it should: all that is checked of any model."""
-    failed = [f"{one.name}: {one.detail}" for one in self_check(load(folder / "llava")) if not one.holds]
+    """It answers, batches and chats as it should: the checks of any model."""
+    findings = self_check(load(folder / "llava"))
+    failed = [f"{finding.name}: {finding.detail}" for finding in findings if not finding.holds]
     return not failed, "; ".join(failed) or "alone, in batches, in a chat, and by plain transformers"
 
 
@@ -86,11 +87,11 @@ def _explained(folder: Path) -> tuple[bool, str]:
     """The parts of its own answer's logits sum to them, directly and by all paths."""
     llava, picture = load(folder / "llava"), _picture()
     with recording(llava, whole=True) as record:
-        (given,) = answer(llava, [_asked()], lambda name: picture, _TOKENS)
-    found = explain(record.trace(given.ids, given.layout), picture, controls=2)
-    sizes = max(float(np.abs(found.direct.value).max()), float(np.abs(found.all_paths.positions).max()))
-    missed = max(float(found.direct.missed.max()), float(found.all_paths.missed.max())) / sizes
-    return missed <= SUMS, f"{len(found.pieces)} tokens, whose logits' parts miss them by {missed:.0e} of the largest"
+        (reply,) = answer(llava, [_question_sample()], lambda name: picture, _TOKENS)
+    result = explain(record.trace(reply.ids, reply.layout), picture, controls=2)
+    sizes = max(float(np.abs(result.direct.value).max()), float(np.abs(result.all_paths.positions).max()))
+    error = max(float(result.direct.missed.max()), float(result.all_paths.missed.max())) / sizes
+    return error <= SUMS, f"{len(result.pieces)} tokens, whose logits' parts miss them by {error:.0e} of the largest"
 
 
 def _trained(folder: Path) -> tuple[bool, str]:
@@ -121,7 +122,7 @@ def _weights(llava: Llava) -> dict[str, Any]:
     return dict(llava.model.state_dict())
 
 
-def _asked() -> Sample:
+def _question_sample() -> Sample:
     return Sample("it", ("it.png",), (Turn("user", _QUESTION),))
 
 

@@ -1,81 +1,117 @@
-"""Steps that leave a file or a folder behind, so that an interrupted journey goes on where it was."""
+"""The driver of all studies: it does what is left of a study's steps, in one process or several.
+
+A study states its steps, and in each of them tasks with what they leave behind. Where a task's product is there, the
+task is done: so an interrupted study goes on where it was, and a finished one does nothing.
+"""
 
 from __future__ import annotations
 
-import json
-import resource
-import sys
-import time
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any
 
-from lapilli.core.files import write_atomically
-from lapilli.core.read import checked, read_json
+from lapilli.core.errors import LapilliError
+from lapilli.core.pool import end_with_parent
+from lapilli.core.progress import Progress
+from lapilli.core.run import RunDir
+
+
+@dataclass(frozen=True)
+class Task:
+    """`do` makes `product`, a file or a folder, whole or not at all; where `product` exists the task is done."""
+
+    product: Path
+    do: Callable[[], object]
 
 
 @dataclass(frozen=True)
 class Step:
-    """`run` makes `product`, whole or not at all; where `product` exists the step is done."""
+    """Tasks that do not depend on each other.
 
-    name: str
-    product: Path
-    run: Callable[[], None]
-    stage: str | None = None
-
-
-class _LoggedRequired(TypedDict):
-    """A step as `walk` logs it; the class after it adds what it may lack."""
-
-    name: str
-    seconds: float
-    finished: str
-    peak_memory_bytes: int
-
-
-class _Logged(_LoggedRequired, total=False):
-    stage: str
-
-
-def walk(steps: Sequence[Step], log: Path, tell: Callable[[str], None]) -> None:
-    """Take the steps in order, leaving out those that are done.
-
-    `log` keeps of every step its seconds, those of interrupted attempts included, when it ended, and the most memory
-    that its process or one of that process's children ever held, in bytes; `tell` announces each one.
+    counted  whether the step's progress is how many of its tasks are done; else the tasks report their own, if any
     """
-    for number, step in enumerate(steps, start=1):
-        if step.product.exists():
-            tell(f"[{number}/{len(steps)}] {step.name}: done already")
-            continue
-        tell(f"[{number}/{len(steps)}] {step.name}")
-        started = time.monotonic()
-        try:
-            step.run()
-        finally:
-            _add_seconds(log, step, time.monotonic() - started)
+
+    name: str
+    tasks: Sequence[Task]
+    counted: bool = True
+
+    @property
+    def left(self) -> list[Task]:
+        """The tasks that are not done."""
+        return [task for task in self.tasks if not task.product.exists()]
 
 
-def times(log: Path) -> list[dict[str, Any]]:
-    """Every step so far, as `walk` logs them."""
-    again = "choose another --out"
-    rows = checked(list[_Logged], read_json(log, again), str(log), again) if log.is_file() else []
-    return cast(list[dict[str, Any]], rows)
+def result(run: RunDir, name: str, make: Callable[[], Any]) -> Task:
+    """The task whose product is a result of a run: what `make` returns, saved under `name`."""
+    return Task(run.product(name), partial(_save, run, name, make))
 
 
-def _add_seconds(log: Path, step: Step, seconds: float) -> None:
-    found = times(log)
-    row = next((row for row in found if row["name"] == step.name), None)
-    if row is None:
-        row = dict[str, Any](name=step.name, seconds=0.0) | ({"stage": step.stage} if step.stage else {})
-        found.append(row)
-    row["seconds"] = round(row["seconds"] + seconds, 2)
-    row["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
-    row["peak_memory_bytes"] = max(row.get("peak_memory_bytes", 0), _peak_memory())
-    write_atomically(log, json.dumps(found, indent=2) + "\n")
+def _save(run: RunDir, name: str, make: Callable[[], Any]) -> None:
+    run.save(name, make())
 
 
-def _peak_memory() -> int:
-    held = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return held if sys.platform == "darwin" else held * 1024
+def carry_out(steps: Iterable[Step], progress: Progress, processes: int = 1) -> None:
+    """Do what is left of the steps, one step after the other; a step is asked for when those before it are done.
+
+    With several processes the tasks of a step are shared out among them, if two or more are left; those tasks must be
+    picklable, and what they hold in common is pickled once for each process. The first failure ends the others and is
+    raised. Raises LapilliError where a process is killed.
+    """
+    for step in steps:
+        left, total = step.left, len(step.tasks)
+        tell = partial(progress, step.name) if step.counted else _untold
+        tell(total - len(left), total)
+        with _under_way(left, processes) as done:
+            try:
+                for number, _ in enumerate(done, total - len(left) + 1):
+                    tell(number, total)
+            except BrokenProcessPool as error:
+                raise LapilliError(
+                    f"{step.name}: a process was killed, perhaps for want of memory; go on with fewer processes"
+                ) from error
+
+
+def _untold(done: int, total: int) -> None:
+    """The progress of a step that reports its own."""
+
+
+@contextmanager
+def _under_way(tasks: Sequence[Task], processes: int) -> Iterator[Iterator[object]]:
+    """Yields what comes along as tasks are done: here, or in processes that end with the block."""
+    if processes == 1 or len(tasks) < 2:
+        yield (task.do() for task in tasks)
+        return
+    pool = ProcessPoolExecutor(min(processes, len(tasks)), get_context("spawn"), _start, (tasks,))
+    try:
+        futures = [pool.submit(_do, number) for number in range(len(tasks))]
+        yield (future.result() for future in as_completed(futures))
+    except BaseException:
+        for process in list(pool._processes.values()):  # what a task has made is whole, or not there
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_TASKS: list[Task] = []  # of a process of a pool
+
+
+def _start(tasks: Sequence[Task]) -> None:
+    """What a process of a pool begins with; an interrupt is its parent's to handle."""
+    import torch  # here: quickstart refuses a recipe without it
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+    torch.set_num_threads(1)  # processes share the cores out better than threads
+    _TASKS[:] = tasks
+
+
+def _do(number: int) -> None:
+    _TASKS[number].do()

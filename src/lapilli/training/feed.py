@@ -1,4 +1,4 @@
-"""From samples to batches: encoded once, before the first step, and given their pictures when they are drawn."""
+"""From samples to batches: encoded once, before the first step; pictures are read when a batch is made."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ from lapilli.data.pictures import open_picture
 from lapilli.data.sample import Sample
 from lapilli.model.pixels import Pixels
 
-_NAMED = 9  # rows, beside the first that is refused
+_MOST_ROWS = 9  # that a message lists, beside the first
 _WINDOW = 8  # batches: 5 to 7 % of padding on scenes, against 40 % in a wholly random order
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One sample as the loss needs it: an Encoded without the layout, which takes more room than all the rest."""
+    """One sample as the loss needs it: an Encoded without its layout, which takes more memory than all the rest."""
 
     id: str
     images: tuple[str, ...]
@@ -36,9 +36,9 @@ class Example:
 class Examples(Dataset[Example]):
     """Encoded samples, five bytes a token.
 
-    All are encoded before training begins, so that a sample that cannot be learned from is found now and not at step
-    900. `rows` are those of the samples in their file, where some of it are left out. Raises LapilliError that says of
-    how many samples, and names the first of them with what is wrong.
+    All are encoded before training begins, so that a sample that cannot be learned from is refused now and not at step
+    900. `rows` are the samples' rows in their file, where some of the file is left out. Raises LapilliError with the
+    number of refused samples, and the row and the fault of the first.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Examples(Dataset[Example]):
 
     @property
     def learned_tokens(self) -> int:
-        """The number of those that are learned."""
+        """The number of tokens that are learned."""
         return int(self._learned.sum())
 
 
@@ -91,7 +91,9 @@ def _refusal(refused: Sequence[str]) -> LapilliError:
     first, *others = refused
     if not others:
         return LapilliError(first)
-    rows = ", ".join(one.partition(",")[0] for one in others[:_NAMED]) + (", ..." if len(others) > _NAMED else "")
+    rows = ", ".join(refusal.partition(",")[0] for refusal in others[:_MOST_ROWS]) + (
+        ", ..." if len(others) > _MOST_ROWS else ""
+    )
     what = f"{len(refused)} samples cannot be learned from"
     return LapilliError(f"{what}: {first}; all are listed by `lapilli data validate --stage --model` ({rows})")
 
@@ -99,15 +101,15 @@ def _refusal(refused: Sequence[str]) -> LapilliError:
 class SimilarLengths(Sampler[int]):
     """A random order in which the samples of a batch are about equally long, so that little of it is padding.
 
-    Windows of a few batches are drawn at random, each is cut into batches by length, and all batches are shuffled;
-    LLaVA sorts its samples likewise. `seed` and epoch decide everything, so that a resumed run finds its place again.
+    Windows of a few batches are drawn at random, each is cut into batches by length, and all batches are shuffled, as
+    LLaVA does. `seed` and epoch decide the order, so that a resumed run continues in the same one.
     """
 
     def __init__(self, lengths: NDArray[np.intp], batch_size: int, seed: int) -> None:
         self._lengths, self._batch_size, self._seed, self._epoch = lengths, batch_size, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the Trainer before every epoch."""
+        """Set the epoch; the Trainer calls it before every one."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -118,14 +120,14 @@ class SimilarLengths(Sampler[int]):
         order, window = rng.permutation(len(self)), self._window()
         starts = range(0, len(order), window)
         batches = [batch for at in starts for batch in self._by_length(order[at : at + window])]
-        # A batch that is not full must stay the last, or all after it would be cut elsewhere.
+        # The Trainer cuts batches by number: one that is not full must come last, or all after it would shift.
         full = [batch for batch in batches if len(batch) == self._batch_size]
         for index in rng.permutation(len(full)):
             yield from full[index].tolist()
         yield from (index for batch in batches if len(batch) < self._batch_size for index in batch.tolist())
 
     def _window(self) -> int:
-        """Samples in a window; fewer where there are few, so that an epoch does not repeat the batches of the last."""
+        """The number of samples in a window; few where samples are few, or every epoch would have the same batches."""
         batches = len(self) // self._batch_size
         return self._batch_size * max(1, min(_WINDOW, batches // _WINDOW))
 
@@ -143,13 +145,13 @@ class Batcher:
     pad_id: int
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """What `collate` makes of them, padded on the right, with the pictures of those that have any."""
-        seen = self.images is not None and any(example.images for example in examples)
+        """Return the batch that `collate` makes, padded on the right, with the pictures of all samples."""
+        has_pictures = self.images is not None and any(example.images for example in examples)
         pictures = (picture for example in examples for picture in self._pictures(example))
-        return collate(examples, self.pad_id, "right", self.pixels(pictures) if seen else None)
+        return collate(examples, self.pad_id, "right", self.pixels(pictures) if has_pictures else None)
 
     def _pictures(self, example: Example) -> Iterator[Image.Image]:
-        if self.images is None:  # then no sample has any, which was checked
+        if self.images is None:  # no sample names any, which was checked
             return
         try:
             for name in example.images:

@@ -1,4 +1,4 @@
-"""The loss: how surprised the model is by the answers, and by nothing else."""
+"""The loss: the cross-entropy of the answers' tokens, and of no others."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ from lapilli.data.encode import IGNORED
 
 
 class AnswerLoss(nn.Module):
-    """A Llava, of which some parts are frozen by now, that returns its loss.
+    """A Llava that returns its loss; the parts that do not learn must be frozen before.
 
-    The head is applied to the positions whose next token is learned and to no others: in a stage of captions they are
-    one in twenty, and logits of the whole sequence are the largest thing in memory. The numbers are those of
-    transformers' own loss. What is frozen is in eval mode, as it will be in use.
+    The head is applied only to the positions whose next token is learned: in captions that is one in twenty, and the
+    logits of the whole sequence would be the largest tensor in memory. The numbers are those of transformers' own loss.
+    Frozen parts are in eval mode, as they will be in use.
     """
 
     accepts_loss_kwargs = True  # tells the Trainer to pass num_items_in_batch
-    loss_type = "ForConditionalGeneration"  # tells it that the first label of a row predicts nothing
+    loss_type = "ForConditionalGeneration"  # tells it that the first label of a sample is not predicted
     main_input_name = "input_ids"
 
     def __init__(self, model: Any) -> None:
@@ -53,6 +53,6 @@ class AnswerLoss(nn.Module):
         following = labels[:, 1:]
         learned = following != IGNORED
         logits = self.model.lm_head(states[:, :-1][learned]).float()
-        surprise = cross_entropy(logits, following[learned], reduction="sum")
+        total = cross_entropy(logits, following[learned], reduction="sum")
         count = learned.sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
-        return {"loss": surprise / count.to(surprise.device)}
+        return {"loss": total / count.to(total.device)}

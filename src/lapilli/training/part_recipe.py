@@ -1,4 +1,4 @@
-"""The recipes of the parts, which are trained from nothing. Light: they are read before torch is."""
+"""The recipes of the parts, which are trained from random weights. They are read before torch is imported."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from lapilli.data.scenes.questions import TYPES
 from lapilli.data.scenes.scene import MOST, SIDE
 
 SEED = Range(0, 2**32 - 1)
-"""Of any recipe: what numpy's generators take."""
+"""The seeds of any recipe: those that numpy's generators take."""
 
 COUNT = Range(1, 1_000_000_000)
-"""Of steps, of any recipe."""
+"""The numbers of steps of any recipe."""
 
 RATE = Range(above=0)
-"""Of learning rates, of any recipe."""
+"""The learning rates of any recipe."""
 
 HEADS = 4
-"""Attention heads of pebble-lm: as many as `initial.py` has LOOKS."""
+"""Attention heads of pebble-lm: as many as `initial.py` has PREVIOUS_TOKEN_HEADS."""
 
 MASTERED = 20
-"""Over so many steps a lesson must be mastered before the next one begins."""
+"""The number of steps over which a lesson must be mastered before the next one begins."""
 
 SHARES = ("paired", "placed", "counted", "stated", "retold", "carded", "related", "reasoned", "compared")
 """The fields of a lesson that are shares of every batch."""
 
 _ALWAYS = {"colour", "shape", "counting", "existence"}
-"""Types that every scene allows a question of."""
+"""The types of question that every scene allows."""
 
 _SIZE = Range(1, 65_536)
 _LAYERS = Range(1, 1_000)
@@ -39,10 +39,10 @@ _SHARE = Range(0, 1)
 
 @dataclass(frozen=True)
 class Lesson:
-    """A part of the curriculum: scenes in words, with questions, and lists in which there is one thing to learn.
+    """A part of the curriculum: scenes in words, with questions, and lists that teach a single skill.
 
-    Given the next lesson before this one is mastered, a model is long in learning either. What of a batch the shares
-    leave is conversations.
+    A model that begins the next lesson before it has mastered this one takes long to learn either. The rest of a batch,
+    beside the shares, is conversations.
     """
 
     steps: Annotated[int, "Of this lesson, at most.", COUNT]
@@ -71,7 +71,7 @@ class Lesson:
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """The shares of every batch that are no conversations, in the order of `SHARES`."""
+        """The shares of every batch that are not conversations, in the order of `SHARES`."""
         return tuple(getattr(self, name) for name in SHARES)
 
     def __post_init__(self) -> None:
@@ -104,7 +104,7 @@ class LanguageRecipe:
 
     @property
     def steps(self) -> int:
-        """Of all lessons, at most."""
+        """The number of steps of all lessons, at most."""
         return sum(lesson.steps for lesson in self.lessons)
 
     def __post_init__(self) -> None:

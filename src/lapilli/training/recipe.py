@@ -1,5 +1,6 @@
 """The recipes of training, by stage: every field with its type, its default, its range and what it means."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -70,8 +71,45 @@ class TrainRecipe:
     def __post_init__(self) -> None:
         """Raises ValueError, which the reader of recipes reports, for a number out of its range."""
         if self.epochs is None and self.max_steps is None:
-            object.__setattr__(self, "epochs", 1.0)  # a recipe is kept and shown as resolved
+            object.__setattr__(self, "epochs", 1.0)  # a recipe is saved and shown as resolved
         require_ranges(self)
+
+
+@dataclass(frozen=True)
+class Length:
+    """The number of steps of a run of a recipe over so many samples, counted as transformers' Trainer counts them.
+
+    A pass that is not full counts as one, and so does a step of fewer passes than `accumulate` at the end of an epoch.
+    """
+
+    recipe: TrainRecipe
+    samples: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in one epoch."""
+        return math.ceil(math.ceil(self.samples / self.recipe.batch_size) / self.recipe.accumulate)
+
+    @property
+    def steps_of_epochs(self) -> int | None:
+        """Steps that the recipe's epochs would take; None where it names none."""
+        return None if self.recipe.epochs is None else math.ceil(self.recipe.epochs * self.steps_per_epoch)
+
+    @property
+    def cap(self) -> int | None:
+        """The recipe's `max_steps`, where it ends the run before its epochs do."""
+        most, steps = self.recipe.max_steps, self.steps_of_epochs
+        return most if most is not None and (steps is None or most < steps) else None
+
+    @property
+    def steps(self) -> int:
+        """Steps of the run."""
+        return self.cap or self.steps_of_epochs or 0  # a recipe has one or the other
+
+    @property
+    def epochs(self) -> float:
+        """How often the run goes through the samples."""
+        return self.steps / self.steps_per_epoch
 
 
 RECIPES: dict[str, type[Any]] = {
@@ -85,4 +123,4 @@ RECIPES: dict[str, type[Any]] = {
 
 def recipe_type(path: Path) -> type[Any]:
     """The dataclass that the recipe in this file is read into, by the stage it names."""
-    return RECIPES.get(stage_of(path), TrainRecipe)  # whose reader complains of a stage that there is not
+    return RECIPES.get(stage_of(path), TrainRecipe)  # whose reader refuses an unknown stage

@@ -1,4 +1,4 @@
-"""transformers' Trainer, with what it leaves open: parameter groups, exact checkpoints, losses that must be numbers.
+"""transformers' Trainer, set up from a recipe, with what it lacks: exact checkpoints and a stop at a loss of NaN.
 
 Its own checkpoints cannot be used here: a Llava is saved under other names than it has in memory, and on resuming the
 Trainer would load none of them and go on with a warning.
@@ -9,7 +9,7 @@ import math
 import random
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,28 +22,32 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.utils.import_utils import is_torch_bf16_gpu_available
 
-from lapilli.core.errors import LapilliError
+from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.manifest import changed, seal
 from lapilli.model.upstream import require_overridden
+from lapilli.training.recipe import TrainRecipe
 
 _WEIGHTS = "learned.safetensors"
 _STATE = "trainer_state.json"
-_SEEN = "seen.json"
+_TOTALS = "seen.json"
 
-_FULL = (OSError, RuntimeError, SafetensorError, LapilliError)
-"""What libraries raise where a disk is full: every one has its own word for it."""
+_SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
-_KEPT = 2  # checkpoints; a disk may damage the newest
+_DISK_ERRORS = (OSError, RuntimeError, SafetensorError, LapilliError)
+"""The errors that libraries raise where a disk is full."""
+
+_MOST_CHECKPOINTS = 2  # a disk may damage the newest
 
 
 class FinalError(LapilliError):
-    """A run that went on from its checkpoint would only come to this again."""
+    """An error that a run would only meet again if it were resumed from its checkpoint."""
 
 
 @dataclass
-class Seen:
-    """What a training run has been through, in whole steps; kept in every checkpoint.
+class Totals:
+    """The samples, tokens and seconds of a training run so far, in whole steps; saved in every checkpoint.
 
     `tokens` has no padding; `loss` is the sum over all passes since the last line of the log, at step `logged`.
     """
@@ -52,21 +56,21 @@ class Seen:
     tokens: int = 0
     loss: float = 0.0
     logged: int = 0
-    _before: float = 0.0  # seconds of training before this process took part
+    _before: float = 0.0  # seconds of training by earlier processes
     _began: float = field(default_factory=time.perf_counter)
-    _passes: list[tuple[int, int, float]] = field(default_factory=list)  # of the step under way
+    _passes: list[tuple[int, int, float]] = field(default_factory=list)  # of the current step
 
     @property
     def seconds(self) -> float:
-        """Of training, without what was lost to being killed."""
+        """Seconds of training, without those after the last checkpoint of a killed process."""
         return self._before + time.perf_counter() - self._began
 
     def add(self, samples: int, tokens: int, loss: float) -> None:
-        """A pass of the step under way."""
+        """Note a pass of the current step."""
         self._passes.append((samples, tokens, loss))
 
     def end_step(self) -> None:
-        """Count the passes of the step that is done."""
+        """Add the passes of the step that has ended."""
         for samples, tokens, loss in self._passes:
             self.samples += samples
             self.tokens += tokens
@@ -74,43 +78,78 @@ class Seen:
         self._passes.clear()
 
     def mean_loss(self, step: int) -> float:
-        """Of the steps since the last line, up to this one."""
+        """Return the mean loss of the steps after the last line of the log, up to this one."""
         return self.loss / (step - self.logged)
 
     def end_line(self, step: int) -> None:
-        """The line of this step is in the log."""
+        """Begin a new mean loss: the line of this step is in the log."""
         self.loss, self.logged = 0.0, step
 
     def save(self, file: Path) -> None:
-        """Write it to a checkpoint."""
+        """Write the totals to a file of a checkpoint."""
         names = ("samples", "tokens", "loss", "logged", "seconds")
         file.write_text(json.dumps({name: getattr(self, name) for name in names}), encoding="utf-8")
 
     def load(self, file: Path) -> None:
-        """Become what was saved."""
+        """Replace the totals by those that were saved."""
         saved = json.loads(file.read_text(encoding="utf-8"))
         self._before, self._began = saved.pop("seconds"), time.perf_counter()
         for name, value in saved.items():
             setattr(self, name, value)
 
 
-class StageTrainer(Trainer):
-    """A Trainer whose checkpoints hold what learns, and that counts what it has seen and stops at a NaN.
+def training_arguments(recipe: TrainRecipe, checkpoints: Path) -> TrainingArguments:
+    """The Trainer's settings, but for `max_steps`, which depends on the number of samples; nothing is written.
 
-    `order` is that of the samples in every epoch; `before_kept` is called before a checkpoint counts.
+    Raises UsageError for a precision that the device does not have.
+    """
+    on_cpu = not torch.accelerator.is_available()
+    if recipe.precision == "bf16" and not on_cpu and not is_torch_bf16_gpu_available():
+        device = torch.accelerator.current_accelerator()
+        raise UsageError(f"precision: bf16; this {device} does not compute in it; set precision to fp32")
+    return TrainingArguments(
+        output_dir=str(checkpoints),
+        seed=recipe.seed,
+        data_seed=recipe.seed,
+        num_train_epochs=recipe.epochs or 1.0,  # without epochs, max_steps replace these
+        per_device_train_batch_size=recipe.batch_size,
+        gradient_accumulation_steps=recipe.accumulate,
+        lr_scheduler_type=_SCHEDULES[recipe.schedule],
+        warmup_steps=recipe.warmup,  # below 1, it is a share
+        max_grad_norm=recipe.clip,
+        bf16=recipe.precision == "bf16",
+        use_cpu=on_cpu,  # or it refuses bf16 on a CPU
+        save_strategy="steps" if recipe.save_every else "no",
+        save_steps=recipe.save_every or 1,
+        logging_steps=recipe.log_every,
+        logging_nan_inf_filter=False,
+        dataloader_num_workers=recipe.workers,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
+        label_names=["labels"],
+        disable_tqdm=True,
+        report_to="none",
+    )
+
+
+class StageTrainer(Trainer):
+    """A Trainer whose checkpoints hold the parameters that learn, and that counts samples and stops at a NaN.
+
+    `sampler` gives the order of the samples in every epoch; `before_seal` is called before a checkpoint counts as
+    whole.
     """
 
-    def __init__(self, seen: Seen, order: Sampler[int], before_kept: Callable[[], None], **settings: Any) -> None:
+    def __init__(self, totals: Totals, sampler: Sampler[int], before_seal: Callable[[], None], **settings: Any) -> None:
         super().__init__(**settings)
-        self._seen = seen
-        self._order = order
-        self._before_kept = before_kept
-        self._steps = _Steps(seen)
-        self.add_callback(self._steps)
+        self._totals = totals
+        self._sampler = sampler
+        self._before_seal = before_seal
+        self._last_step = _LastStep(totals)
+        self.add_callback(self._last_step)
 
     @classmethod
     def require_known(cls) -> None:
-        """Refuse a transformers whose Trainer no longer calls what is overridden here. Raises LapilliError."""
+        """Raise LapilliError for a transformers whose Trainer no longer has the methods that are overridden here."""
         overridden = (cls.training_step, cls._get_train_sampler, cls._save_checkpoint, cls._save)
         require_overridden(Trainer, *overridden, cls._load_from_checkpoint)
 
@@ -121,84 +160,84 @@ class StageTrainer(Trainer):
             step = self.state.global_step + 1
             remedy = "lower the learning rates in a new run, or look at the data"
             raise FinalError(f"step {step}: the loss is {loss.item()}; {remedy}")
-        self._seen.add(len(inputs["input_ids"]), int(inputs["attention_mask"].sum()), loss.item())
+        self._totals.add(len(inputs["input_ids"]), int(inputs["attention_mask"].sum()), loss.item())
         return loss
 
     def restore(self, checkpoint: Path) -> None:
-        """Become what a checkpoint holds, with nothing more to be trained."""
+        """Take over the weights and the state of a run's last checkpoint, after which there is nothing to train."""
         self._load_from_checkpoint(str(checkpoint))
         self.state = TrainerState.load_from_json(str(checkpoint / _STATE))
         self.callback_handler.on_train_begin(self.args, self.state, self.control)
 
-    def keep(self) -> Path | None:
-        """The newest checkpoint after an error: of the last whole step, if the error let it be written."""
-        if self._steps.random is not None and not self._is_halfway:
+    def save_last_step(self) -> Path | None:
+        """Save the last whole step after an error, if its weights are intact, and return the newest checkpoint."""
+        if self._last_step.random is not None and not self._is_mid_step:
             with suppress(LapilliError):
-                _set_random(self._steps.random)
+                _set_random(self._last_step.random)
                 self._save_checkpoint(self.model_wrapped, None)
         return last_checkpoint(Path(str(self.args.output_dir)))
 
     @property
-    def _is_halfway(self) -> bool:
-        """Whether weights were being moved, or a line of the log is missing."""
+    def _is_mid_step(self) -> bool:
+        """Whether an update of the weights was under way, or a line of the log is missing."""
         step = self.state.global_step
-        return self._steps.moving or (step % self.args.logging_steps == 0 and self._seen.logged < step)
+        return self._last_step.moving or (step % self.args.logging_steps == 0 and self._totals.logged < step)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return self._order
+        return self._sampler
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
         try:
             super()._save_checkpoint(model, trial)
-            self._seen.save(folder / _SEEN)
-            self._before_kept()
+            self._totals.save(folder / _TOTALS)
+            self._before_seal()
             seal(folder)
-        except _FULL as error:
+        except _DISK_ERRORS as error:
             shutil.rmtree(folder, ignore_errors=True)
             cause = error.__cause__ if isinstance(error, LapilliError) else error
             reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else "is the disk full?"
             place = f"{self.args.output_dir}: the checkpoint cannot be written: {reason}"
             raise LapilliError(f"{place}; make room, then go on with --resume") from error
-        for old in _checkpoints(folder.parent)[:-_KEPT]:
+        for old in _checkpoints(folder.parent)[:-_MOST_CHECKPOINTS]:
             shutil.rmtree(old)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: value.detach().contiguous() for name, value in self._learned()}, folder / _WEIGHTS)
+        save_file({name: value.detach().contiguous() for name, value in self._learning()}, folder / _WEIGHTS)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        saved, learned = load_file(Path(resume_from_checkpoint) / _WEIGHTS), dict(self._learned())
-        if saved.keys() != learned.keys():
+        saved, learning = load_file(Path(resume_from_checkpoint) / _WEIGHTS), dict(self._learning())
+        if saved.keys() != learning.keys():
             raise FinalError(f"{resume_from_checkpoint}: holds other weights than this stage trains; start a new run")
         with torch.no_grad():
-            for name, parameter in learned.items():
+            for name, parameter in learning.items():
                 parameter.copy_(saved[name])
-        self._seen.load(Path(resume_from_checkpoint) / _SEEN)
+        self._totals.load(Path(resume_from_checkpoint) / _TOTALS)
 
-    def _learned(self) -> list[tuple[str, nn.Parameter]]:
+    def _learning(self) -> list[tuple[str, nn.Parameter]]:
         model: Any = self.model
         return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
-class _Steps(TrainerCallback):
-    """What a checkpoint after an error needs to know: where the random numbers were when the last step ended."""
+class _LastStep(TrainerCallback):
+    """The state of the random numbers after the last whole step, which a checkpoint after an error needs."""
 
-    def __init__(self, seen: Seen) -> None:
-        self._seen = seen
+    def __init__(self, totals: Totals) -> None:
+        self._totals = totals
         self.moving = False  # whether an update has begun and not ended
         self.random: Any = None
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Before weights move."""
+        """Note that the update of the weights begins."""
         self.moving = True
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """After they have."""
-        self._seen.end_step()
+        """Note that it has ended."""
+        self._totals.end_step()
         self.moving, self.random = False, _get_random()
 
 
@@ -207,41 +246,28 @@ def last_checkpoint(folder: Path) -> Path | None:
     return next((path for path in reversed(_checkpoints(folder)) if not changed(path)), None)
 
 
-def drop_others(folder: Path, checkpoint: Path | None) -> None:
-    """Remove the checkpoints that are newer than this one, which are none."""
+def remove_newer(folder: Path, checkpoint: Path | None) -> None:
+    """Remove the checkpoints that are newer than the newest whole one: they were never finished."""
     for path in _checkpoints(folder):
         if checkpoint is None or _number(path) > _number(checkpoint):
             shutil.rmtree(path)
 
 
 def is_last(checkpoint: Path) -> bool:
-    """Whether all steps were done when a checkpoint was written."""
+    """Whether a checkpoint was written after the run's last step."""
     state = TrainerState.load_from_json(str(checkpoint / _STATE))
     return bool(state.global_step >= state.max_steps)
 
 
-def step_of(checkpoint: Path) -> int:
-    """The number of steps that were done when a checkpoint was written."""
+def step_of(checkpoint: Path | None) -> int:
+    """The number of steps before a checkpoint was written; 0 without one."""
+    if checkpoint is None:
+        return 0
     return int(json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))["global_step"])
 
 
-def parameter_groups(
-    parts: Mapping[Any, Sequence[nn.Parameter]], rates: Mapping[str, float], weight_decay: float
-) -> list[dict[str, Any]]:
-    """Groups for an optimizer: every part's matrices decay, its biases and norms do not; `rates` by part."""
-    groups = []
-    for part, parameters in parts.items():
-        for decay, chosen in (
-            (weight_decay, [p for p in parameters if p.ndim > 1]),
-            (0.0, [p for p in parameters if p.ndim <= 1]),
-        ):
-            if chosen:
-                groups.append({"params": chosen, "lr": rates[part], "weight_decay": decay})
-    return groups
-
-
 def _checkpoints(folder: Path) -> list[Path]:
-    """Those in a folder, whole or not, the oldest first."""
+    """The checkpoints in a folder, whole or not, the oldest first."""
     return sorted((path for path in folder.glob("checkpoint-*") if path.is_dir()), key=_number)
 
 
@@ -250,7 +276,7 @@ def _number(checkpoint: Path) -> int:
 
 
 def _get_random() -> tuple[Any, ...]:
-    """The states of all generators that the Trainer keeps in a checkpoint."""
+    """The states of all generators that the Trainer saves in a checkpoint."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda
 

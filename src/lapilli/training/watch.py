@@ -1,56 +1,69 @@
-"""What watches a training run: its log, its progress bar, and whether it has been asked to stop."""
+"""Watching a training run: its opening lines, progress bar and log, its evaluations, and requests to stop it."""
 
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
+from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lapilli.core.run import RunDir
 from lapilli.core.terminal import Terminal
-from lapilli.training.trainer import Seen
+from lapilli.data.sample import Sample
+from lapilli.training.recipe import Length
+from lapilli.training.stages import Part
+from lapilli.training.trainer import Totals
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _BETWEEN_LINES = 30.0  # seconds
 
 
+_NAMES: dict[Part, str] = {"projector": "projector", "language": "language model"}
+
+
 @dataclass
-class Wish:
-    """Whether the run has been asked to stop."""
+class StopRequest:
+    """Whether the run is to stop after its current step."""
 
     stop: bool = False
 
 
 @contextmanager
-def asked_to_stop() -> Iterator[Wish]:
-    """A Wish that Ctrl-C and SIGTERM set, so that a run ends with a checkpoint; a second Ctrl-C ends it at once."""
-    wish = Wish()
+def stop_on_signal() -> Iterator[StopRequest]:
+    """A request that Ctrl-C and SIGTERM set, so that a run ends with a checkpoint; a second Ctrl-C ends it at once."""
+    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():  # only there does Python handle signals
-        yield wish
+        yield request
         return
 
     def note(*_: Any) -> None:
-        wish.stop = True
+        request.stop = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     before = {number: signal.signal(number, note) for number in _SIGNALS}
     try:
-        yield wish
+        yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def training_bar(shown: bool) -> Progress:
+def encoding_bar(samples: Sequence[Sample], visible: bool) -> Iterable[Sample]:
+    """The samples, with a bar on stderr that says how many were taken; for a terminal only."""
+    console = Terminal(stderr=True)
+    return track(samples, "encoding", console=console, transient=True, disable=not (visible and console.is_terminal))
+
+
+def training_bar(visible: bool) -> Progress:
     """A bar on stderr with the loss, the speed and the time left; for a terminal only."""
     console = Terminal(stderr=True)
-    return Progress(
+    columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -58,46 +71,97 @@ def training_bar(shown: bool) -> Progress:
         TextColumn("loss {task.fields[loss]}"),
         TextColumn("{task.fields[speed]} samples/s"),
         TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not (shown and console.is_terminal),
     )
+    return Progress(*columns, console=console, transient=True, disable=not (visible and console.is_terminal))
 
 
-def announce(bar: Progress, said: Sequence[str]) -> None:
-    """Print lines above the bar, as they are, also where there is none."""
-    for line in said:
+def line_printer(visible: bool) -> Callable[[str], None] | None:
+    """A function that prints a line of progress on stderr where that is no terminal, such as a log file; else None."""
+    console = Terminal(stderr=True, soft_wrap=True)
+    return console.print if visible and not console.is_terminal else None
+
+
+def announce(bar: Progress, lines: Sequence[str]) -> None:
+    """Print lines above the bar, as they are, also where the bar is hidden."""
+    for line in lines:
         bar.console.print(line, soft_wrap=True)
 
 
-def lines(shown: bool) -> Callable[[str], None] | None:
-    """What prints a line of progress on stderr where that is no terminal, such as a log file; there the bar does."""
-    console = Terminal(stderr=True, soft_wrap=True)
-    return console.print if shown and not console.is_terminal else None
+def opening(learning: Mapping[Part, Sequence[nn.Parameter]], length: Length, done: int, device: str) -> list[str]:
+    """Return two lines: which parts learn, and from how much; a resumed run has taken `done` steps before."""
+    return [_parts(learning, length.recipe.stage), _course(length, done, device)]
+
+
+def _parts(learning: Mapping[Part, Sequence[nn.Parameter]], stage: str) -> str:
+    sizes = {part: sum(weight.numel() for weight in weights) for part, weights in learning.items()}
+    learn = [f"{_NAMES[part]} ({size:,} parameters)" for part, size in sizes.items()]
+    frozen = ["vision encoder", *(name for part, name in _NAMES.items() if part not in learning)]
+    return (
+        f"{stage}: {' and '.join(learn)} {'learns' if len(learn) == 1 else 'learn'}; "
+        f"{' and '.join(frozen)} {'is' if len(frozen) == 1 else 'are'} frozen"
+    )
+
+
+def _course(length: Length, done: int, device: str) -> str:
+    recipe = length.recipe
+    batch = f"batch_size {recipe.batch_size:,}" + (
+        f" x accumulate {recipe.accumulate:,}" if recipe.accumulate > 1 else ""
+    )
+    resumed = f", resumed after step {done:,}" if done else ""
+    return (
+        f"{_count(length.samples, 'sample')}, {_extent(length)}{resumed}; {batch}; {recipe.precision} on {device}; "
+        f"into {recipe.out}"
+    )
+
+
+def _extent(length: Length) -> str:
+    """Return steps and epochs; for a recipe that limits both, which limit ends the run, and how much sooner."""
+    recipe, steps, epochs = length.recipe, _count(length.steps, "step"), _times(length.epochs)
+    if recipe.max_steps is None or recipe.epochs is None or length.steps_of_epochs == recipe.max_steps:
+        return f"{epochs}, {steps}"
+    if length.cap:
+        return (
+            f"{steps}: max_steps {recipe.max_steps:,} ends it after {_short(length.epochs)} of {_times(recipe.epochs)}"
+        )
+    return f"{epochs}, {steps}, fewer than max_steps {recipe.max_steps:,}"
+
+
+def _times(epochs: float) -> str:
+    return f"{_short(epochs)} epoch{'' if epochs == 1 else 's'}"
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
 class Watcher(TrainerCallback):
-    """Keeps the run's log and the bar up to date, evaluates after every epoch, and passes on the wish to stop.
+    """Keeps the run's log and the bar up to date, evaluates after every epoch, and passes on the request to stop.
 
-    `tell` gets a line of progress every half a minute, where there is no bar.
+    `report` gets a line of progress every half a minute, where there is no bar.
     """
 
     def __init__(
         self,
         run: RunDir,
-        seen: Seen,
+        totals: Totals,
+        *,
         bar: Progress,
-        wish: Wish,
+        request: StopRequest,
         on_eval: Callable[[], Mapping[str, float]] | None,
-        tell: Callable[[str], None] | None,
+        report: Callable[[str], None] | None,
     ) -> None:
-        self._run, self._seen, self._bar, self._wish, self._on_eval, self._tell = run, seen, bar, wish, on_eval, tell
-        self._told = time.perf_counter()
+        self._run, self._totals, self._bar, self._request = run, totals, bar, request
+        self._on_eval, self._report = on_eval, report
+        self._last_report = time.perf_counter()
         self._task = bar.add_task("training", total=None, epoch="-", loss="-", speed="-")
         self._start_measuring()
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """The Trainer knows by now how many steps there will be; a resumed run may have ended before an evaluation."""
+        """Set the bar's total, and evaluate where a resumed run was stopped before its evaluation."""
         self._bar.update(self._task, total=state.max_steps, completed=state.global_step)
         is_end = state.global_step >= state.max_steps or float(state.epoch or 0).is_integer()
         if state.global_step and is_end and not self._is_evaluated(state.global_step):
@@ -105,9 +169,9 @@ class Watcher(TrainerCallback):
         self._start_measuring()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """After every step."""
+        """Advance the bar, and stop after this step if that was requested."""
         self._bar.update(self._task, completed=state.global_step, epoch=_epoch(state))
-        if self._wish.stop:
+        if self._request.stop:
             control.should_save = control.should_training_stop = True
 
     def on_log(
@@ -118,31 +182,31 @@ class Watcher(TrainerCallback):
         logs: Mapping[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Every `log_every` steps, and once more with a summary that has no loss."""
+        """Log a line every `log_every` steps; the Trainer calls once more, with a summary that has no loss."""
         if logs is None or "loss" not in logs:
             return
         seconds = time.perf_counter() - self._since
-        samples = (self._seen.samples - self._before.samples) / seconds
-        tokens = (self._seen.tokens - self._before.tokens) / seconds
-        kept = {name: logs[name] for name in ("epoch", "loss", "learning_rate", "grad_norm")}
-        kept["loss"] = self._seen.mean_loss(state.global_step)  # the Trainer's leaves out what was before a resumption
-        self._run.log(step=state.global_step, **kept, samples_per_second=samples, tokens_per_second=tokens)
-        self._seen.end_line(state.global_step)
-        loss, speed = f"{kept['loss']:.3f}", _speed(samples)
+        samples = (self._totals.samples - self._before.samples) / seconds
+        tokens = (self._totals.tokens - self._before.tokens) / seconds
+        figures = {name: logs[name] for name in ("epoch", "loss", "learning_rate", "grad_norm")}
+        figures["loss"] = self._totals.mean_loss(state.global_step)  # the Trainer's forgets a resumed run's
+        self._run.log(step=state.global_step, **figures, samples_per_second=samples, tokens_per_second=tokens)
+        self._totals.end_line(state.global_step)
+        loss, speed = f"{figures['loss']:.3f}", _speed(samples)
         self._bar.update(self._task, loss=loss, speed=speed)
-        self._tell_now_and_then(
+        self._report_now_and_then(
             f"step {state.global_step} of {state.max_steps}, epoch {_epoch(state)}, loss {loss}, {speed} samples/s"
         )
         self._start_measuring()
 
-    def _tell_now_and_then(self, line: str) -> None:
-        if self._tell and time.perf_counter() - self._told >= _BETWEEN_LINES:
-            self._tell(line)
-            self._told = time.perf_counter()
+    def _report_now_and_then(self, line: str) -> None:
+        if self._report and time.perf_counter() - self._last_report >= _BETWEEN_LINES:
+            self._report(line)
+            self._last_report = time.perf_counter()
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Also after the last epoch, whole or not."""
-        if not self._wish.stop:
+        """Evaluate, also after a last epoch that is not whole."""
+        if not self._request.stop:
             self._evaluate(state)
 
     def _evaluate(self, state: TrainerState) -> None:
@@ -158,14 +222,14 @@ class Watcher(TrainerCallback):
 
     def _start_measuring(self) -> None:
         self._since = time.perf_counter()
-        self._before = Seen(self._seen.samples, self._seen.tokens)
+        self._before = Totals(self._totals.samples, self._totals.tokens)
 
 
 def _epoch(state: TrainerState) -> str:
-    """How often the samples have been gone through."""
+    """The number of passes through the samples so far, in text."""
     return f"{state.epoch or 0:.2f}"
 
 
 def _speed(samples: float) -> str:
-    """Samples a second: 12.3 -> 12, 3.14 -> 3.1, 0.043 -> 0.043; never a 0 for what is slow."""
+    """Samples a second, in text: 12.3 -> 12, 3.14 -> 3.1, 0.043 -> 0.043; never a 0 for a slow run."""
     return f"{samples:.0f}" if samples >= 9.95 else f"{samples:#.2g}"

@@ -9,7 +9,7 @@ from lapilli.core.errors import LapilliError, UsageError
 from lapilli.data.scenes.absent import GIVEN, KINDS, PRESENT, existence_questions, popular, yes_or_no
 from lapilli.data.scenes.dataset import write_scenes
 from lapilli.data.scenes.scene import Scene, Thing, sample_scene
-from lapilli.data.scenes.vocabulary import COLOURS, SHAPES
+from lapilli.data.scenes.vocabulary import COLORS, SHAPES
 
 SCENES = {f"{number}.png": sample_scene(f"absent-{number}") for number in range(200)}
 
@@ -21,7 +21,7 @@ def pairs_of(scene):
 def pair_of(question):
     """What a question asks for, by its words."""
     words = question.question.rstrip("?").split()
-    (colour,), (shape,) = ([word for word in words if word in some] for some in (COLOURS, SHAPES))
+    (colour,), (shape,) = ([word for word in words if word in some] for some in (COLORS, SHAPES))
     return colour, shape
 
 

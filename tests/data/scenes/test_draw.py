@@ -9,7 +9,7 @@ from PIL import Image
 
 from lapilli.data.scenes.draw import BACKGROUNDS, boxes, draw_scene
 from lapilli.data.scenes.scene import SIDE, Scene, Thing, sample_scene
-from lapilli.data.scenes.vocabulary import CHARACTERS, COLOURS
+from lapilli.data.scenes.vocabulary import CHARACTERS, COLORS
 
 # The area of each shape of radius one; the star's inner radius is 0.42, a cross's arms are 0.66 wide.
 AREAS = {
@@ -125,12 +125,12 @@ def test_most_pixels_of_a_plain_thing_have_its_colour(drawn):
         pixels = np.asarray(picture, dtype=float)
         for thing, mask in zip(scene.things, masks, strict=True):
             if thing.texture == "plain" and thing.shape != "card":
-                assert np.abs(np.median(pixels[mask], axis=0) - COLOURS[thing.colour]).max() <= 9
+                assert np.abs(np.median(pixels[mask], axis=0) - COLORS[thing.colour]).max() <= 9
 
 
 def test_a_texture_adds_a_second_tone_of_the_same_colour():
     """The order of the channels stays, and about a third of the pixels differs from the plain tone."""
-    for colour, plain in COLOURS.items():
+    for colour, plain in COLORS.items():
         for texture in ("striped", "dotted"):
             scene = lone("square", colour=colour, texture=texture)
             picture, masks = draw_scene(scene)

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from lapilli.data.scenes.scene import RADII, Thing, sample_scene
-from lapilli.data.scenes.vocabulary import COLOURS, PLACES, SHAPES, is_withheld
+from lapilli.data.scenes.vocabulary import COLORS, PLACES, SHAPES, is_withheld
 
 COUNT = 1_000
 
@@ -46,24 +46,24 @@ def test_a_known_scene():
 
 
 def test_every_pair_is_withheld_at_one_or_two_cells():
-    cells = [sum(is_withheld(colour, shape, cell) for cell in range(9)) for colour in COLOURS for shape in SHAPES]
+    cells = [sum(is_withheld(colour, shape, cell) for cell in range(9)) for colour in COLORS for shape in SHAPES]
     assert set(cells) == {1, 2}
 
 
 def test_every_part_of_a_withheld_combination_is_seen_with_the_other_parts():
-    seen = {(c, s, k) for c in COLOURS for s in SHAPES for k in range(9) if not is_withheld(c, s, k)}
-    for colour in COLOURS:
+    seen = {(c, s, k) for c in COLORS for s in SHAPES for k in range(9) if not is_withheld(c, s, k)}
+    for colour in COLORS:
         for shape in SHAPES:
             for cell in range(9):
                 assert any((colour, shape, other) in seen for other in range(9))
                 assert any((colour, other, cell) in seen for other in SHAPES)
-                assert any((other, shape, cell) in seen for other in COLOURS)
+                assert any((other, shape, cell) in seen for other in COLORS)
 
 
 def test_ordinary_scenes_hold_no_withheld_combination_and_all_others(ordinary):
     found = combinations(ordinary)
     assert not any(is_withheld(*combination) for combination in found)
-    allowed = sum(not is_withheld(c, s, k) for c in COLOURS for s in SHAPES for k in range(9))
+    allowed = sum(not is_withheld(c, s, k) for c in COLORS for s in SHAPES for k in range(9))
     assert len(found) == allowed
 
 

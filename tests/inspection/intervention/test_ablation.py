@@ -82,7 +82,7 @@ def test_the_asked_heads_alone_are_replaced(name, how):
     with ablated_heads(llava.model, [(1, 2)], how, None if values is None else {(1, 2): values}):
         found = _seen(llava, inputs, site)
     meant = clean.clone()
-    meant[..., 2 * D_HEAD : 3 * D_HEAD] = 0 if values is None else values
+    meant[:, :, 2] = 0 if values is None else values
     assert torch.equal(found, meant)
 
 
@@ -94,7 +94,7 @@ def test_resampling_every_head_and_patch_of_one_picture_by_another_is_the_other(
     other = {**inputs, "pixel_values": llava.pixels([picture(77)])}
     values = {}
     for layer in range(depth):
-        outputs = _seen(llava, other, f"llm.layers.{layer}.attn_heads")[0].unflatten(-1, (-1, D_HEAD))
+        outputs = _seen(llava, other, f"llm.layers.{layer}.attn_heads")[0]
         values |= {(layer, head): outputs[:, head] for head in range(4)}
     everything = np.ones(PATCHES, bool)
     with (
@@ -212,8 +212,8 @@ def test_what_cannot_be_ablated_is_refused_and_leaves_nothing():
     llava = llava_of("llama")
     model, hooks, line = llava.model, _hooks(llava), np.ones(PATCHES, bool)
     for heads, how, values, error in [
-        ([(0, 4)], "zero", None, ValueError),
-        ([(2, 0)], "zero", None, ValueError),
+        ([(0, 4)], "zero", None, UsageError),
+        ([(2, 0)], "zero", None, UsageError),
         ([(0, 0)], "mean", None, UsageError),
         ([(0, 0)], "mean", {(0, 0): torch.zeros(3)}, UsageError),
         ([(0, 0)], "resample", {(0, 0): torch.zeros(D_HEAD)}, UsageError),

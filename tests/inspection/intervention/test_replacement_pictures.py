@@ -7,7 +7,7 @@ from tests.parts import picture
 from lapilli.core.errors import LapilliError
 from lapilli.data.pictures import open_picture
 from lapilli.data.scenes.scene import sample_scene
-from lapilli.data.scenes.vocabulary import COLOURS
+from lapilli.data.scenes.vocabulary import COLORS
 from lapilli.inspection.intervention.replacement_pictures import LEAST, MOST, SCENES, blank, own, shipped
 
 
@@ -32,10 +32,10 @@ def test_the_shipped_pictures_are_always_the_same_and_differ_from_each_other(sid
 
 def test_no_colour_is_stated_in_most_of_the_shipped_pictures_and_each_is_in_one():
     colours = [{thing.colour for thing in sample_scene(seed).things} for seed in SCENES]
-    counts = {colour: sum(colour in some for some in colours) for colour in COLOURS}
+    counts = {colour: sum(colour in some for some in colours) for colour in COLORS}
     assert set(counts.values()) == {1, 2}
     means = [np.asarray(one, float).mean((0, 1)) for one in shipped(96)]
-    for colour in COLOURS.values():  # nor is it the mean of any
+    for colour in COLORS.values():  # nor is it the mean of any
         assert min(np.abs(mean - colour).max() for mean in means) > 20
 
 

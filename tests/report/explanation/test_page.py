@@ -95,5 +95,5 @@ def test_the_module_stays_small_and_alone():
     )
     assert "</script" not in source.lower() and "<!--" not in source
     order = re.findall(r"^// -+ (.+)$", source, re.MULTILINE)
-    assert order == ["store", "safetensors reader", "colours", "picture", "words", "source bars", "matrix", "profile",
+    assert order == ["store", "safetensors reader", "colors", "picture", "words", "source bars", "matrix", "profile",
                      "patch words", "routes", "receipt", "keys", "export"]  # fmt: skip

@@ -24,7 +24,7 @@ def drawn():
     methods = [{"name": name, "family": "zero-pass"} for name in CURVES]
     scores = [{"method": n, "operator": "blur", "metric": "gap", "value": gap} for n, gap in GAPS.items()]
     ((_, found),) = panels(read_card({"methods": methods, "scores": scores, "curves": {"blur": CURVES}}), "blur")
-    return {panel.method.name: shapes(panel.drawn) for panel in found}
+    return {panel.method.name: shapes(panel.chart) for panel in found}
 
 
 def shapes(svg):
@@ -59,9 +59,9 @@ def test_a_panel_says_its_gap_and_what_is_left_with_half_of_the_cells():
     score = {"method": "right", "operator": "blur", "metric": "gap", "value": 0.25, "low": 0.2, "high": 0.3}
     card = read_card({"scores": [score], "curves": {"blur": CURVES}, "settings": {"grid": [6, 4]}})
     ((_, (panel,)),) = panels(card, "blur")
-    assert panel.gap == "0.25" and "<title>right: gap 0.25 (0.20 to 0.30)</title>" in panel.drawn
-    assert ": 0.25 of the answer is left in the map&#39;s order, 0.75 in the reverse</desc>" in panel.drawn
-    assert ">24 cells</text>" in panel.drawn
+    assert panel.gap == "0.25" and "<title>right: gap 0.25 (0.20 to 0.30)</title>" in panel.chart
+    assert ": 0.25 of the answer is left in the map&#39;s order, 0.75 in the reverse</desc>" in panel.chart
+    assert ">24 cells</text>" in panel.chart
 
 
 def test_the_legend_names_the_lines_as_they_are_drawn():

@@ -137,7 +137,7 @@ def planted(**sides):
 def test_the_headline_says_what_the_paired_test_says(sides, said):
     given = planted(**sides)
     assert words.headline(given) == said
-    page = render(given.told)
+    page = render(given.raw)
     assert said in page
     assert ("Where ours loses" in page) == ("down" in sides.values())
     assert ("Ahead by the mean alone" in page) == bool({"mean", "torn"} & set(sides.values()))
@@ -147,16 +147,16 @@ def test_the_headline_says_what_the_paired_test_says(sides, said):
 def test_the_page_says_on_which_questions_our_best_was_chosen():
     given = planted(slow="up", fast="down")
     assert words.strongest(given) == ("fast", pytest.approx(0.42 + 0.1))
-    page = " ".join(render(given.told).split())
+    page = " ".join(render(given.raw).split())
     assert "has a gap of <strong>0.42</strong>" in page and "on 20 questions" in page
     assert "fast has the largest there, <strong>0.52</strong>" in page
     assert "best of ours on 21 other questions" in page
-    alone = [row | {"chosen_on": 0} for row in given.told["best"]]  # of one there is nothing to choose
-    assert "best of ours on" not in render(given.told | {"best": alone})
+    alone = [row | {"chosen_on": 0} for row in given.raw["best"]]  # of one there is nothing to choose
+    assert "best of ours on" not in render(given.raw | {"best": alone})
 
 
 def test_a_scorecard_that_chose_no_best_claims_none():
-    told = {key: value for key, value in card([]).told.items() if key != "best"}
+    told = {key: value for key, value in card([]).raw.items() if key != "best"}
     assert words.headline(read_card(told)) == "Not tested against each other."
 
 
@@ -166,7 +166,7 @@ def test_who_is_ahead_by_the_mean_alone_has_no_price():
 
 
 def test_without_one_of_ours_that_is_held_out_nothing_is_claimed():
-    told = card([]).told | {"best": []}
+    told = card([]).raw | {"best": []}
     own = [row | {"operators": ["blur"] if row.get("ours") else []} for row in told["methods"]]
     others = [row for row in own if not row.get("ours")]
     for methods, said in (
@@ -179,7 +179,7 @@ def test_without_one_of_ours_that_is_held_out_nothing_is_claimed():
 
 
 def test_beside_floors_alone_nothing_is_claimed():
-    told = card([]).told
+    told = card([]).raw
     rows = [row | ({} if row.get("ours") else {"family": "floor"}) for row in told["methods"]]
     assert words.headline(read_card(told | {"methods": rows})) == "Ours, beside floors alone."
 
@@ -187,7 +187,7 @@ def test_beside_floors_alone_nothing_is_claimed():
 def test_a_loss_by_the_mean_alone_is_said_to_be_that():
     unsure, torn = loss("fast", 0.1, 0.01, 0.2) | {"holm": 0.3}, loss("fast", 0.05, 0.01, 0.2) | {"wins": 0.9}
     found = words.losses(card([loss("slow", 0.2, 0.1, 0.3), unsure, torn]))
-    assert [one.told_apart for one in found] == [True, False, False]  # most cases speak against the last one
+    assert [one.significant for one in found] == [True, False, False]  # most cases speak against the last one
 
 
 def test_the_price_of_those_ahead_names_who_is_faster_as_well():
@@ -199,7 +199,7 @@ def test_the_price_of_those_ahead_names_who_is_faster_as_well():
 
 
 def test_what_repeats_a_released_fault_is_nobodys_rival():
-    told = card([]).told
+    told = card([]).raw
     rows = [row | {"released": not row.get("ours")} for row in told["methods"]]
     assert words.rivals(read_card(told | {"methods": rows})) == []
 

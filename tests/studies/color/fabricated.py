@@ -7,10 +7,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from tests.studies.color.taught import scenes
 
+from lapilli.core.placement import AS_STORED
 from lapilli.studies.color.fact_routes import ROUTES, spans
 from lapilli.studies.color.key_positions import READOUTS
 from lapilli.studies.color.result import colour_result
-from lapilli.studies.color.study import Study, opened, settings
+from lapilli.studies.color.settings import settings
+from lapilli.studies.color.study import Study, opened
 
 TOP = {"base": (0, 1, 2, 3, 4), "tuned 1": (0, 1, 2, 3, 9), "tuned 2": (0, 1, 2, 8, 9)}
 """The five heads, counted through all layers, that are made the top ones by increase, of every model."""
@@ -22,7 +24,7 @@ MOST = 10
 
 def fabricate(run, of, shape=(5, 4), only=""):
     """Save everything that is measured of the questions of a study, of all cases, or of those with a name's part."""
-    study = Study(of, run, None, None)
+    study = Study(of, run)
     count = len(study.asked)
     for number, case in enumerate(study.cases):
         if only in case.name:
@@ -43,7 +45,7 @@ def result():
         of = settings(out / "base", [out / "one", out / "two"], scenes(), 20, 0)
         run = opened(out / "run", of)
         fabricate(run, of)
-        return colour_result(of, run, None, None)
+        return colour_result(of, run, AS_STORED, lambda *_: None)
 
 
 def _saved(run, name, rows):

@@ -8,7 +8,7 @@ from tests.parts import picture
 from tests.studies.color.taught import base, scenes
 
 from lapilli.core.errors import LapilliError
-from lapilli.data.scenes.vocabulary import COLOURS
+from lapilli.data.scenes.vocabulary import COLORS
 from lapilli.inference.answer import answer
 from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.attribution.direct import decompose
@@ -58,8 +58,8 @@ def test_the_answer_that_a_model_gives_is_right_and_another_is_not():
 
 def test_words_are_told_apart_by_their_first_tokens():
     llava, one = load(base()), read_color_questions(scenes(), 3, 0)[0]
-    tokens = word_tokens(llava, one.sample("nothing"), list(COLOURS))
-    assert [llava.processor.tokenizer.decode([token]).strip() for token in tokens] == list(COLOURS)
+    tokens = word_tokens(llava, one.sample("nothing"), list(COLORS))
+    assert [llava.processor.tokenizer.decode([token]).strip() for token in tokens] == list(COLORS)
     with pytest.raises(LapilliError, match="begin with one token"):
         word_tokens(llava, one.sample("nothing"), ["red", "red circle"])
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from tests.studies.color.fabricated import fabricate
 from tests.studies.color.taught import ASKED, base, scenes, tuned
 
 from lapilli.core.errors import LapilliError
+from lapilli.core.placement import AS_STORED
 from lapilli.core.run import RunDir
 from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.attribution.increase import head_increases
@@ -18,7 +20,9 @@ from lapilli.studies.color import top_head_ablation
 from lapilli.studies.color.conditions import read_color_questions
 from lapilli.studies.color.overlap import top
 from lapilli.studies.color.result import colour_result
-from lapilli.studies.color.study import Study, opened, settings
+from lapilli.studies.color.settings import settings
+from lapilli.studies.color.study import Study, opened
+from lapilli.studies.steps import carry_out
 
 
 def _settings(**changed):
@@ -44,7 +48,7 @@ def made(tmp_path_factory):
     """A finished study, and its folder."""
     out = tmp_path_factory.mktemp("study") / "run"
     run = opened(out, _settings())
-    return colour_result(_settings(), run, load, _silent), out
+    return colour_result(_settings(), run, AS_STORED, _silent), out
 
 
 def _figures(value):
@@ -94,7 +98,8 @@ def test_a_table_is_the_mean_of_its_questions(made):
 
 def test_a_model_compared_with_itself_shares_all_heads(tmp_path):
     of = _settings(tuned=[tuned(0), tuned(0)])
-    study = Study(of, opened(tmp_path / "run", of), load, _silent)
+    study = Study(of, opened(tmp_path / "run", of))
+    carry_out(islice(study.steps(_silent), len(study.cases)), _silent)  # the heads
     from lapilli.studies.color.interval_estimates import overlaps
 
     for row in overlaps(study):
@@ -119,9 +124,9 @@ def test_an_interrupted_study_goes_on_and_comes_to_the_same(made, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        colour_result(_settings(), opened(out, _settings()), load, stopping)
+        colour_result(_settings(), opened(out, _settings()), AS_STORED, stopping)
     before, told[:] = set(told), []
-    again = colour_result(_settings(), opened(out, _settings()), load, lambda step, done, total: told.append(step))
+    again = colour_result(_settings(), opened(out, _settings()), AS_STORED, lambda step, done, total: told.append(step))
     assert before & set(told) == {"tuned 1, VQA: ways"}  # begun again; what was done before is not
     assert {**again, "seconds": 0} == {**made[0], "seconds": 0}
 
@@ -135,7 +140,7 @@ def test_a_folder_with_another_study_is_refused(made):
 def test_models_that_answer_wrongly_are_refused(tmp_path):
     of = _settings(tuned=[base()])  # it has never seen a picture
     with pytest.raises(LapilliError, match="of 6 questions are answered rightly by all models"):
-        colour_result(of, opened(tmp_path / "run", of), load, _silent)
+        colour_result(of, opened(tmp_path / "run", of), AS_STORED, _silent)
 
 
 def test_models_of_other_sizes_are_refused(tmp_path):
@@ -144,4 +149,4 @@ def test_models_of_other_sizes_are_refused(tmp_path):
     fabricate(run, of)
     fabricate(run, of, shape=(6, 4), only="tuned-2")
     with pytest.raises(LapilliError, match=r"the models have 5 x 4, 6 x 4 layers and heads"):
-        colour_result(of, run, load, _silent)
+        colour_result(of, run, AS_STORED, _silent)

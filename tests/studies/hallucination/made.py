@@ -12,13 +12,13 @@ from lapilli.data.pictures import open_picture
 from lapilli.data.scenes.absent import existence_questions
 from lapilli.data.scenes.dataset import write_scenes
 from lapilli.data.scenes.facts import read_scenes
-from lapilli.inference.answer import answer
 from lapilli.model.llava import join, load, save
 from lapilli.model.reading import quiet
 from lapilli.studies.hallucination.margin import WORDS, decision
 
 _HOLD = TemporaryDirectory(prefix="lapilli-triage-")
 COUNT = 24
+SEED = 3
 
 
 @cache
@@ -30,7 +30,7 @@ def scenes():
 
 @cache
 def asked(count=36):
-    return existence_questions(read_scenes(scenes()), count, seed=3)
+    return existence_questions(read_scenes(scenes()), count, seed=SEED)
 
 
 def picture(name):
@@ -66,7 +66,3 @@ def model(seed=0):
 @cache
 def llava_of(seed=0):
     return load(model(seed))
-
-
-def respond(llava, samples, pictures):
-    return [one.text for one in answer(llava, samples, pictures, max_new_tokens=4)]

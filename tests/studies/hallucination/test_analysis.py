@@ -106,7 +106,10 @@ def test_an_answer_whose_margin_is_on_the_other_side_is_left_out_and_counted():
     rows = answers("margin", wrong=5, right=10, models=1)
     rows[0].measurement["readings"]["full"]["d"] = -1.0
     asked = [one.question for one in rows]
-    made = analyse(["a"], asked, [["yes"] * len(asked)], rows, [], lambda name: Image.new("RGB", (9, 9)), 0)
+    made = analyse(
+        ["a"], asked, answers=[["yes"] * len(asked)], analysed=rows, matchings=[],
+        picture_of=lambda name: Image.new("RGB", (9, 9)), seed=0,
+    )  # fmt: skip
     assert made["left_out"] == 1 and made["taken"] == {"wrong yes": 4, "right yes": 10, "right no": 0}
     assert made["models"][0]["groups"]["wrong yes"] == 5
 

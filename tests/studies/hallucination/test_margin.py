@@ -8,6 +8,7 @@ from tests.inspection.runs import Run, full_logits
 from tests.studies.hallucination.made import asked, llava_of, picture, respond
 
 from lapilli.core.layout import Role
+from lapilli.data.yes_no import leading_word
 from lapilli.inspection.intervention.removal import blurred
 from lapilli.inspection.intervention.replacement_pictures import blank
 from lapilli.inspection.intervention.replay import Cut
@@ -18,7 +19,6 @@ from lapilli.studies.hallucination.margin import (
     WORDS,
     decision,
     measured,
-    said,
     wording,
 )
 
@@ -29,7 +29,7 @@ OTHER = Image.new("RGB", (96, 96), (200, 30, 90))
 def one(request):
     question = asked()[request.param]
     own = picture(question.image)
-    return question, own, measured(llava_of(), question, own, OTHER, WORDS[0], seed=request.param)
+    return question, own, measured(llava_of(), question, own, other=OTHER, words=WORDS[0], seed=request.param)
 
 
 def margin_of(question, shown):
@@ -58,7 +58,7 @@ def test_the_margin_is_that_of_the_row_that_decides(one):
 
 def test_its_sign_is_the_greedy_answer():
     questions = asked()[:12]
-    answers = [said(text) for text in respond(llava_of(), [q.sample for q in questions], picture)]
+    answers = [leading_word(text) for text in respond(llava_of(), [q.sample for q in questions], picture)]
     signs = [decision(llava_of(), q.sample, picture(q.image), WORDS[0]) for q in questions]
     margins = [float(one.target.of_logits(one.trace.logits, torch.from_numpy(one.trace.next_ids))[0]) for one in signs]
     assert answers == ["yes" if margin > 0 else "no" for margin in margins] and len(set(answers)) == 2
@@ -90,9 +90,9 @@ def test_the_controls_are_the_margins_of_other_pictures(one):
 
 def test_a_blank_picture_is_the_same_whatever_it_takes_the_place_of():
     shown = [picture(name) for name in list(dict.fromkeys(one.image for one in asked()))[:3]]
-    found = [measured(llava_of(), asked()[0], one, OTHER, WORDS[0], 0)["readings"] for one in shown]
+    found = [measured(llava_of(), asked()[0], one, other=OTHER, words=WORDS[0], seed=0)["readings"] for one in shown]
     gray = Image.new("RGB", llava_of().pixels.view(shown[0]).size, (128, 128, 128))
-    of_gray = measured(llava_of(), asked()[0], gray, OTHER, WORDS[0], 0)["readings"]["full"]
+    of_gray = measured(llava_of(), asked()[0], gray, other=OTHER, words=WORDS[0], seed=0)["readings"]["full"]
     for one in found:
         assert one["blank"]["d"] == pytest.approx(of_gray["d"], abs=1e-4)
         assert one["blank"]["all_paths"]["image"] == pytest.approx(of_gray["all_paths"]["image"], abs=1e-4)
@@ -123,18 +123,3 @@ def test_not_reading_the_picture_is_a_full_run_under_the_mask(one):
 def test_the_wording_is_the_one_with_more_probability():
     tried = [(question.sample, picture(question.image)) for question in asked()[:4]]
     assert wording(llava_of(), tried) == ("yes", "no")
-
-
-@pytest.mark.parametrize(
-    ("text", "word"),
-    [
-        ("Yes, there is.", "yes"),
-        ("no", "no"),
-        (" No.", "no"),
-        ("yesterday", "other"),
-        ("", "other"),
-        ("a ring", "other"),
-    ],
-)
-def test_what_an_answer_says(text, word):
-    assert said(text) == word

@@ -2,33 +2,39 @@
 
 import base64
 import io
+import json
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.stats import binomtest
 from tests.core.statistics.pairs import auc
-from tests.studies.hallucination.made import asked, model, picture, respond
+from tests.studies.hallucination.made import SEED, asked, model, picture, scenes
 
 from lapilli.core.errors import UsageError
+from lapilli.core.placement import AS_STORED
 from lapilli.core.run import RunDir
 from lapilli.core.statistics.multiple import holm
+from lapilli.data.pictures import open_picture
 from lapilli.data.questions import PictureQuestion
 from lapilli.data.scenes.absent import object_of
+from lapilli.data.yes_no import leading_word
+from lapilli.inference.answer import answer
 from lapilli.model.llava import load, pixels_of
 from lapilli.studies.hallucination import study as module
 from lapilli.studies.hallucination.analysed_answers import group_of
-from lapilli.studies.hallucination.margin import said
 from lapilli.studies.hallucination.matching import Yes, matched
 from lapilli.studies.hallucination.scores import CONFIDENCE, SCORES, SHARES
-from lapilli.studies.hallucination.study import FEWEST, PER_WRONG, chosen, study
+from lapilli.studies.hallucination.settings import Settings, settings
+from lapilli.studies.hallucination.study import FEWEST, PER_WRONG, another, chosen, study
 
 MODELS = {"one": model(0), "two": model(1)}
 
 
-def run_study(folder, models=MODELS, load=load, respond=respond, note=lambda *_: None, create=True):
-    run = RunDir.create(folder, {"study": "test"}, 0) if create else RunDir.open(folder)
-    return run, study(models, asked(), picture, load, respond, run, 0, note)
+def run_study(folder, models=MODELS, data=None, note=lambda *_: None):
+    run = RunDir.begin(folder, {"study": "test"}, SEED)
+    return run, study(Settings(models, data or scenes(), len(asked()), SEED), run, AS_STORED, note)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +65,7 @@ def test_every_wrong_yes_is_taken_apart_and_some_right_answers():
     assert len(chosen(questions, ["no"] * 1000 + ["yes"] * 1000, 0)) == 2 * FEWEST
 
 
-def test_it_goes_on_where_it_stopped_and_does_nothing_twice(tmp_path, whole):
+def test_it_goes_on_where_it_stopped_and_does_nothing_twice(tmp_path, whole, monkeypatch):
     class StoppedError(Exception):
         pass
 
@@ -73,13 +79,16 @@ def test_it_goes_on_where_it_stopped_and_does_nothing_twice(tmp_path, whole):
     with pytest.raises(StoppedError):
         run_study(tmp_path / "run", note=stop)
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "run" / "results").rglob("*.json")}
-    loaded = []
-    _, made = run_study(
-        tmp_path / "run", respond=refuse, load=lambda path: loaded.append(path) or load(path), create=False
-    )
+    loaded, told = [], []
+    monkeypatch.setattr(module, "answer", refuse)
+    monkeypatch.setattr(module, "load", lambda path, placement: loaded.append(path) or load(path, placement))
+    _, made = run_study(tmp_path / "run", note=lambda *words: told.append(words))
     assert loaded == [MODELS["two"]]
     assert all(file.stat().st_mtime_ns == time for file, time in before.items())
     assert _without_noise(made) == _without_noise(whole[1])
+    steps = ("asking", "taking apart", "reading margins", "taking partners apart")
+    assert list(dict.fromkeys(step for step, *_ in told)) == [f"{label}: {one}" for label in MODELS for one in steps]
+    assert ("two: taking apart", 7) in [words[:2] for words in told]
 
 
 def _without_noise(made):
@@ -94,8 +103,8 @@ def _without_noise(made):
 def test_the_counts_are_those_of_the_answers(whole):
     _, made = whole
     for label, path in MODELS.items():
-        texts = respond(load(path), [one.sample for one in asked()], picture)
-        groups = [group_of(one, said(text)) for one, text in zip(asked(), texts, strict=True)]
+        given = answer(load(path), [one.sample for one in asked()], picture, max_new_tokens=8)
+        groups = [group_of(question, leading_word(one.text)) for question, one in zip(asked(), given, strict=True)]
         (found,) = (one for one in made["models"] if one["label"] == label)
         assert found["groups"] == {group: groups.count(group) for group in found["groups"]}
         assert sum(kind["count"] for kind in found["kinds"].values()) == groups.count("wrong yes") > 0
@@ -105,8 +114,8 @@ def test_the_counts_are_those_of_the_answers(whole):
 def test_the_areas_are_those_of_the_saved_answers(whole):
     run, made = whole
     scores = {group: [] for group in ("wrong yes", "right yes", "right no")}
-    answers = [said(text) for text in run.load("model-0/answers")["texts"]]
-    for number in chosen(asked(), answers, 0):
+    answers = [leading_word(text) for text in run.load("model-0/answers")["texts"]]
+    for number in chosen(asked(), answers, SEED):
         found = run.load(f"model-0/{number:06d}")
         scores[group_of(asked()[number], answers[number])].append(found["readings"]["full"]["all_paths"]["image"])
     found = {(one["task"], one["score"]): one for one in made["areas"] if (one["model"], one["kind"]) == ("one", "all")}
@@ -126,15 +135,17 @@ def test_the_margin_tells_as_the_probability_of_yes_over_no(whole):
 
 def test_an_example_shows_what_the_patches_lie_on(tmp_path):
     """Not the picture as it is: the model is shown it with a margin."""
-
-    def wide(name):
-        return picture(name).resize((96, 88))
-
-    run, view = RunDir.create(tmp_path / "run", {}, 0), pixels_of(MODELS["one"]).view
-    made = study({"one": MODELS["one"]}, asked(), wide, load, respond, run, 0, lambda *_: None)
+    wide = tmp_path / "wide"
+    shutil.copytree(scenes(), wide)
+    for file in (wide / "images").iterdir():
+        picture(file.name).resize((96, 88)).save(file)
+    view = pixels_of(MODELS["one"]).view
+    _, made = run_study(tmp_path / "run", {"one": MODELS["one"]}, wide)
     for example in made["examples"]:
         shown = Image.open(io.BytesIO(base64.b64decode(example["picture"].partition(",")[2])))
-        may_be = [view(wide(one.image)) for one in asked() if one.question == example["question"]]
+        may_be = [
+            view(open_picture(wide / "images", one.image)) for one in asked() if one.question == example["question"]
+        ]
         assert any(np.array_equal(one, shown) for one in may_be)
     assert made["examples"]
 
@@ -175,8 +186,8 @@ def test_deletions_count_the_answers_that_turn(whole):
     run, made = whole
     turned, random = [], []
     for number in range(len(MODELS)):
-        answers = [said(text) for text in run.load(f"model-{number}/answers")["texts"]]
-        for at in chosen(asked(), answers, 0):
+        answers = [leading_word(text) for text in run.load(f"model-{number}/answers")["texts"]]
+        for at in chosen(asked(), answers, SEED):
             if group_of(asked()[at], answers[at]) == "right yes":
                 removed = run.load(f"model-{number}/{at:06d}")["removed"]
                 turned.append(removed["named"] < 0)
@@ -194,7 +205,7 @@ def test_pairs_are_of_one_model_and_object_and_their_answers_were_taken_apart(wh
     run, made = whole
     turned, margins, without = [[], []], [], 0
     for number in range(len(MODELS)):
-        answers = [said(text) for text in run.load(f"model-{number}/answers")["texts"]]
+        answers = [leading_word(text) for text in run.load(f"model-{number}/answers")["texts"]]
         groups = [group_of(*one) for one in zip(asked(), answers, strict=True)]
         made_up = [at for at, group in enumerate(groups) if group == "wrong yes"]
         about = {object_of(asked()[at]) for at in made_up}
@@ -225,21 +236,24 @@ def test_the_regressions_are_given_scores_that_are_there():
 
 
 def test_one_picture_is_not_enough(tmp_path):
-    run = RunDir.create(tmp_path / "run", {}, 0)
-    one = [question("no"), question("yes")]
+    rows = [
+        {"id": answer, "image": "a.png", "question": "Is it?", "answer": answer, "type": "existence"}
+        for answer in ("yes", "no")
+    ]
+    (tmp_path / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(UsageError, match="about one picture"):
-        module.study(MODELS, one, picture, load, respond, run, 0, lambda *_: None)
+        settings(list(MODELS.values()), tmp_path, 2, SEED)
 
 
 def test_the_other_picture_is_never_its_own():
     pictures = ["a", "b", "c"]
-    found = {(own, module._another(pictures, own, seed)) for own in pictures for seed in range(40)}
+    found = {(own, another(pictures, own, seed)) for own in pictures for seed in range(40)}
     assert found == {(one, other) for one in pictures for other in pictures if one != other}
 
 
 def test_a_regression_needs_a_made_up_answer_for_every_fold(whole):
     run, made = whole
     counts = [run.load(f"model-{number}/answers")["texts"] for number in range(2)]
-    wrong = [sum(q.answer == "no" and said(text) == "yes" for q, text in zip(asked(), texts, strict=True))
+    wrong = [sum(q.answer == "no" and leading_word(text) == "yes" for q, text in zip(asked(), texts, strict=True))
              for texts in counts]  # fmt: skip
     assert bool(made["regressions"]) == (min(wrong) >= made["settings"]["folds"])

@@ -23,8 +23,7 @@ from lapilli.report.quickstart.schema import CONTROLS, Results
 from lapilli.studies.quickstart import Journey
 from lapilli.studies.quickstart.results import _stage
 from lapilli.training import loop
-from lapilli.training.length import Length
-from lapilli.training.recipe import TrainRecipe
+from lapilli.training.recipe import Length, TrainRecipe
 
 SCENES, TESTS = 40, 12
 BATCH, STEPS = 20, 4  # two epochs of two steps: Ctrl-C comes after the first, and step 3 writes the checkpoint

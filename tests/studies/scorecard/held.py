@@ -21,7 +21,7 @@ COLOUR = Sample("c", ("0",), (Turn("user", "<image>\nWhat color is the circle?")
 def case(name="deep", seed=3, asked=ASKED, said="yes, a blue square"):
     """A question about a picture, answered with a few words."""
     llava = llava_of(name)
-    return case_of(llava, asked, answered(llava, asked, said), picture(0), picture(1), seed)
+    return case_of(llava, asked, answered(llava, asked, said), picture=picture(0), other=picture(1), seed=seed)
 
 
 def logits(case, embeddings):

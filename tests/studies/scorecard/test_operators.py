@@ -62,7 +62,9 @@ def picture_first(folder):
     """A case whose sequence begins with the picture: no token is before it."""
     save(join(part("siglip"), part("qwen2"), "linear", "plain"), folder)
     llava, asked = load(folder), Sample("s", ("0",), (Turn("user", "<image>"),))
-    return case_of(llava, asked, answered(llava, asked, "yes, a blue square"), picture(0), picture(1), 3)
+    return case_of(
+        llava, asked, answered(llava, asked, "yes, a blue square"), picture=picture(0), other=picture(1), seed=3
+    )
 
 
 @pytest.mark.parametrize("name", [*MODELS, "picture first"])

@@ -23,12 +23,14 @@ from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.intervention.removal import blurred
 from lapilli.inspection.intervention.replacement_pictures import shipped
 from lapilli.model.llava import load
-from lapilli.studies.scorecard import run as runs
+from lapilli.studies.scorecard import sift
 from lapilli.studies.scorecard.assemble import scorecard
 from lapilli.studies.scorecard.case import case_of
 from lapilli.studies.scorecard.curves import Curves
+from lapilli.studies.scorecard.job import Job, kept_of
 from lapilli.studies.scorecard.plan import Plan
-from lapilli.studies.scorecard.run import Job, drawn, keep, kept_of, measure
+from lapilli.studies.scorecard.run import measure
+from lapilli.studies.scorecard.sift import drawn, keep
 
 LEFT_OUT = ("overall_colour", "most_pictures", "no_picture")
 PLAN = Plan(
@@ -66,6 +68,11 @@ def write(data, rows):
     (data / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+def planned(data, **changed):
+    """A job without a run, for what reads none."""
+    return Job(Path(), path_of("deep"), data, replace(PLAN, **changed))
+
+
 def gaps_of(found):
     return {(row["method"], row["operator"]): row for row in found["scores"] if row["metric"] == "gap"}
 
@@ -73,17 +80,17 @@ def gaps_of(found):
 @pytest.fixture
 def job(asked, tmp_path, monkeypatch):
     """What is to be measured, in a new folder; every right answer serves."""
-    monkeypatch.setattr(runs, "VISUAL", -np.inf)
+    monkeypatch.setattr(sift, "VISUAL", -np.inf)
     run = RunDir.create(tmp_path / "run", {}, 0)
-    questions = read_picture_questions(asked)
-    given = [(one, one.answer) for one in drawn(questions, asked, 0)]
-    run.save("kept", keep(load(path_of("deep")), asked, given, PLAN, silent))
-    return Job(run.path, path_of("deep"), asked, PLAN, kept_of(run.load("kept")))
+    job = Job(run.path, path_of("deep"), asked, PLAN)
+    given = [(one, one.answer) for one in drawn(job)]
+    run.save("kept", keep(load(path_of("deep")), job, given, silent))
+    return job
 
 
 def test_a_run_becomes_a_scorecard(job):
-    measure(job, 1, silent)
-    found = json.loads(json.dumps(scorecard(job, RunDir.open(job.run).load("kept")["counts"])))
+    measure(job, silent, 1)
+    found = job.run.load("scorecard")
     assert found["counts"] == {"given": 6, "asked": 4, "right": 4, "kept": 4} | dict.fromkeys(LEFT_OUT, 0)
     assert [method["name"] for method in found["methods"]] == [
         "random",
@@ -93,7 +100,7 @@ def test_a_run_becomes_a_scorecard(job):
         "TAM",
     ]
     gaps = gaps_of(found)
-    cases = [RunDir.open(job.run).load_arrays(f"case-{number:04d}") for number in range(4)]
+    cases = [job.run.load_arrays(f"case-{number:04d}") for number in range(4)]
     mean = np.mean([Curves(one["morf"][1, 7], one["lerf"][1, 7]).gap for one in cases])
     assert gaps["direct", "knockout"]["value"] == pytest.approx(mean) and gaps["direct", "knockout"]["n"] == 4
     assert {row["metric"] for row in found["scores"]} >= {"pointing", "energy", "precision", "flip", "slope"}
@@ -113,13 +120,13 @@ def test_a_run_becomes_a_scorecard(job):
 
 def test_a_scorecard_says_how_long_a_map_takes_and_what_the_time_buys(job):
     run, seconds = (
-        RunDir.open(job.run),
+        job.run,
         {"random": [3, 1], "centre": [1, 4], "attention, best layer": [3, 3], "direct": [9, 5], "TAM": [6, 10]},
     )
     rest = {"forwards": 2.0, "backwards": 1, "memory": None}
     run.save("cost", {name: [{"seconds": float(one)} | rest for one in some] for name, some in seconds.items()})
-    measure(job, 1, silent)
-    found = scorecard(job, run.load("kept")["counts"])
+    measure(job, silent, 1)
+    found = scorecard(job)
     said = [tuple(method["seconds"][key] for key in ("value", "low", "high", "n")) for method in found["methods"]]
     assert said == [(2, 1, 3, 2), (2.5, 1, 4, 2), (3, 3, 3, 2), (7, 5, 9, 2), (8, 6, 10, 2)]
     gaps, names = gaps_of(found), list(seconds)  # the fastest first
@@ -129,12 +136,12 @@ def test_a_scorecard_says_how_long_a_map_takes_and_what_the_time_buys(job):
 
 
 def test_two_processes_measure_the_same(job, tmp_path):
-    measure(job, 1, silent)
+    measure(job, silent, 1)
     other = RunDir.create(tmp_path / "other", {}, 0)
-    other.save("kept", RunDir.open(job.run).load("kept"))
-    measure(Job(other.path, job.model, job.data, job.plan, job.kept), 2, silent)
+    other.save("kept", job.run.load("kept"))
+    measure(replace(job, folder=other.path), silent, 2)
     for number in range(4):
-        one, two = (RunDir.open(path).load_arrays(f"case-{number:04d}") for path in (job.run, other.path))
+        one, two = (run.load_arrays(f"case-{number:04d}") for run in (job.run, other))
         for name in one:
             np.testing.assert_allclose(one[name], two[name], rtol=1e-4, atol=2e-4, err_msg=name)
 
@@ -145,28 +152,29 @@ def test_what_is_there_is_not_measured_again(job):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        measure(job, 1, stop)
-    files = sorted((job.run / "results").glob("case-*.npz"))
+        measure(job, stop, 1)
+    files = sorted((job.folder / "results").glob("case-*.npz"))
     times = [file.stat().st_mtime_ns for file in files]
-    assert len(files) == 2 and not list((job.run / "results").glob(".*"))
-    measure(job, 1, silent)
+    assert len(files) == 2 and not list((job.folder / "results").glob(".*"))
+    measure(job, silent, 1)
     assert [file.stat().st_mtime_ns for file in files] == times
-    assert len(list((job.run / "results").glob("case-*.npz"))) == 4
+    assert len(list((job.folder / "results").glob("case-*.npz"))) == 4
 
 
 def test_questions_that_do_not_serve_are_counted(asked, monkeypatch):
-    llava, questions = load(path_of("deep")), read_picture_questions(asked)
+    llava, questions, job = load(path_of("deep")), read_picture_questions(asked), planned(asked)
     with pytest.raises(LapilliError, match="of 6 questions, one of a picture, 0 are answered"):
-        keep(llava, asked, [(one, "something else") for one in questions], PLAN, silent)
-    monkeypatch.setattr(runs, "VISUAL", np.inf)
+        keep(llava, job, [(one, "something else") for one in questions], silent)
+    monkeypatch.setattr(sift, "VISUAL", np.inf)
     with pytest.raises(LapilliError, match="6 are answered rightly, and none needs its picture"):
-        keep(llava, asked, [(one, one.answer) for one in questions], PLAN, silent)
+        keep(llava, job, [(one, one.answer) for one in questions], silent)
 
 
 def losses(llava, data, question):
     """What words lose without the picture, by whole runs: the key word blurred and swapped, and the most swapped."""
     seen = open_picture(data / "images", question.image)
-    case = case_of(llava, question.sample, answered(llava, question.sample, question.answer), seen, seen, 0)
+    encoded = answered(llava, question.sample, question.answer)
+    case = case_of(llava, question.sample, encoded, picture=seen, other=seen, seed=0)
     _, words = answer_words(case.trace)
 
     def of(word, view):
@@ -191,22 +199,23 @@ def test_what_a_right_answer_needs_is_what_its_words_lose_without_their_picture(
             "most_pictures": blur & ~key,
             "no_picture": ~(blur | most),
         }
-        monkeypatch.setattr(runs, "VISUAL", bar)
+        monkeypatch.setattr(sift, "VISUAL", bar)
         if (blur & key).sum() < 2:
             continue
-        plan = replace(PLAN, questions=len(questions))
-        counts = keep(llava, asked, [(one, one.answer) for one in questions], plan, silent)["counts"]
+        job = planned(asked, questions=len(questions))
+        counts = keep(llava, job, [(one, one.answer) for one in questions], silent)["counts"]
         assert counts == {"asked": 6, "right": 6} | {name: int(some.sum()) for name, some in wanted.items()}
         seen |= {name for name, count in counts.items() if count}
     assert seen >= {"kept", *LEFT_OUT}
 
 
-def test_questions_are_drawn_one_of_a_picture(asked):
-    questions = read_picture_questions(asked)
-    twice = [*questions, *questions]
-    found = drawn(twice, asked, 1)
-    assert sorted(one.image for one in found) == sorted(one.image for one in questions)
-    assert [one.id for one in found] != [one.id for one in drawn(twice, asked, 2)]
+def test_questions_are_drawn_one_of_a_picture(asked, tmp_path):
+    lines = (asked / "questions.jsonl").read_text().splitlines()
+    (tmp_path / "images").symlink_to(asked / "images")
+    write(tmp_path, [{**json.loads(line), "id": f"{turn}{line[8:10]}"} for line in lines for turn in "ab"])
+    found = drawn(planned(tmp_path, seed=1))
+    assert sorted(one.image for one in found) == sorted(one.image for one in read_picture_questions(asked))
+    assert [one.id for one in found] != [one.id for one in drawn(planned(tmp_path, seed=2))]
 
 
 MEASURING = """
@@ -215,20 +224,20 @@ from pathlib import Path
 
 from tests.studies.scorecard.test_run import PLAN, silent
 
-from lapilli.core.run import RunDir
-from lapilli.studies.scorecard.run import Job, kept_of, measure
+from lapilli.studies.scorecard.job import Job
+from lapilli.studies.scorecard.run import measure
 
 run, model, data = map(Path, sys.argv[1:])
-measure(Job(run, model, data, PLAN, kept_of(RunDir.open(run).load("kept"))), 2, silent)
+measure(Job(run, model, data, PLAN), silent, 2)
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are found in Linux's /proc")
 def test_processes_end_when_their_parent_is_killed(job):
     """Else they would go on writing into a folder that somebody else may have gone on with."""
-    parent = subprocess.Popen([sys.executable, "-c", MEASURING, job.run, job.model, job.data])
+    parent = subprocess.Popen([sys.executable, "-c", MEASURING, job.folder, job.model, job.data])
     children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
-    assert _within(60, lambda: list((job.run / "results").glob("case-*.npz")))
+    assert _within(60, lambda: list((job.folder / "results").glob("case-*.npz")))
     pool = [Path("/proc", child) for child in children.read_text().split()]
     assert len(pool) >= 2
     parent.kill()

@@ -18,7 +18,7 @@ from lapilli.training.pebble.vision import (
     Contrast,
     VisionRecipe,
     _batch,
-    _of_pairs,
+    _pair_loss,
     _rate,
     _whiten,
     normalised,
@@ -114,7 +114,7 @@ def test_a_text_that_says_the_same_is_no_wrong_answer():
     scores, texts = torch.tensor([[2.0, 9.0, 1.0], [9.0, 2.0, 1.0], [0.0, 0.0, 3.0]]), torch.tensor([[5], [5], [6]])
     expected = np.mean([surprise(row, i) for row, i in (([2.0, 1.0], 0), ([2.0, 1.0], 0), ([0.0, 0.0, 3.0], 2))])
     across = np.mean([surprise(row, i) for row, i in (([2.0, 0.0], 0), ([2.0, 0.0], 0), ([1.0, 1.0, 3.0], 2))])
-    assert _of_pairs(scores, texts).item() == pytest.approx((expected + across) / 2)
+    assert _pair_loss(scores, texts).item() == pytest.approx((expected + across) / 2)
 
 
 def test_a_batch_holds_what_is_said_of_its_pictures():

@@ -1,1 +1,1 @@
-"""How a conversation becomes a string, and where in it each part lies."""
+"""Prompts: a conversation as one string, and the place of each part in it."""

@@ -1,4 +1,4 @@
-"""What encoding a sample needs to know of a model: the samples' room and the model's room meet only here."""
+"""The codec: all that encoding a sample needs of a model. `data` and `model` meet only here."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Codec:
-    """The reading side of one model.
+    """The tokenizer, chat template and image processor of one model.
 
-    `image_token` (`image_token_id` in the vocabulary) stands for one patch; an image is `patch_grid` = (rows, columns)
-    of them, after the model has dropped what it drops, such as CLIP's class token. `template` is the name of
-    `chat`, the chat template.
+    `image_token` (`image_token_id` in the vocabulary) stands for one patch. An image is `patch_grid` = (rows, columns)
+    of them, without tokens that the model drops, such as CLIP's class token. `template` is the name of `chat`, the chat
+    template.
     """
 
     tokenizer: PreTrainedTokenizerFast
@@ -35,20 +35,20 @@ class Codec:
 
     @cached_property
     def chat(self) -> ChatTemplate:
-        """The chat template itself, which puts the pictures of a question where `image_position` says."""
+        """The chat template, which puts the pictures of a question where `image_position` says."""
         return chat_template(self.template, self.tokenizer, self.image_position)
 
     @cached_property
     def control_tokens(self) -> dict[int, str]:
-        """The tokens that steer a model, by id: those that are special, and whatever else was added to the vocabulary.
+        """The tokens that control a model, by id: the special tokens, and others that were added to the vocabulary.
 
-        An added word or run of spaces is none: it is text to whoever writes it.
+        An added word or run of spaces is text, not a control token.
         """
-        named = set(self.tokenizer.all_special_ids)
+        special = set(self.tokenizer.all_special_ids)
         return {
             index: str(token)
             for index, token in self.tokenizer.added_tokens_decoder.items()
-            if token.special or index in named or not (str(token).isalnum() or str(token).isspace())
+            if token.special or index in special or not (str(token).isalnum() or str(token).isspace())
         }
 
     @cached_property
@@ -58,15 +58,15 @@ class Codec:
 
 
 def require_template(name: str) -> None:
-    """Raise UsageError for a name that no template can have; whether a tokenizer has its `own` is not known here."""
+    """Raise UsageError for the name of no template. Whether a tokenizer has its `own` template is not checked here."""
     if name != OWN:
         template_named(name)
 
 
 def chat_template(name: str, tokenizer: Any, image_position: ImagePosition = "as_written") -> ChatTemplate:
-    """The template of that name, which may be the tokenizer's own, with the pictures of a question where they belong.
+    """Return the template of that name, with the pictures of a question where `image_position` says.
 
-    Raises UsageError for an unknown one, and LapilliError where it is the tokenizer's own, and there is none.
+    Raises UsageError for an unknown name, and LapilliError for `own` where the tokenizer has no template.
     """
     inner = template_named(name) if name != OWN else _own(tokenizer)
     return inner if image_position == "as_written" else ImagesFirst(inner)
@@ -79,10 +79,10 @@ def _own(tokenizer: Any) -> OwnTemplate:
 
 
 def stop_id(template: ChatTemplate, tokenizer: Any) -> int:
-    """The token by which generation knows that an answer has ended.
+    """Return the token at which generation ends an answer.
 
-    A stop of several tokens is refused with a LapilliError: it would end answers at its last token, wherever that
-    stands. A line break is not, where only a space comes before its own token, as with Llama's tokenizers.
+    Raises LapilliError for a stop of several tokens: it would end answers at its last token, wherever that stands. A
+    line break is accepted where only a space comes before its token, as with Llama's tokenizers.
     """
     with tokenizing():
         *before, last = tokenizer.encode(template.stop, add_special_tokens=False)
@@ -97,9 +97,9 @@ def stop_id(template: ChatTemplate, tokenizer: Any) -> int:
 def codec_from(
     processor: Any, template: str, patch_grid: tuple[int, int], image_position: ImagePosition = "as_written"
 ) -> Codec:
-    """The codec of a Hugging Face LlavaProcessor.
+    """Return the codec of a Hugging Face LlavaProcessor.
 
-    Raises LapilliError for an unknown template, and for a tokenizer without character offsets: they make the labels.
+    Raises LapilliError for an unknown template, and for a tokenizer without character offsets, which labels need.
     """
     chat_template(template, processor.tokenizer)
     if not processor.tokenizer.is_fast:

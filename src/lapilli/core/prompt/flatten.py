@@ -6,8 +6,8 @@ and processors hand them. A prelude makes strings of those lists before such a t
 
 from lapilli.core.prompt.template import PARTS
 
-# The line break behind it is no text: transformers' environment takes away one behind a block. It is there so that the
-# template begins a line, as it did alone: white space before its own first block is stripped at the start of a line.
+# The line break behind the prelude is not rendered: transformers' environment drops one behind a block. With it the
+# template begins a line, as it does alone: white space before its first block is stripped at the start of a line.
 _PRELUDE = """\
 {% set flattened = namespace(messages=[]) %}
 {% for message in messages %}
@@ -22,10 +22,10 @@ _PRELUDE = """\
 
 
 def flattening(template: str) -> str:
-    r"""The template, behind what makes one text of every content that is a list of parts, as `Template.jinja` does.
+    r"""Return the template behind a prelude that joins every list of parts to one text, as `Template.jinja` does.
 
-    An image becomes "<image>\n". Messages whose content is a string, or that have none, pass unchanged; so do the other
-    fields of all. It is for environments that trim blocks, as transformers and the servers that follow it do.
+    An image becomes "<image>\n". Messages without content, or with a string, pass unchanged, and so do all other
+    fields. The result is for environments that trim blocks, such as that of transformers.
     """
     prelude = _PRELUDE.replace("\n", "").replace("@PARTS", PARTS)
     return f"{prelude}\n{template}"

@@ -1,7 +1,7 @@
-"""Where the pictures of a question stand: as it is written, or before its text, as LLaVA puts them.
+"""The position of the pictures in a question: as written, or before its text, as LLaVA puts them.
 
-LLaVA's training code (`preprocess_multimodal`, v1.2.2) takes the mark out of a question, strips what is left, and puts
-the mark and a line break before it. It does so in every row with a picture, wherever the row has the mark.
+LLaVA's training code (`preprocess_multimodal`, v1.2.2) takes the mark out of a question, strips the rest, and puts the
+mark and a line break before it. It does so in every sample with a picture, wherever the mark is.
 """
 
 from collections.abc import Sequence
@@ -11,24 +11,24 @@ from typing import Literal, TypeAlias
 from lapilli.core.prompt.template import IMAGE_MARK, ChatTemplate, Segment, SpokenTurn, Template
 
 ImagePosition: TypeAlias = Literal["as_written", "first"]
-"""Where the pictures of a question stand; `first` is LLaVA's way."""
+"""The position of the pictures in a question; `first` is LLaVA's."""
 
 
 def images_first(text: str) -> str:
-    """A question with all its marks before its text, each with a line break; without a mark it stays as it is."""
+    """Return a question with all its marks before its text, each with a line break; without a mark it is unchanged."""
     marks = text.count(IMAGE_MARK)
     return (f"{IMAGE_MARK}\n" * marks + text.replace(IMAGE_MARK, "").strip()).strip() if marks else text
 
 
 @dataclass(frozen=True)
 class ImagesFirst:
-    """A chat template whose questions begin with their pictures; what else is asked of it, `inner` answers."""
+    """A chat template whose questions begin with their pictures; all else is that of the template `inner`."""
 
     inner: ChatTemplate
 
     @property
     def name(self) -> str:
-        """What it is chosen by."""
+        """The name by which the template is chosen."""
         return self.inner.name
 
     @property
@@ -38,16 +38,16 @@ class ImagesFirst:
 
     @property
     def ends_answers(self) -> bool:
-        """Whether a text follows an answer by which one can tell its end."""
+        """Whether a fixed text follows an answer and marks its end."""
         return self.inner.ends_answers
 
     @property
     def caption(self) -> bool:
-        """Whether it is for one picture and its caption."""
+        """Whether the template is for one picture and its caption."""
         return bool(getattr(self.inner, "caption", False))
 
     def segments(self, turns: Sequence[SpokenTurn], for_generation: bool = False) -> list[Segment]:
-        """The prompt of a conversation, in pieces, as `inner` makes them of the turns with their pictures first."""
+        """The prompt of a conversation, in pieces: that of `inner` for the turns with their pictures first."""
         return self.inner.segments([_moved(turn) for turn in turns], for_generation)
 
     def jinja(self) -> str:
@@ -57,18 +57,18 @@ class ImagesFirst:
 
 
 def as_written(jinja: str) -> str:
-    """The same `chat_template` without what moves the pictures."""
+    """Return the `chat_template` without the prefix that moves the pictures."""
     return jinja.removeprefix(_AS_TEXT).removeprefix(_AS_GIVEN)
 
 
 @dataclass(frozen=True)
-class _Moved:
+class _Turn:
     role: str
     text: str
 
 
 def _moved(turn: SpokenTurn) -> SpokenTurn:
-    return _Moved(turn.role, images_first(turn.text)) if turn.role == "user" else turn
+    return _Turn(turn.role, images_first(turn.text)) if turn.role == "user" else turn
 
 
 _JINJA = """\

@@ -33,7 +33,7 @@ _ORDER = ("user", "assistant")
 
 
 class SpokenTurn(Protocol):
-    """What a template needs of a turn."""
+    """A turn as a template reads it: its role and its text."""
 
     @property
     def role(self) -> str:
@@ -46,7 +46,7 @@ class SpokenTurn(Protocol):
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of the prompt: `turn` is the exchange it belongs to, from 0, or -1; `learned` says that it has labels."""
+    """A piece of the prompt. `turn` is its exchange, from 0, or -1 outside; `learned` pieces have labels."""
 
     text: str
     role: Role
@@ -55,11 +55,11 @@ class Segment:
 
 
 class ChatTemplate(Protocol):
-    """What is asked of a template, one of those below or a tokenizer's own (`core.own`)."""
+    """The interface of a template: one of those below, or a tokenizer's own (`tokenizer_template`)."""
 
     @property
     def name(self) -> str:
-        """What it is chosen by."""
+        """The name by which the template is chosen."""
 
     @property
     def stop(self) -> str:
@@ -67,7 +67,7 @@ class ChatTemplate(Protocol):
 
     @property
     def ends_answers(self) -> bool:
-        """Whether a text follows an answer by which one can tell its end; without it, nothing can be learned."""
+        """Whether a fixed text follows an answer and marks its end; without it, nothing can be learned."""
 
     def segments(self, turns: Sequence[SpokenTurn], for_generation: bool = False) -> list[Segment]:
         """The prompt of a conversation, in pieces: see `Template.segments`."""
@@ -77,7 +77,7 @@ class ChatTemplate(Protocol):
 
 
 def in_order(turns: Sequence[SpokenTurn], for_generation: bool) -> list[SpokenTurn]:
-    """The turns that are rendered: without the last answer, where there is one, for generation.
+    """Return the turns to render: for generation without a last answer.
 
     Raises LapilliError unless they alternate, the user first, and end with an answer; for generation, with a question.
     """
@@ -111,8 +111,8 @@ class Template:
     def segments(self, turns: Sequence[SpokenTurn], for_generation: bool = False) -> list[Segment]:
         """The prompt of a conversation, in pieces; none is empty.
 
-        `turns` alternate, the user first, and end with an answer. `for_generation` leaves out the last answer, where
-        there is one, and ends with the text that asks for it. Raises LapilliError on any other order.
+        `turns` alternate, the user first, and end with an answer. `for_generation` leaves out a last answer and ends
+        with the text that asks for it. Raises LapilliError on any other order.
         """
         spoken = in_order(turns, for_generation)
         if self.caption and len(spoken) > 2:
@@ -163,7 +163,7 @@ PARTS = (
     "{% if part['type'] == 'image' %}{{ @IMAGE }}{% else %}{{ part['text'] }}{% endif %}"
     "{% endfor %}"
 ).replace("@IMAGE", json.dumps(IMAGE_MARK + "\n"))
-"""The text of a message's parts, in Jinja."""
+"""The Jinja source that renders the parts of a message as text."""
 
 # The line breaks here are for the reader; what is rendered comes from the expressions alone.
 _JINJA = """\
@@ -205,7 +205,8 @@ VICUNA_V1 = Template(
     stop="</s>",
 )
 
-# What LLaVA's own programs speak to its checkpoints, which were trained with "user": two words apart (llava_v1).
+# The format of LLaVA's own programs for its checkpoints, which were trained with "user": it differs in two words
+# (llava_v1).
 LLAVA_V1 = replace(
     VICUNA_V1,
     name="llava_v1",
@@ -278,11 +279,11 @@ CHATML = Template(
 )
 
 TEMPLATES = {template.name: template for template in (VICUNA_V1, LLAVA_V1, PLAIN, LLAMA_2, MISTRAL, CHATML)}
-"""Every template by its name. Nothing guesses one from the name of a checkpoint."""
+"""The templates by name. No template is guessed from the name of a checkpoint."""
 
 
 def template_named(name: str) -> Template:
-    """The template of that name. Raises UsageError naming those there are; `own` is none, it is a tokenizer's."""
+    """Return the template of that name. Raises UsageError that lists the names; `own`, a tokenizer's, is not one."""
     if name not in TEMPLATES:
         raise UsageError(f"template {name!r}: unknown; choose one of {', '.join(TEMPLATES)}, or own")
     return TEMPLATES[name]

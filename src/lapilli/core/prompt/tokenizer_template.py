@@ -26,7 +26,7 @@ from lapilli.core.prompt.template import IMAGE_MARK, Segment, SpokenTurn, in_ord
 from lapilli.core.trial import tokenizing, trial
 
 OWN = "own"
-"""Its name: in recipes, in a model's card, on the command line."""
+"""The name of this template in recipes, in a model's card and on the command line."""
 
 Message: TypeAlias = dict[str, Any]
 _Span: TypeAlias = tuple[int, int]  # first character and end
@@ -34,21 +34,21 @@ _End: TypeAlias = tuple[int, Role, int]  # of a segment: where it ends, its role
 
 _REFUSALS = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 FAILURES = (*_REFUSALS, MemoryError)
-"""What a program that somebody else wrote may end with."""
+"""The exceptions that a template, a program that somebody else wrote, may end with."""
 
-_REASON_SHOWN = 200  # characters
+_LONGEST_REASON = 200  # characters
 _PLACE = re.compile(rf"mark\d+of\d+text|{re.escape(IMAGE_MARK)}")  # of a text or an image; letters survive any template
 
 
 @dataclass(frozen=True)
-class _Said:
+class _Turn:
     role: str
     text: str
 
 
 @dataclass(frozen=True, eq=False)
 class OwnTemplate:
-    """The chat template of `tokenizer`, a Hugging Face tokenizer that has one; made for one, used like a `Template`.
+    """The chat template of `tokenizer`, a Hugging Face tokenizer that has one; it is used like a `Template`.
 
     The text before an answer that the prompt for generation does not hold is part of the answer. The stop is the
     special token behind an answer, with the white space before it; what comes after it is the template's.
@@ -63,14 +63,14 @@ class OwnTemplate:
 
     @cached_property
     def stop(self) -> str:
-        """What ends an answer: the special token behind it, or the tokenizer's end token where there is none.
+        """The text that ends an answer: the special token behind it, or the tokenizer's end token without one.
 
         Raises LapilliError where there is neither.
         """
-        found = self._stop_behind_answers or self.tokenizer.eos_token
-        if not found:
+        stop = self._stop_behind_answers or self.tokenizer.eos_token
+        if not stop:
             raise LapilliError(f"template {OWN}: no special token ends an answer, and the tokenizer has no end token")
-        return str(found)
+        return str(stop)
 
     @property
     def ends_answers(self) -> bool:
@@ -80,8 +80,8 @@ class OwnTemplate:
     def jinja(self) -> str:
         """The template as the tokenizer has it, made to read parts where it reads strings alone (`core.flatten`).
 
-        So other programs, which send pictures as parts, make the prompt that is spoken here. Raises LapilliError where
-        the template renders no text.
+        Other programs, which send pictures as parts, then make the same prompt. Raises LapilliError where the template
+        renders no text.
         """
         if self._takes_strings and not self._reads_both_alike:
             return flattening(self._source)
@@ -98,9 +98,9 @@ class OwnTemplate:
         """The prompt of a conversation, in pieces, which joined are what `apply_chat_template` renders; none is empty.
 
         `turns` and `for_generation` are those of `Template.segments`. Raises LapilliError for another order of turns
-        and where the template refuses the conversation or changes its texts. But for generation, it also does where no
-        special token follows an answer, and where an answer does not begin with the prompt that asks for it, be it in
-        characters or in this tokenizer's tokens.
+        and where the template refuses the conversation or changes its texts. For training it also raises LapilliError
+        where no special token follows an answer, and where an answer does not begin with the prompt that asks for it,
+        in characters or in this tokenizer's tokens.
         """
         spoken = in_order(turns, for_generation)
         text, contents = self._rendered(spoken, for_generation)
@@ -124,15 +124,16 @@ class OwnTemplate:
             turn, last = index // 2, index == len(turns) - 1
             if turns[index].role == "user":
                 yield end, Role.QUESTION, turn
-                asked = next_start if last else self._prompt_end(turns[: index + 1], text, next_start, for_generation)
-                yield asked, Role.TEMPLATE, turn
+                so_far = turns[: index + 1]
+                prompt_end = next_start if last else self._prompt_end(so_far, text, next_start, for_generation)
+                yield prompt_end, Role.TEMPLATE, turn
             else:
                 yield end, Role.ANSWER, turn
                 yield end + self._stop_length(text[end:next_start], for_generation), Role.STOP, turn
                 yield next_start, Role.TEMPLATE, turn if last else turn + 1
 
     def _opening(self, text: str, end: int) -> Iterator[_End]:
-        """What stands before the first question: a system text of the template's own, and what is around it."""
+        """Yield the ends of the segments before the first question: the template's system text and what is around."""
         before, after = self._around_system
         has_system = before and text.startswith(before) and text.endswith(after, len(before), end)
         if has_system and len(before) < end - len(after):
@@ -141,7 +142,10 @@ class OwnTemplate:
         yield end, Role.TEMPLATE, 0
 
     def _prompt_end(self, turns: Sequence[SpokenTurn], text: str, answer: int, for_generation: bool) -> int:
-        """Where in `text` the prompt ends that asks for the answer to the last of `turns`, which stands at `answer`."""
+        """Return where in `text` the prompt for an answer to the last of `turns` ends; the answer begins at `answer`.
+
+        Raises LapilliError for training where the text does not begin with that prompt.
+        """
         prompt = self._render(self.messages(turns), True)
         if text.startswith(prompt) and len(prompt) <= answer:
             return len(prompt)
@@ -151,7 +155,7 @@ class OwnTemplate:
         raise LapilliError(f"template {OWN}: turn {len(turns)}: its answer {what}; train in a named template")
 
     def _stop_length(self, behind: str, for_generation: bool) -> int:
-        """How much of what stands behind an answer is its stop."""
+        """The number of characters behind an answer that are its stop."""
         white = len(behind) - len(behind.lstrip())
         stop = self._stop_behind_answers
         if stop is not None and behind.startswith(stop, white):
@@ -166,16 +170,16 @@ class OwnTemplate:
         """Whether a prompt has the same tokens when a word follows. Two line breaks are one token to GPT-2's kind of
         tokenizer, and two before a word: no token lies across the border, and yet the model would learn another prompt.
         """
-        asked, _ = self._rendered([_Said("user", "a")], True)
-        answered, _ = self._rendered([_Said("user", "a"), _Said("assistant", "b")], False)
+        prompt, _ = self._rendered([_Turn("user", "a")], True)
+        answered, _ = self._rendered([_Turn("user", "a"), _Turn("assistant", "b")], False)
         with tokenizing():
-            ids, whole = (self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (asked, answered))
+            ids, whole = (self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (prompt, answered))
         return bool(whole[: len(ids)] == ids)
 
     @cached_property
     def _stop_behind_answers(self) -> str | None:
         """The special token that follows the last answer of a conversation."""
-        text, contents = self._rendered([_Said("user", "a"), _Said("assistant", "b")], False)
+        text, contents = self._rendered([_Turn("user", "a"), _Turn("assistant", "b")], False)
         behind = text[contents[-1][1] :].lstrip()
         added = self.tokenizer.added_tokens_decoder.values()
         special = {str(token) for token in added if token.special} | {self.tokenizer.eos_token or ""}
@@ -183,9 +187,9 @@ class OwnTemplate:
 
     @cached_property
     def _around_system(self) -> tuple[str, str]:
-        """What stands before a system text, and after it up to the first question; nothing where it takes none."""
+        """The text before a system text, and after it up to the first question; "" where the template takes none."""
         try:
-            text, contents = self._rendered([_Said("system", "a"), _Said("user", "b")], True)
+            text, contents = self._rendered([_Turn("system", "a"), _Turn("user", "b")], True)
         except LapilliError:
             return "", ""
         (first, end), (question, _) = contents
@@ -198,7 +202,7 @@ class OwnTemplate:
 
     @cached_property
     def _takes_strings(self) -> bool:
-        """Whether it is spoken to in strings. One that wants lists makes nothing of a string, or single characters."""
+        """Whether messages go in as strings. A template for lists makes nothing of a string, or single characters."""
         mark = _mark(0, 0)
         try:
             strings = self._render([{"role": "user", "content": mark}], True).count(mark) == 1
@@ -212,7 +216,7 @@ class OwnTemplate:
 
     @cached_property
     def _reads_both_alike(self) -> bool:
-        """Whether parts come to the prompt that strings come to."""
+        """Whether parts render to the same prompt as strings."""
         return all(
             self._outcome([{"role": role, "content": text} for role, text in turns])
             == self._outcome([{"role": role, "content": _parts(text)} for role, text in turns])
@@ -227,7 +231,7 @@ class OwnTemplate:
         return all(text.count(mark) == 1 for mark in (IMAGE_MARK, *marks))
 
     def _outcome(self, messages: Sequence[Message]) -> str | None:
-        """What the template makes of these messages before an answer; None where it refuses them."""
+        """The prompt that the template makes of these messages for an answer; None where it refuses them."""
         try:
             return self._render(messages, True)
         except LapilliError:
@@ -260,7 +264,7 @@ class OwnTemplate:
 
 @lru_cache(maxsize=4)
 def unbounded(tokenizer: Any, source: str) -> str | None:
-    """What is wrong with a chat template that takes too much time or memory for a word or two, or None: see `trial`."""
+    """The reason to refuse a chat template that needs too much time or memory for a short text, or None."""
 
     def render() -> None:
         for content in ("a", [{"type": "image"}, _text_part("a")]):
@@ -285,7 +289,7 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except FAILURES as error:
-        reason = shorten(str(error) or type(error).__name__, _REASON_SHOWN, placeholder=" …")
+        reason = shorten(str(error) or type(error).__name__, _LONGEST_REASON, placeholder=" …")
         raise LapilliError(f"template {OWN}: it refuses the conversation: {reason}; choose a named one") from error
 
 
@@ -334,11 +338,12 @@ def _marked(messages: Sequence[Message]) -> tuple[list[Message], dict[str, str]]
 def _owners(places: Sequence[str], messages: Sequence[Message], texts: dict[str, str]) -> list[int]:
     """The turn of every place; raises LapilliError unless every text and image has one, turn after turn."""
     contents = [message["content"] for message in messages]
-    shown = [turn for turn, parts in enumerate(contents) for part in parts if part == {"type": "image"}]
-    images, written = iter(shown), [place for place in places if place != IMAGE_MARK]
-    if sorted(written) != sorted(texts) or places.count(IMAGE_MARK) != len(shown):
-        counts = f"{len(written)} of {len(texts)} texts and {places.count(IMAGE_MARK)} of {len(shown)} {IMAGE_MARK}"
-        raise LapilliError(f"template {OWN}: it renders {counts} of the conversation; choose a named template")
+    image_turns = [turn for turn, parts in enumerate(contents) for part in parts if part == {"type": "image"}]
+    images, written = iter(image_turns), [place for place in places if place != IMAGE_MARK]
+    if sorted(written) != sorted(texts) or places.count(IMAGE_MARK) != len(image_turns):
+        counts = f"{len(written)} of {len(texts)} texts and {places.count(IMAGE_MARK)} of {len(image_turns)}"
+        what = f"{counts} {IMAGE_MARK} of the conversation"
+        raise LapilliError(f"template {OWN}: it renders {what}; choose a named template")
     owners = [next(images) if place == IMAGE_MARK else int(place[:-4].partition("of")[2]) for place in places]
     if owners != sorted(owners):
         raise LapilliError(f"template {OWN}: it renders the turns in another order; choose a named template")
@@ -346,24 +351,24 @@ def _owners(places: Sequence[str], messages: Sequence[Message], texts: dict[str,
 
 
 def _spans(text: str, fixed: Sequence[str], contents: Sequence[str]) -> list[_Span]:
-    """Where every content lies in `text`, whose other pieces are `fixed`: one before, between and after them."""
+    """The span of every content in `text`, whose other pieces are `fixed`: one before, between and after them."""
     spans, at = [], len(fixed[0])
     whole = text.startswith(fixed[0])
     for content, after in zip(contents, fixed[1:], strict=True):
         ways = (content, content.strip(), content.lstrip(), content.rstrip(), content.strip("\n"))
-        found = next((way for way in ways if text.startswith(way + after, at)), None)
-        if found is None or not whole:
+        rendered = next((way for way in ways if text.startswith(way + after, at)), None)
+        if rendered is None or not whole:
             raise _changed(content)
-        spans.append((at, at + len(found)))
-        at += len(found) + len(after)
+        spans.append((at, at + len(rendered)))
+        at += len(rendered) + len(after)
     if at != len(text):
         raise _changed(contents[-1])
     return spans
 
 
 def _changed(content: str) -> LapilliError:
-    shown = shorten(content, 60, placeholder=" …")
+    excerpt = shorten(content, 60, placeholder=" …")
     return LapilliError(
-        f"template {OWN}: it does more to the text {shown!r} than to strip white space, so that nobody can say where "
+        f"template {OWN}: it does more to the text {excerpt!r} than to strip white space, so that nobody can say where "
         "the text begins; choose a named template"
     )

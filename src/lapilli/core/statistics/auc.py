@@ -1,7 +1,7 @@
 """Areas under ROC curves of samples that are not independent: several questions of a picture, several models' answers.
 
-Pictures are drawn again, with all that was asked of them and all models' answers (the cluster bootstrap; Field & Welsh
-2007, J. R. Stat. Soc. B 69:369). Pairs are of answers of one model: another's logits have another scale.
+The bootstrap draws pictures, with all questions about them and all models' answers (the cluster bootstrap; Field &
+Welsh 2007, J. R. Stat. Soc. B 69:369). Pairs are of answers of one model: another's logits have another scale.
 """
 
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from lapilli.core.statistics.bootstrap import DRAWS, draws, interval, two_sided
 from lapilli.core.statistics.estimate import Estimate, Tested
 
-_AT_ONCE = 250  # draws, whose weights are held together
+_AT_ONCE = 250  # draws whose weights are in memory together
 
 
 @dataclass(frozen=True, eq=False)
 class Sides:
     """Answers on two sides.
 
-    positive  bool (answer,)  what a high score should find
-    model     int  (answer,)  whose answer it is
-    picture   int  (answer,)  what it is about; those of one picture are drawn together
+    positive  bool (answer,)  the side that should have the higher scores
+    model     int  (answer,)  the model that gave the answer
+    picture   int  (answer,)  the picture that it is about; answers about one picture are drawn together
     """
 
     positive: NDArray[np.bool_]
@@ -30,7 +30,7 @@ class Sides:
 
     @property
     def pictures(self) -> int:
-        """How many pictures there are."""
+        """The number of pictures."""
         return len(np.unique(self.picture))
 
 
@@ -42,19 +42,19 @@ def area(scores: NDArray[np.float64], sides: Sides) -> float:
 def resampled_areas(
     scores: NDArray[np.float64], sides: Sides, seed: int = 0, count: int = DRAWS
 ) -> NDArray[np.float64]:
-    """The areas of so many draws of the pictures, (draw,); the same draws for all scores of the same sides."""
+    """The areas in `count` draws of the pictures, (draw,); the same draws for all scores of the same sides."""
     if not len(scores):
         return np.empty(0)
     _, cluster = np.unique(sides.picture, return_inverse=True)
     weights = draws(sides.pictures, seed, count).weights
-    parts = [weights[begun : begun + _AT_ONCE][:, cluster] for begun in range(0, count, _AT_ONCE)]
+    parts = [weights[start : start + _AT_ONCE][:, cluster] for start in range(0, count, _AT_ONCE)]
     return np.concatenate([_areas(scores, sides, part) for part in parts])
 
 
-def estimate(scores: NDArray[np.float64], sides: Sides, drawn: NDArray[np.float64]) -> Estimate:
-    """The area with its interval over `drawn`, those of `resampled_areas`; n counts the answers of both sides."""
+def estimate(scores: NDArray[np.float64], sides: Sides, replicates: NDArray[np.float64]) -> Estimate:
+    """The area with its interval; `replicates` are its `resampled_areas`, and n counts the answers of both sides."""
     area_, n = area(scores, sides), len(scores)
-    ends = interval(area_, drawn, sides.pictures)
+    ends = interval(area_, replicates, sides.pictures)
     return Estimate(area_, ends.low, ends.high, n)
 
 
@@ -62,14 +62,14 @@ def difference(
     first: NDArray[np.float64],
     second: NDArray[np.float64],
     sides: Sides,
-    drawn: tuple[NDArray[np.float64], NDArray[np.float64]],
+    replicates: tuple[NDArray[np.float64], NDArray[np.float64]],
 ) -> Tested:
-    """The area of the first score less that of the second; `drawn` are the `resampled_areas` of both.
+    """The area of the first score less that of the second; `replicates` are the `resampled_areas` of both.
 
-    p is `two_sided` of the smaller share of draws on one side of 0, a draw more counted to each: of few pictures more
-    than twice that share, as intervals of few are wider.
+    p is `two_sided` of the smaller share of replicates on one side of 0, with one more counted on each side. For few
+    pictures it is more than twice that share, as intervals of few are wider.
     """
-    apart = drawn[0] - drawn[1]
+    apart = replicates[0] - replicates[1]
     apart = apart[np.isfinite(apart)]
     ends = interval(area(first, sides) - area(second, sides), apart, sides.pictures)
     tail = (min((apart <= 0).sum(), (apart >= 0).sum()) + 1) / (len(apart) + 1)
@@ -77,7 +77,7 @@ def difference(
 
 
 def _areas(scores: NDArray[np.float64], sides: Sides, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The area under every row of weights (draw, answer), (draw,): pairs won over pairs, of all models together."""
+    """The area for weights (draw, answer), (draw,): pairs won over pairs, summed over all models."""
     won, pairs = np.zeros(len(weights)), np.zeros(len(weights))
     for model in np.unique(sides.model):
         (mine,) = np.nonzero(sides.model == model)

@@ -15,18 +15,18 @@ from lapilli.core.statistics.proportion import Proportion, Z, score_interval
 
 
 def clustered(right: Sequence[bool], cluster: Sequence[Hashable]) -> Proportion:
-    """A share of trials of which those of one cluster may go right or wrong together, with its 95 % interval.
+    """A share of trials with its 95 % interval; trials of one cluster may go right or wrong together.
 
-    Wilson's at the number of independent trials that would say as much (Franco et al. 2019, J. Surv. Stat. Methodol.
-    7:334), estimated from how the clusters differ; just that of `wilson` where each has one trial. Where all or none
-    are right nothing can be estimated, and the trials of a cluster count as copies of each other.
+    Wilson's interval at the effective number of independent trials (Franco et al. 2019, J. Surv. Stat. Methodol.
+    7:334), which is estimated from the differences between clusters. It is that of `wilson` where each cluster has one
+    trial. Where all or none are right nothing can be estimated, and the trials of a cluster count as copies.
     """
     trials = np.array(right, np.bool_)
     return score_interval(int(trials.sum()), len(trials), _independent(trials, _numbered(cluster)))
 
 
 def clustered_mean(values: Sequence[float] | NDArray[Any], cluster: Sequence[Hashable], seed: int = 0) -> Estimate:
-    """The mean of values of which those of one cluster may be alike, with its interval: clusters are drawn again.
+    """The mean of values with its interval; values of one cluster may be alike, and the bootstrap draws clusters.
 
     n counts the values. nan and n = 0 without any.
     """
@@ -35,8 +35,21 @@ def clustered_mean(values: Sequence[float] | NDArray[Any], cluster: Sequence[Has
         return Estimate(math.nan, math.nan, math.nan, 0)
     sums, sizes = np.bincount(numbers, np.asarray(values, np.float64)), np.bincount(numbers)
     weights = draws(len(sizes), seed).weights
-    found = interval(float(sums.sum() / n), (weights @ sums) / (weights @ sizes), len(sizes))
-    return replace(found, n=n)
+    estimate = interval(float(sums.sum() / n), (weights @ sums) / (weights @ sizes), len(sizes))
+    return replace(estimate, n=n)
+
+
+def clustered_f1(predicted: Sequence[bool], actual: Sequence[bool], cluster: Sequence[Hashable]) -> Estimate:
+    """F1, the harmonic mean of precision and recall, of trials in clusters, with its 95 % interval.
+
+    F1 = 2 J / (1 + J), where J = TP / (TP + FP + FN) is a share of the trials that are predicted or actual; its
+    interval is that of J so turned (the indirect method of arXiv 2309.14621). n counts those trials; nan without any.
+    """
+    counted = [index for index, either in enumerate(zip(predicted, actual, strict=True)) if any(either)]
+    both = [predicted[index] and actual[index] for index in counted]
+    share = clustered(both, [cluster[index] for index in counted])
+    ends = (2 * value / (1 + value) for value in (share.estimate, share.low, share.high))
+    return Estimate(*ends, share.n)
 
 
 def _numbered(cluster: Sequence[Hashable]) -> NDArray[np.intp]:
@@ -45,7 +58,7 @@ def _numbered(cluster: Sequence[Hashable]) -> NDArray[np.intp]:
 
 
 def _independent(right: NDArray[np.bool_], cluster: NDArray[np.intp]) -> float:
-    """How many independent trials have the variance that the share of these has."""
+    """The effective number of trials: that of independent trials whose share has the same variance."""
     n, sizes = len(right), np.bincount(cluster)
     count = len(sizes)
     if count == n:

@@ -1,11 +1,11 @@
-"""What every statistic comes as."""
+"""The type of every statistic: a value with its interval."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % interval and the number of samples it rests on; nan where there are too few of them."""
+    """A figure with its 95 % interval and its number of samples; nan where there are too few of them."""
 
     value: float
     low: float
@@ -15,6 +15,6 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Tested(Estimate):
-    """A difference with its 95 % interval and the two-sided p that it is none."""
+    """A difference with its 95 % interval and the two-sided p of the hypothesis that it is 0."""
 
     p: float

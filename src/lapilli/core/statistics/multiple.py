@@ -1,4 +1,4 @@
-"""Many tests at once."""
+"""Adjustment of p values for many tests at once."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values made to hold for all their tests together (Holm 1979, Scand. J. Statist. 6:65), in their order."""
+    """Return p values adjusted for all their tests together (Holm 1979, Scand. J. Statist. 6:65), in their order."""
     order = np.argsort(p_values)
     adjusted = np.empty(len(order))
     reached = 0.0

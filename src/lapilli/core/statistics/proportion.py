@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 Z = NormalDist().inv_cdf(0.975)
-"""So many standard errors lie to either side of a 95 % interval."""
+"""The half width of a 95 % interval in standard errors."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def wilson(correct: int, n: int) -> Proportion:
 
     Source: Wilson, JASA 22 (1927), 209. Trials that share a picture are not independent: `clusters.clustered`.
 
-    No trials say nothing: for n = 0 the interval is from 0 to 1. Raises ValueError unless 0 <= correct <= n.
+    For n = 0 the interval is from 0 to 1. Raises ValueError unless 0 <= correct <= n.
     """
     if not 0 <= correct <= n:
         raise ValueError(f"{correct} correct of {n}")
@@ -46,7 +46,7 @@ def wilson(correct: int, n: int) -> Proportion:
 
 
 def score_interval(correct: int, n: int, independent: float) -> Proportion:
-    """The 95 % score interval of a share of `n` trials that say as much as so many `independent` ones."""
+    """The 95 % score interval of a share of `n` trials; `independent` is their effective number."""
     if n == 0:
         return Proportion(correct, n, math.nan, 0.0, 1.0)
     share, spread = correct / n, Z * Z / independent
@@ -59,7 +59,7 @@ def score_interval(correct: int, n: int, independent: float) -> Proportion:
 
 
 def newcombe(first: Proportion, second: Proportion) -> Difference:
-    """`first` minus `second`, with the interval built from theirs, as if the two were independent.
+    """`first` minus `second`, with an interval that is built from theirs and takes the two to be independent.
 
     Where both are of the same trials the true interval is narrower. Source: Newcombe, Statistics in Medicine 17 (1998),
     873-890, method 10.

@@ -1,7 +1,7 @@
-"""How many members two sets share by chance, and the rank of one set's figure among those of random sets.
+"""The number of members that two sets share by chance, and the rank of one set's figure among those of random sets.
 
-Both p values have a smallest that they can take, whatever is measured. Where it is not below the level of a test, that
-cannot be passed, and nothing was tested.
+Both p values have a smallest possible value, whatever is measured. Where that is not below the level of a test, the
+test cannot be passed, and nothing was tested.
 """
 
 from math import comb
@@ -23,18 +23,18 @@ def expected(chances: NDArray[np.float64]) -> float:
 
 
 def tail(chances: NDArray[np.float64], shared: int) -> float:
-    """The p of so many: how likely they or more are by chance."""
+    """The probability of `shared` or more members by chance."""
     return float(min(1.0, chances[shared:].sum()))
 
 
 def least(chances: NDArray[np.float64]) -> float:
-    """The smallest p that there can be: that of the most that has any probability."""
+    """The smallest possible p: that of the largest number with any probability."""
     return tail(chances, int(np.flatnonzero(chances)[-1]))
 
 
-def rank_p(named: float, random: NDArray[np.float64]) -> float:
-    """How likely a figure as low or lower is, were its set one of the random ones: by its rank among them."""
-    return float((1 + (random <= named).sum()) / (1 + len(random)))
+def rank_p(value: float, random: NDArray[np.float64]) -> float:
+    """The p of a figure as low as `value` or lower, by its rank among random sets: (1 + lower) / (1 + all)."""
+    return float((1 + (random <= value).sum()) / (1 + len(random)))
 
 
 def least_rank_p(sets: int) -> float:

@@ -16,7 +16,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import cycle
+from itertools import chain, cycle, islice
 from pathlib import Path
 from typing import TypeAlias
 
@@ -26,7 +26,7 @@ from lapilli.data.scenes.describe import with_article
 from lapilli.data.scenes.facts import read_scenes
 from lapilli.data.scenes.questions import EXISTENCE
 from lapilli.data.scenes.scene import Scene
-from lapilli.data.scenes.vocabulary import COLOURS, SHAPES
+from lapilli.data.scenes.vocabulary import COLORS, SHAPES
 
 KINDS = ("random", "popular", "adversarial")
 """The kinds of absent objects. The type of a question is one of them, or PRESENT."""
@@ -39,32 +39,39 @@ GIVEN = "given"
 Pair: TypeAlias = tuple[str, str]
 """A colour and a shape."""
 
-PAIRS = tuple((colour, shape) for colour in COLOURS for shape in SHAPES)
+PAIRS = tuple((colour, shape) for colour in COLORS for shape in SHAPES)
 """All that can be asked for."""
 
 
 def existence_questions(scenes: Mapping[str, Scene], count: int, seed: int = 0) -> list[PictureQuestion]:
     """So many questions about the pictures of these scenes, half to be answered with yes and half with no.
 
-    The kinds come in turn, so that each has a third of the absent objects, to one. No picture is asked the same thing
-    twice, and none of a kind twice. Raises UsageError for an odd number, and for more than the scenes allow.
+    They are the first `existence_pairs`. Raises UsageError for an odd number, and for more than the scenes allow.
     """
     if count < 2 or count % 2:
         raise UsageError(f"--questions {count}: half are about absent objects; give an even number of at least 2")
+    questions = list(chain.from_iterable(islice(existence_pairs(scenes, seed), count // 2)))
+    if len(questions) < count:
+        limit = f"{len(scenes)} scenes have {len(questions)}"
+        raise UsageError(f"--questions {count}: {limit}; give fewer, or make more with: lapilli data scenes")
+    return questions
+
+
+def existence_pairs(scenes: Mapping[str, Scene], seed: int = 0) -> Iterator[tuple[PictureQuestion, PictureQuestion]]:
+    """A question about an absent object and one about a present one of the same picture, until a kind has no more.
+
+    The kinds come in turn, so that each has a third of the absent objects, to one. No picture is asked the same thing
+    twice, and none of a kind twice.
+    """
     rng = random.Random(seed)
     common = popular(scenes)
     asked: set[tuple[str, Pair]] = set()
     waiting = {kind: iter(rng.sample(sorted(scenes), len(scenes))) for kind in KINDS}
-    found: list[PictureQuestion] = []
     for kind in cycle(KINDS):
-        if len(found) == count:
-            return found
-        two = next(_both(scenes, waiting[kind], kind, common, asked, rng), None)
-        if two is None:
-            limit = f"{len(scenes)} scenes have {len(found)}"
-            raise UsageError(f"--questions {count}: {limit}; give fewer, or make more with: lapilli data scenes")
-        found += two
-    raise AssertionError  # a cycle has no end
+        pair = next(_both(scenes, waiting[kind], kind, common, asked, rng), None)
+        if pair is None:
+            return
+        yield pair
 
 
 def yes_or_no(folder: Path, count: int, seed: int = 0) -> list[PictureQuestion]:
@@ -121,7 +128,7 @@ def _both(
     common: list[Pair],
     asked: set[tuple[str, Pair]],
     rng: random.Random,
-) -> Iterator[list[PictureQuestion]]:
+) -> Iterator[tuple[PictureQuestion, PictureQuestion]]:
     """A question about an absent object and one about a present one, of each picture that has new ones of both."""
     for picture in pictures:
         not_there = [pair for pair in absent(scenes[picture], kind, common) if (picture, pair) not in asked]
@@ -131,10 +138,10 @@ def _both(
             asked.update((picture, pair) for pair in chosen)
             name = f"{picture.rsplit('.', 1)[0]}-{kind}"
             texts = [wording.format(with_article(" ".join(pair))) for pair in chosen]
-            yield [
+            yield (
                 PictureQuestion(name, picture, texts[0], "no", kind),
                 PictureQuestion(f"{name}-{PRESENT}", picture, texts[1], "yes", PRESENT),
-            ]
+            )
 
 
 def _there(scene: Scene) -> set[Pair]:

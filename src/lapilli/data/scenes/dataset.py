@@ -1,4 +1,4 @@
-"""Write scenes to a folder: pictures, LLaVA JSON for both stages, and everything that is known about them.
+"""Write scenes to a folder: pictures, LLaVA JSON for both stages, and all facts about them.
 
 images/ID.png      the pictures
 masks/ID.png       their visible pixels: 0 is background, k + 1 the scene's k-th thing
@@ -42,13 +42,13 @@ CAPTIONS = 5
 
 QUESTIONS = 10
 KINDS = (*TYPES, "reading", "reading", "counting", "reasoning")
-"""Questions in a conversation, at most, and their types: those that are learned last are asked more often.
+"""Questions in a conversation, at most, and their types: those that are learned last occur more often.
 
-What a single card says is then asked again in other words, and the answer need not be looked up in the picture.
+What a single card says is then asked again in other words, and that answer can be copied from the conversation.
 """
 
 Rows = dict[str, Any]
-"""What one scene adds to each file, by the file's name."""
+"""The rows that a scene adds to each file, by the file's name."""
 
 
 def write_scenes(
@@ -56,9 +56,9 @@ def write_scenes(
 ) -> None:
     """Write `count` scenes to the new folder `out`, whole or not at all; the same arguments give the same bytes.
 
-    The splits share no picture; two scenes of a single thing may agree in all that is said of it. Only `compositional`
-    holds the withheld combinations of colour, shape and place, and it holds nothing else. `on_progress` is told how
-    many scenes are written. Raises LapilliError as `new_folder` does.
+    The splits share no picture; two scenes of a single thing may agree in all its attributes. Only `compositional`
+    holds the withheld combinations of color, shape and place, and it holds no others. `on_progress` gets the number of
+    scenes that are written. Raises LapilliError as `new_folder` does.
     """
     with new_folder(out) as folder:
         for name in ("images", "masks"):
@@ -76,7 +76,7 @@ def write_scenes(
 
 
 def _in_parallel(work: Callable[[int], Rows], count: int) -> Iterator[Rows]:
-    """The rows in order; a few processes at once where there is enough to do."""
+    """Yield the rows in order; several processes compute them where there are many."""
     if count < 200:
         yield from map(work, range(count))
         return
@@ -120,18 +120,18 @@ def _captioned(scene: Scene, name: str, rng: random.Random) -> Sample:
 
 def _conversation(scene: Scene, name: str, rng: random.Random) -> Sample:
     """Up to ten questions, like the merged question sets of LLaVA-1.5; one picture in seven is also described."""
-    asked = mixed_questions(scene, rng, QUESTIONS, KINDS)
+    questions = mixed_questions(scene, rng, QUESTIONS, KINDS)
     if rng.random() < 0.15:
-        place = rng.randrange(len(asked) + 1)
-        asked.insert(place, Question("detail", rng.choice(DETAIL_REQUESTS), describe(scene, rng)))
-    return Sample(name, (f"{name}.png",), conversation(asked, IMAGE))
+        place = rng.randrange(len(questions) + 1)
+        questions.insert(place, Question("detail", rng.choice(DETAIL_REQUESTS), describe(scene, rng)))
+    return Sample(name, (f"{name}.png",), conversation(questions, IMAGE))
 
 
 def _questions(scene: Scene, name: str, rng: random.Random) -> list[Rows]:
-    asked = [question for kind in TYPES if (question := ask(scene, kind, rng))]
+    questions = [question for kind in TYPES if (question := ask(scene, kind, rng))]
     return [
         {"id": f"{name}-{q.type}", "image": f"{name}.png", "type": q.type, "question": q.text, "answer": q.answer}
-        for q in asked
+        for q in questions
     ]
 
 

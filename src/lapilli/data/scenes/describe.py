@@ -1,4 +1,4 @@
-"""Put a scene into words as different people would: full descriptions and shorter captions."""
+"""Describe a scene in various words: full descriptions and shorter captions."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 
 
 def describe(scene: Scene, rng: random.Random, shuffled: bool = False) -> str:
-    """Everything there is to know about the scene, in one of several forms.
+    """Return a full description of the scene, in one of several forms.
 
-    Names every thing with size, texture, colour, shape, character and place, in reading order or `shuffled`.
+    Names every thing with size, texture, color, shape, character and place, in reading order or `shuffled`.
     """
     things = list(scene.things)
     if shuffled:
@@ -26,18 +26,18 @@ def describe(scene: Scene, rng: random.Random, shuffled: bool = False) -> str:
 
 
 def caption(scene: Scene, rng: random.Random) -> str:
-    """One of the things people say about a picture: a full description, or something shorter."""
+    """Return a caption: a full description, or a shorter one."""
     return describe(scene, rng) if rng.random() < 0.5 else short_caption(scene, rng)
 
 
 def short_caption(scene: Scene, rng: random.Random) -> str:
-    """A sentence that leaves out most of it: the kinds, the numbers, or how two things lie."""
+    """Return a sentence that gives only kinds, numbers, or the relation of two things."""
     things = sorted(scene.things, key=lambda thing: thing.cell)
     return rng.choice(CAPTIONS)(things, scene, rng)
 
 
 def noun(thing: Thing) -> str:
-    """The thing with everything that can be said of it but its place: "small striped red circle"."""
+    """Return the thing with all its attributes but its place: "small striped red circle"."""
     if thing.shape == "card":
         kind = "digit" if thing.character.isdigit() else "letter"
         return f"{thing.colour} card with the {kind} {thing.character}"
@@ -46,12 +46,12 @@ def noun(thing: Thing) -> str:
 
 
 def with_article(words: str) -> str:
-    """The words with "a" or "an" before them."""
+    """Return the words with "a" or "an" before them."""
     return ("an " if words[0] in "aeiou" else "a ") + words
 
 
 def listed(parts: Sequence[str]) -> str:
-    """The parts as a sentence lists them: one; one and another; one, another and a third."""
+    """Join the parts as in a sentence: one; one and another; one, another and a third."""
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
 
@@ -93,8 +93,7 @@ def _brief(things: Sequence[Thing], scene: Scene, rng: random.Random) -> str:
 def _grouped(things: Sequence[Thing], scene: Scene, rng: random.Random) -> str:
     pairs = Counter((thing.colour, thing.shape) for thing in things)
     parts = [
-        f"{NUMBERS[count]} {colour} {shape if count == 1 else PLURALS[shape]}"
-        for (colour, shape), count in pairs.items()
+        f"{NUMBERS[count]} {color} {shape if count == 1 else PLURALS[shape]}" for (color, shape), count in pairs.items()
     ]
     return _sentence(listed(parts) + rng.choice(("", f" on a {scene.background} background")))
 
@@ -110,8 +109,8 @@ def _beside(things: Sequence[Thing], scene: Scene, rng: random.Random) -> str:
 
 
 def _totals(things: Sequence[Thing], scene: Scene, rng: random.Random) -> str:
-    colours = Counter(thing.colour for thing in things)
-    parts = [f"{NUMBERS[count]} {colour}" for colour, count in colours.items()]
+    colors = Counter(thing.colour for thing in things)
+    parts = [f"{NUMBERS[count]} {color}" for color, count in colors.items()]
     return _sentence(f"{NUMBERS[len(things)]} object{'s' if len(things) > 1 else ''}, {listed(parts)}")
 
 

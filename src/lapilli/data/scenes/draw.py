@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from lapilli.data.scenes.scene import SIDE, Scene, Thing
-from lapilli.data.scenes.vocabulary import COLOURS
+from lapilli.data.scenes.vocabulary import COLORS
 
 SCALE = 2
 """Everything is painted this much larger and averaged down, for smooth edges."""
@@ -54,7 +54,7 @@ def _box(mask: np.ndarray) -> tuple[float, float, float, float]:
 
 
 def _background(scene: Scene, rng: random.Random) -> Image.Image:
-    """A plain colour with a slope of light across it and a little grain."""
+    """A plain color with a slope of light across it and a little grain."""
     noise = np.random.default_rng(rng.getrandbits(32))
     base = np.array(BACKGROUNDS[scene.background], dtype=np.float32) + noise.uniform(-10, 10, 3)
     slope = np.linspace(-1, 1, SIDE, dtype=np.float32)
@@ -65,8 +65,8 @@ def _background(scene: Scene, rng: random.Random) -> Image.Image:
 
 
 def _surface(thing: Thing, side: int, rng: random.Random) -> Image.Image:
-    """A square in the thing's colour and texture; the second tone is a darker or lighter one of the same colour."""
-    tone = tuple(max(0, min(255, value + rng.randint(-9, 9))) for value in COLOURS[thing.colour])
+    """A square in the thing's color and texture; the second tone is a darker or lighter one of the same color."""
+    tone = tuple(max(0, min(255, value + rng.randint(-9, 9))) for value in COLORS[thing.colour])
     surface = Image.new("RGB", (side, side), tone)
     if thing.texture == "plain":
         return surface
@@ -132,7 +132,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def _print_character(canvas: Image.Image, card: Thing) -> None:
     """The card's character, dark on a light card and light on a dark one, turned with the card."""
-    ink = (20, 20, 24) if sum(COLOURS[card.colour]) > 330 else (250, 250, 246)
+    ink = (20, 20, 24) if sum(COLORS[card.colour]) > 330 else (250, 250, 246)
     side = int(2 * card.radius * SCALE)
     stamp = Image.new("L", (side, side), 0)
     ImageDraw.Draw(stamp).text(

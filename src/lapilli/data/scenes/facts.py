@@ -1,4 +1,4 @@
-"""Scenes as their folder tells them: what is in every picture, and which thing a question is about."""
+"""The scenes of a folder: the things in every picture, and the things that a question names."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from lapilli.core.read import checked, read_json_lines
 from lapilli.data.scenes.describe import with_article
 from lapilli.data.scenes.questions import references
 from lapilli.data.scenes.scene import MOST, SIDE, Scene, Thing
-from lapilli.data.scenes.vocabulary import COLOURS, PHRASES, SHAPES, SIZES, TEXTURES
+from lapilli.data.scenes.vocabulary import COLORS, PHRASES, SHAPES, SIZES, TEXTURES
 
 _AGAIN = "make the folder again with: lapilli data scenes"
-_HIDDEN = ("", "colour", "shape", "place")  # what a question may ask for, and so does not name
+_HIDDEN = ("", "colour", "shape", "place")  # attributes that a question may ask for, and so does not name
 
 
 def read_scenes(folder: Path) -> dict[str, Scene]:
-    """Every scene of a folder that `lapilli data scenes` wrote, by the name of its picture.
+    """Read every scene of a folder that `lapilli data scenes` wrote, by the name of its picture.
 
     Raises LapilliError when the folder holds none, and with the line that is none, or is of something else.
     """
@@ -49,9 +49,9 @@ def _row(place: str, value: object) -> _Row:
 
 
 def _require_drawn(thing: Thing, place: str) -> None:
-    """Refuse what no scene has: there are no words for it."""
-    known = {"colour": COLOURS, "shape": SHAPES, "size": SIZES, "texture": TEXTURES}
-    for name, words in known.items():
+    """Refuse attributes that no scene has: there are no words for them."""
+    vocabularies = {"colour": COLORS, "shape": SHAPES, "size": SIZES, "texture": TEXTURES}
+    for name, words in vocabularies.items():
         if getattr(thing, name) not in words:
             choices = ", ".join(words)
             raise LapilliError(f"{place}: {name} {getattr(thing, name)[:60]!r}; there are {choices}; {_AGAIN}")
@@ -60,7 +60,7 @@ def _require_drawn(thing: Thing, place: str) -> None:
 
 
 def asked_about(scene: Scene, question: str) -> tuple[int, ...]:
-    """The numbers of the things that a question names, ascending; none of what is not there."""
+    """Return the numbers of the things that a question names, ascending."""
     text = question.lower()
     return tuple(
         number for number, thing in enumerate(scene.things) if any(_says(text, name) for name in _names(scene, thing))
@@ -68,7 +68,7 @@ def asked_about(scene: Scene, question: str) -> tuple[int, ...]:
 
 
 def _names(scene: Scene, thing: Thing) -> set[str]:
-    """All that a question may call this thing."""
+    """Return every name that a question may have for this thing."""
     names = {name for hidden in _HIDDEN for name in references(scene, thing, without=hidden)}
     names |= {f"the {kind} {PHRASES[thing.place]}" for kind in ("object", "card") if kind in ("object", thing.shape)}
     if scene.alike(thing, "colour", "shape") == 1:

@@ -1,4 +1,4 @@
-"""Where in a picture lies what a question asks about, as far as its folder knows."""
+"""The region of a picture that a question is about, where its folder says so."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ PixelBox = tuple[float, float, float, float]
 
 
 def region(folder: Path, question: PictureQuestion, scenes: Mapping[str, Scene]) -> NDArray[np.float64] | None:
-    """The pixels of what is asked about, 1 inside and 0 elsewhere, (height, width); None where it is not known.
+    """Return the region that the question is about, 1 inside and 0 elsewhere, (height, width); None where unknown.
 
-    That is what `boxes` of the question say; else, of one of `scenes`, the mask of the one thing that it names.
+    It is the question's `boxes`; else, for one of `scenes`, the mask of the thing that it names, if it is a single one.
     """
     if question.boxes:
         width, height = open_picture(folder / "images", question.image).size
         return _filled(question, width, height)
     scene = scenes.get(question.image)
-    named = asked_about(scene, question.question) if scene else ()
-    if len(named) != 1:
+    numbers = asked_about(scene, question.question) if scene else ()
+    if len(numbers) != 1:
         return None
-    return _mask(folder / "masks", Path(question.image).with_suffix(".png").name, named[0])
+    return _mask(folder / "masks", Path(question.image).with_suffix(".png").name, numbers[0])
 
 
 def covered(pixels: NDArray[np.float64], boxes: Sequence[PixelBox]) -> NDArray[np.float64]:
@@ -54,8 +54,8 @@ def _upto(total: NDArray[np.float64], down: NDArray[np.float64], across: NDArray
     below, beside = down - row, across - column
     upper = total[row, column] * (1 - beside) + total[row, column + 1] * beside
     lower = total[row + 1, column] * (1 - beside) + total[row + 1, column + 1] * beside
-    found: NDArray[np.float64] = upper * (1 - below) + lower * below
-    return found
+    area: NDArray[np.float64] = upper * (1 - below) + lower * below
+    return area
 
 
 def _filled(question: PictureQuestion, width: int, height: int) -> NDArray[np.float64]:
@@ -77,5 +77,5 @@ def _mask(folder: Path, name: str, thing: int) -> NDArray[np.float64] | None:
         raise LapilliError(
             f"{folder / name}: {labels.shape[1]} x {labels.shape[0]} pixels, {SIDE} x {SIDE} expected; {again}"
         )
-    found = labels == thing + 1
-    return found.astype(np.float64) if found.any() else None  # a thing may lie behind another one
+    inside = labels == thing + 1
+    return inside.astype(np.float64) if inside.any() else None  # a thing may lie behind others

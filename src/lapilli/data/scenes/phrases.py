@@ -11,41 +11,41 @@ import numpy as np
 from lapilli.data.scenes.describe import noun, short_caption, with_article
 from lapilli.data.scenes.draw import draw_scene
 from lapilli.data.scenes.scene import MOST, SIDE, Scene, Thing, sample_scene
-from lapilli.data.scenes.vocabulary import CHARACTERS, COLOURS, PHRASES, PLACES, SHAPES, SIZES, TEXTURES
+from lapilli.data.scenes.vocabulary import CHARACTERS, COLORS, PHRASES, PLACES, SHAPES, SIZES, TEXTURES
 
 UNSAID = -100
-"""Stands where a fact has no value: a circle has no character."""
+"""The index of a fact that has no value: a circle has no character."""
 
 
-def _one_of(one: str, several: str) -> tuple[str, ...]:
-    return f"the only {one}", *(f"one of {count} {several}" for count in range(2, MOST + 1))
+def _count_phrases(singular: str, plural: str) -> tuple[str, ...]:
+    return f"the only {singular}", *(f"one of {count} {plural}" for count in range(2, MOST + 1))
 
 
 SPOTS = ("the middle of an object", "beside the middle of an object", "the background")
 
 FACTS: dict[str, tuple[str, ...]] = {
-    "colour": tuple(with_article(f"{colour} object") for colour in COLOURS),
+    "colour": tuple(with_article(f"{color} object") for color in COLORS),
     "shape": tuple(with_article(shape) for shape in SHAPES),
     "size": tuple(f"a {size} object" for size in SIZES),
     "texture": tuple(f"a {texture} object" for texture in TEXTURES),
     "character": tuple(f"the {'digit' if c.isdigit() else 'letter'} {c}" for c in CHARACTERS),
     "place": tuple(f"an object {PHRASES[place]}" for place in PLACES),
-    "colour_count": _one_of("object of its color", "objects of the same color"),
-    "shape_count": _one_of("object of its shape", "objects of the same shape"),
-    "count": _one_of("object", "objects"),
+    "colour_count": _count_phrases("object of its color", "objects of the same color"),
+    "shape_count": _count_phrases("object of its shape", "objects of the same shape"),
+    "count": _count_phrases("object", "objects"),
     "spot": SPOTS,
 }
-"""What can be said, fact by fact: exactly one phrase of each line is true of a patch, or none is said of it."""
+"""The phrases of every fact: exactly one of each line is true of a patch, or the fact does not apply to it."""
 
 _WORDS = {
-    "colour": tuple(COLOURS), "shape": SHAPES, "size": SIZES, "texture": TEXTURES, "character": tuple(CHARACTERS),
+    "colour": tuple(COLORS), "shape": SHAPES, "size": SIZES, "texture": TEXTURES, "character": tuple(CHARACTERS),
     "place": PLACES,
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Captioned:
-    """What people say about one scene: a caption, and for each thing a phrase and the patch that holds its centre."""
+    """A caption of a scene, and for each thing a phrase and the patch that holds its centre."""
 
     caption: str
     phrases: tuple[str, ...]
@@ -70,10 +70,10 @@ def patch_of(thing: Thing, patch: int) -> int:
 
 
 def facts_seed(seed: str, patch: int) -> np.ndarray:
-    """What is true of every patch of a seed's picture: places in the lines of `FACTS`, or `UNSAID`; (patch, fact).
+    """Return the facts of a seed's picture: indices into the lines of `FACTS`, or `UNSAID`; (patch, fact).
 
-    The patch with a thing's centre speaks for the thing, the others of their spot alone. The background is where no
-    thing can reach.
+    The patch with a thing's centre has the facts of the thing, the others only that of their spot. The background is
+    where no thing can reach.
     """
     scene, across = sample_scene(seed), SIDE // patch
     facts = np.full((across * across, len(FACTS)), UNSAID, dtype=np.int16)
@@ -84,14 +84,14 @@ def facts_seed(seed: str, patch: int) -> np.ndarray:
 
 
 def _facts(thing: Thing) -> list[int]:
-    said = {name: getattr(thing, name) for name in _WORDS}
+    values = {name: getattr(thing, name) for name in _WORDS}
     if thing.shape == "card":
-        said["size"] = said["texture"] = ""  # nobody says them of a card
-    return [_WORDS[name].index(value) if value else UNSAID for name, value in said.items()]
+        values["size"] = values["texture"] = ""  # not of a card
+    return [_WORDS[name].index(value) if value else UNSAID for name, value in values.items()]
 
 
 def _counts(scene: Scene, thing: Thing) -> list[int]:
-    """How many things have its colour, its shape, and are there at all: one is said first, and has index 0."""
+    """Return the indices of the numbers of things of its color, of its shape, and of all; the number 1 has index 0."""
     counts = scene.alike(thing, "colour"), scene.alike(thing, "shape"), len(scene.things)
     return [count - 1 for count in counts]
 

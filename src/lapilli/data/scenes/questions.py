@@ -1,7 +1,7 @@
 """Questions about a scene whose answers follow from its facts, by type.
 
-Every function below yields questions of one type, each with exactly one right answer; `ask` picks among them
-so that answers are as evenly spread as the scene allows, which leaves little to guess.
+Every function below yields questions of one type, each with exactly one right answer. `ask` draws among them so that
+answers are as evenly distributed as the scene allows, so that guessing rarely helps.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 
 from lapilli.data.scenes.describe import with_article
 from lapilli.data.scenes.scene import CELL, Scene, Thing
-from lapilli.data.scenes.vocabulary import COLOURS, PHRASES, PLURALS, SHAPES
+from lapilli.data.scenes.vocabulary import COLORS, PHRASES, PLURALS, SHAPES
 
 BESIDE = 14.0
-"""How far apart, in pixels, two centres must be for one to count as beside, above or below the other."""
+"""The distance in pixels from which a thing counts as beside, above or below another."""
 
 EDGE = 8.0
-"""By how many pixels the nearest thing to an edge must beat the next one."""
+"""The pixels by which the thing nearest to an edge must be nearer than the next one."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Question:
 
 
 def ask(scene: Scene, kind: str, rng: random.Random) -> Question | None:
-    """One question of this type, or None where the scene allows none. First an answer is drawn, then its question."""
+    """Draw a question of this type, or None where the scene allows none: first the answer, then its question."""
     candidates = list(TYPES[kind](scene, rng))
     if not candidates:
         return None
@@ -41,7 +41,7 @@ def ask(scene: Scene, kind: str, rng: random.Random) -> Question | None:
 
 
 def snapped(scene: Scene) -> Scene:
-    """The scene as its description tells it: centres in the middle of their cells, two exact sizes.
+    """Return the scene as its description gives it: centres in the middle of their cells, two exact sizes.
 
     Questions about it are those that a reader of the description can answer.
     """
@@ -55,9 +55,9 @@ def snapped(scene: Scene) -> Scene:
 
 
 def references(scene: Scene, thing: Thing, without: str = "") -> list[str]:
-    """The shortest phrases that mean this thing and no other, none of which names the attribute `without`."""
+    """Return the shortest phrases that mean this thing and no other, without the attribute `without`."""
     for attributes in (("shape",), ("colour",)), (("colour", "shape"), ("size", "shape"), ("texture", "shape")):
-        found = [
+        phrases = [
             _phrase(thing, chosen)
             for chosen in attributes
             if without not in chosen
@@ -65,8 +65,8 @@ def references(scene: Scene, thing: Thing, without: str = "") -> list[str]:
             and not (thing.texture == "plain" and "texture" in chosen)
             and scene.alike(thing, *chosen) == 1
         ]
-        if found:
-            return found
+        if phrases:
+            return phrases
     return []
 
 
@@ -75,13 +75,13 @@ def _phrase(thing: Thing, attributes: tuple[str, ...]) -> str:
     return " ".join(["the", *words, thing.shape if "shape" in attributes else "object"])
 
 
-COLOUR = ("What color is {}?", "Which color does {} have?")
+COLOR = ("What color is {}?", "Which color does {} have?")
 
 
-def _colour(scene: Scene, rng: random.Random) -> Iterator[Question]:
+def _color(scene: Scene, rng: random.Random) -> Iterator[Question]:
     for thing in scene.things:
         name = rng.choice([*references(scene, thing, without="colour"), f"the object {PHRASES[thing.place]}"])
-        yield Question("colour", rng.choice(COLOUR).format(name), thing.colour)
+        yield Question("colour", rng.choice(COLOR).format(name), thing.colour)
 
 
 def _shape(scene: Scene, rng: random.Random) -> Iterator[Question]:
@@ -94,10 +94,10 @@ def _shape(scene: Scene, rng: random.Random) -> Iterator[Question]:
 def _counting(scene: Scene, rng: random.Random) -> Iterator[Question]:
     wording = rng.choice(("How many {} are there?", "How many {} do you see?"))
     yield Question("counting", wording.format("objects"), str(len(scene.things)))
-    for colour in COLOURS:
-        count = sum(thing.colour == colour for thing in scene.things)
+    for color in COLORS:
+        count = sum(thing.colour == color for thing in scene.things)
         if count or rng.random() < 0.2:
-            yield Question("counting", wording.format(f"{colour} objects"), str(count))
+            yield Question("counting", wording.format(f"{color} objects"), str(count))
     for shape in SHAPES:
         count = sum(thing.shape == shape for thing in scene.things)
         if count or rng.random() < 0.2:
@@ -108,11 +108,11 @@ EXISTENCE = ("Is there {}?", "Do you see {}?")
 
 
 def _existence(scene: Scene, rng: random.Random) -> Iterator[Question]:
-    """Half of the absent combinations are made of a colour and a shape that are both there."""
+    """Half of the absent combinations consist of a color and a shape that both occur in the scene."""
     present = {(thing.colour, thing.shape) for thing in scene.things}
-    colours, shapes = sorted({colour for colour, _ in present}), sorted({shape for _, shape in present})
-    mixed = sorted({(colour, shape) for colour in colours for shape in shapes} - present)
-    foreign = sorted({(colour, shape) for colour in COLOURS for shape in SHAPES} - present)
+    colors, shapes = sorted({color for color, _ in present}), sorted({shape for _, shape in present})
+    mixed = sorted({(color, shape) for color in colors for shape in shapes} - present)
+    foreign = sorted({(color, shape) for color in COLORS for shape in SHAPES} - present)
     absent = rng.choice(mixed if mixed and rng.random() < 0.5 else foreign)
     wording = rng.choice(EXISTENCE)
     for pair, answer in ((rng.choice(sorted(present)), "yes"), (absent, "no")):
@@ -140,7 +140,7 @@ def _spatial(scene: Scene, rng: random.Random) -> Iterator[Question]:
 
 
 def _relation(first: Thing, second: Thing) -> str | None:
-    """On which side of `second` `first` lies, where one direction clearly prevails."""
+    """Return the side of `second` on which `first` lies, where a direction clearly prevails."""
     across, down = first.x - second.x, first.y - second.y
     if abs(across) >= BESIDE and abs(down) <= 0.6 * abs(across):
         return "left" if across < 0 else "right"
@@ -163,8 +163,8 @@ def _reading(scene: Scene, rng: random.Random) -> Iterator[Question]:
 
 
 def _comparison(scene: Scene, rng: random.Random) -> Iterator[Question]:
-    """Sizes, numbers, and whether colours agree; each kind only where it could be answered with yes and with no."""
-    for compare in (_compare_sizes, _compare_numbers, _compare_colours):
+    """Compare sizes, numbers and colors; each kind only where some questions have the answer yes and some no."""
+    for compare in (_compare_sizes, _compare_numbers, _compare_colors):
         questions = list(compare(scene, rng))
         for answer in ("yes", "no"):
             fitting = [question for question in questions if question.answer == answer]
@@ -173,16 +173,16 @@ def _comparison(scene: Scene, rng: random.Random) -> Iterator[Question]:
 
 
 def _pairs(scene: Scene, without: str) -> Iterator[tuple[Thing, str, Thing, str]]:
-    """Every ordered pair of things that can be told apart, with a reference to each."""
-    named = [(thing, names) for thing in scene.things if (names := references(scene, thing, without))]
-    for first, names in named:
-        for second, others in named:
+    """Yield every ordered pair of things that a phrase can single out, with a phrase for each."""
+    things = [(thing, names) for thing in scene.things if (names := references(scene, thing, without))]
+    for first, names in things:
+        for second, others in things:
             if first is not second:
                 yield first, names[0], second, others[0]
 
 
 def _compare_sizes(scene: Scene, rng: random.Random) -> Iterator[Question]:
-    """Which reaches further from its centre: a star is as large as the circle that its points lie on."""
+    """Compare the radii: a star is as large as the circle that its points lie on."""
     word, larger = rng.choice((("larger", True), ("smaller", False)))
     for first, name, second, other in _pairs(scene, without="size"):
         if first.size != second.size and "card" not in (first.shape, second.shape):
@@ -190,45 +190,45 @@ def _compare_sizes(scene: Scene, rng: random.Random) -> Iterator[Question]:
             yield Question("comparison", f"Is {name} {word} than {other}?", answer)
 
 
-SAME_COLOUR = "Do {} and {} have the same color?"
+SAME_COLOR = "Do {} and {} have the same color?"
 
 
-def _compare_colours(scene: Scene, rng: random.Random) -> Iterator[Question]:
+def _compare_colors(scene: Scene, rng: random.Random) -> Iterator[Question]:
     for first, name, second, other in _pairs(scene, without="colour"):
         answer = "yes" if first.colour == second.colour else "no"
-        yield Question("comparison", SAME_COLOUR.format(name, other), answer)
+        yield Question("comparison", SAME_COLOR.format(name, other), answer)
 
 
 def _compare_numbers(scene: Scene, rng: random.Random) -> Iterator[Question]:
     counts = Counter(thing.colour for thing in scene.things)
-    colours = sorted({*counts, rng.choice(list(COLOURS))})
-    for one in colours:
-        for other in colours:
-            if counts[one] != counts[other]:
-                answer = "yes" if counts[one] > counts[other] else "no"
-                yield Question("comparison", f"Are there more {one} objects than {other} objects?", answer)
+    colors = sorted({*counts, rng.choice(list(COLORS))})
+    for first in colors:
+        for second in colors:
+            if counts[first] != counts[second]:
+                answer = "yes" if counts[first] > counts[second] else "no"
+                yield Question("comparison", f"Are there more {first} objects than {second} objects?", answer)
 
 
 def _reasoning(scene: Scene, rng: random.Random) -> Iterator[Question]:
-    """Two steps: take some things away and count the rest, or find the outermost thing and tell about it.
+    """Two steps: take some things away and count the rest, or find the outermost thing and name an attribute of it.
 
-    Two of three questions are of the first kind: the answers of both kinds together then leave as little to guess
-    for one who does not look as the best constant answer does.
+    Two of three questions are of the first kind: the best guess without the picture is then no better than the best
+    constant answer.
     """
     if rng.random() < 0.67:
-        yield from _what_would_be_left(scene, rng)
+        yield from _remaining(scene, rng)
     else:
         yield from _at_the_edge(scene, rng)
 
 
-def _what_would_be_left(scene: Scene, rng: random.Random) -> Iterator[Question]:
+def _remaining(scene: Scene, rng: random.Random) -> Iterator[Question]:
     wordings = ("How many objects would be left without the {}?", "How many objects remain if you take away the {}?")
-    for colour in sorted({thing.colour for thing in scene.things}):
-        left = sum(thing.colour != colour for thing in scene.things)
-        yield Question("reasoning", rng.choice(wordings).format(f"{colour} ones"), str(left))
+    for color in sorted({thing.colour for thing in scene.things}):
+        remaining = sum(thing.colour != color for thing in scene.things)
+        yield Question("reasoning", rng.choice(wordings).format(f"{color} ones"), str(remaining))
     for shape in sorted({thing.shape for thing in scene.things}):
-        left = sum(thing.shape != shape for thing in scene.things)
-        yield Question("reasoning", rng.choice(wordings).format(PLURALS[shape]), str(left))
+        remaining = sum(thing.shape != shape for thing in scene.things)
+        yield Question("reasoning", rng.choice(wordings).format(PLURALS[shape]), str(remaining))
 
 
 def _at_the_edge(scene: Scene, rng: random.Random) -> Iterator[Question]:
@@ -243,7 +243,7 @@ def _at_the_edge(scene: Scene, rng: random.Random) -> Iterator[Question]:
 
 
 TYPES: dict[str, Callable[[Scene, random.Random], Iterator[Question]]] = {
-    "colour": _colour,
+    "colour": _color,
     "shape": _shape,
     "counting": _counting,
     "existence": _existence,

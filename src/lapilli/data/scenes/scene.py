@@ -1,4 +1,4 @@
-"""A scene as facts: sampled from a seed, before anything is drawn or said."""
+"""A scene as facts: sampled from a seed, before it is drawn or described."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import random
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
-from lapilli.data.scenes.vocabulary import CHARACTERS, COLOURS, PLACES, SHAPES, SIZES, TEXTURES, is_withheld
+from lapilli.data.scenes.vocabulary import CHARACTERS, COLORS, PLACES, SHAPES, SIZES, TEXTURES, is_withheld
 
 SIDE = 96
 """Width and height of a picture, in pixels."""
 
 MOST = 6
-"""How many things a scene holds at most; at least one."""
+"""The most things in a scene; the fewest is one."""
 
 CELL = SIDE / 3
 MARGIN = 3.0
@@ -54,7 +54,7 @@ class Scene:
     seed: str
 
     def alike(self, thing: Thing, *attributes: str) -> int:
-        """How many things, this one included, have what it has of the attributes."""
+        """Return the number of things, this one included, that share its values of the attributes."""
         chosen = attrgetter(*attributes)
         return [chosen(other) for other in self.things].count(chosen(thing))
 
@@ -63,15 +63,15 @@ def sample_scene(seed: str, compositional: bool = False) -> Scene:
     """The scene of this seed; always the same one.
 
     Ordinary scenes hold no withheld combination, `compositional` ones nothing else. Centres keep `MARGIN` pixels from
-    the borders between cells, so that a place is never a matter of opinion; no two things share a cell.
+    the borders between cells, so that a place is never ambiguous; no two things share a cell.
     """
     rng = random.Random(seed)
     count = rng.randint(1, MOST)
-    colours = _palette(rng, list(COLOURS))
+    colors = _palette(rng, list(COLORS))
     shapes = _palette(rng, list(SHAPES))
     things: list[Thing] = []
     for cell in rng.sample(range(9), count):
-        thing = _sample_thing(rng, cell, colours, shapes, compositional)
+        thing = _sample_thing(rng, cell, colors, shapes, compositional)
         for _ in range(20):
             if _has_room(thing, things):
                 things.append(thing)
@@ -81,19 +81,20 @@ def sample_scene(seed: str, compositional: bool = False) -> Scene:
 
 
 def _palette(rng: random.Random, words: list[str]) -> list[str]:
-    """All words or, half of the time, two or three of them, so that attributes repeat and counting means something."""
+    """All words or, half of the time, two or three of them, so that attributes repeat and can be counted."""
     return words if rng.random() < 0.5 else rng.sample(words, rng.randint(2, 3))
 
 
-def _sample_thing(rng: random.Random, cell: int, colours: list[str], shapes: list[str], compositional: bool) -> Thing:
-    pairs = [(c, s) for c in colours for s in shapes if is_withheld(c, s, cell) == compositional]
-    everything = [(c, s) for c in COLOURS for s in SHAPES if is_withheld(c, s, cell) == compositional]
-    colour, shape = rng.choice(pairs or everything)
+def _sample_thing(rng: random.Random, cell: int, colors: list[str], shapes: list[str], compositional: bool) -> Thing:
+    pairs = [(c, s) for c in colors for s in shapes if is_withheld(c, s, cell) == compositional]
+    everything = [(c, s) for c in COLORS for s in SHAPES if is_withheld(c, s, cell) == compositional]
+    color, shape = rng.choice(pairs or everything)
     size = rng.choice(SIZES) if shape != "card" else "large"
     texture = "plain" if shape == "card" or rng.random() < 0.6 else rng.choice(TEXTURES[1:])
     character = rng.choice(CHARACTERS) if shape == "card" else ""
     angle = rng.uniform(-12, 12) if shape in ("card", "square") else rng.uniform(0, 360)
-    thing = Thing(colour, shape, size, texture, character, 0.0, 0.0, rng.uniform(*RADII[size]), angle)
+    radius = rng.uniform(*RADII[size])
+    thing = Thing(color, shape, size, texture, character, x=0.0, y=0.0, radius=radius, angle=angle)
     return _moved(rng, thing, cell)
 
 
@@ -116,5 +117,5 @@ def _has_room(thing: Thing, others: list[Thing]) -> bool:
 
 
 def _distinct_cards(things: tuple[Thing, ...]) -> tuple[Thing, ...]:
-    """Cards lie on top: a character that is half covered could not be read by anybody."""
+    """Put cards on top: a character that is half covered could not be read."""
     return tuple(sorted(things, key=lambda thing: thing.shape == "card"))

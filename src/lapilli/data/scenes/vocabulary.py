@@ -1,12 +1,12 @@
-"""What a scene may hold: colours, shapes, sizes, textures, characters, places; and which combinations are withheld.
+"""The attributes of scenes: colors, shapes, sizes, textures, characters, places; and the withheld combinations.
 
-A *combination* is a colour, a shape and a place. About one in eight is withheld from everything that is trained (the
+A *combination* is a color, a shape and a place. About one in eight is withheld from everything that is trained (the
 vision encoder, the language model and both stages) and makes up the compositional test split.
 """
 
 from __future__ import annotations
 
-COLOURS: dict[str, tuple[int, int, int]] = {
+COLORS: dict[str, tuple[int, int, int]] = {
     "red": (214, 40, 40),
     "orange": (245, 140, 30),
     "yellow": (246, 214, 50),
@@ -35,15 +35,15 @@ PHRASES = {
     "bottom": "at the bottom",
     "bottom-right": "in the bottom-right corner",
 }
-"""How a place is said inside a sentence."""
+"""The phrase for a place inside a sentence."""
 
 PLURALS = {shape: shape + "s" for shape in SHAPES} | {"cross": "crosses"}
 
 
-def is_withheld(colour: str, shape: str, cell: int) -> bool:
-    """Whether training never shows this colour and shape at this cell (0 to 8, row by row).
+def is_withheld(color: str, shape: str, cell: int) -> bool:
+    """Whether training never shows this color and shape at this cell (0 to 8, row by row).
 
-    Each colour and shape pair is withheld at one or two of the nine cells and seen at the others, so that the test asks
+    Each color and shape pair is withheld at one or two of the nine cells and seen at the others, so that the test asks
     for a new combination of three parts, each of which was seen with each of the others.
     """
-    return (list(COLOURS).index(colour) + 3 * SHAPES.index(shape) + 5 * cell) % 8 == 0
+    return (list(COLORS).index(color) + 3 * SHAPES.index(shape) + 5 * cell) % 8 == 0

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from lapilli.core.layout import Positions, Role, TokenLayout
 from lapilli.inspection.attribution.linear import linear_rules, tracking
 from lapilli.inspection.target import Target
+from lapilli.model.architecture import token_cell
 from lapilli.model.llava import Llava
 from lapilli.model.placement import placed
 
@@ -106,12 +107,12 @@ def all_paths(
         language_stage = _language_stage(model, ids, layout, vision_stage, language)
         value, directions = _targets(model, language_stage.end, ids, at, target or Target())
         batches = []
-        size = _fitting(model, language_stage)
+        size, cell = _fitting(model, language_stage), token_cell(model.config)
         for begin in range(0, len(at), size):
             some, towards = at[begin : begin + size], directions[begin : begin + size]
             parts = _parts(
-                model,
                 layout,
+                cell,
                 language_stage=language_stage,
                 vision_stage=vision_stage if to_pixels else None,
                 queries=some,
@@ -194,15 +195,15 @@ def _fitting(model: Any, language_stage: _Stage) -> int:
 
 
 def _parts(
-    model: Any,
     layout: TokenLayout,
+    cell: int,
     *,
     language_stage: _Stage,
     vision_stage: _Stage | None,
     queries: Positions,
     directions: Tensor,
 ) -> dict[str, NDArray[np.float64]]:
-    """The arrays of AllPaths for some queries."""
+    """The arrays of AllPaths for some queries; an image token stands for cell x cell pixels."""
     cotangents = language_stage.end.new_zeros(len(queries), *language_stage.end.shape)
     cotangents[range(len(queries)), queries] = directions.to(cotangents)
     gradients, biases = language_stage.back(cotangents)
@@ -210,8 +211,7 @@ def _parts(
     if vision_stage is not None:
         gradients, vision_biases = vision_stage.back(gradients[:, layout.positions(Role.IMAGE)])
         pixels = _numbers(_relevance(vision_stage.start, gradients).sum(2))
-        side = model.config.vision_config.patch_size
-        parts |= {"cells": _by_cell(pixels, layout, side), "vision_biases": vision_biases}
+        parts |= {"cells": _by_cell(pixels, layout, cell), "vision_biases": vision_biases}
     return parts
 
 

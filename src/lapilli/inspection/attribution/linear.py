@@ -30,6 +30,7 @@ from lapilli.inspection.attribution.frozen_attention import FrozenAttention
 from lapilli.inspection.decoder import decoder
 
 _ACTIVATIONS = ("act_fn", "activation_fn", "act")  # of the language model, the vision encoder and the projector
+_ELEMENTWISE = (nn.GELU, nn.SiLU, nn.ReLU, nn.Tanh)  # of any other connector, whatever they are called there
 _UNDER: WeakSet[Any] = WeakSet()  # the models that are under the rules now
 
 
@@ -80,7 +81,7 @@ def _ruled(name: str, module: Any) -> Any:
         return module.register_forward_hook(_rms_norm)
     if name in ("q_proj", "k_proj"):
         return module.register_forward_hook(lambda module, inputs, output: output.detach())
-    if name in _ACTIVATIONS:
+    if name in _ACTIVATIONS or isinstance(module, _ELEMENTWISE):
         return module.register_forward_hook(partial(_activation, slope=_slope(module.forward)))
     if name == "down_proj":
         return module.register_forward_pre_hook(_half)

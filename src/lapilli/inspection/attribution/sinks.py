@@ -18,7 +18,8 @@ from torch import Tensor
 from lapilli.core.layout import Positions
 from lapilli.inspection.attribution.direct import Direct, decompose
 from lapilli.inspection.trace import Trace, attention
-from lapilli.model.connector import features_read
+from lapilli.model.architecture import connector_of, features_read
+from lapilli.model.connector import encoder_grid
 from lapilli.model.llava import Llava
 from lapilli.model.placement import placed
 
@@ -51,16 +52,20 @@ class Lengths:
 
 @dataclass(frozen=True, eq=False)
 class Registers:
-    """The lengths at the hidden state of the vision encoder that the projector reads, and behind the projector."""
+    """The lengths at the hidden state of the vision encoder that the projector reads, and behind the projector.
+
+    The projector's patches are image tokens. `token_of`, (patch of the encoder,), says which of them each goes into.
+    """
 
     vision: Lengths
     projector: Lengths
+    token_of: Positions
 
     @property
     def patches(self) -> tuple[Positions, ...]:
-        """The registers of either place, per image, ascending."""
+        """The tokens that are registers behind the projector or are made of one before it, per image, ascending."""
         both = zip(self.vision.registers, self.projector.registers, strict=True)
-        return tuple(np.union1d(vision, projector) for vision, projector in both)
+        return tuple(np.union1d(self.token_of[encoded], projected) for encoded, projected in both)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +101,9 @@ def registers(llava: Llava, pixel_values: Tensor) -> Registers:
     pixels = placed({"pixel_values": pixel_values}, llava.model)["pixel_values"]
     states = model.vision_tower(pixels, output_hidden_states=True).hidden_states
     read = features_read(llava.model.config, states)
-    return Registers(_lengths(read), _lengths(model.multi_modal_projector(read)))
+    patches = encoder_grid(llava.model.config.vision_config)
+    token_of = connector_of(llava.model.config).token_of(np.arange(read.shape[1]), patches)
+    return Registers(_lengths(read), _lengths(model.multi_modal_projector(read)), token_of)
 
 
 def _lengths(vectors: Tensor) -> Lengths:

@@ -19,7 +19,7 @@ from torch import Tensor
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.inspection.decoder import decoder
 from lapilli.inspection.sites import Watcher, watching
-from lapilli.model.connector import features_read
+from lapilli.model.architecture import features_read
 from lapilli.model.llava import Llava
 from lapilli.model.upstream import cache_in, cache_length
 
@@ -43,7 +43,7 @@ def ablated_heads(
               behind its end, such as generated ones, are left alone
 
     `model` is a LlavaForConditionalGeneration; such values are those of its sites `llm.layers.{i}.attn_heads`.
-    Raises ValueError for a head that does not exist, UsageError unless there are values that fit.
+    Raises UsageError for a head that does not exist, and unless there are values that fit.
     """
     width = int(decoder(model).blocks[0].self_attn.head_dim)
     by_layer: dict[int, dict[int, Tensor]] = defaultdict(dict)
@@ -51,7 +51,7 @@ def ablated_heads(
         _require_head(model, layer, head)
         by_layer[layer][head] = _head_value((layer, head), how, values, width)
     read = _Read()
-    watchers = {f"llm.layers.{layer}.attn_heads": _heads_watcher(some, width, read) for layer, some in by_layer.items()}
+    watchers = {f"llm.layers.{layer}.attn_heads": _heads_watcher(some, read) for layer, some in by_layer.items()}
     with ExitStack() as hooks:
         hooks.callback(model.model.language_model.register_forward_pre_hook(read.enter, with_kwargs=True).remove)
         hooks.enter_context(watching(model, watchers))
@@ -100,16 +100,16 @@ class _Read:
         self.before = cache_length(cache_in(keywords.values()))
 
 
-def _heads_watcher(values: Mapping[int, Tensor], width: int, read: _Read) -> Watcher:
+def _heads_watcher(values: Mapping[int, Tensor], read: _Read) -> Watcher:
     def change(outputs: Tensor) -> Tensor:
-        changed: Tensor = outputs.clone().unflatten(-1, (-1, width))
+        changed = outputs.clone()
         for head, value in values.items():
             if value.ndim == 1:
                 changed[:, :, head] = value.to(changed)
             else:
                 some = value[read.before : read.before + changed.shape[1]]
                 changed[:, : len(some), head] = some.to(changed)
-        return changed.flatten(-2)
+        return changed
 
     return change
 
@@ -117,7 +117,8 @@ def _heads_watcher(values: Mapping[int, Tensor], width: int, read: _Read) -> Wat
 def _require_head(model: Any, layer: int, head: int) -> None:
     language = decoder(model)
     if not (0 <= layer < language.depth and 0 <= head < language.heads):
-        raise ValueError(f"head {head} of layer {layer}: the model has {language.depth} layers of {language.heads}")
+        there = f"the model has layers 0 to {language.depth - 1}, each with heads 0 to {language.heads - 1}"
+        raise UsageError(f"head {head} of layer {layer}: {there}")
 
 
 def _head_value(head: Head, how: str, values: Mapping[Head, Tensor] | None, width: int) -> Tensor:

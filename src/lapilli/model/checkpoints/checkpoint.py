@@ -12,10 +12,10 @@ import torch
 from lapilli.core.errors import LapilliError
 from lapilli.core.prompt.template import TEMPLATES
 from lapilli.core.prompt.tokenizer_template import OWN
-from lapilli.model import connector as connectors
+from lapilli.model import architecture
 from lapilli.model.card import Card
-from lapilli.model.checkpoints.layouts import VISION_PARTS, layouts, recognised
-from lapilli.model.choices import depth
+from lapilli.model.checkpoints.layouts import PROJECTOR_PART, VISION_PARTS, layouts, recognised
+from lapilli.model.connector import Connector, named
 from lapilli.model.hub import model_folder
 from lapilli.model.parts import listed
 from lapilli.model.reading import explained, quiet
@@ -71,10 +71,10 @@ def in_hf_names(path: Path, tensors: Mapping[str, Source], connector: str) -> tu
         layout = recognised(kept, connector)
     except LapilliError as error:
         raise LapilliError(f"{path}: {error}") from error
-    named = {layout.to_hf(name): source for name, source in kept.items()}
-    if layout.name == "original" and depth(connector) == 1:
-        named |= _identity(named)
-    return layout.name, named
+    of_hf = {layout.to_hf(name): source for name, source in kept.items()}
+    if layout.name == "original" and named(connector).identity:
+        of_hf |= _identity(of_hf, named(connector))
+    return layout.name, of_hf
 
 
 def vision_tensors(path: Path, stored: Callable[[Path], dict[str, Source]] = stored_tensors) -> dict[str, Source]:
@@ -127,7 +127,7 @@ def require_fitting(found: Checkpoint) -> None:
 
 
 def _expected(path: Path, config: Any, connector: str) -> dict[str, tuple[int, ...]]:
-    _, model_class = connectors.classes(connector)
+    _, model_class = architecture.classes(connector)
     with explained(path), quiet(), torch.device("meta"):
         state = model_class(config).state_dict()
     memory = layouts(connector)["memory"]
@@ -138,13 +138,13 @@ def _expected(path: Path, config: Any, connector: str) -> dict[str, tuple[int, .
         raise LapilliError(f"{path}: its language model, {kind}, has {error}; {known}") from error
 
 
-def _identity(tensors: Mapping[str, Source]) -> dict[str, Source]:
-    """The second layer that transformers' projector has after a linear connector: it changes nothing."""
-    first = tensors.get("multi_modal_projector.linear_1.weight")
-    if first is None:  # will be listed with what else is missing
+def _identity(tensors: Mapping[str, Source], connector: Connector) -> dict[str, Source]:
+    """The layer that is the identity, such as transformers' projector has after a linear connector."""
+    last = tensors.get(f"{PROJECTOR_PART}{list(connector.layers)[-1]}weight")
+    if last is None:  # will be listed with what else is missing
         return {}
-    width, dtype = first.shape[0], getattr(torch, first.dtype)
+    width, dtype, name = last.shape[0], getattr(torch, last.dtype), PROJECTOR_PART + connector.identity
     return {
-        "multi_modal_projector.linear_2.weight": held(torch.eye(width, dtype=dtype)),
-        "multi_modal_projector.linear_2.bias": held(torch.zeros(width, dtype=dtype)),
+        f"{name}weight": held(torch.eye(width, dtype=dtype)),
+        f"{name}bias": held(torch.zeros(width, dtype=dtype)),
     }

@@ -6,24 +6,27 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from math import isqrt
+from math import isqrt, prod
 from pathlib import Path
 from typing import Any, NoReturn
 
 from lapilli.core.errors import LapilliError
-from lapilli.model import connector as connectors
+from lapilli.model import architecture
 from lapilli.model.card import CARD, Card, read_card
 from lapilli.model.checkpoints.checkpoint import in_hf_names, stored_template
+from lapilli.model.checkpoints.layouts import PROJECTOR_PART
 from lapilli.model.checkpoints.original import joined_of
 from lapilli.model.checkpoints.read import llava_config, stored_layout
+from lapilli.model.connector import named
 from lapilli.model.hub import model_folder, remote_headers
+from lapilli.model.padding import WORDS, kind_of
 from lapilli.model.stored import Source, described, json_object, model_config, stored_tensors
 from lapilli.model.vocabulary import stored_excess
 
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "8 bit": 1.0, "4 bit": 0.5}
 """Bytes of a parameter in the formats that models are run in."""
 
-_ROLES = {"vision_tower.": "vision", "multi_modal_projector.": "projector", "language_model.": "language"}
+_ROLES = {"vision_tower.": "vision", PROJECTOR_PART: "projector", "language_model.": "language"}
 
 
 @dataclass(frozen=True)
@@ -88,15 +91,17 @@ def _of_transformers(path: Path) -> Info:
     config = llava_config(path)
     card = read_card(path) if (path / CARD).is_file() else None
     layout, tensors = stored_layout(path, config, _tensors)
-    connector, vision = connectors.connector_of(config), config.vision_config
+    connector, vision = architecture.connector_of(config).name, config.vision_config
     kinds = {"vision": vision.model_type, "projector": connector, "language": config.text_config.model_type}
-    processor = _json_if_there(path / "processor_config.json")
+    pictures = _json_if_there(path / "processor_config.json").get("image_processor") or _json_if_there(
+        path / "preprocessor_config.json"
+    )
     excess = stored_excess(path, config.text_config.vocab_size)
     return Info(
         path=str(path), layout=layout, connector=connector, **_weights(tensors, kinds),
         template=card.template if card else stored_template(path), image_size=vision.image_size,
-        patches=(vision.image_size // vision.patch_size) ** 2, feature_layer=config.vision_feature_layer,
-        picture=_picture(processor.get("image_processor") or _json_if_there(path / "preprocessor_config.json")),
+        patches=prod(architecture.token_grid(config)), feature_layer=config.vision_feature_layer,
+        picture=WORDS[kind_of(pictures)] if pictures else "not said",
         notes=(*_notes(card), *([excess] if excess else [])),
     )  # fmt: skip
 
@@ -106,22 +111,22 @@ def _original(path: Path, config: Mapping[str, Any]) -> Info:
     joined = joined_of(config)
     kinds = {"vision": joined.vision, "projector": joined.connector, "language": str(config.get("model_type"))}
     layout, tensors = in_hf_names(path, _tensors(path), joined.connector)
-    size, patches = _image(tensors)
+    size, patches = _image(tensors, joined.connector)
     return Info(
         path=str(path), layout=layout, connector=joined.connector, **_weights(tensors, kinds),
         template=stored_template(path), image_size=size, patches=patches, feature_layer=joined.feature_layer,
-        picture=_picture({"do_pad": joined.pad, "do_center_crop": True}), notes=(),
+        picture=WORDS["pad" if joined.pad else "crop"], notes=(),
     )  # fmt: skip
 
 
-def _image(tensors: Mapping[str, Source]) -> tuple[int | None, int | None]:
-    """Side of an image in pixels and its number of patches, by the encoder's weights, where the folder has those."""
+def _image(tensors: Mapping[str, Source], connector: str) -> tuple[int | None, int | None]:
+    """Side of an image in pixels and its number of tokens, by the encoder's weights, where the folder has those."""
     places = next((one.shape[0] for name, one in tensors.items() if name.endswith("position_embedding.weight")), None)
     patch = next((one.shape[-1] for name, one in tensors.items() if name.endswith("patch_embedding.weight")), None)
     if places is None or patch is None:
         return None, None
     side = isqrt(places)  # of patches; a class token is one place more
-    return side * patch, side * side
+    return side * patch, prod(named(connector).grid((side, side)))
 
 
 def _json_if_there(file: Path) -> dict[str, Any]:
@@ -129,10 +134,11 @@ def _json_if_there(file: Path) -> dict[str, Any]:
 
 
 def _weights(tensors: Mapping[str, Source], kinds: Mapping[str, str]) -> dict[str, Any]:
-    """What of an Info the tensors tell. The identity that follows a linear connector is not counted."""
+    """What of an Info the tensors tell. A layer of the connector that is the identity is not counted."""
     sizes, dtypes = dict.fromkeys(kinds, 0), Counter[str]()
+    identity = named(kinds["projector"]).identity
     for name, tensor in tensors.items():
-        if not (kinds["projector"] == "linear" and ".linear_2." in name):
+        if not (identity and name.startswith(PROJECTOR_PART + identity)):
             dtypes[tensor.dtype] += tensor.size
             sizes[next(role for start, role in _ROLES.items() if name.startswith(start))] += tensor.size
     return {
@@ -140,14 +146,6 @@ def _weights(tensors: Mapping[str, Source], kinds: Mapping[str, str]) -> dict[st
         "dtypes": dict(dtypes),
         "memory": {name: round(sum(sizes.values()) * size) for name, size in BYTES.items()},
     }
-
-
-def _picture(processor: Mapping[str, Any]) -> str:
-    if processor.get("do_pad") and str(processor.get("image_processor_type", "Llava")).startswith("Llava"):
-        return "padded to a square with the mean colour, then resized"
-    if processor.get("do_center_crop"):
-        return "resized by its shorter side, then cropped to the middle"
-    return "resized to a square, out of its shape" if processor else "not said"
 
 
 def _notes(card: Card | None) -> tuple[str, ...]:

@@ -18,11 +18,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lapilli.core.errors import LapilliError
-from lapilli.model.choices import depth
+from lapilli.model.connector import named
 
 _LANGUAGE = ("embed_tokens.", "layers.", "norm.")
 VISION_PARTS = ("embeddings.", "pre_layrnorm.", "encoder.", "post_layernorm.", "head.")
 """What LLaMA and Qwen2, CLIP and SigLIP are made of; transformers spells CLIP's first norm so."""
+
+PROJECTOR_PART = "multi_modal_projector."
+"""What the names of a connector's tensors begin with in `hf`."""
 
 _SHOWN = 8
 
@@ -44,15 +47,18 @@ class Layout:
 
 
 def layouts(connector: str) -> dict[str, Layout]:
-    """Every layout by its name, for a LLaVA with this connector. Raises UsageError for a connector that is none."""
-    found = (
+    """Every layout by its name that holds a LLaVA with this connector: `original` holds none that its code has not.
+
+    Raises UsageError for a connector that is none.
+    """
+    every = (
         _layout("original", connector, "model.", "lm_head.", "model.vision_tower.vision_tower.vision_model.", "model."),
         _layout("hf", connector, "language_model.model.", "language_model.lm_head.", "vision_tower.vision_model.", ""),
         _layout("nested", connector, "model.language_model.", "lm_head.", "model.vision_tower.vision_model.", "model."),
         _layout("memory", connector, "model.language_model.", "lm_head.", "model.vision_tower.", "model."),
         _layout("joined", connector, "language_model.model.", "language_model.lm_head.", "vision_tower.", ""),
     )
-    return {layout.name: layout for layout in found}
+    return {layout.name: layout for layout in every if layout.name != "original" or named(connector).is_original}
 
 
 def recognised(names: Iterable[str], connector: str) -> Layout:
@@ -77,20 +83,13 @@ def _layout(name: str, connector: str, language: str, head: str, vision: str, pr
     beginnings = {"language_model.model." + part: language + part for part in _LANGUAGE}
     beginnings |= {"vision_tower.vision_model." + part: vision + part for part in VISION_PARTS}
     beginnings["language_model.lm_head."] = head
-    for here, original in _projector_layers(connector):
-        there = f"mm_projector.{original}" if name == "original" else f"multi_modal_projector.{here}"
-        beginnings[f"multi_modal_projector.{here}"] = projector + there
-    if depth(connector) == 1 and name != "original":  # the identity that transformers' projector has after it
-        beginnings["multi_modal_projector.linear_2."] = projector + "multi_modal_projector.linear_2."
+    kind = named(connector)
+    for here, original in kind.layers.items():
+        there = f"mm_projector.{original}" if name == "original" else PROJECTOR_PART + here
+        beginnings[PROJECTOR_PART + here] = projector + there
+    if kind.identity and name != "original":
+        beginnings[PROJECTOR_PART + kind.identity] = projector + PROJECTOR_PART + kind.identity
     return Layout(name, beginnings)
-
-
-def _projector_layers(connector: str) -> list[tuple[str, str]]:
-    """The connector's layers in transformers' words and in LLaVA's, which counts the activations between them too."""
-    layers = depth(connector)
-    if layers == 1:
-        return [("linear_1.", "")]
-    return [(f"linear_{at + 1}." if layers == 2 else f"layers.{at}.", f"{2 * at}.") for at in range(layers)]
 
 
 def _replaced(name: str, beginnings: Mapping[str, str]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from transformers import AutoConfig
 
 from lapilli.core.errors import LapilliError
-from lapilli.model.choices import depth
+from lapilli.model.connector import named
 
 VISION_FOLDER = "vision_tower"
 """Where we put the configuration of an encoder that is fetched by its name."""
@@ -45,7 +45,8 @@ def joined_of(config: Mapping[str, Any]) -> Joined:
     _refuse(config, "mm_resampler_type", (None,), "there is a resampler")
     _refuse(config, "s2", (False, None), "the picture is read at several scales")
     connector = config.get("mm_projector_type", "linear")
-    depth(connector)
+    if not named(connector).is_original:
+        raise LapilliError(f"config.json: mm_projector_type {connector}: LLaVA's own code has no such connector")
     # LLaVA's own default is the last layer; every script of its authors says -2, and so does every checkpoint.
     layer = config.get("mm_vision_select_layer", -1)
     if type(layer) is not int:

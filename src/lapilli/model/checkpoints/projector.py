@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from lapilli.core.errors import LapilliError
-from lapilli.model.checkpoints.layouts import layouts
+from lapilli.model.checkpoints.layouts import PROJECTOR_PART, layouts
+from lapilli.model.connector import CONNECTORS, Connector
 from lapilli.model.parts import listed
 from lapilli.model.stored import is_finite, tensors_in
 
@@ -31,15 +32,12 @@ def read_projector(file: Path) -> tuple[str, dict[str, Tensor]]:
     if strange or not found:
         raise LapilliError(f"{file}: no projector, it has {listed(strange) or 'no tensors'}; give mm_projector.bin")
     named = {f"model.mm_projector.{_inner(name)}": tensor for name, tensor in found.items()}
-    connector = _connector(named)
+    odd = {kind.name: set(named) ^ _original_names(kind) for kind in CONNECTORS.values() if kind.is_original}
+    connector = min(odd, key=lambda name: len(odd[name]))
+    if odd[connector]:
+        raise LapilliError(f"{file}: not the layers of a connector, by {listed(odd[connector])}; fetch it again")
     layout = layouts(connector)["original"]
-    expected = {
-        f"{start}{kind}" for start in layout.beginnings.values() if ".mm_p" in start for kind in ("weight", "bias")
-    }
-    if set(named) != expected:
-        odd = listed(set(named) ^ expected)
-        raise LapilliError(f"{file}: not the layers of a connector, by {odd}; fetch it again")
-    return connector, {layout.to_hf(name).removeprefix("multi_modal_projector."): t for name, t in named.items()}
+    return connector, {layout.to_hf(name).removeprefix(PROJECTOR_PART): t for name, t in named.items()}
 
 
 def fill(projector: Any, tensors: Mapping[str, Tensor], file: Path) -> None:
@@ -48,8 +46,8 @@ def fill(projector: Any, tensors: Mapping[str, Tensor], file: Path) -> None:
     odd = [name for name, tensor in tensors.items() if name not in own or own[name].shape != tensor.shape]
     if odd:
         shapes = ", ".join(f"{name} {tuple(tensors[name].shape)}" for name in odd)
-        widths = f"{own['linear_1.weight' if 'linear_1.weight' in own else 'layers.0.weight'].shape[1]}"
-        raise LapilliError(f"{file}: made for other models: {shapes}; the encoder here has {widths} features")
+        width = next(iter(own.values())).shape[1]
+        raise LapilliError(f"{file}: made for other models: {shapes}; the encoder here has {width} features")
     for name, tensor in tensors.items():
         own[name].data = tensor.to(own[name].dtype)
 
@@ -58,6 +56,5 @@ def _inner(name: str) -> str:
     return name.rpartition("mm_projector.")[2]
 
 
-def _connector(named: Mapping[str, Tensor]) -> str:
-    layers = sum(name.endswith("weight") for name in named)
-    return "linear" if "model.mm_projector.weight" in named else f"mlp{layers}x_gelu"
+def _original_names(connector: Connector) -> set[str]:
+    return {f"model.mm_projector.{layer}{kind}" for layer in connector.layers.values() for kind in ("weight", "bias")}

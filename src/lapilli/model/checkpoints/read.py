@@ -17,7 +17,7 @@ from transformers import GenerationConfig, LlavaConfig
 
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.prompt.codec import chat_template
-from lapilli.model import connector as connectors
+from lapilli.model import architecture
 from lapilli.model.card import CARD, Card, read_card
 from lapilli.model.checkpoints.checkpoint import (
     ENCODER,
@@ -32,7 +32,8 @@ from lapilli.model.checkpoints.checkpoint import (
 from lapilli.model.checkpoints.original import joined_of
 from lapilli.model.checkpoints.read_original import from_original, with_encoder
 from lapilli.model.hub import model_folder
-from lapilli.model.processor import generation_config, new_processor, picture_processor, read_processor
+from lapilli.model.padding import picture_processor
+from lapilli.model.processor import generation_config, new_processor, read_processor
 from lapilli.model.reading import explained, quiet
 from lapilli.model.stored import Source, model_config, stored_tensors, tensors_in
 from lapilli.model.vocabulary import require_ids, require_rows
@@ -64,7 +65,7 @@ def llava_config(path: Path) -> Any:
         remedy = f"`lapilli model convert {path} OUT --to hf --template NAME` makes one that can be used"
         raise LapilliError(f"{path}: in the layout of LLaVA's own code; {remedy}")
     kind = config.get("model_type", "not said")
-    kinds = {one.model_type: one for one in (LlavaConfig, connectors.DeepLlavaConfig)}
+    kinds = {one.model_type: one for one in (LlavaConfig, architecture.LapilliLlavaConfig)}
     if "vision_config" not in config or "text_config" not in config or not isinstance(kind, str) or kind not in kinds:
         raise LapilliError(f"{path}: no LLaVA (its model_type: {kind}); give the folder of one")
     with explained(path), quiet():
@@ -79,7 +80,7 @@ def llava_config(path: Path) -> Any:
 
 def _require_plain(path: Path, config: Any) -> None:
     """Refuse what is no LLaVA of one image, one token a patch, in weights that are numbers."""
-    connectors.connector_of(config)
+    architecture.token_grid(config)
     strategy = "default" if tokens_before(config.vision_config) else "full"
     odd = {
         "vision_feature_select_strategy": config.vision_feature_select_strategy != strategy,
@@ -113,7 +114,7 @@ def card_of(path: Path) -> Card:
     """
     if (path / CARD).is_file() or not (path / "config.json").is_file():
         return read_card(path)
-    connector = connectors.connector_of(llava_config(path))
+    connector = architecture.connector_of(llava_config(path)).name
     template = stored_template(path)
     if template is None:
         remedy = f"`lapilli model convert {path} OUT --to hf --template NAME` writes one"
@@ -132,7 +133,7 @@ def stored_layout(
     path: Path, config: Any, stored: Callable[[Path], dict[str, Source]] = stored_tensors
 ) -> tuple[str, dict[str, Source]]:
     """The layout of a transformers' or a split folder, and its tensors, as `stored` finds them, by names of `hf`."""
-    connector = connectors.connector_of(config)
+    connector = architecture.connector_of(config).name
     if (path / PROJECTOR).is_file():
         return "split", in_hf_names(path, _split_tensors(path, config, stored), connector)[1]
     return in_hf_names(path, stored(path), connector)
@@ -146,8 +147,8 @@ def _of_transformers(path: Path, choices: Choices) -> Checkpoint:
     card = _card(path, config, choices.template)
     theirs.tokenizer.chat_template = chat_template(card.template, theirs.tokenizer, card.image_position).jinja()
     pictures = picture_processor(theirs.image_processor, config.vision_config.image_size, choices.pad)
-    vision = config.vision_config
-    processor = new_processor(theirs.tokenizer, pictures, vision, tokens_before(vision))
+    cell, before = architecture.token_cell(config), tokens_before(config.vision_config)
+    processor = new_processor(theirs.tokenizer, pictures, cell, before)
     generation = _generation(path, processor, card, choices.template)
     found = Checkpoint(path, path, layout, config, tensors, processor, generation, card)
     require_fitting(found)
@@ -159,7 +160,7 @@ def _card(path: Path, config: Any, template: str | None) -> Card:
         return card_of(path)
     if (path / CARD).is_file():
         return replace(read_card(path), template=template)
-    return Card(template, connectors.connector_of(config), {})
+    return Card(template, architecture.connector_of(config).name, {})
 
 
 def _generation(path: Path, processor: Any, card: Card, chosen: str | None) -> Any:

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoImageProcessor
 
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.prompt.codec import chat_template
-from lapilli.model import connector as connectors
+from lapilli.model import architecture
 from lapilli.model.card import Card
 from lapilli.model.checkpoints.checkpoint import (
     ENCODER,
@@ -27,8 +27,9 @@ from lapilli.model.checkpoints.checkpoint import (
 )
 from lapilli.model.checkpoints.original import VISION_FOLDER, Joined, joined_of, language_config
 from lapilli.model.encoders import released_encoder
+from lapilli.model.padding import picture_processor
 from lapilli.model.parts import name_of
-from lapilli.model.processor import add_tokens, generation_config, new_processor, picture_processor
+from lapilli.model.processor import add_tokens, generation_config, new_processor
 from lapilli.model.reading import LOCAL, explained, quiet
 from lapilli.model.stored import Source, model_config
 from lapilli.model.tokenizer import read_tokenizer
@@ -54,11 +55,11 @@ def from_original(
     if notes:  # otherwise the configuration must be right, and is compared with the weights
         text.vocab_size = named[TABLE].shape[0]
     before = tokens_before(vision)
-    made = connectors.joined_config(vision, text, joined.connector, joined.feature_layer, words, before)
+    made = architecture.joined_config(vision, text, joined.connector, joined.feature_layer, words, before)
     pad = joined.pad if choices.pad is None else choices.pad
     pictures = picture_processor(image_processor, vision.image_size, pad)
     words.chat_template = chat_template(template, words).jinja()
-    processor = new_processor(words, pictures, vision, before)
+    processor = new_processor(words, pictures, architecture.token_cell(made), before)
     card = Card(template, joined.connector, {}, notes, _without_places(config))
     found = Checkpoint(path, tokenizer, "original", made, named, processor, generation_config(words, template), card)
     require_fitting(found)

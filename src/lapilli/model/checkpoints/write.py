@@ -27,24 +27,24 @@ from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING, LlamaTokeni
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.files import new_folder
 from lapilli.core.plain import json_text
-from lapilli.model import connector as connectors
+from lapilli.model import architecture
 from lapilli.model.card import write_card
 from lapilli.model.checkpoints.checkpoint import ENCODER, HEAD, TABLE, Checkpoint
-from lapilli.model.checkpoints.layouts import layouts
+from lapilli.model.checkpoints.layouts import PROJECTOR_PART, layouts
 from lapilli.model.checkpoints.older import later_settings, older_tokenizer
 from lapilli.model.checkpoints.original import VISION_FOLDER, Joined, original_config, restored, with_old_names
 from lapilli.model.checkpoints.read import PROJECTOR
 from lapilli.model.checkpoints.shards import SHARD_SIZE, write_tensors
-from lapilli.model.choices import depth, require_target
+from lapilli.model.choices import require_target
+from lapilli.model.connector import named
 from lapilli.model.encoders import released_name
-from lapilli.model.processor import pads_to_square
+from lapilli.model.padding import kind_of_processor
 from lapilli.model.reading import quiet
 from lapilli.model.stored import Source, json_object
 from lapilli.model.tokenizer import PIECES, is_pieces
 
-_IDENTITY = "multi_modal_projector.linear_2."
-_NO_HUB = "connector {}: only lapilli has a class for it, and transformers' older layouts no names; use hf or original"
-
+_NO_HUB = "connector {}: only lapilli has a class for it, and transformers' older layouts no names; use {}"
+_NO_ORIGINAL = "connector {}: LLaVA's own code has none of that kind, and layout {} takes its names; use hf"
 _ONE_LAYER = "layout {}: has no place for several layers of the encoder, vision_feature_layer {}; use hf"
 
 
@@ -68,11 +68,7 @@ def write_checkpoint(found: Checkpoint, out: Path, target: str = "hf", writing: 
     LapilliError for a model that it has no place for, a folder in use and a full disk.
     """
     require_target(target)
-    if target in ("joined", "memory") and depth(found.card.connector) > 2:
-        raise UsageError(_NO_HUB.format(found.card.connector))
-    layer = found.config.vision_feature_layer
-    if target in ("original", "split", "projector") and not isinstance(layer, int):
-        raise UsageError(_ONE_LAYER.format(target, layer))
+    _require_held(found, target)
     writers = {"original": _original, "split": _split, "projector": _projector}
     with new_folder(out) as folder, quiet():
         if target in writers:
@@ -81,17 +77,28 @@ def write_checkpoint(found: Checkpoint, out: Path, target: str = "hf", writing: 
             _transformers(found, target, folder, out, writing or Writing())
 
 
+def _require_held(found: Checkpoint, target: str) -> None:
+    """Refuse a connector, or several layers of the encoder, that the layout has no place for."""
+    kind, layer = named(found.card.connector), found.config.vision_feature_layer
+    if target in ("joined", "memory") and not kind.is_plain:
+        raise UsageError(_NO_HUB.format(kind.name, "hf or original" if kind.is_original else "hf"))
+    if target in ("original", "split", "projector") and not kind.is_original:
+        raise UsageError(_NO_ORIGINAL.format(kind.name, target))
+    if target in ("original", "split", "projector") and not isinstance(layer, int):
+        raise UsageError(_ONE_LAYER.format(target, layer))
+
+
 def _transformers(found: Checkpoint, target: str, folder: Path, out: Path, writing: Writing) -> None:
     # A connector of lapilli's own is read by lapilli alone, where transformers has no rule for the hub's names.
-    deep = depth(found.card.connector) > 2
-    layout = layouts(found.card.connector)["nested" if deep and target == "hf" else target]
+    plain = named(found.card.connector).is_plain
+    layout = layouts(found.card.connector)["nested" if target == "hf" and not plain else target]
     _describe(found, folder)
     _weigh({layout.from_hf(name): source for name, source in found.tensors.items()}, folder, out, writing)
 
 
 def _describe(found: Checkpoint, folder: Path) -> None:
     """Everything of a transformers' folder but the weights."""
-    _, model_class = connectors.classes(found.card.connector)
+    _, model_class = architecture.classes(found.card.connector)
     write_config(found.config, model_class.__name__, _dtype(found.tensors), folder)
     found.generation.save_pretrained(folder)
     found.processor.save_pretrained(folder)
@@ -139,7 +146,7 @@ def _original(found: Checkpoint, folder: Path, out: Path, writing: Writing) -> N
 
 def _original_settings(found: Checkpoint, encoder: str) -> dict[str, Any]:
     """The original's config.json: that which it had, where it was converted from one, but for what has changed."""
-    config, pad = found.config, pads_to_square(found.processor.image_processor)
+    config, pad = found.config, kind_of_processor(found.processor.image_processor) == "pad"
     joined = Joined(encoder, found.card.connector, config.vision_feature_layer, pad)
     made = original_config(config.text_config, config.vision_config.hidden_size, joined, _dtype(found.tensors))
     return restored(made, found.card.original) if found.card.original else made
@@ -167,21 +174,21 @@ def _split(found: Checkpoint, folder: Path, out: Path, writing: Writing) -> None
     found.generation.save_pretrained(language)
     found.processor.tokenizer.save_pretrained(language)
     _portable(found, language)
-    named = _original_names(found)
-    voice = {name: source for name, source in named.items() if not name.startswith((ENCODER, "model.mm_projector."))}
+    by_name = _original_names(found)
+    voice = {name: source for name, source in by_name.items() if not name.startswith((ENCODER, "model.mm_projector."))}
     _weigh(voice, language, out, writing)
-    _weigh(_encoder_alone(named), vision, out, Writing(writing.shard_size))
-    torch.save(_for_numpy(named), folder / PROJECTOR)
+    _weigh(_encoder_alone(by_name), vision, out, Writing(writing.shard_size))
+    torch.save(_for_numpy(by_name), folder / PROJECTOR)
 
 
 def _projector(found: Checkpoint, folder: Path, out: Path, writing: Writing) -> None:
-    named = {name: source for name, source in _original_names(found).items() if name.startswith("model.mm_projector.")}
-    torch.save({name: source.read().clone() for name, source in named.items()}, folder / "mm_projector.bin")
+    own = {name: source for name, source in _original_names(found).items() if name.startswith("model.mm_projector.")}
+    torch.save({name: source.read().clone() for name, source in own.items()}, folder / "mm_projector.bin")
 
 
-def _for_numpy(named: Mapping[str, Source]) -> dict[str, torch.Tensor]:
+def _for_numpy(tensors: Mapping[str, Source]) -> dict[str, torch.Tensor]:
     """The projector for llama.cpp's converter, which makes numpy arrays of it: numpy has no bfloat16."""
-    found = {name: source.read() for name, source in named.items() if name.startswith("model.mm_projector.")}
+    found = {name: source.read() for name, source in tensors.items() if name.startswith("model.mm_projector.")}
     return {
         name: tensor.float() if tensor.dtype == torch.bfloat16 else tensor.clone() for name, tensor in found.items()
     }
@@ -195,9 +202,9 @@ def _describe_encoder(found: Checkpoint, folder: Path) -> None:
     found.processor.image_processor.save_pretrained(folder)
 
 
-def _encoder_alone(named: Mapping[str, Source]) -> dict[str, Source]:
+def _encoder_alone(tensors: Mapping[str, Source]) -> dict[str, Source]:
     """The encoder's tensors by the names of its own class."""
-    return {name.removeprefix(ENCODER): source for name, source in named.items() if name.startswith(ENCODER)}
+    return {name.removeprefix(ENCODER): source for name, source in tensors.items() if name.startswith(ENCODER)}
 
 
 def _original_names(found: Checkpoint) -> dict[str, Source]:
@@ -207,14 +214,14 @@ def _original_names(found: Checkpoint) -> dict[str, Source]:
 
 def _without_identity(found: Checkpoint) -> dict[str, Source]:
     """The tensors, less the layer behind a linear connector, if it is the identity that it must be."""
-    if depth(found.card.connector) > 1:
+    if not (identity := named(found.card.connector).identity):
         return dict(found.tensors)
-    for name in (_IDENTITY + "weight", _IDENTITY + "bias"):
+    for name in (f"{PROJECTOR_PART}{identity}{kind}" for kind in ("weight", "bias")):
         tensor = found.tensors[name].read()
         same = torch.eye(len(tensor), dtype=tensor.dtype) if tensor.ndim == 2 else torch.zeros_like(tensor)
         if not torch.equal(tensor, same):
             raise LapilliError(f"{found.path}: {name} does something, and a linear connector of LLaVA's has one layer")
-    return {name: source for name, source in found.tensors.items() if not name.startswith(_IDENTITY)}
+    return {name: source for name, source in found.tensors.items() if not name.startswith(PROJECTOR_PART + identity)}
 
 
 def _cut(tensors: dict[str, Source], original: Mapping[str, Any] | None) -> dict[str, Source]:

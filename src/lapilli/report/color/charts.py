@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lapilli.report.color.numbers import said
+from lapilli.report.color.numbers import with_interval
 from lapilli.report.kit.figures import number
 from lapilli.report.kit.svg import WIDTH, Axis, chart, element, group, legend, line, shape, text
 
@@ -21,7 +21,7 @@ _PANEL = 66.0  # of a way, in a chart of layers
 
 @dataclass(frozen=True)
 class Mark:
-    """A figure to be drawn. `kind` is its shape: dot, ring, wedge; stick, for chance; speck, one of many."""
+    """A figure to draw. `kind` is its shape: dot, ring, wedge; stick, for chance; speck, one of many."""
 
     kind: str
     words: str
@@ -31,14 +31,14 @@ class Mark:
 
     @property
     def reach(self) -> list[float]:
-        """All numbers that must fit."""
+        """All numbers that must fit on the axis."""
         return [value for value in (self.value, self.low, self.high) if value is not None]
 
 
 def mark(kind: str, words: str, figure: Mapping[str, Any], digits: int = 2) -> Mark:
     """A mark of a figure with `value`, `low`, `high` and `n`."""
-    told = f"{words}: {said(figure, digits)}, n = {figure['n']}"
-    return Mark(kind, told, figure["value"], figure.get("low"), figure.get("high"))
+    text = f"{words}: {with_interval(figure, digits)}, n = {figure['n']}"
+    return Mark(kind, text, figure["value"], figure.get("low"), figure.get("high"))
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,16 @@ class Row:
 def rows_chart(
     rows: Sequence[Row], title: str, summary: str, left: float = 96.0, ends: tuple[float, float] | None = None
 ) -> Markup:
-    """Figures as marks with whiskers, in rows of lanes, on one axis, which holds 0 and all of them, or has `ends`."""
-    marks = [one for row in rows for lane in row.lanes for one in lane]
-    axis = _axis([value for one in marks for value in one.reach], left, ends)
+    """Figures as marks with whiskers, in rows of lanes, on one axis that includes 0 and all figures, or has `ends`."""
+    marks = [mark for row in rows for lane in row.lanes for mark in lane]
+    axis = _axis([value for mark in marks for value in mark.reach], left, ends)
     tops = [_TOP]
     for row in rows:
         tops.append(tops[-1] + max(1, len(row.lanes)) * _LANE + 2 * _PAD)
     bands = [_band(tops[at], tops[at + 1] - tops[at]) for at in range(0, len(rows), 2)]
-    drawn = [_row(row, axis, top) for row, top in zip(rows, tops, strict=False)]
-    return chart(WIDTH, tops[-1] + _BOTTOM, title, summary, *bands, _grid(axis, tops[-1]), *drawn)
+    lines = [_row(row, axis, top) for row, top in zip(rows, tops, strict=False)]
+    children = (*bands, _grid(axis, tops[-1]), *lines)
+    return chart(*children, width=WIDTH, height=tops[-1] + _BOTTOM, title=title, summary=summary)
 
 
 def _axis(values: Sequence[float], left: float, ends: tuple[float, float] | None) -> Axis:
@@ -89,15 +90,15 @@ def _row(row: Row, axis: Axis, top: float) -> Markup:
     parts = [text(6, middle + 4.5, row.label, "label")]
     for number_, lane in enumerate(row.lanes):
         y = top + _PAD + _LANE * (number_ + 0.5)
-        parts += [_drawn(one, axis.at(one.value), y, axis) for one in lane if one.value is not None]
+        parts += [_draw_mark(mark, axis.at(mark.value), y, axis) for mark in lane if mark.value is not None]
     return group(*parts)
 
 
-def _drawn(one: Mark, x: float, y: float, axis: Axis) -> Markup:
-    parts = [element("title", one.words)]
-    if one.low is not None and one.high is not None:
-        parts.append(line(axis.at(one.low), y, axis.at(one.high), y, "whisker"))
-    return group(*parts, glyph(one.kind, x, y), class_=one.kind)
+def _draw_mark(mark: Mark, x: float, y: float, axis: Axis) -> Markup:
+    parts = [element("title", mark.words)]
+    if mark.low is not None and mark.high is not None:
+        parts.append(line(axis.at(mark.low), y, axis.at(mark.high), y, "whisker"))
+    return group(*parts, glyph(mark.kind, x, y), class_=mark.kind)
 
 
 def glyph(kind: str, x: float, y: float) -> Markup:
@@ -117,17 +118,17 @@ def key(kind: str) -> Markup:
 
 @dataclass(frozen=True)
 class Panel:
-    """What is drawn of one way: of every column, the marks of each model."""
+    """The chart of one route: for every column the marks of each model."""
 
     label: str
     columns: tuple[tuple[tuple[Mark, ...], ...], ...]
 
 
 def layers_chart(panels: Sequence[Panel], columns: Sequence[str], title: str, summary: str) -> Markup:
-    """Panels one below the other, with the same axis upwards and the same columns: layers, halves, all."""
+    """Panels one below the other, with the same upright axis and the same columns: layers, halves, all."""
     left, step = 34.0, (WIDTH - 34.0 - _RIGHT) / max(1, len(columns))
-    marks = [one for panel in panels for column in panel.columns for lane in column for one in lane]
-    values = [value for one in marks for value in one.reach]
+    marks = [mark for panel in panels for column in panel.columns for lane in column for mark in lane]
+    values = [value for mark in marks for value in mark.reach]
     low, high = min([0.0, *values]), max([0.0, *values])
     floor = _TOP + _PANEL * len(panels)
     parts = []
@@ -137,7 +138,7 @@ def layers_chart(panels: Sequence[Panel], columns: Sequence[str], title: str, su
         parts += [_band(top, _PANEL)] * (at % 2 == 0)
         parts += [*_panel_frame(panel.label, up, top), *_panel_marks(panel, up, left, step)]
     names = [text(left + step * (n + 0.5), floor + 17, name, "tick", "middle") for n, name in enumerate(columns)]
-    return chart(WIDTH, floor + _BOTTOM, title, summary, *parts, *names)
+    return chart(*parts, *names, width=WIDTH, height=floor + _BOTTOM, title=title, summary=summary)
 
 
 def _panel_frame(label: str, up: Axis, top: float) -> Iterator[Markup]:
@@ -151,35 +152,36 @@ def _panel_marks(panel: Panel, up: Axis, left: float, step: float) -> Iterator[M
     for at, column in enumerate(panel.columns):
         for lane, marks in enumerate(column):
             x = left + step * (at + (lane + 1) / (len(column) + 1))
-            for one in marks:
-                if one.value is not None:
-                    yield _upright(one, x, up)
+            for mark in marks:
+                if mark.value is not None:
+                    yield _upright(mark, x, up)
 
 
-def _upright(one: Mark, x: float, up: Axis) -> Markup:
-    y, parts = up.at(one.value or 0.0), [element("title", one.words)]
-    if one.kind == "stick":
+def _upright(mark: Mark, x: float, up: Axis) -> Markup:
+    y, parts = up.at(mark.value or 0.0), [element("title", mark.words)]
+    if mark.kind == "stick":
         return group(*parts, line(x - 5, y, x + 5, y, "stick"), class_="stick")
-    if one.low is not None and one.high is not None:
-        parts.append(line(x, up.at(one.low), x, up.at(one.high), "whisker"))
-    return group(*parts, element("circle", cx=x, cy=y, r=2.9, class_="mark"), class_=one.kind)
+    if mark.low is not None and mark.high is not None:
+        parts.append(line(x, up.at(mark.low), x, up.at(mark.high), "whisker"))
+    return group(*parts, element("circle", cx=x, cy=y, r=2.9, class_="mark"), class_=mark.kind)
 
 
 def heat_map(table: Mapping[str, Any], largest: float, marked: Sequence[Sequence[int]], title: str) -> Markup:
-    """A table of heads, layers from the bottom up: vermillion raises, blue lowers, full colour at `largest`.
+    """A table of heads, layers from the bottom up: vermillion raises, blue lowers, full color at `largest`.
 
-    The heads in `marked` have a frame; every cell says its value, interval and n.
+    The heads in `marked`, (layer, head) each, have a frame. Every cell has its value, interval and n as a title.
     """
     high, wide = len(table["value"]), len(table["value"][0])
     cell, framed = min(26.0, 150.0 / wide, 220.0 / high), {tuple(head) for head in marked}
     cells = [
-        _cell(table, layer, head, largest, (layer, head) in framed, cell, high)
+        _cell(table, layer, head, largest=largest, framed=(layer, head) in framed, size=cell, high=high)
         for layer in range(high)
         for head in range(wide)
     ]
     names = _head_names(high, wide, cell)
-    says = "Layers from the bottom, heads from the left."
-    return chart(_HEADS + cell * wide + 2, cell * high + 18, title, says, *cells, *names)
+    summary = "Layers from the bottom, heads from the left."
+    width, height = _HEADS + cell * wide + 2, cell * high + 18
+    return chart(*cells, *names, width=width, height=height, title=title, summary=summary)
 
 
 def _head_names(high: int, wide: int, cell: float) -> Iterator[Markup]:
@@ -191,7 +193,7 @@ def _head_names(high: int, wide: int, cell: float) -> Iterator[Markup]:
 
 
 def _cell(
-    table: Mapping[str, Any], layer: int, head: int, largest: float, framed: bool, size: float, high: int
+    table: Mapping[str, Any], layer: int, head: int, *, largest: float, framed: bool, size: float, high: int
 ) -> Markup:
     value, low, top = (table[name][layer][head] for name in ("value", "low", "high"))
     words = f"layer {layer}, head {head}: {number(value)} [{number(low)}, {number(top)}], n = {table['n']}"

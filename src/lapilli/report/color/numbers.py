@@ -1,4 +1,4 @@
-"""Numbers as the pages of studies say them."""
+"""Numbers as text on the pages of studies."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,8 +7,9 @@ from lapilli.report.kit.figures import NONE, THIN, number
 
 
 def digits(figure: Mapping[str, Any]) -> int:
-    """How many decimals a figure needs, from 2 to 6: three where all of its interval is below 0.1, and so many that
-    none of its numbers is rounded to 0.
+    """The number of decimals that a figure needs, from 2 to 6.
+
+    Two from 0.1 on, three below, four below 0.01, and more where one of its numbers would be rounded to 0.
     """
     sizes = [abs(figure[name] or 0.0) for name in ("value", "low", "high")]
     least = min((size for size in sizes if size), default=1.0)
@@ -23,7 +24,7 @@ def spread(figure: Mapping[str, Any], digits: int = 2) -> str:
     return f"[{number(figure['low'], digits)}, {number(figure['high'], digits)}]"
 
 
-def said(figure: Mapping[str, Any], digits: int = 2) -> str:
+def with_interval(figure: Mapping[str, Any], digits: int = 2) -> str:
     """A figure with its interval."""
     return f"{number(figure['value'], digits)} {spread(figure, digits)}".strip()
 
@@ -36,5 +37,5 @@ def chance(p: float | None) -> str:
 
 
 def possible(p: float | None, least: float, level: float) -> str:
-    """The same, or that it cannot be tested, where the smallest p that there can be is not below the level."""
+    """The p as text, or that nothing can be tested, where the smallest possible p (`least`) is not below the level."""
     return chance(p) if least < level else f"cannot be tested: p{THIN}≥{THIN}{least:.3f}"

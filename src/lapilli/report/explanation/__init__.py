@@ -1,5 +1,5 @@
-"""One answer explained on one page: from the folder that `explain` writes to a file that needs nothing else.
+"""One answer explained on one page: from the folder that `explain` writes to one self-contained file.
 
-`schema.json` and `bundle` say what the folder holds and hold it to its sums, `explain.js` and `explain.css` draw it in
-any host, and `page` puts both into one file.
+`schema.json` and `bundle` define and check the content of the folder, `explain.js` and `explain.css` draw it in any
+host, and `page` puts both into one file.
 """

@@ -1,5 +1,5 @@
-// What the exported page adds to explain.js: unpack what it carries and draw it.
-const held = (name) => document.getElementById(name).textContent;
+// The start of an exported page: it unpacks the data in the page and draws them with explain.js.
+const textOf = (name) => document.getElementById(name).textContent;
 
 const unpack = async (text) => {
   const signs = atob(text);
@@ -8,12 +8,12 @@ const unpack = async (text) => {
   return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 };
 
-/** A frame has no height of its own: its page is told how much is needed. */
-const tellHeight = () => {
+/** Reports the height of the page to its frame, which has none of its own. */
+const reportHeight = () => {
   if (window.parent === window) return;
   document.documentElement.classList.add("framed");
-  const tell = () => window.parent.postMessage({ lapilliHeight: Math.ceil(document.body.getBoundingClientRect().height) }, "*");
-  new ResizeObserver(tell).observe(document.body);
+  const report = () => window.parent.postMessage({ lapilliHeight: Math.ceil(document.body.getBoundingClientRect().height) }, "*");
+  new ResizeObserver(report).observe(document.body);
 };
 
 const wordOf = (link) => /(?:^|&)w=(\d+)/.exec(link)?.[1];
@@ -33,9 +33,9 @@ const followAddress = (model) => {
   window.addEventListener("popstate", () => model.set("link", there()));
 };
 
-const { image, view, explanation } = JSON.parse(held("explanation"));
-const arrays = await unpack(held("arrays"));
+const { image, view, explanation } = JSON.parse(textOf("explanation"));
+const arrays = await unpack(textOf("arrays"));
 const model = host({ explanation, arrays, image, view, link: location.hash.slice(1), own: true });
 if (location.protocol !== "about:") followAddress(model); // a frame has no address of its own
 render({ model, el: document.getElementById("here") });
-tellHeight();
+reportHeight();

@@ -1,4 +1,4 @@
-"""Reading an explanation's folder, and holding it to its schema and its sums."""
+"""Reading an explanation's folder, and checking it against its schema and its sums."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ from lapilli.core.errors import LapilliError
 DESCRIPTION = "explanation.json"
 ARRAYS = "arrays.safetensors"
 SCHEMA = "lapilli.explanation/2"
-"""What explanation.json calls itself. The verdicts of /1 were held against controls without the named patches."""
+"""The schema of explanation.json. The verdicts of /1 were against controls without the named patches."""
 
 _TOLERANCE = 1e-3  # of the sum of the parts' sizes: single precision and the rounding of a long chain, with room
 _LARGEST_TOLERANCE = 0.1  # whatever the checks allow
@@ -43,7 +43,7 @@ _TOGETHER = (
 
 
 def read(folder: Path) -> tuple[Explanation, dict[str, np.ndarray]]:
-    """The description and the arrays of an explanation, unchecked.
+    """Read the description and the arrays of an explanation, unchecked.
 
     Raises LapilliError when a file is missing or cannot be read.
     """
@@ -53,9 +53,9 @@ def read(folder: Path) -> tuple[Explanation, dict[str, np.ndarray]]:
 def check(explanation: Explanation, arrays: Arrays, where: str = DESCRIPTION) -> None:
     """Raise LapilliError unless the description fits the schema, the arrays fit it, and every sum holds.
 
-    The sums: a token's sources are its value; its patches are its source "image"; the heads of a layer are what the
-    layer's attention writes; along all paths, too, the sources are the value. Sums may miss by what the checks allow
-    a model that computes in half precision. `where` names the folder in messages.
+    The sums: a token's sources add up to its value, also along all paths; its patches to its source "image"; the heads
+    of a layer to the output of the layer's attention. The tolerance of a sum is that of the checks, which is larger for
+    a model in half precision. `where` names the folder in messages.
     """
     _check_schema(explanation, where)
     _check_geometry(explanation, where)
@@ -70,20 +70,20 @@ def check(explanation: Explanation, arrays: Arrays, where: str = DESCRIPTION) ->
 @cache
 def schema() -> dict[str, Any]:
     """The JSON Schema of explanation.json."""
-    found: dict[str, Any] = json.loads(files(__package__).joinpath("schema.json").read_text(encoding="utf-8"))
-    return found
+    content: dict[str, Any] = json.loads(files(__package__).joinpath("schema.json").read_text(encoding="utf-8"))
+    return content
 
 
 def _description(path: Path) -> Explanation:
     try:
-        said = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError as error:
         raise LapilliError(f"{path}: no such file; an explanation's folder holds one once it is finished") from error
     except (ValueError, OSError, RecursionError) as error:
         raise LapilliError(f"{path}: cannot be read: {error}; {_AGAIN}") from error
-    if not isinstance(said, dict):
-        raise LapilliError(f"{path}: holds {type(said).__name__}, not an object; {_AGAIN}")
-    return said
+    if not isinstance(content, dict):
+        raise LapilliError(f"{path}: holds {type(content).__name__}, not an object; {_AGAIN}")
+    return content
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -100,16 +100,16 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _check_schema(explanation: Explanation, where: str) -> None:
-    if (found := explanation.get("schema", SCHEMA)) != SCHEMA:
-        raise LapilliError(f"{where}: schema: {found!r}, whose verdicts are others than those of {SCHEMA!r}; {_AGAIN}")
+    if (name := explanation.get("schema", SCHEMA)) != SCHEMA:
+        raise LapilliError(f"{where}: schema: {name!r}, whose verdicts are others than those of {SCHEMA!r}; {_AGAIN}")
     error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema()).iter_errors(explanation))
     if error is not None:
-        told = error.message if len(error.message) < 160 else f"{error.message[:157]}..."
-        raise LapilliError(f"{where}: {error.json_path.removeprefix('$.')}: {told}; {_AGAIN} with this version")
+        message = error.message if len(error.message) < 160 else f"{error.message[:157]}..."
+        raise LapilliError(f"{where}: {error.json_path.removeprefix('$.')}: {message}; {_AGAIN} with this version")
 
 
 def _check_geometry(explanation: Explanation, where: str) -> None:
-    """The page draws upright rectangles only."""
+    """Refuse a picture that is turned or mirrored: the page draws upright rectangles only."""
     affine = explanation["image"]["view"]["to_image"]
     a, b, c, d, *_ = affine
     if b or c or a <= 0 or d <= 0:
@@ -126,19 +126,20 @@ def _check_geometry(explanation: Explanation, where: str) -> None:
 def _check_words(explanation: Explanation, where: str) -> None:
     answer = explanation["answer"]
     reached = 0
-    for row, word in enumerate(answer["words"]):
+    for index, word in enumerate(answer["words"]):
         first, last = word["tokens"]
         if not reached <= first < last <= len(answer["tokens"]):
             raise LapilliError(
-                f"{where}: answer.words[{row}].tokens: [{first}, {last}] does not follow the word before within "
+                f"{where}: answer.words[{index}].tokens: [{first}, {last}] does not follow the word before within "
                 f"{len(answer['tokens'])} tokens; {_AGAIN}"
             )
         reached = last
     if answer.get("focus", 0) >= len(answer["words"]):
         raise LapilliError(f"{where}: answer.focus: {answer['focus']} of {len(answer['words'])} words; {_AGAIN}")
-    for row, receipt in enumerate(explanation.get("receipts", [])):
+    for index, receipt in enumerate(explanation.get("receipts", [])):
         if receipt["word"] >= len(answer["words"]):
-            raise LapilliError(f"{where}: receipts[{row}].word: {receipt['word']} of {len(answer['words'])}; {_AGAIN}")
+            word = f"receipts[{index}].word: {receipt['word']}"
+            raise LapilliError(f"{where}: {word} of {len(answer['words'])}; {_AGAIN}")
 
 
 def _patches(explanation: Explanation) -> int:
@@ -147,7 +148,7 @@ def _patches(explanation: Explanation) -> int:
 
 
 def _sizes(explanation: Explanation, arrays: Arrays) -> dict[str, int | None]:
-    """The length of each axis; None for those that the first array which has the axis decides."""
+    """The length of each axis; None where the first array with the axis decides."""
     method, model, routes = explanation["method"], explanation["model"], explanation.get("routes")
     names = method.get("all_paths_sources")
     return {
@@ -195,7 +196,7 @@ def _check_numbers(arrays: Arrays, where: str) -> None:
 
 
 def _sums(explanation: Explanation, arrays: Arrays) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Every promise as (what it says, parts along the last axis, what they must add up to)."""
+    """Yield every sum to check: its description, the parts along the last axis, and their expected sums."""
     method = explanation["method"]
     values = np.array([token["value"] for token in explanation["answer"]["tokens"]])
     yield "sources against the token's value", arrays["sources"], values
@@ -211,7 +212,7 @@ def _sums(explanation: Explanation, arrays: Arrays) -> Iterator[tuple[str, np.nd
 
 
 def _tolerance(explanation: Explanation) -> float:
-    """The share of a sum, or of 1 if that is more, that the checks let it miss: much of it in half precision."""
+    """The tolerance of the checks, as a share of the sum or of 1, whichever is larger; large in half precision."""
     return min(max((check["tolerance"] for check in explanation["checks"]), default=0), _LARGEST_TOLERANCE)
 
 
@@ -224,7 +225,7 @@ def _check_sum(name: str, parts: np.ndarray, sums: np.ndarray, tolerance: float,
     if (off <= allowed).all():
         return
     at = np.unravel_index(np.argmax(off - allowed), off.shape)
-    row = ", ".join(map(str, at))
-    found, wanted = float(exact.sum(-1)[at]), float(np.asarray(sums)[at])
-    told = f"add up to {found:.6g}, not {wanted:.6g}"
-    raise LapilliError(f"{where}: {ARRAYS}: {name}: the parts of [{row}] {told}; {_AGAIN}")
+    place = ", ".join(map(str, at))
+    actual, expected = float(exact.sum(-1)[at]), float(np.asarray(sums)[at])
+    difference = f"add up to {actual:.6g}, not {expected:.6g}"
+    raise LapilliError(f"{where}: {ARRAYS}: {name}: the parts of [{place}] {difference}; {_AGAIN}")

@@ -80,7 +80,7 @@ const below = (text, limit) => (/^\d+$/.test(text) && Number(text) < limit ? Num
 const among = (text, options) => (options.some(({ key }) => key === text) ? text : undefined);
 const flag = (text) => (text === "1" ? true : undefined);
 
-/** What a link keeps of the state: the letter it has there, and what is believed when it comes back. */
+/** The state in a link: the letter of each key, and the function that checks a value from a link. */
 const LINKED = {
   word: ["w", (text, data) => below(text, data.words.length)],
   against: ["t", (text, data) => (data.alternative(text) ? text : undefined)],
@@ -104,10 +104,10 @@ const toHash = (state, initial) => Object.entries(LINKED)
 
 /** The selection that a fragment asks for; parts that are unknown or out of date are left out. */
 const fromHash = (hash, data) => {
-  const given = new URLSearchParams(hash.replace(/^#/, ""));
+  const fragment = new URLSearchParams(hash.replace(/^#/, ""));
   const read = Object.entries(LINKED)
-    .filter(([, [letter]]) => given.has(letter))
-    .map(([key, [letter, believe]]) => [key, believe(given.get(letter), data)]);
+    .filter(([, [letter]]) => fragment.has(letter))
+    .map(([key, [letter, believe]]) => [key, believe(fragment.get(letter), data)]);
   return Object.fromEntries(read.filter(([, value]) => value !== undefined));
 };
 
@@ -159,7 +159,7 @@ const ROUNDS_TO_ZERO = 1e-9;
 /** A signed number as people write it, with a true minus: +3.12, −0.003, 0. */
 export const signed = (value) => (value > 0 ? "+" : "") + plain(value);
 
-/** The same without a plus: two places behind the point, more for small numbers and fewer for large ones. */
+/** A number without a plus: two decimals, more for small numbers and fewer for large ones. */
 const plain = (value) => {
   const size = Math.abs(value);
   if (size < 0.0005) return tiny(value);
@@ -171,7 +171,7 @@ const percent = (share) => `${share > 0 && share < 0.01 ? "<\u20091" : Math.roun
 const chance = (value) => (value < 0.01 ? "<.01" : value > 0.995 ? "1.0" : value.toFixed(2).replace(/^0/, ""));
 const LEAST = 5e-4; // logits or nats: what is less is no part worth a number
 const noted = (value) => signed(Math.abs(value) < LEAST ? 0 : value);
-const count = (number, one) => `${number} ${one}${number === 1 ? "" : one.endsWith("ch") ? "es" : "s"}`;
+const count = (number, noun) => `${number} ${noun}${number === 1 ? "" : noun.endsWith("ch") ? "es" : "s"}`;
 
 const UNPRINTED = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
 
@@ -196,7 +196,7 @@ export const halves = (bits) => Float32Array.from(bits, (bit) => {
 });
 
 /**
- * Every tensor of a safetensors file. Tensors of other kinds than those the page knows are left out.
+ * Returns the tensors of a safetensors file; those of types that the page does not use are left out.
  * @param {ArrayBuffer | DataView} bytes
  * @returns {Record<string, Tensor>}
  */
@@ -204,15 +204,15 @@ export const readTensors = (bytes) => {
   const view = bytes instanceof DataView ? bytes : new DataView(bytes);
   const start = 8 + Number(view.getBigUint64(0, true)); // the length of the header, the header, the numbers
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(view.buffer, view.byteOffset + 8, start - 8)));
-  const found = {};
+  const tensors = {};
   for (const [name, { dtype, shape, data_offsets: offsets }] of Object.entries(header)) {
     const Kind = KINDS[dtype];
     if (!Kind) continue;
     const [from, to] = offsets.map((offset) => view.byteOffset + start + offset);
     const numbers = new Kind(view.buffer.slice(from, to)); // a copy: numbers must not start at any byte
-    found[name] = { shape, numbers: dtype === "F16" ? halves(numbers) : numbers };
+    tensors[name] = { shape, numbers: dtype === "F16" ? halves(numbers) : numbers };
   }
-  return found;
+  return tensors;
 };
 
 const MAPS = [
@@ -245,10 +245,10 @@ const sumOverTokens = ({ shape, numbers }, [first, last]) => {
 const understand = (explanation, arrays) => {
   const { answer, image, method, model } = explanation;
   const { rows, cols, sinks = [], registers = [] } = image.grid;
-  const made = new Map();
+  const cache = new Map();
   const once = (name, build) => {
-    if (!made.has(name)) made.set(name, build());
-    return made.get(name);
+    if (!cache.has(name)) cache.set(name, build());
+    return cache.get(name);
   };
   /** Which alternative "token.choice" means, and its place in the arrays; null where none is stored. */
   const alternative = (text) => {
@@ -293,15 +293,15 @@ const sourceValues = (data, state) => {
   return against ? data.minus("sources", against) : data.ofWord("sources", shownWord(state));
 };
 
-// -------------------------------------------------------------------------------------------------- colours
+// -------------------------------------------------------------------------------------------------- colors
 const FOR = [213, 94, 0];
 const AGAINST = [0, 114, 178];
-const STRONGEST = 0.35; // the photograph keeps its colours under the strongest patch
+const STRONGEST = 0.35; // the photograph keeps its colors under the strongest patch
 const FAINTEST = 0.04; // below this part of the scale nothing is drawn
 const ENDS_AT = 0.99; // of all patches this share lies within the scale
 const LEAST_ERROR = 1e-7; // single precision cannot do better
 
-/** How opaque a value is on a scale that ends at ±`most`: in proportion, up to 0.35, nothing below 4 %. */
+/** The opacity of a value on a scale that ends at ±`most`: in proportion, up to 0.35, nothing below 4 %. */
 export const opacity = (value, most) => {
   const size = most > 0 ? Math.min(1, Math.abs(value) / most) : 0;
   return size < FAINTEST ? 0 : STRONGEST * size;
@@ -358,7 +358,7 @@ export const border = (chosen, rows, cols) => {
   return lines;
 };
 
-/** What one word's map is measured by: the end of the scale, and whether anything rises above rounding. */
+/** The scale of one word's map: its end, and whether anything rises above rounding. */
 const scaleOf = (data, state) => {
   const { array } = shownMap(data, state);
   const name = [array, shownWord(state), shownAgainst(state), state.scale, state.sinkless].join(" ");
@@ -373,8 +373,8 @@ const measure = (data, state, array) => {
     ? data.once(`scale ${array} ${state.sinkless}`, shared) : percentile(counted(values));
   const error = Math.max(LEAST_ERROR, ...(data.explanation.checks ?? []).map((check) => Math.abs(check.value)));
   const largest = largestOf(values);
-  const known = sum(sourceValues(data, state).map(Math.abs));
-  return { values, most: most || largest, nothing: largest <= error * known };
+  const total = sum(sourceValues(data, state).map(Math.abs));
+  return { values, most: most || largest, nothing: largest <= error * total };
 };
 
 // -------------------------------------------------------------------------------------------------- picture
@@ -393,7 +393,7 @@ export const frameOf = ([width, height], [viewWidth, viewHeight], [a, , , d, e, 
 export const gridLines = (parts, viewSize, step, shift, origin, scale) =>
   range(parts + 1).map((at) => Math.round(((step * at * viewSize) / parts + shift - origin) * scale));
 
-/** Everything's place on a canvas that is `width` pixels of the page wide. */
+/** The geometry of the picture on a canvas that is `width` pixels of the page wide. */
 const pictureGeometry = (data, width, ratio) => {
   const { size, view } = data.explanation.image;
   const [a, , , d, e, f] = view.to_image;
@@ -473,7 +473,7 @@ const drawHeat = (canvas, at, data, state, cells) => {
 const DASH = [5, 4]; // pixels of the page: around patches that speak against the word
 const CASING = [["rgba(0,0,0,.6)", 5], ["#fff", 3.6]];
 
-/** The colour of its side between lines that any photograph leaves legible. */
+/** The color of its side between lines that any photograph leaves legible. */
 const outline = (pen, at, lines, against) => {
   const path = new Path2D();
   const x = (col) => clamp(at.x[col], 2 * at.ratio, at.width - 2 * at.ratio);
@@ -484,8 +484,8 @@ const outline = (pen, at, lines, against) => {
   }
   pen.lineCap = against ? "butt" : "square";
   pen.setLineDash(against ? DASH.map((part) => part * at.ratio) : []);
-  for (const [colour, width] of [...CASING, [`rgb(${against ? AGAINST : FOR})`, 2]]) {
-    pen.strokeStyle = colour;
+  for (const [color, width] of [...CASING, [`rgb(${against ? AGAINST : FOR})`, 2]]) {
+    pen.strokeStyle = color;
     pen.lineWidth = width * at.ratio;
     pen.stroke(path);
   }
@@ -585,7 +585,7 @@ const describePatch = (data, state, patch) => {
 const MAP_KEYS = [...WORD_KEYS, "map"];
 const SCALE_KEYS = [...MAP_KEYS, "scale", "sinkless"];
 
-const buildPicture = (data, store, image, tell) => {
+const buildPicture = (data, store, image, announce) => {
   const photograph = h.canvas({ "aria-hidden": "true" });
   const heat = h.canvas({ class: "heat", "aria-hidden": "true" });
   const cells = h.canvas({ width: data.cols, height: data.rows });
@@ -595,17 +595,17 @@ const buildPicture = (data, store, image, tell) => {
     preview: (hoverPatch) => store.set({ hoverPatch }),
     lock: (patch) => {
       chooseOrLetGo(store, "patch", patch);
-      tell(describePatch(data, store.state, patch));
+      announce(describePatch(data, store.state, patch));
     },
   });
   const box = h.div({ class: "picture" }, photograph, heat, layer);
   let at;
   const size = (root) => {
     const { width, height } = pictureGeometry(data, WIDEST, 1);
-    const shown = Math.min(WIDEST, root.clientWidth, (HIGHEST * width) / height);
-    at = pictureGeometry(data, shown, clamp(window.devicePixelRatio, 1, DENSEST));
+    const shownWidth = Math.min(WIDEST, root.clientWidth, (HIGHEST * width) / height);
+    at = pictureGeometry(data, shownWidth, clamp(window.devicePixelRatio, 1, DENSEST));
     [photograph, heat].forEach((canvas) => fit(canvas, at.width, at.height));
-    root.style.setProperty("--look", `${shown}px`);
+    root.style.setProperty("--look", `${shownWidth}px`);
     const [left, top, wide, high] = at.view.map((pixels, side) =>
       `${(100 * pixels) / (side % 2 ? at.height : at.width)}%`);
     Object.assign(layer.style, { left, top, width: wide, height: high });
@@ -619,7 +619,7 @@ const buildPicture = (data, store, image, tell) => {
 const BINS = 41; // odd: one of them is about zero
 const BEYOND = 1.0001; // the end of the scale is a value itself, rounded
 
-/** How many patches have values of each size, from −most to +most. */
+/** The number of patches with values of each size, from −most to +most. */
 const histogram = (values, most) => {
   const counts = new Array(BINS).fill(0);
   for (const value of values) counts[clamp(Math.floor(((value / most + 1) / 2) * BINS), 0, BINS - 1)] += 1;
@@ -645,7 +645,7 @@ const buildScale = (data, store) => {
     h.div({ class: "ramp" }), h.div({ class: "numbers" }, numbers));
 };
 
-/** What the borders mean: as many patches as the receipts name, if these test what is shown. */
+/** The legend of the borders: the patches that the receipts name, if these test what is shown. */
 const buildLegend = (data, store) => {
   const [mark, words] = [h.i(), h.span()];
   store.draws(MAP_KEYS, (state) => {
@@ -656,15 +656,15 @@ const buildLegend = (data, store) => {
     mark.className = against ? "border less" : "border";
     const own = strongest(values);
     const verb = `${chosen.length === 1 ? "speaks" : "speak"} most ${against ? "against" : "for"}`;
-    const named = test && chosen.some((patch) => !own.includes(patch)) ? "named by hand"
+    const label = test && chosen.some((patch) => !own.includes(patch)) ? "named by hand"
       : `that ${verb} “${targetName(data, state)}”`;
-    say(words, nothing ? "" : `Outlined: the ${count(chosen.length, "patch")} ${named} on this map; `
+    say(words, nothing ? "" : `Outlined: the ${count(chosen.length, "patch")} ${label} on this map; `
       + `${test ? "this map’s receipts remove exactly these." : "no receipt removes them."}`);
   });
   return h.p({ class: "legend" }, mark, words);
 };
 
-/** How far the values of a map cancel: the condition number of their sum. */
+/** The condition number of the sum of a map's values, which says how far they cancel. */
 export const conditionNumber = (values) => sum([...values].map(Math.abs)) / Math.abs(sum([...values]));
 
 const buildCondition = (data, store) => {
@@ -818,14 +818,14 @@ const buildTokens = (data, store, act) => {
   const [list, lines] = [h.div(), []];
   store.draws(WORD_KEYS, (state) => {
     const [first, last] = data.words[shownWord(state)].tokens;
-    const shown = range(last - first).map((at) => (lines[at] ??= tokenLine(data, act)));
-    shown.forEach((line, at) => line.draw(first + at, shownAgainst(state)));
-    if (list.childElementCount !== shown.length) list.replaceChildren(...shown.map(({ node }) => node));
+    const visibleLines = range(last - first).map((at) => (lines[at] ??= tokenLine(data, act)));
+    visibleLines.forEach((line, at) => line.draw(first + at, shownAgainst(state)));
+    if (list.childElementCount !== visibleLines.length) list.replaceChildren(...visibleLines.map(({ node }) => node));
   });
   return h.div({ class: "tokens" }, list, h.small("· marks a space"));
 };
 
-/** What is explained, in words: "taxi", or "taxi rather than cab". */
+/** The target of the explanation in words: "taxi", or "taxi rather than cab". */
 const targetName = (data, state) => {
   const against = shownAgainst(state);
   if (!against) return data.textOf(shownWord(state));
@@ -844,7 +844,7 @@ const buildTarget = (data, store) => {
   return h.p({ class: "target" }, name, value);
 };
 
-/** Of each verdict on a word's need of the picture: what heads the line, what is said of the word, what follows. */
+/** The texts for each verdict on a word's need of the picture: the heading, a sentence on the word, the consequence. */
 const NEEDS = {
   visual: [null, "depends on the picture.", ""],
   "overall colour": ["The picture’s overall colour is enough.", "needs no more of the picture than its overall colour.",
@@ -854,31 +854,31 @@ const NEEDS = {
     " The maps say how the parts add up, not that the answer needs the picture."],
 };
 
-/** What was said in place of a word without its picture, and how probable it was. */
+/** The model's answers without the picture in place of a word, and the word's log-probabilities. */
 const withoutPicture = ({ log_prob: logProb, answer_blurred: blurred, answer_blank: blank, swapped }, word) => {
   const others = swapped ? `, ${plain(logProb.swapped)} at the median of ${swapped.log_prob.length} other pictures, `
     + `${swapped.same} of which leave the likeliest word the same` : "";
-  const said = [["With the picture blurred", blurred], ["With a blank", blank]].filter(([, text]) => text)
+  const answers = [["With the picture blurred", blurred], ["With a blank", blank]].filter(([, text]) => text)
     .map(([when, text]) => ` ${when} the model says “${text.trim()}”.`).join("");
   return [logProb ? ` Log-probability of “${word}”: ${plain(logProb.full)} with the picture, ${plain(logProb.blurred)} `
-    + `blurred, ${plain(logProb.blank)} blank${others}.` : "", said];
+    + `blurred, ${plain(logProb.blank)} blank${others}.` : "", answers];
 };
 
 /** Whether the word needs the picture at all; only the word in focus was tested. */
 const buildDependence = (data, store) => {
-  const found = data.explanation.dependence ?? {};
+  const dependence = data.explanation.dependence ?? {};
   const focus = data.explanation.answer.focus ?? 0;
-  const [heading, needs, means] = NEEDS[found.verdict] ?? [];
+  const [heading, needs, means] = NEEDS[dependence.verdict] ?? [];
   const [strong, words] = [h.strong(), h.span()];
-  const line = h.p({ title: needs ? `Rule: ${found.rule}` : null }, strong, words);
-  const [numbers, said] = withoutPicture(found, data.textOf(focus));
-  const known = `“${data.textOf(focus)}” ${needs}`;
+  const line = h.p({ title: needs ? `Rule: ${dependence.rule}` : null }, strong, words);
+  const [numbers, answers] = withoutPicture(dependence, data.textOf(focus));
+  const verdict = `“${data.textOf(focus)}” ${needs}`;
   store.draws(["word"], (state) => {
     const here = state.word === focus;
     line.className = `dependence ${!needs || !here ? "quiet" : heading ? "blind" : "sees"}`;
-    say(strong, !needs || !here ? "" : heading ?? known);
-    say(words, here && needs ? numbers + (heading ? `${said}${means} Rule: ${found.rule}.` : "")
-      : `Whether “${data.textOf(state.word)}” depends on the picture was not tested.${needs ? ` ${known}` : ""}`);
+    say(strong, !needs || !here ? "" : heading ?? verdict);
+    say(words, here && needs ? numbers + (heading ? `${answers}${means} Rule: ${dependence.rule}.` : "")
+      : `Whether “${data.textOf(state.word)}” depends on the picture was not tested.${needs ? ` ${verdict}` : ""}`);
   });
   return line;
 };
@@ -960,11 +960,11 @@ const sourceStory = (data, state, [direct, all]) => {
   const near = direct[data.method.sources.indexOf("image")];
   if (!all) return `The picture speaks ${sideOf(near)} ${word} with ${signed(near)} logits directly.`;
   const far = all[data.method.all_paths_sources.indexOf("image")];
-  const told = `${word} gets ${signed(near)} logits from the picture directly, ${signed(far)} along all paths: `;
-  return `${told}${wayFound(near, far)}.${pixelStory(data, state, far)}`;
+  const summary = `${word} gets ${signed(near)} logits from the picture directly, ${signed(far)} along all paths: `;
+  return `${summary}${wayFound(near, far)}.${pixelStory(data, state, far)}`;
 };
 
-/** What the two parts of the picture say about the way it took. */
+/** The conclusion from the direct and the total part of the picture about its route. */
 const wayFound = (near, far) => {
   if (Math.sign(far) !== Math.sign(near)) return "by way of other tokens and of later layers the sign turns";
   const times = far / near;
@@ -973,7 +973,7 @@ const wayFound = (near, far) => {
     : "little is added by way of other tokens and of later layers";
 };
 
-/** What the map to the pixels leaves out: it belongs to no pixel, and may be most of the picture's part. */
+/** The remainder of the map to the pixels: it belongs to no pixel, and may be most of the picture's part. */
 const pixelStory = (data, state, far) => {
   if (!data.arrays.all_paths_vision_biases || shownMap(data, state).key !== "pixels") return "";
   const [constants] = data.ofWord("all_paths_vision_biases", shownWord(state));
@@ -1052,11 +1052,11 @@ const describeHead = (data, state, head) => {
 };
 
 /** Heads by layer, one pixel each, with the grid over them. */
-const buildMatrix = (data, store, tell) => {
+const buildMatrix = (data, store, announce) => {
   const canvas = h.canvas({ width: data.layers, height: data.heads });
-  const turn = (at, columns, rows) => (at === null ? null : (at % columns) * rows + Math.floor(at / columns));
-  const headOf = (cell) => turn(cell, data.layers, data.heads); // cells count along rows, heads along columns
-  const cellOf = (head) => turn(head, data.heads, data.layers);
+  const transpose = (at, columns, rows) => (at === null ? null : (at % columns) * rows + Math.floor(at / columns));
+  const headOf = (cell) => transpose(cell, data.layers, data.heads); // cells count along rows, heads along columns
+  const cellOf = (head) => transpose(head, data.heads, data.layers);
   const { layer, mark } = gridLayer({
     rows: data.heads, cols: data.layers, name: "Heads, by layer",
     describe: (cell) => describeHead(data, store.state, headOf(cell)),
@@ -1064,11 +1064,11 @@ const buildMatrix = (data, store, tell) => {
     lock: (cell) => {
       const head = headOf(cell);
       chooseOrLetGo(store, "head", head);
-      tell(describeHead(data, store.state, head));
+      announce(describeHead(data, store.state, head));
     },
   });
   store.draws(HEAD_KEYS, (state) => {
-    const values = headValues(data, state); // no photograph below: the full colour may be used
+    const values = headValues(data, state); // no photograph below: the full color may be used
     imprint(canvas, values, percentile(values, HEADS_END_AT), 1, cellOf);
   }, layer);
   store.draws(["head", "hoverHead"], (state) => mark(cellOf(state.head), cellOf(state.hoverHead)), layer);
@@ -1112,7 +1112,7 @@ const buildRanked = (data, store) => {
   return list;
 };
 
-/** What is to be known of log-probability gains: where the stream is short, they are small whatever is added. */
+/** The caution about log-probability gains: where the stream is short, they are small whatever is added. */
 const gainsNote = (data, state) => {
   const lengths = data.arrays.stream_lengths && data.ofWord("stream_lengths", shownWord(state));
   const [first, last] = data.words[shownWord(state)].tokens;
@@ -1121,10 +1121,10 @@ const gainsNote = (data, state) => {
       (length / (last - first)).toFixed(2)).join(" · ")}.` : "");
 };
 
-const buildNetwork = (data, store, tell) => {
+const buildNetwork = (data, store, announce) => {
   const profile = h.svg({ class: "lines", role: "img",
     "aria-label": "Contribution by layer; the numbers are in the table" });
-  const matrix = buildMatrix(data, store, tell);
+  const matrix = buildMatrix(data, store, announce);
   const [most, readout] = [h.p({ class: "note" }), h.p({ class: "readout" })];
   const chart = h.div({ class: "chart" }, profile, matrix, most, readout);
   let cell = CELL.narrowest;
@@ -1200,7 +1200,7 @@ const drawLines = (drawing, { width, height, steps, x, axis, curves, sums = [], 
   const heights = apart(curves.map(([, values]) => y(values.at(-1))), LINE);
   const over = Math.max(0, Math.max(...heights) - height + LINE / 2);
   const every = Math.ceil(LEAST_STEP / Math.abs((x(steps.at(-1)) - x(steps[0])) / steps.length || LEAST_STEP));
-  const named = ([name, , kind], at) => {
+  const labelled = ([name, , kind], at) => {
     const label = heights[at] - over;
     return [h.path({ class: `line ${kind}`, d: `M${width + 8} ${label}h${SAMPLE}` }),
       svgText(width + 14 + SAMPLE, label + 4, name)];
@@ -1210,7 +1210,7 @@ const drawLines = (drawing, { width, height, steps, x, axis, curves, sums = [], 
     ...["for", "against"].map((side) => h.path({ class: side, d: bars(side) })),
     h.line({ class: "zero", x1: LEFT, x2: width, y1: y(0), y2: y(0) }),
     ...curves.map(([, values, kind]) => h.path({ class: `line ${kind}`, d: through(values) })),
-    ...curves.flatMap(named),
+    ...curves.flatMap(labelled),
     ...[low, 0, high].filter((value, at) => at === 1 || Math.abs(y(value) - y(0)) > LEAST_LINE)
       .map((value) => svgText(LEFT - 6, y(value) + 4, plain(value), "tick", "end")),
     ...steps.filter((_, at) => at % every === 0).map((step) => svgText(x(step), height + 15, step, "tick", "middle")),
@@ -1238,10 +1238,10 @@ const FAINT = 0.05; // less likely words are set apart
 const lensOf = (data, depth, patch) => {
   const { lens_ids: ids, lens_probs: probs } = data.arrays;
   if (!ids || patch === null) return [];
-  const kept = ids.shape[2];
-  const start = (depth * data.patches + patch) * kept;
+  const size = ids.shape[2];
+  const start = (depth * data.patches + patch) * size;
   const wordOf = (id) => data.explanation.vocabulary?.[id] ?? `#${id}`;
-  return range(kept).map((at) => ({ text: wordOf(ids.numbers[start + at]), prob: probs.numbers[start + at] }));
+  return range(size).map((at) => ({ text: wordOf(ids.numbers[start + at]), prob: probs.numbers[start + at] }));
 };
 
 const lensWord = ({ text, prob }) =>
@@ -1268,8 +1268,8 @@ const buildReadout = (data, store) => {
       : [" logits", place(data, patch), kindOf(data, patch), lens].filter(Boolean).join(" · "));
   });
   store.draws(["patch", "hoverPatch", "depth"], (state) => {
-    const said = lensOf(data, state.depth, state.hoverPatch ?? state.patch);
-    words.forEach((node, at) => sayLensWord(node, said[at]));
+    const likeliest = lensOf(data, state.depth, state.hoverPatch ?? state.patch);
+    words.forEach((node, at) => sayLensWord(node, likeliest[at]));
   });
   return h.div({ class: "patch-readout" }, h.p(value, what), h.p({ class: "says" }, words));
 };
@@ -1359,15 +1359,15 @@ const DONE = { mean: "replaced by the mean", zero: "set to zero", blank: "made b
 /** The verdict to print: without controls nothing was tested, whatever the receipt says. */
 export const verdictOf = (receipt) => (receipt.controls.changes.length ? receipt.verdict : "not-tested");
 
-/** What is drawn of a receipt: name, kind of mark, values, and what they come to in words. */
+/** The effects of a receipt to draw: name, kind of mark, values, and their summary in words. */
 const effectsOf = (receipt) => {
   const { predicted, measured, controls, shuffled } = receipt;
   // Controls that were stopped, since one had done as much, are no sample: they have no mean.
-  const told = triedOf(receipt) < drawnOf(receipt) ? (values) => `${values.length} run` : meanAndSpread;
+  const inBrief = triedOf(receipt) < plannedOf(receipt) ? (values) => `${values.length} run` : meanAndSpread;
   return [
     ["predicted", "hollow", predicted === null ? [] : [predicted]], ["measured", "dot", [measured.change]],
     [shuffled?.kind.toLowerCase(), "control", shuffled ? [shuffled.change] : []],
-    ["scattered", "control", controls.changes, told], ["in pieces", "control", controls.contiguous ?? [], told],
+    ["scattered", "control", controls.changes, inBrief], ["in pieces", "control", controls.contiguous ?? [], inBrief],
   ].filter(([, , values]) => values.length)
     .map(([name, kind, values, inWords = meanAndSpread]) => [name, kind, values, inWords(values)]);
 };
@@ -1392,20 +1392,20 @@ const effectChart = (effects, [low, high]) => {
     strip(values.map((value) => h.i({ class: kind, style: left(value) }))), h.span(words)]);
   const ends = [low, 0, high].filter((value, at) => at === 1 || Math.abs(value) > LEAST_GAP * (high - low))
     .map((value) => h.em({ style: left(value) }, plain(value)));
-  const told = effects.map(([name, , , words]) => `${name} ${words}`).join(", ");
-  return h.div({ class: "effects", role: "img", "aria-label": `Change of the logit: ${told}` },
+  const summary = effects.map(([name, , , words]) => `${name} ${words}`).join(", ");
+  return h.div({ class: "effects", role: "img", "aria-label": `Change of the logit: ${summary}` },
     rows, h.span(), h.div({ class: "strip ends" }, ends), h.span("logits"));
 };
 
 const quoted = (part) => (/^[\w./:=,@+-]+$/.test(part) ? part : `'${part.replaceAll("'", "'\\''")}'`);
 
-const repeatBox = (summary, facts, command, tell) => {
+const repeatBox = (summary, facts, command, announce) => {
   const line = command.map(quoted).join(" ");
   return h.details(h.summary({ class: "small" }, summary), facts ? h.p({ class: "note" }, facts) : null,
-    h.div({ class: "command" }, h.code(line), button("copy", ({ currentTarget }) => copy(line, currentTarget, tell))));
+    h.div({ class: "command" }, h.code(line), button("copy", ({ currentTarget }) => copy(line, currentTarget, announce))));
 };
 
-const receiptCard = (data, receipt, reach, tell) => {
+const receiptCard = (data, receipt, reach, announce) => {
   const verdict = verdictOf(receipt);
   const [sign, words, consequence] = VERDICTS[verdict];
   const { done, measured, claim, command, id, seconds, seed } = receipt;
@@ -1420,7 +1420,7 @@ const receiptCard = (data, receipt, reach, tell) => {
     effectChart(effectsOf(receipt), reach), h.p({ class: "note shuffled", title: SHUFFLED }, shuffledOf(receipt)),
     h.p({ class: "answers" },
       before === after ? `The answer stays “${after}”.` : [h.s(before), " → ", h.b(after)]),
-    command ? repeatBox("repeat", facts.filter(Boolean).join(" · "), command, tell) : null);
+    command?.length ? repeatBox("repeat", facts.filter(Boolean).join(" · "), command, announce) : null);
 };
 const mapOf = (receipt) => receipt.map ?? "direct";
 
@@ -1428,18 +1428,18 @@ const BY_CHANCE = 0.05; // of random removals may turn the word too
 const WAY = { blur: "blurred in the picture", "read-knockout": "hidden from the text" };
 const wayOf = ({ done }) => WAY[done.kind] ?? DONE[done.kind] ?? done.kind;
 const triedOf = ({ controls }) => controls.changes.length + (controls.contiguous?.length ?? 0);
-const drawnOf = (receipt) => receipt.controls.drawn ?? triedOf(receipt);
+const plannedOf = (receipt) => receipt.controls.drawn ?? triedOf(receipt);
 
-/** How many controls were run, of how many: no more are once the verdict is settled. */
+/** The number of controls that were run, of those planned: runs stop once the verdict is settled. */
 const runOf = (receipt) => {
-  const [run, drawn] = [triedOf(receipt), drawnOf(receipt)];
-  return run < drawn ? `${run} controls that were run, of ${drawn}` : count(run, "control");
+  const [run, planned] = [triedOf(receipt), plannedOf(receipt)];
+  return run < planned ? `${run} controls that were run, of ${planned}` : count(run, "control");
 };
 
 const SHUFFLED = "As many patches, named by a map that knows nothing, beside the same controls. By chance it is confirmed "
   + "so often at most, and opposite as often.";
 
-/** What the same came to for a map that knows nothing. */
+/** The same test of a map without knowledge, in words. */
 export const shuffledOf = ({ shuffled }) => {
   if (!shuffled) return "";
   const often = ` (by chance confirmed ≤ 1 in ${Math.round(1 / shuffled.chance)}, opposite as often)`;
@@ -1451,7 +1451,7 @@ const quote = (text) => (text ? `“${text}”` : "nothing");
 /** Whether removing the patches matters more than chance, of whatever size its effect is: that makes them a reason. */
 const isConfirmed = (verdict) => verdict.startsWith("confirmed");
 
-/** Why a receipt does not show that its patches decide `word`; null where it does. */
+/** The reason why a receipt does not show that its patches decide `word`; null where it does. */
 export const failureOf = (receipt, word) => {
   const { predicted, measured: { answer_before: before, answer_after: after }, controls } = receipt;
   const verdict = verdictOf(receipt);
@@ -1466,7 +1466,7 @@ export const failureOf = (receipt, word) => {
 };
 
 /**
- * What the receipts of a word show best: the map whose patches decide it by most ways of removing.
+ * The best finding of a word's receipts: the map whose patches decide it by most ways of removing.
  * @returns {{map: string, own: Object[], sure: Object[], ways: string[]} | undefined} `ways` are those of all maps
  */
 export const reasonOf = (receipts, word) => {
@@ -1481,20 +1481,20 @@ export const reasonOf = (receipts, word) => {
 const reasonFor = (data, word) => data.once(`reason ${word}`, () =>
   reasonOf(data.receipts.filter((receipt) => receipt.word === word), data.textOf(word)));
 
-/** What random removals did, beside what the named ones did; each way of removing by itself. */
+/** The effects of random removals beside those of the named ones, for each way of removing. */
 export const controlOf = (receipts) => receipts.filter(triedOf).map((receipt) => {
   const { done, measured, predicted, controls } = receipt;
-  const [run, drawn, turned] = [triedOf(receipt), drawnOf(receipt), controls.answers_changed];
+  const [run, planned, turned] = [triedOf(receipt), plannedOf(receipt), controls.answers_changed];
   const most = largestOf([...controls.changes, ...(controls.contiguous ?? [])]);
   const size = { "confirmed-but-smaller": "less than half of", "confirmed-but-larger": "more than twice" }[verdictOf(receipt)];
   return ` Control, ${wayOf(receipt)}: ${count(done.patches.length, "patch")} at random, `
-    + `${run < drawn ? `${run} of ${drawn} times, where it was settled` : count(run, "time")}, `
+    + `${run < planned ? `${run} of ${planned} times, where it was settled` : count(run, "time")}, `
     + (turned === undefined ? "" : `${turned ? `changed the word ${count(turned, "time")}` : "never changed the word"} and `)
     + `moved it by ${plain(most)} logits at most; these move it by ${plain(Math.abs(measured.change))}`
     + `${size ? `, ${size} the ${plain(Math.abs(predicted))} that the map predicts` : ""}.`;
 }).join("");
 
-/** Which patches a receipt removes: how many is a rule, and nothing that was found out. */
+/** The patches that a receipt removes, in words: their number is a rule, not a finding. */
 export const namedOf = (chosen, values) => {
   const [own, of] = [strongest(values), `${chosen.length} of ${values.length}`];
   if (chosen.length !== own.length || chosen.some((patch) => !own.includes(patch))) {
@@ -1504,10 +1504,10 @@ export const namedOf = (chosen, values) => {
     : `the only patches on its side, ${of}`;
 };
 
-/** Which other maps were tested too and do not show their patches to decide the word: the best of several is told. */
+/** The other maps that were tested and failed, in words: the page reports the best of several. */
 const othersOf = (data, row, chosen) => {
   const others = data.receipts.filter((receipt) => receipt.word === row && mapOf(receipt) !== chosen);
-  const shows = (map) => others.some((one) => mapOf(one) === map && failureOf(one, data.textOf(row)) === null);
+  const shows = (map) => others.some((receipt) => mapOf(receipt) === map && failureOf(receipt, data.textOf(row)) === null);
   const failed = [...new Set(others.map(mapOf))].filter((map) => !shows(map));
   return failed.length ? ` These are of the map “${chosen}”; ${failed.map((map) => `“${map}”`).join(" and ")}, tested too, does `
     + "not show it." : "";
@@ -1522,17 +1522,17 @@ const buildReason = (data, store, act) => {
     const { array } = data.map(keyOf(map));
     return link(namedOf(done.patches, data.ofWord(array, word)), () => store.set({ map: keyOf(map), against: null }));
   };
-  const tell = (set, word) => {
+  const sentence = (set, word) => {
     const after = [...new Set(set.sure.map(({ measured }) => measured.answer_after))];
     const { own, sure, ways } = set;
     const control = h.small(controlOf(own));
     if (sure.length === ways.length) {
-      const said = after.length === 1 ? [h.b(after[0] || "nothing")] : sure.flatMap((receipt, at) =>
+      const alternatives = after.length === 1 ? [h.b(after[0] || "nothing")] : sure.flatMap((receipt, at) =>
         [at ? " or " : "", h.b(receipt.measured.answer_after || "nothing"), ` (${wayOf(receipt)})`]);
-      return ["It said ", h.b(word), " because of ", these(set), "; without them it says ", said, ".", control];
+      return ["It said ", h.b(word), " because of ", these(set), "; without them it says ", alternatives, ".", control];
     }
     const why = (way) => {
-      const receipt = own.find((one) => wayOf(one) === way);
+      const receipt = own.find((candidate) => wayOf(candidate) === way);
       return `${way}, ${!receipt ? "not tested"
         : failureOf(receipt, word) ?? `it says ${quote(receipt.measured.answer_after)}`}`;
     };
@@ -1546,13 +1546,13 @@ const buildReason = (data, store, act) => {
     const tested = [...new Set(data.receipts.map((receipt) => receipt.word))];
     node.dataset.shown = !set ? "untested" : !set.sure.length ? "not"
       : set.sure.length < set.ways.length ? "partly" : "shown";
-    node.replaceChildren(...(set ? tell(set, word) : [`What “${word}” rests on was not tested by removal.`,
+    node.replaceChildren(...(set ? sentence(set, word) : [`What “${word}” rests on was not tested by removal.`,
       ...tested.flatMap((other) => [" Tested: ", link(data.textOf(other), () => act.word(other)), "."])]).flat(Infinity));
   });
   return node;
 };
 
-const buildReceipts = (data, store, tell) => {
+const buildReceipts = (data, store, announce) => {
   const { receipts } = data;
   const tested = [...new Set(receipts.map(({ word }) => `“${data.textOf(word)}”`))].join(", ");
   const [body, rule, plainly] = [h.div({ class: "cards" }), h.p({ class: "note" }), h.p({ class: "plainly" })];
@@ -1567,14 +1567,14 @@ const buildReceipts = (data, store, tell) => {
     say(rule, [...new Set(own.map((receipt) => `Rule: ${receipt.rule}.`))].join(" "));
     const none = `○ Not tested for “${data.textOf(state.word)}”: nothing was removed to see whether this map is `
       + "right." + (tested ? ` Tested: ${tested}.` : "");
-    body.replaceChildren(...own.map((receipt) => receiptCard(data, receipt, reach, tell)),
+    body.replaceChildren(...own.map((receipt) => receiptCard(data, receipt, reach, announce)),
       ...(own.length ? [] : [h.p({ class: "untested" }, none)]));
   });
   const names = ["receipt", "word", "map", "kind", "predicted", "measured", "verdict", "controls run", "controls drawn",
     "shuffled", "its verdict"];
   const rows = () => [names, ...receipts.map((receipt) =>
     [receipt.id, data.textOf(receipt.word), mapOf(receipt), receipt.done.kind, receipt.predicted ?? "",
-      receipt.measured.change, verdictOf(receipt), triedOf(receipt), drawnOf(receipt), receipt.shuffled?.change ?? "",
+      receipt.measured.change, verdictOf(receipt), triedOf(receipt), plannedOf(receipt), receipt.shuffled?.change ?? "",
       receipt.shuffled?.verdict ?? ""])];
   return section("Tested by removal", "receipts", [plainly, body, rule], receipts.length ? rows : undefined);
 };
@@ -1593,7 +1593,7 @@ const buildHelp = () => {
   return dialog;
 };
 
-/** What each key does. */
+/** The action of each key. */
 const actsOf = (data, store, act) => {
   const head = (by) => {
     const from = store.state.head ?? (by > 0 ? -1 : 1);
@@ -1615,8 +1615,8 @@ const actsOf = (data, store, act) => {
 const TYPED_INTO = "input:not([type=checkbox]), textarea, select";
 const PRESSED_BY_SPACE = "button, summary, input, a";
 
-/** `ear` is where keys are heard: the document of an own page, or only what is drawn where others share the page. */
-const listenToKeys = (ear, root, acts, store, signal) => {
+/** Listens to keys on `source`: the document of an own page, or only the explanation where others share the page. */
+const listenToKeys = (source, root, acts, store, signal) => {
   const keydown = (event) => {
     const own = acts[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     const within = (selector) => Boolean(event.target.closest?.(selector));
@@ -1625,8 +1625,8 @@ const listenToKeys = (ear, root, acts, store, signal) => {
     event.preventDefault();
     own();
   };
-  ear.addEventListener("keydown", keydown, { signal });
-  ear.addEventListener("keyup", (event) => { if (event.key === " ") store.set({ peek: false }); }, { signal });
+  source.addEventListener("keydown", keydown, { signal });
+  source.addEventListener("keyup", (event) => { if (event.key === " ") store.set({ peek: false }); }, { signal });
 };
 
 // --------------------------------------------------------------------------------------------------- export
@@ -1639,11 +1639,11 @@ const download = (name, content, kind) => {
 const COPIED_STAYS = 1500; // milliseconds
 
 /** Copies `text`, and says on the button that asked for it whether that was allowed. */
-const copy = async (text, button, tell) => {
+const copy = async (text, button, announce) => {
   const title = button.dataset.title ??= button.textContent;
-  const told = await navigator.clipboard.writeText(text).then(() => "copied", () => "not allowed here");
-  say(button, told);
-  tell(told);
+  const result = await navigator.clipboard.writeText(text).then(() => "copied", () => "not allowed here");
+  say(button, result);
+  announce(result);
   setTimeout(() => say(button, title), COPIED_STAYS);
 };
 
@@ -1658,10 +1658,10 @@ const NOT_SHOWN = [
   "A part is arithmetic on one run. Whether the answer changes without it is what the receipts test.",
 ];
 
-const buildRecord = (data, tell) => {
-  const { checks = [], method, made_by: made, model, created, dependence } = data.explanation;
-  const making = [`lapilli ${made.version}`, created, made.device, made.dtype,
-    made.seconds && `${plain(made.seconds)} s`, `seed ${made.seed}`].filter(Boolean).join(" · ");
+const buildRecord = (data, announce) => {
+  const { checks = [], method, made_by: run, model, created, dependence } = data.explanation;
+  const making = [`lapilli ${run.version}`, created, run.device, run.dtype,
+    run.seconds && `${plain(run.seconds)} s`, `seed ${run.seed}`].filter(Boolean).join(" · ");
   const facts = [["model", `${model.name}, ${count(model.layers, "layer")} of ${count(model.heads, "head")}`],
     ["method", method.name], ["rule", method.rule], ["dependence", dependence?.rule], ["made", making]];
   const check = ({ name, value, tolerance, passed }) => h.li({ class: passed ? null : "failed" },
@@ -1671,7 +1671,7 @@ const buildRecord = (data, tell) => {
       h.div(h.h3("What the maps do not show"), h.ul({ class: "limits" }, NOT_SHOWN.map((text) => h.li(text)))),
       h.div(h.h3("Checks"), h.ul({ class: "checks" }, checks.map(check)))),
     h.dl({ class: "facts" }, facts.filter(([, value]) => value).map(([name, value]) => h.div(h.dt(name), h.dd(value)))),
-    made.command?.length ? repeatBox("repeat", null, made.command, tell) : null]);
+    run.command?.length ? repeatBox("repeat", null, run.command, announce) : null]);
 };
 
 const buildTools = (data, store, act, link) => h.div({ class: "tools top" }, link,
@@ -1703,8 +1703,8 @@ const followWidth = (root, size, signal) => {
 /** Marks the parts that are out of sight, and draws them when they come near or when all is printed. */
 const followSight = (root, store, signal) => {
   const show = (part, inSight) => part.classList.toggle("away", !inSight);
-  const watch = new IntersectionObserver((seen) => {
-    seen.forEach(({ target, isIntersecting }) => show(target, isIntersecting));
+  const watch = new IntersectionObserver((entries) => {
+    entries.forEach(({ target, isIntersecting }) => show(target, isIntersecting));
     store.draw();
   }, { rootMargin: "40px" });
   const parts = root.querySelectorAll(".part");
@@ -1737,24 +1737,24 @@ const loadImage = async (source) => {
   return image;
 };
 
-const actions = (data, store, initial, tell, help, link) => {
+const actions = (data, store, initial, announce, help, link) => {
   const word = (to) => store.set({ word: to, against: null, hoverWord: null });
   return {
     word, step: (by) => word(clamp(store.state.word + by, 0, data.words.length - 1)),
     against: (against) => store.set({ word: shownWord(store.state), against, hoverWord: null }),
-    link: () => copy(`${location.href.split("#")[0]}#${toHash(store.state, initial)}`, link, tell),
+    link: () => copy(`${location.href.split("#")[0]}#${toHash(store.state, initial)}`, link, announce),
     help: () => help.showModal(),
   };
 };
 
-/** Everything that the page shows, in its order; `size` fits the drawings to the width of `root`. */
-const compose = (root, data, store, initial, images, tell) => {
+/** Builds the page in order; `size` fits the drawings to the width of `root`. */
+const compose = (root, data, store, initial, images, announce) => {
   const help = buildHelp();
   const link = button("copy link", () => act.link());
-  const act = actions(data, store, initial, tell, help, link);
-  const picture = buildPicture(data, store, images.image, tell);
+  const act = actions(data, store, initial, announce, help, link);
+  const picture = buildPicture(data, store, images.image, announce);
   const sources = buildSources(data, store);
-  const network = buildNetwork(data, store, tell);
+  const network = buildNetwork(data, store, announce);
   root.append(
     h.header({ class: "head" }, h.p({ class: "question" }, questionOf(data.explanation)),
       buildTools(data, store, act, link), buildWords(data, store, act), buildReason(data, store, act), buildStart(),
@@ -1762,8 +1762,8 @@ const compose = (root, data, store, initial, images, tell) => {
     h.div({ class: "columns-2" },
       h.div({ class: "look" }, buildTarget(data, store), picture.box, buildScale(data, store),
         buildCondition(data, store), buildLegend(data, store), buildOptions(data, store), buildReadout(data, store), buildSeen(data, images.view)),
-      h.div({ class: "evidence" }, sources.node, buildReceipts(data, store, tell), network.node,
-        buildRoutes(data, store), buildLens(data, store), buildRecord(data, tell))),
+      h.div({ class: "evidence" }, sources.node, buildReceipts(data, store, announce), network.node,
+        buildRoutes(data, store), buildLens(data, store), buildRecord(data, announce))),
     help);
   const size = () => {
     picture.size(root);
@@ -1774,16 +1774,16 @@ const compose = (root, data, store, initial, images, tell) => {
   return { act, size };
 };
 
-/** A line for those who hear the page: the others see what happened where it happened. */
+/** A line for screen readers: other readers see each change where it happens. */
 const buildMessages = () => {
   const line = h.p({ class: "live", role: "status", "aria-live": "polite" });
   let timer = 0;
-  const tell = (text) => {
+  const announce = (text) => {
     clearTimeout(timer);
     say(line, text);
     timer = setTimeout(() => say(line, ""), MESSAGE_STAYS);
   };
-  return { line, tell };
+  return { line, announce };
 };
 
 /** Draws into `root`; what goes on after that ends with `signal`. */
@@ -1796,8 +1796,8 @@ const open = async (model, root, signal) => {
   const map = data.maps.find(({ title }) => title === reasonFor(data, word)?.map) ?? data.maps[0];
   const initial = { ...START, word, depth: data.layers, map: map.key, part: data.parts[0].key };
   const store = createStore({ ...initial, ...fromHash(model.get("link") ?? "", data) });
-  const { line, tell } = buildMessages();
-  const { act, size } = compose(root, data, store, initial, { image, view: model.get("view") }, tell);
+  const { line, announce } = buildMessages();
+  const { act, size } = compose(root, data, store, initial, { image, view: model.get("view") }, announce);
   root.append(line);
   store.draws(["word", "hoverWord"], (state) =>
     Object.assign(root.dataset, { word: state.word, shown: shownWord(state) }));
@@ -1811,7 +1811,7 @@ const open = async (model, root, signal) => {
 
 /**
  * Draws the explanation of `model` into `el`.
- * @param {{model: ReturnType<typeof host>, el: HTMLElement}} given
+ * @param {{model: ReturnType<typeof host>, el: HTMLElement}} host
  * @returns {() => void} what removes it again
  */
 const render = ({ model, el }) => {

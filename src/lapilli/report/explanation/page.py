@@ -1,4 +1,4 @@
-"""The page `explanation.html`: one explained answer as one file that needs nothing else."""
+"""The page `explanation.html`: one explained answer in one self-contained file."""
 
 import base64
 import gzip
@@ -34,7 +34,7 @@ def write_page(folder: Path) -> Path:
 
 
 def render(folder: Path) -> str:
-    """The page as text: it asks for nothing outside itself, and all text of the explanation stays text.
+    """Return the page as text: it loads nothing else, and all text of the explanation is escaped.
 
     Raises LapilliError when the folder does not hold a sound explanation.
     """
@@ -53,9 +53,9 @@ def render(folder: Path) -> str:
 
 
 def frame(page: str, height: int = 900) -> str:
-    """The page as a sandboxed frame for a notebook. It runs its own script only and sees nothing of the notebook.
+    """Return the page as a sandboxed frame for a notebook. It runs its own script only and cannot read the notebook.
 
-    `height` in pixels holds until the page reports its own; where a notebook drops the script that listens to it, the
+    `height` in pixels applies until the page reports its own; where a notebook drops the script that receives it, the
     frame scrolls inside.
     """
     name = f"lapilli-{secrets.token_hex(6)}"  # outputs of one notebook must not share a name
@@ -76,9 +76,9 @@ def _own(name: str) -> str:
 
 
 def _json_in_html(value: Any) -> str:
-    """JSON that no HTML parser reads as the end of its element or the start of a comment."""
-    said = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return said.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    """The value as JSON that no HTML parser reads as the end of its element or the start of a comment."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _carried(explanation: dict[str, Any], folder: Path) -> dict[str, Any]:

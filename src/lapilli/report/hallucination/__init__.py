@@ -1,1 +1,1 @@
-"""The page of a study of hallucinations: what gives a made-up yes away."""
+"""The page of the study of hallucinations: which scores detect a made-up yes."""

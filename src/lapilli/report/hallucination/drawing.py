@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from lapilli.report.hallucination.story import Result, found, within
+from lapilli.report.hallucination.story import Result, area_of, within
 from lapilli.report.kit.figures import number
 from lapilli.report.kit.svg import WIDTH, Axis, chart, element, group, line, text
 
@@ -27,18 +27,21 @@ PARTS = {
 
 
 def areas(result: Result, task: str) -> Markup:
-    """The area of every score with its interval, and that of every model as a small mark; the baseline's upright."""
-    rows = [(one, found(result, task, one["name"])) for one in result["scores"]]
-    shown = [(one, area) for one, area in rows if area is not None]
+    """The chart of the areas: every score with its interval, every model as a small mark, the baseline upright."""
+    pairs = [(score, area_of(result, task, score["name"])) for score in result["scores"]]
+    scored = [(score, area) for score, area in pairs if area is not None]
     axis = Axis(0.0, 1.0, 10.0, WIDTH - 46.0)
-    floor = _TOP + _ROW * len(shown)
-    base = found(result, task, result["settings"]["baseline"])
-    marks = [_area(result, one, area, axis, _TOP + _ROW * at) for at, (one, area) in enumerate(shown)]
+    floor = _TOP + _ROW * len(scored)
+    base = area_of(result, task, result["settings"]["baseline"])
+    marks = [_area(result, score, area, axis, _TOP + _ROW * at) for at, (score, area) in enumerate(scored)]
     lines = [line(axis.at(0.5), _TOP, axis.at(0.5), floor, "base")]
     if base is not None:
         lines.append(line(axis.at(base["value"]), _TOP, axis.at(base["value"]), floor, "stick"))
-    asks = next(one["asks"] for one in result["tasks"] if one["name"] == task)
-    return chart(WIDTH, floor + 24, asks, "Areas under the ROC curve by score.", _grid(axis, floor), *lines, *marks)
+    title = next(entry["asks"] for entry in result["tasks"] if entry["name"] == task)
+    return chart(
+        _grid(axis, floor), *lines, *marks,
+        width=WIDTH, height=floor + 24, title=title, summary="Areas under the ROC curve by score.",
+    )  # fmt: skip
 
 
 def _grid(axis: Axis, floor: float) -> Markup:
@@ -49,33 +52,35 @@ def _grid(axis: Axis, floor: float) -> Markup:
 
 def _area(result: Result, score: Mapping[str, Any], area: Mapping[str, Any], axis: Axis, top: float) -> Markup:
     y = top + 24
-    each = [found(result, area["task"], score["name"], model["label"]) for model in result["models"]]
-    seeds = [element("circle", cx=axis.at(one["value"]), cy=y, r=2, class_="seed") for one in each if one]
+    each = [area_of(result, area["task"], score["name"], model["label"]) for model in result["models"]]
+    seeds = [element("circle", cx=axis.at(point["value"]), cy=y, r=2, class_="seed") for point in each if point]
     whisker = [] if area["low"] is None else [line(axis.at(area["low"]), y, axis.at(area["high"]), y, "whisker")]
-    return group(
+    parts = [
         element("title", f"{score['title']}: {within(area)}, n = {area['n']}. {score['says']}"),
         text(axis.start, top + 14, score["title"], "label"),
         text(WIDTH - 6, top + 28, number(area["value"]), "value", "end"),
         *whisker,
         element("circle", cx=axis.at(area["value"]), cy=y, r=4.5, class_="dot"),
         *seeds,
-        class_=_FAMILIES[score["family"]],
-    )
+    ]
+    return group(*parts, class_=_FAMILIES[score["family"]])
 
 
 def parts(result: Result) -> Markup:
-    """What margins are made of, by group of answers: the middle half, the middle 90 % and the median."""
-    there = [group for group in GROUPS if result["taken"][group]]
-    values = {name: {group: result["parts"][group][name] for group in there} for name in PARTS}
-    every = [value for some in values.values() for one in some.values() for value in one]
+    """The chart of the parts of margins by group of answers: the middle half, the middle 90 % and the median."""
+    groups = [group for group in GROUPS if result["taken"][group]]
+    values = {name: {group: result["parts"][group][name] for group in groups} for name in PARTS}
+    every = [value for some in values.values() for numbers in some.values() for value in numbers]
     low, high = np.quantile(every, [0.005, 0.995])
     axis = Axis(float(low), float(high), 12.0, WIDTH - 12.0)
-    height = 20.0 + 13.0 * len(there)
+    height = 20.0 + 13.0 * len(groups)
     floor = _TOP + height * len(PARTS)
     blocks = [_block(PARTS[name], values[name], axis, _TOP + height * at) for at, name in enumerate(PARTS)]
     zero = line(axis.at(0), _TOP, axis.at(0), floor, "base") if axis.low <= 0 <= axis.high else Markup()
-    title = "What the margin is made of"
-    return chart(WIDTH, floor + 24, title, "Logits for yes, by all paths.", _grid(axis, floor), zero, *blocks)
+    return chart(
+        _grid(axis, floor), zero, *blocks,
+        width=WIDTH, height=floor + 24, title="What the margin is made of", summary="Logits for yes, by all paths.",
+    )  # fmt: skip
 
 
 def _block(words: str, values: Mapping[str, Sequence[float]], axis: Axis, top: float) -> Markup:
@@ -98,7 +103,7 @@ def _box(values: Sequence[float], name: str, axis: Axis, y: float) -> Markup:
 
 
 def overlay(values: Sequence[float], grid: Sequence[int], words: str) -> Markup:
-    """A map of patches to lie on a picture, a colour where a patch speaks for yes and another where against it."""
+    """A map of patches to lay over a picture: one color for patches that speak for yes, another against it."""
     rows, columns = grid
     largest = max(map(abs, values)) or 1.0
     cells = [

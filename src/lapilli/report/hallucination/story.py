@@ -1,4 +1,4 @@
-"""What a study of hallucinations says in sentences. What loses is said before what wins."""
+"""The findings of a study of hallucinations as sentences, losses before gains."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 from lapilli.report.kit.figures import counted, number, percent, points
 
 Result: TypeAlias = Mapping[str, Any]
-"""results/hallucination.json."""
+"""The content of results/hallucination.json."""
 
 FIRST = "yes"
 """The task that the page opens with: can this yes be trusted?"""
@@ -16,10 +16,10 @@ SIDES = (
     "Here a made-up answer is always a yes and a right one a no, and these differ in what they are made of, right or "
     "wrong: an area far from .5, to either side, may tell no more than which of them was said."
 )
-"""What the second task does not show."""
+"""The limits of the second task."""
 
 FEW = 20
-"""With fewer answers on either side than this nothing is claimed of a score: intervals of so few are too narrow."""
+"""The least number of answers on either side for a claim about a score: intervals of fewer are too narrow."""
 
 
 def within(estimate: Mapping[str, Any], sign: bool = False) -> str:
@@ -28,12 +28,14 @@ def within(estimate: Mapping[str, Any], sign: bool = False) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def found(result: Result, task: str, score: str, model: str = "pooled", kind: str = "all") -> Mapping[str, Any] | None:
-    """The area of a score; None where it was not asked for, or no pair is there."""
+def area_of(
+    result: Result, task: str, score: str, model: str = "pooled", kind: str = "all"
+) -> Mapping[str, Any] | None:
+    """The area of a score; None where it was not measured, or has no pair of answers."""
     key = (task, score, model, kind)
-    for one in result["areas"]:
-        if (one["task"], one["score"], one["model"], one["kind"]) == key and one["value"] is not None:
-            return dict(one)
+    for area in result["areas"]:
+        if (area["task"], area["score"], area["model"], area["kind"]) == key and area["value"] is not None:
+            return dict(area)
     return None
 
 
@@ -55,19 +57,20 @@ def headline(result: Result) -> str:
 def opening(result: Result) -> list[str]:
     """The finding of the first task, sentence by sentence: what loses first."""
     if not result["taken"]["wrong yes"]:
-        return [_asked(result), "Without a made-up answer nothing can be told from it: ask more, or of other pictures."]
+        nothing = "Without a made-up answer nothing can be told from it: ask more, or of other pictures."
+        return [_made_up(result), nothing]
     made_up, grounded = (result["taken"][group] for group in ("wrong yes", "right yes"))
     few = (
         f"{made_up} made-up and {grounded} grounded yes were taken apart: with fewer than {FEW} of either no score is "
         f"called better or worse. {_needed(result)}"
     )
-    removed = [said] if (said := without_patches(result)) else []
-    return [_asked(result), *([] if enough(result, FIRST) else [few.strip()]), *of_task(result, FIRST), *removed]
+    removed = [sentence] if (sentence := without_patches(result)) else []
+    return [_made_up(result), *([] if enough(result, FIRST) else [few.strip()]), *of_task(result, FIRST), *removed]
 
 
 def enough(result: Result, task: str) -> bool:
-    """Whether there are FEW answers at least on both sides of a task."""
-    base = found(result, task, result["settings"]["baseline"])
+    """Whether a task has at least FEW answers on both sides."""
+    base = area_of(result, task, result["settings"]["baseline"])
     return base is not None and min(base["positives"], base["n"] - base["positives"]) >= FEW
 
 
@@ -77,17 +80,18 @@ def verdict(result: Result) -> list[str]:
     return [*opening(result), *(sentence for task in others for sentence in of_task(result, task))]
 
 
-def _asked(result: Result) -> str:
+def _made_up(result: Result) -> str:
     absent = [kind for model in result["models"] for kind in model["kinds"].values()]
-    wrong, asked = sum(kind["count"] for kind in absent), sum(kind["n"] for kind in absent)
+    wrong = sum(kind["count"] for kind in absent)
+    questions = counted(sum(kind["n"] for kind in absent), "question")
     who = f"{len(result['models'])} models" if len(result["models"]) > 1 else "The model"
-    return f"{who} said yes to {wrong:,} of {counted(asked, 'question')} about something that is not in the picture."
+    return f"{who} said yes to {wrong:,} of {questions} about something that is not in the picture."
 
 
 def without_patches(result: Result) -> str:
-    """What taking the named patches away does to made-up yes and to grounded ones like them; "" without a pair.
+    """The effect of removing the named patches on made-up yes and on matched grounded ones; "" without a pair.
 
-    Says of made-up ones only what the difference of the two shows.
+    The sentence claims of made-up ones only what the difference of the two shows.
     """
     matched = result["matched"]
     if not matched["pairs"]:
@@ -95,7 +99,7 @@ def without_patches(result: Result) -> str:
     made_up, grounded = matched["groups"]
     apart = matched["named"]
     change = f"{points(apart['estimate'])} points [{points(apart['low'])}, {points(apart['high'])}]"
-    random = " and ".join(percent(one["random"]["value"], 0) for one in matched["groups"])
+    random = " and ".join(percent(group["random"]["value"], 0) for group in matched["groups"])
     return (
         f"Without the patches that the map names {share(made_up['named'])} of made-up yes become no, and "
         f"{share(grounded['named'])} of grounded ones about the same object that were as sure "
@@ -104,9 +108,10 @@ def without_patches(result: Result) -> str:
     )
 
 
-def share(found: Mapping[str, Any]) -> str:
+def share(proportion: Mapping[str, Any]) -> str:
     """A share of answers with its interval."""
-    return f"{percent(found['estimate'], 0)} [{percent(found['low'], 0)}, {percent(found['high'], 0)}]"
+    low, high = percent(proportion["low"], 0), percent(proportion["high"], 0)
+    return f"{percent(proportion['estimate'], 0)} [{low}, {high}]"
 
 
 def _falls(matched: Mapping[str, Any]) -> str:
@@ -125,8 +130,8 @@ def _needed(result: Result) -> str:
 
 
 def of_task(result: Result, task: str) -> Iterator[str]:
-    """What a task shows: the baseline and who loses to it, the best score, the others' directions, the regression."""
-    base = found(result, task, result["settings"]["baseline"])
+    """The findings of a task: the baseline and who loses to it, the best score, other directions, the regression."""
+    base = area_of(result, task, result["settings"]["baseline"])
     if base is None:
         return
     if not enough(result, task):
@@ -136,8 +141,8 @@ def of_task(result: Result, task: str) -> Iterator[str]:
     yield _best(result, task)
     if task != FIRST:
         yield SIDES
-    elif turned := [one for name in _rivals(result) if (one := found(result, task, name)) and one["high"] < 0.5]:
-        names = ", ".join(f"{title(result, one['score'])} ({number(one['value'])})" for one in turned)
+    elif turned := [area for name in _rivals(result) if (area := area_of(result, task, name)) and area["high"] < 0.5]:
+        names = ", ".join(f"{title(result, area['score'])} ({number(area['value'])})" for area in turned)
         yield f"Against what was expected before, and counted as such, these point the other way: {names}."
     if adds := _regression(result, task):
         yield _added(adds)
@@ -158,9 +163,9 @@ def _beside(result: Result, task: str) -> str:
 
 
 def _best(result: Result, task: str) -> str:
-    others = [one for name in _rivals(result) if (one := found(result, task, name))]
-    best = max(others, key=lambda one: one["value"])
-    test = next(one for one in result["tests"] if (one["task"], one["score"]) == (task, best["score"]))
+    others = [area for name in _rivals(result) if (area := area_of(result, task, name))]
+    best = max(others, key=lambda area: area["value"])
+    test = next(area for area in result["tests"] if (area["task"], area["score"]) == (task, best["score"]))
     apart = within(test, sign=True)
     return f"The best of them is “{title(result, best['score'])}”: {within(best)}, which differs by {apart}."
 
@@ -176,28 +181,28 @@ def _added(adds: Mapping[str, Any]) -> str:
 
 
 def title(result: Result, score: str) -> str:
-    """What a score is called."""
-    return str(next(one["title"] for one in result["scores"] if one["name"] == score))
+    """The title of a score."""
+    return str(next(entry["title"] for entry in result["scores"] if entry["name"] == score))
 
 
 def _rivals(result: Result) -> Sequence[str]:
     """The scores that are not confidence."""
-    return [one["name"] for one in result["scores"] if one["family"] != "confidence"]
+    return [score["name"] for score in result["scores"] if score["family"] != "confidence"]
 
 
 def _apart(result: Result, task: str, sign: int) -> list[str]:
-    """The scores whose area differs from the baseline's, up (1) or down (-1), after Holm; none of too few answers."""
+    """The scores with an area above (1) or below (-1) the baseline's, after Holm; none for too few answers."""
     rivals = _rivals(result) if enough(result, task) else ()
     return [
-        one["score"]
-        for one in result["tests"]
-        if one["task"] == task and one["score"] in rivals and one["value"] is not None
-        and one["holm"] < SIGNIFICANT and one["value"] * sign > 0
+        test["score"]
+        for test in result["tests"]
+        if test["task"] == task and test["score"] in rivals and test["value"] is not None
+        and test["holm"] < SIGNIFICANT and test["value"] * sign > 0
     ]  # fmt: skip
 
 
 def _regression(result: Result, task: str) -> Mapping[str, Any] | None:
-    for one in result["regressions"]:
-        if (one["task"], one["model"]) == (task, "pooled") and one["both"]["value"] is not None:
-            return dict(one)
+    for regression in result["regressions"]:
+        if (regression["task"], regression["model"]) == (task, "pooled") and regression["both"]["value"] is not None:
+            return dict(regression)
     return None

@@ -1,1 +1,1 @@
-"""What all pages are made with: templates, figures as text, pictures, SVG."""
+"""The tools that all pages share: templates, figures as text, pictures, SVG."""

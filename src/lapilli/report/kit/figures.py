@@ -1,4 +1,4 @@
-"""Numbers as the page says them. The same number always reads the same, in the text, the tables and the charts."""
+"""Numbers as text. The same number always reads the same, in the text, the tables and the charts."""
 
 import math
 
@@ -9,15 +9,15 @@ THIN = "\u202f"
 
 
 NONE = "–"
-"""Stands where there is no number."""
+"""The text in the place of a missing number."""
 
 
 def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
-    """-0.456 -> −0.46, with a true minus sign and on request a plus; what is rounded to 0 has none; a dash for None."""
+    """-0.456 -> −0.46, with a true minus sign, a plus on request and no sign for 0; a dash for None."""
     if value is None:
         return NONE
-    said = f"{value:{'+' if sign else ''}.{digits}f}"
-    return (said if float(said) else said.lstrip("+-")).replace("-", "−")
+    text = f"{value:{'+' if sign else ''}.{digits}f}"
+    return (text if float(text) else text.lstrip("+-")).replace("-", "−")
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -40,7 +40,7 @@ def points(difference: float | None) -> str:
 
 
 def rate(proportion: Proportion | None) -> str:
-    """The estimate and its interval, or a dash where there is none."""
+    """The estimate and its interval; a dash for None and for no trials."""
     if proportion is None or not proportion.n:
         return NONE
     return f"{percent(proportion.estimate)} ({interval(proportion.low, proportion.high)})"
@@ -91,7 +91,7 @@ def size(count: float) -> str:
 
 
 def loss(value: float | None) -> str:
-    """Three significant digits; what is not finite is said."""
+    """Three significant digits; "not finite" for None, infinity and NaN."""
     if value is None or not math.isfinite(value):
         return "not finite"
     return f"{value:.3g}"

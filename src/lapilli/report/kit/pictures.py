@@ -1,4 +1,4 @@
-"""The page's pictures: copies of the files as data URIs, and one picture laid out as the patches that a model sees."""
+"""The page's pictures: copies of the files as data URIs, and one picture cut into the patches that a model sees."""
 
 import base64
 import random
@@ -15,7 +15,7 @@ _DATA_URI = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+")
 
 
 def data_uri(reference: str, folder: Path) -> str | None:
-    """The picture as a data URI: `reference` is one already or names a file below `folder`. None if the file is gone.
+    """Return the picture as a data URI; `reference` is one already, or a file below `folder`. None without the file.
 
     Raises LapilliError when the file lies outside `folder` or is no picture.
     """
@@ -53,5 +53,5 @@ def mosaic(uri: str, rows: int, columns: int, words: str, name: str) -> Markup:
 def _stone(rng: random.Random, x: float, y: float) -> Markup:
     side = 18.2 + rng.uniform(-0.5, 0.3)
     left, top = (start + (20.0 - side) / 2 + rng.uniform(-0.35, 0.35) for start in (x, y))
-    turn = f"rotate({rng.uniform(-1.6, 1.6):.1f} {x + 10:g} {y + 10:g})"
-    return element("rect", x=left, y=top, width=side, height=side, rx=2.2, transform=turn)
+    rotation = f"rotate({rng.uniform(-1.6, 1.6):.1f} {x + 10:g} {y + 10:g})"
+    return element("rect", x=left, y=top, width=side, height=side, rx=2.2, transform=rotation)

@@ -1,4 +1,4 @@
-"""The few helpers with which charts are written as SVG: elements, axes, ticks."""
+"""Helpers to write charts as SVG: elements, axes, ticks."""
 
 import math
 from collections.abc import Iterable
@@ -11,21 +11,21 @@ WIDTH = 412.0
 
 
 def element(name: str, *children: str, **attributes: str | float | None) -> Markup:
-    """`<name attributes>children</name>`, with everything escaped that is not Markup already.
+    """Return `<name attributes>children</name>`, with everything escaped that is not Markup already.
 
     In an attribute's name a trailing underscore is dropped (`class_`) and others become hyphens (`stroke_width`).
     """
-    said = "".join(
+    pairs = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(_text(value))}"'
         for key, value in attributes.items()
         if value is not None
     )
     inside = Markup("").join(escape(child) for child in children)
-    return Markup(f"<{name}{said}>{inside}</{name}>")
+    return Markup(f"<{name}{pairs}>{inside}</{name}>")
 
 
 def _text(value: str | float) -> str:
-    """A coordinate with two decimals at most: a hundredth of a pixel is nothing."""
+    """An attribute as text: numbers with two decimals at most, as a hundredth of a pixel cannot be seen."""
     return value if isinstance(value, str) else f"{round(value, 2):g}"
 
 
@@ -50,18 +50,18 @@ def polyline(points: list[tuple[float, float]], class_: str) -> Markup:
 
 
 def shape(x: float, y: float, corners: Iterable[tuple[float, float]], class_: str) -> Markup:
-    """A polygon, whose corners are given from the point at its centre."""
+    """A polygon; its corners are relative to its centre (x, y)."""
     points = " ".join(f"{x + dx:.2f},{y + dy:.2f}" for dx, dy in corners)
     return element("polygon", points=points, class_=class_)
 
 
 def legend(side: float, mark: str) -> Markup:
-    """A mark alone in a square, for a legend: the words beside it say what it is."""
+    """A mark alone in a square of `side` pixels, for a legend with words beside it."""
     return element("svg", mark, viewBox=f"0 0 {side:g} {side:g}", class_="key", aria_hidden="true")
 
 
-def chart(width: float, height: float, title: str, summary: str, *children: str) -> Markup:
-    """A whole picture. A screen reader says `title` and `summary` and does not read the marks one by one."""
+def chart(*children: str, width: float, height: float, title: str, summary: str) -> Markup:
+    """A whole picture in pixels. A screen reader reads `title` and `summary`, not the marks one by one."""
     return element(
         "svg", element("title", title), element("desc", summary), *children,
         viewBox=f"0 0 {width:g} {height:g}", role="img", aria_label=f"{title}. {summary}", class_="chart",
@@ -70,7 +70,7 @@ def chart(width: float, height: float, title: str, summary: str, *children: str)
 
 @dataclass(frozen=True)
 class Axis:
-    """Where the values from `low` to `high` lie between the pixels `start` and `end`, evenly or by their logarithm."""
+    """A scale from the values `low` to `high` to the pixels `start` to `end`, linear or logarithmic."""
 
     low: float
     high: float
@@ -84,7 +84,7 @@ class Axis:
         return self.start + (self.end - self.start) * (here - low) / ((high - low) or 1.0)
 
     def ticks(self, about: int = 5) -> list[float]:
-        """Round values on the axis, about so many: steps of 1, 2, 2.5 or 5 times a power of ten."""
+        """Return round values on the axis, `about` as many: steps of 1, 2, 2.5 or 5 times a power of ten."""
         if self.log:
             return self._log_ticks(about)
         rough = (self.high - self.low) / about or 1.0
@@ -96,8 +96,8 @@ class Axis:
     def _log_ticks(self, about: int) -> list[float]:
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         for digits in ((1, 2, 5), (1, 3), (1,)):
-            found = [digit * 10.0**decade for decade in decades for digit in digits]
-            found = [value for value in found if 0.999 * self.low <= value <= 1.001 * self.high]
-            if len(found) <= about + 2:
+            values = [digit * 10.0**decade for decade in decades for digit in digits]
+            values = [value for value in values if 0.999 * self.low <= value <= 1.001 * self.high]
+            if len(values) <= about + 2:
                 break
-        return found
+        return values

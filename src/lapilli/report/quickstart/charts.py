@@ -1,4 +1,4 @@
-"""The page's charts. Each takes plain numbers and gives one SVG; colours are classes of the page's style sheet."""
+"""The page's charts. Each takes plain numbers and returns one SVG; colors are classes of the page's style sheet."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from lapilli.report.kit.svg import WIDTH, Axis, chart, element, group, legend, l
 from lapilli.report.quickstart.schema import Metric
 
 MARKS = ("instruct", "align", "swapped", "blank", "language_only")
-"""The kinds of marks, in the order of their lanes within a row. Each has its own shape, as well as its colour."""
+"""The kinds of marks, in the order of their lanes within a row. Each has its own shape and color."""
 
 LANE = 9.0
 _RIGHT = 66.0
@@ -21,7 +21,7 @@ _BOTTOM = 24.0
 
 @dataclass(frozen=True)
 class Mark:
-    """A share with its 95 % interval; `kind` is one of `MARKS` and `words` say what it is."""
+    """A share with its 95 % interval; `kind` is one of `MARKS` and `words` describe it."""
 
     kind: str
     estimate: float
@@ -55,9 +55,10 @@ def dot_chart(
     axis = share_axis(left)
     height = max(30.0, LANE * (len(lanes) + 1.5))
     floor = _TOP + height * len(rows)
-    drawn = [_row(row, axis, _TOP + height * index, height, lanes) for index, row in enumerate(rows)]
+    lines = [_row(row, axis, _TOP + height * index, height, lanes) for index, row in enumerate(rows)]
     bands = [_band(_TOP + height * index, height) for index in range(0, len(rows), 2)]
-    return chart(WIDTH, floor + _BOTTOM, title, summary, *bands, _share_grid(axis, floor), *drawn)
+    children = (*bands, _share_grid(axis, floor), *lines)
+    return chart(*children, width=WIDTH, height=floor + _BOTTOM, title=title, summary=summary)
 
 
 def _band(top: float, height: float) -> Markup:
@@ -119,16 +120,16 @@ def key(kind: str) -> Markup:
 
 
 def half_life(metrics: Sequence[Metric]) -> int:
-    """The half-life of the smoothed loss in steps: a fiftieth of the run, one log line at least."""
+    """The half-life of the smoothed loss in steps: a fiftieth of the run, at least one log line."""
     steps = [metric["step"] for metric in metrics]
     between = (steps[-1] - steps[0]) / max(1, len(steps) - 1)
     return max(1, round(max((steps[-1] - steps[0]) / 50, between)))
 
 
 def smoothed(points: Sequence[tuple[float, float]], half_life: float) -> list[tuple[float, float]]:
-    """The mean around each point, others weighing half as much for every `half_life` steps they are away.
+    """The weighted mean around each point (step, value): a point at distance d has the weight 0.5 ** (d / half_life).
 
-    Both sides count, so that a falling line is not drawn late; a constant stays what it is, from the first step on.
+    Both sides count, so that a falling line is not drawn late. A constant stays constant from the first step on.
     """
     before = _faded_sums(points, half_life)
     after = _faded_sums([(-step, value) for step, value in reversed(points)], half_life)[::-1]
@@ -137,7 +138,7 @@ def smoothed(points: Sequence[tuple[float, float]], half_life: float) -> list[tu
 
 
 def _faded_sums(points: Sequence[tuple[float, float]], half_life: float) -> list[tuple[float, float]]:
-    """For each point the sums of values and weights from the first point to it."""
+    """The sums of weighted values and of weights from the first point up to each point."""
     total, weight, sums = 0.0, 0.0, []
     for index, (step, value) in enumerate(points):
         fade = 0.5 ** ((step - points[index - 1][0]) / half_life) if index else 0.0
@@ -147,21 +148,21 @@ def _faded_sums(points: Sequence[tuple[float, float]], half_life: float) -> list
 
 
 def thinned(points: Sequence[tuple[float, float]], buckets: int = 300) -> list[tuple[float, float]]:
-    """At most two points a bucket, its lowest and its highest, so that spikes survive."""
+    """The lowest and the highest point of each bucket, so that spikes survive; few points are all returned."""
     if len(points) <= 2 * buckets:
         return list(points)
-    kept = []
+    extremes = []
     for index in range(buckets):
         part = points[index * len(points) // buckets : (index + 1) * len(points) // buckets]
-        kept += sorted({min(part, key=lambda point: point[1]), max(part, key=lambda point: point[1])})
-    return kept
+        extremes += sorted({min(part, key=lambda point: point[1]), max(part, key=lambda point: point[1])})
+    return extremes
 
 
 def loss_chart(metrics: Sequence[Metric], title: str) -> Markup:
     """The loss of one stage against its steps: every logged value faint, the smoothed line over it.
 
-    The axis is logarithmic when the losses span more than a factor of 15, and starts at nothing otherwise. A loss that
-    was not finite is a cross at the top of its step.
+    The axis is logarithmic when the losses span more than a factor of 15, and starts at 0 otherwise. A loss that is not
+    finite is a cross at the top of its step.
     """
     points = [(float(m["step"]), m["loss"]) for m in metrics]
     real = [(step, loss) for step, loss in points if loss is not None and math.isfinite(loss)]
@@ -169,7 +170,8 @@ def loss_chart(metrics: Sequence[Metric], title: str) -> Markup:
     across = Axis(0.0, max(step for step, _ in points), 38.0, WIDTH - 52.0)
     up = loss_axis([loss for _, loss in real], 200.0, 12.0)
     parts = [_loss_grid(across, up), *(_not_finite(across.at(step), up.end, step) for step in bad)]
-    return chart(WIDTH, 240.0, title, _loss_words(real, len(bad)), *parts, *_loss_lines(real, across, up, metrics))
+    parts += _loss_lines(real, across, up, metrics)
+    return chart(*parts, width=WIDTH, height=240.0, title=title, summary=_loss_words(real, len(bad)))
 
 
 def loss_axis(losses: Sequence[float], floor: float, top: float) -> Axis:

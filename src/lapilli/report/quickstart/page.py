@@ -1,4 +1,4 @@
-"""The page `report.html`: the results of a quickstart as one file that needs nothing else."""
+"""The page `report.html`: the results of a quickstart in one self-contained file."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -37,10 +37,10 @@ def write_report(results: Results, out: Path) -> None:
 
 
 def render(results: Results, folder: Path) -> str:
-    """The page as text. All text of the results is escaped; only what this package draws is markup."""
-    made = environment("quickstart/templates", _FILTERS)
-    page, script = made.get_template("page.html.jinja"), made.get_template("page.js").render()
-    shared = {"style": style(made, "page.css"), "script": Markup(script), "policy": policy(script)}
+    """Return the page as text. All text of the results is escaped; only this package's drawings are markup."""
+    templates = environment("quickstart/templates", _FILTERS)
+    page, script = templates.get_template("page.html.jinja"), templates.get_template("page.js").render()
+    shared = {"style": style(templates, "page.css"), "script": Markup(script), "policy": policy(script)}
     return page.render(**shared, **_context(results, folder))
 
 
@@ -70,6 +70,6 @@ def _context(results: Results, folder: Path) -> dict[str, Any]:
     }
 
 
-def _without_gaps(given: Mapping[str, Any], form: Any) -> dict[str, Any]:
-    """What a TypedDict holds, with None for the keys that it leaves out: templates may ask for any of the form's."""
-    return dict.fromkeys(form.__optional_keys__) | dict(given)
+def _without_gaps(values: Mapping[str, Any], form: Any) -> dict[str, Any]:
+    """The values of a TypedDict `form`, with None for missing keys: templates may ask for any of its keys."""
+    return dict.fromkeys(form.__optional_keys__) | dict(values)

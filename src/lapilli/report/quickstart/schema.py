@@ -1,9 +1,9 @@
-"""What the results of a quickstart hold: the one form that the journey writes and the page reads.
+"""The schema of the results of a quickstart: the run writes them and the page reads them.
 
-It is JSON. Shares lie between 0 and 1, durations are in seconds, memory in bytes. Floats are finite or null. Every
-class `...Required` names the keys that must be there; the class after it adds those that may be missing, and the page
-then leaves out what they would have shown. Wherever a picture is asked for, a reference is either a path relative to
-the page or a `data:` URI of a PNG, JPEG, GIF or WebP file; the page holds its own copy.
+They are JSON. Shares lie between 0 and 1, durations are in seconds, memory in bytes. Floats are finite or null. Every
+class `...Required` has the required keys; the class after it adds the optional ones, and without them the page leaves
+out their part. A picture is a path relative to the page or a `data:` URI of a PNG, JPEG, GIF or WebP file; the page
+holds its own copy.
 """
 
 from typing import Literal, TypedDict
@@ -21,7 +21,7 @@ CONTROLS: tuple[Condition, ...] = ("swapped", "blank", "language_only")
 
 
 class Rate(TypedDict):
-    """`correct` of `n`, the share of them and its 95 % interval: `lapilli.core.statistics.Proportion` as a dict."""
+    """A share, `correct` of `n`, and its 95 % interval: `lapilli.core.statistics.proportion.Proportion` as a dict."""
 
     correct: int
     n: int
@@ -34,7 +34,7 @@ class Score(Rate):
     """The accuracy on one type of question, such as `colour`. Answers count as right or wrong, nothing between.
 
     The controls (`blank`, `swapped`, `language_only`) belong to a stage as `image` does; the charts show those of the
-    last stage, the table those of every stage. That over all types is a row of `overall`, of type `all`.
+    last stage, the table those of every stage. The accuracy over all types is a row of `overall`, of type `all`.
     """
 
     stage: StageName
@@ -44,7 +44,7 @@ class Score(Rate):
 
 
 class Constant(TypedDict):
-    """The best that one fixed `answer` to all questions of a type can do on a split."""
+    """The accuracy of the best fixed `answer` to all questions of a type on a split."""
 
     split: Split
     type: str
@@ -54,7 +54,7 @@ class Constant(TypedDict):
 
 
 class PartRequired(TypedDict):
-    """One of the joined parts; `parameters` counts numbers that are learned somewhere."""
+    """One of the joined parts; `parameters` counts the numbers that some training learns."""
 
     name: str
     role: Role
@@ -62,10 +62,10 @@ class PartRequired(TypedDict):
 
 
 class Part(PartRequired, total=False):
-    """`card`: what is known about the part, as plain text or Markdown; shown as it is.
+    """A part with its optional keys.
 
-    `head`: of a language model, the parameters of its output head that are not in `parameters`; 0 where the head is
-    tied, which means that it is the embedding.
+    `card`: the description of the part, plain text or Markdown, shown as it is. `head`: for a language model the
+    parameters of its output head that are not in `parameters`; 0 where the head is tied to the embedding.
     """
 
     card: str
@@ -81,7 +81,7 @@ class Metric(TypedDict):
 
 
 class Token(TypedDict):
-    """A token as `lapilli data show` has it: readable text, its role in words, and whether it is learned."""
+    """A token as `lapilli data show` prints it: readable text, its role in words, and whether it is learned."""
 
     text: str
     role: str
@@ -118,7 +118,7 @@ class StageRequired(TypedDict):
 
 
 class Stage(StageRequired, total=False):
-    """`recipe`: the recipe as resolved, as YAML text. `row`: the first sample of its data."""
+    """A stage with its optional keys. `recipe`: the resolved recipe as YAML. `row`: the first sample of its data."""
 
     recipe: str
     row: DataRow
@@ -135,8 +135,8 @@ class CaptionExample(TypedDict):
 class CaptionsRequired(TypedDict):
     """Stage 1's captions of `n` new pictures.
 
-    `mentioned` counts the colour words of the captions, right where the picture holds that colour; `shuffled` counts
-    the same captions, each beside another picture. Their intervals take the words of a caption for a cluster.
+    `mentioned` counts the color words of the captions, right where the picture holds that color; `shuffled` counts the
+    same captions, each beside another picture. Their intervals take the words of a caption for a cluster.
     """
 
     n: int
@@ -153,9 +153,10 @@ class Gain(TypedDict):
 
 
 class Captions(CaptionsRequired, total=False):
-    """`gain`: `mentioned` less `shuffled`, caption by caption, where a colour was named.
+    """The captions with their optional keys.
 
-    `examples`: a few, chosen before their captions were seen.
+    `gain`: `mentioned` less `shuffled`, caption by caption, for captions that name a color. `examples`: a few, chosen
+    before their captions were seen.
     """
 
     gain: Gain
@@ -174,20 +175,20 @@ class ExampleRequired(TypedDict):
 
 
 class Example(ExampleRequired, total=False):
-    """`truth`: the picture in words, for readers who cannot see it."""
+    """An example with its optional key. `truth`: the picture in words, for readers who cannot see it."""
 
     truth: str
 
 
 class StepRequired(TypedDict):
-    """One step of the journey, in order."""
+    """One step of the run, in order."""
 
     name: str
     seconds: float
 
 
 class Step(StepRequired, total=False):
-    """`stage`: the stage that the step trained, if it trained one; `finished` as in Results."""
+    """A step with its optional keys. `stage`: the stage that the step trained; `finished` as in Results."""
 
     stage: StageName
     finished: str
@@ -195,9 +196,9 @@ class Step(StepRequired, total=False):
 
 
 class Change(Gain):
-    """By how much the share right with the picture exceeds another one, with its 95 % interval.
+    """The share right with the picture less another share, with its 95 % interval.
 
-    `against` is what the other one was: a blank picture, stage 1, new pictures (of new combinations), another picture.
+    `against` names the other share: a blank picture, stage 1, new pictures (of new combinations), another picture.
     """
 
     split: str
@@ -220,7 +221,7 @@ class Command(TypedDict):
 
 
 class Machine(TypedDict, total=False):
-    """Where it ran: processor and accelerator by name ("" for none), the number of cores used, memory, system."""
+    """The machine: processor and accelerator by name ("" for none), the number of cores used, memory, system."""
 
     processor: str
     accelerator: str
@@ -230,7 +231,7 @@ class Machine(TypedDict, total=False):
 
 
 class ResultsRequired(TypedDict):
-    """`seconds` is the duration of the whole journey, from the command to the last score."""
+    """The required keys of the results. `seconds` is the duration from the command to the last score."""
 
     title: str
     seed: int
@@ -238,7 +239,7 @@ class ResultsRequired(TypedDict):
 
 
 class Results(ResultsRequired, total=False):
-    """Everything that the page is drawn from. `finished` is a date or time as text; `examples` shows all it holds.
+    """The results that the page shows. `finished` is a date or time as text; all `examples` are shown.
 
     `overall` are the scores over all types, of type `all`, with intervals in which questions about one picture are a
     cluster.

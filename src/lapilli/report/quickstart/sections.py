@@ -1,4 +1,4 @@
-"""The sections of the page: for each, what its template fills in. A section without results is empty or None."""
+"""The sections of the page: the values of each one's template. A section without results is empty or None."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ def opening(results: Results, board: Scoreboard, folder: Path) -> dict[str, Any]
     return {
         "headline": story.headline(board),
         "verdict_chart": verdict_chart(board),
-        "shown": _shown(results, folder),
+        "sample": _sample(results, folder),
     }
 
 
@@ -38,10 +38,10 @@ def verdict_chart(board: Scoreboard) -> Markup | None:
     if not board.splits:
         return None
     split = board.splits[0]
-    found = [(condition, board.overall(split, condition)) for condition in CONDITIONS]
+    rates = [(condition, board.overall(split, condition)) for condition in CONDITIONS]
     rows = [
         Row(CONDITIONS[condition], (_mark(_KINDS[condition], rate, CONDITIONS[condition]),))
-        for condition, rate in found
+        for condition, rate in rates
         if rate is not None
     ]
     summary = ". ".join(f"{row.label}: {charts.mark_words(row.marks[0])}" for row in rows)
@@ -54,8 +54,8 @@ def _mark(kind: str, rate: Proportion, words: str) -> Mark:
     return Mark(kind, rate.estimate, rate.low, rate.high, words)
 
 
-def _shown(results: Results, folder: Path) -> dict[str, Any] | None:
-    """The first right example, or the first of all where none is right, as far as its picture is there."""
+def _sample(results: Results, folder: Path) -> dict[str, Any] | None:
+    """The first right example, or the first of all where none is right; None without its picture."""
     first = next(iter(sorted(results.get("examples", []), key=lambda example: not example["correct"])), None)
     uri = data_uri(first["image"], folder) if first else None
     if first is None or uri is None:
@@ -64,9 +64,9 @@ def _shown(results: Results, folder: Path) -> dict[str, Any] | None:
 
 
 def patches(results: Results, folder: Path) -> Markup | None:
-    """The shown picture cut into patches once more, small, for the chain of parts."""
-    shown = _shown(results, folder)
-    return _mosaic(results, shown["uri"], "pebbles") if shown else None
+    """The picture of the sample cut into patches once more, small, for the chain of parts."""
+    sample = _sample(results, folder)
+    return _mosaic(results, sample["uri"], "pebbles") if sample else None
 
 
 def _mosaic(results: Results, uri: str, name: str) -> Markup | None:
@@ -84,7 +84,7 @@ class PartView:
 
     @property
     def head(self) -> int | None:
-        """The parameters of a language model's output head; 0 where it is the embedding, None where it is not said."""
+        """The parameters of a language model's output head; 0 where it is the embedding, None where it is unknown."""
         return self.part.get("head")
 
 
@@ -107,22 +107,22 @@ def chain(results: Results) -> list[PartView]:
 
 
 def learned(results: Results) -> list[list[tuple[str, int]]]:
-    """For each stage, the parts that learn with their parameters, the head by itself; none where they do not add up."""
+    """The parts that learn in each stage, with their parameters, the head by itself; none where the sum differs."""
     return [_learned(stage, results.get("parts", [])) for stage in results.get("stages", [])]
 
 
 def _learned(stage: Stage, parts: list[Part]) -> list[tuple[str, int]]:
-    found = []
+    counts = []
     for part in parts:
         if part["role"] in stage["trains"]:
-            found.append((part["name"], part["parameters"]))
-            found += [(f"output head of {part['name']}", part["head"])] if part.get("head") else []
-    return found if sum(count for _, count in found) == stage["trainable_parameters"] else []
+            counts.append((part["name"], part["parameters"]))
+            counts += [(f"output head of {part['name']}", part["head"])] if part.get("head") else []
+    return counts if sum(count for _, count in counts) == stage["trainable_parameters"] else []
 
 
 @dataclass(frozen=True)
 class RowView:
-    """A row of a stage's data: its picture, and how the stage's template says it."""
+    """A row of a stage's data: its picture, and a description of the stage's template."""
 
     stage: str
     row: DataRow
@@ -132,11 +132,11 @@ class RowView:
 
 
 def rows(results: Results, folder: Path) -> list[RowView]:
-    """A row of each stage's data, as far as the results hold one."""
-    return [_row(stage, stage["row"], folder) for stage in results.get("stages", []) if "row" in stage]
+    """A row of each stage's data, for stages whose results hold one."""
+    return [_row_view(stage, stage["row"], folder) for stage in results.get("stages", []) if "row" in stage]
 
 
-def _row(stage: Stage, row: DataRow, folder: Path) -> RowView:
+def _row_view(stage: Stage, row: DataRow, folder: Path) -> RowView:
     roles = list(dict.fromkeys(token["role"] for token in row["tokens"]))
     words = story.TEMPLATES.get(row["template"], "")
     return RowView(stage_name(stage), row, data_uri(row["image"], folder), words, roles)
@@ -154,7 +154,7 @@ class Bar:
 
 
 def timeline(results: Results) -> list[Bar]:
-    """The steps, each where it lies in the time that all of them took; what took no time to speak of is left out."""
+    """The steps as bars on the time of the whole run; steps of less than 0.05 s that train nothing are left out."""
     steps, before, bars = results.get("steps", []), 0.0, []
     total = sum(step["seconds"] for step in steps) or 1.0
     for step in steps:
@@ -186,8 +186,8 @@ def _loss(stage: Stage) -> LossView:
     every = -(-len(metrics) // _LOG_ROWS)
     rows = metrics[::every]
     rows += [] if rows[-1] is metrics[-1] else [metrics[-1]]
-    drawn = charts.loss_chart(metrics, f"Loss, {name}")
-    return LossView(name, drawn, charts.half_life(metrics), rows, len(metrics))
+    chart = charts.loss_chart(metrics, f"Loss, {name}")
+    return LossView(name, chart, charts.half_life(metrics), rows, len(metrics))
 
 
 def stage_name(stage: Stage) -> str:
@@ -205,7 +205,7 @@ class Column:
 
 @dataclass(frozen=True)
 class AccuracyView:
-    """The chart and the table of one split. `rows` hold the type, n, a score a column, and the best constant answer."""
+    """The chart and the table of one split. `rows` hold the type, n, one score a column, and the best fixed answer."""
 
     name: str
     chart: Markup
@@ -214,7 +214,7 @@ class AccuracyView:
 
 
 def accuracy(board: Scoreboard) -> list[AccuracyView]:
-    """Accuracy by type, a view for each split; all have the same order of types, by the first split's accuracy."""
+    """Accuracy by type, one view for each split; all have the order of types of the first split's accuracy."""
     if not board.splits:
         return []
     order = board.types(board.splits[0])
@@ -222,18 +222,18 @@ def accuracy(board: Scoreboard) -> list[AccuracyView]:
 
 
 def _accuracy(board: Scoreboard, split: str, order: list[str]) -> AccuracyView:
-    known = board.types(split)
-    types = [type_ for type_ in order if type_ in known] + [type_ for type_ in known if type_ not in order]
+    scored = board.types(split)
+    types = [type_ for type_ in order if type_ in scored] + [type_ for type_ in scored if type_ not in order]
     columns = [
         Column(stage, condition)
         for stage in board.stages
         for condition in CONDITIONS
         if board.types(split, condition, stage)
     ]
-    drawn = [_chart_row(board, split, type_) for type_ in (_ALL, *types)]
-    kinds = {mark.kind for row in drawn for mark in row.marks}
+    chart_rows = [_chart_row(board, split, type_) for type_ in (_ALL, *types)]
+    kinds = {mark.kind for row in chart_rows for mark in row.marks}
     chart = charts.dot_chart(
-        drawn, f"Accuracy by type: {SPLIT_NAMES[split]}", "The table below holds the same figures.",
+        chart_rows, f"Accuracy by type: {SPLIT_NAMES[split]}", "The table below holds the same figures.",
         lanes=[kind for kind in charts.MARKS if kind in kinds],
     )  # fmt: skip
     rows = [_table_row(board, split, type_, columns) for type_ in (_ALL, *types)]
@@ -248,10 +248,10 @@ def _score(board: Scoreboard, split: str, type_: str, condition: str, stage: str
 
 def _chart_row(board: Scoreboard, split: str, type_: str) -> Row:
     last = board.stages[-1]
-    found = [("instruct", STAGES[last], _score(board, split, type_, "image"))]
-    found += [("align", STAGES[stage], _score(board, split, type_, "image", stage)) for stage in board.stages[:-1]]
-    found += [(name, CONDITIONS[name], _score(board, split, type_, name)) for name in CONDITIONS if name != "image"]
-    marks = tuple(_mark(kind, rate, words) for kind, words, rate in found if rate is not None)
+    rates = [("instruct", STAGES[last], _score(board, split, type_, "image"))]
+    rates += [("align", STAGES[stage], _score(board, split, type_, "image", stage)) for stage in board.stages[:-1]]
+    rates += [(name, CONDITIONS[name], _score(board, split, type_, name)) for name in CONDITIONS if name != "image"]
+    marks = tuple(_mark(kind, rate, words) for kind, words, rate in rates if rate is not None)
     return Row(type_, marks, _constant(board, split, type_)[0])
 
 
@@ -272,20 +272,20 @@ def _table_row(
 
 def captions(results: Results, folder: Path) -> dict[str, Any] | None:
     """Stage 1's captions: the rates, their chart and the examples with pictures."""
-    found = results.get("captions")
-    if found is None:
+    saved = results.get("captions")
+    if saved is None:
         return None
-    rates = {"mentioned": story.proportion(found["mentioned"]), "shuffled": story.proportion(found["shuffled"])}
+    rates = {"mentioned": story.proportion(saved["mentioned"]), "shuffled": story.proportion(saved["shuffled"])}
     beside = (("Its own picture", "align", rates["mentioned"]), ("Another picture", "swapped", rates["shuffled"]))
     rows = [Row(label, (_mark(kind, rate, label),)) for label, kind, rate in beside if rate.n]
     summary = ". ".join(f"{row.label}: {charts.mark_words(row.marks[0])}" for row in rows)
     chart = charts.dot_chart(rows, "Colour words that are right", summary, left=118.0, lanes=())
-    examples = [{**example, "uri": data_uri(example["image"], folder)} for example in found.get("examples", [])]
-    return {"n": found["n"], "chart": chart, "gain": found.get("gain"), "examples": examples, **rates}
+    examples = [{**example, "uri": data_uri(example["image"], folder)} for example in saved.get("examples", [])]
+    return {"n": saved["n"], "chart": chart, "gain": saved.get("gain"), "examples": examples, **rates}
 
 
 def examples(results: Results, folder: Path) -> list[Mapping[str, Any]]:
-    """Every example, in the order of the results, right and wrong ones alike."""
+    """All examples in the order of the results, right and wrong ones."""
 
     def view(example: Example) -> Mapping[str, Any]:
         return {"truth": "", **example, "uri": data_uri(example["image"], folder)}

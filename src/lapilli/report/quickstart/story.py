@@ -1,4 +1,4 @@
-"""What the results mean: which scores belong together, what the difference is, whether it sees and where it fails."""
+"""The findings of the results: scores side by side, their differences, whether the model sees and where it fails."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,16 +23,16 @@ TEMPLATES = {
     "vicuna_v1": "The template “vicuna_v1” begins with a sentence that says who speaks, then sets USER: before each "
     "question and ASSISTANT: before each answer, which ends with a stop token.",
 }
-"""What the templates of the quickstart do, in words."""
+"""The templates of the quickstart in words."""
 
 Verdict = Literal["sees", "blind", "untested", "built"]
 
 
 def differences(results: Results) -> Iterator[Change]:
-    """Every difference that the page may speak of: of each type and of all, of what the last stage's model got right.
+    """Yield every difference that the page may report, of the last stage's accuracy by type and over all types.
 
-    Against a blank picture, against the stage before, and of new combinations against new pictures; and of the colours
-    that captions name, against another picture's.
+    It is compared with a blank picture and with the stage before, new combinations with new pictures, and the colors
+    that captions name with those of another picture.
     """
     board = scoreboard(results)
     for split in board.splits:
@@ -49,23 +49,23 @@ def differences(results: Results) -> Iterator[Change]:
 
 
 def _changes(split: str, type_: str, shares: Mapping[str, Proportion | None]) -> Iterator[Change]:
-    """The first of the shares against each of the others that there are."""
+    """The first of the shares less each of the others; None is left out."""
     first, *others = shares.items()
     for name, other in others:
         if first[1] is not None and other is not None:
-            found = newcombe(first[1], other)
+            difference = newcombe(first[1], other)
             against: Any = {"split": split, "type": type_, "against": name}
-            yield against | {"estimate": found.estimate, "low": found.low, "high": found.high}
+            yield against | {"estimate": difference.estimate, "low": difference.low, "high": difference.high}
 
 
 def proportion(rate: Rate | Score) -> Proportion:
-    """A saved rate as the type that computes."""
+    """Return a saved rate as a Proportion."""
     return Proportion(rate["correct"], rate["n"], rate["estimate"], rate["low"], rate["high"])
 
 
 @dataclass(frozen=True)
 class Scoreboard:
-    """All scores, found by split, stage, condition and type; `wholes` are those over all types, by the first three."""
+    """All scores, by split, stage, condition and type; `wholes` are those over all types, by the first three."""
 
     scores: dict[tuple[str, str, str, str], Proportion]
     wholes: dict[tuple[str, str, str], Proportion]
@@ -78,46 +78,46 @@ class Scoreboard:
 
     @property
     def splits(self) -> list[str]:
-        """The splits with scores of the last stage's model looking at pictures."""
+        """The splits with scores of the last stage's model with pictures."""
         return [split for split in SPLITS if self.types(split)]
 
     def get(self, split: str, type_: str, condition: str = "image", stage: str | None = None) -> Proportion | None:
-        """One score; without `stage` that of the last stage."""
+        """One score; by default that of the last stage."""
         return self.scores.get((split, stage or (self.stages or [""])[-1], condition, type_))
 
     def types(self, split: str, condition: str = "image", stage: str | None = None) -> list[str]:
-        """The scored types, from the best to the worst answered."""
+        """The scored types, from the highest to the lowest accuracy."""
         stage = stage or (self.stages or [""])[-1]
-        found = [key[3] for key in self.scores if key[:3] == (split, stage, condition)]
-        return sorted(found, key=lambda type_: -self.scores[split, stage, condition, type_].estimate)
+        types = [key[3] for key in self.scores if key[:3] == (split, stage, condition)]
+        return sorted(types, key=lambda type_: -self.scores[split, stage, condition, type_].estimate)
 
     def overall(self, split: str, condition: str = "image", stage: str | None = None) -> Proportion | None:
-        """The score over all types, or None where the condition was not asked all of what the picture was asked."""
+        """The score over all types, or None where the condition lacks a type that was scored with the picture."""
         stage = stage or (self.stages or [""])[-1]
         if set(self.types(split)) - set(self.types(split, condition, stage)):
             return None
         return self.wholes.get((split, stage, condition))
 
     def share(self, split: str, type_: str, condition: str = "image", stage: str | None = None) -> Proportion | None:
-        """One score, or that over all types, of type `all`."""
-        found = self.overall if type_ == "all" else partial(self.get, type_=type_)
-        return found(split, condition=condition, stage=stage)
+        """One score, or for the type `all` that over all types."""
+        score = self.overall if type_ == "all" else partial(self.get, type_=type_)
+        return score(split, condition=condition, stage=stage)
 
     def best_constant(self, split: str) -> float | None:
-        """The share right for whoever gives each type's best constant answer."""
-        known = [(rate, self.constants.get((split, type_))) for type_, rate in self._asked(split)]
-        if not known or any(constant is None for _, constant in known):
+        """The accuracy of the best constant answer to each type."""
+        pairs = [(rate, self.constants.get((split, type_))) for type_, rate in self._rates(split)]
+        if not pairs or any(constant is None for _, constant in pairs):
             return None
-        right = sum(rate.n * constant["estimate"] for rate, constant in known if constant is not None)
-        return right / (sum(rate.n for rate, _ in known) or 1)
+        right = sum(rate.n * constant["estimate"] for rate, constant in pairs if constant is not None)
+        return right / (sum(rate.n for rate, _ in pairs) or 1)
 
-    def _asked(self, split: str) -> list[tuple[str, Proportion]]:
-        found = [(type_, self.get(split, type_)) for type_ in self.types(split)]
-        return [(type_, rate) for type_, rate in found if rate is not None]
+    def _rates(self, split: str) -> list[tuple[str, Proportion]]:
+        rates = [(type_, self.get(split, type_)) for type_ in self.types(split)]
+        return [(type_, rate) for type_, rate in rates if rate is not None]
 
 
 def scoreboard(results: Results) -> Scoreboard:
-    """The scores of the results, in order to be found. What was never asked is no score."""
+    """Return the scores of the results as a Scoreboard, without those of no questions."""
     scores: dict[tuple[str, str, str, str], Proportion] = {
         (row["split"], row["stage"], row["condition"], row["type"]): proportion(row)
         for row in results.get("scores", [])
@@ -136,7 +136,7 @@ def scoreboard(results: Results) -> Scoreboard:
 
 @dataclass(frozen=True)
 class Headline:
-    """The one thing to know: the verdict and what it stands on. `gain` is over the blank picture."""
+    """The main finding: the verdict and its figures. `gain` is over the blank picture."""
 
     verdict: Verdict
     split: str
@@ -146,7 +146,7 @@ class Headline:
 
 
 def headline(board: Scoreboard) -> Headline:
-    """`sees` when the picture helps clearly over every control there is; without any control it is `untested`."""
+    """Return the headline: `sees` when the picture helps clearly over every control, `untested` without any control."""
     if not board.splits:
         return Headline("built", "", None, None, None)
     split = board.splits[0]
@@ -161,19 +161,19 @@ def headline(board: Scoreboard) -> Headline:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that it cannot do, and the figures that say so."""
+    """A weakness of the model, and the figures that show it."""
 
     title: str
     words: str
 
 
 def findings(board: Scoreboard) -> list[Finding]:
-    """Where it fails, most telling first; only what the scores show."""
+    """Return the weaknesses that the scores show, the most important first."""
     if not board.splits:
         return []
     split = board.splits[0]
-    found = (_weakest, _unmoved, _no_better, _lost, _worse)
-    return [finding for find in found if (finding := find(board, split)) is not None]
+    finders = (_weakest, _unmoved, _no_better, _lost, _worse)
+    return [finding for find in finders if (finding := find(board, split)) is not None]
 
 
 def _weakest(board: Scoreboard, split: str) -> Finding | None:
@@ -187,9 +187,9 @@ def _weakest(board: Scoreboard, split: str) -> Finding | None:
 def _unmoved(board: Scoreboard, split: str) -> Finding | None:
     gains = {}
     for type_ in board.types(split):
-        seen, blank = board.get(split, type_), board.get(split, type_, "blank")
-        if seen is not None and blank is not None:
-            gains[type_] = newcombe(seen, blank)
+        sighted, blank = board.get(split, type_), board.get(split, type_, "blank")
+        if sighted is not None and blank is not None:
+            gains[type_] = newcombe(sighted, blank)
     unmoved = [type_ for type_, gain in gains.items() if gain.low <= 0]
     if not unmoved:
         return None
@@ -216,11 +216,11 @@ def _no_better(board: Scoreboard, split: str) -> Finding | None:
 
 
 def _lost(board: Scoreboard, split: str) -> Finding | None:
-    seen, new = board.overall(split), board.overall(SPLITS[-1])
-    if split == SPLITS[-1] or seen is None or new is None:
+    sighted, new = board.overall(split), board.overall(SPLITS[-1])
+    if split == SPLITS[-1] or sighted is None or new is None:
         return None
-    drop = newcombe(new, seen)
-    words = f"{figures.rate(new)} against {figures.rate(seen)}: {_change(drop)}."
+    drop = newcombe(new, sighted)
+    words = f"{figures.rate(new)} against {figures.rate(sighted)}: {_change(drop)}."
     if drop.high < 0:
         return Finding("It loses on combinations it never met", words)
     return Finding("New combinations cost it nothing that these questions can show", words) if drop.low <= 0 else None

@@ -1,4 +1,4 @@
-"""A scorecard as the page reads it: whatever a key leaves out is empty, and nothing else is made up."""
+"""A scorecard as the page reads it: a missing key is empty, and nothing else is filled in."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,14 +11,14 @@ FAMILIES = {
     "one-backward": "One backward pass",
     "many-pass": "Many passes",
 }
-"""The families in the order of their cost; a family that is not here comes after them under its own name."""
+"""The families in the order of their cost; any other family comes after them under its own name."""
 
 GAP = "gap"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A finite number with its 95 % interval, as far as there is one, and what it rests on."""
+    """A finite number with its 95 % interval, or else the number as both ends, and its number of samples."""
 
     value: float
     low: float
@@ -28,9 +28,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to make a map. `operators` are the removals that it uses itself, under which it is not held out.
+    """A method that makes a map.
 
-    released   whether it repeats a known fault of a released code: it is neither ranked nor tested
+    operators  the removals that it uses itself, under which it is not held out
+    released   whether it repeats a known fault of released code: it is neither ranked nor tested
     """
 
     name: str
@@ -48,9 +49,10 @@ class Method:
 
 @dataclass(frozen=True)
 class Metric:
-    """What a score says; `better` is up, down, or one where 1 is best.
+    """The description of a score.
 
-    chances    what a map that knows nothing reaches, by operator; by "" where it is the same under all
+    better     the better end: up, down, or one where 1 is best
+    chances    the score of a map without knowledge, by operator; by "" where it is the same under all
     """
 
     name: str
@@ -61,13 +63,13 @@ class Metric:
     block: str
 
     def chance(self, operator: str | None = None) -> float | None:
-        """What a map that knows nothing reaches under an operator; None where that is not one number."""
+        """The score of a map without knowledge under an operator; None where that is not one number."""
         return self.chances.get(operator or "", self.chances.get(""))
 
 
 @dataclass(frozen=True)
 class Best:
-    """The best of our methods, with its gap on the questions that it was not chosen on, and on how many it was."""
+    """The best of our methods, with its gap on other questions than the `chosen_on` that it was chosen on."""
 
     method: Method
     gap: Figure
@@ -76,10 +78,10 @@ class Best:
 
 @dataclass(frozen=True)
 class Card:
-    """One model's scorecard. `index` tells the parts of several on one page apart."""
+    """One model's scorecard, `raw` as read from JSON. `index` is its place among several on one page."""
 
     index: int
-    told: Mapping[str, Any]
+    raw: Mapping[str, Any]
     methods: tuple[Method, ...]
     metrics: tuple[Metric, ...]
     operators: tuple[tuple[str, str], ...]
@@ -89,12 +91,12 @@ class Card:
     @property
     def model(self) -> str:
         """The name of the model."""
-        return str(self.told.get("model") or f"model {self.index + 1}")
+        return str(self.raw.get("model") or f"model {self.index + 1}")
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """How it was measured."""
-        return self.told.get("settings") or {}
+        """The settings of the measurement."""
+        return self.raw.get("settings") or {}
 
     @property
     def grid(self) -> tuple[int, int] | None:
@@ -103,11 +105,11 @@ class Card:
         return (int(grid[0]), int(grid[1])) if grid else None
 
     def rows(self, key: str) -> Sequence[Mapping[str, Any]]:
-        """A list of the scorecard, empty where it is missing."""
-        return self.told.get(key) or []
+        """The list under a key of the scorecard, empty where it is missing."""
+        return self.raw.get(key) or []
 
     def score(self, method: str, metric: str = GAP, operator: str | None = None) -> Figure | None:
-        """A method's figure; the operator of the gap is the primary one unless another is given."""
+        """A method's figure; the gap is under the primary operator by default."""
         return self.scores.get((method, operator or (self.primary if metric == GAP else None), metric))
 
     def block(self, *names: str) -> list[Metric]:
@@ -118,12 +120,12 @@ class Card:
     def families(self) -> list[tuple[str, list[Method]]]:
         """The methods by family, best first by the primary gap."""
         order = [*FAMILIES, *(method.family for method in self.methods)]
-        found = sorted(dict.fromkeys(method.family for method in self.methods), key=order.index)
-        return [(family, [m for m in self.ranked() if m.family == family]) for family in found]
+        names = sorted(dict.fromkeys(method.family for method in self.methods), key=order.index)
+        return [(family, [m for m in self.ranked() if m.family == family]) for family in names]
 
     def ranked(self, operator: str | None = None) -> list[Method]:
         """The methods, best first by their gap; those without one come last, in their order."""
-        return sorted(self.methods, key=lambda method: -_known(self.score(method.name, GAP, operator)))
+        return sorted(self.methods, key=lambda method: -_sort_value(self.score(method.name, GAP, operator)))
 
     @property
     def best(self) -> "Best | None":
@@ -134,16 +136,19 @@ class Card:
         return Best(method, gap, int(row.get("chosen_on") or 0)) if row and method and gap else None
 
 
-def read_card(told: Mapping[str, Any], index: int = 0) -> Card:
-    """The scorecard with its scores found by name. Numbers that are not finite count as missing."""
+def read_card(scorecard: Mapping[str, Any], index: int = 0) -> Card:
+    """Read a scorecard, with its scores by name. Numbers that are not finite count as missing."""
     scores = {}
-    for row in told.get("scores") or []:
-        found = figure(row)
-        if found is not None:
-            scores[(str(row["method"]), row.get("operator"), str(row["metric"]))] = found
-    operators = _operators(told, scores)
-    primary = (told.get("settings") or {}).get("primary") or (operators[0][0] if operators else "")
-    return Card(index, told, _methods(told, scores), _metrics(told, scores), operators, str(primary), scores)
+    for row in scorecard.get("scores") or []:
+        score = figure(row)
+        if score is not None:
+            scores[(str(row["method"]), row.get("operator"), str(row["metric"]))] = score
+    operators = _operators(scorecard, scores)
+    primary = (scorecard.get("settings") or {}).get("primary") or (operators[0][0] if operators else "")
+    return Card(
+        index=index, raw=scorecard, methods=_methods(scorecard, scores), metrics=_metrics(scorecard, scores),
+        operators=operators, primary=str(primary), scores=scores,
+    )  # fmt: skip
 
 
 def figure(row: Mapping[str, Any] | None) -> Figure | None:
@@ -155,31 +160,32 @@ def figure(row: Mapping[str, Any] | None) -> Figure | None:
     return Figure(value, value if low is None else low, value if high is None else high, row.get("n"))
 
 
-def number(given: Any) -> float | None:
-    """A finite number, or None."""
-    finite = isinstance(given, int | float) and math.isfinite(given)
-    return float(given) if finite else None
+def number(value: Any) -> float | None:
+    """The value as a float where it is a finite number, else None."""
+    finite = isinstance(value, int | float) and math.isfinite(value)
+    return float(value) if finite else None
 
 
-def _known(found: Figure | None) -> float:
-    return found.value if found else -math.inf
+def _sort_value(score: Figure | None) -> float:
+    return score.value if score else -math.inf
 
 
-def _methods(told: Mapping[str, Any], scores: Mapping[tuple[str, str | None, str], Figure]) -> tuple[Method, ...]:
-    rows = told.get("methods") or [{"name": name} for name in dict.fromkeys(name for name, _, _ in scores)]
+def _methods(scorecard: Mapping[str, Any], scores: Mapping[tuple[str, str | None, str], Figure]) -> tuple[Method, ...]:
+    rows = scorecard.get("methods") or [{"name": name} for name in dict.fromkeys(name for name, _, _ in scores)]
     return tuple(_method(row) for row in rows)
 
 
 def _method(row: Mapping[str, Any]) -> Method:
     return Method(
-        str(row["name"]), str(row.get("family") or "other"), str(row.get("says") or ""), str(row.get("paper") or ""),
-        bool(row.get("ours")), tuple(map(str, row.get("operators") or ())), bool(row.get("released")),
-        figure(row.get("seconds")), *(number(row.get(key)) for key in ("forwards", "backwards", "memory")),
+        name=str(row["name"]), family=str(row.get("family") or "other"), says=str(row.get("says") or ""),
+        paper=str(row.get("paper") or ""), ours=bool(row.get("ours")), released=bool(row.get("released")),
+        operators=tuple(map(str, row.get("operators") or ())), seconds=figure(row.get("seconds")),
+        forwards=number(row.get("forwards")), backwards=number(row.get("backwards")), memory=number(row.get("memory")),
     )  # fmt: skip
 
 
-def _metrics(told: Mapping[str, Any], scores: Mapping[tuple[str, str | None, str], Figure]) -> tuple[Metric, ...]:
-    rows = list(told.get("metrics") or [])
+def _metrics(scorecard: Mapping[str, Any], scores: Mapping[tuple[str, str | None, str], Figure]) -> tuple[Metric, ...]:
+    rows = list(scorecard.get("metrics") or [])
     described = {row["name"] for row in rows}
     for _, operator, name in scores:
         if name not in described:
@@ -192,18 +198,19 @@ def _metric(row: Mapping[str, Any]) -> Metric:
     name = str(row["name"])
     title, says = str(row.get("title") or name.capitalize()), str(row.get("says") or "")
     better, block = str(row.get("better") or "up"), str(row.get("block") or "faithfulness")
-    return Metric(name, title, says, better, _chances(row.get("chance")), block)
+    return Metric(name, title, says, better, chances=_chances(row.get("chance")), block=block)
 
 
-def _chances(told: Any) -> dict[str, float]:
-    given = told if isinstance(told, Mapping) else {"": told}
-    return {str(name): found for name, value in given.items() if (found := number(value)) is not None}
+def _chances(chance: Any) -> dict[str, float]:
+    by_operator = chance if isinstance(chance, Mapping) else {"": chance}
+    return {str(name): level for name, value in by_operator.items() if (level := number(value)) is not None}
 
 
 def _operators(
-    told: Mapping[str, Any], scores: Mapping[tuple[str, str | None, str], Figure]
+    scorecard: Mapping[str, Any], scores: Mapping[tuple[str, str | None, str], Figure]
 ) -> tuple[tuple[str, str], ...]:
-    """Those described, as far as anything was scored under them, then those that were scored only."""
-    said = {str(row["name"]): str(row.get("says") or "") for row in (told.get("settings") or {}).get("operators") or []}
-    scored = dict.fromkeys(operator for _, operator, _ in scores if operator)
-    return tuple((name, said.get(name, "")) for name in [*said, *(name for name in scored if name not in said)])
+    """The operators with their descriptions: first those in the settings, then others that have scores."""
+    rows = (scorecard.get("settings") or {}).get("operators") or []
+    described = {str(row["name"]): str(row.get("says") or "") for row in rows}
+    names = dict.fromkeys((*described, *(operator for _, operator, _ in scores if operator)))
+    return tuple((name, described.get(name, "")) for name in names)

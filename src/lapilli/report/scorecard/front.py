@@ -18,7 +18,7 @@ _FASTEST = 1e-3  # seconds: what is faster is drawn here, or the floors alone wo
 
 @dataclass(frozen=True)
 class Size:
-    """A chart's size in pixels, its letters' and the room for its axes."""
+    """The size of a chart in pixels, of its letters, and its margins."""
 
     width: float
     height: float
@@ -31,12 +31,12 @@ class Size:
 
 WIDE = Size(1104.0, 560.0, 13.5, 46.0)
 SQUARE = Size(640.0, 560.0, 13.5, 46.0)
-NARROW = Size(360.0, 690.0, 11.0, 34.0, 6.0, 24.0, 44.0)
+NARROW = Size(360.0, 690.0, 11.0, 34.0, right=6.0, top=24.0, bottom=44.0)
 
 
 @dataclass(frozen=True)
 class Point:
-    """A method with its gap and its seconds, where they are drawn."""
+    """A method with its gap, its seconds and its place in a chart."""
 
     method: Method
     gap: Figure
@@ -67,29 +67,30 @@ def glyph(family: str, x: float, y: float, ours: bool = False) -> Markup:
 
 
 def key(family: str, ours: bool = False) -> Markup:
-    """The shape alone, for a legend or a row's head."""
+    """The shape of a family alone, for a legend or a row's head."""
     return legend(22, group(glyph(family, 11, 11, ours), class_="ours" if ours else None))
 
 
 def points_of(card: Card, operator: str) -> list[tuple[Method, Figure, Figure]]:
     """The methods with a gap under this operator and a time."""
-    found = ((method, card.score(method.name, GAP, operator), method.seconds) for method in card.methods)
-    return [(method, gap, seconds) for method, gap, seconds in found if gap and seconds]
+    methods = ((method, card.score(method.name, GAP, operator), method.seconds) for method in card.methods)
+    return [(method, gap, seconds) for method, gap, seconds in methods if gap and seconds]
 
 
 def pareto(card: Card, operator: str, size: Size) -> Markup | None:
     """Gap against seconds per map, with the front as steps and every method's name; None with nothing to draw."""
-    found = points_of(card, operator)
-    if not found:
+    scored = points_of(card, operator)
+    if not scored:
         return None
-    across = _time_axis([seconds for _, _, seconds in found], size)
-    up = _gap_axis([gap for _, gap, _ in found], size.height - size.bottom, size.top)
+    across = _time_axis([seconds for _, _, seconds in scored], size)
+    up = _gap_axis([gap for _, gap, _ in scored], size.height - size.bottom, size.top)
     points = [
-        Point(m, g, s, across.at(max(s.value, _FASTEST)), up.at(g.value), operator in m.operators) for m, g, s in found
+        Point(m, g, s, across.at(max(s.value, _FASTEST)), up.at(g.value), own=operator in m.operators)
+        for m, g, s in scored
     ]
     front = _front(card, operator, points)
     title = f"Gap under {operator} against seconds per map"
-    drawn = [
+    parts = [
         _pareto_grid(across, up, size, points),
         polyline(_corners(front, across), "front"),
         *(_whisker(p, across, up) for p in points),
@@ -97,13 +98,13 @@ def pareto(card: Card, operator: str, size: Size) -> Markup | None:
     corners = _corners(front, across)
     zero = (across.start, up.at(0.0)), (across.end, up.at(0.0))
     lines = [zero, *pairwise(corners), *(span for point in points for span in _spans(point, across, up))]
-    drawn += [*_names(points, {p.method.name for p in front}, size, lines), *(_mark(point) for point in points)]
-    return chart(size.width, size.height, title, _front_words(front), *drawn)
+    parts += [*_names(points, {p.method.name for p in front}, size, lines), *(_mark(point) for point in points)]
+    return chart(*parts, width=size.width, height=size.height, title=title, summary=_front_words(front))
 
 
 def _time_axis(seconds: Sequence[Figure], size: Size) -> Axis:
-    low, high = max(min(one.low for one in seconds), _FASTEST), max(one.value for one in seconds)
-    end = max(high * 1.9, 3.8 * _FASTEST, *(one.high for one in seconds))  # room for a name beside the last point
+    low, high = max(min(figure.low for figure in seconds), _FASTEST), max(figure.value for figure in seconds)
+    end = max(high * 1.9, 3.8 * _FASTEST, *(figure.high for figure in seconds))  # room for a name beside the last point
     return Axis(low / 1.7, end, size.left, size.width - size.right, log=True)
 
 
@@ -115,20 +116,20 @@ def _gap_axis(gaps: Sequence[Figure], start: float, end: float) -> Axis:
 
 def _front(card: Card, operator: str, points: Sequence[Point]) -> list[Point]:
     """The points of the front as the scorecard names them, fastest first."""
-    named = (card.told.get("front") or {}).get(operator) or []
-    return sorted((point for point in points if point.method.name in named), key=lambda point: point.seconds.value)
+    names = (card.raw.get("front") or {}).get(operator) or []
+    return sorted((point for point in points if point.method.name in names), key=lambda point: point.seconds.value)
 
 
 def _front_words(front: Sequence[Point]) -> str:
-    said = [f"{p.method.name}: {words.told(p.gap)} in {words.span(p.seconds.value)}" for p in front]
-    return f"On the front, fastest first: {'; '.join(said)}." if said else "The table below has the figures."
+    texts = [f"{p.method.name}: {words.with_interval(p.gap)} in {words.span(p.seconds.value)}" for p in front]
+    return f"On the front, fastest first: {'; '.join(texts)}." if texts else "The table below has the figures."
 
 
 def _pareto_grid(across: Axis, up: Axis, size: Size, points: Sequence[Point]) -> Markup:
     floor, parts = up.start, []
-    for value, said in zip(up.ticks(6), words.ticks(up.ticks(6)), strict=True):
+    for value, label in zip(up.ticks(6), words.ticks(up.ticks(6)), strict=True):
         parts.append(line(across.start, up.at(value), across.end, up.at(value), "grid" if value else "base"))
-        parts.append(text(across.start - 7, up.at(value) + 4, said, "tick", "end"))
+        parts.append(text(across.start - 7, up.at(value) + 4, label, "tick", "end"))
     for value in across.ticks(6):
         parts.append(line(across.at(value), floor, across.at(value), floor + 5, "base"))
         parts.append(text(across.at(value), floor + 19, words.span(value, True), "tick", "middle"))
@@ -140,7 +141,7 @@ def _pareto_grid(across: Axis, up: Axis, size: Size, points: Sequence[Point]) ->
 
 
 def _corners(front: Sequence[Point], across: Axis) -> list[tuple[float, float]]:
-    """The best gap that so much time buys: it rises at each point of the front and goes on to the end."""
+    """The corners of the line of the best gap by time: it rises at each point of the front and runs to the end."""
     if not front:
         return []
     corners = [(front[0].x, front[0].y)]
@@ -150,10 +151,10 @@ def _corners(front: Sequence[Point], across: Axis) -> list[tuple[float, float]]:
 
 
 def _spans(point: Point, across: Axis, up: Axis) -> list[Line]:
-    """The whiskers of a point: the interval of its gap, and that of its seconds where it can be seen."""
-    found = [((point.x, up.at(point.gap.low)), (point.x, up.at(point.gap.high)))]
+    """The whiskers of a point: the interval of its gap, and that of its seconds where it is long enough to see."""
+    spans = [((point.x, up.at(point.gap.low)), (point.x, up.at(point.gap.high)))]
     low, high = (across.at(max(end, _FASTEST)) for end in (point.seconds.low, point.seconds.high))
-    return [*found, ((low, point.y), (high, point.y))] if high - low > 4 else found
+    return [*spans, ((low, point.y), (high, point.y))] if high - low > 4 else spans
 
 
 def _whisker(point: Point, across: Axis, up: Axis) -> Markup:
@@ -162,9 +163,9 @@ def _whisker(point: Point, across: Axis, up: Axis) -> Markup:
 
 
 def _mark(point: Point) -> Markup:
-    said = f"{point.method.name}: gap {words.told(point.gap)}, {words.span(point.seconds.value)} per map"
-    drawn = glyph(point.method.family, point.x, point.y, point.method.ours)
-    return group(element("title", said), drawn, class_="ours" if point.method.ours else None)
+    label = f"{point.method.name}: gap {words.with_interval(point.gap)}, {words.span(point.seconds.value)} per map"
+    marker = glyph(point.method.family, point.x, point.y, point.method.ours)
+    return group(element("title", label), marker, class_="ours" if point.method.ours else None)
 
 
 def _names(points: Sequence[Point], front: set[str], size: Size, lines: Sequence[Line] = ()) -> list[Markup]:
@@ -176,7 +177,7 @@ def _names(points: Sequence[Point], front: set[str], size: Size, lines: Sequence
 
 
 def _name(point: Point, box: Box, on_front: bool, letters: float) -> Markup:
-    """The name in the middle of its box, with a thin line to its point where that is not beside it."""
+    """The name in the middle of its box, with a thin line to its point if that is further off."""
     near = box.nearest(point.x, point.y)
     parts = []
     if math.dist(near, (point.x, point.y)) > 14:
@@ -187,7 +188,7 @@ def _name(point: Point, box: Box, on_front: bool, letters: float) -> Markup:
 
 
 def lead_chart(card: Card, lost: Sequence[Loss]) -> Markup:
-    """How far others are ahead of our best under each operator, a dot with its interval each."""
+    """The chart of the methods ahead of our best under each operator: a dot with its interval each."""
     left = max(152.0, 7.2 * max(len(loss.other) + 2 for loss in lost))
     width = left + 228
     axis = Axis(
@@ -204,17 +205,18 @@ def lead_chart(card: Card, lost: Sequence[Loss]) -> Markup:
         y += 7
     grid = [line(axis.at(v), 6, axis.at(v), y, "grid" if v else "base") for v in axis.ticks(3)]
     labels = zip(axis.ticks(3), words.ticks(axis.ticks(3), sign=True), strict=True)
-    ticks = [text(axis.at(v), y + 17, said, "tick", "middle") for v, said in labels]
-    said = "; ".join(f"{loss.other} under {loss.operator}: {words.told(loss.ahead)}" for loss in lost)
-    return chart(width, y + 24, "How far others are ahead of our best", said, *grid, *ticks, *rows)
+    ticks = [text(axis.at(v), y + 17, label, "tick", "middle") for v, label in labels]
+    summary = "; ".join(f"{loss.other} under {loss.operator}: {words.with_interval(loss.ahead)}" for loss in lost)
+    title = "How far others are ahead of our best"
+    return chart(*grid, *ticks, *rows, width=width, height=y + 24, title=title, summary=summary)
 
 
 def _lead_row(card: Card, loss: Loss, axis: Axis, y: float, width: float) -> Markup:
     family = next((method.family for method in card.methods if method.name == loss.other), "other")
     x = axis.at(loss.ahead.value)
     return group(
-        element("title", f"{loss.other}: ahead by {words.told(loss.ahead)}"),
-        text(0, y + 4.5, f"{loss.other}{' †' if loss.own else ''}{'' if loss.told_apart else ' ‡'}", "label"),
+        element("title", f"{loss.other}: ahead by {words.with_interval(loss.ahead)}"),
+        text(0, y + 4.5, f"{loss.other}{' †' if loss.own else ''}{'' if loss.significant else ' ‡'}", "label"),
         line(axis.at(loss.ahead.low), y, axis.at(loss.ahead.high), y, "whisker"),
         glyph(family, x, y), text(width, y + 4.5, words.signed(loss.ahead.value), "value", "end"),
         class_="ahead",
@@ -222,32 +224,31 @@ def _lead_row(card: Card, loss: Loss, axis: Axis, y: float, width: float) -> Mar
 
 
 def between_models(first: Card, second: Card, size: Size) -> Markup | None:
-    """The gap on one model against that on the other, each under its primary operator; the diagonal is "the same"."""
+    """The chart of the gaps on two models, each under its primary operator; on the diagonal they are equal."""
     pairs = [(m, first.score(m.name), second.score(m.name)) for m in first.methods]
-    found = [(method, one, other) for method, one, other in pairs if one and other]
-    if len(found) < 2:
+    scored = [(method, gap_x, gap_y) for method, gap_x, gap_y in pairs if gap_x and gap_y]
+    if len(scored) < 2:
         return None
-    across = _gap_axis([one for _, one, _ in found], size.left, size.width - size.right)
-    up = _gap_axis([other for _, _, other in found], size.height - size.bottom, size.top)
-    points = [Point(m, other, one, across.at(one.value), up.at(other.value)) for m, one, other in found]
+    across = _gap_axis([gap_x for _, gap_x, _ in scored], size.left, size.width - size.right)
+    up = _gap_axis([gap_y for _, _, gap_y in scored], size.height - size.bottom, size.top)
+    points = [Point(m, gap_y, gap_x, across.at(gap_x.value), up.at(gap_y.value)) for m, gap_x, gap_y in scored]
     parts = [_between_grid(across, up, first.model, second.model)]
     parts += [_diagonal(across, up)] if first.primary == second.primary else []
     parts += _names(points, set(), size)
     parts += [_between_mark(point) for point in points]
     title = f"Gap on {second.model} against gap on {first.model}"
-    return chart(
-        size.width, size.height, title, f"{len(found)} methods; the table of each model has the figures.", *parts
-    )
+    summary = f"{len(scored)} methods; the table of each model has the figures."
+    return chart(*parts, width=size.width, height=size.height, title=title, summary=summary)
 
 
 def _between_grid(across: Axis, up: Axis, first: str, second: str) -> Markup:
     parts = []
-    for value, said in zip(up.ticks(5), words.ticks(up.ticks(5)), strict=True):
+    for value, label in zip(up.ticks(5), words.ticks(up.ticks(5)), strict=True):
         parts.append(line(across.start, up.at(value), across.end, up.at(value), "grid" if value else "base"))
-        parts.append(text(across.start - 7, up.at(value) + 4, said, "tick", "end"))
-    for value, said in zip(across.ticks(5), words.ticks(across.ticks(5)), strict=True):
+        parts.append(text(across.start - 7, up.at(value) + 4, label, "tick", "end"))
+    for value, label in zip(across.ticks(5), words.ticks(across.ticks(5)), strict=True):
         parts.append(line(across.at(value), up.start, across.at(value), up.end, "grid" if value else "base"))
-        parts.append(text(across.at(value), up.start + 19, said, "tick", "middle"))
+        parts.append(text(across.at(value), up.start + 19, label, "tick", "middle"))
     parts.append(text(4, 12, f"↑ gap on {second}", "axis"))
     parts.append(text(across.end, up.start + 37, f"gap on {first} →", "axis", "end"))
     return group(*parts)
@@ -259,8 +260,9 @@ def _diagonal(across: Axis, up: Axis) -> Markup:
 
 
 def _between_mark(point: Point) -> Markup:
-    said = f"{point.method.name}: {words.told(point.seconds)} on the first, {words.told(point.gap)} on the second"
+    first, second = words.with_interval(point.seconds), words.with_interval(point.gap)
+    label = f"{point.method.name}: {first} on the first, {second} on the second"
     ours = point.method.ours
     return group(
-        element("title", said), glyph(point.method.family, point.x, point.y, ours), class_="ours" if ours else None
+        element("title", label), glyph(point.method.family, point.x, point.y, ours), class_="ours" if ours else None
     )

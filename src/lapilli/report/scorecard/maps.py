@@ -1,4 +1,4 @@
-"""The examples: each method's map over its picture, cell by cell, in the two colours of an explanation."""
+"""The examples: each method's map over its picture, cell by cell, in the two colors of an explanation."""
 
 import base64
 import io
@@ -33,10 +33,13 @@ class Tile:
 
 @dataclass(frozen=True)
 class Example:
-    """A picture with its question, the maps that stand beside it and the others."""
+    """A picture with its question, the maps beside it and the others.
+
+    case  the scorecard's entry: question, answer, word, why, id
+    """
 
     name: str
-    told: Mapping[str, Any]
+    case: Mapping[str, Any]
     strip: tuple[Tile, ...]
     rest: tuple[Tile, ...]
     rows: int
@@ -45,7 +48,7 @@ class Example:
 
 
 def examples(card: Card, folder: Path) -> list[Example]:
-    """The examples in their order. Pictures are `data:` URIs or files below `folder`; one that is gone is left grey."""
+    """Return the examples in order. Pictures are `data:` URIs or files below `folder`; a missing one stays grey."""
     return [_example(card, row, index, folder) for index, row in enumerate(card.rows("examples"))]
 
 
@@ -54,12 +57,13 @@ def _example(card: Card, row: Mapping[str, Any], index: int, folder: Path) -> Ex
     maps, gaps = row.get("maps") or {}, row.get("gaps") or {}
     count = max((len(values) for values in maps.values()), default=0)
     rows, columns = card.grid if card.grid and card.grid[0] * card.grid[1] == count else _square(count)
-    drawn = [m for m in _order(card, gaps) if len(maps.get(m.name) or ()) == rows * columns]
-    tiles = [_tile(method, maps[method.name], number(gaps.get(method.name)), columns) for method in drawn]
+    methods = [m for m in _order(card, gaps) if len(maps.get(m.name) or ()) == rows * columns]
+    tiles = [_tile(method, maps[method.name], number(gaps.get(method.name)), columns) for method in methods]
     uri = data_uri(str(row["picture"]), folder) if row.get("picture") else None
     style = Markup(f'.{name}{{background-image:url("{uri}")}}') if uri else Markup("")
-    told = {"question": "", "answer": "", "word": "", "why": "", "id": "", **row}
-    return Example(name, told, tuple(tiles[:_STRIP]), tuple(tiles[_STRIP:]), rows, columns, style)
+    case = {"question": "", "answer": "", "word": "", "why": "", "id": "", **row}
+    strip, rest = tuple(tiles[:_STRIP]), tuple(tiles[_STRIP:])
+    return Example(name, case, strip=strip, rest=rest, rows=rows, columns=columns, style=style)
 
 
 def _square(count: int) -> tuple[int, int]:
@@ -83,12 +87,15 @@ def _tile(method: Method, values: Sequence[Any], gap: float | None, columns: int
     row, column = np.unravel_index(int(np.abs(weights).argmax()), weights.shape)
     sign = "for" if weights[row, column] > 0 else "against"
     largest = f"its largest weight, {sign} the word, in row {row + 1}, column {column + 1}"
-    said = f"Map of {method.name}: {largest if weights.any() else 'it is 0 everywhere'}"
-    return Tile(method, words.plain(gap), overlay(weights), said)
+    label = f"Map of {method.name}: {largest if weights.any() else 'it is 0 everywhere'}"
+    return Tile(method, words.plain(gap), overlay(weights), label)
 
 
 def overlay(weights: np.ndarray) -> str:
-    """A PNG as a `data:` URI, a pixel a cell: coloured by the sign, as opaque as its share of the largest magnitude."""
+    """Return a map as a PNG in a `data:` URI, one pixel for each cell.
+
+    The color shows the sign, the opacity the share of the largest magnitude.
+    """
     most = np.abs(weights).max(initial=0.0)
     share = np.abs(weights) / most if most > 0 else np.zeros_like(weights)
     pixels = np.zeros((*weights.shape, 4), np.uint8)

@@ -14,12 +14,12 @@ from lapilli.report.scorecard.card import FAMILIES, Card, read_card
 
 Scorecard = Mapping[str, Any]
 
-_SHOWN = 3  # examples that are not folded
+_UNFOLDED = 3  # examples that are not folded
 
 _FILTERS: tuple[Callable[..., str], ...] = (
     words.plain,
     words.spread,
-    words.told,
+    words.with_interval,
     words.span,
     words.signed,
     words.passes,
@@ -38,26 +38,26 @@ def write_page(scorecard: Scorecard | Sequence[Scorecard], out: Path) -> None:
 
 
 def render(scorecard: Scorecard | Sequence[Scorecard], folder: Path = Path()) -> str:
-    """The page as text: it asks for nothing outside itself, and all text of the scorecards is escaped.
+    """Return the page as text: it loads nothing else, and all text of the scorecards is escaped.
 
-    What a scorecard leaves out is left out of the page. Raises LapilliError as `write_page` does.
+    The page leaves out whatever a scorecard leaves out. Raises LapilliError as `write_page` does.
     """
-    given = [scorecard] if isinstance(scorecard, Mapping) else list(scorecard)
-    cards = [read_card(told, index) for index, told in enumerate(given)]
-    made = environment("scorecard/templates", _FILTERS)
+    scorecards = [scorecard] if isinstance(scorecard, Mapping) else list(scorecard)
+    cards = [read_card(raw, index) for index, raw in enumerate(scorecards)]
+    templates = environment("scorecard/templates", _FILTERS)
     views = [_view(card, folder) for card in cards]
-    script = made.get_template("scorecard.js").render()
-    return made.get_template("scorecard.html.jinja").render(
+    script = templates.get_template("scorecard.js").render()
+    return templates.get_template("scorecard.html.jinja").render(
         title=" and ".join(card.model for card in cards),
-        style=style(made, "page.css", "scorecard.css") + _switches(cards, views) + _pictures(views),
+        style=style(templates, "page.css", "scorecard.css") + _switches(cards, views) + _pictures(views),
         script=Markup(script), policy=policy(script),
-        views=views, between=_between(cards), families=FAMILIES, key=front.key, said=agreement.said,
+        views=views, between=_between(cards), families=FAMILIES, key=front.key, describe=agreement.describe,
         older=words.OLDER,
     )  # fmt: skip
 
 
 def _view(card: Card, folder: Path) -> dict[str, Any]:
-    """What the templates show of one scorecard."""
+    """The values that the templates show of one scorecard."""
     lost = words.losses(card)
     return {
         "card": card, "best": card.best, "strongest": words.strongest(card),
@@ -70,20 +70,20 @@ def _view(card: Card, folder: Path) -> dict[str, Any]:
         "agreement": agreement.agreement(card),
         "curves": [(name, panels.panels(card, name)) for name, _ in card.operators],
         "sanity": tables.sanity(card), "examples": maps.examples(card, folder),
-        "shown": _SHOWN,
+        "unfolded": _UNFOLDED,
         "operator_index": {name: index for index, (name, _) in enumerate(card.operators)},
-        "by_operator": _by_operator([loss for loss in lost or [] if loss.told_apart]),
-        "even": _by_operator([loss for loss in lost or [] if not loss.told_apart]),
+        "by_operator": _by_operator([loss for loss in lost or [] if loss.significant]),
+        "even": _by_operator([loss for loss in lost or [] if not loss.significant]),
         "tested": bool(words.against_random(card)),
-        "has_front": bool(card.told.get("front")),
+        "has_front": bool(card.raw.get("front")),
         "has_own": any(name in method.operators for method in card.methods for name, _ in card.operators),
-        "data": card.told.get("data"), "counts": card.told.get("counts") or {}, "narrow": _narrow(card),
+        "data": card.raw.get("data"), "counts": card.raw.get("counts") or {}, "narrow": _narrow(card),
         "settings": _settings(card),
     }  # fmt: skip
 
 
 def _narrow(card: Card) -> str:
-    return words.narrow((card.told.get("counts") or {}).get("kept"), card.best.gap.n if card.best else None)
+    return words.narrow((card.raw.get("counts") or {}).get("kept"), card.best.gap.n if card.best else None)
 
 
 def _by_operator(lost: Sequence[words.Loss]) -> list[tuple[str, list[words.Loss]]]:
@@ -118,5 +118,5 @@ def _switches(cards: Sequence[Card], views: Sequence[Mapping[str, Any]]) -> Mark
 
 
 def _pictures(views: Sequence[Mapping[str, Any]]) -> Markup:
-    """Every example's picture once, however many maps lie over it."""
+    """The rules with every example's picture, once for all maps over it."""
     return Markup("\n").join([Markup(""), *(example.style for view in views for example in view["examples"])])

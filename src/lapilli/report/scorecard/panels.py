@@ -1,4 +1,4 @@
-"""Small panels of the curves: what stays of the answer as cells are removed, for each method the same little chart."""
+"""Small panels of the curves: the rest of the answer as cells are removed, the same small chart for each method."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,28 +19,29 @@ class Panel:
 
     method: Method
     gap: str
-    drawn: Markup
+    chart: Markup
 
 
 def panels(card: Card, operator: str) -> list[tuple[str, list[Panel]]]:
-    """The panels by family; none where no curves were kept."""
-    curves = (card.told.get("curves") or {}).get(operator) or {}
+    """Return the panels by family; none where the scorecard has no curves."""
+    curves = (card.raw.get("curves") or {}).get(operator) or {}
     base = _both(curves.get("random"))
-    found = [
+    by_family = [
         (
             family,
             [_panel(card, method, operator, curves[method.name], base) for method in methods if method.name in curves],
         )
         for family, methods in card.families()
     ]
-    return [(family, drawn) for family, drawn in found if drawn]
+    return [(family, members) for family, members in by_family if members]
 
 
 def _panel(card: Card, method: Method, operator: str, curve: Mapping[str, Any], base: list[float]) -> Panel:
     gap = card.score(method.name, GAP, operator)
     cells = card.grid[0] * card.grid[1] if card.grid else None
-    drawn = _drawn(method.name, _values(curve, "morf"), _values(curve, "lerf"), base, cells, words.told(gap))
-    return Panel(method, words.plain(gap.value if gap else None), drawn)
+    title = f"{method.name}: gap {words.with_interval(gap)}"
+    curves = _chart(title, _values(curve, "morf"), _values(curve, "lerf"), base, cells)
+    return Panel(method, words.plain(gap.value if gap else None), curves)
 
 
 def _values(curve: Mapping[str, Any] | None, name: str) -> list[float]:
@@ -48,11 +49,11 @@ def _values(curve: Mapping[str, Any] | None, name: str) -> list[float]:
 
 
 def _both(curve: Mapping[str, Any] | None) -> list[float]:
-    """The mean of both orders: for a random map both are the same curve but for chance."""
+    """The mean of the curves of both orders: for a random map they differ by chance alone."""
     return [(a + b) / 2 for a, b in zip(_values(curve, "morf"), _values(curve, "lerf"), strict=False)]
 
 
-def _drawn(name: str, morf: list[float], lerf: list[float], base: list[float], cells: int | None, gap: str) -> Markup:
+def _chart(title: str, morf: list[float], lerf: list[float], base: list[float], cells: int | None) -> Markup:
     top = max(1.0, *morf, *lerf)
     across, up = Axis(0.0, 1.0, 15.0, _WIDTH - 6), Axis(min(0.0, *morf, *lerf), top, _FLOOR, _TOP)
     ends = (("0", "start"), (f"{cells} cells" if cells else "all", "end"))
@@ -68,7 +69,7 @@ def _drawn(name: str, morf: list[float], lerf: list[float], base: list[float], c
     half = (
         f"half of the cells gone: {_half(morf)} of the answer is left in the map's order, {_half(lerf)} in the reverse"
     )
-    return chart(_WIDTH, _HEIGHT, f"{name}: gap {gap}", half, *parts)
+    return chart(*parts, width=_WIDTH, height=_HEIGHT, title=title, summary=half)
 
 
 def _tick(end: tuple[str, str]) -> tuple[str, str, str]:
@@ -85,7 +86,7 @@ def _at(curve: Sequence[float], across: Axis, up: Axis) -> list[tuple[float, flo
 
 
 def _between(morf: list[float], lerf: list[float], across: Axis, up: Axis) -> list[Markup]:
-    """The area between the curves: the gap. Where the order is worse than its reverse, it is of another kind."""
+    """The area between the curves, the gap; where the order is worse than its reverse, in another style."""
     if len(morf) != len(lerf) or len(morf) < 2:
         return []
     low = [min(a, b) for a, b in zip(morf, lerf, strict=True)]

@@ -1,4 +1,4 @@
-"""Names beside the points of a chart, none upon another: each takes the free place that is nearest to its point."""
+"""Placement of names beside the points of a chart without overlap: each in the free place nearest to its point."""
 
 import math
 from collections.abc import Sequence
@@ -35,32 +35,31 @@ class Box:
 
 
 def width_of(words: str, size: float) -> float:
-    """About the width of words in a sans-serif of `size` pixels, rather too wide than too narrow."""
+    """The approximate width of words in a sans-serif of `size` pixels, rather too wide than too narrow."""
     return size * sum(0.86 if c in _WIDE else 0.34 if c in _NARROW else 0.585 for c in words)
 
 
 def placed(
     points: Sequence[tuple[float, float]], names: Sequence[str], size: float, within: Box, lines: Sequence[Line] = ()
 ) -> list[Box]:
-    """A box for each name, near its point and inside `within`, clear of the other names and of all points.
+    """Return a box for each name, near its point and inside `within`, clear of the other names and of all points.
 
-    It lies upon one of `lines` only where there is no other place nearby. Places are chosen one after the other, the
-    most crowded point first, and then again with all others in their places until none moves. Always the same for the
-    same points.
+    A box covers one of `lines` only where no other place is nearby. Places are chosen one after the other, the most
+    crowded point first, and then again with all others in place until none moves. The result is deterministic.
     """
     choices = [_candidates(point, name, size) for point, name in zip(points, names, strict=True)]
     costs = [_alone(boxes, point, points, within, lines) for boxes, point in zip(choices, points, strict=True)]
-    found: dict[int, int] = {}
+    chosen: dict[int, int] = {}
     for _ in range(_ROUNDS):
-        before = dict(found)
+        before = dict(chosen)
         for i in sorted(range(len(points)), key=lambda i: (-_crowd(points, i), i)):
-            others = [j for j in found if j != i]
-            boxes = np.array([choices[j][found[j]] for j in others]).reshape(-1, 4)
+            others = [j for j in chosen if j != i]
+            boxes = np.array([choices[j][chosen[j]] for j in others]).reshape(-1, 4)
             ends = np.array([points[j] for j in others]).reshape(-1, 2)
-            found[i] = int((costs[i] + _beside(choices[i], points[i], boxes, ends)).argmin())
-        if found == before:
+            chosen[i] = int((costs[i] + _beside(choices[i], points[i], boxes, ends)).argmin())
+        if chosen == before:
             break
-    return [Box(*map(float, choices[i][found[i]])) for i in range(len(points))]
+    return [Box(*map(float, choices[i][chosen[i]])) for i in range(len(points))]
 
 
 def _crowd(points: Sequence[tuple[float, float]], index: int) -> float:
@@ -69,19 +68,19 @@ def _crowd(points: Sequence[tuple[float, float]], index: int) -> float:
 
 
 def _candidates(point: tuple[float, float], name: str, size: float) -> _Boxes:
-    """Places around a point, nearest first."""
+    """Boxes around a point, nearest first, (box, left top right bottom)."""
     wide, high = width_of(name, size), size * 1.15
-    turns = 2 * np.pi * np.arange(_AROUND) / _AROUND
-    reach, turn = (grid.ravel() for grid in np.meshgrid(_REACH, turns, indexing="ij"))
-    x = point[0] + reach * np.cos(turn) + (np.cos(turn) - 1) / 2 * wide
-    y = point[1] + reach * np.sin(turn) + (np.sin(turn) - 1) / 2 * high
+    angles = 2 * np.pi * np.arange(_AROUND) / _AROUND
+    reach, angle = (grid.ravel() for grid in np.meshgrid(_REACH, angles, indexing="ij"))
+    x = point[0] + reach * np.cos(angle) + (np.cos(angle) - 1) / 2 * wide
+    y = point[1] + reach * np.sin(angle) + (np.sin(angle) - 1) / 2 * high
     return np.stack([x, y, x + wide, y + high], axis=1)
 
 
 def _alone(
     boxes: _Boxes, point: tuple[float, float], points: Sequence[tuple[float, float]], within: Box, lines: Sequence[Line]
 ) -> NDArray[np.float64]:
-    """What each place costs whatever the other names do: its distance, its way out of the chart, what it covers."""
+    """The cost of each place by itself: its distance, its part outside the chart, the points and lines it covers."""
     edge = np.array([within.left, within.top, within.right, within.bottom])
     outside = np.maximum(0.0, (edge - boxes) * (1, 1, -1, -1)).sum(1)
     aside = np.abs(boxes.reshape(-1, 2, 2).mean(1) - point) / (boxes[:, 2:] - boxes[:, :2])
@@ -96,7 +95,7 @@ def _alone(
 
 
 def _beside(boxes: _Boxes, point: tuple[float, float], others: _Boxes, points: _Ends) -> NDArray[np.float64]:
-    """What each place costs beside the other names: covering them, lines that cross or that run through a name."""
+    """The cost of each place beside the other names: covered names, lines that cross or run through a name."""
     a, b = np.array(point), _nearest(boxes, point)[:, None]
     c = points[None]
     d = np.clip(points, others[:, :2], others[:, 2:])[None]
@@ -111,8 +110,8 @@ def _nearest(boxes: _Boxes, point: tuple[float, float]) -> _Ends:
 
 def _overlaps(boxes: _Boxes, others: _Boxes) -> NDArray[np.float64]:
     """The area that both cover, (box, other)."""
-    one, other = boxes[:, None], others[None]
-    sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
+    first, second = boxes[:, None], others[None]
+    sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
     return np.asarray(np.maximum(sides, 0.0).prod(-1))
 
 
@@ -120,12 +119,12 @@ def _meets(starts: _Ends, ends: _Ends, boxes: _Boxes) -> NDArray[np.bool_]:
     """Whether a line runs through a box: whether it is within both its bounds at once (the slab method)."""
     along = ends - starts
     along = np.where(np.abs(along) < 1e-9, 1e-9, along)
-    one, other = (boxes[..., :2] - starts) / along, (boxes[..., 2:] - starts) / along
-    into, out = np.minimum(one, other).max(-1), np.maximum(one, other).min(-1)
+    to_low, to_high = (boxes[..., :2] - starts) / along, (boxes[..., 2:] - starts) / along
+    into, out = np.minimum(to_low, to_high).max(-1), np.maximum(to_low, to_high).min(-1)
     return np.asarray(np.maximum(into, 0.0) < np.minimum(out, 1.0))
 
 
 def _side(a: _Ends, b: _Ends, c: _Ends) -> NDArray[np.float64]:
-    """On which side of the line from a to b a point c lies, by the sign."""
+    """The side of the line from a to b on which a point c lies, as a sign."""
     along, aside = b - a, c - a
     return np.asarray(along[..., 0] * aside[..., 1] - along[..., 1] * aside[..., 0])

@@ -1,4 +1,4 @@
-"""The page's tables as plain rows of cells. In every cell with a bar the bar reaches further right the better it is."""
+"""The page's tables as plain rows of cells. In a cell with a bar, a longer bar to the right is better."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,9 @@ _SIGNS = {"up": "▲", "down": "▼", "even": "≈", "": ""}
 
 @dataclass(frozen=True)
 class Scale:
-    """Values from `low` to `high` as percent of a cell's width; `flip` puts the low end, as the better one, right.
+    """A scale from the values `low` to `high` to percent of a cell's width; `flip` puts the low, better end right.
 
-    A bar starts at `chance`, or where 1 is best there; without either at the left end.
+    A bar starts at `chance`, or at 1 where 1 is best, or else at the left end.
     """
 
     low: float
@@ -29,16 +29,16 @@ class Scale:
         share = (value - self.low) / ((self.high - self.low) or 1.0)
         return round(100 * min(1.0, max(0.0, 1 - share if self.flip else share)), 1)
 
-    def marks(self, found: Figure) -> str:
+    def marks(self, score: Figure) -> str:
         """The cell's custom properties: a bar from chance, or from the worse end, to the value; the interval."""
-        ends = sorted((self.at(found.low), self.at(found.high)))
-        start, value = 0.0 if self.chance is None else self.at(self.chance), self.at(found.value)
+        ends = sorted((self.at(score.low), self.at(score.high)))
+        start, value = 0.0 if self.chance is None else self.at(self.chance), self.at(score.value)
         return f"--l:{min(start, value):g};--w:{abs(value - start):.1f};--a:{ends[0]:g};--b:{ends[1]:g};--c:{start:g}"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure as a table shows it. `sort` orders a column, `under` is the number of the operator it belongs to."""
+    """A figure in a table. `sort` orders a column, `under` is the index of its operator."""
 
     value: str = "–"
     spread: str = ""
@@ -53,9 +53,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its head, the block it stands in, and which end is the better one (up or down; one, where 1 is best).
+    """A column: its head, its block, and the better end (up or down; one, where 1 is best).
 
-    chances    chance levels with the number of the operator under which they are that, None under all
+    chances    chance levels, each with the index of its operator, None for all operators
     """
 
     name: str
@@ -68,7 +68,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A method with its cells, which may be more than there are columns: one for each operator."""
+    """A method with its cells. There may be more cells than columns: one for each operator."""
 
     method: Method
     cells: tuple[tuple[str, Cell], ...]
@@ -97,7 +97,7 @@ GAPS, UNDER, PLAUSIBLE, COST = "gap under", "under", "plausibility", "cost"
 
 
 def table(card: Card) -> Table:
-    """Every method with every figure."""
+    """Return the table of every method with every figure."""
     gaps = [metric for metric in card.metrics if metric.name == GAP]
     under = [metric for metric in card.block("faithfulness", "calibration") if metric.name != GAP]
     plausible = card.block("plausibility")
@@ -113,23 +113,24 @@ def table(card: Card) -> Table:
 
 
 def _ends(card: Card, metric: Metric) -> tuple[float, float]:
-    """A metric's lowest and highest end of an interval under all operators, with where bars start in between."""
-    found = [score for (_, _, name), score in card.scores.items() if name == metric.name]
-    ends = [end for score in found for end in (score.low, score.high)]
+    """The lowest and highest end of a metric's intervals under all operators; the start of its bars lies between."""
+    scores = [score for (_, _, name), score in card.scores.items() if name == metric.name]
+    ends = [end for score in scores for end in (score.low, score.high)]
     ends += [*metric.chances.values(), *([1.0] if metric.better == "one" else [])]
     return min(ends, default=0.0), max(ends, default=1.0)
 
 
 def _scale(metric: Metric, ends: tuple[float, float], operator: str | None) -> Scale:
-    """One scale for a metric under all operators; its chance may be another under each."""
+    """The scale of a metric, the same under all operators; its chance level may differ between them."""
     start = 1.0 if metric.better == "one" else metric.chance(operator)
     return Scale(*ends, metric.better == "down", start)
 
 
 def _column(card: Card, metric: Metric, block: str, name: str = "", title: str = "") -> Column:
     order = {"": None} | {name: index for index, (name, _) in enumerate(card.operators)}
-    chances = tuple((order[one], words.plain(level)) for one, level in metric.chances.items() if one in order)
-    return Column(name or metric.name, title or metric.title, block, metric.better, chances, metric.says)
+    levels = [(order[operator], level) for operator, level in metric.chances.items() if operator in order]
+    chances = tuple((index, words.plain(level)) for index, level in levels)
+    return Column(name or metric.name, title or metric.title, block, metric.better, chances=chances, says=metric.says)
 
 
 def _cost_columns(card: Card) -> list[Column]:
@@ -144,7 +145,7 @@ def _cost_columns(card: Card) -> list[Column]:
 def _cells(
     card: Card, method: Method, metrics: tuple[Sequence[Metric], ...], ends: Mapping[str, tuple[float, float]]
 ) -> tuple[tuple[str, Cell], ...]:
-    """In the order of the columns; of the figures under the chosen operator, a cell for each."""
+    """The cells in the order of the columns; for a figure under the chosen operator one cell for each operator."""
     gaps, under, plausible = metrics
     names = [name for name, _ in card.operators]
     cells = [
@@ -153,8 +154,8 @@ def _cells(
         for name in names
     ]
     for metric in under:
-        found = [scored(card, method, metric, ends[metric.name], name) for name in names]
-        cells += [(metric.name, replace(cell, under=index)) for index, cell in enumerate(found)]
+        by_operator = [scored(card, method, metric, ends[metric.name], name) for name in names]
+        cells += [(metric.name, replace(cell, under=index)) for index, cell in enumerate(by_operator)]
     cells += [(metric.name, scored(card, method, metric, ends[metric.name], None)) for metric in plausible]
     return (*cells, *_costs(card, method))
 
@@ -166,18 +167,18 @@ def _sign(card: Card, method: Method, operator: str) -> str:
 
 def scored(card: Card, method: Method, metric: Metric, ends: tuple[float, float], operator: str | None) -> Cell:
     """The cell of a score; empty where there is none."""
-    found = card.scores.get((method.name, operator, metric.name))
+    score = card.scores.get((method.name, operator, metric.name))
     own = operator is not None and operator in method.operators
-    if found is None:
+    if score is None:
         return Cell(own=own)
-    note = f"n {found.n}" if found.n is not None else ""
-    marks = _scale(metric, ends, operator).marks(found)
-    sort = abs(found.value - 1) if metric.better == "one" else found.value
-    return Cell(words.plain(found.value), words.spread(found.low, found.high), marks, sort, own=own, note=note)
+    note = f"n {score.n}" if score.n is not None else ""
+    marks = _scale(metric, ends, operator).marks(score)
+    sort = abs(score.value - 1) if metric.better == "one" else score.value
+    return Cell(words.plain(score.value), words.spread(score.low, score.high), marks, sort, own=own, note=note)
 
 
 def _costs(card: Card, method: Method) -> list[tuple[str, Cell]]:
-    shown = {column.name for column in _cost_columns(card)}
+    names = {column.name for column in _cost_columns(card)}
     seconds, memory = method.seconds, method.memory
     cells = {
         "seconds": _time(card, seconds) if seconds else Cell(),
@@ -185,11 +186,11 @@ def _costs(card: Card, method: Method) -> list[tuple[str, Cell]]:
         "backwards": Cell(words.passes(method.backwards), sort=method.backwards),
         "memory": Cell("–" if memory is None else size(memory), sort=memory),
     }
-    return [(name, cell) for name, cell in cells.items() if name in shown]
+    return [(name, cell) for name, cell in cells.items() if name in names]
 
 
 def _time(card: Card, seconds: Figure) -> Cell:
-    """Time on an axis of its logarithm, the fastest at the right end."""
+    """The cell of a time on a logarithmic scale, the fastest at the right end."""
     slowest = max(method.seconds.value for method in card.methods if method.seconds)
     scale = Scale(math.log(1e-3), math.log(max(slowest, 2e-3)), flip=True)
     low, high, value = (math.log(max(end, 1e-3)) for end in (seconds.low, seconds.high, seconds.value))
@@ -199,7 +200,7 @@ def _time(card: Card, seconds: Figure) -> Cell:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Ours against every method under one operator: rows of (other, cells), a cell for each of ours."""
+    """Our methods against every method under one operator: rows of (other, cells), one cell for each of ours."""
 
     ours: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
@@ -208,14 +209,14 @@ class Pairs:
 def pairs(card: Card, operator: str) -> Pairs | None:
     """The paired tests of the gap under an operator; None without any."""
     mine = [method.name for method in card.ranked() if method.ours]
-    found = {
+    tests = {
         (str(row["one"]), str(row["other"])): row
         for row in card.rows("tests")
         if row.get("operator") == operator and row.get("metric", GAP) == GAP
     }
-    ours = tuple(name for name in mine if any(one == name for one, _ in found))
-    others = [m.name for m in card.ranked(operator) if any((one, m.name) in found for one in ours)]
-    rows = tuple((other, tuple(_pair(found.get((one, other))) for one in ours)) for other in others)
+    ours = tuple(name for name in mine if any(own == name for own, _ in tests))
+    others = [m.name for m in card.ranked(operator) if any((own, m.name) in tests for own in ours)]
+    rows = tuple((other, tuple(_pair(tests.get((own, other))) for own in ours)) for other in others)
     return Pairs(ours, rows) if rows else None
 
 
@@ -231,27 +232,27 @@ def _pair(row: Mapping[str, Any] | None) -> Cell:
 
 @dataclass(frozen=True)
 class Sanity:
-    """The checks that a map depends on what it should: rows of (method, cells), a cell for each test."""
+    """The sanity checks of the maps: rows of (method, cells), one cell for each test."""
 
     tests: tuple[Mapping[str, Any], ...]
     rows: tuple[tuple[Method, tuple[Cell, ...]], ...]
 
 
 def sanity(card: Card) -> Sanity | None:
-    """Ours first, then the others by family; None where nothing was tested."""
-    found = {(row["method"], row["test"]): figure(row) for row in card.rows("sanity")}
+    """Return the sanity checks, ours first, then the others by family; None where nothing was tested."""
+    figures = {(row["method"], row["test"]): figure(row) for row in card.rows("sanity")}
     described = {row["name"]: row for row in card.rows("sanity_tests")}
-    names = [*described, *dict.fromkeys(test for _, test in found if test not in described)]
+    names = [*described, *dict.fromkeys(test for _, test in figures if test not in described)]
     tests = tuple({"says": "", "good": "", **described.get(name, {}), "name": name} for name in names)
     order = sorted((m for _, methods in card.families() for m in methods), key=lambda method: not method.ours)
-    tested = [method for method in order if any((method.name, name) in found for name in names)]
-    lows = {name: min([0.0, *(f.low for (_, t), f in found.items() if t == name and f)]) for name in names}
-    highs = {name: max([1.0, *(f.high for (_, t), f in found.items() if t == name and f)]) for name in names}
+    tested = [method for method in order if any((method.name, name) in figures for name in names)]
+    lows = {name: min([0.0, *(f.low for (_, t), f in figures.items() if t == name and f)]) for name in names}
+    highs = {name: max([1.0, *(f.high for (_, t), f in figures.items() if t == name and f)]) for name in names}
     rows = tuple(
         (
             m,
             tuple(
-                _checked(found.get((m.name, t["name"])), t["good"], lows[t["name"]], highs[t["name"]]) for t in tests
+                _checked(figures.get((m.name, t["name"])), t["good"], lows[t["name"]], highs[t["name"]]) for t in tests
             ),
         )
         for m in tested
@@ -259,12 +260,12 @@ def sanity(card: Card) -> Sanity | None:
     return Sanity(tests, rows) if rows else None
 
 
-def _checked(found: Figure | None, good: str, low: float, high: float) -> Cell:
-    """The tint goes from -1, at the bad end, to 1; a test that does not say which end is good has none."""
-    if found is None:
+def _checked(score: Figure | None, good: str, low: float, high: float) -> Cell:
+    """The cell of a check. Its tint goes from -1, the bad end, to 1; it is 0 for a test without a good end."""
+    if score is None:
         return Cell()
-    share = min(1.0, max(0.0, found.value))
+    share = min(1.0, max(0.0, score.value))
     tint = {"high": 2 * share - 1, "low": 1 - 2 * share}.get(good, 0.0)
-    marks = Scale(low, high, good == "low").marks(found)
-    note = f"n {found.n}" if found.n is not None else ""
-    return Cell(words.plain(found.value), words.spread(found.low, found.high), marks, found.value, tint=tint, note=note)
+    marks = Scale(low, high, good == "low").marks(score)
+    note = f"n {score.n}" if score.n is not None else ""
+    return Cell(words.plain(score.value), words.spread(score.low, score.high), marks, score.value, tint=tint, note=note)

@@ -1,4 +1,4 @@
-"""Numbers as this page says them, and what is worth saying of a scorecard: where our methods lose before all else."""
+"""Numbers as text on this page, and the findings of a scorecard: above all where our methods lose."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from lapilli.report.scorecard.card import GAP, Card, Figure, Method, number
 SIGNIFICANT = 0.05
 
 FEW = 30
-"""Of fewer questions, intervals by drawing them again are too narrow."""
+"""The least number of questions: bootstrap intervals of fewer are too narrow."""
 
 NARROW = f"With fewer than {FEW} questions intervals are too narrow: even a random map may seem to differ from chance."
 
@@ -22,9 +22,9 @@ OLDER = (
 )
 
 
-def narrow(kept: int | None, compared: int | None) -> str:
-    """What is to be said of so few questions, and of the few among them that our best is compared on; "" of enough."""
-    if kept is not None and kept < FEW:
+def narrow(questions: int | None, compared: int | None) -> str:
+    """The warning about few questions, in all or among those that our best is compared on; "" for enough."""
+    if questions is not None and questions < FEW:
         return NARROW
     if compared is not None and compared < FEW:
         return f"Our best is compared on {compared} questions alone: with fewer than {FEW} intervals are too narrow."
@@ -45,13 +45,13 @@ def spread(low: float, high: float) -> str:
     return f"{plain(low)} to {plain(high)}"
 
 
-def told(found: Figure | None) -> str:
+def with_interval(figure: Figure | None) -> str:
     """A figure with its interval in words."""
-    return f"{plain(found.value)} ({spread(found.low, found.high)})" if found else "not measured"
+    return f"{plain(figure.value)} ({spread(figure.low, figure.high)})" if figure else "not measured"
 
 
 def ticks(values: Sequence[float], sign: bool = False) -> list[str]:
-    """Labels of an axis, with as many decimals as their step needs, two at the least: 0, 0.025 -> 0.000, 0.025."""
+    """The labels of an axis, with as many decimals as their step needs, at least two: 0, 0.025 -> 0.000, 0.025."""
     digits = max([2, *(len(f"{value:.10f}".rstrip("0").partition(".")[2]) for value in values)])
     return [figures.number(value, digits, sign) for value in values]
 
@@ -65,8 +65,8 @@ def span(seconds: float, whole: bool = False) -> str:
     """0.00002 -> 20 µs, 0.0213 -> 21 ms, 2.74 -> 2.7 s, 95 -> 95 s, 200 -> 3.3 min; `whole` leaves out a final .0."""
     for size, unit in ((60.0, "min"), (1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
         if seconds >= 0.9995 * size * (1 if size < 60 else 2):
-            said = f"{seconds / size:.{1 if seconds / size < 9.95 else 0}f}"
-            return f"{said.removesuffix('.0') if whole else said}{THIN}{unit}"
+            text = f"{seconds / size:.{1 if seconds / size < 9.95 else 0}f}"
+            return f"{text.removesuffix('.0') if whole else text}{THIN}{unit}"
     return f"0{THIN}s"
 
 
@@ -79,37 +79,39 @@ def passes(count: float | None) -> str:
 
 def counted(count: int, noun: str) -> str:
     """1, method -> One method; 3 -> Three methods; 40 -> 40 methods."""
-    said = _SMALL[count] if count < len(_SMALL) else str(count)
-    return f"{said} {noun}{'' if count == 1 else 's'}"
+    text = _SMALL[count] if count < len(_SMALL) else str(count)
+    return f"{text} {noun}{'' if count == 1 else 's'}"
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Another method whose mean is above our best's under an operator, by how much, and whether it is its own.
+    """Another method whose mean is above our best's under an operator.
 
-    told_apart   whether the paired test, held for all tests together, puts it above as well
+    ahead        the difference of the means
+    significant  whether the paired test, adjusted for all tests, puts it above as well
+    own          whether the operator is the method's own
     """
 
     operator: str
     ours: str
     other: str
     ahead: Figure
-    told_apart: bool
+    significant: bool
     own: bool
 
 
 def losses(card: Card) -> list[Loss] | None:
-    """Where our best loses, the largest first within an operator and the primary operator first; None if not tested.
+    """The losses of our best, the primary operator first and within each the largest first; None if not tested.
 
-    A loss is told as how far the other is ahead, whichever of the two was taken from which. A scorecard without `best`
-    is an older one, whose losses are on the questions that our best was chosen on.
+    `ahead` is positive for every loss, whatever the sign in the scorecard. A scorecard without `best` is an older one,
+    whose losses are on the questions that our best was chosen on.
     """
-    if card.told.get("losses") is None or card.told.get("best") is None:
+    if card.raw.get("losses") is None or card.raw.get("best") is None:
         return None
     order = [card.primary, *(name for name, _ in card.operators if name != card.primary)]
     owners = {method.name: method.operators for method in card.methods}
-    found = [_loss(row, owners) for row in card.rows("losses")]
-    return sorted(found, key=lambda loss: (_place(order, loss.operator), -loss.ahead.value))
+    ahead = [_loss(row, owners) for row in card.rows("losses")]
+    return sorted(ahead, key=lambda loss: (_place(order, loss.operator), -loss.ahead.value))
 
 
 def _place(order: list[str], name: str) -> int:
@@ -122,8 +124,11 @@ def _loss(row: Mapping[str, Any], owners: Mapping[str, Sequence[str]]) -> Loss:
     sign = math.copysign(1.0, difference)
     low, high = sorted(sign * end for end in _ends(row, difference))
     ahead = Figure(abs(difference), low, high, row.get("n"))
-    told_apart = verdict({**row, "difference": -abs(difference)}) == "down"  # as the row of a test has it, of ours
-    return Loss(operator, str(row["ours"]), other, ahead, told_apart, operator in owners.get(other, ()))
+    significant = (
+        verdict({**row, "difference": -abs(difference)}) == "down"
+    )  # with the sign of a test: ours less theirs
+    own = operator in owners.get(other, ())
+    return Loss(operator, str(row["ours"]), other, ahead=ahead, significant=significant, own=own)
 
 
 def _ends(row: Mapping[str, Any], difference: float) -> list[float]:
@@ -132,7 +137,7 @@ def _ends(row: Mapping[str, Any], difference: float) -> list[float]:
 
 
 def rivals(card: Card) -> list[Method]:
-    """The others with a primary gap: the field that our best is compared with."""
+    """The other methods with a primary gap, which our best is compared with."""
     return [m for m in card.ranked() if not (m.ours or m.released) and card.score(m.name)]
 
 
@@ -150,55 +155,55 @@ def strongest(card: Card) -> tuple[str, float] | None:
 
 
 def standing(card: Card, lost: Sequence[Loss]) -> dict[str, str]:
-    """How our best stands to each rival under the primary operator, by the paired test: up, down or even.
+    """The verdict of the paired test for our best against each rival under the primary operator: up, down or even.
 
-    On the questions that it was not chosen on. A rival that no test is of is left out.
+    The tests are on the questions that our best was not chosen on. A rival without a test is left out.
     """
     names = {method.name for method in rivals(card)}
-    found = {str(row["other"]): verdict(row) for row in best_tests(card) if row["other"] in names}
+    sides = {str(row["other"]): verdict(row) for row in best_tests(card) if row["other"] in names}
     own = [loss for loss in lost if loss.operator == card.primary]
-    found |= {loss.other: "down" if loss.told_apart else "even" for loss in own}
-    return {other: side for other, side in found.items() if side}
+    sides |= {loss.other: "down" if loss.significant else "even" for loss in own}
+    return {other: side for other, side in sides.items() if side}
 
 
 def headline(card: Card) -> str:
-    """The page's first line: whether the paired test puts others above our best, or none, or tells them not apart."""
+    """The page's first line: whether the paired test puts others above our best, below it, or neither."""
     lost = losses(card)
     if card.best is None:
         scored = any(method.ours and card.score(method.name) for method in card.methods)
-        if scored and card.told.get("best") is None:
+        if scored and card.raw.get("best") is None:
             return "Not tested against each other."
         return f"None of ours is held out under {card.primary}." if scored else "None of our own methods was scored."
     if lost is None:
         return "Not tested against each other."
     sides = standing(card, lost)
-    above, even = ([other for other, found in sides.items() if found == side] for side in ("down", "even"))
+    above, even = ([other for other, verdict in sides.items() if verdict == side] for side in ("down", "even"))
     if above:
         return f"{counted(len(above), 'method')} {'is' if len(above) == 1 else 'are'} more faithful than ours."
     if all(method.family == "floor" for method in rivals(card)):
         return "Ours, beside floors alone."
     if even:
         return f"Ours is not told apart from {even[0] if len(even) == 1 else f'{len(even)} others'}."
-    if any(loss.told_apart for loss in lost):
+    if any(loss.significant for loss in lost):
         return "Ours loses under another operator."
     return "Ours is more faithful than every other." if sides else "None is measurably more faithful than ours."
 
 
 def price(card: Card, lost: list[Loss]) -> str:
-    """What those above our best under the primary operator cost beside it; those that are faster too are named."""
+    """The costs of the methods above our best under the primary operator; those that are faster too are named."""
     costs = {method.name: method.seconds.value for method in card.methods if method.seconds}
     ours = costs.get(card.best.method.name, 0.0) if card.best else 0.0
-    above = [loss.other for loss in lost if loss.operator == card.primary and loss.told_apart]
+    above = [loss.other for loss in lost if loss.operator == card.primary and loss.significant]
     ahead = [other for other in above if other in costs]
-    found = {other: costs[other] / ours for other in ahead if ours > 0}
-    faster = [name for name, times in found.items() if times < 1]
-    slower = sorted(times for times in found.values() if times >= 1)
-    said = [f"Faster than ours as well: {', '.join(faster)}."] if faster else []
+    factors = {other: costs[other] / ours for other in ahead if ours > 0}
+    faster = [name for name, factor in factors.items() if factor < 1]
+    slower = sorted(factor for factor in factors.values() if factor >= 1)
+    sentences = [f"Faster than ours as well: {', '.join(faster)}."] if faster else []
     if slower:
-        ends = list(dict.fromkeys(_times(times) for times in (slower[0], slower[-1])))
+        ends = list(dict.fromkeys(_times(factor) for factor in (slower[0], slower[-1])))
         who = "The others take" if faster else "It takes" if len(slower) == 1 else "They take"
-        said.append(f"{who} {' to '.join(ends)} times as long per map ({span(ours)} for ours).")
-    return " ".join(said)
+        sentences.append(f"{who} {' to '.join(ends)} times as long per map ({span(ours)} for ours).")
+    return " ".join(sentences)
 
 
 def _times(factor: float) -> str:
@@ -207,20 +212,20 @@ def _times(factor: float) -> str:
 
 def against_random(card: Card) -> dict[tuple[str, str], Mapping[str, Any]]:
     """The tests of the gap against the random map: by (method, operator)."""
-    found = {}
+    tests = {}
     for row in card.rows("tests"):
         if row.get("other") == "random" and row.get("metric", GAP) == GAP:
-            found[(str(row["one"]), str(row.get("operator")))] = row
-    return found
+            tests[(str(row["one"]), str(row.get("operator")))] = row
+    return tests
 
 
 def verdict(row: Mapping[str, Any] | None) -> str:
-    """Whether a paired test, held for all tests together, puts the one above or below the other: up, down or even.
+    """The verdict of a paired test, adjusted for all tests: up, down or even; "" without a test.
 
-    It is of ranks: where most cases speak for one and the mean for the other, they are even.
+    The test is of ranks: where most cases favour one method and the mean the other, they are even.
     """
-    difference, held, wins = (number(row.get(key)) if row else None for key in ("difference", "holm", "wins"))
-    if difference is None or held is None:
+    difference, adjusted, wins = (number(row.get(key)) if row else None for key in ("difference", "holm", "wins"))
+    if difference is None or adjusted is None:
         return ""
     torn = wins is not None and (wins - 0.5) * difference < 0
-    return "even" if held >= SIGNIFICANT or torn else "up" if difference > 0 else "down"
+    return "even" if adjusted >= SIGNIFICANT or torn else "up" if difference > 0 else "down"

@@ -166,4 +166,4 @@ def head_means(llava: Llava, batches: Sequence[Batch]) -> dict[Head, Tensor]:
 
 
 def _add(sums: dict[int, Tensor], layer: int, attended: Tensor, outputs: Tensor) -> None:
-    sums[layer] = sums[layer].to(outputs.device) + outputs.float()[attended].sum(0)
+    sums[layer] = sums[layer].to(outputs.device) + outputs.flatten(-2).float()[attended].sum(0)

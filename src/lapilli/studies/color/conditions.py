@@ -22,9 +22,9 @@ from lapilli.data.questions import PictureQuestion, read_picture_questions
 from lapilli.data.sample import Sample, Turn
 from lapilli.data.scenes.describe import describe
 from lapilli.data.scenes.facts import asked_about, read_scenes
-from lapilli.data.scenes.questions import COLOUR, references, snapped
+from lapilli.data.scenes.questions import COLOR, references, snapped
 from lapilli.data.scenes.scene import Scene, Thing
-from lapilli.data.scenes.vocabulary import COLOURS, PHRASES
+from lapilli.data.scenes.vocabulary import COLORS, PHRASES
 
 Form: TypeAlias = Literal["picture", "text", "nothing"]
 """The form of the facts before the question."""
@@ -91,7 +91,7 @@ class ColorQuestion:
 def read_color_questions(folder: Path, count: int, seed: int) -> list[ColorQuestion]:
     """Draw `count` color questions of a folder of scenes by the seed, or all of fewer; in the folder's order.
 
-    Questions in other words than `COLOUR`, and those that fit several things, or none, are left out. Raises
+    Questions in other words than `COLOR`, and those that fit several things, or none, are left out. Raises
     LapilliError when none is left.
     """
     scenes = read_scenes(folder)
@@ -107,14 +107,14 @@ def read_color_questions(folder: Path, count: int, seed: int) -> list[ColorQuest
     ]
     if not candidates:
         remedy = "make one with: lapilli data scenes FOLDER --split held_out"
-        raise LapilliError(f"{folder}: no question {COLOUR[0].format('…')!r} about one thing of a scene; {remedy}")
+        raise LapilliError(f"{folder}: no question {COLOR[0].format('…')!r} about one thing of a scene; {remedy}")
     chosen = sorted(random.Random(seed).sample(range(len(candidates)), min(count, len(candidates))))
     return [_color_question(*candidates[number], seed) for number in chosen]
 
 
 def _name(question: str) -> tuple[int, str] | None:
     """The number of the wording, and the thing's name in it; None for another question."""
-    for number, wording in enumerate(COLOUR):
+    for number, wording in enumerate(COLOR):
         if match := re.fullmatch(re.escape(wording).replace(r"\{\}", "(.+)"), question):
             return number, match[1]
     return None
@@ -135,9 +135,9 @@ def _color_question(
         thing=thing,
         facts=facts,
         order=order,
-        paraphrase=COLOUR[1 - wording].format(name),
-        swapped=None if other is None else COLOUR[wording].format(other),
-        against=rng.choice([other_color for other_color in COLOURS if other_color != color]),
+        paraphrase=COLOR[1 - wording].format(name),
+        swapped=None if other is None else COLOR[wording].format(other),
+        against=rng.choice([other_color for other_color in COLORS if other_color != color]),
     )
 
 

@@ -15,7 +15,8 @@ from lapilli.inspection.intervention.ablation import Head
 from lapilli.studies.color.fact_routes import ROUTES, spans
 from lapilli.studies.color.key_positions import READOUTS
 from lapilli.studies.color.overlap import overlap, rank_correlation, sizes
-from lapilli.studies.color.study import BASE, CHOSEN_BY, Case, Study
+from lapilli.studies.color.settings import BASE
+from lapilli.studies.color.study import CHOSEN_BY, Case, Study
 
 Figure: TypeAlias = dict[str, Any]
 """One figure: its labels, `value`, `low`, `high` and `n`."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from lapilli.core.layout import Positions
 from lapilli.data.encode import Encoded
 from lapilli.data.pictures import open_picture
-from lapilli.data.scenes.vocabulary import COLOURS, SHAPES
+from lapilli.data.scenes.vocabulary import COLORS, SHAPES
 from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.intervention.ablation import Head
 from lapilli.inspection.recording import traced
@@ -34,8 +34,8 @@ Measures: TypeAlias = dict[str, NDArray[np.floating]]
 Note: TypeAlias = Callable[[int, int], None]
 """A callback with the number of questions that are done, and of all."""
 
-WORDS = (*COLOURS, *SHAPES)
-_COLORS = slice(0, len(COLOURS))
+WORDS = (*COLORS, *SHAPES)
+_COLORS = slice(0, len(COLORS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ def _head_measures(
 ) -> dict[str, NDArray[np.floating]]:
     question, as_wide_as = compared
     read = read_heads(question_set.traced(question)[0], words, as_wide_as)
-    right, random = list(COLOURS).index(question.color), list(COLOURS).index(question.against)
+    right, random = list(COLORS).index(question.color), list(COLORS).index(question.against)
     best = int(np.where(np.arange(len(words)) == right, -np.inf, read.logits).argmax())
     direct = read.parts[..., right]
     return {
@@ -184,7 +184,7 @@ def _frequencies(questions: Sequence[ColorQuestion]) -> NDArray[np.float64]:
 
 def _others(weights: NDArray[np.float64], word: int) -> NDArray[np.float64]:
     """The weights of the other words of the same kind, with sum 1; equal if no other is ever right."""
-    kind = np.arange(len(WORDS)) < len(COLOURS)
+    kind = np.arange(len(WORDS)) < len(COLORS)
     others = (kind == kind[word]) & (np.arange(len(WORDS)) != word)
     chosen = np.where(others, weights, 0.0)
     chosen = chosen if chosen.sum() else others.astype(np.float64)

@@ -2,44 +2,52 @@
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from lapilli.core.environment import versions
 from lapilli.core.names import shortest_ends
+from lapilli.core.placement import Placement
 from lapilli.core.plain import plain
 from lapilli.core.progress import Progress
 from lapilli.core.run import RunDir
 from lapilli.model.hub import recorded
-from lapilli.model.llava import Llava
 from lapilli.studies.color import interval_estimates
 from lapilli.studies.color.conditions import CONDITIONS
 from lapilli.studies.color.fact_routes import ROUTES
 from lapilli.studies.color.key_positions import READOUTS
 from lapilli.studies.color.overlap import PAPER, SHARES, sizes, verdict_size
 from lapilli.studies.color.paper import beside_paper
-from lapilli.studies.color.study import CHOSEN_BY, RESULT, Settings, Study
+from lapilli.studies.color.settings import RESULT, Settings
+from lapilli.studies.color.study import CHOSEN_BY, Study
 from lapilli.studies.color.top_head_ablation import CONTROLS, NULLS
 from lapilli.studies.color.verdicts import COMMON, LEVEL, verdicts
+from lapilli.studies.steps import Step, carry_out, result
 
 
-def colour_result(of: Settings, run: RunDir, load: Callable[[Path], Llava], progress: Progress) -> dict[str, Any]:
+def colour_result(of: Settings, run: RunDir, placement: Placement, progress: Progress) -> dict[str, Any]:
     """Everything that is found, in plain values; saved in the run as results/colour.json.
 
     What an interrupted run has saved is not measured again. Raises LapilliError where `Study` does.
     """
-    begun = time.perf_counter()
-    study = Study(of, run, load, progress)
-    for case in study.cases:
-        study.heads(case)
-    result = {"study": RESULT, **_described(study)}
+    study = Study(of, run, placement)
+    last = Step("figures", [result(run, RESULT, partial(_result, study, time.perf_counter()))], counted=False)
+    carry_out(chain(study.steps(progress), [last]), progress)
+    made: dict[str, Any] = run.load(RESULT)
+    return made
+
+
+def _result(study: Study, begun: float) -> dict[str, Any]:
+    """What comes of what was measured; its seconds are those since `begun`."""
+    made = {"study": RESULT, **_described(study)}
     for name, figure in _FIGURES.items():
-        result[name] = plain(figure(study))
-    result["beside_paper"] = plain(beside_paper(result))
-    result["verdicts"] = plain(verdicts(result))
-    result["seconds"] = time.perf_counter() - begun
-    run.save(RESULT, result)
-    return result
+        made[name] = plain(figure(study))
+    made["beside_paper"] = plain(beside_paper(made))
+    made["verdicts"] = plain(verdicts(made))
+    made["seconds"] = time.perf_counter() - begun
+    return made
 
 
 _FIGURES: dict[str, Callable[[Study], list[dict[str, Any]]]] = {

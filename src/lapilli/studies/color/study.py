@@ -5,29 +5,31 @@
     ways-MODEL-CONDITION      the ways by which the facts reach the answer
     knocked-MODEL-CONDITION   the top heads knocked out
 
-Each is saved when it is done, and not done again. Heads are compared on the questions that are answered rightly by
-every model under VQA and TQA. The top heads are chosen on every other one of them; all that is said of top heads, and
-of the ways, was measured on the others, at most MEASURED of them.
+Each is a step. Heads are compared on the questions that are answered rightly by every model under VQA and TQA. The top
+heads are chosen on every other one of them; all that is said of top heads, and of the ways, was measured on the others,
+at most MEASURED of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lapilli.core.errors import LapilliError, UsageError
+from lapilli.core.errors import LapilliError
+from lapilli.core.placement import AS_STORED, Placement
 from lapilli.core.progress import Progress
 from lapilli.core.run import RunDir
 from lapilli.data.questions import fingerprint
 from lapilli.inspection.decoder import decoder
 from lapilli.inspection.intervention.ablation import Head
 from lapilli.model.hub import recorded
-from lapilli.model.llava import Llava
+from lapilli.model.llava import load
 from lapilli.model.parts import origin
+from lapilli.model.placement import settings as device_settings
 from lapilli.studies.color.answers_under_ablation import batches, head_means
 from lapilli.studies.color.conditions import CONDITIONS, ColorQuestion, Condition, read_color_questions
 from lapilli.studies.color.overlap import sizes, top
@@ -39,7 +41,9 @@ from lapilli.studies.color.question_measures import (
     key_measures,
     route_measures,
 )
+from lapilli.studies.color.settings import BASE, RESULT, Settings
 from lapilli.studies.color.top_head_ablation import HeadAblations, ablate_top_heads
+from lapilli.studies.steps import Step, Task, result
 
 MEASURED = 100
 """Questions on which top heads and ways are measured, at most."""
@@ -51,13 +55,8 @@ CHOSEN_BY = ("increase", "contrast")
 """What top heads are chosen by: the paper's increase, which the verdicts are about; and the direct contribution to the
 right colour's logit less that to a random other one's, for which raising all colours alike counts nothing."""
 
-BASE = "base"
-
 VERSION = 2
 """Of what is measured. A folder that was begun with another is not gone on with."""
-
-RESULT = "colour"
-"""What the run calls all that comes of it."""
 
 
 @dataclass(frozen=True)
@@ -68,53 +67,48 @@ class Case:
     condition: Condition
 
     @property
+    def says(self) -> str:
+        """As it is called where progress is shown."""
+        return f"{self.model}, {self.condition.name}"
+
+    @property
     def name(self) -> str:
         """As files are called."""
         return f"{self.model.replace(' ', '-')}-{self.condition.name}"
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What decides a study's figures. `models` are folders by their labels, the one before tuning first."""
-
-    models: dict[str, Path]
-    data: Path
-    questions: int
-    seed: int
-
-
-def settings(base: Path, tuned: Sequence[Path], data: Path, questions: int, seed: int) -> Settings:
-    """The settings, with the models called base, tuned 1, tuned 2, ...
-
-    Raises UsageError for a model that is not there.
-    """
-    for path in (base, *tuned):
-        if not path.is_dir():
-            raise UsageError(f"{path}: no such folder; give a LLaVA whose language model is not tuned, then tuned ones")
-    models = {BASE: base} | {f"tuned {number}": path for number, path in enumerate(tuned, 1)}
-    return Settings({label: path.resolve() for label, path in models.items()}, data.resolve(), questions, seed)
-
-
-def opened(out: Path, of: Settings) -> RunDir:
+def opened(out: Path, of: Settings, placement: Placement = AS_STORED) -> RunDir:
     """The run folder of a study: new, interrupted, or finished.
 
-    Raises LapilliError as `RunDir.begin` does, and as `read_color_questions` does, before anything is written.
+    Raises LapilliError as `RunDir.begin` does, and where the models' place is not there, before anything is written.
     """
-    read_color_questions(of.data, of.questions, of.seed)
+    device_settings(placement)
     return RunDir.begin(out, _recipe(of), of.seed)
 
 
 @final
 class Study:
-    """A study under way in a run folder; `load` opens models, `progress` is told what is being done."""
+    """A study in a run folder: its steps, and what they have saved."""
 
-    def __init__(self, of: Settings, run: RunDir, load: Callable[[Path], Llava], progress: Progress) -> None:
+    def __init__(self, of: Settings, run: RunDir, placement: Placement = AS_STORED) -> None:
         self.of = of
         self.run = run
-        self.asked = read_color_questions(of.data, of.questions, of.seed)
-        self._load = load
-        self._progress = progress
-        self._held: dict[str, Measures] = {}
+        self.questions = read_color_questions(of.data, of.questions, of.seed)
+        self._load = lru_cache(maxsize=1)(partial(load, placement=placement))  # one model at a time is in memory
+        self._loaded: dict[str, Measures] = {}
+
+    def steps(self, progress: Progress) -> Iterator[Step]:
+        """The heads of all cases; then all else, of the questions that are measured."""
+        for case in self.cases:
+            yield self._step("heads", case, self._measure_heads, progress)
+        for case in self.informed:
+            yield self._step("keys", case, self._measure_keys, progress)
+        for case in self.informed:
+            what = f"{case.says}: heads knocked out"
+            knock = partial(self._knock_out, case, partial(progress, what))
+            yield Step(what, [result(self.run, f"knocked-{case.name}", knock)], counted=False)
+        for case in self.informed:
+            yield self._step("ways", case, self._measure_ways, progress)
 
     @property
     def cases(self) -> list[Case]:
@@ -139,10 +133,7 @@ class Study:
 
     def heads(self, case: Case) -> Measures:
         """What every head adds, of all questions; also with logits as wide as the base's, of the text."""
-        widths = None if case.model == BASE else self.heads(self.base)["width"]
-        return self._rows(
-            f"heads-{case.name}", case, lambda llava, note: head_measures(self._asking(llava, case), note, widths)
-        )
+        return self._measures(f"heads-{case.name}")
 
     @cached_property
     def kept(self) -> NDArray[np.intp]:
@@ -152,9 +143,9 @@ class Study:
         (kept,) = np.nonzero(np.min(right, axis=0))
         if len(kept) < FEWEST:
             raise LapilliError(
-                f"{len(kept)} of {len(self.asked)} questions are answered rightly by all models, with the picture and "
-                f"with the text; {FEWEST} are the least: see that the model before tuning comes first, ask more, into "
-                "another folder, or train longer"
+                f"{len(kept)} of {len(self.questions)} questions are answered rightly by all models, with the picture "
+                f"and with the text; {FEWEST} are the least: see that the model before tuning comes first, ask more, "
+                "into another folder, or train longer"
             )
         return kept
 
@@ -175,60 +166,69 @@ class Study:
 
     def keys(self, case: Case, measure: str = CHOSEN_BY[0]) -> Measures:
         """What is found at the key positions of its top heads by a measure, of the questions measured."""
-        tops = {name: self.top(case, name) for name in CHOSEN_BY}
-        heads = [head for some in tops.values() for head in some]
-
-        def work(llava: Llava, note: Note) -> Measures:
-            return key_measures(self._asking(llava, case, self.measuring), heads, note)
-
-        begin = CHOSEN_BY.index(measure) * len(tops[measure])
-        rows = self._rows(f"keys-{case.name}", case, work)
-        return {name: values[:, begin : begin + len(tops[measure])] for name, values in rows.items()}
+        count = len(self.top(case, measure))
+        begin = CHOSEN_BY.index(measure) * count
+        return {name: values[:, begin : begin + count] for name, values in self._measures(f"keys-{case.name}").items()}
 
     def ways(self, case: Case) -> Measures:
         """What cutting the ways changes, of the questions measured."""
-
-        def work(llava: Llava, note: Note) -> Measures:
-            return route_measures(self._asking(llava, case, self.measuring), self.of.seed, note)
-
-        return self._rows(f"ways-{case.name}", case, work)
+        return self._measures(f"ways-{case.name}")
 
     def knocked(self, case: Case) -> list[dict[str, Any]]:
-        """Every set of top heads knocked out, as `Knockout` has it, of the questions measured."""
-        name = f"knocked-{case.name}"
-        if not self.run.has(name):
-            tops = {measure: self.top(case, measure) for measure in CHOSEN_BY}
-            if case.model != BASE:
-                tops[BASE] = self.top(self.base)
-            self.run.save(name, [asdict(one) for one in self._knocked(case, tops)])
-        found: list[dict[str, Any]] = self.run.load(name)
-        return found
+        """Every set of top heads knocked out, as `HeadAblation` has it, of the questions measured."""
+        rows: list[dict[str, Any]] = self.run.load(f"knocked-{case.name}")
+        return rows
 
-    def _knocked(self, case: Case, tops: dict[str, list[Head]]) -> list[Any]:
-        llava = self._load(self.of.models[case.model])
-        note = partial(self._progress, f"{case.model}, {case.condition.name}: heads knocked out")
+    def _measures(self, name: str) -> Measures:
+        if name not in self._loaded:
+            self._loaded[name] = self.run.load_arrays(name)
+        return self._loaded[name]
+
+    def _step(self, kind: str, case: Case, measure: Callable[[Case, Note], Measures], progress: Progress) -> Step:
+        """The step that measures one kind for one case."""
+        what, name = f"{case.says}: {kind}", f"{kind}-{case.name}"
+
+        def do() -> None:
+            measures = measure(case, partial(progress, what))
+            self.run.save_arrays(name, measures)
+            self.run.save(name, {"questions": len(next(iter(measures.values())))})
+
+        return Step(what, [Task(self.run.product(name), do)], counted=False)
+
+    def _measure_heads(self, case: Case, note: Note) -> Measures:
+        widths = None if case.model == BASE else self.heads(self.base)["width"]
+        return head_measures(self._question_set(case), note, widths)
+
+    def _measure_keys(self, case: Case, note: Note) -> Measures:
+        heads = [head for measure in CHOSEN_BY for head in self.top(case, measure)]
+        return key_measures(self._question_set(case, self.measuring), heads, note)
+
+    def _measure_ways(self, case: Case, note: Note) -> Measures:
+        return route_measures(self._question_set(case, self.measuring), self.of.seed, note)
+
+    def _knock_out(self, case: Case, note: Note) -> list[dict[str, Any]]:
+        tops = {measure: self.top(case, measure) for measure in CHOSEN_BY}
+        if case.model != BASE:
+            tops[BASE] = self.top(self.base)
         read, others = (
-            [asking.encoded(one) for one in asking.questions]
-            for asking in (self._asking(llava, case, self.measuring), self._asking(llava, case, self.choosing))
+            [question_set.encoded(question) for question in question_set.questions]
+            for question_set in (self._question_set(case, self.measuring), self._question_set(case, self.choosing))
         )
+        llava = self._load(self.of.models[case.model])
         means = head_means(llava, batches(llava, *map(list, zip(*others, strict=True))))
         language = decoder(llava.model)
-        knocking = HeadAblations(llava, batches(llava, *map(list, zip(*read, strict=True))), means, note)
-        return ablate_top_heads(knocking, tops, (language.depth, language.heads), self.of.seed)
+        ablations = HeadAblations(llava, batches(llava, *map(list, zip(*read, strict=True))), means, note)
+        return [
+            asdict(ablation)
+            for ablation in ablate_top_heads(ablations, tops, (language.depth, language.heads), self.of.seed)
+        ]
 
-    def _asking(self, llava: Llava, case: Case, numbers: NDArray[np.intp] | None = None) -> QuestionSet:
-        asked: Sequence[ColorQuestion] = self.asked if numbers is None else [self.asked[number] for number in numbers]
-        return QuestionSet(llava, asked, case.condition.form, self.of.data / "images")
-
-    def _rows(self, name: str, case: Case, work: Callable[[Llava, Note], Measures]) -> Measures:
-        if not self.run.has(name):
-            what = f"{case.model}, {case.condition.name}: {name.partition('-')[0]}"
-            found = work(self._load(self.of.models[case.model]), partial(self._progress, what))
-            self.run.save_arrays(name, found)
-            self.run.save(name, {"questions": len(found[next(iter(found))])})  # says that the arrays are whole
-        if name not in self._held:
-            self._held[name] = self.run.load_arrays(name)
-        return self._held[name]
+    def _question_set(self, case: Case, numbers: NDArray[np.intp] | None = None) -> QuestionSet:
+        questions: Sequence[ColorQuestion] = (
+            self.questions if numbers is None else [self.questions[number] for number in numbers]
+        )
+        llava = self._load(self.of.models[case.model])
+        return QuestionSet(llava, questions, case.condition.form, self.of.data / "images")
 
 
 def _require_alike(shapes: Sequence[tuple[int, ...]]) -> None:

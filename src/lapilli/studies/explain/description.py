@@ -87,13 +87,11 @@ def method_part(findings: Findings) -> dict[str, Any]:
 def view_part(framing: Framing, side: int) -> dict[str, Any]:
     """The map from the encoder's pixels to the picture, and what of the picture the encoder does not get."""
     x_min, y_min, x_max, y_max = framing.bounds
-    width, height = framing.size
     across, down = (x_max - x_min) / side, (y_max - y_min) / side
-    padded = x_min < 0 or y_min < 0 or x_max > width or y_max > height
     return {
         "size": [side, side],
         "to_image": [across, 0, 0, down, x_min, y_min],
-        "lost": "cropped" if framing.hidden else "padded" if padded else "nothing",
+        "lost": framing.lost,
         "hidden": framing.hidden,
     }
 
@@ -192,7 +190,7 @@ def _receipt(tested: Receipt, word: str, command: Sequence[str]) -> dict[str, An
         },
         "verdict": tested.verdict,
         "rule": receipt.RULE,
-        "command": [*command, "--seed", str(tested.seed), "--remove", ranges(tested.patches)],
+        "command": [*command, "--seed", str(tested.seed), "--remove", ranges(tested.patches)] if command else [],
         "seed": tested.seed,
         "seconds": tested.seconds,
     }

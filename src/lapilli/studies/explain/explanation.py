@@ -48,9 +48,9 @@ class Explanation:
     arrays: dict[str, NDArray[Any]] = field(repr=False)
     pictures: dict[str, bytes] = field(repr=False)
 
-    def save(self, out: Path) -> None:
+    def save(self, out: Path | str) -> None:
         """Write the folder, whole or not at all. Raises LapilliError when `out` is not empty."""
-        with new_folder(out) as folder:
+        with new_folder(Path(out)) as folder:
             self._write(folder)
 
     @classmethod
@@ -122,10 +122,8 @@ def explanation(
 
 def _patched(trace: Trace, picture: Image.Image) -> Image.Image:
     """The encoder's view of a picture, without the rest at the right and at the bottom that no patch covers."""
-    model: Any = trace.llava.model
-    side = model.config.vision_config.patch_size
-    rows, columns = trace.layout.patches(0).shape
-    return trace.llava.pixels.view(picture).crop((0, 0, columns * side, rows * side))
+    (rows, columns), cell = trace.layout.patches(0).shape, trace.llava.pixels.cell
+    return trace.llava.pixels.view(picture).crop((0, 0, columns * cell, rows * cell))
 
 
 def _made_by(findings: Findings, command: Sequence[str]) -> dict[str, Any]:

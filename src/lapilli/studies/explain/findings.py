@@ -49,8 +49,8 @@ def _back(progress: Progress, queries: int, done: int) -> None:
     progress("all paths, back to the pixels", done, queries)
 
 
-def _silent(step: str, done: int, total: int) -> None:
-    pass
+def silent(step: str, done: int, total: int) -> None:
+    """To be told of progress, and say nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ def explain(
     controls: int = 20,
     removed: Positions | None = None,
     seed: int = 0,
-    progress: Progress = _silent,
+    progress: Progress = silent,
     swapped: Sequence[Image.Image] | None = None,
 ) -> Findings:
     """Explain the answer of a trace, recorded with `whole`, of a sequence with the one `picture`.
@@ -175,9 +175,7 @@ class TracedPicture:
 
     def blurred(self, sets: Sequence[Positions]) -> Readings:
         """Read again with the cells of each set of patches blurred in the picture, and encoded again."""
-        soft = blurred(self.view)
-        model: Any = self.trace.llava.model
-        cell = model.config.vision_config.patch_size
+        soft, cell = blurred(self.view), self.trace.llava.pixels.cell
         return self._reread([replaced(self.view, soft, patches, self.grid, cell) for patches in sets])
 
     def hidden(self, sets: Sequence[Positions]) -> Readings:
@@ -203,7 +201,7 @@ class TracedPicture:
         return chosen, dependence(replaced, word, (blurry, nothing))
 
     def receipts(
-        self, claims: Sequence[Claim], removed: Positions | None, controls: int, seed: int, progress: Progress = _silent
+        self, claims: Sequence[Claim], removed: Positions | None, controls: int, seed: int, progress: Progress = silent
     ) -> list[Receipt]:
         """The receipts of every claim by read knock-out, which is cheap, and of the first claim by blurring as well.
 

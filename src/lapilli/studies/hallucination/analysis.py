@@ -43,6 +43,7 @@ _SHOWN = {"wrong yes": 6, "right yes": 3}  # examples on the page
 def analyse(
     labels: Sequence[str],
     questions: Sequence[PictureQuestion],
+    *,
     answers: Sequence[Sequence[str]],
     analysed: Sequence[AnalysedAnswer],
     matchings: Sequence[tuple[Matching, Sequence[tuple[AnalysedAnswer, AnalysedAnswer]]]],

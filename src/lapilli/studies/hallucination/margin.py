@@ -79,15 +79,8 @@ def wording(llava: Llava, asked: Sequence[tuple[Sample, Image.Image]]) -> Words:
     return max(WORDS, key=weight)
 
 
-def said(text: str) -> str:
-    """yes or no, where an answer begins with it; else other."""
-    first = text.strip().lower().split(maxsplit=1)[:1]
-    word = first[0].rstrip(".,!") if first else ""
-    return word if word in ("yes", "no") else "other"
-
-
 def measured(
-    llava: Llava, question: PictureQuestion, picture: Image.Image, other: Image.Image, words: Words, seed: int
+    llava: Llava, question: PictureQuestion, picture: Image.Image, *, other: Image.Image, words: Words, seed: int
 ) -> dict[str, Any]:
     """All that is asked of one question, as plain values; logits, but for probabilities and the entropy in nats.
 
@@ -141,7 +134,7 @@ def _parts(llava: Llava, one: Decision) -> dict[str, Any]:
     trace = one.trace
     within = groups(trace.ids, trace.layout, llava.processor.tokenizer.bos_token_id)
     direct = decompose(trace, one.target)
-    paths = all_paths(llava, trace.ids, trace.layout, one.pixels, trace.rows, one.target, to_pixels=False)
+    paths = all_paths(llava, trace.ids, trace.layout, one.pixels, trace.rows, target=one.target, to_pixels=False)
     sources = direct_sources(direct, within)[0]
     through = np.append(summed(paths.positions, within)[0], paths.biases[0])
     patches = trace.layout.positions(Role.IMAGE)

@@ -1,34 +1,43 @@
-"""From questions and models to results: ask all, take some of the answers apart, and keep each as soon as it is done.
+"""From questions and models to results: ask all, take some of the answers apart.
 
 Asking is cheap, taking apart is not, and few answers are made up. So all questions are asked, and of the answers every
 wrong yes is taken apart, beside some right ones of either kind, drawn at random: areas under ROC curves do not depend
 on how many there are of each. For what turns when patches are taken away, every wrong yes gets a right one about the
 same object that is as sure.
+
+    model-0/answers   a model's answers to all questions, and its words for yes and no
+    model-0/000012    its answer to a question, taken apart
+    model-0/margins   the margins of its grounded yes about the objects of made-up ones
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cached_property, lru_cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image
 
-from lapilli.core.errors import UsageError
+from lapilli.core.placement import AS_STORED, Placement
 from lapilli.core.progress import Progress
 from lapilli.core.run import RunDir
-from lapilli.data.questions import PictureQuestion
-from lapilli.data.sample import Sample
+from lapilli.data.pictures import open_picture
+from lapilli.data.questions import PictureQuestion, fingerprint
 from lapilli.data.scenes.absent import object_of
-from lapilli.model.llava import Llava, pixels_of
+from lapilli.data.yes_no import leading_word
+from lapilli.inference.answer import answer
+from lapilli.model.hub import recorded
+from lapilli.model.llava import Llava, load, pixels_of
+from lapilli.model.parts import origin
+from lapilli.model.placement import settings as device_settings
 from lapilli.studies.hallucination.analysed_answers import GROUPS, AnalysedAnswer, group_of
 from lapilli.studies.hallucination.analysis import analyse
-from lapilli.studies.hallucination.margin import Words, margin, measured, said, wording
+from lapilli.studies.hallucination.margin import Words, margin, measured, wording
 from lapilli.studies.hallucination.matching import Matching, Yes, matched
-
-RESULT = "hallucination"
-"""The name of the study's result in its run folder."""
+from lapilli.studies.hallucination.settings import RESULT, Settings
+from lapilli.studies.steps import Step, carry_out, result
 
 VERSION = 2
 """Of what is measured. A folder that was begun with another is not gone on with."""
@@ -39,73 +48,175 @@ PER_WRONG = 4
 FEWEST = 50
 """Right answers of either kind that are taken apart at least, where there are so many."""
 
+Note: TypeAlias = Callable[[int, int], None]
+"""Is told how many questions are done, and of how many."""
+
 _TRIED = 8  # questions by which a model's wording is told
-
-Pictures: TypeAlias = Callable[[str], Image.Image]
-Respond: TypeAlias = Callable[[Llava, Sequence[Sample], Pictures], list[str]]
+_MAX_NEW_TOKENS = 8  # yes or no, and a few words to see that it was neither
 
 
-def study(
-    models: Mapping[str, Path],
-    asked: Sequence[PictureQuestion],
-    pictures: Pictures,
-    load: Callable[[Path], Llava],
-    respond: Respond,
-    run: RunDir,
-    seed: int,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Ask every model, by its label, every question, and save what comes of it; what the run has is not done again.
+def opened(out: Path, of: Settings, placement: Placement = AS_STORED) -> RunDir:
+    """The run folder of a study: new, interrupted, or finished.
 
-    `respond` gives greedy answers, and `progress` is told of every step how far it has come. Raises UsageError where
-    all questions are about one picture.
+    Raises LapilliError as `RunDir.begin` does, and where the models' place is not there, before anything is written.
     """
-    if len({question.image for question in asked}) < 2:
-        raise UsageError("hallucination: all questions are about one picture, and a control needs another; add some")
-    answers: list[list[str]] = []
-    taken: list[AnalysedAnswer] = []
-    matchings: list[tuple[Matching, list[tuple[AnalysedAnswer, AnalysedAnswer]]]] = []
-    for model, (label, path) in enumerate(models.items()):
-        llava = cache(partial(load, path))  # not before something is asked of it
-        given = _answers(run, model, llava, asked, pictures, respond, partial(progress, f"{label}: asking"))
-        answers.append([said(text) for text in given["texts"]])
-        words = given["words"][0], given["words"][1]
-        subject = _Subject(run, model, label, llava, asked, answers[-1], words, pictures, seed, progress)
-        mine = list(_taken_apart(subject, chosen(asked, answers[-1], seed), "taking apart"))
-        taken += mine
-        matchings.append(_matched(subject, mine))
-    views = [pixels_of(path).view for path in models.values()]
+    device_settings(placement)
+    models = list(of.models.values())
+    recipe: dict[str, Any] = {"study": RESULT, "version": VERSION, "data": str(of.data.resolve())}
+    recipe |= {"questions": of.questions, "seed": of.seed, "models": [recorded(model) for model in models]}
+    recipe |= {"questions_sha256": fingerprint(of.data), "weights": [origin(model).sha256 for model in models]}
+    return RunDir.begin(out, recipe, of.seed)
 
-    def shown(one: AnalysedAnswer) -> Image.Image:
-        return views[one.model](pictures(one.question.image))
 
-    made = analyse(list(models), asked, answers, taken, matchings, shown, seed)
-    run.save(RESULT, made)
+def study(of: Settings, run: RunDir, placement: Placement, progress: Progress) -> dict[str, Any]:
+    """Ask every model every question, and save what comes of it; what the run has is not done again."""
+    opening = lru_cache(maxsize=1)(partial(load, placement=placement))  # one model at a time is held
+    subjects = [
+        Subject(of, run, number, label, partial(opening, path))
+        for number, (label, path) in enumerate(of.models.items())
+    ]
+    last = Step("results", [result(run, RESULT, partial(_results, of, subjects))], counted=False)
+    carry_out(chain(*(subject.steps(progress) for subject in subjects), [last]), progress)
+    made: dict[str, Any] = run.load(RESULT)
     return made
 
 
-@dataclass(frozen=True)
-class _Subject:
-    """A model, what it was asked and answered, and its words for yes and no."""
+def _results(of: Settings, subjects: Sequence["Subject"]) -> dict[str, Any]:
+    views = [pixels_of(path).view for path in of.models.values()]
 
+    def picture_of(answer: AnalysedAnswer) -> Image.Image:
+        return views[answer.model](open_picture(of.data / "images", answer.question.image))
+
+    return analyse(
+        list(of.models),
+        of.asked,
+        answers=[subject.answers for subject in subjects],
+        analysed=[answer for subject in subjects for answer in subject.taken],
+        matchings=[(subject.matching, subject.pairs) for subject in subjects],
+        picture_of=picture_of,
+        seed=of.seed,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One model of a study: the steps that measure it, and what they have saved. `llava` opens it."""
+
+    of: Settings
     run: RunDir
     model: int
     label: str
     llava: Callable[[], Llava]
-    asked: Sequence[PictureQuestion]
-    answers: Sequence[str]
-    words: Words
-    pictures: Pictures
-    seed: int
-    progress: Progress
 
-    def note(self, step: str, done: int, total: int) -> None:
-        """How far a step of this model's has come."""
-        self.progress(f"{self.label}: {step}", done, total)
+    def steps(self, progress: Progress) -> Iterator[Step]:
+        """Asking, and taking answers apart: first those that are chosen at random, then those that are matched."""
+        yield from self._whole("asking", "answers", self._ask, len(self.of.asked), progress)
+        yield self._taking_apart("taking apart", self._chosen)
+        yield from self._whole("reading margins", "margins", self._read_margins, len(self._grounded), progress)
+        yield self._taking_apart("taking partners apart", [partner for _, partner in self.matching.pairs])
 
-    def group(self, number: int) -> str:
+    @cached_property
+    def answers(self) -> list[str]:
+        """yes, no or other, of every question."""
+        return [leading_word(text) for text in self.run.load(self._file("answers"))["texts"]]
+
+    @cached_property
+    def taken(self) -> list[AnalysedAnswer]:
+        """The answers that are chosen at random, taken apart."""
+        return self._answered(self._chosen)
+
+    @cached_property
+    def matching(self) -> Matching:
+        """The made-up answers beside grounded ones that are taken apart for their sake."""
+        margins = dict(zip(self._grounded, self.run.load(self._file("margins")), strict=True))
+        grounded = [Yes(number, self._object(number), one) for number, one in margins.items() if one > 0]
+        return matched([Yes(one.number, self._object(one.number), one.margin) for one in self._made_up], grounded)
+
+    @property
+    def pairs(self) -> list[tuple[AnalysedAnswer, AnalysedAnswer]]:
+        """The pairs of the matching, taken apart."""
+        made_up = {one.number: one for one in self._made_up}
+        partners = self._answered([partner for _, partner in self.matching.pairs])
+        return [(made_up[number], one) for (number, _), one in zip(self.matching.pairs, partners, strict=True)]
+
+    @cached_property
+    def _words(self) -> Words:
+        first, second = self.run.load(self._file("answers"))["words"]
+        return first, second
+
+    @cached_property
+    def _images(self) -> list[str]:
+        return sorted({question.image for question in self.of.asked})
+
+    @cached_property
+    def _chosen(self) -> list[int]:
+        return chosen(self.of.asked, self.answers, self.of.seed)
+
+    @property
+    def _made_up(self) -> list[AnalysedAnswer]:
+        return [one for one in self.taken if one.group == "wrong yes" and one.is_kept]
+
+    @cached_property
+    def _grounded(self) -> list[int]:
+        """The numbers of all grounded yes about the objects of made-up ones."""
+        objects = {self._object(one.number) for one in self._made_up}
+        return [
+            number
+            for number in range(len(self.of.asked))
+            if self._group(number) == "right yes" and self._object(number) in objects
+        ]
+
+    def _whole(
+        self, what: str, name: str, make: Callable[[Note], Any], count: int, progress: Progress
+    ) -> Iterator[Step]:
+        """The step that makes one result, of so many questions."""
+        note = partial(progress, f"{self.label}: {what}")
+        note(0, count)
+        yield Step(f"{self.label}: {what}", [result(self.run, self._file(name), partial(make, note))], counted=False)
+        note(count, count)
+
+    def _taking_apart(self, what: str, numbers: Sequence[int]) -> Step:
+        tasks = [result(self.run, self._file(f"{number:06d}"), partial(self._measured, number)) for number in numbers]
+        return Step(f"{self.label}: {what}", tasks)
+
+    def _ask(self, _: Note) -> dict[str, Any]:
+        asked = self.of.asked
+        answers = answer(self.llava(), [question.sample for question in asked], self._picture, _MAX_NEW_TOKENS)
+        tried = [(question.sample, self._picture(question.image)) for question in asked[:_TRIED]]
+        return {"texts": [one.text for one in answers], "words": wording(self.llava(), tried)}
+
+    def _measured(self, number: int) -> dict[str, Any]:
+        question, seed = self.of.asked[number], self.of.seed + number
+        picture, other = (self._picture(name) for name in (question.image, another(self._images, question.image, seed)))
+        return measured(self.llava(), question, picture, other=other, words=self._words, seed=seed)
+
+    def _read_margins(self, note: Note) -> list[float]:
+        margins = []
+        for done, number in enumerate(self._grounded):
+            note(done, len(self._grounded))
+            question = self.of.asked[number]
+            margins.append(margin(self.llava(), question, self._picture(question.image), self._words))
+        return margins
+
+    def _answered(self, numbers: Sequence[int]) -> list[AnalysedAnswer]:
+        found = [self.run.load(self._file(f"{number:06d}")) for number in numbers]
+        return [
+            AnalysedAnswer(self.model, number, self.of.asked[number], self._group(number), one)
+            for number, one in zip(numbers, found, strict=True)
+        ]
+
+    def _group(self, number: int) -> str:
         """Which of GROUPS the answer to a question is."""
-        return group_of(self.asked[number], self.answers[number])
+        return group_of(self.of.asked[number], self.answers[number])
+
+    def _object(self, number: int) -> str:
+        return object_of(self.of.asked[number])
+
+    def _picture(self, name: str) -> Image.Image:
+        return open_picture(self.of.data / "images", name)
+
+    def _file(self, name: str) -> str:
+        return f"model-{self.model}/{name}"
 
 
 def chosen(asked: Sequence[PictureQuestion], answers: Sequence[str], seed: int) -> list[int]:
@@ -120,78 +231,7 @@ def chosen(asked: Sequence[PictureQuestion], answers: Sequence[str], seed: int) 
     return sorted(found)
 
 
-def _answers(
-    run: RunDir,
-    model: int,
-    llava: Callable[[], Llava],
-    asked: Sequence[PictureQuestion],
-    pictures: Pictures,
-    respond: Respond,
-    note: Callable[[int, int], None],
-) -> dict[str, Any]:
-    """A model's answers, and its words for yes and no."""
-    name = f"model-{model}/answers"
-    note(0, len(asked))
-    if not run.has(name):
-        texts = respond(llava(), [question.sample for question in asked], pictures)
-        tried = [(question.sample, pictures(question.image)) for question in asked[:_TRIED]]
-        run.save(name, {"texts": texts, "words": wording(llava(), tried)})
-    note(len(asked), len(asked))
-    found: dict[str, Any] = run.load(name)
-    return found
-
-
-def _taken_apart(subject: _Subject, numbers: Sequence[int], step: str) -> Iterator[AnalysedAnswer]:
-    asked, run, seed = subject.asked, subject.run, subject.seed
-    others = sorted({question.image for question in asked})
-    for done, number in enumerate(numbers):
-        subject.note(step, done, len(numbers))
-        question, name = asked[number], f"model-{subject.model}/{number:06d}"
-        if not run.has(name):
-            other = _another(others, question.image, seed + number)
-            shown = subject.pictures(question.image), subject.pictures(other)
-            run.save(name, measured(subject.llava(), question, *shown, subject.words, seed + number))
-        yield AnalysedAnswer(subject.model, number, question, subject.group(number), run.load(name))
-    subject.note(step, len(numbers), len(numbers))
-
-
-def _matched(
-    subject: _Subject, taken: Sequence[AnalysedAnswer]
-) -> tuple[Matching, list[tuple[AnalysedAnswer, AnalysedAnswer]]]:
-    """The made-up answers beside grounded ones that are taken apart for their sake."""
-    made_up = [one for one in taken if one.group == "wrong yes" and one.is_kept]
-    about = {one.number: object_of(one.question) for one in made_up}
-    grounded = [
-        Yes(number, object_of(subject.asked[number]), margin)
-        for number, margin in _margins(subject, set(about.values())).items()
-        if margin > 0
-    ]
-    matching = matched([Yes(one.number, about[one.number], one.margin) for one in made_up], grounded)
-    numbers = [number for _, number in matching.pairs]
-    partners = _taken_apart(subject, numbers, "taking partners apart")
-    of = {one.number: one for one in made_up}
-    return matching, [(of[pair[0]], one) for pair, one in zip(matching.pairs, partners, strict=True)]
-
-
-def _margins(subject: _Subject, objects: Set[str]) -> dict[int, float]:
-    """The margins of all grounded yes about these objects, by their questions' numbers."""
-    numbers = [
-        number
-        for number, question in enumerate(subject.asked)
-        if subject.group(number) == "right yes" and object_of(question) in objects
-    ]
-    name, margins = f"model-{subject.model}/margins", []
-    if not subject.run.has(name):
-        for done, number in enumerate(numbers):
-            subject.note("reading margins", done, len(numbers))
-            question = subject.asked[number]
-            margins.append(margin(subject.llava(), question, subject.pictures(question.image), subject.words))
-        subject.run.save(name, margins)
-    subject.note("reading margins", len(numbers), len(numbers))
-    return dict(zip(numbers, subject.run.load(name), strict=True))
-
-
-def _another(pictures: Sequence[str], own: str, seed: int) -> str:
+def another(pictures: Sequence[str], own: str, seed: int) -> str:
     """One of the pictures, not a question's own."""
     rest = [picture for picture in pictures if picture != own]
     return rest[int(np.random.default_rng(seed).integers(len(rest)))]

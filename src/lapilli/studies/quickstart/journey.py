@@ -15,24 +15,23 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
 from lapilli.core.errors import UsageError
 from lapilli.core.files import new_folder, refuse_occupied, sweep, write_atomically
+from lapilli.core.progress import Progress
 from lapilli.core.read import checked, read_json
 from lapilli.core.recipe import read_recipe
 from lapilli.core.run import RunDir
 from lapilli.data.scenes.dataset import Split, write_scenes
 from lapilli.studies.quickstart.results import collect
-from lapilli.studies.steps import Step, walk
+from lapilli.studies.quickstart.times import timed
+from lapilli.studies.steps import Step, Task, carry_out
 from lapilli.training.recipe import TrainRecipe
-
-Counter = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""Opens a display of progress: `with count("name", total) as advance: advance(done)`."""
 
 _LENGTHS = {"align": ("epochs=null", "max_steps=500"), "instruct": ()}
 """What the journey sets in a stage's recipe for anybody to change: in 500 steps the connector has learned its captions,
@@ -53,6 +52,11 @@ class Journey:
     def data(self, split: str) -> Path:
         """The folder of one split's scenes."""
         return self.out / "data" / split
+
+    @property
+    def log(self) -> Path:
+        """The file of what its steps took."""
+        return self.out / "steps.json"
 
     def recipe(self, stage: str) -> list[str]:
         """What the journey sets in a stage's recipe; where things lie and the seed are not for others to change."""
@@ -88,10 +92,10 @@ class _Begun(TypedDict):
     command: str
 
 
-def quickstart(journey: Journey, tell: Callable[[str], None], count: Counter) -> Path:
+def quickstart(journey: Journey, tell: Callable[[str], None], progress: Progress) -> Path:
     """Do whatever of the journey is not done yet and return the page.
 
-    `tell` announces steps; `count` shows progress of those that do not show their own. Interrupted, it goes on where it
+    `tell` announces steps; `progress` is that of those that do not show their own. Interrupted, it goes on where it
     was: data and scores are made whole or not at all, and training goes on from its last checkpoint.
     """
     from lapilli.report.quickstart.page import write_report
@@ -101,11 +105,17 @@ def quickstart(journey: Journey, tell: Callable[[str], None], count: Counter) ->
     with RunDir.alone(journey.out):
         _require_same(journey)
         sweep(journey.out)
-        log = journey.out / "steps.json"
-        walk(_steps(journey, count), log, tell)
+        carry_out(_announced(_steps(journey, progress), tell), progress)
         page = journey.out / "report.html"
-        write_report(collect(journey, log), page)
+        write_report(collect(journey), page)
         return page
+
+
+def _announced(steps: Sequence[Step], tell: Callable[[str], None]) -> Iterator[Step]:
+    """The steps, each announced when its turn has come."""
+    for number, step in enumerate(steps, start=1):
+        tell(f"[{number}/{len(steps)}] {step.name}{'' if step.left else ': done already'}")
+        yield step
 
 
 def _require_same(journey: Journey) -> None:
@@ -120,33 +130,46 @@ def _require_same(journey: Journey) -> None:
         raise UsageError(f"{journey.out}: began as: {before}; go on with that, or choose another --out")
 
 
-def _steps(journey: Journey, count: Counter) -> list[Step]:
+def _steps(journey: Journey, progress: Progress) -> list[Step]:
     from lapilli.studies.quickstart import scoring
 
-    def draw(split: Split, size: int) -> Step:
-        return _draw(journey, split, split, size, journey.seed, count)
+    step = partial(_step, journey)
+
+    def draw(name: str, split: Split, size: int, seed: int = journey.seed) -> Step:
+        do = partial(_draw, journey, name, size, partial(progress, f"scenes, {name}"), split=split, seed=seed)
+        return step(f"draw scenes: {name.replace('_', ' ')}", f"data/{name}", do)
+
+    def train(stage: str, name: str) -> Step:
+        return step(name, f"{stage}/manifest.json", partial(_train, journey, stage), stage)
 
     return [
-        draw("train", journey.scenes),
-        draw("held_out", journey.tests),
-        draw("compositional", journey.tests),
-        _draw(journey, "fresh", "held_out", 60, journey.seed + 1, count),
-        Step("join the parts", journey.out / "joined", lambda: _join(journey)),
-        _stage(journey, "align", "stage 1: align the projector"),
-        Step("score stage 1", journey.out / "scores/align.json", lambda: scoring.score_align(journey, count)),
-        _stage(journey, "instruct", "stage 2: instruct projector and language model"),
-        Step("score stage 2", journey.out / "scores/instruct.json", lambda: scoring.score_instruct(journey, count)),
-        Step("answer fresh pictures", journey.out / "scores/fresh.json", lambda: scoring.answer_fresh(journey)),
-        Step("set the model out", journey.out / "model", lambda: _copy_model(journey)),
+        draw("train", "train", journey.scenes),
+        draw("held_out", "held_out", journey.tests),
+        draw("compositional", "compositional", journey.tests),
+        draw("fresh", "held_out", 60, journey.seed + 1),
+        step("join the parts", "joined", partial(_join, journey)),
+        train("align", "stage 1: align the projector"),
+        step("score stage 1", "scores/align.json", partial(scoring.score_align, journey, progress)),
+        train("instruct", "stage 2: instruct projector and language model"),
+        step("score stage 2", "scores/instruct.json", partial(scoring.score_instruct, journey, progress)),
+        step("answer fresh pictures", "scores/fresh.json", partial(scoring.answer_fresh, journey)),
+        step("set the model out", "model", partial(_copy_model, journey)),
     ]
 
 
-def _draw(journey: Journey, name: str, split: Split, size: int, seed: int, count: Counter) -> Step:
-    def run() -> None:
-        with count(f"scenes, {name}", size) as advance:
-            write_scenes(journey.data(name), size, split, seed, advance)
+def _step(journey: Journey, name: str, product: str, do: Callable[[], object], stage: str | None = None) -> Step:
+    """A step that makes one product, whose time is kept; what it has to report it does itself."""
 
-    return Step(f"draw scenes: {name.replace('_', ' ')}", journey.data(name), run)
+    def do_timed() -> None:
+        with timed(journey.log, name, stage):
+            do()
+
+    return Step(name, [Task(journey.out / product, do_timed)], counted=False)
+
+
+def _draw(journey: Journey, name: str, size: int, note: Callable[[int, int], None], *, split: Split, seed: int) -> None:
+    note(0, size)
+    write_scenes(journey.data(name), size, split, seed, lambda done: note(done, size))
 
 
 def _join(journey: Journey) -> None:
@@ -159,13 +182,10 @@ def _read(journey: Journey, stage: str) -> TrainRecipe:
     return read_recipe(Path(f"recipes/{stage}.yaml"), journey.recipe(stage), TrainRecipe)
 
 
-def _stage(journey: Journey, stage: str, name: str) -> Step:
-    def run() -> None:
-        from lapilli.training.loop import train
+def _train(journey: Journey, stage: str) -> None:
+    from lapilli.training.loop import train
 
-        train(_read(journey, stage), resume=(journey.out / stage / "recipe.yaml").exists())
-
-    return Step(name, journey.out / stage / "manifest.json", run, stage)
+    train(_read(journey, stage), resume=(journey.out / stage / "recipe.yaml").exists())
 
 
 def _copy_model(journey: Journey) -> None:

@@ -21,7 +21,7 @@ from lapilli.data.show import pieces
 from lapilli.evaluation.scenes import best_constants, read_questions
 from lapilli.report.quickstart.schema import Results
 from lapilli.report.quickstart.story import differences
-from lapilli.studies.steps import times
+from lapilli.studies.quickstart.times import times
 
 if TYPE_CHECKING:
     from lapilli.model.llava import Llava
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 STAGES = {"align": ["projector"], "instruct": ["projector", "language"]}
 
 
-def collect(journey: Journey, log: Path) -> Results:
+def collect(journey: Journey) -> Results:
     """Read the journey's folder, write `results.json`, and return what it holds (`report/quickstart/schema.py`)."""
     from lapilli.model.llava import load
 
     out = journey.out
-    steps = times(log)
+    steps = times(journey.log)
     llava = load(out / "model")
     runs = {stage: RunDir.open(out / stage) for stage in STAGES}
     environment = json.loads((out / "instruct/environment.json").read_text(encoding="utf-8"))

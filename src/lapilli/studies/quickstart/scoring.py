@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lapilli.core.files import write_atomically
 from lapilli.core.plain import json_text
+from lapilli.core.progress import Progress
 from lapilli.data.pictures import open_picture
 from lapilli.data.sample import Sample, Turn
-from lapilli.evaluation.scenes import (
-    ROUNDS,
-    Answerer,
-    Asked,
-    SceneQuestion,
-    ask_all,
-    ask_rounds,
-    colours_mentioned,
-    read_questions,
-    scene_colours,
-    scores,
-)
+from lapilli.evaluation.asking import Answerer, ask, ask_rounds
+from lapilli.evaluation.benchmark import Benchmark, Response
+from lapilli.evaluation.captions import colours_mentioned, scene_colours
+from lapilli.evaluation.scenes import BENCHMARK, SceneQuestion, is_right, read_questions, scores
 from lapilli.inference.answer import answerer
 
 if TYPE_CHECKING:
-    from lapilli.studies.quickstart.journey import Counter, Journey
+    from lapilli.studies.quickstart.journey import Journey
 
 CAPTION_TOKENS = 120
 ANSWER_TOKENS = 8
@@ -36,10 +30,11 @@ CAPTIONS = 200
 SHOWN_CAPTIONS = 6
 
 
-def score_align(journey: Journey, count: Counter) -> None:
+def score_align(journey: Journey, progress: Progress) -> None:
     """After stage 1: held-out questions, and captions against the colours of the pictures."""
     model = journey.out / "align/model"
-    asked = _ask(journey, answerer(model, ANSWER_TOKENS), [("held_out", "image")], count, "questions after stage 1")
+    held_out = replace(BENCHMARK, rounds=(("held_out", "image"),))
+    asked = _ask(journey, answerer(model, ANSWER_TOKENS), held_out, progress, "questions after stage 1")
     images = journey.data("held_out")
     truths = scene_colours(images, CAPTIONS)
     samples = [Sample(name, (name,), (Turn("user", "<image>\nDescribe the picture."),)) for name in truths]
@@ -55,10 +50,10 @@ def score_align(journey: Journey, count: Counter) -> None:
     _keep(journey.out / "scores/align.json", {"scores": _rows("align", asked), "captions": block})
 
 
-def score_instruct(journey: Journey, count: Counter) -> None:
+def score_instruct(journey: Journey, progress: Progress) -> None:
     """After stage 2: both splits, and on the held-out one the three controls."""
     answer = answerer(journey.out / "instruct/model", ANSWER_TOKENS)
-    asked = _ask(journey, answer, ROUNDS, count, "questions after stage 2")
+    asked = _ask(journey, answer, BENCHMARK, progress, "questions after stage 2")
     answers = [asdict(one.question) | {"condition": one.condition, "given": one.given} for one in asked]
     _keep(journey.out / "scores/instruct.json", {"scores": _rows("instruct", asked), "answers": answers})
 
@@ -74,26 +69,28 @@ def answer_fresh(journey: Journey) -> None:
         used = {question.image for question in chosen}
         candidates = list(by_type.values())[turn % len(by_type)]
         chosen.append(next(question for question in candidates if question.image not in used))
-    asked = ask_all(chosen, folder, "image", answerer(journey.out / "instruct/model", ANSWER_TOKENS))
+    asked = ask(BENCHMARK, chosen, folder, "image", answerer(journey.out / "instruct/model", ANSWER_TOKENS))
     _keep(journey.out / "scores/fresh.json", {"examples": [_example(one, folder) for one in asked]})
 
 
 def _ask(
-    journey: Journey, answer: Answerer, rounds: Sequence[tuple[str, str]], count: Counter, name: str
-) -> list[Asked]:
-    with count(name, len(rounds)) as advance:
-        done = iter(range(1, len(rounds) + 1))
-        return ask_rounds(journey.out / "data", rounds, journey.questions, answer, lambda: advance(next(done)))
+    journey: Journey, answer: Answerer, benchmark: Benchmark[SceneQuestion], progress: Progress, name: str
+) -> list[Response[SceneQuestion]]:
+    total = len(benchmark.rounds)
+    progress(name, 0, total)
+    done = iter(range(1, total + 1))
+    folder, note = journey.out / "data", partial(progress, name)
+    return ask_rounds(benchmark, folder, journey.questions, answer, lambda: note(next(done), total))
 
 
-def _rows(stage: str, asked: Sequence[Asked]) -> list[dict[str, Any]]:
+def _rows(stage: str, asked: Sequence[Response[SceneQuestion]]) -> list[dict[str, Any]]:
     return [
         {"stage": stage, "split": one.split, "condition": one.condition, "type": one.type, **asdict(one.share)}
         for one in scores(asked)
     ]
 
 
-def _example(one: Asked, folder: Path) -> dict[str, Any]:
+def _example(one: Response[SceneQuestion], folder: Path) -> dict[str, Any]:
     question = one.question
     return {
         "image": f"data/fresh/images/{question.image}",
@@ -101,7 +98,7 @@ def _example(one: Asked, folder: Path) -> dict[str, Any]:
         "answer": one.given,
         "expected": question.answer,
         "type": question.type,
-        "correct": one.right,
+        "correct": is_right(one),
         "truth": _truth(folder, question.image),
     }
 

@@ -11,19 +11,19 @@ import numpy as np
 from PIL import Image
 
 from lapilli.core.environment import PACKAGES, versions
-from lapilli.core.run import RunDir
 from lapilli.data.pictures import open_picture
 from lapilli.data.questions import read_picture_questions
 from lapilli.model.hub import hub_name
 from lapilli.model.llava import codec_of, pixels_of
 from lapilli.studies.scorecard import table
 from lapilli.studies.scorecard.curves import POINTS
+from lapilli.studies.scorecard.job import Job, Kept
 from lapilli.studies.scorecard.method import Method
 from lapilli.studies.scorecard.methods.registry import chosen
 from lapilli.studies.scorecard.operators import OPERATORS
-from lapilli.studies.scorecard.run import VISUAL, Job, Kept
 from lapilli.studies.scorecard.sanity import TESTS
 from lapilli.studies.scorecard.score import CONTROLS, SHARE
+from lapilli.studies.scorecard.sift import VISUAL
 
 TARGET = (
     "the key word of the answer, all its pieces, given the words before it: the word that a blurred picture costs "
@@ -82,9 +82,9 @@ _PLAUSIBLE = {
 _BLOCKS = {"faithfulness": _FAITHFUL, "calibration": _CALIBRATED, "plausibility": _PLAUSIBLE}
 
 
-def scorecard(job: Job, counts: dict[str, int]) -> dict[str, Any]:
+def scorecard(job: Job) -> dict[str, Any]:
     """What a whole run comes to: see the page's section on how it was measured for the meaning of each part."""
-    run, plan = RunDir.open(job.run), job.plan
+    run, plan = job.run, job.plan
     given, sizes = chosen(plan.methods, Path(plan.plus) if plan.plus else None, plan.as_released), run.load("case-0000")
     methods = tuple(method.with_head_count(sizes["layers"] * sizes["heads"]) for method in given)
     numbers = table.read(run, methods, plan.operators, len(job.kept))
@@ -95,7 +95,7 @@ def scorecard(job: Job, counts: dict[str, int]) -> dict[str, Any]:
     return {
         "model": hub_name(job.model) or "/".join(job.model.resolve().parts[-2:]),
         "data": job.data.resolve().name,
-        "counts": {"given": len(read_picture_questions(job.data)), **counts},
+        "counts": {"given": len(read_picture_questions(job.data)), **run.load("kept")["counts"]},
         "settings": _settings(job),
         "methods": [_method(method, costs[method.name]) | table.layers(numbers, method) for method in methods],
         "metrics": _metrics(table.chances(numbers), numbers),
@@ -109,7 +109,7 @@ def scorecard(job: Job, counts: dict[str, int]) -> dict[str, Any]:
         "sanity_tests": [asdict(test) for test in TESTS] if plan.sanity else [],
         "curves": table.curves(numbers),
         "front": {name: table.front(numbers, number, seconds) for number, name in enumerate(plan.operators)},
-        "examples": _examples(job, run, numbers),
+        "examples": _examples(job, numbers),
     }
 
 
@@ -164,7 +164,7 @@ def _metrics(chances: dict[str, table.Chance], numbers: table.Numbers) -> list[d
     return found
 
 
-def _examples(job: Job, run: RunDir, numbers: table.Numbers) -> list[dict[str, Any]]:
+def _examples(job: Job, numbers: table.Numbers) -> list[dict[str, Any]]:
     view = pixels_of(job.model).view
     rows = []
     for case, why in table.examples(numbers):
@@ -172,7 +172,7 @@ def _examples(job: Job, run: RunDir, numbers: table.Numbers) -> list[dict[str, A
         picture = view(open_picture(job.data / "images", kept.question.image))
         rows.append(
             _asked(kept)
-            | {"word": run.load(f"case-{case:04d}")["word"], "why": why, "picture": _data_url(picture)}
+            | {"word": job.run.load(f"case-{case:04d}")["word"], "why": why, "picture": _data_url(picture)}
             | {"maps": {name: [float(f"{v:.4g}") for v in one] for name, one in zip(numbers.names, maps, strict=True)}}
             | {"gaps": dict(zip(numbers.names, gaps.round(4).tolist(), strict=True))}
         )

@@ -101,7 +101,7 @@ class Case:
 
 
 def case_of(
-    llava: Llava, sample: Sample, encoded: Encoded, picture: Image.Image, other: Image.Image, seed: int
+    llava: Llava, sample: Sample, encoded: Encoded, *, picture: Image.Image, other: Image.Image, seed: int
 ) -> Case:
     """Make the case of an answered sample; its key word is the one that a blurred picture costs most."""
     pixels = llava.pixels([picture])

@@ -11,7 +11,7 @@ An operator is a function (case, sets of patches) -> WordAfterRemoval, by set. I
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -108,9 +108,7 @@ def _together(parts: Sequence[WordAfterRemoval]) -> WordAfterRemoval:
 def cells_of(case: Case) -> NDArray[np.intp]:
     """The number of each pixel's patch, (side, side); the number behind the last patch for pixels that none covers."""
     rows, columns = case.grid
-    config: Any = case.llava.model.config.vision_config
-    size = config.patch_size
-    side = case.pixels.shape[-1]
+    size, side = case.llava.pixels.cell, case.pixels.shape[-1]
     cells = np.full((side, side), rows * columns)
     numbers = np.arange(rows * columns).reshape(rows, columns)
     cells[: rows * size, : columns * size] = numbers.repeat(size, 0).repeat(size, 1)

@@ -68,6 +68,13 @@ class Plan:
     seed: int = 0
 
 
+def require_known(plan: Plan) -> None:
+    """Raise UsageError for operators and methods that are not there; a user's own are known when their file has run."""
+    require_operators(plan.operators)
+    if plan.plus is None:
+        require_methods(plan.methods)
+
+
 def require_operators(names: Sequence[str]) -> None:
     """Raise UsageError for an unknown operator, and for one named twice."""
     for number, name in enumerate(names):

@@ -1,12 +1,11 @@
-"""The first weights of pebble-lm: what a token is, what stood before it, and where else it stands are at hand.
+"""The initial weights of pebble-lm: its heads attend to the tokens just before, and to equal tokens, from the start.
 
-To look a fact up, a transformer needs heads that look at the tokens just before, and behind them heads that find an
-equal token. Both come late when they have to be found, and whether they do is a matter of luck: given the first kind
-alone, one draw of the embeddings of three learned both "the red ... is a circle" and "the circle is ... red" from
-lists; given both kinds, all did, within 100 steps. (The first layer's are a little like the smeared keys of
-Olsson et al., In-context Learning and Induction Heads, arXiv 2209.11895.) Only what is looked at is given, nothing of
-what is said. A Llama can begin so without any change: rotary embeddings turn a constant query and a constant key into
-a distance.
+To look a fact up, a transformer needs heads that attend to the tokens just before and, in later layers, heads that
+attend to an equal token: induction heads (Olsson et al., In-context Learning and Induction Heads, arXiv 2209.11895;
+the first layer's resemble their smeared keys). Training finds both late, and by luck: with the first kind initialised,
+one seed of three learned both "the red ... is a circle" and "the circle is ... red" from lists; with both kinds, all
+did, within 100 steps. Only the attention is initialised so, not what the model says. A Llama needs no change for it:
+rotary embeddings make the score of a constant query and a constant key depend on their distance alone.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 
 @dataclass(frozen=True)
-class Look:
-    """A head of the first layer that looks back by `distance` tokens.
+class PreviousTokenHead:
+    """A head of the first layer that attends to the token `distance` positions before.
 
-    The rotary frequencies from `first` up to, not with, `last` each add `sharpness` to the score before it is scaled:
-    high ones tell neighbours apart, without them the head takes in a window.
+    The rotary frequencies in range(first, last) each add `sharpness` to the score before it is scaled. The high ones
+    tell neighbours apart; without them the head attends to a window.
     """
 
     distance: int
@@ -35,19 +34,29 @@ class Look:
     sharpness: float
 
 
-LOOKS = (Look(1, 0, 7, 41.0), Look(2, 0, 7, 41.0), Look(3, 0, 7, 41.0), Look(4, 2, 6, 8.0))
-"""The last one takes in the eight tokens around the fourth before."""
+PREVIOUS_TOKEN_HEADS = (
+    PreviousTokenHead(1, 0, 7, 41.0),
+    PreviousTokenHead(2, 0, 7, 41.0),
+    PreviousTokenHead(3, 0, 7, 41.0),
+    PreviousTokenHead(4, 2, 6, 8.0),
+)
+"""The heads of the first layer; the last one attends to the eight tokens around the fourth before."""
 
 
 def with_first_weights(config: LlamaConfig) -> LlamaForCausalLM:
-    """A Llama with random weights, but for what its heads look at; it must have as many as there are LOOKS.
+    """Return a Llama with random weights but for its attention; it must have as many heads as PREVIOUS_TOKEN_HEADS.
 
-    Half of the residual stream begins with what the token is. The other half holds what all tokens share, by which the
-    first layer's heads tell distances, and gets from them what stood before: the token just before in one half of
-    it, those a little further back in the other. In all later layers four heads look for equal tokens: for one that
-    comes after an equal of mine, for an equal of the one before me, for one that comes after an equal of the one before
-    me; the fourth, layer by layer in turn, for equals of mine, which is how to count, and for what comes after an equal
-    of those further back. Layers but the first begin by adding nothing.
+    The first half of the residual stream holds the token's own embedding. The second half holds a vector that all
+    tokens share, by which the first layer's heads tell distances; they write the previous token into its first half and
+    those a little further back into its second.
+
+    In all later layers the four heads of token t, with s the token before it, attend to
+        1  a token after one that equals t
+        2  a token that equals s
+        3  a token after one that equals s
+        4  in the first of every two layers, a token that equals t, which is how to count; in the second, a token after
+           one that equals those further back
+    and add nothing to the residual stream at first, nor do their MLPs.
     """
     model = LlamaForCausalLM(config)
     width, size = config.hidden_size, config.hidden_size // config.num_attention_heads
@@ -56,19 +65,19 @@ def with_first_weights(config: LlamaConfig) -> LlamaForCausalLM:
             layer.self_attn.o_proj.weight.zero_()
             layer.mlp.down_proj.weight.zero_()
         embeddings = model.model.embed_tokens.weight
-        # Equally long, or the norm would make what they share louder in some, and the first heads would go by that.
+        # Equally long, or the norm would scale the shared vector differently for some, and the heads would see it.
         embeddings.copy_(math.sqrt(width) * normalize(torch.randn(len(embeddings), width // 2)).repeat(1, 2))
         embeddings[:, width // 2 :] = torch.randn(width - width // 2)
         token = torch.zeros(size, width)
         token[:, : width // 2] = torch.linalg.qr(torch.randn(width // 2, size))[0].T
-        _look_back(model.model.layers[0].self_attn, embeddings, token, config)
+        _set_previous_token_heads(model.model.layers[0].self_attn, embeddings, token, config)
         for number, layer in enumerate(model.model.layers[1:]):
-            _match(layer.self_attn, token, counts=number % 2 == 0)
+            _set_matching_heads(layer.self_attn, token, counts=number % 2 == 0)
     return model
 
 
-def _match(attention: Any, token: Tensor, counts: bool) -> None:
-    """Set the heads of a later layer to look for equals; `token`, (d_head, d_model), reads what a token is."""
+def _set_matching_heads(attention: Any, token: Tensor, counts: bool) -> None:
+    """Set the heads of a later layer to attend to equal tokens; `token`, (d_head, d_model), reads the embedding."""
     size, width = token.shape
     before, behind = torch.eye(width)[width // 2 :].view(2, size, width)
     fourth = (token, token) if counts else (behind, behind)
@@ -78,26 +87,26 @@ def _match(attention: Any, token: Tensor, counts: bool) -> None:
         attention.k_proj.weight[rows] = key
 
 
-def _look_back(attention: Any, embeddings: Tensor, token: Tensor, config: LlamaConfig) -> None:
-    """Set the heads of the first layer to LOOKS; each adds what `token`, (d_head, d_model), reads where it looks."""
+def _set_previous_token_heads(attention: Any, embeddings: Tensor, token: Tensor, config: LlamaConfig) -> None:
+    """Set the heads of the first layer; each adds what `token`, (d_head, d_model), reads where it attends."""
     width, size = config.hidden_size, config.hidden_size // config.num_attention_heads
     shared = torch.cat((torch.zeros(width // 2), embeddings[0, width // 2 :]))
-    along = float(shared.square().sum() / embeddings.square().mean().sqrt())  # of a token once normed, times its length
-    for head, look in enumerate(LOOKS):
-        rows = slice(head * size, (head + 1) * size)
-        query, key = _turned(look, size, config)
+    along = float(shared.square().sum() / embeddings.square().mean().sqrt())  # of a normalised token, times its length
+    for number, head in enumerate(PREVIOUS_TOKEN_HEADS):
+        rows = slice(number * size, (number + 1) * size)
+        query, key = _query_and_key(head, size, config)
         attention.q_proj.weight[rows] = torch.outer(query, shared) / along
         attention.k_proj.weight[rows] = torch.outer(key, shared) / along
         attention.v_proj.weight[rows] = token
-        start = width // 2 + (size if head else 0)
-        turned = torch.linalg.qr(torch.randn(size, size))[0] if head else torch.eye(size)
-        attention.o_proj.weight[start : start + size, rows] = turned
+        start = width // 2 + (size if number else 0)
+        rotation = torch.linalg.qr(torch.randn(size, size))[0] if number else torch.eye(size)
+        attention.o_proj.weight[start : start + size, rows] = rotation
 
 
-def _turned(look: Look, size: int, config: LlamaConfig) -> tuple[Tensor, Tensor]:
-    """A constant query and key, (size,) each, whose score, once rotated, is largest `look.distance` tokens apart."""
+def _query_and_key(head: PreviousTokenHead, size: int, config: LlamaConfig) -> tuple[Tensor, Tensor]:
+    """Return a constant query and key, (size,) each, whose rotated score is largest `head.distance` tokens apart."""
     pairs = torch.arange(size // 2)
     theta: Any = config.rope_parameters
-    angles = look.distance * theta["rope_theta"] ** (-2.0 * pairs / size)
-    loud = math.sqrt(look.sharpness) * ((pairs >= look.first) & (pairs < look.last)).float()
+    angles = head.distance * theta["rope_theta"] ** (-2.0 * pairs / size)
+    loud = math.sqrt(head.sharpness) * ((pairs >= head.first) & (pairs < head.last)).float()
     return torch.cat((loud, 0 * loud)), torch.cat((loud * angles.cos(), loud * angles.sin()))

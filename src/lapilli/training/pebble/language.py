@@ -1,9 +1,9 @@
 """Train pebble-lm: a small Llama, on text alone: descriptions, and conversations about them.
 
-What it must learn is to look a fact up in its context. Small transformers do so late and suddenly; three things bring
-the moment forward: first weights that have the parts of a look-up at hand (`initial.py`), lists in which there is
-nothing to learn but one thing, each kind mastered by itself and not among the rest, and an optimizer that keeps the
-hidden matrices' updates orthogonal (Muon: Jordan et al. 2024).
+It must learn to look a fact up in its context. Small transformers do so late and suddenly. Three things make it
+earlier: initial weights whose heads already attend where a look-up needs it (`initial.py`), lists that teach one skill
+each and are mastered one after the other, and an optimizer that makes the updates of the hidden matrices orthogonal
+(Muon: Jordan et al. 2024).
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from lapilli.training.muon import Muon, layer_matrices, muon_group
 from lapilli.training.part_recipe import HEADS, MASTERED, SHARES, LanguageRecipe, Lesson
 from lapilli.training.pebble.initial import with_first_weights
 
-_Row = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""Ids and labels of one text."""
+_Text = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""The ids and labels of one text, (token,) each."""
 
 
 _TEXTS: dict[str, Callable[[str, Lesson], Pieces]] = {
@@ -53,11 +53,11 @@ _TEXTS: dict[str, Callable[[str, Lesson], Pieces]] = {
     "reasoned": lambda seed, lesson: two_steps(seed, lesson.things, lesson.questions),
     "compared": lambda seed, lesson: comparisons(seed, lesson.questions),
 }
-"""What the `SHARES` of a batch are made of: from a seed, as large as the lesson says."""
+"""The generators of the `SHARES` of a batch: a text from a seed, as large as the lesson says."""
 
 
 def new_language_model(recipe: LanguageRecipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """The untrained model, as `initial` makes it, for the tokens of `tokenizer`."""
+    """Return the untrained model, with the weights of `initial`, for the tokens of `tokenizer`."""
     return with_first_weights(
         LlamaConfig(
             vocab_size=len(tokenizer), hidden_size=recipe.width, intermediate_size=recipe.feed_forward,
@@ -72,7 +72,7 @@ def new_language_model(recipe: LanguageRecipe, tokenizer: PreTrainedTokenizerFas
 def train_language(
     recipe: LanguageRecipe, tokenizer: PreTrainedTokenizerFast, report: Callable[..., None]
 ) -> LlamaForCausalLM:
-    """Train from nothing; the same seed gives the same weights.
+    """Train a language model from random weights; the same seed gives the same weights.
 
     Calls `report(step, **figures)` every `log_every` steps and after every lesson; the token accuracy is that of
     the lesson's last `MASTERED` steps.
@@ -82,7 +82,7 @@ def train_language(
     optimizer = _optimizer(model, recipe)
     step = 0
     for number, lesson in enumerate(recipe.lessons, start=1):
-        for loss, share in _learn(model, optimizer, recipe, lesson, tokenizer, step):
+        for loss, share in _learn(model, optimizer, recipe, lesson=lesson, tokenizer=tokenizer, before=step):
             step += 1
             if step % recipe.log_every == 0:
                 report(step, lesson=number, loss=loss, token_accuracy=share)
@@ -94,13 +94,14 @@ def _learn(
     model: LlamaForCausalLM,
     optimizer: Muon,
     recipe: LanguageRecipe,
+    *,
     lesson: Lesson,
     tokenizer: PreTrainedTokenizerFast,
     before: int,
 ) -> Iterator[tuple[float, float]]:
-    """Loss, and share of right tokens over the last `MASTERED` steps, of every step until a lesson is over.
+    """Yield the loss of every step of a lesson, and the share of right tokens over its last `MASTERED` steps.
 
-    `before` steps were done in earlier lessons.
+    `before` is the number of steps in earlier lessons.
     """
     shares = list[float]()
     for step in range(lesson.steps):
@@ -116,7 +117,7 @@ def _learn(
 
 
 def save_language(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """The model and its tokenizer with the chat template, as `transformers` reads them."""
+    """Save the model, and its tokenizer with the chat template, as `transformers` reads them."""
     model.save_pretrained(folder)
     tokenizer.chat_template = TEMPLATES["vicuna_v1"].jinja()
     tokenizer.save_pretrained(folder)
@@ -130,7 +131,7 @@ def _optimizer(model: LlamaForCausalLM, recipe: LanguageRecipe) -> Muon:
 
 
 def _move(optimizer: Muon, rate: float) -> None:
-    """One step, at this share of the recipe's rates."""
+    """Take one step, at this share of the recipe's rates."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.setdefault("full_lr", group["lr"])
     optimizer.step()
@@ -138,13 +139,13 @@ def _move(optimizer: Muon, rate: float) -> None:
 
 
 def _rate(step: int, rates: tuple[float, float], done: float) -> float:
-    """A short warm-up at the very first, and a straight line over each lesson, of which `done` is done."""
+    """Return the share of the rates: a short warm-up, then linear over a lesson, of which `done` is over."""
     first, last = rates
     return min((step + 1) / 50, first + (last - first) * done)
 
 
 def _loss(model: LlamaForCausalLM, batch: dict[str, Tensor]) -> tuple[Tensor, float]:
-    """Mean cross-entropy over the learned tokens, and the share of them that the model would say itself."""
+    """Return the mean cross-entropy over the learned tokens, and the share of them that the model predicts."""
     states = model.model(input_ids=batch["input_ids"], use_cache=False).last_hidden_state[:, :-1]
     learned = batch["labels"][:, 1:] != IGNORED
     logits, targets = model.lm_head(states[learned]), batch["labels"][:, 1:][learned]
@@ -153,30 +154,30 @@ def _loss(model: LlamaForCausalLM, batch: dict[str, Tensor]) -> tuple[Tensor, fl
 
 
 def _batch(recipe: LanguageRecipe, lesson: Lesson, tokenizer: PreTrainedTokenizerFast, step: int) -> dict[str, Tensor]:
-    """`input_ids` and `labels` (text, token) of one step, padded on the right, where causal attention never looks."""
+    """`input_ids` and `labels` (text, token) of one step, padded on the right, which causal attention ignores."""
     ends = np.cumsum(lesson.shares) * lesson.batch_size
     kinds = np.searchsorted(ends, np.arange(lesson.batch_size), side="right").tolist()
     seeds = [f"language-{recipe.seed}-{step}-{index}" for index in range(lesson.batch_size)]
-    rows = [_row(kind, seed, lesson, tokenizer) for kind, seed in zip(kinds, seeds, strict=True)]
-    ids, labels = ([torch.from_numpy(np.array(row[part])) for row in rows] for part in (0, 1))
+    texts = [_text(kind, seed, lesson, tokenizer) for kind, seed in zip(kinds, seeds, strict=True)]
+    ids, labels = ([torch.from_numpy(np.array(text[part])) for text in texts] for part in (0, 1))
     return {
         "input_ids": pad_sequence(ids, batch_first=True, padding_value=tokenizer.pad_token_id),
         "labels": pad_sequence(labels, batch_first=True, padding_value=IGNORED),
     }
 
 
-def _row(kind: int, seed: str, lesson: Lesson, tokenizer: PreTrainedTokenizerFast) -> _Row:
-    """One text of a batch; `kind` counts through `SHARES`, conversations are what is left."""
+def _text(kind: int, seed: str, lesson: Lesson, tokenizer: PreTrainedTokenizerFast) -> _Text:
+    """Return one text of a batch; `kind` is an index into `SHARES`, or after them for a conversation."""
     if kind < len(SHARES):
         return _encode_pieces(_TEXTS[SHARES[kind]](seed, lesson), tokenizer)
     codec = Codec(tokenizer, "vicuna_v1", IMAGE_MARK, image_token_id=-1, patch_grid=(0, 0), image_processor=None)
     encoded = encode(reading_sample(seed, lesson.things, lesson.questions, lesson.kinds), codec)
-    kept = lesson.system | (encoded.layout.role != Role.SYSTEM)
-    return encoded.ids[kept], encoded.labels[kept]
+    selected = lesson.system | (encoded.layout.role != Role.SYSTEM)
+    return encoded.ids[selected], encoded.labels[selected]
 
 
-def _encode_pieces(pieces: Pieces, tokenizer: PreTrainedTokenizerFast) -> _Row:
-    """Ids and labels of a text: a token is learned if the piece with its first character is."""
+def _encode_pieces(pieces: Pieces, tokenizer: PreTrainedTokenizerFast) -> _Text:
+    """Return ids and labels of a text: a token is learned if the piece with its first character is."""
     read = tokenizer("".join(text for text, _ in pieces), return_offsets_mapping=True)
     ids, spans = np.array(read["input_ids"]), np.array(read["offset_mapping"])
     ends = np.cumsum([len(text) for text, _ in pieces])

@@ -1,4 +1,4 @@
-"""Train a part of a LLaVA, from nothing, as a run: pebble-vision and pebble-lm come from here."""
+"""Train a part of a LLaVA from random weights, as a run: pebble-vision and pebble-lm come from here."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from lapilli.training.part_recipe import LanguageRecipe, VisionRecipe
 from lapilli.training.pebble.language import save_language, train_language
 from lapilli.training.pebble.tokenizer import tokenizer_from
 from lapilli.training.pebble.vision import save_vision, train_vision
-from lapilli.training.place import MODEL
+from lapilli.training.preflight import MODEL
 
 
 def train_part(
     recipe: VisionRecipe | LanguageRecipe,
     on_step: Callable[[int], None] | None = None,
-    tell: Callable[[str], None] | None = None,
+    announce: Callable[[str], None] | None = None,
 ) -> RunDir:
     """Run the recipe and return its finished run folder, with the part in `model/` as `transformers` reads it.
 
-    `on_step` is told the steps done, every `log_every`, and `tell` gets a line before the first step. Raises
-    LapilliError when the recipe's `out` is taken or its tokenizer is not there, before anything is written.
+    `on_step` gets the number of steps taken, every `log_every`, and `announce` a line before the first step. Raises
+    LapilliError when the recipe's `out` is occupied or its tokenizer missing, before anything is written.
     """
     with RunDir.alone(recipe.out):
         tokenizer = tokenizer_from(recipe.tokenizer)
         run = RunDir.create(recipe.out, recipe, recipe.seed)
-        if tell:
-            tell(_opening(recipe))
+        if announce:
+            announce(_opening(recipe))
         _train(run, recipe, tokenizer, on_step)
         return run
 
@@ -60,7 +60,7 @@ def _train(
 
 
 def _opening(recipe: VisionRecipe | LanguageRecipe) -> str:
-    """What is about to be trained, and on how much."""
+    """Return a line on the part that is trained, and on how much."""
     if isinstance(recipe, VisionRecipe):
         return (
             f"vision: a vision encoder learns, from nothing; {recipe.scenes:,} scenes, {recipe.steps:,} steps; "

@@ -18,14 +18,14 @@ from lapilli.data.scenes.scene import sample_scene
 from lapilli.model.hub import model_folder
 from lapilli.model.tokenizer import require_bounded
 
-TELL = (
+REQUESTS = (
     "Describe the picture. Tell me everything that is in the picture. What do you see? What is in the image? "
     "Tell me about the object."
 )
-"""What is asked for without a question; every letter of it decides which words become tokens."""
+"""Requests that are no questions; every letter of them decides which words become tokens."""
 
 WORDS = r" ?\p{L}+(?:-\p{L}+)*| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-"""What no piece reaches across: words with the space before them, as in GPT-2, but "top-left" is one word."""
+"""The words that pieces stay within: with the space before them, as in GPT-2, but "top-left" is a single word."""
 
 SPECIAL = ("<unk>", "<s>", "</s>", "<pad>")
 
@@ -55,9 +55,9 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, max_length: int) -> P
 
 
 def tokenizer_from(folder: Path | None) -> PreTrainedTokenizerFast:
-    """The tokenizer in a folder or on the hub, or without one the one that is learned from scenes.
+    """Return the tokenizer in a folder or on the hub, or without a folder the one that is learned from scenes.
 
-    Raises LapilliError when there is none in the folder.
+    Raises LapilliError when the folder has none.
     """
     if folder is None:
         return scene_tokenizer()
@@ -83,4 +83,4 @@ def _texts(scenes: int) -> Iterator[str]:
             if question := ask(scene, kind, rng):
                 turns = (Turn("user", question.text), Turn("assistant", question.answer))
                 yield "".join(piece.text for piece in TEMPLATES["vicuna_v1"].segments(turns)[:-1]) + "\n"
-        yield TELL
+        yield REQUESTS

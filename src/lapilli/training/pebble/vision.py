@@ -1,12 +1,12 @@
-"""Train pebble-vision: a CLIP vision encoder, contrastively, on scenes and what people say about them.
+"""Train pebble-vision: a CLIP vision encoder, contrastively, on scenes and captions.
 
 Three losses, each a cross-entropy over cosine similarities:
 * picture and caption, over the batch (Radford et al., CLIP, arXiv 2103.00020), from the CLS token;
 * thing and phrase, over the batch, where a thing is the patch that holds its centre (phrases meet regions: Zhong et
   al., RegionCLIP, arXiv 2112.09106);
-* patch and fact, over all that could be said instead: a red object or a blue one, a star or a ring, an A or an E, the
-  only one of its color or one of three. Every patch learns from every fact at every visit, and facts are learned apart,
-  so that new combinations are nothing new.
+* patch and fact, over all alternatives to the fact: a red object or a blue one, a star or a ring, an A or an E, the
+  only one of its color or one of three. Every patch learns every fact in every batch, and facts are learned apart from
+  each other, so that new combinations of them are not new facts.
 
 The last two meet the patches of the layer before the last, which a LLaVA reads.
 """
@@ -47,7 +47,7 @@ GRAIN = 0.3
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures and what is said about them. Texts are ids, (text, token).
+    """Pictures and texts about them. Texts are ids, (text, token).
 
     `pixels` is (image, 3, row, column). `phrases[i]` is true of the thing in patch `place[i]` of image `owner[i]`.
     `words` are all phrases of `FACTS`, and `facts`, (image, patch, fact), which of them are true.
@@ -63,7 +63,7 @@ class Batch:
 
 
 class Contrast(nn.Module):
-    """The encoder of pictures beside an encoder of texts, which only serves to train it, and the space they share."""
+    """The vision encoder, a text encoder that only serves to train it, and the space that they share."""
 
     def __init__(self, recipe: VisionRecipe, vocabulary: int, stop: int) -> None:
         super().__init__()
@@ -90,32 +90,32 @@ class Contrast(nn.Module):
 
     def losses(self, batch: Batch) -> Tensor:
         """The three losses, shape (3,)."""
-        seen = self.vision(batch.pixels, output_hidden_states=True)
+        encoded = self.vision(batch.pixels, output_hidden_states=True)
         scales = self.log_scales.clamp(max=math.log(100.0)).exp()
-        patches = normalize(self.patch(seen.hidden_states[-2][:, 1:]), dim=-1)
-        whole = normalize(self.whole(seen.pooler_output), dim=-1)
-        said = normalize(self.caption(self._read(batch.captions)), dim=-1)
+        patches = normalize(self.patch(encoded.hidden_states[-2][:, 1:]), dim=-1)
+        whole = normalize(self.whole(encoded.pooler_output), dim=-1)
+        captions = normalize(self.caption(self._read(batch.captions)), dim=-1)
         phrases = normalize(self.phrase(self._read(batch.phrases)), dim=-1)
         facts = normalize(self.phrase(self._read(batch.words)), dim=-1)
         things = patches[batch.owner, batch.place]
         return torch.stack(
             (
-                _of_pairs(scales[0] * whole @ said.T, batch.captions),
-                _of_pairs(scales[1] * things @ phrases.T, batch.phrases),
-                _of_facts(scales[2] * patches @ facts.T, batch.facts),
+                _pair_loss(scales[0] * whole @ captions.T, batch.captions),
+                _pair_loss(scales[1] * things @ phrases.T, batch.phrases),
+                _fact_loss(scales[2] * patches @ facts.T, batch.facts),
             )
         )
 
     def _read(self, ids: Tensor) -> Tensor:
-        """The state at each text's stop token, (text, d_model); CLIP's own pooler looks elsewhere when that id is 2."""
+        """The state at each text's stop token, (text, d_model); CLIP's own pooler takes another when that id is 2."""
         states: Tensor = self.text(ids).last_hidden_state
         return states[torch.arange(len(ids)), (ids == self.stop).int().argmax(-1)]
 
 
-def _of_pairs(scores: Tensor, texts: Tensor) -> Tensor:
-    """Which text belongs to which picture or thing, both ways: `scores` (thing, text) of pairs with equal places.
+def _pair_loss(scores: Tensor, texts: Tensor) -> Tensor:
+    """Return the loss of matching texts and pictures or things, both ways; `scores` (thing, text) pairs the diagonal.
 
-    A text that says the same as another is no wrong answer to it; `texts` are the ids, (text, token).
+    A text that equals another is not counted as a wrong answer; `texts` are the ids, (text, token).
     """
     same = (texts[:, None] == texts[None]).all(-1).fill_diagonal_(False)
     scores = scores.masked_fill(same, float("-inf"))
@@ -123,10 +123,10 @@ def _of_pairs(scores: Tensor, texts: Tensor) -> Tensor:
     return (cross_entropy(scores, target) + cross_entropy(scores.T, target)) / 2
 
 
-def _of_facts(scores: Tensor, facts: Tensor) -> Tensor:
-    """Which phrase of each line of `FACTS` is true: the sum of a mean over patches for every line.
+def _fact_loss(scores: Tensor, facts: Tensor) -> Tensor:
+    """Return the loss of choosing the true phrase of each line of `FACTS`: the sum over lines of the mean over patches.
 
-    `scores` are (image, patch, phrase), all lines one behind another, and `facts` (image, patch, fact).
+    `scores` are (image, patch, phrase), all lines one after another, and `facts` (image, patch, fact).
     """
     lines = torch.split(scores, [len(line) for line in FACTS.values()], dim=-1)
     losses = [
@@ -140,7 +140,7 @@ def _of_facts(scores: Tensor, facts: Tensor) -> Tensor:
 def train_vision(
     recipe: VisionRecipe, tokenizer: PreTrainedTokenizerFast, report: Callable[..., None]
 ) -> CLIPVisionModel:
-    """Train from nothing; the same seed gives the same weights.
+    """Train a vision encoder from random weights; the same seed gives the same weights.
 
     Calls `report(step, **figures)` every `log_every` steps and after the last one.
     """
@@ -166,11 +166,11 @@ def train_vision(
 
 
 def _whiten(embeddings: Any, pictures: np.ndarray) -> None:
-    """Begin with patches taken apart into their principal components, made about equally loud, and with places as loud.
+    """Initialise the filters with the whitened principal components of patches, and the position embeddings as large.
 
-    `embeddings` are CLIP's: a convolution for the patches, and a vector for every place. Neighbouring pixels are alike:
-    random filters see the mean colour of a patch and little else, so that edges and letters come late. With the
-    0.02 that CLIP's position embeddings begin with, places hardly came at all.
+    `embeddings` are CLIP's: a convolution for the patches, and a vector for every position. Neighbouring pixels are
+    alike: random filters respond to the mean color of a patch and to little else, so that edges and letters are learned
+    late. With CLIP's own standard deviation of 0.02 for the position embeddings, places were hardly learned at all.
     """
     patches = functional.unfold(normalised(pictures), embeddings.patch_size, stride=embeddings.patch_size)
     flat = patches.transpose(1, 2).flatten(0, 1).double()
@@ -198,7 +198,7 @@ def _optimizer(model: Contrast, recipe: VisionRecipe) -> Muon:
 def _batches(
     recipe: VisionRecipe, seeds: list[str], pictures: np.ndarray, tokenizer: PreTrainedTokenizerFast
 ) -> Iterator[Batch]:
-    """One batch a step: pictures that were painted once, with fresh words about them."""
+    """Yield one batch a step: pictures that were painted once, with new texts about them."""
     rng = random.Random(recipe.seed)
     for _ in range(recipe.steps):
         chosen = rng.sample(range(recipe.scenes), recipe.batch_size)
@@ -206,7 +206,7 @@ def _batches(
 
 
 def save_vision(model: CLIPVisionModel, folder: Path) -> None:
-    """The encoder and its image processor, as `transformers` reads them."""
+    """Save the encoder and its image processor, as `transformers` reads them."""
     model.save_pretrained(folder)
     side = {"height": SIDE, "width": SIDE}
     CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size=side).save_pretrained(folder)
@@ -227,7 +227,7 @@ def _rate(step: int, steps: int) -> float:
 
 
 def normalised(pictures: np.ndarray) -> Tensor:
-    """uint8 `(image, row, column, channel)` to what the CLIP image processor makes of pictures of this size."""
+    """Return uint8 `(image, row, column, channel)` as the CLIP image processor returns pictures of this size."""
     processor = CLIPImageProcessorPil()
     mean, std = torch.tensor(processor.image_mean), torch.tensor(processor.image_std)
     pixels = torch.from_numpy(pictures).float() / 255
@@ -237,20 +237,20 @@ def normalised(pictures: np.ndarray) -> Tensor:
 def _batch(
     pictures: np.ndarray, seeds: list[str], rng: random.Random, patch: int, tokenizer: PreTrainedTokenizerFast
 ) -> Batch:
-    said = [caption_seed(seed, rng, patch) for seed in seeds]
+    captioned = [caption_seed(seed, rng, patch) for seed in seeds]
     return Batch(
         pixels=normalised(pictures),
-        captions=_ids([one.caption for one in said], tokenizer),
-        phrases=_ids([phrase for one in said for phrase in one.phrases], tokenizer),
+        captions=_ids([scene.caption for scene in captioned], tokenizer),
+        phrases=_ids([phrase for scene in captioned for phrase in scene.phrases], tokenizer),
         words=_ids([words for line in FACTS.values() for words in line], tokenizer),
-        owner=torch.tensor([index for index, one in enumerate(said) for _ in one.phrases]),
-        place=torch.tensor([place for one in said for place in one.patches]),
+        owner=torch.tensor([index for index, scene in enumerate(captioned) for _ in scene.phrases]),
+        place=torch.tensor([place for scene in captioned for place in scene.patches]),
         facts=torch.from_numpy(np.stack([facts_seed(seed, patch) for seed in seeds])).long(),
     )
 
 
 def _ids(texts: list[str], tokenizer: PreTrainedTokenizerFast) -> Tensor:
-    """The texts with a stop token, padded to the longest: (text, token)."""
+    """Return the ids of the texts with a stop token, padded to the longest: (text, token)."""
     stopped = [text + tokenizer.eos_token for text in texts]
     ids: Tensor = tokenizer(stopped, padding=True, return_tensors="pt", max_length=128, truncation=True)["input_ids"]
     return ids

@@ -15,16 +15,16 @@ for (const table of document.querySelectorAll("[data-sortable]")) {
   const valueOf = (row, column) => {
     if (column === "method") return row.cells[0].textContent.trim().toLowerCase();
     const cells = [...row.cells].filter((cell) => cell.dataset.column === column);
-    const cell = cells.find((one) => getComputedStyle(one).display !== "none") ?? cells[0];
+    const cell = cells.find((candidate) => getComputedStyle(candidate).display !== "none") ?? cells[0];
     return cell?.dataset.sort === undefined ? null : Number(cell.dataset.sort);
   };
 
   const sorted = (rows) => {
     if (!chosen) return rows;
     const pairs = rows.map((row) => [row, valueOf(row, chosen.column)]);
-    const known = pairs.filter(([, value]) => value !== null);
-    known.sort(([, a], [, b]) => (a < b ? -1 : a > b ? 1 : 0) * chosen.turn);
-    return [...known, ...pairs.filter(([, value]) => value === null)].map(([row]) => row);
+    const ranked = pairs.filter(([, value]) => value !== null);
+    ranked.sort(([, a], [, b]) => (a < b ? -1 : a > b ? 1 : 0) * chosen.direction);
+    return [...ranked, ...pairs.filter(([, value]) => value === null)].map(([row]) => row);
   };
 
   const arrange = () => {
@@ -33,7 +33,7 @@ for (const table of document.querySelectorAll("[data-sortable]")) {
     for (const family of families) family.hidden = !together.checked;
     for (const button of table.querySelectorAll("thead button")) {
       const here = chosen?.column === button.dataset.column;
-      button.closest("th").ariaSort = here ? (chosen.turn > 0 ? "ascending" : "descending") : null;
+      button.closest("th").ariaSort = here ? (chosen.direction > 0 ? "ascending" : "descending") : null;
     }
   };
 
@@ -41,7 +41,7 @@ for (const table of document.querySelectorAll("[data-sortable]")) {
     const { column, better } = button.dataset;
     const best = column === "method" || better !== "up" ? 1 : -1; // the better end comes first
     button.addEventListener("click", () => {
-      chosen = chosen?.column !== column ? { column, turn: best } : chosen.turn === best ? { column, turn: -best } : null;
+      chosen = chosen?.column !== column ? { column, direction: best } : chosen.direction === best ? { column, direction: -best } : null;
       arrange();
     });
   }

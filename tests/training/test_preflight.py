@@ -11,7 +11,7 @@ from tests.parts import IMAGE_SIZE, picture
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.model.llava import load
 from lapilli.training.loop import train
-from lapilli.training.samples import SKIPPED, Skipped, run_samples
+from lapilli.training.preflight import SKIPPED, Skipped, run_samples
 
 
 class _KilledError(BaseException):

@@ -1,4 +1,4 @@
-"""Fields that nobody reads but that name pictures or videos: who trains on such a row in good faith trains blind."""
+"""The fields of a row that are not read. Where one names a picture, a model trained on the row never sees that."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _OTHER_FILE = re.compile(rf"[^\n\r]*\.({'|'.join(_OTHERS.split())})|[^\s/\\]*([/
 _DATA = re.compile(r"(?i:data:(image|video)/)|(iVBORw0KGgo|/9j/|R0lGOD|UklGR)[A-Za-z0-9+/]{24}")
 _URL = re.compile(r"(https?|ftp|s3|gs|file|hf)://\S+", re.I)
 _LONGEST = 4_096  # characters of a path or URL; what is longer is text
-_SHOWN = 60
+_EXCERPT = 60  # characters
 
 # The name of a field without case and signs: image_path, Images, imgUrl, video, input_image, pixel_values.
 _NAME = re.compile(
@@ -29,10 +29,10 @@ _NAME = re.compile(
 )
 
 
-def unread_fields(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Every text in a field of a row, or of one of its turns, that is not read and may name a file or be one.
+def extra_fields(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield every text in a field of a row, or of one of its turns, that is not read and may name or hold a file.
 
-    Gives the field as one would write it, such as `meta.frames[0]`, and the text; of numbers, the list of the first.
+    Yields the field as it is written, such as `meta.frames[0]`, and the text; for numbers, the first of the list.
     """
     for name in row:
         if name not in _READ:
@@ -46,14 +46,14 @@ def unread_fields(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def names_pictures(field: str, text: str) -> bool:
-    """Whether the text is that of a picture or a video, or stands where one would be named."""
+    """Whether the text names or holds a picture or a video, or is in a field that is called so."""
     if _DATA.match(text):
         return True
     return _is_picture_field(field) or (len(text) <= _LONGEST and _FILE.fullmatch(text.strip()) is not None)
 
 
 def is_url(text: str) -> bool:
-    """Whether the text is a URL, of whatever, or the data of a picture or a video."""
+    """Whether the text is a URL, or the data of a picture or a video."""
     return _DATA.match(text) is not None or (len(text) <= _LONGEST and _URL.fullmatch(text.strip()) is not None)
 
 
@@ -62,13 +62,13 @@ def is_file(text: str) -> bool:
     return len(text) <= _LONGEST and _OTHER_FILE.fullmatch(text.strip()) is not None
 
 
-def shown(text: str) -> str:
-    """The text as messages show it, not at full length."""
-    return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "...")
+def excerpt(text: str) -> str:
+    """Return the text for a message: quoted, and cut where it is long."""
+    return repr(text if len(text) <= _EXCERPT else text[: _EXCERPT - 3] + "...")
 
 
-def general(field: str) -> str:
-    """The field without the numbers of entries, the same for all rows."""
+def without_numbers(field: str) -> str:
+    """Return the field without the numbers of entries, the same for all rows."""
     return re.sub(r"\[\d+\]", "[]", field)
 
 
@@ -81,12 +81,12 @@ def _texts(field: str, value: Any) -> Iterator[tuple[str, str]]:
         elif isinstance(inner, dict):
             stack += [(f"{name}.{key}", inner[key]) for key in reversed(inner)]
         elif isinstance(inner, list) and inner and all(isinstance(entry, int | float) for entry in inner):
-            yield name, str(inner[:_SHOWN])  # pixels, where the field says so
+            yield name, str(inner[:_EXCERPT])  # pixels, where the field says so
         elif isinstance(inner, list):
             stack += [(f"{name}[{index}]", entry) for index, entry in reversed(list(enumerate(inner)))]
 
 
 def _is_picture_field(field: str) -> bool:
-    """Whether any of the names in it says so: the path in `image.path` is one."""
-    names = (re.sub(r"[^a-z0-9]", "", name.lower()) for name in general(field).split("."))
+    """Whether any name in the field is that of a picture: `image.path` is one."""
+    names = (re.sub(r"[^a-z0-9]", "", name.lower()) for name in without_numbers(field).split("."))
     return any(_NAME.fullmatch(name) for name in names)

@@ -1,0 +1,135 @@
+"""What a benchmark is, and which there are.
+
+A benchmark is a file of this folder whose `BENCHMARK` says how its questions are read, asked, scored and shown, and a
+line of `BENCHMARKS`. It never sees a model: `asking.evaluate` is given a function that answers samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from math import isnan
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+
+from lapilli.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lapilli.core.progress import Progress
+
+
+class Question(Protocol):
+    """What the questions of every benchmark have; each adds what it scores by, such as the right answers."""
+
+    @property
+    def id(self) -> str:
+        """Its own in the benchmark."""
+
+    @property
+    def image(self) -> str:
+        """The name of its picture, in the folder `images` beside the questions."""
+
+    @property
+    def question(self) -> str:
+        """Its text."""
+
+
+Q = TypeVar("Q", bound=Question)
+
+
+@dataclass(frozen=True)
+class Response(Generic[Q]):
+    """A question, the condition under which it was asked, and the answer as the model gave it."""
+
+    question: Q
+    condition: str
+    given: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Scores as they are printed: `rows` has a cell for each of `columns`; `note` says what the columns are."""
+
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[str]]
+    note: str
+
+
+def question_text(question: Question) -> str:
+    """The prompt that is a question as it stands."""
+    return question.question
+
+
+@dataclass(frozen=True)
+class Benchmark(Generic[Q]):
+    """Questions and how their answers are scored.
+
+    rounds     the splits, which are folders in the data folder ("" is the data folder itself), and the conditions
+               (`asking.CONDITIONS`) under which the questions of a split are asked
+    read       (folder of a split, split, count) -> its questions, at most `count` of a type; checks all that can be
+               checked without a model, pictures too, and raises LapilliError with file and row
+    normalise  a free answer -> what is compared
+    score      responses -> rows, frozen dataclasses whose figures have n and a 95 % interval
+    constants  the questions of a split -> rows of the best constant answer, for whoever does not look
+    table      (rows of `score`, rows of `constants`) -> what is printed
+    prompt     a question -> the text behind the picture
+    draw       (folder, count, seed, progress) makes the data folder where none is given; None where it must be given
+    """
+
+    name: str
+    rounds: tuple[tuple[str, str], ...]
+    read: Callable[[Path, str, int], list[Q]]
+    normalise: Callable[[str], str]
+    score: Callable[[Sequence[Response[Q]]], Sequence[Any]]
+    constants: Callable[[Sequence[Q]], Sequence[Any]]
+    table: Callable[[Sequence[Any], Sequence[Any]], Table]
+    prompt: Callable[[Q], str] = question_text
+    draw: Callable[[Path, int, int, Progress], None] | None = None
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits of its rounds, each once."""
+        return tuple(dict.fromkeys(split for split, _ in self.rounds))
+
+    def require_questions(self, data: Path | None, count: int) -> None:
+        """Raise UsageError where data must be given, and LapilliError for a data folder that cannot be asked."""
+        if data is None:
+            if self.draw is None:
+                raise UsageError(f"{self.name}: its questions are not drawn but read; give their folder with --data")
+            return
+        for split in self.splits:
+            self.read(data / split, split, count)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a benchmark is, which is not imported before it is asked for, and what it asks, in a few words."""
+
+    module: str
+    summary: str
+
+
+BENCHMARKS = {
+    "scenes": Entry("lapilli.evaluation.scenes", "short answers about scenes, by type of question"),
+    "pope": Entry("lapilli.evaluation.pope", "yes or no: objects that are in a scene, and objects that are not"),
+}
+"""All benchmarks by name, in the order of the help page."""
+
+
+def benchmark(name: str) -> Benchmark[Any]:
+    """The benchmark of this name. Raises UsageError, with the list, where there is none."""
+    if name not in BENCHMARKS:
+        raise UsageError(f"no benchmark {name!r}; there are: {', '.join(BENCHMARKS)}")
+    return cast(Benchmark[Any], import_module(BENCHMARKS[name].module).BENCHMARK)
+
+
+def percent(share: float) -> str:
+    """A share as a cell of a table; a dash for nan, the share of nothing."""
+    return "–" if isnan(share) else f"{100 * share:.1f}"
+
+
+def with_interval(share: float, low: float, high: float) -> str:
+    """The same, with its 95 % interval."""
+    return percent(share) if isnan(share) else f"{percent(share)} [{100 * low:.0f}, {100 * high:.0f}]"

@@ -1,0 +1,88 @@
+"""From a request to an explanation: the model answers, its answer is traced, taken apart and tested."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from PIL import Image
+
+from lapilli.core.errors import UsageError
+from lapilli.core.layout import Positions
+from lapilli.core.progress import Progress
+from lapilli.inference.answer import answer
+from lapilli.inspection.answer_words import answer_text
+from lapilli.inspection.attribution.contrast import answered, contrasted
+from lapilli.inspection.recording import recording, traced
+from lapilli.inspection.target import Kind, Target
+from lapilli.inspection.trace import Trace
+from lapilli.model.hub import hub_name
+from lapilli.model.llava import Llava
+from lapilli.model.parts import name_of
+from lapilli.studies.explain.explanation import Explanation, explanation
+from lapilli.studies.explain.findings import explain, silent
+from lapilli.studies.explain.request import Request
+
+MAX_NEW_TOKENS = 64
+"""After so many tokens the model's own answer ends."""
+
+
+def explained(
+    llava: Llava,
+    folder: Path,
+    picture: Image.Image,
+    request: Request,
+    *,
+    dtype: str | None = None,
+    others: Iterable[Image.Image] | None = None,
+    progress: Progress = silent,
+) -> Explanation:
+    """Explain an answer about `picture`, as `request` says.
+
+    `folder` is that of the model, and `dtype` the format that was asked for: with them, and the picture's file, the
+    explanation says which command makes it again. `others` are the pictures of `request.swap`. Raises UsageError for
+    patches that are not there and for a contrast that is none, and LapilliError as `findings.explain` and `answer` do.
+    """
+    trace = _answered(llava, request, picture)
+    target, at = _target(trace, request)
+    removed = None if request.remove is None else _patches(request.remove, trace.layout.patches(0).size)
+    swapped = None if others is None else [llava.pixels.view(other) for other in others]
+    tested: dict[str, Any] = {"controls": request.controls, "removed": removed, "seed": request.seed}
+    findings = explain(trace, picture, target, at, **tested, progress=progress, swapped=swapped)
+    return explanation(findings, picture, name_of(folder), _command(folder, request, answer_text(trace), dtype))
+
+
+def _answered(llava: Llava, request: Request, picture: Image.Image) -> Trace:
+    """The trace of the answer that is given, or of the one that the model makes."""
+    if request.answer is not None:
+        encoded = answered(llava, request.sample, request.answer)
+        return traced(llava, encoded, llava.pixels([picture]), whole=True)
+    with recording(llava, whole=True) as record:
+        (made,) = answer(llava, [request.sample], lambda name: picture, MAX_NEW_TOKENS)
+    return record.trace(made.ids, made.layout)
+
+
+def _target(trace: Trace, request: Request) -> tuple[Target | None, int | None]:
+    """What is to be taken apart, None for what is usual, and the row that it is about, if it is about one."""
+    if request.contrast is not None:
+        return contrasted(trace, request.sample, request.contrast)
+    return (None if request.target is None else Target(cast(Kind, request.target))), None
+
+
+def _patches(ranges: Sequence[range], count: int) -> Positions:
+    """The patches of these ranges. Raises UsageError for what is none of `count`, for none, and for all of them."""
+    inside = all(0 <= some.start < some.stop <= count for some in ranges)
+    found = {patch for some in ranges for patch in some} if inside else set()
+    if not 0 < len(found) < count:
+        raise UsageError(f"remove: there are {count} patches, numbered from 0; name some of them, not all")
+    return np.array(sorted(found), np.intp)
+
+
+def _command(folder: Path, request: Request, given: str, dtype: str | None) -> list[str]:
+    """What explains the same answer again; nothing where the picture is in no file."""
+    if request.image is None:
+        return []
+    options: dict[str, Any] = {"answer": given, "contrast": request.contrast, "controls": request.controls}
+    options |= {"dtype": dtype, "target": request.target, "swap": request.swap}
+    said = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
+    return ["lapilli", "explain", hub_name(folder) or str(folder), request.image, request.question, *said]

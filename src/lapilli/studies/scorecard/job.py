@@ -1,0 +1,77 @@
+"""What a scorecard is made of: a model, data and a plan, and in its run folder the questions that were kept."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, TypedDict, get_args
+
+from lapilli.core.errors import LapilliError
+from lapilli.core.placement import AS_STORED, Placement
+from lapilli.core.read import checked
+from lapilli.core.run import RunDir
+from lapilli.data.questions import PictureQuestion
+from lapilli.data.scenes.facts import read_scenes
+from lapilli.data.scenes.scene import Scene
+from lapilli.studies.scorecard.plan import Plan
+
+Need: TypeAlias = Literal["kept", "overall_colour", "most_pictures", "no_picture"]
+"""What a right answer needs: the picture, or less than that, for which its question is left out.
+
+    overall_colour   no word loses more than VISUAL when the picture is blurred, but one does in the place of others
+    most_pictures    the key word does not, at the median, with other pictures in its picture's place
+    no_picture       neither
+"""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A question that was answered rightly and needs its picture, and another one's picture."""
+
+    question: PictureQuestion
+    given: str
+    other: str
+
+
+class _Saved(TypedDict):
+    """What a run holds of them."""
+
+    counts: dict[str, int]
+    kept: tuple[Kept, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a process needs to measure cases in the run folder `folder`."""
+
+    folder: Path
+    model: Path
+    data: Path
+    plan: Plan
+    placement: Placement = AS_STORED
+
+    @cached_property
+    def run(self) -> RunDir:
+        """The run."""
+        return RunDir.open(self.folder)
+
+    @cached_property
+    def kept(self) -> tuple[Kept, ...]:
+        """The questions that were kept, once they have been; the numbers of the cases are their places."""
+        return kept_of(self.run.load("kept"))
+
+    @cached_property
+    def scenes(self) -> dict[str, Scene]:
+        """The scenes of the data's folder; none of a folder of other pictures."""
+        return read_scenes(self.data) if (self.data / "scenes.jsonl").is_file() else {}
+
+
+def kept_of(saved: Any) -> tuple[Kept, ...]:
+    """The questions that were kept, as a run holds them.
+
+    Raises LapilliError for what is something else, and for what an older version kept, which asked for less.
+    """
+    again = "remove the run's folder, and run it again"
+    found = checked(_Saved, saved, "results/kept.json", again)
+    if missing := [name for name in get_args(Need) if name not in found["counts"]]:
+        raise LapilliError(f"results/kept.json: begun by an older version: no count of {', '.join(missing)}; {again}")
+    return found["kept"]

@@ -1,0 +1,172 @@
+"""All that is checked of a run before torch is imported: its folder, its files, its samples and their pictures.
+
+A refusal takes no longer than reading a recipe. Samples that are left out for their pictures are settled here, before
+the first step, and saved with the run, so that a resumed run leaves out the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+from lapilli.core.errors import LapilliError, UsageError
+from lapilli.core.files import refuse_occupied
+from lapilli.core.progress import Progress
+from lapilli.core.read import checked
+from lapilli.core.recipe import read_recipe
+from lapilli.core.run import RunDir
+from lapilli.data.faults import Fault
+from lapilli.data.pictures import check_paths, check_pictures
+from lapilli.data.sample import Sample, read_samples
+from lapilli.model.hub import pinned
+from lapilli.training.recipe import TrainRecipe
+
+MODEL = "model"
+"""The folder of the trained model or part, inside the run's."""
+
+CHECKPOINTS = "checkpoints"
+"""The folder of a run's checkpoints, while it has any."""
+
+SKIPPED = "skipped"
+"""The result of a run that lists the samples that were left out."""
+
+_FREE_ON_RESUME = ("save_every", "log_every", "workers")  # they do not change what is computed
+
+
+def startable(recipe: TrainRecipe, resume: bool) -> TrainRecipe:
+    """Return the recipe, with the commit of a model of the hub in it, so that the run's recipe names the very weights.
+
+    Raises LapilliError for a run that exists already, a resumption of one that does not, and a missing file;
+    UsageError for a model that is neither a folder nor an id, and where a resumed run began with another recipe.
+    """
+    recipe = replace(recipe, model=pinned(recipe.model))
+    _require_place(recipe, resume)
+    if not is_trained(recipe):
+        _require_data(recipe)
+    return recipe
+
+
+def is_trained(recipe: TrainRecipe) -> bool:
+    """Whether nothing is left to train: the model is written after all else, and appears as a whole."""
+    return (recipe.out / MODEL).exists()
+
+
+def _require_data(recipe: TrainRecipe) -> None:
+    if not recipe.data.file.exists():
+        raise LapilliError(f"{recipe.data.file}: cannot be read: no such file; correct data.file")
+    if recipe.data.images is not None and not recipe.data.images.is_dir():
+        raise LapilliError(f"{recipe.data.images}: no such folder; correct data.images")
+
+
+def _require_place(recipe: TrainRecipe, resume: bool) -> None:
+    if not (recipe.out / "recipe.yaml").is_file():
+        if resume:
+            raise LapilliError(f"{recipe.out}: no run to resume; start it without --resume")
+        refuse_occupied(recipe.out)
+        return
+    if RunDir.open(recipe.out).is_complete:
+        raise LapilliError(f"{recipe.out}: the run there has finished; name another out, or remove the folder")
+    if not resume:
+        raise LapilliError(f"{recipe.out}: an unfinished run is there; go on with --resume, or remove the folder")
+    _require_same(recipe)
+
+
+def _require_same(recipe: TrainRecipe) -> None:
+    before = read_recipe(recipe.out / "recipe.yaml", [], TrainRecipe)
+    for field in fields(TrainRecipe):
+        old, new = getattr(before, field.name), getattr(recipe, field.name)
+        if old != new and field.name not in _FREE_ON_RESUME:
+            raise UsageError(f"{field.name}: {new}, but the run at {recipe.out} began with {old}; change it back")
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A sample that is left out: its row in the file, its id, and the fault of one of its pictures."""
+
+    row: int
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunSamples:
+    """The samples to learn from, their rows in the file, and those that are left out."""
+
+    samples: tuple[Sample, ...]
+    rows: tuple[int, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def run_samples(recipe: TrainRecipe, check: bool = False, progress: Progress | None = None) -> RunSamples:
+    """Read the samples of the recipe's file.
+
+    The paths of all pictures are checked; with `check`, and where bad pictures are to be skipped, all are decoded. A
+    resumed run skips the samples that it skipped when it began, and no more. Raises LapilliError for a bad row, for no
+    samples, for a bad picture unless it is to be skipped, where no sample is left, and where a skipped sample has moved
+    in its file; UsageError where samples name pictures and the recipe no folder.
+    """
+    samples = read_samples(recipe.data.file)
+    if not samples:
+        raise LapilliError(f"{recipe.data.file}: no samples; a training needs at least one")
+    settled = _skipped_before(recipe, samples) if recipe.on_bad_picture == "skip" else []
+    candidates = _without(samples, settled or [])
+    bad = _bad_pictures(recipe, candidates.samples, check or settled is None, progress)
+    if settled is not None:
+        if bad:
+            raise _refusal(recipe, candidates, bad)
+        return candidates
+    chosen = _without(samples, _skipped(samples, bad))  # a new run: what it skips is settled now
+    if not chosen.samples:
+        raise LapilliError(
+            f"{recipe.data.images}: no sample is left whose pictures can be read: {chosen.skipped[0].reason}"
+        )
+    return chosen
+
+
+def _bad_pictures(
+    recipe: TrainRecipe, samples: Sequence[Sample], decode: bool, progress: Progress | None
+) -> dict[str, Fault]:
+    names = dict.fromkeys(name for sample in samples for name in sample.images)
+    if not names:
+        return {}
+    if recipe.data.images is None:
+        raise UsageError(f"data.images: missing, but {recipe.data.file} shows pictures; name their folder")
+    if decode:
+        return check_pictures(recipe.data.images, names, progress)
+    return check_paths(recipe.data.images, names)
+
+
+def _refusal(recipe: TrainRecipe, candidates: RunSamples, bad: dict[str, Fault]) -> LapilliError:
+    rows = zip(candidates.rows, candidates.samples, strict=True)
+    pictures = [(row, name) for row, sample in rows for name in sample.images]
+    row, name = next((row, name) for row, name in pictures if name in bad)
+    where, what = f"row {row}, {bad[name].message}", bad[name].remedy
+    if len(bad) == 1:
+        return LapilliError(f"{recipe.data.file}, {where}; {what}")
+    count = len({name for _, name in pictures})
+    first = f"{recipe.data.images}: {len(bad)} of {count} pictures cannot be read, such as that of {where}"
+    return LapilliError(f"{first}; correct data.images, or {what}; `lapilli data validate` lists all")
+
+
+def _skipped(samples: Sequence[Sample], bad: dict[str, Fault]) -> list[Skipped]:
+    rows = ((row, sample, [bad[name] for name in sample.images if name in bad]) for row, sample in enumerate(samples))
+    return [Skipped(row, sample.id, faults[0].message) for row, sample, faults in rows if faults]
+
+
+def _skipped_before(recipe: TrainRecipe, samples: Sequence[Sample]) -> list[Skipped] | None:
+    """Return the samples that the unfinished run skips; None where none began, or it was killed at once."""
+    if not (recipe.out / "recipe.yaml").is_file():
+        return None
+    run = RunDir.open(recipe.out)
+    if not run.has(SKIPPED):
+        return None
+    skipped = checked(list[Skipped], run.load(SKIPPED), f"{run.path}: results/{SKIPPED}.json", "start a new run")
+    for sample in skipped:  # the file may have been changed since
+        if not (0 <= sample.row < len(samples) and samples[sample.row].id == sample.id):
+            what = f"row {sample.row} is no longer the sample {sample.id!r}, which the run skipped"
+            raise LapilliError(f"{recipe.data.file}: {what}; put it back there, or start a new run")
+    return skipped
+
+
+def _without(samples: Sequence[Sample], skipped: Sequence[Skipped]) -> RunSamples:
+    left_out = {sample.row for sample in skipped}
+    rows = tuple(row for row in range(len(samples)) if row not in left_out)
+    return RunSamples(tuple(samples[row] for row in rows), rows, tuple(skipped))

@@ -1,0 +1,74 @@
+"""Names that say what they hold, and calls that a reader can follow (CONTRIBUTING.md)."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import lapilli
+
+PACKAGE = Path(lapilli.__file__).parent
+
+BANNED = {"eye", "voice", "told", "given", "asked", "held", "seen", "found", "said", "looks"}
+"""Names that hide a standard term (vision, language, attention), or say nothing of what they hold."""
+
+POSITIONAL = 5
+"""The most that a call passes by position."""
+
+
+def names(tree):
+    """Every name that a module gives: of functions, classes, arguments, variables and attributes, with its line."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name, node.lineno
+        elif isinstance(node, ast.arg):
+            yield node.arg, node.lineno
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.id if isinstance(node, ast.Name) else node.attr, node.lineno
+
+
+def banned(tree):
+    return [f"{line}: {name}" for name, line in names(tree) if name.strip("_") in BANNED]
+
+
+def crowded(tree):
+    """Calls with more positional arguments than are allowed."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and len(node.args) > POSITIONAL]
+    return [f"{call.lineno}: {ast.unparse(call.func)} passes {len(call.args)} by position" for call in calls]
+
+
+def faults(check):
+    return [
+        f"{file.relative_to(PACKAGE)}:{fault}"
+        for file in sorted(PACKAGE.rglob("*.py"))
+        for fault in check(ast.parse(file.read_text(encoding="utf-8")))
+    ]
+
+
+def test_every_name_says_what_it_holds():
+    assert faults(banned) == []
+
+
+def test_no_call_passes_more_than_five_things_by_position():
+    assert faults(crowded) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "found = 1",
+        "def told(): ...",
+        "class Said: ...",
+        "def f(given): ...",
+        "self.seen = 2",
+        "for asked in x: ...",
+        "_held = 1",
+    ],
+)
+def test_a_banned_name_is_found(line):
+    assert len(banned(ast.parse(line.replace("Said", "said")))) == 1
+
+
+def test_a_crowded_call_is_found():
+    assert crowded(ast.parse("f(1, 2, 3, 4, 5)")) == []
+    assert len(crowded(ast.parse("f(1, 2, 3, 4, *x, 6)"))) == 1
