@@ -11,7 +11,7 @@ import numpy as np
 from lapilli.core.statistics.clusters import clustered, clustered_mean
 from lapilli.core.statistics.proportion import Difference, Proportion
 from lapilli.data.scenes.facts import read_scenes
-from lapilli.data.scenes.vocabulary import COLOURS
+from lapilli.data.scenes.vocabulary import COLORS
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ColoursMentioned:
 
 def colours_mentioned(captions: Sequence[str], truths: Sequence[frozenset[str]]) -> ColoursMentioned:
     """Judge captions against the colours of their scenes, and against those of the next scene as a control."""
-    said = [(number, word) for number, text in enumerate(captions) for word in _words(text) if word in COLOURS]
+    said = [(number, word) for number, text in enumerate(captions) for word in _words(text) if word in COLORS]
     caption = [number for number, _ in said]
 
     def right(colours: Sequence[frozenset[str]]) -> list[bool]:
