@@ -219,15 +219,15 @@ def _mask(patches: Patches, grid: tuple[int, int]) -> NDArray[np.bool_]:
     """
     import numpy as np
 
-    count, given = prod(grid), np.asarray(patches)
-    if given.dtype == bool and given.shape in ((count,), grid):
-        return given.reshape(count)
-    if given.dtype == bool and given.shape[1:] == (count,):
-        return given
-    numbers = given.astype(np.intp) if given.dtype.kind in "iu" or not given.size else np.array([-1])
+    count, array = prod(grid), np.asarray(patches)
+    if array.dtype == bool and array.shape in ((count,), grid):
+        return array.reshape(count)
+    if array.dtype == bool and array.shape[1:] == (count,):
+        return array
+    numbers = array.astype(np.intp) if array.dtype.kind in "iu" or not array.size else np.array([-1])
     if numbers.ndim != 1 or any(not 0 <= number < count for number in numbers):
-        found = f"patches {patches!r}"[:80]
-        raise UsageError(f"{found}: there are {count} patches, numbered from 0; give numbers, or a mask of {grid}")
+        problem = f"patches {patches!r}"[:80]
+        raise UsageError(f"{problem}: there are {count} patches, numbered from 0; give numbers, or a mask of {grid}")
     mask: NDArray[np.bool_] = np.zeros(count, np.bool_)
     mask[numbers] = True
     return mask

@@ -42,7 +42,7 @@ def normalise(text: str) -> str:
 def score(responses: Sequence[Response[ToyQuestion]]) -> list[ToyScore]:
     """One score for each condition."""
     return [
-        ToyScore(condition, clustered([normalise(one.given) in one.question.answers for one in of], range(len(of))))
+        ToyScore(condition, clustered([normalise(one.answer) in one.question.answers for one in of], range(len(of))))
         for condition in dict.fromkeys(one.condition for one in responses)
         if (of := [one for one in responses if one.condition == condition])
     ]

@@ -81,7 +81,7 @@ def test_weights_that_are_no_numbers():
 def test_a_chat_that_does_not_forget_what_was_answered(monkeypatch):
     """A memory that keeps what it should have forgotten answers otherwise."""
     llava = load(joined("clip", "llama"))
-    monkeypatch.setattr(chat.Memory, "forget", lambda *_: None)
+    monkeypatch.setattr(chat.CachedSequence, "truncate", lambda *_: None)
     assert failed(llava) == ["chat = ask"]
 
 

@@ -84,7 +84,7 @@ class Held:
                 f"{at}.linear_2", x if self.config.projector_hidden_act == "linear" else self.gelu(at, x)
             )
         x = self.linear(f"{at}.layers.0", x)
-        for layer in range(1, self.config.projector_depth):
+        for layer in range(1, int(self.config.connector[3])):
             x = self.linear(f"{at}.layers.{layer}", self.gelu(f"{at}.{layer}", x))
         return x
 

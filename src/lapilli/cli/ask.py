@@ -7,7 +7,7 @@ import typer
 
 from lapilli.cli.console import print_json, say
 from lapilli.cli.options import MOST, Bits, Device, Dtype, Model
-from lapilli.cli.questions import asked, hidden_share, opened
+from lapilli.cli.questions import hidden_share, opened, question_sample
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +29,7 @@ def _ask(
     from lapilli.core.placement import Placement
     from lapilli.model.hub import require_named
 
-    sample, placement = asked(image, question), Placement(device, dtype, bits)
+    sample, placement = question_sample(image, question), Placement(device, dtype, bits)
     require_named(model)
     picture = opened(image)
     from lapilli.inference.answer import answer  # last: what was refused should not have waited for torch
@@ -37,8 +37,8 @@ def _ask(
 
     llava = load(model, placement)
     hidden = hidden_share(llava, image.name, picture)
-    (given,) = answer(llava, [sample], lambda name: picture, max_new_tokens)
+    (response,) = answer(llava, [sample], lambda name: picture, max_new_tokens)
     if as_json:
-        print_json({"model": model, "image": image, "question": question, "answer": given.text, "hidden": hidden})
+        print_json({"model": model, "image": image, "question": question, "answer": response.text, "hidden": hidden})
     else:
-        say(given.text)
+        say(response.text)

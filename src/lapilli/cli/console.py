@@ -105,12 +105,12 @@ def steps() -> Iterator[Progress]:
     """
     with progress_bar() as bar:
         tasks: dict[str, TaskID] = {}
-        said = time.monotonic()
+        last_printed = time.monotonic()
 
         def tell(step: str, done: int, total: int) -> None:
-            nonlocal said
-            if bar.disable and time.monotonic() - said >= _EVERY:
-                said = time.monotonic()
+            nonlocal last_printed
+            if bar.disable and time.monotonic() - last_printed >= _EVERY:
+                last_printed = time.monotonic()
                 note(f"{step}: {done} of {total}")
             if step not in tasks:
                 _finish(bar)

@@ -147,8 +147,8 @@ def _show(
 
 
 def _require_one_source(model: Path | None, parts: Sequence[object]) -> None:
-    given = [part is not None for part in parts]
-    if any(given) if model is not None else not all(given):
+    are_present = [part is not None for part in parts]
+    if any(are_present) if model is not None else not all(are_present):
         raise UsageError("give either --model, or all of --tokenizer, --template and --image-tokens")
 
 

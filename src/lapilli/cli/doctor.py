@@ -45,8 +45,8 @@ def _doctor(
     sound = all(finding.holds for finding in installation)
     checks = _shown(str(model), _checks(model), not as_json) if model and sound else []
     if as_json:
-        found = {"installation": installation, "checks": checks}
-        listed = {name: [asdict(finding) for finding in some] for name, some in found.items()}
+        findings_by_kind = {"installation": installation, "checks": checks}
+        listed = {name: [asdict(finding) for finding in some] for name, some in findings_by_kind.items()}
         print_json({"dependencies": [_described(one) for one in known], "extras": extras, "model": model, **listed})
     raise typer.Exit(0 if all(finding.holds for finding in (*installation, *checks)) else 1)
 

@@ -56,15 +56,20 @@ def evaluate(
     from lapilli.studies.evaluate import evaluate_model, keep, scored  # last: a refusal should not wait for torch
 
     with steps() as progress:
-        found = evaluate_model(folder, chosen, data, questions, seed=seed, placement=placement, progress=progress)
+        results = evaluate_model(folder, chosen, data, questions, seed=seed, placement=placement, progress=progress)
     if out:
-        recipe = {"model": hub_name(folder) or str(model), "benches": list(found), "data": data, "questions": questions}
-        keep(RunDir.create(out, recipe, seed), chosen, found)
+        recipe = {
+            "model": hub_name(folder) or str(model),
+            "benches": list(results),
+            "data": data,
+            "questions": questions,
+        }
+        keep(RunDir.create(out, recipe, seed), chosen, results)
     if as_json:
-        print_json(scored(found))
+        print_json(scored(results))
         return
     for one in chosen:
-        _print(one.table(found[one.name].scores, found[one.name].constants))
+        _print(one.table(results[one.name].scores, results[one.name].constants))
 
 
 def _print(scores: "Table") -> None:

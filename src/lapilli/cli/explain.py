@@ -104,12 +104,12 @@ def _others(folder: Path, picture: "Image") -> "Iterator[Image]":
 
 def _ranges(text: str) -> list[range]:
     """The ranges of patches that --remove names, such as 3-5,9. Raises UsageError for what names none."""
-    found = []
+    ranges = []
     for part in text.split(","):
         first, dash, last = part.partition("-")
         numbers = (first, last) if dash else (first, first)
         are_numbers = all(number.strip().isdecimal() and len(number) < 100 for number in numbers)
         if not are_numbers or int(numbers[0]) > int(numbers[1]):
             raise UsageError(f"--remove {text}: {part!r} is no patch; write numbers and ranges, such as 3-5,9")
-        found.append(range(int(numbers[0]), int(numbers[1]) + 1))
-    return found
+        ranges.append(range(int(numbers[0]), int(numbers[1]) + 1))
+    return ranges

@@ -95,7 +95,7 @@ def _build(
     vision, language = pinned_part(vision), pinned_part(language)  # before either is fetched
     version = preset_for(vision, preset)
     name = connector or version.connector
-    llava = join(vision, language, name, template, feature_layer, seed, version.pad, background)
+    llava = join(vision, language, name, template, feature_layer, seed=seed, pad=version.pad, background=background)
     save(llava, out)
     for line in llava.card.notes:
         note(line)
@@ -175,8 +175,8 @@ def _convert(
     from lapilli.model.checkpoints.checkpoint import Choices  # last: what was refused should not wait for torch
     from lapilli.model.checkpoints.read import read_checkpoint
 
-    found = read_checkpoint(model, Choices(template, vision, pad))
-    _write(found, out, to, shard_size, found.card.notes if found.layout == "original" else ())
+    checkpoint = read_checkpoint(model, Choices(template, vision, pad))
+    _write(checkpoint, out, to, shard_size, checkpoint.card.notes if checkpoint.layout == "original" else ())
 
 
 def _merge(
@@ -201,8 +201,8 @@ def _merge(
     from lapilli.model.checkpoints.checkpoint import Choices  # last: what was refused should not wait for torch
     from lapilli.model.checkpoints.merge import merge
 
-    found = merge(adapter, base, Choices(template, vision, pad))
-    _write(found, out, to, shard_size, found.card.notes[-1:])
+    checkpoint = merge(adapter, base, Choices(template, vision, pad))
+    _write(checkpoint, out, to, shard_size, checkpoint.card.notes[-1:])
 
 
 def _require_known(context: typer.Context, out: Path, to: str, template: str | None, shard_size: str) -> None:
@@ -218,21 +218,21 @@ def _require_known(context: typer.Context, out: Path, to: str, template: str | N
         require_template(template)
 
 
-def _write(found: "Checkpoint", out: Path, to: str, shard_size: str, notes: Sequence[str]) -> None:
+def _write(checkpoint: "Checkpoint", out: Path, to: str, shard_size: str, notes: Sequence[str]) -> None:
     from lapilli.model.checkpoints.write import Writing, write_checkpoint
     from lapilli.model.choices import size_in_bytes
 
     size = size_in_bytes(shard_size)
-    total = sum(source.bytes for source in found.tensors.values())
+    total = sum(source.bytes for source in checkpoint.tensors.values())
     later: list[str] = []
     with progress_bar() as bar:
         task = bar.add_task("weights, in MB", total=total // 1_000_000)
         write = Writing(size, lambda done: bar.update(task, completed=done // 1_000_000), later.append)
-        write_checkpoint(found, out, to, write)
+        write_checkpoint(checkpoint, out, to, write)
     for line in (*notes, *later):
         note(line)
-    written = f"{out}: layout {to}, made from {len(found.tensors)} tensors ({total / 1e6:,.1f} MB) in {found.layout}"
-    note(written)
+    tensors = f"{len(checkpoint.tensors)} tensors ({total / 1e6:,.1f} MB)"
+    note(f"{out}: layout {to}, made from {tensors} in {checkpoint.layout}")
 
 
 def _bridges(
@@ -244,19 +244,19 @@ def _bridges(
     """Count what LLaVA, BLIP-2 and Flamingo put between a vision encoder and a language model."""
     from lapilli.model.bridges import Widths, bridges, published
 
-    found, known = bridges(Widths(vision, language, layers)), published()
+    designs, papers = bridges(Widths(vision, language, layers)), published()
     if as_json:
-        print_json({"bridges": [asdict(one) for one in found], "published": [asdict(one) for one in known]})
+        print_json({"bridges": [asdict(one) for one in designs], "published": [asdict(one) for one in papers]})
         return
-    results.print(_table_of_bridges(found))
-    results.print(_table_of_published(known))
+    results.print(_table_of_bridges(designs))
+    results.print(_table_of_published(papers))
 
 
-def _table_of_bridges(found: Sequence["Bridge"]) -> Table:
-    widths = found[0].widths
+def _table_of_bridges(designs: Sequence["Bridge"]) -> Table:
+    widths = designs[0].widths
     title = f"Trainable parameters for v = {widths.vision}, d = {widths.language}, L = {widths.layers}"
     table = Table("design", "paper", Column("parameters", justify="right"), "formula", title=title)
-    for one in found:
+    for one in designs:
         table.add_row(one.name, one.paper, f"{one.parameters:,}", one.formula)
     return table
 

@@ -61,5 +61,5 @@ def require_models(models: Sequence[Path]) -> list[Path]:
     """
     from lapilli.model.hub import model_folder, pinned
 
-    found = [pinned(model) for model in models]
-    return [model_folder(model) for model in found]
+    pins = [pinned(model) for model in models]
+    return [model_folder(model) for model in pins]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lapilli.model.llava import Llava
 
 
-def asked(image: Path, question: str) -> "Sample":
+def question_sample(image: Path, question: str) -> "Sample":
     """The sample that asks a question about a picture. Raises UsageError for what is no question."""
     from lapilli.data.questions import one_question
 

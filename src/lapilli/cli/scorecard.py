@@ -86,14 +86,14 @@ def _show(run: "RunDir", other: "RunDir | None", as_json: bool) -> None:
     from lapilli.report.scorecard.page import write_page
     from lapilli.studies.scorecard.beside import told_apart
 
-    found, page = run.load("scorecard"), run.path / "scorecard.html"
-    others = [told_apart(other, found["model"])] if other else []
-    write_page([found, *others], page)  # after the run has finished: a page can be drawn again
+    result, page = run.load("scorecard"), run.path / "scorecard.html"
+    others = [told_apart(other, result["model"])] if other else []
+    write_page([result, *others], page)  # after the run has finished: a page can be drawn again
     if as_json:
-        told = {key: value for key, value in found.items() if key != "examples"}
-        told |= {"between_models": between_scorecards(found, others[0])} if others else {}
-        print_json({"folder": run.path, **told})
+        printed = {key: value for key, value in result.items() if key != "examples"}
+        printed |= {"between_models": between_scorecards(result, others[0])} if others else {}
+        print_json({"folder": run.path, **printed})
         return
     for part in (print_head, print_gaps, print_sanity):
-        part(found)
+        part(result)
     say(f"{page}")

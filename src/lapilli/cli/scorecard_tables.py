@@ -17,37 +17,37 @@ _LEFT_OUT = {
 _SIGNS = {"low": " ↓", "high": " ↑"}
 
 
-def print_head(found: dict[str, Any]) -> None:
+def print_head(result: dict[str, Any]) -> None:
     """Where ours lose, before all else, what ours is there, and what the figures rest on."""
-    if "best" not in found:
+    if "best" not in result:
         say(words.OLDER)
-    for loss in found["losses"] if "best" in found else ():
+    for loss in result["losses"] if "best" in result else ():
         interval = f"{loss['difference']:.3f} [{loss['low']:.3f}, {loss['high']:.3f}], {loss['operator']}"
         say(f"{loss['other']} is ahead of {loss['ours']} by {interval}; Holm's p {loss['holm']:.2g}")
-    for best in found.get("best", ()):
+    for best in result.get("best", ()):
         chosen = f"chosen on {counted(best['chosen_on'], 'question')} and " if best["chosen_on"] else ""
         gap = "gap {} [{}, {}]".format(*(number(best[name], 3) for name in ("value", "low", "high")))
         say(f"our best under {best['operator']}: {best['method']}, {chosen}compared on {best['n']}: {gap}")
-    counts = found["counts"]
-    asked = f"{counts['asked']} asked, one of a picture; {counts['right']} right; {counts['kept']} kept"
-    say(f"{counts['given']} questions given; {asked}")
+    counts = result["counts"]
+    questions = f"{counts['asked']} asked, one of a picture; {counts['right']} right; {counts['kept']} kept"
+    say(f"{counts['given']} questions given; {questions}")
     apart = [f"{counts[name]} {says}" for name, says in _LEFT_OUT.items() if counts.get(name)]
     if apart:
         say(f"left out: {', '.join(apart)}")
-    compared = min([counts["kept"], *(best["n"] for best in found.get("best", ()))])
+    compared = min([counts["kept"], *(best["n"] for best in result.get("best", ()))])
     if few := words.narrow(counts["kept"], compared):
         say(few)
 
 
-def print_gaps(found: dict[str, Any]) -> None:
+def print_gaps(result: dict[str, Any]) -> None:
     """Every method's gap under every operator, ours marked, the best first."""
-    primary, operators = found["settings"]["primary"], [one["name"] for one in found["settings"]["operators"]]
-    by_key = {(row["method"], row["operator"], row["metric"]): row for row in found["scores"]}
+    primary, operators = result["settings"]["primary"], [one["name"] for one in result["settings"]["operators"]]
+    by_key = {(row["method"], row["operator"], row["metric"]): row for row in result["scores"]}
     note = "insertion less deletion, 0 is chance, with 95 % intervals"
-    note += f", n = {found['counts']['kept']}; flips under {primary}; * ours"
+    note += f", n = {result['counts']['kept']}; flips under {primary}; * ours"
     first = Column("method", overflow="fold")
     table = Table(first, *operators, "flip", "pointing", "ms", box=SIMPLE_HEAD, pad_edge=False, caption=note)
-    for method in sorted(found["methods"], key=lambda one: -by_key[one["name"], primary, "gap"]["value"]):
+    for method in sorted(result["methods"], key=lambda one: -by_key[one["name"], primary, "gap"]["value"]):
         name = method["name"]
         gaps = [_with_interval(by_key[name, operator, "gap"]) for operator in operators]
         others = [by_key.get((name, *key)) for key in ((primary, "flip"), (None, "pointing"))]
@@ -56,21 +56,21 @@ def print_gaps(found: dict[str, Any]) -> None:
     results.print(table)
 
 
-def print_sanity(found: dict[str, Any]) -> None:
+def print_sanity(result: dict[str, Any]) -> None:
     """What becomes of every method's map under every sanity test, ours first; nothing where none was made.
 
     The table is as wide as it must be: a terminal breaks lines, but leaves nothing out.
     """
-    methods, tests = list(dict.fromkeys(row["method"] for row in found["sanity"])), found["sanity_tests"]
+    methods, tests = list(dict.fromkeys(row["method"] for row in result["sanity"])), result["sanity_tests"]
     if not methods:
         return
-    note = f"likeness to the first map, of up to {found['settings']['sanity_n']} questions; ↓ low is good, ↑ high"
+    note = f"likeness to the first map, of up to {result['settings']['sanity_n']} questions; ↓ low is good, ↑ high"
     heads = [test["name"] + _SIGNS.get(test["good"], "") for test in tests]
     titles = [Column(head, justify="right", min_width=max(map(len, head.split()))) for head in heads]
     table = Table("method", *titles, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, caption=note)
     table.width = max(map(len, methods)) + sum(2 + (title.min_width or 0) for title in titles)
     for method in methods:
-        by_test = {row["test"]: row for row in found["sanity"] if row["method"] == method}
+        by_test = {row["test"]: row for row in result["sanity"] if row["method"] == method}
         values = [by_test[test["name"]] for test in tests]
         table.add_row(method, *(f"{round(row['value'], 2) + 0.0:.2f}" if row["n"] else NONE for row in values))
     results.print(table, crop=False)

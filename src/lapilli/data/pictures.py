@@ -64,12 +64,12 @@ def as_picture(image: Path | str | Image.Image | NDArray[np.uint8]) -> Image.Ima
     """
     if isinstance(image, (str, Path)):
         return open_picture(Path(image).parent, Path(image).name)
-    held = image if isinstance(image, Image.Image) else _from_array(image)
-    where = Path(getattr(held, "filename", "") or "image")
-    _require_shape(where, held.size)
+    picture = image if isinstance(image, Image.Image) else _from_array(image)
+    where = Path(getattr(picture, "filename", "") or "image")
+    _require_shape(where, picture.size)
     try:
-        copy = held.copy()  # the caller's stays as it is
-        copy.getexif().update(held.getexif())
+        copy = picture.copy()  # the caller's stays as it is
+        copy.getexif().update(picture.getexif())
         return decode(copy, where)
     except TooLargeError as error:
         raise PictureError(where, str(error), "scale the picture down") from error
@@ -82,8 +82,8 @@ def _from_array(image: Any) -> Image.Image:
         raise UsageError(f"image: a {type(image).__name__}; give the path of a file, a PIL image or an array")
     channels = image.shape[2:]
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or channels not in ((), (3,), (4,)) or 0 in image.shape:
-        found = f"an array of {image.dtype} {image.shape}"
-        raise UsageError(f"image: {found}; give uint8, (row, column) or (row, column, 3 or 4), from 0 to 255")
+        described = f"an array of {image.dtype} {image.shape}"
+        raise UsageError(f"image: {described}; give uint8, (row, column) or (row, column, 3 or 4), from 0 to 255")
     return Image.fromarray(image)
 
 

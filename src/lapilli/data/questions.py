@@ -72,9 +72,9 @@ def fingerprint(folder: Path) -> str:
     return hashlib.sha256((folder / _FILE).read_bytes()).hexdigest()
 
 
-def same_answer(given: str, right: str) -> bool:
+def same_answer(answer: str, right: str) -> bool:
     """Whether an answer is the right one, but for capitals, a full stop and spaces around it; nothing is no answer."""
-    return bool(plain_answer(given)) and plain_answer(given) == plain_answer(right)
+    return bool(plain_answer(answer)) and plain_answer(answer) == plain_answer(right)
 
 
 def plain_answer(text: str) -> str:
@@ -83,7 +83,7 @@ def plain_answer(text: str) -> str:
 
 
 def _remedy(folder: Path) -> str:
-    inside = [str(found.parent) for found in sorted(folder.glob(f"*/{_FILE}"))]
+    inside = [str(file.parent) for file in sorted(folder.glob(f"*/{_FILE}"))]
     if inside:
         return f"give a folder that has one: {', '.join(inside)}"
     split = folder.name if folder.name in ("train", "compositional") else "held_out"
@@ -107,11 +107,11 @@ def _question(where: str, row: object) -> PictureQuestion:
     return PictureQuestion(**texts, boxes=_boxes(where, row.get("boxes") or []))
 
 
-def _boxes(where: str, given: Any) -> tuple[Box, ...]:
+def _boxes(where: str, rows: Any) -> tuple[Box, ...]:
     try:
-        boxes = tuple((float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in given)
+        boxes = tuple((float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in rows)
     except (TypeError, ValueError, OverflowError) as error:
-        raise LapilliError(f"{where}: boxes {given!r}: each is x1, y1, x2, y2 in shares of the picture") from error
+        raise LapilliError(f"{where}: boxes {rows!r}: each is x1, y1, x2, y2 in shares of the picture") from error
     for x1, y1, x2, y2 in boxes:
         if not (0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1):
             raise LapilliError(f"{where}: box {x1, y1, x2, y2}: shares of the picture lie between 0 and 1, x1 < x2")

@@ -80,8 +80,8 @@ def ask(
     def stored(name: str) -> Image.Image:
         return open_picture(images, name)
 
-    given = answer(samples, blank if condition == "blank" else stored)
-    return [Response(question, condition, text) for question, text in zip(questions, given, strict=True)]
+    answers = answer(samples, blank if condition == "blank" else stored)
+    return [Response(question, condition, text) for question, text in zip(questions, answers, strict=True)]
 
 
 def _sample(benchmark: Benchmark[Q], question: Q, condition: str) -> Sample:

@@ -45,7 +45,7 @@ class Response(Generic[Q]):
 
     question: Q
     condition: str
-    given: str
+    answer: str
 
 
 @dataclass(frozen=True)

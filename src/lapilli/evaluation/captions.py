@@ -28,15 +28,15 @@ class ColoursMentioned:
 
 def colours_mentioned(captions: Sequence[str], truths: Sequence[frozenset[str]]) -> ColoursMentioned:
     """Judge captions against the colours of their scenes, and against those of the next scene as a control."""
-    said = [(number, word) for number, text in enumerate(captions) for word in _words(text) if word in COLORS]
-    caption = [number for number, _ in said]
+    mentions = [(number, word) for number, text in enumerate(captions) for word in _words(text) if word in COLORS]
+    caption = [number for number, _ in mentions]
 
     def right(colours: Sequence[frozenset[str]]) -> list[bool]:
-        return [word in colours[number] for number, word in said]
+        return [word in colours[number] for number, word in mentions]
 
     own, shuffled = right(truths), right([*truths[1:], *truths[:1]])
     gain = clustered_mean(np.subtract(own, shuffled, dtype=np.float64), caption)
-    apart = Difference(gain.value, gain.low, gain.high) if said else None
+    apart = Difference(gain.value, gain.low, gain.high) if mentions else None
     return ColoursMentioned(clustered(own, caption), clustered(shuffled, caption), apart)
 
 

@@ -70,7 +70,7 @@ def read_questions(folder: Path, split: str, per_kind: int) -> list[SceneQuestio
     for absent, _ in pairs:
         require_picture(folder, absent.id, absent.image)
     return [
-        SceneQuestion(one.id, split, one.image, absent.type, one.question, one.answer)
+        SceneQuestion(one.id, split, one.image, absent.type, one.question, answer=one.answer)
         for absent, present in pairs
         for one in (absent, present)
     ]
@@ -82,7 +82,7 @@ def scores(responses: Sequence[Response[SceneQuestion]]) -> list[Score]:
 
 
 def _score(key: tuple[str, str, str], responses: Sequence[Response[SceneQuestion]]) -> Score:
-    answers = [read_yes_no(response.given) for response in responses]
+    answers = [read_yes_no(response.answer) for response in responses]
     truths = [response.question.answer for response in responses]
     images = [response.question.image for response in responses]
     yes, there = [answer == "yes" for answer in answers], [truth == "yes" for truth in truths]

@@ -91,7 +91,7 @@ def read_questions(folder: Path, split: str, per_type: int) -> list[SceneQuestio
                 f"{folder}: question {row.id!r}: type {EVERY_TYPE!r} means all together; name it otherwise"
             )
         kind = row.type or UNTYPED
-        question = SceneQuestion(row.id, split, row.image, kind, row.question, row.answer)
+        question = SceneQuestion(row.id, split, row.image, kind, row.question, answer=row.answer)
         by_type.setdefault(kind, []).append(question)
     return [question for questions in by_type.values() for question in questions[:per_type]]
 
@@ -106,7 +106,7 @@ def require_picture(folder: Path, question: str, image: str) -> None:
 
 def is_right(response: Response[SceneQuestion]) -> bool:
     """Whether the answer is the right one, but for capitals, a full stop and spaces around it."""
-    return same_answer(response.given, response.question.answer)
+    return same_answer(response.answer, response.question.answer)
 
 
 def scores(responses: Sequence[Response[SceneQuestion]]) -> list[Score]:
@@ -155,9 +155,9 @@ def table(scores: Sequence[Score], constants: Sequence[Constant]) -> Table:
     rows = []
     for kind in kinds:
         cells = [shares.get((*column, kind)) for column in _COLUMNS.values()]
-        asked = str(cells[0].n) if cells[0] else "0"
-        seen, controls = cells[:2], [*cells[2:], best.get(kind)]
-        rows.append([kind, asked, *map(_with_interval, seen), *map(_percent, controls)])
+        count = str(cells[0].n) if cells[0] else "0"
+        measured, controls = cells[:2], [*cells[2:], best.get(kind)]
+        rows.append([kind, count, *map(_with_interval, measured), *map(_percent, controls)])
     return Table(("type", "n", *_COLUMNS, "constant"), rows, _NOTE)
 
 

@@ -60,9 +60,9 @@ class Capture(Mapping[str, Tensor]):
     def __repr__(self) -> str:
         return "\n".join(f"{name}  {tuple(passed.shape)}" for name, passed in self.items()) or "nothing captured yet"
 
-    def enter(self, model: Any, arguments: Any, given: dict[str, Any]) -> None:
+    def enter(self, model: Any, arguments: Any, keywords: dict[str, Any]) -> None:
         """To be called before the model: whether it goes on. Raises LapilliError after beam search's exchanges."""
-        cache = cache_in((*arguments, *given.values()))
+        cache = cache_in((*arguments, *keywords.values()))
         if cache is None or cache is not self._cache or cache_length(cache) != self._length:
             self._parts.clear()
         elif cache_layers(cache)[0][0] is not self._keys:
@@ -71,7 +71,7 @@ class Capture(Mapping[str, Tensor]):
                 "behind; generate with num_beams=1"
             )
         self._inside = True
-        if shows_encoded_pictures(given):
+        if shows_encoded_pictures(keywords):
             for name, passed in self._encoded.items():
                 self.keep(name, passed)
         self._encoded.clear()

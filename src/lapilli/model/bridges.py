@@ -60,7 +60,7 @@ def bridges(widths: Widths) -> list[Bridge]:
 def published() -> list[Published]:
     """Every design, and LLaVA as a whole, at the widths of its paper."""
     return [
-        Published(name, paper, widths, count(widths), figure, difference)
+        Published(name, paper, widths, count(widths), figure, difference=difference)
         for name, paper, widths, count, figure, difference in _PUBLISHED
     ]
 

@@ -48,10 +48,10 @@ def released_encoder(name: str) -> tuple[Any, Any] | None:
 
 def released_name(config: Any) -> str | None:
     """The name on the hub of the encoder with this configuration, field by field, if it is one of those known here."""
-    found = {name: value for name, value in config.to_dict().items() if name not in _INCIDENTAL}
+    settings = {name: value for name, value in config.to_dict().items() if name not in _INCIDENTAL}
     for name, make in _RELEASED.items():
         known = {field: value for field, value in make()[0].to_dict().items() if field not in _INCIDENTAL}
-        if known == found:
+        if known == settings:
             return name
     return None
 

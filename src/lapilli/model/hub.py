@@ -258,16 +258,16 @@ def _weighs(name: str, beside: Iterable[str]) -> bool:
 def _fetch(repo: str, commit: str, names: Iterable[str], storage: Path) -> None:
     """Bring weights into the cache. Files that git holds itself are small, and left to huggingface_hub."""
     missing = [name for name in names if not isinstance(try_to_load_from_cache(repo, name, revision=commit), str)]
-    found = (_download(repo, commit, name, storage) for name in missing)
-    downloads = [one for one in found if one is not None and not one.blob.is_file()]
+    candidates = (_download(repo, commit, name, storage) for name in missing)
+    downloads = [one for one in candidates if one is not None and not one.blob.is_file()]
     if not downloads:
         return
     size, done = (sum(getattr(one, field) for one in downloads) for field in ("size", "done"))
     _require_room(size - done, storage.parent)
     there = f", of which {_bytes(done)} are there" if done else ""
     files = f"{len(downloads)} file{'s' if len(downloads) > 1 else ''} of weights"
-    said = f"{repo}: fetching {files}, {_bytes(size)}{there}, into {storage.parent}"
-    print(printable(said), file=sys.stderr, flush=True)
+    line = f"{repo}: fetching {files}, {_bytes(size)}{there}, into {storage.parent}"
+    print(printable(line), file=sys.stderr, flush=True)
     try:
         for one in downloads:
             _resume(one)
@@ -278,10 +278,14 @@ def _fetch(repo: str, commit: str, names: Iterable[str], storage: Path) -> None:
 
 def _download(repo: str, commit: str, name: str, storage: Path) -> _Download | None:
     url = hf_hub_url(repo, name, revision=commit)
-    found = get_hf_file_metadata(url)
-    if not found.size or not _SHA256.fullmatch(found.etag or "") or found.size > constants.MAX_HTTP_DOWNLOAD_SIZE:
+    metadata = get_hf_file_metadata(url)
+    if (
+        not metadata.size
+        or not _SHA256.fullmatch(metadata.etag or "")
+        or metadata.size > constants.MAX_HTTP_DOWNLOAD_SIZE
+    ):
         return None
-    return _Download(name, url, found.size, str(found.etag), storage / "blobs" / str(found.etag))
+    return _Download(name, url, metadata.size, str(metadata.etag), storage / "blobs" / str(metadata.etag))
 
 
 def _require_room(size: int, cache: Path) -> None:
@@ -318,8 +322,8 @@ def _resume(one: _Download) -> None:
 
 def _require_same(one: _Download) -> None:
     with one.partial.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != one.sha256:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != one.sha256:
         one.partial.unlink()
         raise LapilliError(f"{one.url}: what came has another SHA-256 than was announced; fetch it again")
 
@@ -350,7 +354,7 @@ def _reason(error: BaseException, url: str) -> str:
         httpx2.HTTPError: f"the connection to {url} broke off ({_kind(error)}); {_GOES_ON}",
         object: f"{url} gave what no hub gives ({_kind(error)}); check HF_ENDPOINT and the connection; {_GOES_ON}",
     }
-    return next(said for kind, said in kinds.items() if isinstance(error, kind))
+    return next(reason for kind, reason in kinds.items() if isinstance(error, kind))
 
 
 def _answer(error: BaseException, url: str) -> str:

@@ -47,7 +47,7 @@ from lapilli.model.pixels import Pixels
 from lapilli.model.placement import settings
 from lapilli.model.processor import add_tokens, generation_config, new_processor, read_processor
 from lapilli.model.reading import quiet
-from lapilli.model.stored import held
+from lapilli.model.stored import in_memory
 from lapilli.model.vocabulary import added_without_rows, require_ids, require_rows, rows_needed
 
 _FITTING = "choose a language model with a plain linear head, such as LLaMA or Qwen2"
@@ -102,27 +102,29 @@ def join(
     LapilliError for parts that cannot be read or do not go together.
     """
     paths = {"vision": part_path(str(vision)), "language": part_path(str(language))}
-    given = model_folder(connector) if "/" in str(connector) else Path(connector)
-    file = given / "mm_projector.bin" if given.is_dir() else given
+    connector_path = model_folder(connector) if "/" in str(connector) else Path(connector)
+    file = connector_path / "mm_projector.bin" if connector_path.is_dir() else connector_path
     trained = read_projector(file) if file.is_file() else None
     name = trained[0] if trained else str(connector)
-    eye = read_vision(paths["vision"], feature_layer)
-    voice = read_language(paths["language"])
-    _require_plain_head(voice.model, paths["language"])
-    for part, role in ((eye.tower, "vision"), (voice.model, "language")):
+    vision_part = read_vision(paths["vision"], feature_layer)
+    language_part = read_language(paths["language"])
+    _require_plain_head(language_part.model, paths["language"])
+    for part, role in ((vision_part.tower, "vision"), (language_part.model, "language")):
         part.config._name_or_path = name_of(paths[role])  # where the folder lies on this machine is nobody's business
-    notes = [*_unspoken(voice.tokenizer, template), *_add_tokens(voice, template, paths["language"])]
-    vision, text = eye.tower.config, voice.model.config
-    config = architecture.joined_config(vision, text, name, feature_layer, voice.tokenizer, eye.tokens_before)
-    model = _assemble(config, eye, voice, seed)
+    notes = [*_unspoken(language_part.tokenizer, template), *_add_tokens(language_part, template, paths["language"])]
+    vision, text = vision_part.tower.config, language_part.model.config
+    config = architecture.joined_config(
+        vision, text, name, feature_layer, language_part.tokenizer, tokens_before=vision_part.tokens_before
+    )
+    model = _assemble(config, vision_part, language_part, seed)
     if trained:
         fill(model.model.multi_modal_projector, trained[1], file)
         notes.append(f"connector: trained before, from {file.name}")
-    _require_same_logits(model, voice.model, paths["language"])
-    processor = _processor(eye, voice.tokenizer, template, pad, architecture.token_cell(config))
+    _require_same_logits(model, language_part.model, paths["language"])
+    processor = _processor(vision_part, language_part.tokenizer, template, pad, architecture.token_cell(config))
     if background != BACKGROUNDS[0]:
         processor.image_processor.background = background  # which transformers writes, reads, and does not heed
-    model.generation_config = generation_config(voice.tokenizer, template)
+    model.generation_config = generation_config(language_part.tokenizer, template)
     if not named(name).is_plain:
         notes.append(f"connector {name}: plain transformers cannot load it, only lapilli can")
     origins = {role: origin(path) for role, path in paths.items()}
@@ -140,7 +142,7 @@ def save(llava: Llava, out: Path) -> None:
     memory = layouts(llava.card.connector)["memory"]
     tied = llava.model.config.tie_word_embeddings
     tensors = {
-        memory.to_hf(name): held(weight)
+        memory.to_hf(name): in_memory(weight)
         for name, weight in llava.model.state_dict().items()
         if not (tied and name == "lm_head.weight")
     }
@@ -203,10 +205,10 @@ def _require_tokens(path: Path, tokenizer: Any, config: Any) -> None:
     require_rows(path, tokenizer, config.text_config.vocab_size)
     image = tokenizer.convert_tokens_to_ids(IMAGE_MARK)
     if image != config.image_token_id or tokenizer.pad_token_id is None:
-        found = (
+        problem = (
             f"{IMAGE_MARK} is token {image}, in config.json {config.image_token_id}; pads with {tokenizer.pad_token}"
         )
-        raise LapilliError(f"{path}: its tokenizer does not fit ({found}); fetch the tokenizer's files again")
+        raise LapilliError(f"{path}: its tokenizer does not fit ({problem}); fetch the tokenizer's files again")
 
 
 def without_unused_layers(model: Any) -> Any:
@@ -235,12 +237,12 @@ def _unspoken(tokenizer: Any, template: str) -> list[str]:
     return [f"template {template}: not the one that the language model brings, which `--template own` takes"]
 
 
-def _add_tokens(voice: Language, template: str, path: Path) -> list[str]:
+def _add_tokens(language_part: Language, template: str, path: Path) -> list[str]:
     """Give the tokenizer what it lacks of <image>, padding; and the model rows for all its tokens. Says what was done.
 
     The new rows are the mean of the others: close to nothing in particular, and of no unusual length.
     """
-    tokenizer, model = voice.tokenizer, voice.model
+    tokenizer, model = language_part.tokenizer, language_part.model
     stop_id(chat_template(template, tokenizer), tokenizer)  # first: the template must go with the language model
     rows = model.get_input_embeddings().num_embeddings
     require_ids(path, model.config, rows)
@@ -260,16 +262,16 @@ def _add_tokens(voice: Language, template: str, path: Path) -> list[str]:
     return [*([had] if without else []), *([f"tokens added: {names}; {mean}"] if new else [])]
 
 
-def _assemble(config: Any, eye: Vision, voice: Language, seed: int) -> Any:
+def _assemble(config: Any, vision_part: Vision, language_part: Language, seed: int) -> Any:
     """The joined model around the parts' own modules: made without weights first, so that nothing is held twice."""
     _, model_class = architecture.classes(architecture.connector_of(config).name)
-    dtype = voice.model.dtype
+    dtype = language_part.model.dtype
     with torch.device("meta"), quiet():
         model: Any = model_class(config)
-    model.model.vision_tower = eye.tower.to(dtype)
-    model.model.language_model = voice.model.base_model
+    model.model.vision_tower = vision_part.tower.to(dtype)
+    model.model.language_model = language_part.model.base_model
     model.model.multi_modal_projector = architecture.new_projector(config, seed).to(dtype)
-    model.lm_head = voice.model.get_output_embeddings()
+    model.lm_head = language_part.model.get_output_embeddings()
     return model.eval()
 
 
@@ -294,7 +296,7 @@ def _require_same_logits(model: Any, language: Any, path: Path) -> None:
         )
 
 
-def _processor(eye: Vision, tokenizer: Any, template: str, pad: bool, cell: int) -> LlavaProcessor:
+def _processor(vision_part: Vision, tokenizer: Any, template: str, pad: bool, cell: int) -> LlavaProcessor:
     tokenizer.chat_template = chat_template(template, tokenizer).jinja()
-    pictures = picture_processor(eye.image_processor, eye.image_size, pad)
-    return new_processor(tokenizer, pictures, cell, eye.tokens_before)
+    pictures = picture_processor(vision_part.image_processor, vision_part.image_size, pad)
+    return new_processor(tokenizer, pictures, cell, vision_part.tokens_before)

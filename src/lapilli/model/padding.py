@@ -76,8 +76,8 @@ def require_side(image_processor: Any, side: int) -> None:
     crops = dict(image_processor.crop_size or {}) if getattr(image_processor, "do_center_crop", False) else {}
     last = {size for size in (crops or sizes).values() if size is not None}
     if last != {side} or not all(0 < size <= 2 * side for size in sizes.values() if size is not None):
-        found = f"size {sizes}, crop_size {crops}, but the vision encoder takes {side} x {side} pixels"
-        raise LapilliError(f"preprocessor_config.json: {found}; fetch the file again")
+        problem = f"size {sizes}, crop_size {crops}, but the vision encoder takes {side} x {side} pixels"
+        raise LapilliError(f"preprocessor_config.json: {problem}; fetch the file again")
 
 
 def spans(image_processor: Any, size: tuple[int, int], pixels: int) -> tuple[Span, Span]:

@@ -170,8 +170,8 @@ def read_model(loader: Any, path: Path, only: str = "", **settings: Any) -> Any:
         )
     superfluous = [key for key in report["unexpected_keys"] if key.startswith(only)]
     mismatched = [key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]]
-    found = {"missing": report["missing_keys"], "superfluous": superfluous, "of another shape": mismatched}
-    complaints = [f"{listed(keys)} {what}" for what, keys in found.items() if keys]
+    faults = {"missing": report["missing_keys"], "superfluous": superfluous, "of another shape": mismatched}
+    complaints = [f"{listed(keys)} {what}" for what, keys in faults.items() if keys]
     if complaints:
         raise LapilliError(
             f"{path}: the weights do not fit {type(model).__name__}: {'; '.join(complaints)}; fetch it again"

@@ -20,23 +20,23 @@ def settings(placement: Placement) -> dict[str, Any]:
     Raises LapilliError for a device that is not there, and where bitsandbytes or its GPU are missing.
     """
     device = _there(placement.device)
-    found: dict[str, Any] = {} if device == "cpu" else {"device_map": _map(device)}
+    options: dict[str, Any] = {} if device == "cpu" else {"device_map": _map(device)}
     if placement.bits:
-        found["quantization_config"] = _quantised(placement, device)
+        options["quantization_config"] = _quantised(placement, device)
     if dtype := placement.dtype or REST.get(placement.bits or 0):
-        found["dtype"] = TORCH_DTYPES[dtype]
-    return found
+        options["dtype"] = TORCH_DTYPES[dtype]
+    return options
 
 
 def devices() -> list[str]:
     """What a model can be put on here, in words."""
-    found = [f"cpu, {torch.get_num_threads()} threads"]
+    names = [f"cpu, {torch.get_num_threads()} threads"]
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        found.append(f"cuda:{index}, {properties.name}, {properties.total_memory / 1e9:.0f} GB")
+        names.append(f"cuda:{index}, {properties.name}, {properties.total_memory / 1e9:.0f} GB")
     if torch.backends.mps.is_available():
-        found.append("mps")
-    return found
+        names.append("mps")
+    return names
 
 
 def placed(batch: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
@@ -55,8 +55,8 @@ def _map(device: str) -> Any:
 def _there(device: str) -> str:
     """A device that is there, by its own name; or BALANCED."""
     if device == AUTO:
-        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        return "cpu" if found is None else f"{found.type}:0"
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return "cpu" if accelerator is None else f"{accelerator.type}:0"
     if device == BALANCED or device.startswith("cuda"):
         _require_cuda(device)
     elif device != "cpu":
@@ -86,8 +86,8 @@ def _require_cuda(device: str) -> None:
 
 
 def _require_accelerator(device: str) -> None:
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if found is None or found.type != device.partition(":")[0]:
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if accelerator is None or accelerator.type != device.partition(":")[0]:
         raise LapilliError(f"device {device}: torch {torch.__version__} finds none here; choose auto or cpu")
 
 

@@ -41,8 +41,8 @@ def explained(path: Path) -> Iterator[None]:
         # tokenizers raises bare Exceptions; what is neither that nor among these is a mistake of ours.
         if type(error) is not Exception and not isinstance(error, _FOREIGN):
             raise
-        said = str(error) if isinstance(error, _SPEAKING) else f"{type(error).__name__}: {error}"
-        reason = shorten(said, width=_REASON_SHOWN, placeholder=" …").rstrip(".")
+        message = str(error) if isinstance(error, _SPEAKING) else f"{type(error).__name__}: {error}"
+        reason = shorten(message, width=_REASON_SHOWN, placeholder=" …").rstrip(".")
         remedy = "mend that, or fetch the folder again"
         raise LapilliError(f"{path}: cannot be read as a Hugging Face model: {reason}; {remedy}") from error
 

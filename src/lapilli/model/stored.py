@@ -61,7 +61,7 @@ class Source:
         return self.size * int(getattr(torch, self.dtype).itemsize)
 
 
-def held(tensor: Tensor) -> Source:
+def in_memory(tensor: Tensor) -> Source:
     """A tensor that is in memory already."""
     return Source(tuple(tensor.shape), dtype_name(tensor), lambda: tensor)
 
@@ -85,15 +85,15 @@ def stored_tensors(path: Path) -> dict[str, Source]:
     a tensor that is in two files, for a damaged file, for an index that promises more than is there, and for a pickle
     that holds more than tensors: loading it would run code.
     """
-    found: dict[str, Source] = {}
+    tensors: dict[str, Source] = {}
     files: dict[str, Path] = {}
     for file in _files(path):
         for name, tensor in tensors_in(file):
-            if name in found:
+            if name in tensors:
                 also = files[name].name
                 raise LapilliError(f"{file}: {name} is in {also} too; remove the file that does not belong here")
-            found[name], files[name] = tensor, file
-    return found
+            tensors[name], files[name] = tensor, file
+    return tensors
 
 
 def tensors_in(file: Path) -> Iterator[tuple[str, Source]]:

@@ -82,7 +82,8 @@ def codec_of_tokenizer(path: Path, template: str, image_tokens: int) -> Codec:
     chat_template(template, tokenizer)
     side = isqrt(image_tokens)
     grid = (side, side) if side * side == image_tokens else (1, image_tokens)
-    return Codec(tokenizer, template, IMAGE_MARK, tokenizer.convert_tokens_to_ids(IMAGE_MARK), grid, None)
+    image_id = tokenizer.convert_tokens_to_ids(IMAGE_MARK)
+    return Codec(tokenizer, template, IMAGE_MARK, image_id, grid, image_processor=None)
 
 
 def is_pieces(file: Path) -> bool:

@@ -112,12 +112,12 @@ def require_spacing(tokenizer: Any) -> None:
         raise unknown(f"of '</s>it', a tokenizer whose legacy is {legacy} makes {first!r} behind </s>")
 
 
-def shows_encoded_pictures(given: Mapping[str, Any]) -> bool:
+def shows_encoded_pictures(keywords: Mapping[str, Any]) -> bool:
     """Whether a call of the model, with these keyword arguments, shows pictures that were encoded before it.
 
     So does the first call of `generate`, which encodes them itself.
     """
-    return bool(given.get("mm_encoder_outputs"))
+    return bool(keywords.get("mm_encoder_outputs"))
 
 
 def tensor_of(value: Any, where: str) -> Tensor:
@@ -152,8 +152,8 @@ def rotated(vectors: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
     With axes between them, the heads are the second one: (batch, head, token, d_head) and (batch, token, d_head), or
     (token, head, d_head) and (token, d_head).
     """
-    found: Tensor = apply_rotary_pos_emb(vectors, vectors, *rotary)[0]
-    return found
+    result: Tensor = apply_rotary_pos_emb(vectors, vectors, *rotary)[0]
+    return result
 
 
 def unknown(what: str) -> LapilliError:

@@ -47,8 +47,8 @@ def stored_excess(path: Path, rows: int) -> str | None:
 def require_ids(path: Path, config: Any, rows: int) -> None:
     """Raise LapilliError where a configuration names a special token that an embedding of so many rows has none for."""
     for field in _SPECIAL:
-        said = getattr(config, field, None)
-        for index in said if isinstance(said, list | tuple) else [said]:
+        ids = getattr(config, field, None)
+        for index in ids if isinstance(ids, list | tuple) else [ids]:
             if isinstance(index, int) and not -rows <= index < rows:  # -1 is an old way to say none
                 raise LapilliError(f"{path}: its {field} is {index}, but the embedding has {rows} rows; mend that")
 

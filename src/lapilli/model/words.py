@@ -18,11 +18,11 @@ def texts_of(tokenizer: Any, ids: Iterable[int]) -> list[str]:
     """
     as_written = {index: token.content for index, token in tokenizer.added_tokens_decoder.items()}
     spelled = _byte_level if _is_byte_level(tokenizer) else _piece
-    found = []
+    texts = []
     for index in map(int, ids):
         token = tokenizer.convert_ids_to_tokens(index)
-        found.append(as_written.get(index, f"<{index}>") if index in as_written or token is None else spelled(token))
-    return found
+        texts.append(as_written.get(index, f"<{index}>") if index in as_written or token is None else spelled(token))
+    return texts
 
 
 def pieces_of(tokenizer: Any, ids: Sequence[int]) -> list[str]:

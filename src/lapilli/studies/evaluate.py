@@ -66,7 +66,7 @@ def keep(run: RunDir, benchmarks: Sequence[Benchmark[Any]], results: Mapping[str
     answers = []
     for benchmark in benchmarks:
         for response in results[benchmark.name].responses:
-            read = {"normalised": benchmark.normalise(response.given)}
+            read = {"normalised": benchmark.normalise(response.answer)}
             answers.append({"benchmark": benchmark.name, **plain(response), **read})
     run.save("answers", answers)
     run.finish()

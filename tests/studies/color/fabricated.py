@@ -25,7 +25,7 @@ MOST = 10
 def fabricate(run, of, shape=(5, 4), only=""):
     """Save everything that is measured of the questions of a study, of all cases, or of those with a name's part."""
     study = Study(of, run)
-    count = len(study.asked)
+    count = len(study.questions)
     for number, case in enumerate(study.cases):
         if only in case.name:
             _heads(run, case, count, shape, np.random.default_rng(number))

@@ -5,10 +5,11 @@ import pytest
 import torch
 from PIL import Image
 from tests.inspection.runs import Run, full_logits
-from tests.studies.hallucination.made import asked, llava_of, picture, respond
+from tests.studies.hallucination.made import asked, llava_of, picture
 
 from lapilli.core.layout import Role
 from lapilli.data.yes_no import leading_word
+from lapilli.inference.answer import answer
 from lapilli.inspection.intervention.removal import blurred
 from lapilli.inspection.intervention.replacement_pictures import blank
 from lapilli.inspection.intervention.replay import Cut
@@ -58,7 +59,8 @@ def test_the_margin_is_that_of_the_row_that_decides(one):
 
 def test_its_sign_is_the_greedy_answer():
     questions = asked()[:12]
-    answers = [leading_word(text) for text in respond(llava_of(), [q.sample for q in questions], picture)]
+    responses = answer(llava_of(), [q.sample for q in questions], picture, max_new_tokens=4)
+    answers = [leading_word(response.text) for response in responses]
     signs = [decision(llava_of(), q.sample, picture(q.image), WORDS[0]) for q in questions]
     margins = [float(one.target.of_logits(one.trace.logits, torch.from_numpy(one.trace.next_ids))[0]) for one in signs]
     assert answers == ["yes" if margin > 0 else "no" for margin in margins] and len(set(answers)) == 2

@@ -65,10 +65,10 @@ def existence_pairs(scenes: Mapping[str, Scene], seed: int = 0) -> Iterator[tupl
     """
     rng = random.Random(seed)
     common = popular(scenes)
-    asked: set[tuple[str, Pair]] = set()
+    used: set[tuple[str, Pair]] = set()
     waiting = {kind: iter(rng.sample(sorted(scenes), len(scenes))) for kind in KINDS}
     for kind in cycle(KINDS):
-        pair = next(_both(scenes, waiting[kind], kind, common, asked, rng), None)
+        pair = next(_both(scenes, waiting[kind], kind, common, used, rng=rng), None)
         if pair is None:
             return
         yield pair
@@ -94,19 +94,19 @@ def yes_or_no(folder: Path, count: int, seed: int = 0) -> list[PictureQuestion]:
 
 def popular(scenes: Mapping[str, Scene]) -> list[Pair]:
     """The eighth of all pairs that is in the most scenes; of equal ones the first of the vocabulary."""
-    seen = Counter(pair for scene in scenes.values() for pair in _there(scene))
-    return sorted(PAIRS, key=lambda pair: -seen[pair])[: len(PAIRS) // 8]
+    counts = Counter(pair for scene in scenes.values() for pair in _there(scene))
+    return sorted(PAIRS, key=lambda pair: -counts[pair])[: len(PAIRS) // 8]
 
 
 def object_of(question: PictureQuestion) -> str:
     """The object that a question of existence asks about; in words that scenes do not use, the question itself."""
-    asked = plain_answer(question.question)
+    text = plain_answer(question.question)
     for wording in EXISTENCE:
         before, _, after = wording.lower().partition("{}")
-        words = asked.removeprefix(before).removesuffix(after).split()
-        if asked.startswith(before) and asked.endswith(after) and words[:1] in (["a"], ["an"]):
+        words = text.removeprefix(before).removesuffix(after).split()
+        if text.startswith(before) and text.endswith(after) and words[:1] in (["a"], ["an"]):
             return " ".join(words[1:])
-    return asked
+    return text
 
 
 def absent(scene: Scene, kind: str, common: list[Pair]) -> list[Pair]:
@@ -126,16 +126,16 @@ def _both(
     pictures: Iterator[str],
     kind: str,
     common: list[Pair],
-    asked: set[tuple[str, Pair]],
+    used: set[tuple[str, Pair]],
     rng: random.Random,
 ) -> Iterator[tuple[PictureQuestion, PictureQuestion]]:
     """A question about an absent object and one about a present one, of each picture that has new ones of both."""
     for picture in pictures:
-        not_there = [pair for pair in absent(scenes[picture], kind, common) if (picture, pair) not in asked]
-        there = [pair for pair in sorted(_there(scenes[picture])) if (picture, pair) not in asked]
+        not_there = [pair for pair in absent(scenes[picture], kind, common) if (picture, pair) not in used]
+        there = [pair for pair in sorted(_there(scenes[picture])) if (picture, pair) not in used]
         if not_there and there:
             wording, chosen = rng.choice(EXISTENCE), (rng.choice(not_there), rng.choice(there))
-            asked.update((picture, pair) for pair in chosen)
+            used.update((picture, pair) for pair in chosen)
             name = f"{picture.rsplit('.', 1)[0]}-{kind}"
             texts = [wording.format(with_article(" ".join(pair))) for pair in chosen]
             yield (

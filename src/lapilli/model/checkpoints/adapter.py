@@ -101,14 +101,14 @@ def read_adapter(folder: Path) -> Adapter:
     whole = {
         name: source for name, source in tensors.items() if not any(name in one for one in (below, low_rank, rows))
     }
-    found = Adapter(
+    adapter = Adapter(
         _pairs(folder, config, low_rank),
         {_BASE_LAYER.sub("", name): source for name, source in below.items()},
         whole,
         {name: (_indices(folder, config, name), source) for name, source in _of_modules(_ROWS, rows)},
     )
-    _require_one_way(folder, found)
-    return found
+    _require_one_way(folder, adapter)
+    return adapter
 
 
 def _require_lora(folder: Path, config: Mapping[str, Any]) -> None:
@@ -130,16 +130,16 @@ def _tensors(folder: Path) -> dict[str, Source]:
         parts = sorted(one.name for one in folder.glob("adapter_model*-of-*"))
         several = f"it is in several files ({listed(parts)}), which peft does not read either; save it as one"
         raise LapilliError(f"{folder}: neither {' nor '.join(_FILES)}; {several if parts else 'fetch it again'}")
-    found: dict[str, Source] = {}
+    tensors: dict[str, Source] = {}
     for one in (file, *([folder / NON_LORA] if (folder / NON_LORA).is_file() else [])):
         for name, source in tensors_in(one):
             bare = _PREFIX.sub("", name)
-            if bare in found:
+            if bare in tensors:
                 raise LapilliError(f"{one}: {bare} is there twice; remove the one that does not belong to the adapter")
-            found[bare] = source
-    if not found:
+            tensors[bare] = source
+    if not tensors:
         raise LapilliError(f"{file}: no tensors in it, so that nothing would change; save the adapter again")
-    return found
+    return tensors
 
 
 def _require_numbers(folder: Path, tensors: Mapping[str, Source]) -> None:
@@ -195,9 +195,9 @@ def _pair(folder: Path, config: Mapping[str, Any], module: str, sides: Mapping[s
     rank = down.shape[0]
     if up.shape[1:] != (rank, *[1] * (len(up.shape) - 2)):
         raise LapilliError(f"{folder}: {module}: A {down.shape} and B {up.shape} do not go together; fetch it again")
-    said = _setting(folder, config, "r", module, 8)
-    if said != rank:
-        both = f"rank {said} in adapter_config.json, {rank} in its tensors"
+    configured = _setting(folder, config, "r", module, 8)
+    if configured != rank:
+        both = f"rank {configured} in adapter_config.json, {rank} in its tensors"
         raise LapilliError(f"{folder}: {module}: {both}; give the two files of one adapter")
     alpha = _setting(folder, config, "lora_alpha", module, 8)
     return Pair(down, up, alpha / (sqrt(rank) if config.get("use_rslora") else rank))
@@ -226,17 +226,17 @@ def _of_modules(pattern: re.Pattern[str], tensors: Mapping[str, Source]) -> Iter
 
 def _indices(folder: Path, config: Mapping[str, Any], name: str) -> tuple[int, ...]:
     """The numbers of the rows that were trained, as adapter_config.json has them for this matrix."""
-    said = config.get("trainable_token_indices")
-    if isinstance(said, dict):
+    indices = config.get("trainable_token_indices")
+    if isinstance(indices, dict):
         module = name.removesuffix(".weight")
-        said = next((value for key, value in said.items() if f".{module}".endswith(f".{key}")), None)
-    if not isinstance(said, list) or not said or any(type(one) is not int or one < 0 for one in said):
-        raise LapilliError(f"{folder}: trainable_token_indices of {name}: {said!r:.80}; mend adapter_config.json")
-    return tuple(said)
+        indices = next((value for key, value in indices.items() if f".{module}".endswith(f".{key}")), None)
+    if not isinstance(indices, list) or not indices or any(type(one) is not int or one < 0 for one in indices):
+        raise LapilliError(f"{folder}: trainable_token_indices of {name}: {indices!r:.80}; mend adapter_config.json")
+    return tuple(indices)
 
 
-def _require_one_way(folder: Path, found: Adapter) -> None:
+def _require_one_way(folder: Path, adapter: Adapter) -> None:
     """Refuse what says two things of one tensor, unless the one is added to the other."""
-    twice = {*found.whole} & {*found.below} | {*found.rows} & {*found.whole, *found.pairs}
+    twice = {*adapter.whole} & {*adapter.below} | {*adapter.rows} & {*adapter.whole, *adapter.pairs}
     if twice:
         raise LapilliError(f"{folder}: says two things of {listed(twice)}; save one adapter alone")

@@ -19,7 +19,7 @@ from lapilli.model.connector import Connector, named
 from lapilli.model.hub import model_folder
 from lapilli.model.parts import listed
 from lapilli.model.reading import explained, quiet
-from lapilli.model.stored import Source, held, json_object, stored_tensors
+from lapilli.model.stored import Source, in_memory, json_object, stored_tensors
 
 HEAD = "language_model.lm_head.weight"
 TABLE = "language_model.model.embed_tokens.weight"
@@ -39,7 +39,7 @@ class Choices:
     vision: Path | None = None
     pad: bool | None = None
 
-    def found(self) -> Choices:
+    def resolved(self) -> Choices:
         """The same, with the encoder's folder as `model_folder` has it."""
         return replace(self, vision=self.vision and model_folder(self.vision))
 
@@ -79,12 +79,12 @@ def in_hf_names(path: Path, tensors: Mapping[str, Source], connector: str) -> tu
 
 def vision_tensors(path: Path, stored: Callable[[Path], dict[str, Source]] = stored_tensors) -> dict[str, Source]:
     """The tensors of the vision encoder in a folder by the names of CLIPVisionModel's files; no text encoder's."""
-    found = {}
+    tensors = {}
     for name, source in stored(path).items():
         inner = name.removeprefix("vision_model.")
         if not name.endswith(_RECOMPUTED) and inner.startswith(VISION_PARTS):
-            found["vision_model." + inner] = source
-    return found
+            tensors["vision_model." + inner] = source
+    return tensors
 
 
 def stored_template(path: Path) -> str | None:
@@ -94,8 +94,8 @@ def stored_template(path: Path) -> str | None:
         text = _text(file)
     else:
         files = [path / "chat_template.json", path / "tokenizer_config.json"]
-        found = (json_object(one).get("chat_template") for one in files if one.is_file())
-        text = next((one for one in found if one), "")
+        templates = (json_object(one).get("chat_template") for one in files if one.is_file())
+        text = next((one for one in templates if one), "")
     return next((name for name, template in TEMPLATES.items() if template.jinja() == text), OWN if text else None)
 
 
@@ -111,11 +111,11 @@ def tokens_before(vision: Any) -> int:
     return 1 if vision.model_type == "clip_vision_model" else 0
 
 
-def require_fitting(found: Checkpoint) -> None:
+def require_fitting(checkpoint: Checkpoint) -> None:
     """Compare names and shapes with those of the model that the configuration makes, built without memory."""
-    expected = _expected(found.path, found.config, found.card.connector)
-    tied = {HEAD} if found.config.tie_word_embeddings else set()
-    have = found.tensors
+    expected = _expected(checkpoint.path, checkpoint.config, checkpoint.card.connector)
+    tied = {HEAD} if checkpoint.config.tie_word_embeddings else set()
+    have = checkpoint.tensors
     faults = {
         "missing": [name for name in expected if name not in have and name not in tied],
         "superfluous": [name for name in have if name not in expected],
@@ -123,7 +123,9 @@ def require_fitting(found: Checkpoint) -> None:
     }
     complaints = [f"{listed(names)} {what}" for what, names in faults.items() if names]
     if complaints:
-        raise LapilliError(f"{found.path}: the weights do not fit config.json: {'; '.join(complaints)}; fetch it again")
+        raise LapilliError(
+            f"{checkpoint.path}: the weights do not fit config.json: {'; '.join(complaints)}; fetch it again"
+        )
 
 
 def _expected(path: Path, config: Any, connector: str) -> dict[str, tuple[int, ...]]:
@@ -145,6 +147,6 @@ def _identity(tensors: Mapping[str, Source], connector: Connector) -> dict[str, 
         return {}
     width, dtype, name = last.shape[0], getattr(torch, last.dtype), PROJECTOR_PART + connector.identity
     return {
-        f"{name}weight": held(torch.eye(width, dtype=dtype)),
-        f"{name}bias": held(torch.zeros(width, dtype=dtype)),
+        f"{name}weight": in_memory(torch.eye(width, dtype=dtype)),
+        f"{name}bias": in_memory(torch.zeros(width, dtype=dtype)),
     }

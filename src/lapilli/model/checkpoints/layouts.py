@@ -52,12 +52,32 @@ def layouts(connector: str) -> dict[str, Layout]:
     Raises UsageError for a connector that is none.
     """
     every = (
-        _layout("original", connector, "model.", "lm_head.", "model.vision_tower.vision_tower.vision_model.", "model."),
-        _layout("hf", connector, "language_model.model.", "language_model.lm_head.", "vision_tower.vision_model.", ""),
-        _layout("nested", connector, "model.language_model.", "lm_head.", "model.vision_tower.vision_model.", "model."),
-        _layout("memory", connector, "model.language_model.", "lm_head.", "model.vision_tower.", "model."),
-        _layout("joined", connector, "language_model.model.", "language_model.lm_head.", "vision_tower.", ""),
-    )
+        _layout(
+            "original", connector,
+            language="model.", head="lm_head.",
+            vision="model.vision_tower.vision_tower.vision_model.", projector="model.",
+        ),
+        _layout(
+            "hf", connector,
+            language="language_model.model.", head="language_model.lm_head.",
+            vision="vision_tower.vision_model.", projector="",
+        ),
+        _layout(
+            "nested", connector,
+            language="model.language_model.", head="lm_head.",
+            vision="model.vision_tower.vision_model.", projector="model.",
+        ),
+        _layout(
+            "memory", connector,
+            language="model.language_model.", head="lm_head.",
+            vision="model.vision_tower.", projector="model.",
+        ),
+        _layout(
+            "joined", connector,
+            language="language_model.model.", head="language_model.lm_head.",
+            vision="vision_tower.", projector="",
+        ),
+    )  # fmt: skip
     return {layout.name: layout for layout in every if layout.name != "original" or named(connector).is_original}
 
 
@@ -67,8 +87,8 @@ def recognised(names: Iterable[str], connector: str) -> Layout:
     Raises LapilliError with the names that the nearest one has no place for.
     """
     names = list(names)
-    found = [(layout, _strangers(names, layout)) for layout in layouts(connector).values()]
-    nearest, strangers = min(found, key=lambda pair: len(pair[1]))
+    candidates = [(layout, _strangers(names, layout)) for layout in layouts(connector).values()]
+    nearest, strangers = min(candidates, key=lambda pair: len(pair[1]))
     if strangers:
         more = f" and {len(strangers) - _SHOWN} more" if len(strangers) > _SHOWN else ""
         listed = ", ".join(strangers[:_SHOWN]) + more
@@ -78,7 +98,7 @@ def recognised(names: Iterable[str], connector: str) -> Layout:
     return nearest
 
 
-def _layout(name: str, connector: str, language: str, head: str, vision: str, projector: str) -> Layout:
+def _layout(name: str, connector: str, *, language: str, head: str, vision: str, projector: str) -> Layout:
     """The four parts' beginnings, joined to what each part is made of."""
     beginnings = {"language_model.model." + part: language + part for part in _LANGUAGE}
     beginnings |= {"vision_tower.vision_model." + part: vision + part for part in VISION_PARTS}

@@ -49,19 +49,19 @@ def merge(folder: Path, base: Path, choices: Choices | None = None) -> Checkpoin
     does not fit the base, listing the tensors; UsageError as `read_checkpoint` does.
     """
     folder, base = pinned(folder), pinned(base)  # a wrong name is found before the other is fetched
-    choices, folder, base = (choices or Choices()).found(), model_folder(folder), model_folder(base)
+    choices, folder, base = (choices or Choices()).resolved(), model_folder(folder), model_folder(base)
     adapter = read_adapter(folder)
     config = model_config(base)
     if "mm_vision_tower" not in config and "vision_config" not in config:
         return _of_language_model(folder, adapter, base, choices)
-    found = read_checkpoint(base, choices)
-    words = _Words(TABLE, HEAD, bool(found.config.tie_word_embeddings))
-    adapter = _as_long(_in_hf_names(folder, adapter, found.card.connector), found)
-    tensors = _merged(folder, found.tensors, adapter, words)
-    notes = [*found.card.notes, f"adapter merged: {name_of(folder)}"]
+    checkpoint = read_checkpoint(base, choices)
+    words = _Words(TABLE, HEAD, bool(checkpoint.config.tie_word_embeddings))
+    adapter = _as_long(_in_hf_names(folder, adapter, checkpoint.card.connector), checkpoint)
+    tensors = _merged(folder, checkpoint.tensors, adapter, words)
+    notes = [*checkpoint.card.notes, f"adapter merged: {name_of(folder)}"]
     if words.tied and HEAD in tensors:
-        found, notes[-1] = _untied(found), f"{notes[-1]}; {_UNTIED}"
-    merged = replace(found, tensors=tensors, card=replace(found.card, notes=tuple(notes)))
+        checkpoint, notes[-1] = _untied(checkpoint), f"{notes[-1]}; {_UNTIED}"
+    merged = replace(checkpoint, tensors=tensors, card=replace(checkpoint.card, notes=tuple(notes)))
     require_fitting(merged)
     return merged
 
@@ -81,12 +81,12 @@ def _of_language_model(folder: Path, adapter: Adapter, base: Path, choices: Choi
     return from_original(folder, config, tensors, base, choices)
 
 
-def _untied(found: Checkpoint) -> Checkpoint:
+def _untied(checkpoint: Checkpoint) -> Checkpoint:
     """The same, with a configuration that says that head and embedding are two."""
-    config = deepcopy(found.config)
+    config = deepcopy(checkpoint.config)
     config.tie_word_embeddings = config.text_config.tie_word_embeddings = False
-    original = found.card.original and {**found.card.original, "tie_word_embeddings": False}
-    return replace(found, config=config, card=replace(found.card, original=original))
+    original = checkpoint.card.original and {**checkpoint.card.original, "tie_word_embeddings": False}
+    return replace(checkpoint, config=config, card=replace(checkpoint.card, original=original))
 
 
 def _in_hf_names(folder: Path, adapter: Adapter, connector: str) -> Adapter:
@@ -98,12 +98,12 @@ def _in_hf_names(folder: Path, adapter: Adapter, connector: str) -> Adapter:
     return _each(adapter, lambda entries: {layout.to_hf(name): entry for name, entry in entries.items()})
 
 
-def _as_long(adapter: Adapter, found: Checkpoint) -> Adapter:
+def _as_long(adapter: Adapter, checkpoint: Checkpoint) -> Adapter:
     """The adapter of an original LLaVA's head or embedding, with the rows that these gained when they were read.
 
     A new row is the mean of the others, so that the mean of what is added to them is right for it.
     """
-    before, now = (found.card.original or {}).get("vocab_size"), found.config.text_config.vocab_size
+    before, now = (checkpoint.card.original or {}).get("vocab_size"), checkpoint.config.text_config.vocab_size
 
     def longer(source: Source) -> Source:
         return lengthened(source, now) if source.shape[0] == before and len(source.shape) == 2 else source
@@ -174,8 +174,8 @@ def _require_known(folder: Path, base: Mapping[str, Source], adapter: Adapter) -
     for name, (indices, source) in adapter.rows.items():
         rows, width = base[name].shape
         if source.shape != (len(indices), width) or len({*indices}) < len(indices) or max(indices) >= rows:
-            said = f"{source.shape} for {len(indices)} rows of {rows} x {width}, the last of them {max(indices)}"
-            raise LapilliError(f"{folder}: trainable tokens of {name}: {said}; give the base it was made on")
+            described = f"{source.shape} for {len(indices)} rows of {rows} x {width}, the last of them {max(indices)}"
+            raise LapilliError(f"{folder}: trainable tokens of {name}: {described}; give the base it was made on")
 
 
 def _changed(folder: Path, name: str, base: Source, adapter: Adapter) -> Source:

@@ -67,10 +67,10 @@ def language_config(config: Mapping[str, Any]) -> Any:
         known = ", ".join(_LANGUAGES)
         raise LapilliError(f"config.json: model_type {config.get('model_type')!r}: unknown; known are {known}")
     fields = {*AutoConfig.for_model(kind).to_dict(), *_OF_OLD_CONFIGS} - {"model_type", "architectures"}
-    said = {name: value for name, value in config.items() if name in fields}
-    if said.get("rope_scaling") is None:  # to say none is deprecated; of other fields, it means something
-        said.pop("rope_scaling", None)
-    made = AutoConfig.for_model(kind, **said)
+    fields_given = {name: value for name, value in config.items() if name in fields}
+    if fields_given.get("rope_scaling") is None:  # to say none is deprecated; of other fields, it means something
+        fields_given.pop("rope_scaling", None)
+    made = AutoConfig.for_model(kind, **fields_given)
     made.dtype = config.get("dtype", config.get("torch_dtype"))
     return made
 

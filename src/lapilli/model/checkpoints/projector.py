@@ -24,14 +24,14 @@ def read_projector(file: Path) -> tuple[str, dict[str, Tensor]]:
     Raises LapilliError for a file that is none, and for one that holds more: what stands around an image in LLaVA's
     first versions was trained with it.
     """
-    found = {name: source.read() for name, source in tensors_in(file)}
-    broken = [name for name, tensor in found.items() if not is_finite(tensor)]
+    tensors = {name: source.read() for name, source in tensors_in(file)}
+    broken = [name for name, tensor in tensors.items() if not is_finite(tensor)]
     if broken:
         raise LapilliError(f"{file}: {listed(broken)} not finite (NaN or infinite); take a checkpoint before that")
-    strange = [name for name in found if not _NAME.fullmatch(name)]
-    if strange or not found:
+    strange = [name for name in tensors if not _NAME.fullmatch(name)]
+    if strange or not tensors:
         raise LapilliError(f"{file}: no projector, it has {listed(strange) or 'no tensors'}; give mm_projector.bin")
-    named = {f"model.mm_projector.{_inner(name)}": tensor for name, tensor in found.items()}
+    named = {f"model.mm_projector.{_inner(name)}": tensor for name, tensor in tensors.items()}
     odd = {kind.name: set(named) ^ _original_names(kind) for kind in CONNECTORS.values() if kind.is_original}
     connector = min(odd, key=lambda name: len(odd[name]))
     if odd[connector]:

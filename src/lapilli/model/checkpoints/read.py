@@ -48,7 +48,7 @@ def read_checkpoint(path: Path, choices: Choices | None = None) -> Checkpoint:
     Raises LapilliError for a folder that is none, listing what is missing, superfluous or of another shape; and
     UsageError where the folder leaves open what `choices` does not say. Nothing is taken from the folder's name.
     """
-    choices, path = (choices or Choices()).found(), model_folder(path)
+    choices, path = (choices or Choices()).resolved(), model_folder(path)
     config = model_config(path)
     if choices.vision is not None and "mm_vision_tower" not in config:
         raise UsageError(f"{path}: has its vision encoder; {choices.vision} has no place in it: leave out --vision")
@@ -96,15 +96,15 @@ def _require_plain(path: Path, config: Any) -> None:
 
 def _require_sizes(path: Path, config: Any) -> None:
     """Refuse a vision encoder without patches, and a layer that it does not have."""
-    vision, said = config.vision_config, config.vision_feature_layer
+    vision, configured = config.vision_config, config.vision_feature_layer
     side, patch = getattr(vision, "image_size", None), getattr(vision, "patch_size", None)
     if not isinstance(side, int) or not isinstance(patch, int) or not 0 < patch <= side:
         raise LapilliError(f"{path}: image_size {side}, patch_size {patch}: no square patches; fetch config.json again")
     states = vision.num_hidden_layers + 1
-    layers = said if isinstance(said, list | tuple) else [said]
+    layers = configured if isinstance(configured, list | tuple) else [configured]
     if not layers or any(type(layer) is not int or not -states <= layer < states for layer in layers):
         remedy = "fetch config.json again"
-        raise LapilliError(f"{path}: vision_feature_layer {said}, not one of {states} hidden states; {remedy}")
+        raise LapilliError(f"{path}: vision_feature_layer {configured}, not one of {states} hidden states; {remedy}")
 
 
 def card_of(path: Path) -> Card:
@@ -150,9 +150,9 @@ def _of_transformers(path: Path, choices: Choices) -> Checkpoint:
     cell, before = architecture.token_cell(config), tokens_before(config.vision_config)
     processor = new_processor(theirs.tokenizer, pictures, cell, before)
     generation = _generation(path, processor, card, choices.template)
-    found = Checkpoint(path, path, layout, config, tensors, processor, generation, card)
-    require_fitting(found)
-    return found
+    checkpoint = Checkpoint(path, path, layout, config, tensors, processor=processor, generation=generation, card=card)
+    require_fitting(checkpoint)
+    return checkpoint
 
 
 def _card(path: Path, config: Any, template: str | None) -> Card:
@@ -167,10 +167,10 @@ def _generation(path: Path, processor: Any, card: Card, chosen: str | None) -> A
     if not (path / "generation_config.json").is_file():
         return generation_config(processor.tokenizer, card.template)
     with explained(path), quiet():
-        found = GenerationConfig.from_pretrained(path, local_files_only=True)
+        generation = GenerationConfig.from_pretrained(path, local_files_only=True)
     if chosen is not None:
-        found.eos_token_id = generation_config(processor.tokenizer, chosen).eos_token_id
-    return found
+        generation.eos_token_id = generation_config(processor.tokenizer, chosen).eos_token_id
+    return generation
 
 
 def _split_tensors(path: Path, config: Any, stored: Callable[[Path], dict[str, Source]]) -> dict[str, Source]:

@@ -55,15 +55,18 @@ def from_original(
     if notes:  # otherwise the configuration must be right, and is compared with the weights
         text.vocab_size = named[TABLE].shape[0]
     before = tokens_before(vision)
-    made = architecture.joined_config(vision, text, joined.connector, joined.feature_layer, words, before)
+    made = architecture.joined_config(vision, text, joined.connector, joined.feature_layer, words, tokens_before=before)
     pad = joined.pad if choices.pad is None else choices.pad
     pictures = picture_processor(image_processor, vision.image_size, pad)
     words.chat_template = chat_template(template, words).jinja()
     processor = new_processor(words, pictures, architecture.token_cell(made), before)
     card = Card(template, joined.connector, {}, notes, _without_places(config))
-    found = Checkpoint(path, tokenizer, "original", made, named, processor, generation_config(words, template), card)
-    require_fitting(found)
-    return found
+    checkpoint = Checkpoint(
+        path, tokenizer, "original", made, named,
+        processor=processor, generation=generation_config(words, template), card=card,
+    )  # fmt: skip
+    require_fitting(checkpoint)
+    return checkpoint
 
 
 def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class Writing:
     note: Callable[[str], object] = lambda _: None
 
 
-def write_checkpoint(found: Checkpoint, out: Path, target: str = "hf", writing: Writing | None = None) -> None:
+def write_checkpoint(checkpoint: Checkpoint, out: Path, target: str = "hf", writing: Writing | None = None) -> None:
     """Write the LLaVA into `out`, a new or empty folder, in one of TARGETS.
 
     Every tensor comes out bit for bit; only what a layout has no place for is left out, which is the identity behind a
@@ -68,18 +68,18 @@ def write_checkpoint(found: Checkpoint, out: Path, target: str = "hf", writing: 
     LapilliError for a model that it has no place for, a folder in use and a full disk.
     """
     require_target(target)
-    _require_held(found, target)
+    _require_held(checkpoint, target)
     writers = {"original": _original, "split": _split, "projector": _projector}
     with new_folder(out) as folder, quiet():
         if target in writers:
-            writers[target](found, folder, out, writing or Writing())
+            writers[target](checkpoint, folder, out, writing or Writing())
         else:
-            _transformers(found, target, folder, out, writing or Writing())
+            _transformers(checkpoint, target, folder, out, writing or Writing())
 
 
-def _require_held(found: Checkpoint, target: str) -> None:
+def _require_held(checkpoint: Checkpoint, target: str) -> None:
     """Refuse a connector, or several layers of the encoder, that the layout has no place for."""
-    kind, layer = named(found.card.connector), found.config.vision_feature_layer
+    kind, layer = named(checkpoint.card.connector), checkpoint.config.vision_feature_layer
     if target in ("joined", "memory") and not kind.is_plain:
         raise UsageError(_NO_HUB.format(kind.name, "hf or original" if kind.is_original else "hf"))
     if target in ("original", "split", "projector") and not kind.is_original:
@@ -88,25 +88,25 @@ def _require_held(found: Checkpoint, target: str) -> None:
         raise UsageError(_ONE_LAYER.format(target, layer))
 
 
-def _transformers(found: Checkpoint, target: str, folder: Path, out: Path, writing: Writing) -> None:
+def _transformers(checkpoint: Checkpoint, target: str, folder: Path, out: Path, writing: Writing) -> None:
     # A connector of lapilli's own is read by lapilli alone, where transformers has no rule for the hub's names.
-    plain = named(found.card.connector).is_plain
-    layout = layouts(found.card.connector)["nested" if target == "hf" and not plain else target]
-    _describe(found, folder)
-    _weigh({layout.from_hf(name): source for name, source in found.tensors.items()}, folder, out, writing)
+    plain = named(checkpoint.card.connector).is_plain
+    layout = layouts(checkpoint.card.connector)["nested" if target == "hf" and not plain else target]
+    _describe(checkpoint, folder)
+    _weigh({layout.from_hf(name): source for name, source in checkpoint.tensors.items()}, folder, out, writing)
 
 
-def _describe(found: Checkpoint, folder: Path) -> None:
+def _describe(checkpoint: Checkpoint, folder: Path) -> None:
     """Everything of a transformers' folder but the weights."""
-    _, model_class = architecture.classes(found.card.connector)
-    write_config(found.config, model_class.__name__, _dtype(found.tensors), folder)
-    found.generation.save_pretrained(folder)
-    found.processor.save_pretrained(folder)
-    found.processor.image_processor.save_pretrained(folder)
+    _, model_class = architecture.classes(checkpoint.card.connector)
+    write_config(checkpoint.config, model_class.__name__, _dtype(checkpoint.tensors), folder)
+    checkpoint.generation.save_pretrained(folder)
+    checkpoint.processor.save_pretrained(folder)
+    checkpoint.processor.image_processor.save_pretrained(folder)
     # In that file of its own, every transformers finds it; in this one, those before 4.57 stumble over it.
     _edited(folder / "processor_config.json", lambda content: content.pop("image_processor"))
-    _portable(found, folder)
-    write_card(found.card, folder)
+    _portable(checkpoint, folder)
+    write_card(checkpoint.card, folder)
 
 
 def write_config(config: Any, architecture: str, dtype: str, folder: Path) -> None:
@@ -122,84 +122,88 @@ def write_config(config: Any, architecture: str, dtype: str, folder: Path) -> No
     _edited(folder / "config.json", older)
 
 
-def _original(found: Checkpoint, folder: Path, out: Path, writing: Writing) -> None:
-    tensors = _cut(_without_identity(found), found.card.original)
-    rows, own, name = tensors[TABLE].shape[0], _own_folder(found), _encoder_name(found)
-    settings = _original_settings(found, name or own) | {"vocab_size": rows}
+def _original(checkpoint: Checkpoint, folder: Path, out: Path, writing: Writing) -> None:
+    tensors = _cut(_without_identity(checkpoint), checkpoint.card.original)
+    rows, own, name = tensors[TABLE].shape[0], _own_folder(checkpoint), _encoder_name(checkpoint)
+    settings = _original_settings(checkpoint, name or own) | {"vocab_size": rows}
     (folder / "config.json").write_text(json_text(settings, indent=2) + "\n", encoding="utf-8")
-    _describe_encoder(found, folder / (VISION_FOLDER if name else own))
+    _describe_encoder(checkpoint, folder / (VISION_FOLDER if name else own))
     if not name:  # LLaVA's own code loads the encoder from where mm_vision_tower says, and its weights with it
-        _weigh(_encoder_alone(_original_names(found)), folder / own, out, Writing(writing.shard_size))
-    tokenizer = _shorter(found.processor.tokenizer, rows)
+        _weigh(_encoder_alone(_original_names(checkpoint)), folder / own, out, Writing(writing.shard_size))
+    tokenizer = _shorter(checkpoint.processor.tokenizer, rows)
     tokenizer.save_pretrained(folder)
-    _portable(found, folder)
-    later = later_settings(found.config.text_config)
+    _portable(checkpoint, folder)
+    later = later_settings(checkpoint.config.text_config)
     _edited(folder / "tokenizer.json", lambda content: later.extend(older_tokenizer(content)))
     if later:
         writing.note(f"transformers 4.37, which LLaVA's own code asks for, does not know {', '.join(later)}")
-    found.generation.save_pretrained(folder)
-    if (found.generation.pad_token_id or 0) >= rows:
+    checkpoint.generation.save_pretrained(folder)
+    if (checkpoint.generation.pad_token_id or 0) >= rows:
         _edited(folder / "generation_config.json", lambda content: content.update(pad_token_id=tokenizer.pad_token_id))
-    layout = layouts(found.card.connector)["original"]
+    layout = layouts(checkpoint.card.connector)["original"]
     _weigh({layout.from_hf(name): source for name, source in tensors.items()}, folder, out, writing)
 
 
-def _original_settings(found: Checkpoint, encoder: str) -> dict[str, Any]:
+def _original_settings(checkpoint: Checkpoint, encoder: str) -> dict[str, Any]:
     """The original's config.json: that which it had, where it was converted from one, but for what has changed."""
-    config, pad = found.config, kind_of_processor(found.processor.image_processor) == "pad"
-    joined = Joined(encoder, found.card.connector, config.vision_feature_layer, pad)
-    made = original_config(config.text_config, config.vision_config.hidden_size, joined, _dtype(found.tensors))
-    return restored(made, found.card.original) if found.card.original else made
+    config, pad = checkpoint.config, kind_of_processor(checkpoint.processor.image_processor) == "pad"
+    joined = Joined(encoder, checkpoint.card.connector, config.vision_feature_layer, pad)
+    made = original_config(config.text_config, config.vision_config.hidden_size, joined, _dtype(checkpoint.tensors))
+    return restored(made, checkpoint.card.original) if checkpoint.card.original else made
 
 
-def _own_folder(found: Checkpoint) -> str:
+def _own_folder(checkpoint: Checkpoint) -> str:
     """Where an encoder without a name on the hub lies: programs tell its kind by the words in the path."""
-    return f"{found.config.vision_config.model_type.partition('_')[0]}_{VISION_FOLDER}"
+    return f"{checkpoint.config.vision_config.model_type.partition('_')[0]}_{VISION_FOLDER}"
 
 
-def _encoder_name(found: Checkpoint) -> str | None:
+def _encoder_name(checkpoint: Checkpoint) -> str | None:
     """What the encoder is called where it can be fetched: as the original said, or as a released one of its make."""
-    name = (found.card.original or {}).get("mm_vision_tower") or released_name(found.config.vision_config)
-    return None if name == _own_folder(found) else name
+    name = (checkpoint.card.original or {}).get("mm_vision_tower") or released_name(checkpoint.config.vision_config)
+    return None if name == _own_folder(checkpoint) else name
 
 
-def _split(found: Checkpoint, folder: Path, out: Path, writing: Writing) -> None:
-    language, vision, layer = folder / "language", folder / "vision", found.config.vision_feature_layer
-    _describe(found, folder)
-    _describe_encoder(found, vision)
+def _split(checkpoint: Checkpoint, folder: Path, out: Path, writing: Writing) -> None:
+    language, vision, layer = folder / "language", folder / "vision", checkpoint.config.vision_feature_layer
+    _describe(checkpoint, folder)
+    _describe_encoder(checkpoint, vision)
     # Left out, llama.cpp's converter takes the last layer but one.
     _edited(vision / "config.json", lambda content: content.update(mm_vision_select_layer=layer))
-    text = found.config.text_config
-    write_config(text, _class_name(MODEL_FOR_CAUSAL_LM_MAPPING, text), _dtype(found.tensors), language)
-    found.generation.save_pretrained(language)
-    found.processor.tokenizer.save_pretrained(language)
-    _portable(found, language)
-    by_name = _original_names(found)
-    voice = {name: source for name, source in by_name.items() if not name.startswith((ENCODER, "model.mm_projector."))}
-    _weigh(voice, language, out, writing)
+    text = checkpoint.config.text_config
+    write_config(text, _class_name(MODEL_FOR_CAUSAL_LM_MAPPING, text), _dtype(checkpoint.tensors), language)
+    checkpoint.generation.save_pretrained(language)
+    checkpoint.processor.tokenizer.save_pretrained(language)
+    _portable(checkpoint, language)
+    by_name = _original_names(checkpoint)
+    language_tensors = {
+        name: source for name, source in by_name.items() if not name.startswith((ENCODER, "model.mm_projector."))
+    }
+    _weigh(language_tensors, language, out, writing)
     _weigh(_encoder_alone(by_name), vision, out, Writing(writing.shard_size))
     torch.save(_for_numpy(by_name), folder / PROJECTOR)
 
 
-def _projector(found: Checkpoint, folder: Path, out: Path, writing: Writing) -> None:
-    own = {name: source for name, source in _original_names(found).items() if name.startswith("model.mm_projector.")}
+def _projector(checkpoint: Checkpoint, folder: Path, out: Path, writing: Writing) -> None:
+    own = {
+        name: source for name, source in _original_names(checkpoint).items() if name.startswith("model.mm_projector.")
+    }
     torch.save({name: source.read().clone() for name, source in own.items()}, folder / "mm_projector.bin")
 
 
 def _for_numpy(tensors: Mapping[str, Source]) -> dict[str, torch.Tensor]:
     """The projector for llama.cpp's converter, which makes numpy arrays of it: numpy has no bfloat16."""
-    found = {name: source.read() for name, source in tensors.items() if name.startswith("model.mm_projector.")}
+    projector = {name: source.read() for name, source in tensors.items() if name.startswith("model.mm_projector.")}
     return {
-        name: tensor.float() if tensor.dtype == torch.bfloat16 else tensor.clone() for name, tensor in found.items()
+        name: tensor.float() if tensor.dtype == torch.bfloat16 else tensor.clone() for name, tensor in projector.items()
     }
 
 
-def _describe_encoder(found: Checkpoint, folder: Path) -> None:
+def _describe_encoder(checkpoint: Checkpoint, folder: Path) -> None:
     """The encoder's configuration, and the image processor of the LLaVA."""
     folder.mkdir()
-    vision = found.config.vision_config
-    write_config(vision, _class_name(MODEL_MAPPING, vision), _dtype(found.tensors), folder)
-    found.processor.image_processor.save_pretrained(folder)
+    vision = checkpoint.config.vision_config
+    write_config(vision, _class_name(MODEL_MAPPING, vision), _dtype(checkpoint.tensors), folder)
+    checkpoint.processor.image_processor.save_pretrained(folder)
 
 
 def _encoder_alone(tensors: Mapping[str, Source]) -> dict[str, Source]:
@@ -207,21 +211,25 @@ def _encoder_alone(tensors: Mapping[str, Source]) -> dict[str, Source]:
     return {name.removeprefix(ENCODER): source for name, source in tensors.items() if name.startswith(ENCODER)}
 
 
-def _original_names(found: Checkpoint) -> dict[str, Source]:
-    layout = layouts(found.card.connector)["original"]
-    return {layout.from_hf(name): source for name, source in _without_identity(found).items()}
+def _original_names(checkpoint: Checkpoint) -> dict[str, Source]:
+    layout = layouts(checkpoint.card.connector)["original"]
+    return {layout.from_hf(name): source for name, source in _without_identity(checkpoint).items()}
 
 
-def _without_identity(found: Checkpoint) -> dict[str, Source]:
+def _without_identity(checkpoint: Checkpoint) -> dict[str, Source]:
     """The tensors, less the layer behind a linear connector, if it is the identity that it must be."""
-    if not (identity := named(found.card.connector).identity):
-        return dict(found.tensors)
+    if not (identity := named(checkpoint.card.connector).identity):
+        return dict(checkpoint.tensors)
     for name in (f"{PROJECTOR_PART}{identity}{kind}" for kind in ("weight", "bias")):
-        tensor = found.tensors[name].read()
+        tensor = checkpoint.tensors[name].read()
         same = torch.eye(len(tensor), dtype=tensor.dtype) if tensor.ndim == 2 else torch.zeros_like(tensor)
         if not torch.equal(tensor, same):
-            raise LapilliError(f"{found.path}: {name} does something, and a linear connector of LLaVA's has one layer")
-    return {name: source for name, source in found.tensors.items() if not name.startswith(PROJECTOR_PART + identity)}
+            raise LapilliError(
+                f"{checkpoint.path}: {name} does something, and a linear connector of LLaVA's has one layer"
+            )
+    return {
+        name: source for name, source in checkpoint.tensors.items() if not name.startswith(PROJECTOR_PART + identity)
+    }
 
 
 def _cut(tensors: dict[str, Source], original: Mapping[str, Any] | None) -> dict[str, Source]:
@@ -249,27 +257,27 @@ def _shorter(tokenizer: Any, rows: int) -> Any:
     return shorter
 
 
-def _portable(found: Checkpoint, folder: Path) -> None:
+def _portable(checkpoint: Checkpoint, folder: Path) -> None:
     """Make the tokenizer's files readable for programs of before transformers 5, and for those that want its pieces."""
-    pieces, theirs = found.tokenizer_path / PIECES, found.tokenizer_path / "tokenizer_config.json"
+    pieces, theirs = checkpoint.tokenizer_path / PIECES, checkpoint.tokenizer_path / "tokenizer_config.json"
     if is_pieces(pieces):
         shutil.copyfile(pieces, folder / PIECES)
-    told = json_object(theirs) if theirs.is_file() else {}
-    tokenizer = found.processor.tokenizer
-    said = {**_llama(tokenizer, told), "padding_side": tokenizer.padding_side}
-    _edited(folder / "tokenizer_config.json", lambda content: _make_portable(content, said))
+    stored = json_object(theirs) if theirs.is_file() else {}
+    tokenizer = checkpoint.processor.tokenizer
+    settings = {**_llama(tokenizer, stored), "padding_side": tokenizer.padding_side}
+    _edited(folder / "tokenizer_config.json", lambda content: _make_portable(content, settings))
 
 
-def _llama(tokenizer: Any, told: Mapping[str, Any]) -> dict[str, Any]:
+def _llama(tokenizer: Any, stored: Mapping[str, Any]) -> dict[str, Any]:
     """What Llama's tokenizers are told, and LLaVA's trainer asks for; transformers 5 does not write it."""
-    if not isinstance(tokenizer, LlamaTokenizer) and told.get("tokenizer_class") != "LlamaTokenizer":
+    if not isinstance(tokenizer, LlamaTokenizer) and stored.get("tokenizer_class") != "LlamaTokenizer":
         return {}
     fields = ("legacy", "add_bos_token", "add_eos_token")
-    return {"tokenizer_class": "LlamaTokenizer", **{name: told[name] for name in fields if name in told}}
+    return {"tokenizer_class": "LlamaTokenizer", **{name: stored[name] for name in fields if name in stored}}
 
 
-def _make_portable(content: dict[str, Any], said: Mapping[str, Any]) -> None:
-    content |= said
+def _make_portable(content: dict[str, Any], settings: Mapping[str, Any]) -> None:
+    content |= settings
     if content.get("tokenizer_class") == "TokenizersBackend":
         content["tokenizer_class"] = "PreTrainedTokenizerFast"
     if isinstance(content.get("extra_special_tokens"), list):

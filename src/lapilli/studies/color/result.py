@@ -65,7 +65,7 @@ _FIGURES: dict[str, Callable[[Study], list[dict[str, Any]]]] = {
 
 
 def _described(study: Study) -> dict[str, Any]:
-    example = next((one for one in study.asked if one.swapped is not None), study.asked[0])
+    example = next((one for one in study.questions if one.swapped is not None), study.questions[0])
     return {
         "data": study.of.data.name,
         "models": [

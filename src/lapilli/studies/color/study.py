@@ -233,12 +233,12 @@ class Study:
 
 def _require_alike(shapes: Sequence[tuple[int, ...]]) -> None:
     if len(set(shapes)) > 1:
-        said = ", ".join(f"{layers} x {heads}" for layers, heads in sorted(set(shapes)))
-        raise LapilliError(f"the models have {said} layers and heads; compare those that were tuned from one base")
+        described = ", ".join(f"{layers} x {heads}" for layers, heads in sorted(set(shapes)))
+        raise LapilliError(f"the models have {described} layers and heads; compare those that were tuned from one base")
 
 
 def _recipe(of: Settings) -> dict[str, Any]:
     weights = {label: origin(path).sha256 for label, path in of.models.items()}
     models = {label: recorded(path) for label, path in of.models.items()}
-    told = {"models": models, "weights": weights, "questions_sha256": fingerprint(of.data)}
-    return {"study": RESULT, "version": VERSION, **asdict(of), **told}
+    identity = {"models": models, "weights": weights, "questions_sha256": fingerprint(of.data)}
+    return {"study": RESULT, "version": VERSION, **asdict(of), **identity}

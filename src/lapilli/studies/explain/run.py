@@ -72,17 +72,17 @@ def _target(trace: Trace, request: Request) -> tuple[Target | None, int | None]:
 def _patches(ranges: Sequence[range], count: int) -> Positions:
     """The patches of these ranges. Raises UsageError for what is none of `count`, for none, and for all of them."""
     inside = all(0 <= some.start < some.stop <= count for some in ranges)
-    found = {patch for some in ranges for patch in some} if inside else set()
-    if not 0 < len(found) < count:
+    patches = {patch for some in ranges for patch in some} if inside else set()
+    if not 0 < len(patches) < count:
         raise UsageError(f"remove: there are {count} patches, numbered from 0; name some of them, not all")
-    return np.array(sorted(found), np.intp)
+    return np.array(sorted(patches), np.intp)
 
 
-def _command(folder: Path, request: Request, given: str, dtype: str | None) -> list[str]:
+def _command(folder: Path, request: Request, answer: str, dtype: str | None) -> list[str]:
     """What explains the same answer again; nothing where the picture is in no file."""
     if request.image is None:
         return []
-    options: dict[str, Any] = {"answer": given, "contrast": request.contrast, "controls": request.controls}
+    options: dict[str, Any] = {"answer": answer, "contrast": request.contrast, "controls": request.controls}
     options |= {"dtype": dtype, "target": request.target, "swap": request.swap}
-    said = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
-    return ["lapilli", "explain", hub_name(folder) or str(folder), request.image, request.question, *said]
+    words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
+    return ["lapilli", "explain", hub_name(folder) or str(folder), request.image, request.question, *words]

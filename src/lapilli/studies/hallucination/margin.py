@@ -69,12 +69,12 @@ def decision(llava: Llava, sample: Sample, picture: Image.Image, words: Words) -
     return Decision(trace.at(row), Target("difference", int(no.ids[apart])), pixels)
 
 
-def wording(llava: Llava, asked: Sequence[tuple[Sample, Image.Image]]) -> Words:
+def wording(llava: Llava, questions: Sequence[tuple[Sample, Image.Image]]) -> Words:
     """Those of WORDS to which the model gives the most probability, over some questions."""
 
     def weight(words: Words) -> float:
-        found = [_probabilities(decision(llava, sample, picture, words)) for sample, picture in asked]
-        return sum(said["p_yes"] + said["p_no"] for said in found)
+        probabilities = [_probabilities(decision(llava, sample, picture, words)) for sample, picture in questions]
+        return sum(by_word["p_yes"] + by_word["p_no"] for by_word in probabilities)
 
     return max(WORDS, key=weight)
 

@@ -25,7 +25,7 @@ class Settings:
     seed: int
 
     @cached_property
-    def asked(self) -> list[PictureQuestion]:
+    def picture_questions(self) -> list[PictureQuestion]:
         """The questions that every model is asked. Raises LapilliError as `yes_or_no` does."""
         return yes_or_no(self.data, self.questions, self.seed)
 
@@ -39,6 +39,6 @@ def settings(models: Sequence[Path], data: Path, questions: int, seed: int) -> S
     require_different(models)
     labels = shortest_ends([recorded(model) for model in models])
     of = Settings(dict(zip(labels, models, strict=True)), data, questions, seed)
-    if len({question.image for question in of.asked}) < 2:
+    if len({question.image for question in of.picture_questions}) < 2:
         raise UsageError("hallucination: all questions are about one picture, and a control needs another; add some")
     return of

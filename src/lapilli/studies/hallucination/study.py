@@ -89,7 +89,7 @@ def _results(of: Settings, subjects: Sequence["Subject"]) -> dict[str, Any]:
 
     return analyse(
         list(of.models),
-        of.asked,
+        of.picture_questions,
         answers=[subject.answers for subject in subjects],
         analysed=[answer for subject in subjects for answer in subject.taken],
         matchings=[(subject.matching, subject.pairs) for subject in subjects],
@@ -110,7 +110,7 @@ class Subject:
 
     def steps(self, progress: Progress) -> Iterator[Step]:
         """Asking, and taking answers apart: first those that are chosen at random, then those that are matched."""
-        yield from self._whole("asking", "answers", self._ask, len(self.of.asked), progress)
+        yield from self._whole("asking", "answers", self._ask, len(self.of.picture_questions), progress)
         yield self._taking_apart("taking apart", self._chosen)
         yield from self._whole("reading margins", "margins", self._read_margins, len(self._grounded), progress)
         yield self._taking_apart("taking partners apart", [partner for _, partner in self.matching.pairs])
@@ -146,11 +146,11 @@ class Subject:
 
     @cached_property
     def _images(self) -> list[str]:
-        return sorted({question.image for question in self.of.asked})
+        return sorted({question.image for question in self.of.picture_questions})
 
     @cached_property
     def _chosen(self) -> list[int]:
-        return chosen(self.of.asked, self.answers, self.of.seed)
+        return chosen(self.of.picture_questions, self.answers, self.of.seed)
 
     @property
     def _made_up(self) -> list[AnalysedAnswer]:
@@ -162,7 +162,7 @@ class Subject:
         objects = {self._object(one.number) for one in self._made_up}
         return [
             number
-            for number in range(len(self.of.asked))
+            for number in range(len(self.of.picture_questions))
             if self._group(number) == "right yes" and self._object(number) in objects
         ]
 
@@ -180,13 +180,13 @@ class Subject:
         return Step(f"{self.label}: {what}", tasks)
 
     def _ask(self, _: Note) -> dict[str, Any]:
-        asked = self.of.asked
-        answers = answer(self.llava(), [question.sample for question in asked], self._picture, _MAX_NEW_TOKENS)
-        tried = [(question.sample, self._picture(question.image)) for question in asked[:_TRIED]]
+        questions = self.of.picture_questions
+        answers = answer(self.llava(), [question.sample for question in questions], self._picture, _MAX_NEW_TOKENS)
+        tried = [(question.sample, self._picture(question.image)) for question in questions[:_TRIED]]
         return {"texts": [one.text for one in answers], "words": wording(self.llava(), tried)}
 
     def _measured(self, number: int) -> dict[str, Any]:
-        question, seed = self.of.asked[number], self.of.seed + number
+        question, seed = self.of.picture_questions[number], self.of.seed + number
         picture, other = (self._picture(name) for name in (question.image, another(self._images, question.image, seed)))
         return measured(self.llava(), question, picture, other=other, words=self._words, seed=seed)
 
@@ -194,23 +194,23 @@ class Subject:
         margins = []
         for done, number in enumerate(self._grounded):
             note(done, len(self._grounded))
-            question = self.of.asked[number]
+            question = self.of.picture_questions[number]
             margins.append(margin(self.llava(), question, self._picture(question.image), self._words))
         return margins
 
     def _answered(self, numbers: Sequence[int]) -> list[AnalysedAnswer]:
-        found = [self.run.load(self._file(f"{number:06d}")) for number in numbers]
+        measurements = [self.run.load(self._file(f"{number:06d}")) for number in numbers]
         return [
-            AnalysedAnswer(self.model, number, self.of.asked[number], self._group(number), one)
-            for number, one in zip(numbers, found, strict=True)
+            AnalysedAnswer(self.model, number, self.of.picture_questions[number], self._group(number), one)
+            for number, one in zip(numbers, measurements, strict=True)
         ]
 
     def _group(self, number: int) -> str:
         """Which of GROUPS the answer to a question is."""
-        return group_of(self.of.asked[number], self.answers[number])
+        return group_of(self.of.picture_questions[number], self.answers[number])
 
     def _object(self, number: int) -> str:
-        return object_of(self.of.asked[number])
+        return object_of(self.of.picture_questions[number])
 
     def _picture(self, name: str) -> Image.Image:
         return open_picture(self.of.data / "images", name)
@@ -219,16 +219,16 @@ class Subject:
         return f"model-{self.model}/{name}"
 
 
-def chosen(asked: Sequence[PictureQuestion], answers: Sequence[str], seed: int) -> list[int]:
+def chosen(questions: Sequence[PictureQuestion], answers: Sequence[str], seed: int) -> list[int]:
     """The numbers of the answers to be taken apart, ascending: every wrong yes, some right ones of either kind."""
-    groups = [group_of(question, one) for question, one in zip(asked, answers, strict=True)]
+    groups = [group_of(question, one) for question, one in zip(questions, answers, strict=True)]
     of = {group: [number for number, one in enumerate(groups) if one == group] for group in GROUPS}
     rng = np.random.default_rng(seed)
-    found = list(of["wrong yes"])
+    numbers = list(of["wrong yes"])
     for group in ("right yes", "right no"):
         count = min(len(of[group]), max(FEWEST, PER_WRONG * len(of["wrong yes"])))
-        found += rng.choice(of[group], count, replace=False).tolist() if count else []
-    return sorted(found)
+        numbers += rng.choice(of[group], count, replace=False).tolist() if count else []
+    return sorted(numbers)
 
 
 def another(pictures: Sequence[str], own: str, seed: int) -> str:

@@ -50,7 +50,7 @@ def collect(journey: Journey) -> Results:
         "finished": steps[-1]["finished"],
         "command": journey.command,
         "peak_memory_bytes": max(step["peak_memory_bytes"] for step in steps),
-        "versions": {name: found for name, found in environment["versions"].items() if found},
+        "versions": {name: version for name, version in environment["versions"].items() if version},
         "machine": _machine(),
         **_network(llava),
         "stages": [_stage(name, run, steps) | {"row": _row(journey, name, llava)} for name, run in runs.items()],
@@ -62,10 +62,10 @@ def collect(journey: Journey) -> Results:
         "steps": steps,
         "next_commands": _next_commands(journey),
     }
-    found = cast(Results, results)
-    found["differences"] = list(differences(found))
-    write_atomically(out / "results.json", json_text(found, indent=1) + "\n")
-    return found
+    typed = cast(Results, results)
+    typed["differences"] = list(differences(typed))
+    write_atomically(out / "results.json", json_text(typed, indent=1) + "\n")
+    return typed
 
 
 def _stage(name: str, run: RunDir, steps: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -105,12 +105,12 @@ def _row(journey: Journey, stage: str, llava: Llava) -> dict[str, Any]:
 
 
 def _constants(journey: Journey) -> list[dict[str, Any]]:
-    found = []
+    constants = []
     for split in ("held_out", "compositional"):
         questions = read_questions(journey.data(split), split, journey.questions)
         for kind, (answer, share) in best_constants(questions).items():
-            found.append({"split": split, "type": kind, "answer": answer, **asdict(share)})
-    return found
+            constants.append({"split": split, "type": kind, "answer": answer, **asdict(share)})
+    return constants
 
 
 def _network(llava: Llava) -> dict[str, Any]:

@@ -34,28 +34,28 @@ def score_align(journey: Journey, progress: Progress) -> None:
     """After stage 1: held-out questions, and captions against the colours of the pictures."""
     model = journey.out / "align/model"
     held_out = replace(BENCHMARK, rounds=(("held_out", "image"),))
-    asked = _ask(journey, answerer(model, ANSWER_TOKENS), held_out, progress, "questions after stage 1")
+    responses = _ask(journey, answerer(model, ANSWER_TOKENS), held_out, progress, "questions after stage 1")
     images = journey.data("held_out")
     truths = scene_colours(images, CAPTIONS)
     samples = [Sample(name, (name,), (Turn("user", "<image>\nDescribe the picture."),)) for name in truths]
     captions = answerer(model, CAPTION_TOKENS, "plain")(samples, lambda name: open_picture(images / "images", name))
-    found = colours_mentioned(captions, list(truths.values()))
+    colors = colours_mentioned(captions, list(truths.values()))
     shown = [
         {"image": f"data/held_out/images/{name}", "truth": _truth(images, name), "caption": caption}
         for name, caption in list(zip(truths, captions, strict=True))[:SHOWN_CAPTIONS]
     ]
-    block: dict[str, Any] = {"n": len(captions), "mentioned": asdict(found.own), "shuffled": asdict(found.shuffled)}
-    block |= {"gain": asdict(found.gain)} if found.gain else {}
+    block: dict[str, Any] = {"n": len(captions), "mentioned": asdict(colors.own), "shuffled": asdict(colors.shuffled)}
+    block |= {"gain": asdict(colors.gain)} if colors.gain else {}
     block["examples"] = shown
-    _keep(journey.out / "scores/align.json", {"scores": _rows("align", asked), "captions": block})
+    _keep(journey.out / "scores/align.json", {"scores": _rows("align", responses), "captions": block})
 
 
 def score_instruct(journey: Journey, progress: Progress) -> None:
     """After stage 2: both splits, and on the held-out one the three controls."""
     answer = answerer(journey.out / "instruct/model", ANSWER_TOKENS)
-    asked = _ask(journey, answer, BENCHMARK, progress, "questions after stage 2")
-    answers = [asdict(one.question) | {"condition": one.condition, "given": one.given} for one in asked]
-    _keep(journey.out / "scores/instruct.json", {"scores": _rows("instruct", asked), "answers": answers})
+    responses = _ask(journey, answer, BENCHMARK, progress, "questions after stage 2")
+    answers = [asdict(one.question) | {"condition": one.condition, "given": one.answer} for one in responses]
+    _keep(journey.out / "scores/instruct.json", {"scores": _rows("instruct", responses), "answers": answers})
 
 
 def answer_fresh(journey: Journey) -> None:
@@ -69,8 +69,8 @@ def answer_fresh(journey: Journey) -> None:
         used = {question.image for question in chosen}
         candidates = list(by_type.values())[turn % len(by_type)]
         chosen.append(next(question for question in candidates if question.image not in used))
-    asked = ask(BENCHMARK, chosen, folder, "image", answerer(journey.out / "instruct/model", ANSWER_TOKENS))
-    _keep(journey.out / "scores/fresh.json", {"examples": [_example(one, folder) for one in asked]})
+    responses = ask(BENCHMARK, chosen, folder, "image", answerer(journey.out / "instruct/model", ANSWER_TOKENS))
+    _keep(journey.out / "scores/fresh.json", {"examples": [_example(one, folder) for one in responses]})
 
 
 def _ask(
@@ -83,10 +83,10 @@ def _ask(
     return ask_rounds(benchmark, folder, journey.questions, answer, lambda: note(next(done), total))
 
 
-def _rows(stage: str, asked: Sequence[Response[SceneQuestion]]) -> list[dict[str, Any]]:
+def _rows(stage: str, responses: Sequence[Response[SceneQuestion]]) -> list[dict[str, Any]]:
     return [
         {"stage": stage, "split": one.split, "condition": one.condition, "type": one.type, **asdict(one.share)}
-        for one in scores(asked)
+        for one in scores(responses)
     ]
 
 
@@ -95,7 +95,7 @@ def _example(one: Response[SceneQuestion], folder: Path) -> dict[str, Any]:
     return {
         "image": f"data/fresh/images/{question.image}",
         "question": question.question,
-        "answer": one.given,
+        "answer": one.answer,
         "expected": question.answer,
         "type": question.type,
         "correct": is_right(one),

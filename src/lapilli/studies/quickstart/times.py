@@ -63,5 +63,5 @@ def _add_seconds(log: Path, name: str, stage: str | None, seconds: float) -> Non
 
 
 def _peak_memory() -> int:
-    held = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return held if sys.platform == "darwin" else held * 1024
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -85,12 +85,13 @@ _BLOCKS = {"faithfulness": _FAITHFUL, "calibration": _CALIBRATED, "plausibility"
 def scorecard(job: Job) -> dict[str, Any]:
     """What a whole run comes to: see the page's section on how it was measured for the meaning of each part."""
     run, plan = job.run, job.plan
-    given, sizes = chosen(plan.methods, Path(plan.plus) if plan.plus else None, plan.as_released), run.load("case-0000")
-    methods = tuple(method.with_head_count(sizes["layers"] * sizes["heads"]) for method in given)
+    listed = chosen(plan.methods, Path(plan.plus) if plan.plus else None, plan.as_released)
+    sizes = run.load("case-0000")
+    methods = tuple(method.with_head_count(sizes["layers"] * sizes["heads"]) for method in listed)
     numbers = table.read(run, methods, plan.operators, len(job.kept))
     measured = run.load("cost")
-    costs = {method.name: measured[one.name] for one, method in zip(given, methods, strict=True)}
-    seconds = {name: float(np.median([one["seconds"] for one in found])) for name, found in costs.items()}
+    costs = {method.name: measured[one.name] for one, method in zip(listed, methods, strict=True)}
+    seconds = {name: float(np.median([one["seconds"] for one in runs])) for name, runs in costs.items()}
     compared = table.best_tests(numbers, plan.seed)
     return {
         "model": hub_name(job.model) or "/".join(job.model.resolve().parts[-2:]),
@@ -155,13 +156,13 @@ def _method(method: Method, costs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _metrics(chances: dict[str, table.Chance], numbers: table.Numbers) -> list[dict[str, Any]]:
-    found = []
+    rows = []
     for block, metrics in _BLOCKS.items():
         for name, (title, says, better) in metrics.items():
             if block != "plausibility" or np.isfinite(numbers.plausible.get(name, np.nan)).any():
                 row = {"name": name, "title": title, "says": says, "better": better, "block": block}
-                found.append(row | {"chance": chances.get(name)})
-    return found
+                rows.append(row | {"chance": chances.get(name)})
+    return rows
 
 
 def _examples(job: Job, numbers: table.Numbers) -> list[dict[str, Any]]:
@@ -171,7 +172,7 @@ def _examples(job: Job, numbers: table.Numbers) -> list[dict[str, Any]]:
         kept, gaps, maps = job.kept[case], numbers.gaps(0)[case], numbers.maps[case]
         picture = view(open_picture(job.data / "images", kept.question.image))
         rows.append(
-            _asked(kept)
+            _question_fields(kept)
             | {"word": job.run.load(f"case-{case:04d}")["word"], "why": why, "picture": _data_url(picture)}
             | {"maps": {name: [float(f"{v:.4g}") for v in one] for name, one in zip(numbers.names, maps, strict=True)}}
             | {"gaps": dict(zip(numbers.names, gaps.round(4).tolist(), strict=True))}
@@ -179,7 +180,7 @@ def _examples(job: Job, numbers: table.Numbers) -> list[dict[str, Any]]:
     return rows
 
 
-def _asked(kept: Kept) -> dict[str, str]:
+def _question_fields(kept: Kept) -> dict[str, str]:
     return {"id": kept.question.id, "question": kept.question.question, "answer": kept.given}
 
 

@@ -71,7 +71,7 @@ def kept_of(saved: Any) -> tuple[Kept, ...]:
     Raises LapilliError for what is something else, and for what an older version kept, which asked for less.
     """
     again = "remove the run's folder, and run it again"
-    found = checked(_Saved, saved, "results/kept.json", again)
-    if missing := [name for name in get_args(Need) if name not in found["counts"]]:
+    record = checked(_Saved, saved, "results/kept.json", again)
+    if missing := [name for name in get_args(Need) if name not in record["counts"]]:
         raise LapilliError(f"results/kept.json: begun by an older version: no count of {', '.join(missing)}; {again}")
-    return found["kept"]
+    return record["kept"]
