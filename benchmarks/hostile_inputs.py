@@ -117,7 +117,7 @@ def files(group: str, name: str, command: list[str]) -> Iterator[Input]:
 
 VALIDATE = ["data", "validate", "rows.json", "--images", "scenes/images"]
 SHOW = ["data", "show", "rows.json", "--row", "0", "--model", "model"]
-COLOUR = ["study", "colour", "model", "other", "--data", "scenes", "--out", "out", "--questions", "9"]
+COLOUR = ["study", "color", "model", "other", "--data", "scenes", "--out", "out", "--questions", "9"]
 ABSENT = ["study", "hallucination", "model", "--data", "scenes", "--out", "out", "--questions", "4"]
 SCORECARD = ["scorecard", "model", "scenes", "--out", "out", "--questions", "2", "--processes", "1"]
 SCORECARD += ["--method", "centre", "--operators", "blur"]  # the least that can be measured

@@ -56,7 +56,7 @@ NO_MODEL = (
     "model convert empty out --to nothing",
     "quickstart --out out --set batchsize=3",
     "scorecard empty scenes/held_out --method nothing",
-    "study colour nowhere empty --data scenes/held_out --out out",
+    "study color nowhere empty --data scenes/held_out --out out",
     "train recipes/align.yaml --set batchsize=3",
     "train recipes/align.yaml --resume",
     "train recipes/pebble-lm.yaml --set width=30",
@@ -67,7 +67,7 @@ A_MODEL = (
     "eval empty scenes --data scenes --questions 1",
     "explain empty picture.png What?",
     "scorecard empty scenes/held_out --out card",
-    "study colour empty other --data scenes/held_out --out colour",
+    "study color empty other --data scenes/held_out --out colour",
     "study hallucination empty --data scenes/held_out --out hallucination --questions 20",
     "train recipes/instruct.yaml --set model=empty --set data.file=scenes/held_out/instruct.json "
     "--set data.images=scenes/held_out/images",

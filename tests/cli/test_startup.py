@@ -73,7 +73,7 @@ NO_MODEL_NEEDED = {
         "model build scenes --vision pebble-vision --language pebble-lm",
         "model convert model scenes",
         "scorecard model nowhere",
-        "study colour model model --data nowhere --out out",
+        "study color model model --data nowhere --out out",
         "study hallucination model --data nowhere --out out",
         "train begun.yaml",
         "train finished.yaml --resume",
@@ -117,7 +117,7 @@ NO_MODEL_NEEDED = {
         "scorecard model scenes --method guess",
         "scorecard model scenes --operators erase",
         "scorecard nowhere scenes",
-        "study colour nowhere model --data scenes --out out",
+        "study color nowhere model --data scenes --out out",
         "study hallucination model --data scenes --out out --device gpu",
         "data validate lesson/lesson.json --images lesson/images --stage align",
         "data validate lesson/lesson.json --images lesson/images --stage align --model nowhere",
@@ -153,7 +153,7 @@ READING_A_MODEL = (
     "explain empty picture.png What?",
     "model info model",
     "data show lesson/lesson.json --row 0 --model model",
-    "study colour empty other --data scenes --out colour",
+    "study color empty other --data scenes --out colour",
     "scorecard empty scenes --out card",
 )
 NOT_NEEDED = {

@@ -12,19 +12,20 @@ from lapilli.cli.options import MOST, MOST_SEED, Device, require_models
 def register(app: typer.Typer) -> None:
     """Add `lapilli study` to the command line."""
     study = typer.Typer(help="What many answers say together of how a model works.", no_args_is_help=True)
-    study.command("colour")(colour)
+    study.command("color")(color)
+    study.command("colour", hidden=True)(color)  # as it was called once
     study.command("hallucination")(hallucination)
     app.add_typer(study, name="study")
 
 
-def colour(
+def color(
     context: typer.Context,
     base: Annotated[
         Path, typer.Argument(help="A LLaVA whose language model is not tuned yet, as joined.", show_default=False)
     ],
     tuned: Annotated[list[Path], typer.Argument(help="Tuned models, of other training seeds.", show_default=False)],
     data: Annotated[Path, typer.Option(help="A folder of held-out scenes.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="A run folder, with the page colour.html; goes on where it stopped.")],
+    out: Annotated[Path, typer.Option(help="A run folder, with the page color.html; an interrupted one continues.")],
     questions: Annotated[
         int, typer.Option(min=1, max=MOST, help="How many questions; fewer where there are no more.")
     ] = 200,
@@ -36,7 +37,7 @@ def colour(
 ) -> None:
     """How a color is answered from a picture and from a text: heads, key positions, ways (arXiv 2411.10950).
 
-    Writes colour.html into the run folder, and every number, with n, interval and chance, into results/colour.json.
+    Writes color.html into the run folder, and every number, with n, interval and chance, into results/color.json.
     Interrupted, run it again; of a run that has finished only the page is drawn again.
     """
     from lapilli.core.placement import Placement
@@ -50,11 +51,11 @@ def colour(
     require_different(tuned)
     of = settings(base, tuned, data, questions, seed)
     from lapilli.report.color.page import write_page
-    from lapilli.studies.color.result import colour_result
+    from lapilli.studies.color.result import color_result
     from lapilli.studies.color.study import opened  # last: a refusal should not wait for torch
 
     run = opened(out, of, placement)
-    go_on(run, lambda progress: colour_result(of, run, placement, progress))
+    go_on(run, lambda progress: color_result(of, run, placement, progress))
     result = run.load(RESULT)
     page = write_page(result, out)  # after the run has finished: a page can be drawn again
     if as_json:

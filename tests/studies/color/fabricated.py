@@ -10,7 +10,7 @@ from tests.studies.color.taught import scenes
 from lapilli.core.placement import AS_STORED
 from lapilli.studies.color.fact_routes import ROUTES, spans
 from lapilli.studies.color.key_positions import READOUTS
-from lapilli.studies.color.result import colour_result
+from lapilli.studies.color.result import color_result
 from lapilli.studies.color.settings import settings
 from lapilli.studies.color.study import Study, opened
 
@@ -45,7 +45,7 @@ def result():
         of = settings(out / "base", [out / "one", out / "two"], scenes(), 20, 0)
         run = opened(out / "run", of)
         fabricate(run, of)
-        return colour_result(of, run, AS_STORED, lambda *_: None)
+        return color_result(of, run, AS_STORED, lambda *_: None)
 
 
 def _saved(run, name, rows):

@@ -19,7 +19,7 @@ from lapilli.model.llava import load
 from lapilli.studies.color import top_head_ablation
 from lapilli.studies.color.conditions import read_color_questions
 from lapilli.studies.color.overlap import top
-from lapilli.studies.color.result import colour_result
+from lapilli.studies.color.result import color_result
 from lapilli.studies.color.settings import settings
 from lapilli.studies.color.study import Study, opened
 from lapilli.studies.steps import carry_out
@@ -48,7 +48,7 @@ def made(tmp_path_factory):
     """A finished study, and its folder."""
     out = tmp_path_factory.mktemp("study") / "run"
     run = opened(out, _settings())
-    return colour_result(_settings(), run, AS_STORED, _silent), out
+    return color_result(_settings(), run, AS_STORED, _silent), out
 
 
 def _figures(value):
@@ -124,9 +124,9 @@ def test_an_interrupted_study_goes_on_and_comes_to_the_same(made, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        colour_result(_settings(), opened(out, _settings()), AS_STORED, stopping)
+        color_result(_settings(), opened(out, _settings()), AS_STORED, stopping)
     before, told[:] = set(told), []
-    again = colour_result(_settings(), opened(out, _settings()), AS_STORED, lambda step, done, total: told.append(step))
+    again = color_result(_settings(), opened(out, _settings()), AS_STORED, lambda step, done, total: told.append(step))
     assert before & set(told) == {"tuned 1, VQA: ways"}  # begun again; what was done before is not
     assert {**again, "seconds": 0} == {**made[0], "seconds": 0}
 
@@ -140,7 +140,7 @@ def test_a_folder_with_another_study_is_refused(made):
 def test_models_that_answer_wrongly_are_refused(tmp_path):
     of = _settings(tuned=[base()])  # it has never seen a picture
     with pytest.raises(LapilliError, match="of 6 questions are answered rightly by all models"):
-        colour_result(of, opened(tmp_path / "run", of), AS_STORED, _silent)
+        color_result(of, opened(tmp_path / "run", of), AS_STORED, _silent)
 
 
 def test_models_of_other_sizes_are_refused(tmp_path):
@@ -149,4 +149,4 @@ def test_models_of_other_sizes_are_refused(tmp_path):
     fabricate(run, of)
     fabricate(run, of, shape=(6, 4), only="tuned-2")
     with pytest.raises(LapilliError, match=r"the models have 5 x 4, 6 x 4 layers and heads"):
-        colour_result(of, run, AS_STORED, _silent)
+        color_result(of, run, AS_STORED, _silent)

@@ -23,7 +23,7 @@ from lapilli.report.kit import figures
 from lapilli.report.kit.environment import environment, style
 
 Result: TypeAlias = Mapping[str, Any]
-"""The content of results/colour.json."""
+"""The content of results/color.json."""
 
 Figure: TypeAlias = Mapping[str, Any]
 
@@ -66,8 +66,8 @@ _FILTERS: tuple[Callable[..., Any], ...] = (
 
 
 def write_page(result: Result, out: Path) -> Path:
-    """Write colour.html into the folder `out` and return its path. Raises LapilliError when it cannot be written."""
-    path = out / "colour.html"
+    """Write color.html into the folder `out` and return its path. Raises LapilliError when it cannot be written."""
+    path = out / "color.html"
     write_atomically(path, render(result))
     return path
 

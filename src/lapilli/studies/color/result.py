@@ -27,8 +27,8 @@ from lapilli.studies.color.verdicts import COMMON, LEVEL, verdicts
 from lapilli.studies.steps import Step, carry_out, result
 
 
-def colour_result(of: Settings, run: RunDir, placement: Placement, progress: Progress) -> dict[str, Any]:
-    """Everything that is found, in plain values; saved in the run as results/colour.json.
+def color_result(of: Settings, run: RunDir, placement: Placement, progress: Progress) -> dict[str, Any]:
+    """Everything that is found, in plain values; saved in the run as results/color.json.
 
     What an interrupted run has saved is not measured again. Raises LapilliError where `Study` does.
     """

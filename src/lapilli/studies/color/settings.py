@@ -9,7 +9,7 @@ from lapilli.studies.color.conditions import read_color_questions
 
 BASE = "base"
 
-RESULT = "colour"
+RESULT = "color"
 """What the run calls all that comes of it."""
 
 

@@ -1,4 +1,4 @@
-"""`lapilli study colour`, from the command line to the page."""
+"""`lapilli study color`, from the command line to the page."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from lapilli.studies.color import top_head_ablation
 
 
 def _study(*arguments):
-    return run(["study", "colour", *map(str, arguments)])
+    return run(["study", "color", *map(str, arguments)])
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +35,14 @@ def test_json_is_one_object_and_the_folder_holds_it_whole(finished):
     saved = RunDir.open(out)
     saved.verify()
     assert saved.load("colour") == {name: value for name, value in found.items() if name != "folder"}
-    assert "repeated with controls" in (out / "colour.html").read_text()
+    assert "repeated with controls" in (out / "color.html").read_text()
 
 
 def test_a_finished_study_is_not_made_again_but_its_page_is(finished, capsys):
     out, said = finished
-    (out / "colour.html").unlink()
+    (out / "color.html").unlink()
     assert _study(base(), tuned(0), "--data", scenes(), "--out", out, "--questions", ASKED, "--json") == 0
-    assert capsys.readouterr().out == said and (out / "colour.html").is_file()
+    assert capsys.readouterr().out == said and (out / "color.html").is_file()
     RunDir.open(out).verify()
 
 
@@ -63,4 +63,11 @@ def test_verdicts_are_printed(finished, tmp_path, capsys):
     assert _study(base(), tuned(0), "--data", scenes(), "--out", finished[0], "--questions", ASKED) == 0
     said = capsys.readouterr().out.splitlines()
     assert f" of {ASKED} questions are answered rightly" in said[0]
-    assert [line[:3] for line in said[1:4]] == ["(a)", "(b)", "(c)"] and said[-1].endswith("colour.html")
+    assert [line[:3] for line in said[1:4]] == ["(a)", "(b)", "(c)"] and said[-1].endswith("color.html")
+
+
+def test_the_old_name_of_the_command_still_runs_it(capsys):
+    assert run(["study", "--help"]) == 0
+    assert "colour" not in capsys.readouterr().out
+    assert run(["study", "colour", "--help"]) == 0
+    assert "arXiv 2411.10950" in capsys.readouterr().out
