@@ -48,8 +48,8 @@ def clustered_f1(predicted: Sequence[bool], actual: Sequence[bool], cluster: Seq
     counted = [index for index, either in enumerate(zip(predicted, actual, strict=True)) if any(either)]
     both = [predicted[index] and actual[index] for index in counted]
     share = clustered(both, [cluster[index] for index in counted])
-    ends = (2 * value / (1 + value) for value in (share.estimate, share.low, share.high))
-    return Estimate(*ends, share.n)
+    value, low, high = (2 * j / (1 + j) for j in (share.estimate, share.low, share.high))
+    return Estimate(value, low, high, share.n)
 
 
 def _numbered(cluster: Sequence[Hashable]) -> NDArray[np.intp]:
