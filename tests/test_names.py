@@ -12,6 +12,9 @@ PACKAGE = Path(lapilli.__file__).parent
 BANNED = {"eye", "voice", "told", "given", "asked", "held", "seen", "found", "said", "looks"}
 """Names that hide a standard term (vision, language, attention), or say nothing of what they hold."""
 
+KEPT_IN_FILES = {("studies/scorecard/job.py", "given")}
+"""Keys of saved results, whose files an earlier release has written."""
+
 POSITIONAL = 5
 """The most that a call passes by position."""
 
@@ -46,7 +49,8 @@ def faults(check):
 
 
 def test_every_name_says_what_it_holds():
-    assert faults(banned) == []
+    kept = {(fault.split(":")[0], fault.rpartition(" ")[2]) for fault in faults(banned)}
+    assert kept - KEPT_IN_FILES == set()
 
 
 def test_no_call_passes_more_than_five_things_by_position():
