@@ -29,7 +29,7 @@ OPTIONS = dict(_numbers(app))
 
 
 def test_there_are_options_to_look_at():
-    assert {"quickstart seed", "scorecard processes", "colour questions", "_scenes count", "_explain seed"} <= set(
+    assert {"quickstart seed", "scorecard processes", "color questions", "_scenes count", "_explain seed"} <= set(
         OPTIONS
     )
 

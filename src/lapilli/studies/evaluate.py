@@ -66,7 +66,8 @@ def keep(run: RunDir, benchmarks: Sequence[Benchmark[Any]], results: Mapping[str
     answers = []
     for benchmark in benchmarks:
         for response in results[benchmark.name].responses:
-            read = {"normalised": benchmark.normalise(response.answer)}
-            answers.append({"benchmark": benchmark.name, **plain(response), **read})
+            read = {"given": response.answer, "normalised": benchmark.normalise(response.answer)}
+            asked_under = {"question": plain(response.question), "condition": response.condition}
+            answers.append({"benchmark": benchmark.name, **asked_under, **read})
     run.save("answers", answers)
     run.finish()
