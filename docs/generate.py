@@ -66,7 +66,8 @@ def commands() -> str:
 def _commands(command: Any, path: Sequence[str]) -> Iterator[tuple[str, str]]:
     if hasattr(command, "commands"):
         for name, inner in command.commands.items():
-            yield from _commands(inner, [*path, name])
+            if not inner.hidden:
+                yield from _commands(inner, [*path, name])
         return
     usage = [
         _usage(parameter)

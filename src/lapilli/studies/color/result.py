@@ -72,7 +72,12 @@ def _described(study: Study) -> dict[str, Any]:
             {"label": label, "folder": name}
             for label, name in zip(study.of.models, _folders(study.of.models.values()), strict=True)
         ],
-        "counts": {name: len(getattr(study, name)) for name in ("asked", "kept", "choosing", "measuring")},
+        "counts": {
+            "asked": len(study.questions),
+            "kept": len(study.kept),
+            "choosing": len(study.choosing),
+            "measuring": len(study.measuring),
+        },
         "example": {"question": example.question.question, "facts": example.facts, "answer": example.color},
         "settings": plain(_settings(study)),
     }
