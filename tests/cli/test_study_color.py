@@ -34,7 +34,7 @@ def test_json_is_one_object_and_the_folder_holds_it_whole(finished):
     assert found["counts"]["asked"] == ASKED and found["folder"] == str(out)
     saved = RunDir.open(out)
     saved.verify()
-    assert saved.load("colour") == {name: value for name, value in found.items() if name != "folder"}
+    assert saved.load("color") == {name: value for name, value in found.items() if name != "folder"}
     assert "repeated with controls" in (out / "color.html").read_text()
 
 
