@@ -103,8 +103,12 @@ def test_an_interrupt_ends_all_and_what_was_done_stays(processes, tmp_path):
         if done == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
-        study(tmp_path / "run", processes, stop, seconds=0.1)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            study(tmp_path / "run", processes, stop, seconds=0.1)
+    finally:
+        signal.signal(signal.SIGINT, before)
     run = RunDir.open(tmp_path / "run")
     before = written(run.path)
     assert 2 <= len(before) < COUNT
