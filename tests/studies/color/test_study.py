@@ -111,7 +111,7 @@ def test_a_model_compared_with_itself_shares_all_heads(tmp_path):
 
 def test_the_file_holds_what_is_returned(made):
     result, out = made
-    assert RunDir.open(out).load("colour") == json.loads(json.dumps(result))
+    assert RunDir.open(out).load("color") == json.loads(json.dumps(result))
     assert len(result["verdicts"]) == 3 and result["settings"]["versions"]["torch"]
 
 
