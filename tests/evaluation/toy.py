@@ -8,6 +8,7 @@ from lapilli.core.read import read_json_lines
 from lapilli.core.statistics.clusters import clustered
 from lapilli.core.statistics.proportion import Proportion
 from lapilli.evaluation.benchmark import Benchmark, Response, Table, percent
+from lapilli.evaluation.scenes import require_picture
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class ToyScore:
 def read(folder: Path, split: str, count: int) -> list[ToyQuestion]:
     """The first questions of toy.jsonl."""
     rows = [value for _, value in read_json_lines(folder / "toy.jsonl", "write it again")]
+    for row in rows[:count]:
+        require_picture(folder, row["id"], row["image"])
     return [ToyQuestion(row["id"], row["image"], row["text"], tuple(row["answers"])) for row in rows[:count]]
 
 
@@ -42,10 +45,20 @@ def normalise(text: str) -> str:
 def score(responses: Sequence[Response[ToyQuestion]]) -> list[ToyScore]:
     """One score for each condition."""
     return [
-        ToyScore(condition, clustered([normalise(one.answer) in one.question.answers for one in of], range(len(of))))
+        ToyScore(
+            condition,
+            clustered(
+                [normalise(one.answer) in one.question.answers for one in of], [one.question.image for one in of]
+            ),
+        )
         for condition in dict.fromkeys(one.condition for one in responses)
         if (of := [one for one in responses if one.condition == condition])
     ]
+
+
+def _share(responses: Sequence[Response[ToyQuestion]]) -> Proportion:
+    right = [normalise(one.answer) in one.question.answers for one in responses]
+    return clustered(right, [one.question.image for one in responses])
 
 
 def constants(questions: Sequence[ToyQuestion]) -> list[ToyScore]:

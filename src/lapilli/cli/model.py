@@ -10,6 +10,7 @@ from rich.table import Column, Table
 
 from lapilli.cli.console import note, print_json, progress_bar, results, say
 from lapilli.cli.options import MOST, MOST_SEED
+from lapilli.model.connector import CONNECTORS
 
 if TYPE_CHECKING:
     from lapilli.model.bridges import Bridge, Published
@@ -54,7 +55,7 @@ def _build(
     language: Annotated[str, typer.Option(help=_LANGUAGE, show_default=False)],
     connector: Annotated[
         str | None,
-        typer.Option(help="linear, mlp2x_gelu, mlpNx_gelu (N > 2: for lapilli alone), or an mm_projector.bin."),
+        typer.Option(help=f"A new one, of {', '.join(CONNECTORS)}, or a trained one, an mm_projector.bin."),
     ] = None,
     template: Annotated[
         str,
