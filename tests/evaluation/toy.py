@@ -45,12 +45,7 @@ def normalise(text: str) -> str:
 def score(responses: Sequence[Response[ToyQuestion]]) -> list[ToyScore]:
     """One score for each condition."""
     return [
-        ToyScore(
-            condition,
-            clustered(
-                [normalise(one.answer) in one.question.answers for one in of], [one.question.image for one in of]
-            ),
-        )
+        ToyScore(condition, _share(of))
         for condition in dict.fromkeys(one.condition for one in responses)
         if (of := [one for one in responses if one.condition == condition])
     ]
