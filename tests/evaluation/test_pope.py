@@ -73,7 +73,7 @@ def test_of_few_scenes_there_are_fewer_questions_and_as_many_of_every_kind(data)
 
 
 def test_who_knows_the_truth_has_perfect_scores_with_n(data, questions):
-    result = evaluate(BENCHMARK, data, 16, truthful(questions), lambda: None)
+    result = evaluate(BENCHMARK, data, 16, truthful(questions))
     assert {(score.condition, score.type) for score in result.scores} == {
         (condition, kind) for condition in ("image", "blank", "swapped") for kind in (*KINDS, "all")
     }
@@ -141,7 +141,7 @@ def test_another_scene_s_picture_is_shown_and_the_truth_stays(data, questions):
 
 
 def test_the_table_has_a_row_for_every_kind_and_every_control(data, questions):
-    result = evaluate(BENCHMARK, data, 16, truthful(questions), lambda: None)
+    result = evaluate(BENCHMARK, data, 16, truthful(questions))
     shown = table(result.scores, result.constants)
     assert [row[0] for row in shown.rows] == [*KINDS, "all", "blank", "another", ALWAYS_YES]
     assert all(len(row) == len(shown.columns) for row in shown.rows)

@@ -1,18 +1,25 @@
 """`lapilli eval`: score a model."""
 
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lapilli.cli.console import print_json, results, steps
+from lapilli.cli.console import go_on, print_json, results, say, steps
 from lapilli.cli.options import MOST, MOST_SEED, Device, Model, require_models
+from lapilli.core.errors import UsageError
 from lapilli.evaluation.benchmark import BENCHMARKS, benchmark
 
 if TYPE_CHECKING:
-    from lapilli.evaluation.benchmark import Table
+    from lapilli.evaluation.benchmark import Benchmark
+    from lapilli.studies.evaluate import Rows, Settings
 
 _LIST = "; ".join(f"{name} ({entry.summary})" for name, entry in BENCHMARKS.items())
+_PAGE = "eval.html"
+_EACH = 200  # questions of a type, of those that are drawn
 
 
 def register(app: typer.Typer) -> None:
@@ -24,61 +31,164 @@ def evaluate(
     context: typer.Context,
     model: Model,
     benches: Annotated[
-        list[str], typer.Argument(metavar="BENCH...", help=f"What to score it on: {_LIST}.", show_default=False)
+        list[str],
+        typer.Argument(
+            metavar="BENCH...",
+            help=f"What to score it on: {_LIST}; or your own questions, a .csv, .json or .jsonl file.",
+            show_default=False,
+        ),
     ],
+    images: Annotated[
+        Path | None, typer.Option(help="The pictures of your own questions; beside their file if not given.")
+    ] = None,
+    short: Annotated[
+        bool, typer.Option("--short", help="Ask your own questions for one word or phrase, in LLaVA-1.5's words.")
+    ] = False,
     data: Annotated[
         Path | None, typer.Option(help="A folder with held_out/ and compositional/ scenes; drawn anew if not given.")
     ] = None,
-    questions: Annotated[int, typer.Option(min=1, max=MOST, help="How many questions of each type.")] = 200,
+    questions: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=MOST, help=f"How many questions of each type: {_EACH}, or all your own.", show_default=False
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the scenes drawn anew.")] = 1,
-    out: Annotated[Path | None, typer.Option(help="A new run folder for the scores and every answer.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A run folder for scores, every answer and the page eval.html; goes on where it stopped."),
+    ] = None,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Scores by type of question with 95 % intervals, beside the controls that show whether the model sees."""
-    chosen = [benchmark(name) for name in dict.fromkeys(benches)]
-    from lapilli.core.files import refuse_occupied
-    from lapilli.core.placement import Placement
-    from lapilli.core.run import RunDir
-    from lapilli.model.hub import hub_name, require_named
+    """Scores by type of question with 95 % intervals, beside the controls that show whether the model sees.
 
-    placement = Placement(device)
+    With --out an interrupted evaluation goes on when it is run again, and of a finished one only the page is drawn.
+    """
+    own = _OwnQuestions(_question_files(benches), images, questions, short)
+    registered = {name: benchmark(name) for name in benches if name not in own.files}
+    if not own.files and (images or short):
+        raise UsageError(f"{'--images' if images else '--short'}: for your own questions; give their file")
+    from lapilli.core.placement import Placement
+    from lapilli.model.hub import require_named
+
+    placement, count = Placement(device), questions or _EACH
     if out:
-        context.with_resource(RunDir.alone(out))
-        refuse_occupied(out)
+        _hold(context, out)
     require_named(model)
-    for one in chosen:
-        one.require_questions(data, questions)
+    for one in registered.values():
+        one.require_questions(data, count)
+    by_name = registered | own.benchmarks()
     from lapilli.model.placement import settings
 
     settings(placement)  # a device that is not there is said before anything is drawn
     (folder,) = require_models([model])
-    from lapilli.studies.evaluate import evaluate_model, keep, scored  # last: a refusal should not wait for torch
+    from lapilli.studies.evaluate import Settings, evaluate_model  # last: a refusal should not wait for torch
 
-    with steps() as progress:
-        results = evaluate_model(folder, chosen, data, questions, seed=seed, placement=placement, progress=progress)
+    chosen = [by_name[name] for name in dict.fromkeys(benches)]
+    of = Settings(folder, chosen, data=data, count=count, seed=seed, placement=placement)
     if out:
-        recipe = {
-            "model": hub_name(folder) or str(model),
-            "benches": list(results),
-            "data": data,
-            "questions": questions,
+        parts = _kept(of, out, own, str(model))
+    else:
+        with steps() as progress:
+            parts = evaluate_model(of, progress)
+    _show(parts, out, as_json)
+
+
+@dataclass(frozen=True)
+class _OwnQuestions:
+    """The files of own questions, by their arguments, and how they are asked."""
+
+    files: Mapping[str, Path]
+    images: Path | None
+    per_type: int | None
+    short: bool
+
+    def benchmarks(self) -> "dict[str, Benchmark[Any]]":
+        """The files as benchmarks. Raises LapilliError for what cannot be asked."""
+        if not self.files:
+            return {}
+        from lapilli.evaluation.own import own_benchmark
+
+        with steps() as progress:
+            return {
+                name: own_benchmark(
+                    file, self.images or file.parent, self.per_type, short=self.short, progress=progress
+                )
+                for name, file in self.files.items()
+            }
+
+    def recipe(self) -> dict[str, Any]:
+        """What decides their figures, for the recipe of a run; empty without files."""
+        if not self.files:
+            return {}
+        own = {
+            "sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in self.files.values()},
+            "images": [(self.images or file.parent).resolve() for file in self.files.values()],
+            "per_type": self.per_type,
+            "short": self.short,
         }
-        keep(RunDir.create(out, recipe, seed), chosen, results)
+        return {"own": own}
+
+
+def _question_files(benches: Sequence[str]) -> dict[str, Path]:
+    """The files among what is to be asked. Raises UsageError for two of one name: results are called by it."""
+    from lapilli.evaluation.question_file import ENDINGS
+
+    files = {name: Path(name) for name in benches if Path(name).suffix.lower() in ENDINGS or Path(name).is_file()}
+    names = [file.name for file in files.values()]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"{twice}: two files are called so, and results are named by it; rename one")
+    return files
+
+
+def _hold(context: typer.Context, out: Path) -> None:
+    """Lock the run folder for the command. Raises LapilliError for a folder that holds something else."""
+    from lapilli.core.files import refuse_occupied
+    from lapilli.core.run import RunDir
+
+    context.with_resource(RunDir.alone(out))
+    if not (out / "recipe.yaml").is_file():
+        refuse_occupied(out)
+
+
+def _kept(of: "Settings", out: Path, own: _OwnQuestions, model: str) -> "dict[str, Rows]":
+    """Evaluate what the run folder lacks, and draw its page; the rows of the run."""
+    from lapilli.model.hub import hub_name
+    from lapilli.report.evaluation.page import write_page
+    from lapilli.studies.evaluate import begin, evaluate_model, saved
+
+    run = begin(out, of, own.recipe())
+    go_on(run, lambda progress: evaluate_model(of, progress, run))
+    parts = saved(run)
+    write_page(parts, hub_name(of.model) or model, out / _PAGE)  # of a finished run: it can be drawn again
+    return parts
+
+
+def _show(parts: "Mapping[str, Rows]", out: Path | None, as_json: bool) -> None:
     if as_json:
-        print_json(scored(results))
+        print_json({part: parts[part] for part in ("scores", "constants")})
         return
-    for one in chosen:
-        _print(one.table(results[one.name].scores, results[one.name].constants))
+    for table in parts["tables"]:
+        _print(table)
+    if out:
+        say(f"{out / _PAGE}")
 
 
-def _print(scores: "Table") -> None:
+def _print(scores: Mapping[str, Any]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Column, Table
 
-    first, *others = scores.columns
+    first, *others = scores["columns"]
     columns = (Column(title, no_wrap=True) for title in others)
-    table = Table(first, *columns, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, caption=scores.note)
-    for row in scores.rows:
+    table = Table(
+        Column(first, overflow="fold"),
+        *columns,
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+        caption=scores["note"],
+    )
+    for row in scores["rows"]:
         table.add_row(*row)
     results.print(table)

@@ -68,11 +68,16 @@ def read_rows(path: Path) -> list[Row]:
         raw = path.read_bytes()
     except OSError as error:
         raise LapilliError(f"{path}: cannot be read: {error.strerror}; check the path") from error
-    for signature, (what, remedy) in _SIGNATURES.items():
-        if raw.startswith(signature):
-            return [Row(None, Fault("file", f"{what}, JSON expected", remedy))]
+    if fault := signature_fault(raw, "JSON"):
+        return [Row(None, fault)]
     text = raw.removeprefix(codecs.BOM_UTF8)  # editors on Windows put it in front
     return _rows_of_lines(text) if lines else _rows_of_list(text)
+
+
+def signature_fault(raw: bytes, expected: str) -> Fault | None:
+    """What a file is that begins like something else than text in UTF-8, where `expected` should be."""
+    known = next((described for signature, described in _SIGNATURES.items() if raw.startswith(signature)), None)
+    return Fault("file", f"{known[0]}, {expected} expected", known[1]) if known else None
 
 
 def is_lines(path: Path) -> bool:

@@ -27,6 +27,12 @@ GRAY = (128, 128, 128)
 Answerer: TypeAlias = Callable[[Sequence[Sample], Callable[[str], Image.Image]], Sequence[str]]
 """Answers each sample's last question; the second argument opens a picture by its name."""
 
+Round: TypeAlias = tuple[str, str, str]
+"""A benchmark's name, the split, and the condition."""
+
+Keep: TypeAlias = Callable[[Answerer, Round], Answerer]
+"""Makes of an answerer one that keeps the answers of a round, such as `AnswerLog.answerer`."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -37,28 +43,34 @@ class Result:
     responses: Sequence[Response[Any]]
 
 
-def evaluate(
-    benchmark: Benchmark[Any], data: Path, count: int, answer: Answerer, on_round: Callable[[], None]
-) -> Result:
+def evaluate(benchmark: Benchmark[Any], data: Path, count: int, answer: Answerer, keep: Keep | None = None) -> Result:
     """Ask and score `count` questions of every type. Raises as `ask_rounds` does."""
-    responses = ask_rounds(benchmark, data, count, answer, on_round)
+    responses = ask_rounds(benchmark, data, count, answer, keep=keep)
     read = [benchmark.read(data / split, split, count) for split in benchmark.splits]
     constants = [row for questions in read for row in benchmark.constants(questions)]
     return Result(benchmark.score(responses), constants, responses)
 
 
 def ask_rounds(
-    benchmark: Benchmark[Q], data: Path, count: int, answer: Answerer, on_round: Callable[[], None]
+    benchmark: Benchmark[Q],
+    data: Path,
+    count: int,
+    answer: Answerer,
+    on_round: Callable[[], None] | None = None,
+    keep: Keep | None = None,
 ) -> list[Response[Q]]:
     """Ask `count` questions of every type about the folders in `data`, once for each of the benchmark's rounds.
 
-    Calls `on_round` after each. Raises LapilliError as the benchmark's `read` and `ask` do.
+    Calls `on_round` after each. `keep` is handed the answerer before each round. Raises LapilliError as the benchmark's
+    `read` and `ask` do.
     """
     responses: list[Response[Q]] = []
     for split, condition in benchmark.rounds:
         questions = benchmark.read(data / split, split, count)
-        responses += ask(benchmark, questions, data / split, condition, answer)
-        on_round()
+        answerer = keep(answer, (benchmark.name, split, condition)) if keep else answer
+        responses += ask(benchmark, questions, data / split, condition, answerer)
+        if on_round:
+            on_round()
     return responses
 
 
@@ -69,7 +81,7 @@ def ask(
 
     Raises LapilliError when pictures are to be swapped and the folder holds only one.
     """
-    images = folder / "images"
+    images = benchmark.images(folder)
     samples = [_sample(benchmark, question, condition) for question in questions]
     if condition == "swapped":
         samples = _swapped(samples, images)

@@ -29,7 +29,7 @@ class Question(Protocol):
 
     @property
     def image(self) -> str:
-        """The name of its picture, in the folder `images` beside the questions."""
+        """The name of its picture, in the folder of the benchmark's pictures."""
 
     @property
     def question(self) -> str:
@@ -76,6 +76,10 @@ class Benchmark(Generic[Q]):
     table      (rows of `score`, rows of `constants`) -> what is printed
     prompt     a question -> the text behind the picture
     draw       (folder, count, seed, progress) makes the data folder where none is given; None where it must be given
+    pictures   the folder of all pictures, where the questions were read without a data folder; None where the pictures
+               are in `images` beside the questions
+    is_right   whether a response is right, and
+    expected   the right answers to a question: what the page shows of single answers; None where none is right or wrong
     """
 
     name: str
@@ -87,6 +91,13 @@ class Benchmark(Generic[Q]):
     table: Callable[[Sequence[Any], Sequence[Any]], Table]
     prompt: Callable[[Q], str] = question_text
     draw: Callable[[Path, int, int, Progress], None] | None = None
+    pictures: Path | None = None
+    is_right: Callable[[Response[Q]], bool] | None = None
+    expected: Callable[[Q], Sequence[str]] | None = None
+
+    def images(self, folder: Path) -> Path:
+        """Where the pictures are of the questions that were read from `folder`."""
+        return self.pictures or folder / "images"
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -95,6 +106,8 @@ class Benchmark(Generic[Q]):
 
     def require_questions(self, data: Path | None, count: int) -> None:
         """Raise UsageError where data must be given, and LapilliError for a data folder that cannot be asked."""
+        if self.pictures:
+            return
         if data is None:
             if self.draw is None:
                 raise UsageError(f"{self.name}: its questions are not drawn but read; give their folder with --data")
@@ -121,7 +134,8 @@ BENCHMARKS = {
 def benchmark(name: str) -> Benchmark[Any]:
     """The benchmark of this name. Raises UsageError, with the list, where there is none."""
     if name not in BENCHMARKS:
-        raise UsageError(f"no benchmark {name!r}; there are: {', '.join(BENCHMARKS)}")
+        known = ", ".join(BENCHMARKS)
+        raise UsageError(f"no benchmark {name!r}; there are: {known}; or give a file of questions (.csv, .jsonl, .json)")
     return cast(Benchmark[Any], import_module(BENCHMARKS[name].module).BENCHMARK)
 
 

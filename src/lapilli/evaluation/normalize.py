@@ -13,10 +13,8 @@ _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _POINT = re.compile(r"\.(?!\d)")
 _POINTS = 32  # that go at most: the value of re.UNICODE, which the original hands over as the count
 _ARTICLES = ("a", "an", "the")
-_NUMBERS = {
-    word: str(number)
-    for number, word in enumerate("zero one two three four five six seven eight nine ten".split())
-} | {"none": "0"}  # fmt: skip
+_NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_NUMBERS = {word: str(number) for number, word in enumerate(_NUMBER_WORDS)} | {"none": "0"}
 _APOSTROPHES = """
 ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd he'd've he's
 how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've might've mustn't must've needn't not've o'clock
@@ -25,10 +23,10 @@ someone'd've someone'll someone's something'd something'd've something'll that's
 they'd they'd've they'll they're they've 'twas wasn't we'd've we've weren't what'll what're what's what've when's
 where'd where's where've who'd who'd've who'll who's who've why'll why're why's won't would've wouldn't wouldn't've
 y'all y'all'll y'all'd've you'd you'd've you'll you're you've
-""".split()
+"""
 _CONTRACTIONS = {
     whole[:at] + whole[at + 1 :]: whole
-    for whole in _APOSTROPHES
+    for whole in _APOSTROPHES.split()
     for at, character in enumerate(whole)
     if character == "'"
 } | {"somebody'd": "somebodyd"}

@@ -23,7 +23,7 @@ from lapilli.data.scenes.absent import KINDS, existence_pairs
 from lapilli.data.scenes.facts import read_scenes
 from lapilli.data.yes_no import read_yes_no
 from lapilli.evaluation.benchmark import Benchmark, Response, Table, percent, with_interval
-from lapilli.evaluation.scenes import EVERY_TYPE, SceneQuestion, draw, grouped, require_picture
+from lapilli.evaluation.scenes import EVERY_TYPE, SceneQuestion, draw, expected, grouped, require_picture
 
 ALWAYS_YES = "always yes"
 """The condition of whoever says yes without being asked."""
@@ -76,6 +76,11 @@ def read_questions(folder: Path, split: str, per_kind: int) -> list[SceneQuestio
     ]
 
 
+def is_right(response: Response[SceneQuestion]) -> bool:
+    """Whether the answer is yes of what is there, and no of what is not; what is neither is wrong."""
+    return read_yes_no(response.answer) == response.question.answer
+
+
 def scores(responses: Sequence[Response[SceneQuestion]]) -> list[Score]:
     """One score for each condition and kind, and for all kinds together."""
     return [_score(key, group) for key, group in grouped(responses).items()]
@@ -86,7 +91,7 @@ def _score(key: tuple[str, str, str], responses: Sequence[Response[SceneQuestion
     truths = [response.question.answer for response in responses]
     images = [response.question.image for response in responses]
     yes, there = [answer == "yes" for answer in answers], [truth == "yes" for truth in truths]
-    right = [answer == truth for answer, truth in zip(answers, truths, strict=True)]
+    right = list(map(is_right, responses))
     return Score(
         *key,
         accuracy=clustered(right, images),
@@ -140,4 +145,6 @@ BENCHMARK = Benchmark(
     constants=constants,
     table=table,
     draw=draw,
+    is_right=is_right,
+    expected=expected,
 )

@@ -109,6 +109,11 @@ def is_right(response: Response[SceneQuestion]) -> bool:
     return same_answer(response.answer, response.question.answer)
 
 
+def expected(question: SceneQuestion) -> tuple[str]:
+    """The one right answer."""
+    return (question.answer,)
+
+
 def scores(responses: Sequence[Response[SceneQuestion]]) -> list[Score]:
     """One score for each split, condition and type, and for all types together; in the order of the tables."""
     return [Score(*key, _share(group)) for key, group in grouped(responses).items()]
@@ -194,4 +199,6 @@ BENCHMARK = Benchmark(
     constants=constants,
     table=table,
     draw=draw,
+    is_right=is_right,
+    expected=expected,
 )

@@ -1,73 +1,140 @@
 """A model's answers to the questions of benchmarks, and what is kept of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeAlias
+
+from PIL import Image
 
 from lapilli.core.placement import Placement
 from lapilli.core.plain import plain
 from lapilli.core.progress import Progress
 from lapilli.core.run import RunDir
-from lapilli.evaluation.asking import Answerer, Result, evaluate
-from lapilli.evaluation.benchmark import Benchmark
+from lapilli.data.pictures import open_picture
+from lapilli.evaluation.answer_log import AnswerLog
+from lapilli.evaluation.asking import Result, evaluate
+from lapilli.evaluation.benchmark import Benchmark, Response
 from lapilli.inference.answer import answerer
+from lapilli.model.hub import recorded
+from lapilli.model.parts import origin
+from lapilli.report.evaluation.page import pictured
+
+PARTS = ("scores", "constants", "tables", "pictures", "answers")
+"""The results of an evaluation, each a list of rows with the name of their benchmark."""
+
+Rows: TypeAlias = list[dict[str, Any]]
+
+_THUMBNAIL = 320  # pixels of the longer side
 
 
-def evaluate_model(
-    model: Path,
-    benchmarks: Sequence[Benchmark[Any]],
-    data: Path | None,
-    count: int,
-    *,
-    seed: int,
-    placement: Placement,
-    progress: Progress,
-) -> dict[str, Result]:
-    """The result of every benchmark, by its name, of `count` questions of every type.
+@dataclass(frozen=True)
+class Settings:
+    """What decides the figures of an evaluation: `count` questions of every type of the benchmarks, asked of `model`.
 
     Without `data` the questions are drawn, once for benchmarks that draw the same; `seed` is that of the drawing.
     """
+
+    model: Path
+    benchmarks: Sequence[Benchmark[Any]]
+    data: Path | None
+    count: int
+    seed: int
+    placement: Placement
+
+
+def begin(out: Path, of: Settings, own: Mapping[str, Any]) -> RunDir:
+    """The run folder of an evaluation: new, interrupted or finished; `own` is what its recipe says of own questions.
+
+    Raises LapilliError as `RunDir.begin` does.
+    """
+    recipe = {
+        "model": recorded(of.model),
+        "weights": origin(of.model).sha256,
+        "benches": [benchmark.name for benchmark in of.benchmarks],
+        "data": of.data.resolve() if of.data else None,
+        "questions": of.count,
+        "seed": of.seed,
+        **own,
+    }
+    return RunDir.begin(out, recipe, of.seed)
+
+
+def saved(run: RunDir) -> dict[str, Rows]:
+    """The rows of a finished evaluation."""
+    return {part: run.load(part) for part in PARTS}
+
+
+def evaluate_model(of: Settings, progress: Progress, run: RunDir | None = None) -> dict[str, Rows]:
+    """Ask a model the questions, and return the rows of all `PARTS`.
+
+    With `run` every answer is written there as it is given, what it has is not asked again, and all parts are saved.
+    """
+    parts: dict[str, Rows] = {part: [] for part in PARTS}
     with TemporaryDirectory() as drawn:
-        folders: dict[Any, Path] = {}
-        for draw in dict.fromkeys(benchmark.draw for benchmark in benchmarks):
-            folders[draw] = data or Path(drawn) / str(len(folders))
-            if draw and not data:
-                folders[draw].mkdir()
-                draw(folders[draw], count, seed, progress)
-        answer = answerer(model, placement=placement)
-        return {one.name: _evaluated(one, folders[one.draw], count, answer, progress) for one in benchmarks}
+        folders = _folders(of, Path(drawn), progress)
+        answer, log = answerer(of.model, placement=of.placement), AnswerLog(run, progress)
+        for benchmark in of.benchmarks:
+            folder = folders[benchmark.draw]
+            result = evaluate(benchmark, folder, of.count, answer, log.answerer)
+            for part, rows in _parts(benchmark, result, folder).items():
+                parts[part] += [{"benchmark": benchmark.name, **plain(row)} for row in rows]
+    for part, rows in parts.items():
+        if run:
+            run.save(part, rows)
+    return parts
 
 
-def _evaluated(benchmark: Benchmark[Any], data: Path, count: int, answer: Answerer, progress: Progress) -> Result:
-    step, total = f"{benchmark.name}: rounds of questions", len(benchmark.rounds)
-    progress(step, 0, total)
-    done = iter(range(1, total + 1))
-    return evaluate(benchmark, data, count, answer, lambda: progress(step, next(done), total))
+def _folders(of: Settings, drawn: Path, progress: Progress) -> dict[Any, Path]:
+    """The data folders by what draws them, which is done in `drawn` unless there is one."""
+    folders = {}
+    for draw in dict.fromkeys(benchmark.draw for benchmark in of.benchmarks):
+        folders[draw] = of.data or drawn / str(len(folders))
+        if draw and not of.data:
+            folders[draw].mkdir()
+            draw(folders[draw], of.count, of.seed, progress)
+    return folders
 
 
-def rows(results: Mapping[str, Result], part: Callable[[Result], Sequence[Any]]) -> list[dict[str, Any]]:
-    """One part of the results of all benchmarks, as plain rows with the benchmark's name."""
-    return [{"benchmark": name, **plain(row)} for name, result in results.items() for row in part(result)]
-
-
-def scored(results: Mapping[str, Result]) -> dict[str, list[dict[str, Any]]]:
-    """The scores and constant answers of all benchmarks."""
+def _parts(benchmark: Benchmark[Any], result: Result, folder: Path) -> dict[str, Sequence[Any]]:
+    answers = [_answer(benchmark, response) for response in result.responses]
     return {
-        "scores": rows(results, lambda result: result.scores),
-        "constants": rows(results, lambda result: result.constants),
+        "scores": result.scores,
+        "constants": result.constants,
+        "tables": [benchmark.table(result.scores, result.constants)],
+        "pictures": _thumbnails(benchmark, pictured(answers), folder),
+        "answers": answers,
     }
 
 
-def keep(run: RunDir, benchmarks: Sequence[Benchmark[Any]], results: Mapping[str, Result]) -> None:
-    """Save what was scored and every answer, as given and as it was read, and finish the run."""
-    for name, value in scored(results).items():
-        run.save(name, value)
-    answers = []
-    for benchmark in benchmarks:
-        for response in results[benchmark.name].responses:
-            read = {"given": response.answer, "normalised": benchmark.normalise(response.answer)}
-            asked_under = {"question": plain(response.question), "condition": response.condition}
-            answers.append({"benchmark": benchmark.name, **asked_under, **read})
-    run.save("answers", answers)
-    run.finish()
+def _answer(benchmark: Benchmark[Any], response: Response[Any]) -> dict[str, Any]:
+    """An answer as it was given and as it was read, with what was asked and, where answers are right or wrong, that."""
+    row = {
+        "question": plain(response.question),
+        "condition": response.condition,
+        "prompt": benchmark.prompt(response.question),
+        "given": response.answer,
+        "normalised": benchmark.normalise(response.answer),
+    }
+    if benchmark.is_right and benchmark.expected:
+        row |= {"right": benchmark.is_right(response), "expected": list(benchmark.expected(response.question))}
+    return row
+
+
+def _thumbnails(benchmark: Benchmark[Any], answers: Sequence[Mapping[str, Any]], folder: Path) -> list[dict[str, str]]:
+    """The pictures of answers, each once, small enough for a page of many."""
+    names = dict.fromkeys((row["question"].get("split", ""), row["question"]["image"]) for row in answers)
+    return [
+        {"split": split, "image": name, "uri": _data_uri(open_picture(benchmark.images(folder / split), name))}
+        for split, name in names
+    ]
+
+
+def _data_uri(picture: Image.Image) -> str:
+    picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    content = io.BytesIO()
+    picture.save(content, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"

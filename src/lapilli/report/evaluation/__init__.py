@@ -1,0 +1,1 @@
+"""The page of an evaluation: how a model scores, and what it answers."""

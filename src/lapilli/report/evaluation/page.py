@@ -1,0 +1,85 @@
+"""The page `eval.html`: the scores and the answers of an evaluation in one self-contained file."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from lapilli.core.files import write_atomically
+from lapilli.report.kit import figures
+from lapilli.report.kit.environment import environment, style
+
+Rows: TypeAlias = Sequence[Mapping[str, Any]]
+
+_WRONG, _RIGHT = 48, 24  # answers of a benchmark that are shown with their pictures, about 20 KB each
+_LISTED = 1_000  # that are listed without
+_LONGEST = 400  # characters of a text
+_SIDES = {"Wrong": False, "Right": True}
+_CONTROLS = {"blank": "with a blank picture", "swapped": "with another picture", "language_only": "without a picture"}
+
+
+def pictured(answers: Rows) -> list[Mapping[str, Any]]:
+    """The answers of a benchmark that the page shows with their pictures: the first wrong and the first right ones."""
+    judged = [row for row in answers if row["condition"] == "image" and "right" in row]
+    wrong, right = ([row for row in judged if row["right"] is side] for side in (False, True))
+    return wrong[:_WRONG] + right[:_RIGHT]
+
+
+def write_page(parts: Mapping[str, Rows], model: str, out: Path) -> None:
+    """Write the page of an evaluation's results to `out`; `parts` are those of `studies/evaluate.py`.
+
+    Raises LapilliError when it cannot be written.
+    """
+    write_atomically(out, render(parts, model))
+
+
+def render(parts: Mapping[str, Rows], model: str) -> str:
+    """Return the page as text. All text of the results is escaped; the page has no script and fetches nothing."""
+    templates = environment("evaluation", (figures.counted, figures.whole, cut))
+    return templates.get_template("eval.html.jinja").render(
+        style=style(templates, "page.css", "eval.css"),
+        model=model,
+        benchmarks=[_benchmark(parts, table) for table in parts["tables"]],
+    )
+
+
+def _benchmark(parts: Mapping[str, Rows], table: Mapping[str, Any]) -> dict[str, Any]:
+    """A benchmark's table; its cards, wrong ones first; and the lists of what has no card."""
+    name = table["benchmark"]
+    answers = [row for row in parts["answers"] if row["benchmark"] == name]
+    uris = {(row["split"], row["image"]): row["uri"] for row in parts["pictures"] if row["benchmark"] == name}
+    others = {_key(row): row["given"] for row in answers if row["condition"] != "image"}
+    cards = [_card(row, uris, others) for row in pictured(answers)]
+    judged = [row for row in answers if row["condition"] == "image" and "right" in row]
+    with_card = {id(row) for row in pictured(answers)}
+    rest = [row for row in judged if id(row) not in with_card]
+    return {
+        "name": name,
+        "table": table,
+        "n": len(judged),
+        "right": sum(row["right"] for row in judged),
+        "cards": {side: [card for card in cards if card["right"] is right] for side, right in _SIDES.items()},
+        "rest": sorted(rest, key=lambda row: bool(row["right"]))[:_LISTED],
+        "unlisted": max(0, len(rest) - _LISTED),
+    }
+
+
+def _card(
+    row: Mapping[str, Any], uris: Mapping[tuple[str, str], str], others: Mapping[tuple[str, str, str], str]
+) -> dict[str, Any]:
+    question = row["question"]
+    split = question.get("split", "")
+    controls = {words: others.get((split, question["id"], control)) for control, words in _CONTROLS.items()}
+    return {
+        **row,
+        "uri": uris.get((split, question["image"])),
+        "controls": {words: reply for words, reply in controls.items() if reply is not None},
+    }
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["question"].get("split", ""), row["question"]["id"], row["condition"]
+
+
+def cut(text: str) -> str:
+    """A text as the page shows it; the run folder has the whole."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
