@@ -43,6 +43,7 @@ def folder(tmp_path_factory):
     save_file({"language_model.lm_head.weight": torch.zeros(1)}, folder / "empty/model.safetensors")
     (folder / "finished/manifest.json").write_text("{}")
     rows = json.loads((folder / "lesson/lesson.json").read_text())
+    (folder / "own.csv").write_text("image,question,answer\nnowhere.png,What?,red\n")
     (folder / "outside.json").write_text(json.dumps([*rows, rows[0] | {"image": "../lesson.json"}]))
     (folder / "unread.json").write_text(json.dumps([*rows, {"img": "0.png", **rows[4]}]))
     shutil.copytree(folder / "lesson/images", folder / "spoilt")
@@ -65,6 +66,9 @@ NO_MODEL_NEEDED = {
         "eval model scenes --data nowhere",
         "eval model pope --data nowhere",
         "eval model scenes --data scenes --out scenes",
+        "eval model nowhere.csv --images pictures",
+        "eval model own.csv --images nowhere",
+        "eval model own.csv --images lesson/images --out out",
         "explain model nowhere.png What?",
         "explain model picture.png What? --out scenes",
         "explain model picture.png What? --swap nowhere",
@@ -92,6 +96,7 @@ NO_MODEL_NEEDED = {
         "doctor nowhere",
         "eval nowhere scenes",
         "eval model scenes vqav2",
+        "eval model scenes --short",
         "explain nowhere picture.png What?",
         "model convert nowhere out",
         "model info nowhere",

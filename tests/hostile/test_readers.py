@@ -25,6 +25,8 @@ from lapilli.data.questions import read_picture_questions
 from lapilli.data.sample import read_sample
 from lapilli.data.scenes.facts import asked_about, read_scenes
 from lapilli.data.validate import validate
+from lapilli.evaluation.answer_log import AnswerLog
+from lapilli.evaluation.question_file import read_question_file
 from lapilli.model.card import read_card
 from lapilli.model.stored import model_config, stored_tensors
 from lapilli.report.explanation import bundle
@@ -61,12 +63,16 @@ CARD = {"format": 1, "template": "plain", "connector": "linear", "notes": ["a"]}
 CARD |= {"parts": {"vision": {"name": "a", "sha256": "b"}}, "original": {"a": 1}}
 MANIFEST = {"finished": "now", "files": {"recipe.yaml": {"bytes": 1, "sha256": "a"}}}
 STEP = {"name": "a", "seconds": 1.0, "finished": "now", "peak_memory_bytes": 1, "stage": "align"}
+OWN = {"id": 1, "image": "a.png", "question": "What?", "answers": ["red", 2, True], "type": "t"}
+LOGGED = {"benchmark": "b", "split": "", "condition": "image", "index": 0, "id": "1", "answer": "red"}
 CONFIG = {"model_type": "llava", "text_config": {"num_hidden_layers": 2}, "return_dict": True}
 
 JSON_READERS = {
     "scenes.jsonl": ({"id": "0", "image": "a.png", "background": "light", "things": [THING]}, scenes),
     "questions.jsonl": (QUESTION, read_picture_questions),
     "rows.json": ([ROW], lambda folder: (read_sample(folder / "rows.json", 0), validate(folder / "rows.json", folder))),
+    "own.jsonl": (OWN, lambda folder: read_question_file(folder / "own.jsonl")),
+    "log/metrics.jsonl": (LOGGED, lambda folder: AnswerLog(RunDir(folder / "log"), lambda *_: None)),
     "lapilli.json": (CARD, read_card),
     "config.json": (CONFIG, model_config),
     "manifest.json": (MANIFEST, lambda folder: RunDir(folder).verify()),
@@ -107,6 +113,7 @@ OTHER_READERS = {
     "results/a.npz": (npz, lambda folder: RunDir(folder).load_arrays("a")),
     "model.safetensors": (weights, lambda folder: [one.read() for one in stored_tensors(folder).values()]),
     "picture.png": (png, lambda folder: open_picture(folder, "picture.png")),
+    "own.csv": (lambda: b'image;question;answer\na.png;"What?";red\n', lambda f: read_question_file(f / "own.csv")),
     "begun/recipe.yaml": (lambda: b"seed: 0\n", lambda folder: begun(folder / "begun")),
 }
 

@@ -41,12 +41,12 @@ class AnswerLog:
         self._answers: dict[tuple[Round, int, str], str] = {}
         if run is None:
             return
-        run.rewind(0)  # drops half a line at the end
         for number, line in enumerate(run.metrics(), 1):
             row = checked(
                 LoggedAnswer, line, f"{run.path / 'metrics.jsonl'}:{number}", "run it again, in another folder"
             )
             self._answers[(row.benchmark, row.split, row.condition), row.index, row.id] = row.answer
+        run.rewind(0)  # drops half a line at the end
 
     def answerer(self, answer: Answerer, of: Round) -> Answerer:
         """`answer` for the questions of a round: it is asked what the log lacks, the longest first, in batches."""

@@ -135,7 +135,9 @@ def benchmark(name: str) -> Benchmark[Any]:
     """The benchmark of this name. Raises UsageError, with the list, where there is none."""
     if name not in BENCHMARKS:
         known = ", ".join(BENCHMARKS)
-        raise UsageError(f"no benchmark {name!r}; there are: {known}; or give a file of questions (.csv, .jsonl, .json)")
+        raise UsageError(
+            f"no benchmark {name!r}; there are: {known}; or give questions in a file (.csv, .json, .jsonl)"
+        )
     return cast(Benchmark[Any], import_module(BENCHMARKS[name].module).BENCHMARK)
 
 

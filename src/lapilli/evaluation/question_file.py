@@ -6,7 +6,7 @@ import math
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NoReturn
 
 from lapilli.core.errors import LapilliError
@@ -118,7 +118,7 @@ class _Row:
     def question(self, number: int) -> OwnQuestion:
         return OwnQuestion(
             id=self._optional("id") or str(number),
-            image=PurePosixPath(self._required("image")).as_posix(),  # "./a.jpg" is the picture "a.jpg"
+            image=self._required("image").removeprefix("./"),  # one picture, one name: questions about it are a cluster
             type=self._type(),
             question=self._question(),
             answers=tuple(self._answers()),

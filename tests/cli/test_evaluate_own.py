@@ -1,0 +1,161 @@
+"""`lapilli eval MODEL my_questions.csv`, on a tiny random model: what is asked, kept, gone on with and refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from tests.parts import joined, picture
+
+from lapilli.cli import run
+from lapilli.core.run import RunDir
+from lapilli.evaluation.own import SHORT
+
+CONDITIONS = ("image", "blank", "swapped")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for number in range(4):
+        picture(number, 40, 30).save(tmp_path / f"photos/{number}.jpg")
+    rows = [f"{n % 4}.jpg;What is this, {n}?;red|<b>blue</b>;{'color' if n % 2 else 'place'}" for n in range(6)]
+    (tmp_path / "mine.csv").write_text("\n".join(["image;question;answers;type", *rows]), encoding="utf-8-sig")
+    return tmp_path
+
+
+def arguments(folder, *more):
+    model, file, photos = joined("clip", "llama"), folder / "mine.csv", folder / "photos"
+    return ["eval", *map(str, (model, file, "--images", photos, *more))]
+
+
+def lines(folder):
+    return (folder / "run/metrics.jsonl").read_text().splitlines()
+
+
+def test_every_question_is_asked_under_every_condition_and_kept_with_its_prompt(folder, capsys):
+    assert run(arguments(folder, "--short", "--json", "--out", folder / "run")) == 0
+    said = json.loads(capsys.readouterr().out)
+    keys = [(row["benchmark"], row["condition"], row["type"]) for row in said["scores"]]
+    assert keys == [("mine.csv", condition, kind) for condition in CONDITIONS for kind in ("place", "color", "all")]
+    assert [row["normalised"]["n"] for row in said["scores"][:3]] == [3, 3, 6]
+    saved = RunDir.open(folder / "run")
+    saved.verify()
+    answers = saved.load("answers")
+    assert [(row["question"]["id"], row["condition"]) for row in answers] == [
+        (str(line), condition) for condition in CONDITIONS for line in range(2, 8)
+    ]
+    assert answers[0]["prompt"] == f"What is this, 0?\n{SHORT}" and answers[0]["expected"] == ["red", "<b>blue</b>"]
+    assert len(lines(folder)) == 18
+    assert {tuple(sorted(row)) for row in map(json.loads, lines(folder))} == {
+        ("answer", "benchmark", "condition", "id", "index", "split")
+    }
+    page = (folder / "run/eval.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 6 and "&lt;b&gt;blue&lt;/b&gt;" in page and "<b>blue" not in page
+
+
+def test_the_table_fits_a_terminal_and_names_the_page(folder, capsys):
+    assert run(arguments(folder, "--out", folder / "run")) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert max(map(len, shown[:-1])) <= 80 and "…" not in "".join(shown)
+    assert [line.split()[0] for line in shown if line.split()][2:5] == ["place", "color", "all"]
+    assert shown[-1] == str(folder / "run/eval.html")
+
+
+def test_a_finished_run_asks_nothing_and_draws_its_page_again(folder, capsys):
+    assert run(arguments(folder, "--json", "--out", folder / "run")) == 0
+    first, kept = capsys.readouterr().out, lines(folder)
+    (folder / "run/eval.html").unlink()
+    assert run(arguments(folder, "--json", "--out", folder / "run")) == 0
+    again = capsys.readouterr()
+    assert again.out == first and "nothing is measured" in again.err
+    assert lines(folder) == kept and (folder / "run/eval.html").is_file()
+    for changed in (["--short"], ["--questions", 1], ["--seed", 5]):
+        assert run(arguments(folder, *changed, "--out", folder / "run")) == 1
+        assert "a run of another recipe" in capsys.readouterr().err
+    with (folder / "mine.csv").open("a") as file:
+        file.write("\n0.jpg;More?;red;color")
+    assert run(arguments(folder, "--out", folder / "run")) == 1
+    assert "a run of another recipe (own)" in capsys.readouterr().err
+
+
+def test_a_killed_run_goes_on_and_asks_nothing_twice(folder, capsys):
+    """Killed for real, in the middle of writing if it so happens; the figures are those of a run that was not."""
+    rows = [f"{n % 4}.jpg;What is this, {n}?;red;color" for n in range(40)]
+    (folder / "mine.csv").write_text("\n".join(["image;question;answers;type", *rows]))
+    command = [
+        sys.executable,
+        "-c",
+        "from lapilli.cli import main; main()",
+        *arguments(folder, "--out", folder / "run"),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = folder / "run/metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (log.is_file() and log.stat().st_size) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = log.read_text().splitlines()
+    assert 0 < len(before) < 120 and not (folder / "run/manifest.json").exists()
+    with log.open("a") as file:
+        file.write('{"benchmark": "mi')  # half a line, as of a machine that lost its power
+    assert run(arguments(folder, "--json", "--out", folder / "run")) == 0
+    resumed = capsys.readouterr().out
+    after = lines(folder)
+    assert after[: len(before)] == before
+    keys = [(row["condition"], row["index"]) for row in map(json.loads, after)]
+    assert sorted(keys) == sorted((condition, index) for condition in CONDITIONS for index in range(40))
+    assert run(arguments(folder, "--json")) == 0
+    assert capsys.readouterr().out == resumed
+
+
+def test_benchmarks_of_the_package_have_the_page_and_go_on_too(folder, capsys):
+    model = str(joined("clip", "llama"))
+    command = ["eval", model, "scenes", str(folder / "mine.csv"), "--images", str(folder / "photos")]
+    command += ["--questions", "1", "--json", "--out", str(folder / "run")]
+    assert run(command) == 0
+    first, kept = json.loads(capsys.readouterr().out), lines(folder)
+    for name in ("manifest.json", "results/scores.json", "results/answers.json"):
+        (folder / "run" / name).unlink()
+    (folder / "run/metrics.jsonl").write_text("".join(f"{line}\n" for line in kept[:20]))
+    assert run(command) == 0
+    assert json.loads(capsys.readouterr().out) == first and sorted(lines(folder)) == sorted(kept)
+    page = (folder / "run/eval.html").read_text()
+    assert page.count("<h2>") == 2 and "What it gets right" in page
+
+
+def test_errors_are_one_line_and_leave_nothing(folder, capsys):
+    (folder / "other").mkdir()
+    (folder / "other/mine.csv").write_text("image,question,answer\n")
+    (folder / "mine.json").write_text('[{"image": "9.jpg", "question": "What?", "answer": "red"}]')
+    (folder / "mine.txt").write_text("What?")
+    for more, code, message in [
+        (["nowhere.csv"], 1, "nowhere.csv: cannot be read"),
+        ([folder / "other/mine.csv"], 2, "mine.csv: two files are called so"),
+        ([folder / "mine.json"], 1, "mine.json: question '0': image: '9.jpg': no such file"),
+        ([folder / "mine.txt"], 1, "mine.txt: ending '.txt'; save the questions as one of"),
+        (["--images", folder / "none"], 1, "none: no such folder; give the folder of the pictures of"),
+        (["vqav2"], 2, "no benchmark 'vqav2'"),
+    ]:
+        assert run(arguments(folder, *more, "--out", folder / "run")) == code
+        said = capsys.readouterr()
+        errors = [line for line in said.err.splitlines() if line.startswith("lapilli:")]
+        assert said.out == "" and len(errors) == 1 and message in errors[0]
+        assert not (folder / "run").exists()
+    for option in (["--images", str(folder)], ["--short"]):
+        assert run(["eval", str(joined("clip", "llama")), "scenes", *option]) == 2
+        assert f"{option[0]}: for your own questions; give their file" in capsys.readouterr().err
+
+
+def test_a_log_that_is_spoilt_is_refused(folder, capsys):
+    assert run(arguments(folder, "--out", folder / "run")) == 0
+    (folder / "run/manifest.json").unlink()
+    for line, message in (('{"a": 1}', "metrics.jsonl:1: answer: missing"), ("[]", "not one object a line")):
+        (folder / "run/metrics.jsonl").write_text(f"{line}\n")
+        capsys.readouterr()
+        assert run(arguments(folder, "--out", folder / "run")) == 1
+        assert message in capsys.readouterr().err
