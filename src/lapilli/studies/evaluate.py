@@ -90,7 +90,7 @@ def evaluate_model(of: Settings, progress: Progress, run: RunDir | None = None) 
 
 def _folders(of: Settings, drawn: Path, progress: Progress) -> dict[Any, Path]:
     """The data folders by what draws them, which is done in `drawn` unless there is one."""
-    folders = {}
+    folders: dict[Any, Path] = {}
     for draw in dict.fromkeys(benchmark.draw for benchmark in of.benchmarks):
         folders[draw] = of.data or drawn / str(len(folders))
         if draw and not of.data:
