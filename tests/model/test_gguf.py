@@ -6,15 +6,17 @@ import random
 import numpy as np
 import pytest
 import torch
-from tests.parts import part
+from tests.parts import part, picture
 
 gguf = pytest.importorskip("gguf", reason="pip install 'lapilli[gguf]'")
 
 from tests.model.ggufs import SPECIAL, TEXTS, tokenizer_of, write_gguf  # noqa: E402
 
+from lapilli.cli import run  # noqa: E402
 from lapilli.core.errors import LapilliError, UsageError  # noqa: E402
 from lapilli.inference.selfcheck import self_check  # noqa: E402
 from lapilli.model import gguf_header  # noqa: E402
+from lapilli.model.fetched import fetched_file  # noqa: E402
 from lapilli.model.gguf_header import read_header  # noqa: E402
 from lapilli.model.gguf_language import read_gguf  # noqa: E402
 from lapilli.model.gguf_named import gguf_named  # noqa: E402
@@ -64,6 +66,8 @@ def test_weights_and_logits_are_those_in_the_file(tmp_path, kind, tied):
     ids = torch.arange(3, 60).reshape(1, -1)
     with torch.inference_mode():
         assert torch.equal(written(ids).logits, read(ids).logits)
+    read.save_pretrained(tmp_path / "plain")  # which transformers refuses while it takes the weights for packed ones
+    assert "quantization_config" not in (tmp_path / "plain/config.json").read_text()
 
 
 @pytest.mark.parity
@@ -238,3 +242,31 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.gguf")
     with pytest.raises(LapilliError, match="no such file"):
         read_header(tmp_path / "pipe.gguf")
+
+
+@pytest.mark.slow
+def test_smollm2_is_built_asked_and_explained(tmp_path):
+    """The real file: its tokens as its tokenizer on the hub makes them, and what can be done with a LLaVA of it."""
+    try:
+        file = fetched_file("smollm2")
+    except UsageError as error:
+        pytest.skip(str(error))
+    picture(1, 64, 64).save(tmp_path / "circle.png")
+    model, circle, question = str(tmp_path / "model"), str(tmp_path / "circle.png"), "What color is the circle?"
+    assert (
+        run(["model", "build", model, "--vision", "pebble-vision", "--language", "smollm2", "--template", "own"]) == 0
+    )
+    assert run(["ask", model, circle, question]) == 0
+    assert run(["explain", model, circle, question, "--out", str(tmp_path / "why")]) == 0
+    llava = load(tmp_path / "model")
+    tokenizer = llava.processor.tokenizer
+    assert tokenizer("a\n\n1.  2")["input_ids"] == [81, 1116, 33, 30, 256, 34]
+    assert tokenizer("<|im_start|>user\nhi<|im_end|>\n")["input_ids"] == [1, 4093, 198, 6004, 2, 198]
+    assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) == (1, 2, 2)
+    assert [finding for finding in self_check(llava) if not finding.holds] == []
+    packed = next(tensor for tensor in gguf.GGUFReader(file).tensors if tensor.name == "blk.7.ffn_down.weight")
+    down = llava.model.model.language_model.layers[7].mlp.down_proj.weight
+    assert torch.equal(down, torch.tensor(gguf.dequantize(packed.data, packed.tensor_type)))
+    assert llava.card.notes[0].startswith(
+        "language model: SmolLM2-135M-Instruct by HuggingFaceTB, Apache-2.0, from llm-"
+    )
