@@ -1,14 +1,16 @@
 """Tiny language models in GGUF files, as llama.cpp's converters write them, beside the model that is in them."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
 import torch
+from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from lapilli.model.upstream import GGUF_PRE_TOKENIZER_SPLITS
 
@@ -79,23 +81,25 @@ def write_gguf(
     rule: str = "smollm",
     kind: str = "F32",
     tied: bool = True,
+    architecture: str = "llama",
     settings: dict[str, Any] | None = None,
     tensors: dict[str, np.ndarray] | None = None,
-) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
-    """Write a LLaMA of two layers, and return what is in the file: matrices rounded to the format `kind`."""
+) -> tuple[Any, PreTrainedTokenizerFast]:
+    """Write a LLaMA or Qwen2 of two layers, and return what is in the file: matrices rounded to the format `kind`."""
     tokenizer = tokenizer_of(rule)
-    model = _llama(len(tokenizer), tied)
-    writer = gguf.GGUFWriter(file, "llama")
+    model = _network(architecture, len(tokenizer), tied)
+    writer = gguf.GGUFWriter(file, architecture)
     _write_settings(writer, model.config, settings or {})
     _write_tokenizer(writer, tokenizer, rule)
     for name, weight in model.named_parameters():
         array = weight.detach().numpy()
         stored = gguf.GGMLQuantizationType.F32 if array.ndim == 1 else gguf.GGMLQuantizationType[kind]
-        turned = _turned(name, array)
+        heads = {"q_proj": HEADS, "k_proj": KEYS}.get(name.split(".")[-2], 0) if architecture == "llama" else 0
+        turned = _turned(array, heads)
         packed = gguf.quants.quantize(turned, stored)
         writer.add_tensor(gguf_name(name), packed, raw_dtype=stored)
         unpacked = gguf.quants.dequantize(packed, stored).reshape(array.shape)
-        weight.data = torch.from_numpy(_turned(name, unpacked, back=True).copy())
+        weight.data = torch.from_numpy(_turned(unpacked, heads, back=True).copy())
     for name, array in (tensors or {}).items():
         writer.add_tensor(name, array)
     writer.write_header_to_file()
@@ -114,26 +118,30 @@ def gguf_name(name: str) -> str:
     return f"blk.{layer}.{NAMES[inner]}.{end}"
 
 
-def _llama(vocabulary: int, tied: bool) -> LlamaForCausalLM:
+def _network(architecture: str, vocabulary: int, tied: bool) -> Any:
     torch.manual_seed(7)
-    config = LlamaConfig(
+    kind, make = {"llama": (LlamaConfig, LlamaForCausalLM), "qwen2": (Qwen2Config, Qwen2ForCausalLM)}[architecture]
+    config = kind(
         vocab_size=vocabulary, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=HEADS,
         num_key_value_heads=KEYS, max_position_embeddings=256, initializer_range=0.15, tie_word_embeddings=tied,
         rms_norm_eps=2**-17, rope_theta=1000.0, bos_token_id=1, eos_token_id=2, pad_token_id=2,
     )  # fmt: skip
-    return LlamaForCausalLM(config)
+    model = make(config)
+    for name, weight in model.named_parameters():
+        if name.endswith(".bias"):
+            torch.nn.init.normal_(weight)
+    return model
 
 
-def _turned(name: str, array: np.ndarray, back: bool = False) -> np.ndarray:
-    """Queries and keys with the two halves of each head as llama.cpp turns them, neighbours; or back."""
-    heads = {"q_proj": HEADS, "k_proj": KEYS}.get(name.split(".")[-2])
-    if heads is None:
+def _turned(array: np.ndarray, heads: int, back: bool = False) -> np.ndarray:
+    """Queries and keys with the two halves of each head as llama.cpp turns a LLaMA's, neighbours; or back."""
+    if not heads:
         return array
     pairs = (len(array) // heads // 2, 2) if back else (2, len(array) // heads // 2)
     return array.reshape(heads, *pairs, -1).swapaxes(1, 2).reshape(array.shape)
 
 
-def _write_settings(writer: gguf.GGUFWriter, config: LlamaConfig, more: dict[str, Any]) -> None:
+def _write_settings(writer: gguf.GGUFWriter, config: Any, more: dict[str, Any]) -> None:
     writer.add_name("tiny")
     writer.add_license("apache-2.0")
     writer.add_block_count(config.num_hidden_layers)
@@ -144,9 +152,10 @@ def _write_settings(writer: gguf.GGUFWriter, config: LlamaConfig, more: dict[str
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    writer.add_rope_dimension_count(config.head_dim)
+    width = config.hidden_size // config.num_attention_heads
+    writer.add_rope_dimension_count(width)
     writer.add_vocab_size(config.vocab_size)
-    writer.add_key_length(config.head_dim)
+    writer.add_key_length(width)
     adders = {str: writer.add_string, bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32}
     for key, value in more.items():
         adders[type(value)](key, value)
@@ -169,3 +178,38 @@ def _write_tokenizer(writer: gguf.GGUFWriter, tokenizer: PreTrainedTokenizerFast
     if rule != "llama-bpe":  # whose older files leave it to the rule
         writer.add_add_bos_token(False)
     writer.add_chat_template(TEMPLATE)
+
+
+def write_pieces(file: Path, prefix: bool) -> SentencePieceProcessor:
+    """Write a LLaMA with sentencepiece's vocabulary, which puts a space before a text or does not; return that."""
+    made = BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS * 3), model_writer=made, model_type="bpe", vocab_size=320, byte_fallback=True,
+        normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=prefix,
+        allow_whitespace_only_pieces=True, minloglevel=2,
+    )  # fmt: skip
+    pieces = SentencePieceProcessor(model_proto=made.getvalue())
+    model = _network("llama", len(pieces), tied=True)
+    writer = gguf.GGUFWriter(file, "llama")
+    _write_settings(writer, model.config, {})
+    writer.add_tokenizer_model("llama")
+    ids = range(len(pieces))
+    kinds = [(pieces.is_unknown, 2), (pieces.is_control, 3), (pieces.is_byte, 6), (lambda index: True, 1)]
+    writer.add_token_list([pieces.id_to_piece(index) for index in ids])
+    writer.add_token_scores([pieces.get_score(index) for index in ids])
+    writer.add_token_types([next(kind for holds, kind in kinds if holds(index)) for index in ids])
+    writer.add_unk_token_id(0)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_add_bos_token(False)
+    writer.add_add_space_prefix(prefix)
+    for name, weight in model.named_parameters():
+        writer.add_tensor(gguf_name(name), weight.detach().numpy())
+    for write in (
+        writer.write_header_to_file,
+        writer.write_kv_data_to_file,
+        writer.write_tensors_to_file,
+        writer.close,
+    ):
+        write()
+    return pieces

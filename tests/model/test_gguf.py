@@ -10,7 +10,7 @@ from tests.parts import part, picture
 
 gguf = pytest.importorskip("gguf", reason="pip install 'lapilli[gguf]'")
 
-from tests.model.ggufs import SPECIAL, TEXTS, tokenizer_of, write_gguf  # noqa: E402
+from tests.model.ggufs import SPECIAL, TEXTS, tokenizer_of, write_gguf, write_pieces  # noqa: E402
 
 from lapilli.cli import run  # noqa: E402
 from lapilli.core.errors import LapilliError, UsageError  # noqa: E402
@@ -56,9 +56,10 @@ def tiny(tmp_path_factory):
 
 
 @pytest.mark.parity
+@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
 @pytest.mark.parametrize(("kind", "tied"), [("F32", False), ("F16", True), ("Q8_0", False), ("Q4_1", True)])
-def test_weights_and_logits_are_those_in_the_file(tmp_path, kind, tied):
-    written, _ = write_gguf(tmp_path / "tiny.gguf", kind=kind, tied=tied)
+def test_weights_and_logits_are_those_in_the_file(tmp_path, kind, tied, architecture):
+    written, _ = write_gguf(tmp_path / "tiny.gguf", kind=kind, tied=tied, architecture=architecture)
     read = read_gguf(tmp_path / "tiny.gguf").model
     theirs, ours = dict(written.named_parameters()), dict(read.named_parameters())
     assert theirs.keys() == ours.keys()  # tied, the head is not among them
@@ -83,6 +84,17 @@ def test_text_becomes_the_tokens_that_the_model_was_trained_with(tmp_path, rule)
         assert getattr(ours, f"{name}_token_id") == getattr(theirs, f"{name}_token_id")
     flags = {token.content: (token.special, token.normalized) for token in ours.added_tokens_decoder.values()}
     assert flags == dict.fromkeys(SPECIAL, (True, False))
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("prefix", [True, False])
+def test_sentencepiece_is_read_as_it_cuts_text_itself(tmp_path, prefix):
+    theirs = write_pieces(tmp_path / "tiny.gguf", prefix)
+    ours = read_gguf(tmp_path / "tiny.gguf").tokenizer
+    for text in filter(None, strings()):
+        if not any(special in text for special in SPECIAL) and not text[0].isspace():
+            assert ours(text)["input_ids"] == theirs.encode(text), text
+            assert ours.decode(theirs.encode(text)) == text
 
 
 def test_the_strings_tell_the_rules_apart():

@@ -43,7 +43,8 @@ def read_gguf(path: Path) -> Language:
         _require_tensors(path, header, config)
         tokenizer = read_gguf_tokenizer(path, header, empty)
         with redirect_stderr(StringIO()):  # a bar that `quiet` does not reach
-            model, report = AutoModelForCausalLM.from_pretrained(
+            loader: Any = AutoModelForCausalLM
+            model, report = loader.from_pretrained(
                 empty, config=config, dtype=torch.float32, output_loading_info=True, **settings
             )
     if missing := report["missing_keys"]:

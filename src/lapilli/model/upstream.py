@@ -167,7 +167,8 @@ def gguf_pre_tokenizers() -> set[str]:
 
 def gguf_architectures() -> dict[str, set[str]]:
     """The networks that transformers reads from GGUF by a table of settings, with the settings that it heeds."""
-    return {name: set(GGUF_CONFIG_MAPPING[name]) for name in GGUF_CONFIG_MAPPING if name not in _NO_NETWORKS}
+    table: Mapping[str, Any] = GGUF_CONFIG_MAPPING
+    return {name: set(settings) for name, settings in table.items() if name not in _NO_NETWORKS}
 
 
 def gguf_tensors(model: Any) -> set[str]:
