@@ -102,10 +102,7 @@ def write_gguf(
         weight.data = torch.from_numpy(_turned(unpacked, heads, back=True).copy())
     for name, array in (tensors or {}).items():
         writer.add_tensor(name, array)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    _write_out(writer)
     return model.eval(), tokenizer
 
 
@@ -205,11 +202,12 @@ def write_pieces(file: Path, prefix: bool) -> SentencePieceProcessor:
     writer.add_add_space_prefix(prefix)
     for name, weight in model.named_parameters():
         writer.add_tensor(gguf_name(name), weight.detach().numpy())
-    for write in (
-        writer.write_header_to_file,
-        writer.write_kv_data_to_file,
-        writer.write_tensors_to_file,
-        writer.close,
-    ):
-        write()
+    _write_out(writer)
     return pieces
+
+
+def _write_out(writer: gguf.GGUFWriter) -> None:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
