@@ -82,12 +82,13 @@ def write_gguf(
     kind: str = "F32",
     tied: bool = True,
     architecture: str = "llama",
+    factor: float | None = None,
     settings: dict[str, Any] | None = None,
     tensors: dict[str, np.ndarray] | None = None,
 ) -> tuple[Any, PreTrainedTokenizerFast]:
     """Write a LLaMA or Qwen2 of two layers, and return what is in the file: matrices rounded to the format `kind`."""
     tokenizer = tokenizer_of(rule)
-    model = _network(architecture, len(tokenizer), tied)
+    model = _network(architecture, len(tokenizer), tied, factor)
     writer = gguf.GGUFWriter(file, architecture)
     _write_settings(writer, model.config, settings or {})
     _write_tokenizer(writer, tokenizer, rule)
@@ -100,10 +101,19 @@ def write_gguf(
         writer.add_tensor(gguf_name(name), packed, raw_dtype=stored)
         unpacked = gguf.quants.dequantize(packed, stored).reshape(array.shape)
         weight.data = torch.from_numpy(_turned(unpacked, heads, back=True).copy())
+    if factor is not None:
+        writer.add_tensor("rope_freqs.weight", llama_3_factors(factor, 16, 500_000.0))
     for name, array in (tensors or {}).items():
         writer.add_tensor(name, array)
     _write_out(writer)
     return model.eval(), tokenizer
+
+
+def llama_3_factors(factor: float, width: int, theta: float) -> np.ndarray:
+    """By what llama.cpp divides the frequencies of a Llama 3.1: waves above 8,192 tokens by it, below 2,048 by 1."""
+    waves = 2 * np.pi * theta ** (np.arange(0, width, 2) / width)
+    smooth = np.clip((8192 / waves - 1) / 3, 0, 1)
+    return (1 / ((1 - smooth) / factor + smooth)).astype(np.float32)
 
 
 def gguf_name(name: str) -> str:
@@ -115,13 +125,17 @@ def gguf_name(name: str) -> str:
     return f"blk.{layer}.{NAMES[inner]}.{end}"
 
 
-def _network(architecture: str, vocabulary: int, tied: bool) -> Any:
+def _network(architecture: str, vocabulary: int, tied: bool, factor: float | None = None) -> Any:
     torch.manual_seed(7)
     kind, make = {"llama": (LlamaConfig, LlamaForCausalLM), "qwen2": (Qwen2Config, Qwen2ForCausalLM)}[architecture]
+    rotary = {"rope_type": "default", "rope_theta": 500_000.0}
+    if factor is not None:
+        old = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+        rotary |= {"rope_type": "llama3", "factor": factor, **old}
     config = kind(
         vocab_size=vocabulary, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=HEADS,
         num_key_value_heads=KEYS, max_position_embeddings=256, initializer_range=0.15, tie_word_embeddings=tied,
-        rms_norm_eps=2**-17, rope_theta=1000.0, bos_token_id=1, eos_token_id=2, pad_token_id=2,
+        rms_norm_eps=2**-17, rope_parameters=rotary, bos_token_id=1, eos_token_id=2, pad_token_id=2,
     )  # fmt: skip
     model = make(config)
     for name, weight in model.named_parameters():

@@ -72,6 +72,19 @@ def test_weights_and_logits_are_those_in_the_file(tmp_path, kind, tied, architec
 
 
 @pytest.mark.parity
+@pytest.mark.parametrize("factor", [4.0, 8.0, 32.0])
+def test_llama_3_scales_its_positions(tmp_path, factor):
+    written, _ = write_gguf(tmp_path / "tiny.gguf", factor=factor)
+    save(join(part("clip"), tmp_path / "tiny.gguf", template="own"), tmp_path / "out")
+    read, loaded = read_gguf(tmp_path / "tiny.gguf").model, load(tmp_path / "out").model.model.language_model
+    turned = written.model.rotary_emb.inv_freq
+    assert torch.equal(turned, read.model.rotary_emb.inv_freq) and torch.equal(turned, loaded.rotary_emb.inv_freq)
+    ids = torch.arange(3, 60).reshape(1, -1)
+    with torch.inference_mode():
+        assert torch.equal(written(ids).logits, read(ids).logits)
+
+
+@pytest.mark.parity
 @pytest.mark.parametrize("rule", RULES)
 def test_text_becomes_the_tokens_that_the_model_was_trained_with(tmp_path, rule):
     _, theirs = write_gguf(tmp_path / "tiny.gguf", rule)

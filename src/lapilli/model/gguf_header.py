@@ -35,10 +35,11 @@ class Stored:
 
 @dataclass(frozen=True)
 class Header:
-    """Settings by their keys, lists of texts left out; tensors by their names."""
+    """Settings by their keys, lists of texts left out; tensors by their names, and the byte where theirs begin."""
 
     settings: Mapping[str, Any]
     tensors: Mapping[str, Stored]
+    start: int
 
     @property
     def architecture(self) -> str:
@@ -74,7 +75,7 @@ def read_header(file: Path) -> Header:
                 return _parsed(file, content)
     except OSError as error:
         raise LapilliError(f"{file}: cannot be read: {error.strerror or error}; {_AGAIN}") from error
-    except (struct.error, ValueError, LookupError, TypeError) as error:
+    except (struct.error, ValueError, LookupError, TypeError, ArithmeticError) as error:
         raise LapilliError(f"{file}: torn: its header ends too early, or is damaged; {_AGAIN}") from error
 
 
@@ -84,18 +85,17 @@ def _parsed(file: Path, content: mmap.mmap) -> Header:
     if version not in _VERSIONS:
         known = " and ".join(map(str, _VERSIONS))
         raise LapilliError(f"{file}: GGUF of version {version}; {known} are read: convert the model again")
-    header = Header(
-        dict(cursor.setting() for _ in range(settings)),
-        dict(cursor.tensor() for _ in range(tensors)),
-    )
-    if not isinstance(header.settings["general.architecture"], str) or not header.tensors:
+    values = dict(cursor.setting() for _ in range(settings))
+    stored = dict(cursor.tensor() for _ in range(tensors))
+    alignment = values.get("general.alignment", _ALIGNMENT)
+    header = Header(values, stored, -(-cursor.at // alignment) * alignment)
+    if not isinstance(values["general.architecture"], str) or not stored:
         raise ValueError("no architecture, or no tensor")
-    alignment = header.settings.get("general.alignment", _ALIGNMENT)
-    _require_whole(file, header, -(-cursor.at // alignment) * alignment, len(content))
+    _require_whole(file, header, len(content))
     return header
 
 
-def _require_whole(file: Path, header: Header, start: int, size: int) -> None:
+def _require_whole(file: Path, header: Header, size: int) -> None:
     """Refuse a file that ends before its last tensor does, and formats that nothing unpacks."""
     from gguf.constants import GGML_QUANT_SIZES
 
@@ -107,7 +107,7 @@ def _require_whole(file: Path, header: Header, start: int, size: int) -> None:
                 f"{file}: {name} is in format {tensor.kind}, which the installed gguf does not know; {remedy}"
             )
         elements, bytes_each = sizes[tensor.kind]
-        end = start + tensor.offset + tensor.elements // elements * bytes_each
+        end = header.start + tensor.offset + tensor.elements // elements * bytes_each
         if end > size:
             raise LapilliError(f"{file}: torn: {name} ends at byte {end:,}, but the file at {size:,}; {_AGAIN}")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -20,11 +21,13 @@ from lapilli.model.gguf_tokenizer import read_gguf_tokenizer
 from lapilli.model.parts import Language, listed
 from lapilli.model.reading import LOCAL, explained, quiet
 from lapilli.model.stored import is_finite
-from lapilli.model.upstream import gguf_architectures, gguf_tensors
+from lapilli.model.upstream import gguf_architectures, gguf_tensors, rotary_frequencies
 
 _NEUTRAL = (None, 0, "none", "")  # values of a setting by which nothing changes
 _WIDTHS = {"attention.key_length", "attention.value_length"}  # what a head's width implies
 _INCIDENTAL = {"tensor_data_layout", "rope.scaling.finetuned", "rope.scaling.original_context_length"}
+_FACTORS = "rope_freqs.weight"  # by which the frequencies of the positions are divided
+_LLAMA_3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 _ORIGINAL = "give the folder of the model that the file was made from"
 
 
@@ -40,6 +43,7 @@ def read_gguf(path: Path) -> Language:
     with TemporaryDirectory() as empty, explained(path), quiet():  # beside the file other models' files may lie
         config = AutoConfig.from_pretrained(empty, **settings)
         _require_settings(path, header, config)
+        _scale_positions(path, header, config)
         _require_tensors(path, header, config)
         tokenizer = read_gguf_tokenizer(path, header, empty)
         with redirect_stderr(StringIO()):  # a bar that `quiet` does not reach
@@ -84,14 +88,31 @@ def _require_settings(path: Path, header: Header, config: Any) -> None:
             raise LapilliError(f"{path}: {key} is {value!r}, which transformers does not read; {_ORIGINAL}")
 
 
+def _scale_positions(path: Path, header: Header, config: Any) -> None:
+    """Put into the configuration the scaling of positions that Llama 3.1 and later have, and their files as a tensor.
+
+    Raises LapilliError for another scaling than theirs, which differ in the largest factor alone.
+    """
+    if (stored := header.tensors.get(_FACTORS)) is None:
+        return
+    factors = np.fromfile(path, "<f4", stored.elements, offset=header.start + stored.offset)
+    plain = {"rope_type": "default", "rope_theta": config.rope_parameters["rope_theta"]}
+    width = config.head_dim
+    unscaled = plain["rope_theta"] ** (-np.arange(0, width, 2) / width)
+    config.rope_parameters = plain | _LLAMA_3 | {"rope_type": "llama3", "factor": float(factors.max())}
+    scaled = rotary_frequencies(config).numpy()
+    if stored.kind or scaled.shape != factors.shape or not np.allclose(unscaled / scaled, factors, rtol=1e-4):
+        raise LapilliError(f"{path}: {_FACTORS} scales positions otherwise than Llama 3.1 does; {_ORIGINAL}")
+
+
 def _require_tensors(path: Path, header: Header, config: Any) -> None:
     """Refuse tensors that would become no part of the model, before memory is taken for it."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     described = sum(parameter.numel() for parameter in model.parameters())
-    stored = sum(tensor.elements for tensor in header.tensors.values())
+    stored = sum(tensor.elements for name, tensor in header.tensors.items() if name != _FACTORS)
     if described != stored:
-        unread = header.tensors.keys() - gguf_tensors(model)
+        unread = header.tensors.keys() - gguf_tensors(model) - {_FACTORS}
         names = f", among them {listed(unread)}" if unread else ""
         counts = f"{stored:,} numbers in its tensors{names}, but {described:,} in a {type(model).__name__}"
         raise LapilliError(f"{path}: {counts}; {_ORIGINAL}")

@@ -16,6 +16,7 @@ from transformers import Cache, DynamicCache
 from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
 from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 from transformers.modeling_gguf_pytorch_utils import TensorProcessor, get_gguf_hf_weights_map
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector as LlavaMultiModalProjector
 
@@ -174,6 +175,12 @@ def gguf_architectures() -> dict[str, set[str]]:
 def gguf_tensors(model: Any) -> set[str]:
     """The names of the tensors in a GGUF file that transformers makes this model of."""
     return set(get_gguf_hf_weights_map(model, TensorProcessor(config={})))
+
+
+def rotary_frequencies(config: Any) -> Tensor:
+    """The angle by which each pair of numbers of a head is turned from one position to the next, as `config` has it."""
+    frequencies: Tensor = ROPE_INIT_FUNCTIONS[config.rope_parameters["rope_type"]](config, "cpu")[0]
+    return frequencies
 
 
 def unknown(what: str) -> LapilliError:
