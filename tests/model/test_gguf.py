@@ -160,9 +160,15 @@ LEFT_OUT = [
     ({"settings": {"llama.value_length": 8}}, "llama.value_length is 8"),
     ({"settings": {"llama.logit_scale": 0.5}}, "llama.logit_scale is 0.5"),
     (
-        {"tensors": {"rope_freqs.weight": np.ones(8, np.float32)}},
-        r"among them rope_freqs.weight, but [\d,]+ in",
+        {"tensors": {"rope_freqs.weight": np.arange(1, 9, dtype=np.float32)}},
+        "scales positions otherwise than Llama 3.1",
     ),
+    (
+        {"tensors": {"rope_freqs.weight": np.full(4, 8, np.float32)}},
+        "scales positions otherwise than Llama 3.1 does; give",
+    ),
+    ({"tensors": {"blk.0.odd.weight": np.ones(8, np.float32)}}, r"among them blk.0.odd.weight, but [\d,]+ in a Llama"),
+    ({"settings": {"split.count": "three"}}, "cannot be read as a Hugging Face model: TypeError"),
     ({"tensors": {"blk.0.attn_q.bias": np.ones(64, np.float32)}}, "among them blk.0.attn_q.bias"),
     ({"settings": {"split.count": 3}}, "one of 3 files of a model; join them with llama.cpp's"),
     ({"rule": "falcon"}, "cuts text by the rule 'falcon', and any other than its own makes other tokens; give"),

@@ -39,8 +39,8 @@ def read_gguf(path: Path) -> Language:
     """
     header = read_header(path)
     settings: dict[str, Any] = {"gguf_file": str(path.resolve()), **LOCAL}
-    _require_known(path, header)
     with TemporaryDirectory() as empty, explained(path), quiet():  # beside the file other models' files may lie
+        _require_known(path, header)
         config = AutoConfig.from_pretrained(empty, **settings)
         _require_settings(path, header, config)
         _scale_positions(path, header, config)
