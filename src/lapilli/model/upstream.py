@@ -13,6 +13,10 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 from transformers import Cache, DynamicCache
+from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
+from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
+from transformers.modeling_gguf_pytorch_utils import TensorProcessor, get_gguf_hf_weights_map
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector as LlavaMultiModalProjector
 
@@ -22,6 +26,7 @@ from lapilli.core.errors import LapilliError
 KeysValues: TypeAlias = tuple[Tensor, Tensor]
 """The keys and the values of one layer, (batch, kv_head, token, d_head) both, rotated as the model does."""
 
+_NO_NETWORKS = ("general", "tokenizer")  # in transformers' table of architectures, beside these
 _CACHE_ARGUMENTS = ("cache", "past_key_values")  # from 5.24 on; before
 
 
@@ -154,6 +159,28 @@ def rotated(vectors: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
     """
     result: Tensor = apply_rotary_pos_emb(vectors, vectors, *rotary)[0]
     return result
+
+
+def gguf_pre_tokenizers() -> set[str]:
+    """The rules of cutting text, by llama.cpp's names, that transformers applies to what it reads of a GGUF file."""
+    return set(GGUF_PRE_TOKENIZER_SPLITS)
+
+
+def gguf_architectures() -> dict[str, set[str]]:
+    """The networks that transformers reads from GGUF by a table of settings, with the settings that it heeds."""
+    table: Mapping[str, Any] = GGUF_CONFIG_MAPPING
+    return {name: set(settings) for name, settings in table.items() if name not in _NO_NETWORKS}
+
+
+def gguf_tensors(model: Any) -> set[str]:
+    """The names of the tensors in a GGUF file that transformers makes this model of."""
+    return set(get_gguf_hf_weights_map(model, TensorProcessor(config={})))
+
+
+def rotary_frequencies(config: Any) -> Tensor:
+    """The angle by which each pair of numbers of a head is turned from one position to the next, as `config` has it."""
+    frequencies: Tensor = ROPE_INIT_FUNCTIONS[config.rope_parameters["rope_type"]](config, "cpu")[0]
+    return frequencies
 
 
 def unknown(what: str) -> LapilliError:
