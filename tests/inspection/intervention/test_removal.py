@@ -42,7 +42,7 @@ def test_what_lies_beyond_the_patches_is_never_replaced():
     assert np.array_equal(found[24:], np.asarray(view)[24:]) and np.array_equal(found[:, 24:], np.asarray(view)[:, 24:])
 
 
-def test_a_blurred_picture_has_lost_its_colours():
+def test_a_blurred_picture_has_lost_its_colors():
     scene = np.full((96, 96, 3), 200, np.uint8)
     scene[30:50, 30:50] = (255, 0, 0)
     view = Image.fromarray(scene)

@@ -28,12 +28,12 @@ def run(request):
     return trace, Places(facts, np.arange(facts[-1] + 1, last), last, asked)
 
 
-def test_the_key_position_brings_most_to_the_colour(run):
+def test_the_key_position_brings_most_to_the_color(run):
     trace, where = run
-    colour = int(trace.next_ids[0])
-    found = key_positions(trace, where, HEADS, colour)
+    color = int(trace.next_ids[0])
+    found = key_positions(trace, where, HEADS, color)
     one = trace.at(0)
-    readout = readouts(one, Target(), torch.tensor([colour]))[0]
+    readout = readouts(one, Target(), torch.tensor([color]))[0]
     for number, (layer, head) in enumerate(HEADS):
         parts = (position_outputs(one, layer, head)[0] @ readout).numpy()
         assert found.at[number] == parts[where.facts].argmax()

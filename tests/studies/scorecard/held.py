@@ -13,7 +13,7 @@ from lapilli.studies.scorecard.case import case_of
 
 ASKED = Sample("s", ("0",), (Turn("user", "<image>\nIs the red circle left of it?"),))
 
-COLOUR = Sample("c", ("0",), (Turn("user", "<image>\nWhat color is the circle?"),))
+COLOR = Sample("c", ("0",), (Turn("user", "<image>\nWhat color is the circle?"),))
 """Of no side: mirrored, it is the same question."""
 
 

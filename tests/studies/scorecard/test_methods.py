@@ -295,7 +295,7 @@ def test_methods_are_chosen_by_name_beside_the_random_map():
 
 
 def test_what_starts_from_what_an_operator_leaves_is_marked():
-    """The picture of the mean colour, blurred cells, tokens that are not there."""
+    """The picture of the mean color, blurred cells, tokens that are not there."""
     marked = {name: {m.name for m in METHODS if name in m.operators} for name in OPERATORS}
     assert marked["mean"] == {"RISE", "integrated gradients", "all paths, to pixels"}
     assert marked["blur"] == {m.name for m in METHODS if m.name.startswith("occlusion")}

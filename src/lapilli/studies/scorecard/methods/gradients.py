@@ -42,7 +42,7 @@ def input_gradient(case: Case) -> Map:
 
 
 def integrated(case: Case) -> Map:
-    """The gradient along the way from a picture of the mean colour, times the difference of the embeddings.
+    """The gradient along the way from a picture of the mean color, times the difference of the embeddings.
 
     Paper: Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks", in 32 steps, at the projector's output.
     """
