@@ -118,7 +118,7 @@ def cases_of(
         return
     target, pixels = Target(), llava.pixels([picture])
     patches, word = trace.layout.patches(0).ravel(), slice(*answer_words(trace)[1][0])
-    paths = all_paths(llava, trace.ids, trace.layout, pixels, trace.rows, target, to_pixels=False)
+    paths = all_paths(llava, trace.ids, trace.layout, pixels, trace.queries, target, to_pixels=False)
     maps = {"direct": decompose(trace, target).positions, "all paths": paths.positions}
     claims = [Claim(name, values[word][:, patches].sum(0), word) for name, values in maps.items()]
     shown = TracedPicture(trace, llava.pixels.view(picture), pixels, target)

@@ -23,7 +23,7 @@ WORDS = np.array([300, 5, 17])
 def run(request):
     llava = llava_of(request.param)
     trace = traced(llava, answered(llava, sample(), "red"), llava.pixels([picture(3)]), whole=True)
-    facts, last = trace.layout.positions(Role.IMAGE), int(trace.rows[0])
+    facts, last = trace.layout.positions(Role.IMAGE), int(trace.queries[0])
     asked = np.arange(len(facts)) < 4
     return trace, Places(facts, np.arange(facts[-1] + 1, last), last, asked)
 

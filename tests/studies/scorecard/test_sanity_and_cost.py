@@ -157,5 +157,5 @@ def test_costs_of_methods(name, forwards, backwards):
 def test_what_comes_before_the_picture_is_not_read_again():
     (found,) = cost(BY_NAME["occlusion, every patch"], [held.case("deep")])
     patches, tokens = len(held.case("deep").patches), len(held.case("deep").trace.ids)
-    shorter = (int(held.case("deep").trace.rows.max()) + 1 - int(held.case("deep").patches.min())) / tokens
+    shorter = (int(held.case("deep").trace.queries.max()) + 1 - int(held.case("deep").patches.min())) / tokens
     assert found.forwards <= patches * shorter + 1e-6 < patches
