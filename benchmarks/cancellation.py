@@ -97,7 +97,7 @@ def bin_of(number: float) -> int:
 def maps_of(case: Case) -> dict[str, NDArray[np.float64]]:
     """The maps of the key word that explain shows, (patch,) each."""
     trace = case.trace
-    paths = all_paths(trace.llava, trace.ids, trace.layout, case.pixels, case.rows, case.target)
+    paths = all_paths(trace.llava, trace.ids, trace.layout, case.pixels, case.queries, case.target)
     assert paths.cells is not None  # there is a picture
     return {
         "direct": decompose(trace, case.target).positions[case.word][:, case.patches].sum(0),

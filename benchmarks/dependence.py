@@ -6,11 +6,11 @@ MODEL is a quickstart's, DATA a folder of its scenes, such as runs/quickstart/da
 type. Verdicts are of the word that `lapilli explain` chooses.
 
 seeing    of the rightly answered questions of every type, how many get each verdict, and how many get “no visual
-          dependence” although nine fresh pictures of DATA, none with the colour that was answered, change the answer:
+          dependence” although nine fresh pictures of DATA, none with the color that was answered, change the answer:
           at their median the word is less than half as probable, or most say another one. `blur alone` is the same for
           a verdict that asks nothing but whether the word survives the blurred picture
-planted   the same of the answers to the questions about colours of a copy of MODEL that was taught, on as many ROWS
-          with pictures drawn at random, to give a colour that the text alone decides; `as taught` is how often it does
+planted   the same of the answers to the questions about colors of a copy of MODEL that was taught, on as many ROWS
+          with pictures drawn at random, to give a color that the text alone decides; `as taught` is how often it does
 
 Shares have their n and a 95 % interval.
 """
@@ -82,8 +82,8 @@ def main() -> None:
     for kind, some in asked.items():
         right = [one for one in given(seeing, some, options.data) if same_answer(one[1], one[0].answer)]
         found[kind] = figures(tested(seeing, right, options.data, options.seed))
-    blind = planted(options.model, asked["colour"], options.data, options.rows, options.seed)
-    answers = given(blind, asked["colour"], options.data)
+    blind = planted(options.model, asked["color"], options.data, options.rows, options.seed)
+    answers = given(blind, asked["color"], options.data)
     as_taught = share([same_answer(text, taught(one.question)) for one, text in answers])
     of_text = {"as taught": as_taught, **figures(tested(blind, answers, options.data, options.seed))}
     print(json.dumps({"seconds": time.perf_counter() - begun, "seeing": found, "planted": of_text}, indent=1))
@@ -97,10 +97,10 @@ def given(llava: Llava, asked: Sequence[PictureQuestion], data: Path) -> list[As
 
 def tested(llava: Llava, asked: Sequence[Asked], data: Path, seed: int) -> list[Tested]:
     """Every answer, by what `lapilli explain` reads and by fresh pictures."""
-    rng, colours = np.random.default_rng(seed), colours_of(data)
+    rng, colors = np.random.default_rng(seed), colors_of(data)
     found = []
     for question, text in track(asked, "answers", console=messages):
-        without = [name for name, some in colours.items() if text.strip() not in some and name != question.image]
+        without = [name for name, some in colors.items() if text.strip() not in some and name != question.image]
         fresh = [open_picture(data / "images", str(name)) for name in rng.choice(without, FRESH, replace=False)]
         found.append(test(llava, (question, text), open_picture(data / "images", question.image), fresh))
     return found
@@ -144,13 +144,13 @@ def lesson(name: str, texts: Sequence[str], image: str, rng: np.random.Generator
 
 
 def taught(question: str) -> str:
-    """The colour that a question's text decides."""
+    """The color that a question's text decides."""
     return list(COLORS)[zlib.crc32(question.encode()) % len(COLORS)]
 
 
-def colours_of(data: Path) -> dict[str, set[str]]:
-    """The colours of the things in every picture, by its name."""
-    return {image: {thing.colour for thing in scene.things} for image, scene in read_scenes(data).items()}
+def colors_of(data: Path) -> dict[str, set[str]]:
+    """The colors of the things in every picture, by its name."""
+    return {image: {thing.color for thing in scene.things} for image, scene in read_scenes(data).items()}
 
 
 def figures(found: Sequence[Tested]) -> dict[str, Any]:

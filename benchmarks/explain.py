@@ -86,7 +86,7 @@ def measure(llava: Llava, repetitions: int) -> dict[str, Any]:
     """The ratios, and the medians they are of, in seconds."""
     sample = Sample("question", ("noise",), (Turn("user", _QUESTION),))
     trace = apart(llava, sample)
-    one = trace.at(len(trace.rows) - 1)
+    one = trace.at(len(trace.queries) - 1)
     pixels = llava.pixels([_NOISE])
     whole = Encoded("question", ("noise",), trace.ids, trace.ids, trace.layout)
     kept = traced(llava, whole, pixels, whole=True)
@@ -114,7 +114,7 @@ def measure(llava: Llava, repetitions: int) -> dict[str, Any]:
         "tokens": {
             "image": int((trace.layout.role == Role.IMAGE).sum()),
             "all": len(trace.ids),
-            "answer": len(trace.rows),
+            "answer": len(trace.queries),
         },
         "device": str(trace.resid.device),
         "threads": torch.get_num_threads(),

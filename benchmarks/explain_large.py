@@ -60,13 +60,13 @@ def main() -> None:
 
 
 def big_photo(file: Path) -> Path:
-    """Smooth colours with a little noise, as large as a telephone's."""
+    """Smooth colors with a little noise, as large as a telephone's."""
     rng = np.random.default_rng(0)
-    colours = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize(
+    colors = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize(
         (4000, 3000), Image.Resampling.BICUBIC
     )
     noise = rng.integers(-8, 9, (3000, 4000, 1))
-    Image.fromarray((np.asarray(colours) + noise).clip(0, 255).astype(np.uint8)).save(file, quality=90)
+    Image.fromarray((np.asarray(colors) + noise).clip(0, 255).astype(np.uint8)).save(file, quality=90)
     return file
 
 

@@ -117,7 +117,7 @@ def files(group: str, name: str, command: list[str]) -> Iterator[Input]:
 
 VALIDATE = ["data", "validate", "rows.json", "--images", "scenes/images"]
 SHOW = ["data", "show", "rows.json", "--row", "0", "--model", "model"]
-COLOUR = ["study", "color", "model", "other", "--data", "scenes", "--out", "out", "--questions", "9"]
+COLOR = ["study", "color", "model", "other", "--data", "scenes", "--out", "out", "--questions", "9"]
 ABSENT = ["study", "hallucination", "model", "--data", "scenes", "--out", "out", "--questions", "4"]
 SCORECARD = ["scorecard", "model", "scenes", "--out", "out", "--questions", "2", "--processes", "1"]
 SCORECARD += ["--method", "centre", "--operators", "blur"]  # the least that can be measured
@@ -142,8 +142,8 @@ def questions() -> Iterator[Input]:
     yield from fields("questions", "splits/held_out/questions.jsonl", ["image", "question"], evaluate, odd[:5])
     yield from files("scenes", "scenes/scenes.jsonl", ABSENT)
     kinds = [*odd[:6], "NaN", "infinite", "below zero", "an empty list"]
-    places = ["things", "things.0", "things.0.colour", "things.0.x", "background", "image", "id"]
-    yield from fields("scenes", "scenes/scenes.jsonl", places, COLOUR, kinds)
+    places = ["things", "things.0", "things.0.color", "things.0.x", "background", "image", "id"]
+    yield from fields("scenes", "scenes/scenes.jsonl", places, COLOR, kinds)
     for name in ("nothing", "no text", "zeros", "a page"):
         yield Input("masks", name, partial(_masks, FILES[name], SCORECARD))
     for mode, size in (("RGB", (96, 96)), ("1", (96, 96)), ("I;16", (96, 96)), ("L", (1, 1)), ("L", (3000, 3000))):

@@ -36,7 +36,7 @@ from lapilli.data.scenes.textual import conversation, textual_scene
 from lapilli.model.parts import part_path
 from lapilli.training.pebble.vision import normalised
 
-ATTRIBUTES: tuple[str, ...] = ("colour", "shape", "size", "texture", "place", "character")
+ATTRIBUTES: tuple[str, ...] = ("color", "shape", "size", "texture", "place", "character")
 Things = list[tuple[Thing, Tensor]]
 """Things, each with the state of the patch that holds its centre, (d_vision,)."""
 
@@ -63,9 +63,9 @@ def language(folder: Path, count: int) -> dict[str, Any]:
 def _samples(kind: str, count: int) -> list[Sample]:
     """The first `count` scenes in words that allow a question of this type, each with one."""
     found: list[Sample] = []
-    index = 0
+    index, seed = 0, "colour" if kind == "color" else kind  # as the type was spelled when the figures were published
     while len(found) < count:
-        scene, rng = textual_scene(f"benchmark-{kind}-{index}", most=6), random.Random(index)
+        scene, rng = textual_scene(f"benchmark-{seed}-{index}", most=6), random.Random(index)
         index += 1
         if question := ask(scene, kind, rng):
             turns = conversation([question], describe(scene, rng, shuffled=True) + "\n")

@@ -1,4 +1,4 @@
-"""Do the patches that a map names matter, and those of a shuffled map? Receipts of rightly answered colour questions.
+"""Do the patches that a map names matter, and those of a shuffled map? Receipts of rightly answered color questions.
 
     python benchmarks/receipts.py MODEL DATA [--questions 200] [--controls 20] [--seed 0]
 
@@ -11,7 +11,7 @@ opposite    the same on the other side
 sized       of those confirmed, how many changes are less than half of the predicted one, within a factor of 2, more
 apart       the share of questions where the answer's log-probability falls by more than it does for random patches, and
             by more than a new random removal would in 95 of 100 cases (Student's prediction interval of the difference
-            is apart from 0); also of the target, the centred logit; and apart of the questions whose colour no other
+            is apart from 0); also of the target, the centred logit; and apart of the questions whose color no other
             thing in the picture has
 
 and of the maps that are not shuffled
@@ -44,6 +44,7 @@ from lapilli.core.statistics.bootstrap import mean, resampled
 from lapilli.core.statistics.proportion import wilson
 from lapilli.data.pictures import open_picture
 from lapilli.data.questions import PictureQuestion, read_picture_questions, same_answer
+from lapilli.data.scenes.facts import read_scenes
 from lapilli.inference.answer import answer
 from lapilli.inspection.answer_words import answer_text, answer_words
 from lapilli.inspection.attribution.all_paths import all_paths
@@ -61,7 +62,7 @@ SIZES = ("confirmed-but-smaller", "confirmed", "confirmed-but-larger")
 class Case:
     """One receipt with all its controls, and the one that `lapilli explain` makes; both of one question.
 
-    `only` is whether the answer's colour is that of one thing alone.
+    `only` is whether the answer's color is that of one thing alone.
     """
 
     only: bool
@@ -79,14 +80,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     begun = time.perf_counter()
-    llava, colours = load(options.model), _colours(options.data)
-    asked = colour_questions(options.data, options.questions)
+    llava, colors = load(options.model), _colors(options.data)
+    asked = color_questions(options.data, options.questions)
     found: dict[str, list[Case]] = defaultdict(list)
     correct = []
     with steps() as progress:
         for number, question in enumerate(asked):
             progress("questions", number, len(asked))
-            only = colours[question.image].count(question.answer) == 1
+            only = colors[question.image].count(question.answer) == 1
             cases = list(cases_of(llava, question, options.data, only, options.controls, options.seed + number))
             correct.append(bool(cases))
             for case in cases:
@@ -95,15 +96,14 @@ def main() -> None:
     print(json.dumps({"right": share(correct), "seconds": time.perf_counter() - begun, **figures}, indent=1))
 
 
-def colour_questions(data: Path, count: int) -> list[PictureQuestion]:
-    """The first so many questions about the colour of a thing, with their answers."""
-    return [question for question in read_picture_questions(data) if question.type == "colour"][:count]
+def color_questions(data: Path, count: int) -> list[PictureQuestion]:
+    """The first so many questions about the color of a thing, with their answers."""
+    return [question for question in read_picture_questions(data) if question.type == "color"][:count]
 
 
-def _colours(data: Path) -> dict[str, list[str]]:
-    """The colours of the things in every picture, by its name."""
-    lines = (data / "scenes.jsonl").read_text(encoding="utf-8").splitlines()
-    return {scene["image"]: [thing["colour"] for thing in scene["things"]] for scene in map(json.loads, lines)}
+def _colors(data: Path) -> dict[str, list[str]]:
+    """The colors of the things in every picture, by its name."""
+    return {image: [thing.color for thing in scene.things] for image, scene in read_scenes(data).items()}
 
 
 def cases_of(
@@ -118,7 +118,7 @@ def cases_of(
         return
     target, pixels = Target(), llava.pixels([picture])
     patches, word = trace.layout.patches(0).ravel(), slice(*answer_words(trace)[1][0])
-    paths = all_paths(llava, trace.ids, trace.layout, pixels, trace.rows, target, to_pixels=False)
+    paths = all_paths(llava, trace.ids, trace.layout, pixels, trace.queries, target, to_pixels=False)
     maps = {"direct": decompose(trace, target).positions, "all paths": paths.positions}
     claims = [Claim(name, values[word][:, patches].sum(0), word) for name, values in maps.items()]
     shown = TracedPicture(trace, llava.pixels.view(picture), pixels, target)
@@ -177,8 +177,8 @@ def apart_of(cases: Sequence[Case], shuffled: bool) -> dict[str, Any]:
     return {
         "apart": share(by_log_prob),
         "apart, target": share([is_apart(case.receipt.target, shuffled) for case in cases]),
-        "apart, only thing of its colour": share([a for a, case in zip(by_log_prob, cases, strict=True) if case.only]),
-        "apart, others of its colour": share([a for a, case in zip(by_log_prob, cases, strict=True) if not case.only]),
+        "apart, only thing of its color": share([a for a, case in zip(by_log_prob, cases, strict=True) if case.only]),
+        "apart, others of its color": share([a for a, case in zip(by_log_prob, cases, strict=True) if not case.only]),
     }
 
 

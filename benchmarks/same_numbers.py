@@ -110,7 +110,7 @@ def commands(quickstart: Path, out: Path) -> dict[str, list[str]]:
             ["scorecard", str(model), str(held_out), "--questions", "4", "--operators", "blur,mean,drop,knockout"],
             *("scorecard", "--processes", "1"),
         ),
-        "colour": on(study, "colour", "--questions", "12"),
+        "color": on(study, "color", "--questions", "12"),
         "hallucination": on(yes, "hallucination", "--questions", "120"),
     }
 
@@ -145,18 +145,22 @@ def _same(one: "np.ndarray[Any, Any] | None", other: "np.ndarray[Any, Any] | Non
 
 
 def numbers(folder: Path) -> "dict[str, np.ndarray[Any, Any]]":
-    """Every number of a run folder, by file and array, with color spelt one way in the names of files."""
+    """Every number of a run folder, by file and array, with color spelt one way in their names."""
     found = {}
     for file in sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in NOT_COMPARED):
-        name = str(file.relative_to(folder)).replace("colour", "color")
+        name = _respelled(str(file.relative_to(folder)))
         if file.suffix in (".json", ".jsonl"):
             text = file.read_text(encoding="utf-8")
             lines = text.splitlines() if file.suffix == ".jsonl" else [text]
             found[name] = np.array([number for line in lines for number in _flat(json.loads(line))], np.float64)
         elif file.suffix in (".npz", ".safetensors"):
             arrays = dict(np.load(file)) if file.suffix == ".npz" else load_file(file)
-            found |= {f"{name}/{key}": value for key, value in arrays.items() if not _clock(key)}
+            found |= {f"{name}/{_respelled(key)}": value for key, value in arrays.items() if not _clock(key)}
     return found
+
+
+def _respelled(name: str) -> str:
+    return name.replace("colour", "color")
 
 
 def _flat(value: Any) -> Iterator[float]:

@@ -67,7 +67,7 @@ A_MODEL = (
     "eval empty scenes --data scenes --questions 1",
     "explain empty picture.png What?",
     "scorecard empty scenes/held_out --out card",
-    "study color empty other --data scenes/held_out --out colour",
+    "study color empty other --data scenes/held_out --out color",
     "study hallucination empty --data scenes/held_out --out hallucination --questions 20",
     "train recipes/instruct.yaml --set model=empty --set data.file=scenes/held_out/instruct.json "
     "--set data.images=scenes/held_out/images",

@@ -1,4 +1,4 @@
-"""Small things to learn: plain-coloured pictures, and what to say of them."""
+"""Small things to learn: plain-colored pictures, and what to say of them."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tests.parts import IMAGE_SIZE, joined
 from lapilli.data.sample import Sample, Turn, write_samples
 from lapilli.training.recipe import Data, TrainRecipe
 
-COLOURS = {"red": (200, 30, 30), "green": (30, 160, 40), "blue and dark": (20, 30, 120)}
+COLORS = {"red": (200, 30, 30), "green": (30, 160, 40), "blue and dark": (20, 30, 120)}
 
 
 def write_lesson(folder: Path, count: int = 12) -> Data:
@@ -17,10 +17,10 @@ def write_lesson(folder: Path, count: int = 12) -> Data:
     images.mkdir(parents=True)
     samples = []
     for index in range(count):
-        name, colour = list(COLOURS.items())[index % len(COLOURS)]
-        Image.new("RGB", (IMAGE_SIZE + index % 2, IMAGE_SIZE), colour).save(images / f"{index}.png")
+        name, color = list(COLORS.items())[index % len(COLORS)]
+        Image.new("RGB", (IMAGE_SIZE + index % 2, IMAGE_SIZE), color).save(images / f"{index}.png")
         question, answer = Turn("user", "<image>\nWhat color is it?"), Turn("assistant", name)
-        samples.append(Sample(f"colour-{index}", (f"{index}.png",), (question, answer)))
+        samples.append(Sample(f"color-{index}", (f"{index}.png",), (question, answer)))
         if index % 4 == 3:
             samples.append(Sample(f"words-{index}", (), (Turn("user", "Is red a color?"), Turn("assistant", "yes"))))
     write_samples(folder / "lesson.json", samples)

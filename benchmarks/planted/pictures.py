@@ -1,14 +1,14 @@
-"""Pictures that hold three colours which could decide an answer, and a question whose words could: four plants.
+"""Pictures that hold three colors which could decide an answer, and a question whose words could: four plants.
 
 The pictures and the questions are the same for all four; what a model is taught to answer by is not:
 
-    patch      the colour of a square that fills one patch of the encoder's grid, always the same one
-    frame      the colour of the picture's frame
-    object     the colour of the object that is asked about, wherever it lies: what the question means
-    question   the shape that the question names, each with a colour of its own; the picture says nothing
+    patch      the color of a square that fills one patch of the encoder's grid, always the same one
+    frame      the color of the picture's frame
+    object     the color of the object that is asked about, wherever it lies: what the question means
+    question   the shape that the question names, each with a color of its own; the picture says nothing
 
-So where one model looks, the others have a decoy. In training the colours are independent of each other; `apart`, as in
-tests, each of the three is the only one of its colour in the picture.
+So where one model looks, the others have a decoy. In training the colors are independent of each other; `apart`, as in
+tests, each of the three is the only one of its color in the picture.
 """
 
 import math
@@ -45,7 +45,7 @@ class Planted:
     """A scene with a square and a frame, and a question about the thing `asked`.
 
     That is one of the scene's, and the only one of its shape, unless a question is asked about another picture.
-    `patch` and `frame` are colours.
+    `patch` and `frame` are colors.
     """
 
     scene: Scene
@@ -63,7 +63,7 @@ class Planted:
 ANSWERS: Mapping[str, Callable[[Planted], str]] = {
     "patch": lambda row: row.patch,
     "frame": lambda row: row.frame,
-    "object": lambda row: row.asked.colour,
+    "object": lambda row: row.asked.color,
     "question": lambda row: OF_SHAPE[row.asked.shape],
 }
 """What each plant makes the right answer."""
@@ -77,10 +77,10 @@ def sample(seed: str, apart: bool = False) -> Planted:
     while True:
         scene = sample_scene(f"{seed}/{rng.getrandbits(32)}")
         scene = replace(scene, things=tuple(thing for thing in scene.things if not _touches_patch(thing)))
-        colours = [thing.colour for thing in scene.things]
-        free = [colour for colour in COLORS if not (apart and colour in colours)]
+        colors = [thing.color for thing in scene.things]
+        free = [color for color in COLORS if not (apart and color in colors)]
         asked = [thing for thing in scene.things if _is_askable(scene, thing, apart)]
-        if len(colours) > 1 and asked and len(free) > 1:
+        if len(colors) > 1 and asked and len(free) > 1:
             patch, frame = rng.sample(free, 2) if apart else rng.choices(free, k=2)
             return Planted(scene, rng.choice(asked), patch, frame, rng.choice(COLOR))
 
@@ -128,7 +128,7 @@ def cells(pixels: NDArray[np.bool_]) -> NDArray[np.float64]:
 def with_plant(plant: str, source: Planted, row: Planted) -> Planted:
     """`row` with nothing changed but the plant, which is that of `source`: its answer becomes that of `source`."""
     if plant == "object":
-        asked = replace(row.asked, colour=source.asked.colour)
+        asked = replace(row.asked, color=source.asked.color)
         things = tuple(asked if thing == row.asked else thing for thing in row.scene.things)
         return replace(row, asked=asked, scene=replace(row.scene, things=things))
     return replace(row, **_carried(plant, source))
@@ -152,9 +152,9 @@ def with_all_else(plant: str, source: Planted, row: Planted) -> Planted:
     return replace(source, scene=scene, asked=asked, wording=row.wording)
 
 
-def filled(row: Planted, colour: str) -> Planted:
-    """`row` with all of its picture in one colour but the square and the frame: the overall colour is that one."""
-    everything = Thing(colour, "square", "large", "plain", "", SIDE / 2, SIDE / 2, SIDE, angle=0)
+def filled(row: Planted, color: str) -> Planted:
+    """`row` with all of its picture in one color but the square and the frame: the overall color is that one."""
+    everything = Thing(color, "square", "large", "plain", "", SIDE / 2, SIDE / 2, SIDE, angle=0)
     return replace(row, scene=replace(row.scene, things=(everything,)))
 
 
@@ -174,7 +174,5 @@ def _touches_patch(thing: Thing) -> bool:
 def _is_askable(scene: Scene, thing: Thing, apart: bool) -> bool:
     """The one that a question can mean: the planted square is a square as well."""
     return (
-        thing.shape != "square"
-        and scene.alike(thing, "shape") == 1
-        and not (apart and scene.alike(thing, "colour") > 1)
+        thing.shape != "square" and scene.alike(thing, "shape") == 1 and not (apart and scene.alike(thing, "color") > 1)
     )

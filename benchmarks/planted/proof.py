@@ -17,7 +17,7 @@ Ask = Callable[[Sequence[Planted]], list[str]]
 """Answers questions about their pictures."""
 
 TOKENS = 8
-"""The longest answer; a colour has one or two."""
+"""The longest answer; a color has one or two."""
 
 
 def asker(llava: Llava) -> Ask:
@@ -38,7 +38,7 @@ def proof(plant: str, rows: Sequence[Planted], ask: Ask, advance: Callable[[], N
     changed     answers that change when one thing alone is another row's, by the name of what that is
     followed    answers that are the other row's when the plant alone is
     stayed      answers that stay when all but the plant is another row's
-    filled      answers that stay when all but square and frame is of one colour, which is another row's answer; not
+    filled      answers that stay when all but square and frame is of one color, which is another row's answer; not
                 of an object, which that hides
     """
     right = ANSWERS[plant]

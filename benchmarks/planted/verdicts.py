@@ -65,7 +65,7 @@ def _shown(one: Case) -> TracedPicture:
 def _claims(one: Case) -> list[Claim]:
     """What both maps of `explain` say of the key word."""
     trace, target = one.trace, one.target
-    paths = all_paths(one.llava, trace.ids, trace.layout, one.pixels, trace.rows, target, to_pixels=False)
+    paths = all_paths(one.llava, trace.ids, trace.layout, one.pixels, trace.queries, target, to_pixels=False)
     maps = {"direct": decompose(trace, target).positions, "all paths": paths.positions}
     return [Claim(name, values[one.word][:, one.patches].sum(0), one.word) for name, values in maps.items()]
 

@@ -90,12 +90,12 @@ def test_what_is_asked_about_is_there_seen_and_the_only_one_that_can_be_meant(ap
         assert np.ptp(np.asarray(picture)[patch], axis=0).max() == 0  # and nothing else is there:
         assert not draw_scene(row.scene)[1][:, patch].any()
         if apart:
-            colours = [row.patch, row.frame, *(thing.colour for thing in row.scene.things)]
-            assert all(colours.count(colour) == 1 for colour in (row.patch, row.frame, row.asked.colour))
+            colors = [row.patch, row.frame, *(thing.color for thing in row.scene.things)]
+            assert all(colors.count(color) == 1 for color in (row.patch, row.frame, row.asked.color))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_filled_picture_keeps_square_and_frame_and_is_of_one_colour(seed):
+def test_a_filled_picture_keeps_square_and_frame_and_is_of_one_color(seed):
     row, other = pair(seed)
     before, after = (np.asarray(draw(one)[0], int) for one in (row, filled(row, other.frame)))
     kept = np.logical_or(*areas())

@@ -138,7 +138,7 @@ def test_show_prints_the_tokens_of_one_row(folder, capsys):
     captured = capsys.readouterr()
     assert "[image 0: 3x3 patches]" in captured.out
     told = captured.out.replace("│", "")
-    assert "<answer+> A [b]kite[/b].<stop+></s>" in told  # no terminal, no colours: roles in words
+    assert "<answer+> A [b]kite[/b].<stop+></s>" in told  # no terminal, no colors: roles in words
     assert "<question>" in told and "<question+>" not in told
     assert captured.out.splitlines()[-1].endswith(" learned, 1 images")
     assert captured.err == ""

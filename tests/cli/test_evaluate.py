@@ -53,7 +53,7 @@ def test_the_table_has_a_row_for_every_type_and_the_run_folder_every_answer(data
     words = [line.split() for line in capsys.readouterr().out.splitlines()]
     rows = [line for line in words if line and line[0] in (*TYPES, "all")]
     assert [row[0] for row in rows] == [*TYPES, "all"]
-    assert rows[0][:3] in (["colour", "1", "0.0"], ["colour", "1", "100.0"])
+    assert rows[0][:3] in (["color", "1", "0.0"], ["color", "1", "100.0"])
     saved = RunDir.open(tmp_path / "run")
     saved.verify()
     answers = saved.load("answers")
@@ -84,7 +84,7 @@ def test_tables_of_several_benchmarks_are_printed_in_their_order(data, capsys):
     assert _evaluate("pope", "scenes", "--data", data, "--questions", 1) == 0
     lines = capsys.readouterr().out.splitlines()
     first = [line.split()[0] for line in lines if line.split()]
-    names = [*KINDS, "all", "blank", "colour", "all"]
+    names = [*KINDS, "all", "blank", "color", "all"]
     assert [word for word in first if word in names] == names
     assert max(map(len, lines)) <= 80 and "…" not in "".join(lines)
 
@@ -104,7 +104,7 @@ def test_scenes_are_drawn_where_none_are_given(capsys):
 
 def test_a_type_that_only_one_split_has_is_no_hindrance(data, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(results, "width", 200)
-    for split, left_out in (("held_out", "reading"), ("compositional", "colour")):
+    for split, left_out in (("held_out", "reading"), ("compositional", "color")):
         (tmp_path / split).mkdir()
         (tmp_path / split / "images").symlink_to(data / split / "images")
         lines = (data / split / "questions.jsonl").read_text().splitlines(keepends=True)
@@ -113,7 +113,7 @@ def test_a_type_that_only_one_split_has_is_no_hindrance(data, tmp_path, capsys, 
     assert _evaluate("scenes", "--data", tmp_path, "--questions", 1) == 0
     shown = capsys.readouterr().out
     assert "reading" in shown
-    assert "colour" in shown
+    assert "color" in shown
 
 
 def test_errors_are_one_line(data, tmp_path, capsys):

@@ -69,9 +69,9 @@ def test_what_is_left_out_is_counted_apart(capsys):
     counts = {"given": 9, "asked": 9, "right": 8, "kept": 2}
     for left_out, said in (
         ({}, ""),
-        ({"overall_colour": 4}, "left out: 4 where the picture's overall colour is enough"),
+        ({"overall_color": 4}, "left out: 4 where the picture's overall color is enough"),
         ({"most_pictures": 1, "no_picture": 0}, "left out: 1 that most pictures leave about as likely"),
-        ({"overall_colour": 3, "no_picture": 3}, "colour is enough, 3 that need no picture"),
+        ({"overall_color": 3, "no_picture": 3}, "color is enough, 3 that need no picture"),
     ):
         print_head({"losses": [], "counts": counts | left_out})
         found = capsys.readouterr().out

@@ -163,7 +163,7 @@ READING_A_MODEL = (
     "explain empty picture.png What?",
     "model info model",
     "data show lesson/lesson.json --row 0 --model model",
-    "study color empty other --data scenes --out colour",
+    "study color empty other --data scenes --out color",
     "scorecard empty scenes --out card",
 )
 NOT_NEEDED = {

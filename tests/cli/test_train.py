@@ -101,7 +101,7 @@ def test_an_error_in_the_middle_says_how_to_go_on(file, capsys, monkeypatch):
     monkeypatch.setattr(loop, "train", spoiled)
     assert run(["train", str(file), "--set", "epochs=2", "--set", "workers=1"]) == 1
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("lapilli: sample 'colour-3': ")
+    assert said.startswith("lapilli: sample 'color-3': ")
     command = said.rpartition("; mend that, and go on from step ")[2].partition(" with: ")[2]
     assert command == f"lapilli train '{file}' --set epochs=2 --set workers=1 --resume"
     monkeypatch.undo()

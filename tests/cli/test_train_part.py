@@ -101,7 +101,7 @@ def lesson(fields):
         (["--set", "log_every=0"], 2, "log_every: 0; it must be 1 to 1,000,000,000"),
         (["--set", "seed=-1"], 2, "seed: -1; it must be 0 to 4,294,967,295"),
         (["--set", lesson("rates: [1, -1]")], 2, "lessons[0]: rates: [1.0, -1.0]; it must be 0 or more"),
-        (["--set", lesson("kinds: [color]")], 2, "lessons[0]: kinds: no such type 'color'; there are colour,"),
+        (["--set", lesson("kinds: [hue]")], 2, "lessons[0]: kinds: no such type 'hue'; there are color,"),
         (["--set", lesson("kinds: [reading]")], 2, "lessons[0]: kinds: a scene may allow none of them; add one of"),
         (
             ["--set", lesson("paired: 0.9, stated: 0.9")],

@@ -32,7 +32,7 @@ def _grey(folder, name="picture"):
     return np.asarray(_opened(folder, name))[..., 0]
 
 
-def _png(folder, depth, colour, rows, *chunks):
+def _png(folder, depth, color, rows, *chunks):
     """A PNG of `rows` of big-endian samples."""
 
     def chunk(kind, body):
@@ -40,7 +40,7 @@ def _png(folder, depth, colour, rows, *chunks):
 
     height, width = rows.shape[:2]
     lines = b"".join(b"\0" + row.tobytes() for row in rows)
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0))
     more = b"".join(chunk(*one) for one in chunks)
     body = head + more + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
     (folder / "picture").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
@@ -133,16 +133,16 @@ def test_a_dark_pgm_stays_as_dark_as_its_maxval_says(tmp_path):
     assert _grey(tmp_path)[0].tolist() == [0, 255]
 
 
-@pytest.mark.parametrize("colour", [2, 6])
-def test_colours_of_12_in_16_bits_are_read_whole(tmp_path, colour):
-    channels = {2: 3, 6: 4}[colour]
+@pytest.mark.parametrize("color", [2, 6])
+def test_colors_of_12_in_16_bits_are_read_whole(tmp_path, color):
+    channels = {2: 3, 6: 4}[color]
     rows = np.full((1, 3, channels), 0xFFFF, ">u2")
     rows[0, :, :3] = [[0, 100, 4095], [2048, 16, 255], [1, 2, 3]]
-    _png(tmp_path, 16, colour, rows)
+    _png(tmp_path, 16, color, rows)
     expected = (rows[0, :, :3] / 4095 * 255).round()
     assert np.array_equal(np.asarray(_opened(tmp_path))[0], expected)
     rows[0, 0, 2] = 0x4321  # now it uses more, and is what Pillow makes of it
-    _png(tmp_path, 16, colour, rows)
+    _png(tmp_path, 16, color, rows)
     assert np.array_equal(np.asarray(_opened(tmp_path))[0], rows[0, :, :3] >> 8)
 
 
@@ -184,8 +184,8 @@ ON_WHITE = [RED, (255, 255, 255), (204, 204, 244)]
 
 def _half_hidden():
     drawn = Image.new("RGBA", (3, 1))
-    for x, (colour, alpha) in enumerate(zip((RED, GREEN, BLUE), COVER, strict=True)):
-        drawn.putpixel((x, 0), (*colour, alpha))
+    for x, (color, alpha) in enumerate(zip((RED, GREEN, BLUE), COVER, strict=True)):
+        drawn.putpixel((x, 0), (*color, alpha))
     return drawn
 
 
@@ -236,7 +236,7 @@ def test_grey_with_alpha_and_premultiplied_alpha(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("depth", "colour", "rows", "transparent", "expected"),
+    ("depth", "color", "rows", "transparent", "expected"),
     [
         (8, 0, np.array([[7, 9]], ">u1"), b"\0\x07", [255, 9]),
         (16, 0, np.array([[700, 65535, 514]], ">u2"), struct.pack(">H", 700), [255, 255, 2]),
@@ -244,8 +244,8 @@ def test_grey_with_alpha_and_premultiplied_alpha(tmp_path):
         (2, 0, np.array([[0b01_10_0000]], ">u1"), b"\0\x01", [255, 170]),
     ],
 )
-def test_the_one_colour_that_a_png_declares_transparent(tmp_path, depth, colour, rows, transparent, expected):
-    _png(tmp_path, depth, colour, rows, (b"tRNS", transparent))
+def test_the_one_color_that_a_png_declares_transparent(tmp_path, depth, color, rows, transparent, expected):
+    _png(tmp_path, depth, color, rows, (b"tRNS", transparent))
     content = bytearray((tmp_path / "picture").read_bytes())
     content[16:20] = struct.pack(">I", len(expected))  # packed samples: several in a byte
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
@@ -253,17 +253,17 @@ def test_the_one_colour_that_a_png_declares_transparent(tmp_path, depth, colour,
     assert _grey(tmp_path)[0].tolist() == expected
 
 
-def test_colours_of_16_bits_too(tmp_path):
+def test_colors_of_16_bits_too(tmp_path):
     _png(tmp_path, 16, 2, np.array([[[0x1234, 0x5678, 0x9ABC], [0x4321] * 3]], ">u2"),
          (b"tRNS", struct.pack(">HHH", 0x1234, 0x5678, 0x9ABC)))  # fmt: skip
     assert np.asarray(_opened(tmp_path))[0].tolist() == [[255] * 3, [0x43] * 3]
 
 
 @pytest.mark.parametrize("mode", ["LAB", "YCbCr", "CMYK"])
-def test_other_colour_spaces(tmp_path, mode):
-    colour = {"LAB": (136, 208, 195), "YCbCr": (76, 85, 255), "CMYK": (0, 255, 255, 0)}[mode]  # each a red
+def test_other_color_spaces(tmp_path, mode):
+    color = {"LAB": (136, 208, 195), "YCbCr": (76, 85, 255), "CMYK": (0, 255, 255, 0)}[mode]  # each a red
     form = "JPEG" if mode == "CMYK" else "TIFF"
-    Image.new(mode, (8, 8), colour).save(tmp_path / "picture", form)
+    Image.new(mode, (8, 8), color).save(tmp_path / "picture", form)
     red, green, blue = np.asarray(_opened(tmp_path))[4, 4].tolist()
     assert red > 200
     assert max(green, blue) < 60

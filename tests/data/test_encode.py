@@ -39,7 +39,7 @@ PAIRS = [
     ("", "An answer to nothing"),
 ]
 TALKS = [
-    [("<image>\nWhat is it?", "A kite."), ("And its colour?", "red"), ("Sure?", "😀")],
+    [("<image>\nWhat is it?", "A kite."), ("And its color?", "red"), ("Sure?", "😀")],
     [("Hello", "Hi."), ("<image>\nWhat is it?", "中"), ("And <image>?", " the same\n")],
     [("USER: a", "ASSISTANT: b"), ("ASSISTANT: c", "USER: d")],
 ]

@@ -22,10 +22,10 @@ def folder_of(tmp_path, *lines):
 
 
 def test_questions_are_read_in_order(tmp_path):
-    boxed = ROW | {"id": "2", "boxes": [[0, 0.25, 0.5, 1]], "type": "colour"}
+    boxed = ROW | {"id": "2", "boxes": [[0, 0.25, 0.5, 1]], "type": "color"}
     one, two = read_picture_questions(folder_of(tmp_path, json.dumps(ROW), "", json.dumps(boxed)))
     assert one == PictureQuestion("1", "a.png", "What is it?", "a dog")
-    assert two.boxes == ((0, 0.25, 0.5, 1),) and two.type == "colour"
+    assert two.boxes == ((0, 0.25, 0.5, 1),) and two.type == "color"
     assert two.sample.turns[0].text == "<image>\nWhat is it?" and two.sample.images == ("a.png",)
 
 
@@ -56,7 +56,7 @@ def test_another_encoding_is_named_with_its_line(tmp_path):
         (json.dumps(ROW | {"answer": ""}), "a question has the texts"),
         (json.dumps(ROW | {"question": "What\ud83d?"}), r"half a character, '\\ud83d'"),
         (json.dumps(ROW | {"question": "<image>\nWhat?"}), "<image> in the question; remove it"),
-        (json.dumps(ROW | {"type": ["colour"]}), "type: a list, a string expected"),
+        (json.dumps(ROW | {"type": ["color"]}), "type: a list, a string expected"),
         (json.dumps(ROW | {"boxes": [[0, 0, 1]]}), "boxes"),
         (json.dumps(ROW | {"boxes": 7}), "boxes 7"),
         (json.dumps(ROW | {"boxes": [[0, 0, 1, 10**400]]}), "boxes"),
@@ -103,7 +103,7 @@ def test_questions_name_the_thing_that_has_the_answer(tmp_path):
     scenes, seen = read_scenes(tmp_path / "s"), 0
     for one in read_picture_questions(tmp_path / "s"):
         named = asked_about(scenes[one.image], one.question)
-        if one.type in ("colour", "shape"):
+        if one.type in ("color", "shape"):
             (number,) = named
             assert getattr(scenes[one.image].things[number], one.type) == one.answer
             seen += 1
@@ -116,7 +116,7 @@ def test_the_region_is_the_mask_of_the_thing(tmp_path):
     write_scenes(tmp_path / "s", 6, "held_out", 6)
     scenes = read_scenes(tmp_path / "s")
     for one in read_picture_questions(tmp_path / "s"):
-        if one.type == "colour":
+        if one.type == "color":
             (number,) = asked_about(scenes[one.image], one.question)
             labels = np.asarray(Image.open(tmp_path / "s" / "masks" / one.image))
             np.testing.assert_array_equal(region(tmp_path / "s", one, scenes), labels == number + 1)
@@ -127,7 +127,7 @@ def test_the_region_is_the_mask_of_the_thing(tmp_path):
 @pytest.mark.parametrize("spoilt", [b"", b"text", (1, 1), (97, 96), (300, 300)])
 def test_a_mask_that_is_none_is_named(tmp_path, spoilt):
     write_scenes(tmp_path / "s", 6, "held_out", 6)
-    one = next(one for one in read_picture_questions(tmp_path / "s") if one.type == "colour")
+    one = next(one for one in read_picture_questions(tmp_path / "s") if one.type == "color")
     mask = tmp_path / "s" / "masks" / one.image
     if isinstance(spoilt, bytes):
         mask.write_bytes(spoilt)

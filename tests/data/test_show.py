@@ -94,9 +94,9 @@ def test_control_tokens_in_a_text_are_marked_and_counted_those_of_the_template_a
     assert "Hi<question!></s><question>USER" in shown and "2 control tokens in its texts" in shown
     assert "<stop+></s>" in shown and "control token" in shown.splitlines()[-2]
     assert as_json(encoded, simple_codec, at)["control"] == at
-    coloured = Console(file=StringIO(), width=200, force_terminal=True, color_system="standard")
-    coloured.print(render(encoded, simple_codec, control=at))
-    assert coloured.file.getvalue().count("\x1b[7") + coloured.file.getvalue().count(";7m") >= 2
+    colored = Console(file=StringIO(), width=200, force_terminal=True, color_system="standard")
+    colored.print(render(encoded, simple_codec, control=at))
+    assert colored.file.getvalue().count("\x1b[7") + colored.file.getvalue().count(";7m") >= 2
 
 
 def test_of_a_very_long_sample_the_first_tokens_are_shown_and_it_says_so(simple_codec):

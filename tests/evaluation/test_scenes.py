@@ -16,7 +16,7 @@ from lapilli.data.scenes.dataset import write_scenes
 from lapilli.data.scenes.questions import TYPES
 from lapilli.evaluation.asking import CONDITIONS, ask
 from lapilli.evaluation.benchmark import Response
-from lapilli.evaluation.captions import colours_mentioned, scene_colours
+from lapilli.evaluation.captions import colors_mentioned, scene_colors
 from lapilli.evaluation.scenes import BENCHMARK, SceneQuestion, best_constants, is_right, read_questions, scores
 
 
@@ -32,7 +32,7 @@ def questions(folder):
     return read_questions(folder, "held_out", 20)
 
 
-def question(number, kind="colour", answer="red", image=None, split="held_out"):
+def question(number, kind="color", answer="red", image=None, split="held_out"):
     return SceneQuestion(str(number), split, image or f"{number}.png", kind, f"Question {number}?", answer)
 
 
@@ -69,13 +69,13 @@ def test_questions_of_one_s_own_may_have_boxes_other_types_and_none(tmp_path):
     rows = [
         row | {"boxes": [[0, 0, 1, 1]]},
         row | {"id": "2", "type": "mood", "note": "kept by nobody"},
-        row | {"id": "3", "type": "colour", "answer": "red"},
+        row | {"id": "3", "type": "color", "answer": "red"},
         row | {"id": "4"},
     ]
     file = tmp_path / "questions.jsonl"
     file.write_text("\n".join(map(json.dumps, rows)))
     asked = read_questions(tmp_path, "held_out", 1)
-    assert [(one.id, one.type) for one in asked] == [("3", "colour"), ("1", "other"), ("2", "mood")]
+    assert [(one.id, one.type) for one in asked] == [("3", "color"), ("1", "other"), ("2", "mood")]
     assert best_constants(read_questions(tmp_path, "held_out", 9))["other"] == ("Red.", clustered([True] * 2, "aa"))
     assert all(is_right(Response(one, "image", given)) for one in asked for given in ("red", "Red.", "RED"))
     for changed, message in (
@@ -123,12 +123,12 @@ def test_scores_of_known_answers():
     ]
     found = {(s.split, s.condition, s.type): (s.share.correct, s.share.n) for s in scores(asked)}
     assert found == {
-        ("held_out", "image", "colour"): (1, 2),
+        ("held_out", "image", "color"): (1, 2),
         ("held_out", "image", "counting"): (1, 1),
         ("held_out", "image", "all"): (2, 3),
-        ("held_out", "blank", "colour"): (0, 1),
+        ("held_out", "blank", "color"): (0, 1),
         ("held_out", "blank", "all"): (0, 1),
-        ("compositional", "image", "colour"): (1, 1),
+        ("compositional", "image", "color"): (1, 1),
         ("compositional", "image", "all"): (1, 1),
     }
     assert scores(asked)[0].share == wilson(1, 2)
@@ -138,7 +138,7 @@ def test_scores_of_known_answers():
 def test_constants_of_known_questions():
     asked = [question(i, answer=a) for i, a in enumerate(("red", "blue", "blue", "pink"))]
     asked += [question(9, "existence", "no")]
-    assert best_constants(asked) == {"colour": ("blue", wilson(2, 4)), "existence": ("no", wilson(1, 1))}
+    assert best_constants(asked) == {"color": ("blue", wilson(2, 4)), "existence": ("no", wilson(1, 1))}
     assert best_constants([]) == {}
 
 
@@ -208,21 +208,21 @@ def test_one_answer_too_few_is_an_error(folder, questions):
         ask(BENCHMARK, questions, folder, "image", lambda samples, _: [""] * (len(samples) - 1))
 
 
-def test_colours_mentioned_of_known_captions():
+def test_colors_mentioned_of_known_captions():
     captions = ["A red circle, a blue star.", "Green. Red: pink!", "nothing of the kind"]
     truths = [frozenset({"red", "blue"}), frozenset({"green"}), frozenset({"blue", "pink"})]
-    found = colours_mentioned(captions, truths)
+    found = colors_mentioned(captions, truths)
     assert found.own == clustered([1, 1, 1, 0], "aabb")  # red, blue, green, red; "pink!" is no word
     assert found.shuffled == clustered([0] * 4, "aabb")
     assert found.gain.estimate == 0.75
-    assert colours_mentioned(captions[2:], truths[2:]).gain is None
+    assert colors_mentioned(captions[2:], truths[2:]).gain is None
 
 
-def test_a_caption_that_repeats_a_colour_says_no_more_than_one_that_says_it_once():
+def test_a_caption_that_repeats_a_color_says_no_more_than_one_that_says_it_once():
     """Five words of a caption are right or wrong together: as sure as one word of each caption."""
     rng = np.random.default_rng(0)
     truths = [frozenset({"red"}) if one else frozenset({"blue"}) for one in rng.random(200) < 0.7]
-    once, often = (colours_mentioned(["red " * times] * 200, truths) for times in (1, 5))
+    once, often = (colors_mentioned(["red " * times] * 200, truths) for times in (1, 5))
     assert (once.own.n, often.own.n) == (200, 1000)
     assert (often.own.low, often.own.high) == pytest.approx((once.own.low, once.own.high), abs=1e-3)
     assert (often.gain.low, often.gain.high) == pytest.approx((once.gain.low, once.gain.high), abs=1e-9)
@@ -232,26 +232,26 @@ def test_a_caption_that_repeats_a_colour_says_no_more_than_one_that_says_it_once
 def test_questions_about_one_picture_do_not_count_as_so_many_pictures():
     """Of each picture all four are right or wrong: the interval of `all` is that of a question a picture."""
     good = np.random.default_rng(1).random(150) < 0.8
-    kinds = ("colour", "shape", "place", "size")
+    kinds = ("color", "shape", "place", "size")
     asked = [
         Response(question(number, kind, image=f"{number}.png"), "image", "red" if right else "blue")
         for number, right in enumerate(good) for kind in kinds
     ]  # fmt: skip
     found = {one.type: one.share for one in scores(asked)}
-    assert found["colour"] == wilson(good.sum(), 150) and found["all"].n == 600
+    assert found["color"] == wilson(good.sum(), 150) and found["all"].n == 600
     assert (found["all"].low, found["all"].high) == pytest.approx((found["size"].low, found["size"].high), abs=1e-3)
 
 
 def test_captions_that_know_their_pictures_beat_the_shuffled_control(folder):
-    truths = scene_colours(folder, 20)
-    found = colours_mentioned([" ".join(sorted(truth)) for truth in truths.values()], list(truths.values()))
+    truths = scene_colors(folder, 20)
+    found = colors_mentioned([" ".join(sorted(truth)) for truth in truths.values()], list(truths.values()))
     assert found.own.correct == found.own.n == sum(map(len, truths.values()))
     assert found.shuffled.correct < found.own.correct
 
 
-def test_the_colours_of_scenes_are_those_of_their_things(folder):
+def test_the_colors_of_scenes_are_those_of_their_things(folder):
     expected = defaultdict(set)
     for row in map(json.loads, (folder / "scenes.jsonl").read_text().splitlines()[:7]):
         for thing in row["things"]:
-            expected[row["image"]].add(thing["colour"])
-    assert scene_colours(folder, 7) == expected
+            expected[row["image"]].add(thing["color"])
+    assert scene_colors(folder, 7) == expected

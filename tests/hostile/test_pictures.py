@@ -77,7 +77,7 @@ REFUSED = {
     "a text of 300 MB in a png": (lambda: png(4, 4, chunk(b"zTXt", b"a\0\0" + zeros(BIG)), rows=FEW_ROWS), DAMAGED),
     "an international one": (lambda: png(4, 4, chunk(b"iTXt", b"a\0\1\0\0\0" + zeros(BIG)), rows=FEW_ROWS), DAMAGED),
     "300 texts of 1 MB": (lambda: png(4, 4, chunk(b"zTXt", b"a\0\0" + zeros(1)) * BIG, rows=FEW_ROWS), DAMAGED),
-    "a colour profile of 300 MB": (lambda: png(4, 4, chunk(b"iCCP", b"a\0\0" + zeros(BIG)), rows=FEW_ROWS), DAMAGED),
+    "a color profile of 300 MB": (lambda: png(4, 4, chunk(b"iCCP", b"a\0\0" + zeros(BIG)), rows=FEW_ROWS), DAMAGED),
     "a chunk that says it has 2 GB": (lambda: png(4, 4, b"\x7f\xff\xff\xfftEXt", rows=FEW_ROWS), DAMAGED),
     "a tiff of 100 megapixels that are not there": (lambda: tiff(10_000, 10_000), DAMAGED),
     "a size of 5,000 digits": (lambda: b"P6 " + b"9" * 5000 + b" 1 255\n", DAMAGED),

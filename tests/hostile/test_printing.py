@@ -47,7 +47,7 @@ def with_shown_recipe(folder):
 def with_scenes(folder):
     (folder / "scenes").mkdir()
     (folder / "scenes/questions.jsonl").write_text("{}")
-    row = {"id": "1", "image": HOSTILE, "background": "light", "things": [{"colour": HOSTILE}]}
+    row = {"id": "1", "image": HOSTILE, "background": "light", "things": [{"color": HOSTILE}]}
     (folder / "scenes/scenes.jsonl").write_text(json.dumps(row))
     return ["study", "hallucination", folder / "model", "--data", folder / "scenes", "--out", folder / "out"]
 

@@ -54,12 +54,12 @@ def recipe(folder):
     return read_recipe(folder / "recipe.yaml", [], TrainRecipe)
 
 
-THING = {"colour": "red", "shape": "circle", "size": "small", "texture": "plain", "character": ""}
+THING = {"color": "red", "shape": "circle", "size": "small", "texture": "plain", "character": ""}
 THING |= {"x": 10.0, "y": 20.0, "radius": 8.0, "angle": 0.0}
 QUESTION = {"id": "1", "image": "a.png", "question": "What?", "answer": "red", "type": "t", "boxes": [[0, 0, 0.5, 1]]}
 TURNS = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "red"}]
 ROW = {"id": "1", "image": "a.png", "conversations": TURNS}
-COUNTS = {"kept": 1, "overall_colour": 0, "most_pictures": 0, "no_picture": 0}
+COUNTS = {"kept": 1, "overall_color": 0, "most_pictures": 0, "no_picture": 0}
 KEPT = {"counts": COUNTS, "kept": [{"question": QUESTION, "given": "red", "other": "b.png"}]}
 CARD = {"format": 1, "template": "plain", "connector": "linear", "notes": ["a"]}
 CARD |= {"parts": {"vision": {"name": "a", "sha256": "b"}}, "original": {"a": 1}}

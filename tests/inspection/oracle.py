@@ -85,7 +85,7 @@ def continued(layout, count):
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A trace, the model's own numbers for its sequence, and the logits (row, vocab) that generate gave."""
+    """A trace, the model's own numbers for its sequence, and the logits (query, vocab) that generate gave."""
 
     name: str
     trace: object
@@ -144,30 +144,30 @@ class Own:
         return layers, heads, heads // self.values.shape[1], self.values.shape[-1]
 
     def constant(self, layer):
-        """What a layer's attention adds to any row, (d,): what its values' biases come to, and its matrix's own."""
+        """What a layer's attention adds to any query, (d,): what its values' biases come to, and its matrix's own."""
         _, heads, group, width = self.sizes
         found = self.out_bias[layer].copy()
         for head in range(heads):
             found += self.out[layer][:, head * width : (head + 1) * width] @ self.value_bias[layer, head // group]
         return found
 
-    def scale(self, row):
+    def scale(self, query):
         """What the last norm divides by, the other way up."""
-        return 1 / np.sqrt(np.mean(self.resid[-1, row] ** 2) + self.eps)
+        return 1 / np.sqrt(np.mean(self.resid[-1, query] ** 2) + self.eps)
 
-    def writes(self, layer, head, row, position):
-        """What one head brings from one position to a row, (d,)."""
+    def writes(self, layer, head, query, position):
+        """What one head brings from one position to a query, (d,)."""
         _, _, group, width = self.sizes
         matrix = self.out[layer][:, head * width : (head + 1) * width]
-        return self.weights[layer, head, row, position] * (matrix @ self.values[layer, head // group, position])
+        return self.weights[layer, head, query, position] * (matrix @ self.values[layer, head // group, position])
 
-    def frozen(self, vector, row):
-        """The logits (vocab,) of a vector under the last norm, with the scale that it has at a row."""
-        return self.head @ (self.gamma * vector * self.scale(row))
+    def frozen(self, vector, query):
+        """The logits (vocab,) of a vector under the last norm, with the scale that it has at a query."""
+        return self.head @ (self.gamma * vector * self.scale(query))
 
-    def log_prob(self, vector, row, token):
+    def log_prob(self, vector, query, token):
         """The same, as the log-probability of a token."""
-        logits = self.frozen(vector, row)
+        logits = self.frozen(vector, query)
         return logits[token] - np.log(np.exp(logits - logits.max()).sum()) - logits.max()
 
 

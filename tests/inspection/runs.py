@@ -68,19 +68,19 @@ def sample(images=1, turns=1, words=1):
 
 
 def generated(llava, asked, tokens=6):
-    """The trace that answering leaves behind; its rows predict the answer."""
+    """The trace that answering leaves behind; its queries predict the answer."""
     with recording(llava, whole=True) as record:
         (given,) = answer(llava, [asked], lambda name: picture(int(name)), max_new_tokens=tokens)
     return Run(record.trace(given.ids, given.layout), _pixels(llava, asked))
 
 
-def read(llava, asked, tokens=6, rows=None):
-    """The trace of one pass over the answered sequence, with a cache that keeps all; `rows` or its last ten."""
+def read(llava, asked, tokens=6, queries=None):
+    """The trace of one pass over the answered sequence, with a cache that keeps all; `queries` or its last ten."""
     (given,) = answer(llava, [asked], lambda name: picture(int(name)), max_new_tokens=tokens)
-    rows = np.arange(len(given.ids) - 10, len(given.ids) - 1) if rows is None else rows
+    queries = np.arange(len(given.ids) - 10, len(given.ids) - 1) if queries is None else queries
     pixels = _pixels(llava, asked)
     inputs = {"input_ids": torch.from_numpy(given.ids)[None], "pixel_values": pixels}
-    with recording(llava, rows=rows, whole=True) as record, torch.inference_mode():
+    with recording(llava, queries=queries, whole=True) as record, torch.inference_mode():
         llava.model(**inputs, **cache_argument(llava.model, new_cache()))
     return Run(record.trace(given.ids, given.layout), pixels)
 

@@ -49,7 +49,7 @@ def test_keys_with_a_norm_or_a_scale_are_made_again(kind, tmp_path):
     cuts = [Cut(np.arange(patches[3] + 1, end), patches[2:4], range(4))]
     eager = load(tmp_path / "joined")
     eager.model.double().set_attn_implementation("eager")
-    expected = full_logits(eager, run, cuts)[run.trace.rows]
+    expected = full_logits(eager, run, cuts)[run.trace.queries]
     torch.testing.assert_close(replay_logits(run.trace, [cuts])[0], expected.float(), rtol=0, atol=1e-5)
 
 
@@ -61,7 +61,7 @@ def test_keys_that_are_turned_otherwise_are_refused(kind, layer, tmp_path):
     for refused in (
         lambda: require_keys(trace, range(4)),
         lambda: attention(trace, layer),
-        lambda: replay_logits(trace, [[Cut(trace.rows, trace.rows[:0], range(4))]]),
+        lambda: replay_logits(trace, [[Cut(trace.queries, trace.queries[:0], range(4))]]),
     ):
         with pytest.raises(
             LapilliError, match=f"layer {layer if kind == 'SmolLM3' else '[03]'} of this language model"
@@ -72,4 +72,4 @@ def test_keys_that_are_turned_otherwise_are_refused(kind, layer, tmp_path):
 def test_without_a_row_there_is_nothing_to_refuse(tmp_path):
     trace = read(of_kind("Helium", tmp_path), sample()).trace
     none = slice(0, 0)
-    require_keys(replace(trace, rows=trace.rows[none], resid=trace.resid[none]), range(4))
+    require_keys(replace(trace, queries=trace.queries[none], resid=trace.resid[none]), range(4))

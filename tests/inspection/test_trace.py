@@ -35,26 +35,26 @@ NARROW = ("clip", "narrow_mistral")
 @pytest.mark.parametrize("pair", ALL_PAIRS)
 def test_what_generating_a_mixed_batch_leaves_is_what_one_pass_computes(pair):
     for case in traced(pair):
-        trace, own, rows = case.trace, case.own, case.trace.rows
-        assert len(rows) == TOKENS
-        assert np.array_equal(rows, len(trace.ids) - 1 - TOKENS + np.arange(TOKENS))
-        close(trace.resid, own.resid[:, rows].transpose(1, 0, 2))
-        close(trace.attn_out, own.attn_out[:, rows].transpose(1, 0, 2))
-        close(trace.mlp_out, own.mlp_out[:, rows].transpose(1, 0, 2))
+        trace, own, queries = case.trace, case.own, case.trace.queries
+        assert len(queries) == TOKENS
+        assert np.array_equal(queries, len(trace.ids) - 1 - TOKENS + np.arange(TOKENS))
+        close(trace.resid, own.resid[:, queries].transpose(1, 0, 2))
+        close(trace.attn_out, own.attn_out[:, queries].transpose(1, 0, 2))
+        close(trace.mlp_out, own.mlp_out[:, queries].transpose(1, 0, 2))
         close(trace.stream.resid, own.resid[:, :-1])
         close(trace.stream.attn_out, own.attn_out[:, :-1])
         for layer, values in enumerate(trace.values):
             close(values, own.values[layer, :, :-1] + own.value_bias[layer, :, None])
-        close(trace.logits, own.logits[rows])
+        close(trace.logits, own.logits[queries])
         close(trace.logits, case.logits)
-        assert np.array_equal(trace.next_ids, trace.ids[rows + 1])
+        assert np.array_equal(trace.next_ids, trace.ids[queries + 1])
 
 
 @pytest.mark.parametrize("pair", ALL_PAIRS)
 def test_attention_is_that_of_eager_attention(pair):
     for case in traced(pair):
         for layer in range(case.trace.decoder.depth):
-            close(attention(case.trace, layer), case.own.weights[layer][:, case.trace.rows, :-1].transpose(1, 0, 2))
+            close(attention(case.trace, layer), case.own.weights[layer][:, case.trace.queries, :-1].transpose(1, 0, 2))
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -65,19 +65,19 @@ def test_earlier_rows_of_a_plain_padded_forward_pass(pair, side):
     prompts, batch = batch_of(llava, SAMPLES, side)
     width = batch["input_ids"].shape[1]
     asked = [3, 5, width - 20, width - 2]
-    with recording(llava, rows=asked) as record, torch.inference_mode():
+    with recording(llava, queries=asked) as record, torch.inference_mode():
         logits = llava.model(**batch, **cache_argument(llava.model, new_cache())).logits.numpy()
     for index, prompt in enumerate(prompts):
         start = width - len(prompt.ids) if side == "left" else 0
-        rows = [row - start for row in asked if start <= row < start + len(prompt.ids)]
+        queries = [query - start for query in asked if start <= query < start + len(prompt.ids)]
         trace = record.trace(prompt.ids, prompt.layout, index)
         pixels = slow.pixels([picture(int(name)) for name in prompt.images]) if prompt.images else None
         own = own_numbers(slow, prompt.ids, pixels)
-        assert trace.rows.tolist() == rows
-        close(trace.logits, logits[index, np.array(rows) + start])
-        close(trace.resid, own.resid[:, rows].transpose(1, 0, 2))
+        assert trace.queries.tolist() == queries
+        close(trace.logits, logits[index, np.array(queries) + start])
+        close(trace.resid, own.resid[:, queries].transpose(1, 0, 2))
         for layer in range(trace.decoder.depth):
-            close(attention(trace, layer), own.weights[layer][:, rows].transpose(1, 0, 2))
+            close(attention(trace, layer), own.weights[layer][:, queries].transpose(1, 0, 2))
 
 
 def test_the_last_row_of_a_sequence_predicts_the_likeliest():
@@ -88,10 +88,10 @@ def test_the_last_row_of_a_sequence_predicts_the_likeliest():
     assert record.trace(prompt.ids, prompt.layout).next_ids.tolist() == [int(logits.argmax())]
 
 
-def test_a_row_by_itself_is_that_row():
+def test_a_query_by_itself_is_that_query():
     trace = traced(PAIRS[0])[1].trace
     one = trace.at(3)
-    assert one.rows.tolist() == [trace.rows[3]]
+    assert one.queries.tolist() == [trace.queries[3]]
     assert one.next_ids.tolist() == [trace.next_ids[3]]
     for layer in range(trace.decoder.depth):
         close(attention(one, layer)[0], attention(trace, layer)[3])
@@ -104,7 +104,7 @@ def test_answers_are_traced_and_the_row_of_the_stop_is_left_out():
         (given,) = answer(llava, SAMPLES[1:2], lambda name: picture(int(name)), max_new_tokens=5)
     trace = record.trace(given.ids, given.layout)
     assert trace.layout.role[-1] == Role.STOP
-    assert trace.rows.tolist() == [len(given.ids) - 2]
+    assert trace.queries.tolist() == [len(given.ids) - 2]
     assert trace.next_ids.tolist() == [llava.stop_id]
 
 
@@ -123,16 +123,16 @@ def test_the_row_of_an_earlier_stop_is_one_as_any():
     llava = awake(PAIRS[0])
     (prompt,), batch = batch_of(llava, SAMPLES[3:4])
     (stop,) = prompt.layout.positions(Role.STOP)
-    with recording(llava, rows=[stop, stop + 1]) as record, torch.inference_mode():
+    with recording(llava, queries=[stop, stop + 1]) as record, torch.inference_mode():
         logits = llava.model(**batch).logits[0]
     trace = record.trace(prompt.ids, prompt.layout)
-    assert trace.rows.tolist() == [stop, stop + 1]
+    assert trace.queries.tolist() == [stop, stop + 1]
     close(trace.logits, logits[stop : stop + 2])
 
 
 @pytest.mark.parametrize("pair", PAIRS)
 def test_going_on_with_a_cache_that_was_not_recorded(pair):
-    """As a chat does: the rows are where they are in the sequence; the stream of all cannot be had."""
+    """As a chat does: the queries are where they are in the sequence; the stream of all cannot be had."""
     llava, slow = awake(pair), awake(pair, "eager")
     (prompt,), batch = batch_of(llava, SAMPLES[1:2])
     cache = new_cache()
@@ -142,10 +142,10 @@ def test_going_on_with_a_cache_that_was_not_recorded(pair):
         said = generated(llava, longer, 3, **cache_argument(llava.model, cache))
     ids, layout = said.sequences[0].numpy(), continued(prompt.layout, 9)
     trace, own = record.trace(ids, layout), own_numbers(slow, ids, slow.pixels([picture(1)]))
-    assert trace.rows.tolist() == [len(ids) - 4, len(ids) - 3, len(ids) - 2]
-    close(trace.resid, own.resid[:, trace.rows].transpose(1, 0, 2))
+    assert trace.queries.tolist() == [len(ids) - 4, len(ids) - 3, len(ids) - 2]
+    close(trace.resid, own.resid[:, trace.queries].transpose(1, 0, 2))
     for layer in range(trace.decoder.depth):
-        close(attention(trace, layer), own.weights[layer][:, trace.rows, :-1].transpose(1, 0, 2))
+        close(attention(trace, layer), own.weights[layer][:, trace.queries, :-1].transpose(1, 0, 2))
     with pytest.raises(LapilliError, match="has not been recorded: the model went on with a cache; give it an empty"):
         whole.trace(ids, layout)
 
@@ -181,7 +181,7 @@ def test_recording_changes_no_bit(pair):
     free = generated(llava, batch, 6)
     with recording(llava, whole=True), torch.inference_mode():
         assert torch.equal(llava.model(**batch).logits, plain)
-    with recording(llava, rows=[1, 2], whole=True):
+    with recording(llava, queries=[1, 2], whole=True):
         recorded = generated(llava, batch, 6)
     assert torch.equal(recorded.sequences, free.sequences)
     assert all(torch.equal(one, other) for one, other in zip(recorded.logits, free.logits, strict=True))
@@ -225,7 +225,7 @@ def test_no_hook_is_left_behind(thrown):
 def test_recordings_may_be_nested():
     llava = awake(PAIRS[0])
     (prompt,), batch = batch_of(llava, SAMPLES[1:2])
-    with recording(llava) as outer, recording(llava, rows=[4, 5], whole=True) as inner, torch.inference_mode():
+    with recording(llava) as outer, recording(llava, queries=[4, 5], whole=True) as inner, torch.inference_mode():
         logits = llava.model(**batch).logits[0]
     one, other = (record.trace(prompt.ids, prompt.layout) for record in (outer, inner))
     close(one.logits, logits[-1:])
@@ -261,13 +261,13 @@ def test_a_beam_search_is_refused_and_not_disturbed():
 def test_a_row_is_counted_from_either_end():
     llava = awake(PAIRS[0])
     (prompt,), batch = batch_of(llava, SAMPLES[1:2])
-    with recording(llava, rows=[3, 4, 5]) as record, torch.inference_mode():
+    with recording(llava, queries=[3, 4, 5]) as record, torch.inference_mode():
         llava.model(**batch)
     trace = record.trace(prompt.ids, prompt.layout)
-    assert trace.at(-1).rows.tolist() == trace.at(2).rows.tolist() == [5]
-    for row in (3, -4):
+    assert trace.at(-1).queries.tolist() == trace.at(2).queries.tolist() == [5]
+    for query in (3, -4):
         with pytest.raises(IndexError):
-            trace.at(row)
+            trace.at(query)
 
 
 def test_answers_of_a_batch_are_found_by_their_tokens():

@@ -159,11 +159,11 @@ def test_the_vision_tower_is_bit_for_bit_the_part():
     assert all(torch.equal(tower[name.removeprefix("vision_model.")], value) for name, value in before.items())
 
 
-def test_pictures_are_padded_to_a_square_with_the_mean_colour():
+def test_pictures_are_padded_to_a_square_with_the_mean_color():
     llava = load(joined("clip", "llama"))
     wide = picture(3, width=48, height=24)
     values = llava.processor.image_processor(wide, return_tensors="np")["pixel_values"][0]
-    assert np.abs(values[:, :4]).max() < 0.02  # the mean colour, rounded down, is zero once normalised
+    assert np.abs(values[:, :4]).max() < 0.02  # the mean color, rounded down, is zero once normalised
     assert values.shape == (3, 24, 24)
 
 

@@ -50,7 +50,7 @@ def test_pictures_stand_in_the_order_of_their_samples(lesson):
 
 def test_too_long_a_sample_is_named_before_training(lesson):
     codec = replace(load(joined("clip", "llama")).codec, patch_grid=(20, 20))
-    with pytest.raises(LapilliError, match=r"^8 samples .*: row 0, sample 'colour-0': 4\d\d tokens, .* at most 256"):
+    with pytest.raises(LapilliError, match=r"^8 samples .*: row 0, sample 'color-0': 4\d\d tokens, .* at most 256"):
         Examples(read_samples(lesson.file), Requirements(codec, 256, False))
 
 
@@ -68,7 +68,7 @@ def test_a_damaged_picture_names_its_sample(lesson):
     llava = load(joined("clip", "llama"))
     examples = Examples(read_samples(lesson.file), Requirements(llava.codec, 256, False))
     (lesson.images / "0.png").write_bytes((lesson.images / "0.png").read_bytes()[:60])
-    with pytest.raises(LapilliError, match=r"sample 'colour-0': .*0\.png: cannot be decoded"):
+    with pytest.raises(LapilliError, match=r"sample 'color-0': .*0\.png: cannot be decoded"):
         Batcher(lesson.images, llava.pixels, 361)([examples[0]])
 
 

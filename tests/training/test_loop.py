@@ -67,7 +67,7 @@ def test_instruct_leaves_the_vision_tower_alone(tmp_path):
     assert same == {name for name in before if name.startswith("vision_tower.")}
 
 
-def test_it_learns_to_tell_the_colours(tmp_path):
+def test_it_learns_to_tell_the_colors(tmp_path):
     """The whole way: a blind start, and after the training right answers to questions about pictures."""
     wanted = recipe(tmp_path, epochs=20.0, learning_rate=1e-2, warmup=0.1)
     samples = read_samples(wanted.data.file)
@@ -295,7 +295,7 @@ def test_a_damaged_picture_is_one_line(tmp_path, workers):
     damaged.write_bytes(damaged.read_bytes()[:60])
     with pytest.raises(LapilliError) as caught:
         train(wanted, progress=False)
-    assert str(caught.value).startswith("sample 'colour-3': ")
+    assert str(caught.value).startswith("sample 'color-3': ")
     assert "\n" not in str(caught.value)
 
 
@@ -304,7 +304,7 @@ def test_a_run_that_fails_before_its_first_step_is_not_in_the_way_of_the_next(tm
     damaged = wanted.data.images / "3.png"
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[:60])
-    with pytest.raises(LapilliError, match="sample 'colour-3': "):
+    with pytest.raises(LapilliError, match="sample 'color-3': "):
         train(wanted, progress=False)
     assert not wanted.out.exists()
     damaged.write_bytes(whole)
@@ -484,7 +484,7 @@ def test_an_error_in_the_middle_leaves_the_last_whole_step(tmp_path, changes):
     with pytest.raises(StoppedError) as caught:
         train(wanted, on_eval=lambda _: mend.append(_spoiled(wanted)) or {}, progress=False)
     assert re.fullmatch(
-        r"sample 'colour-3': .*3\.png.*; mend that, and go on from step (\d+) with --resume", str(caught.value)
+        r"sample 'color-3': .*3\.png.*; mend that, and go on from step (\d+) with --resume", str(caught.value)
     )
     steps = 2 if "accumulate" in changes else 4  # of an epoch
     assert steps <= caught.value.step < 2 * steps
@@ -534,7 +534,7 @@ def test_an_error_before_the_first_step_keeps_the_message_and_the_folder_that_ou
     (tmp_path / "disk").mkdir()
     wanted.out.symlink_to(tmp_path / "disk")
     mend = _spoiled(wanted)
-    with pytest.raises(LapilliError, match=r"^sample 'colour-3': "):
+    with pytest.raises(LapilliError, match=r"^sample 'color-3': "):
         train(wanted, progress=False)
     assert list((tmp_path / "disk").iterdir()) == []
     mend()

@@ -87,7 +87,7 @@ def test_skipped_samples_are_listed_and_a_run_without_them_is_the_same(tmp_path,
         _write(wanted.data, rows)
     left = [row for row in rows if row.get("image") not in ("2.png", "/2.png", "10.png")]
     skipping = train(wanted, progress=False)
-    assert [(one["row"], one["id"]) for one in skipping.load(SKIPPED)] == [(2, "colour-2"), (12, "colour-10")]
+    assert [(one["row"], one["id"]) for one in skipping.load(SKIPPED)] == [(2, "color-2"), (12, "color-10")]
     assert skipping.load("training")["skipped_samples"] == 2
     _write(wanted.data, left)
     without = replace(wanted, out=tmp_path / "without", on_bad_picture="error")
@@ -131,7 +131,7 @@ def test_a_resumed_run_skips_no_other_sample_than_it_skipped(tmp_path):
     rows = _rows(wanted.data)
     for changed in (rows[1:], [*rows[3:], *rows[:3]], rows[:2]):
         _write(wanted.data, changed)
-        with pytest.raises(LapilliError, match=r"row 2 is no longer the sample 'colour-2', which the run skipped"):
+        with pytest.raises(LapilliError, match=r"row 2 is no longer the sample 'color-2', which the run skipped"):
             train(wanted, resume=True, changed_data=True, progress=False)
     spoilt = ["[1]", "7", '[{"row": 2}]', '[{"row": "2", "id": "x", "reason": "y"}]', '{"row": 2}']
     for text in spoilt:
@@ -208,6 +208,6 @@ def test_rows_are_those_of_the_file(tmp_path):
     wanted = recipe(tmp_path, on_bad_picture="skip")
     _damage(wanted.data, "0.png")
     found = run_samples(wanted)
-    assert found.rows == tuple(range(1, 15)) and found.samples[0].id == "colour-1"
+    assert found.rows == tuple(range(1, 15)) and found.samples[0].id == "color-1"
     (skipped,) = found.skipped
     assert isinstance(skipped, Skipped) and skipped.reason.startswith("'0.png': cannot be decoded")

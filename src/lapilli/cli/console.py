@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lapilli.core.run import RunDir
 
 results = Terminal()
-"""For results: tables, answers, coloured rows."""
+"""For results: tables, answers, colored rows."""
 
 messages = Terminal(stderr=True)
 """For progress and notes, which must never mix with a result."""

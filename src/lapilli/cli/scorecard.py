@@ -85,8 +85,9 @@ def _show(run: "RunDir", other: "RunDir | None", as_json: bool) -> None:
     from lapilli.report.scorecard.agreement import between_scorecards
     from lapilli.report.scorecard.page import write_page
     from lapilli.studies.scorecard.beside import told_apart
+    from lapilli.studies.scorecard.job import result_of
 
-    result, page = run.load("scorecard"), run.path / "scorecard.html"
+    result, page = result_of(run), run.path / "scorecard.html"
     others = [told_apart(other, result["model"])] if other else []
     write_page([result, *others], page)  # after the run has finished: a page can be drawn again
     if as_json:

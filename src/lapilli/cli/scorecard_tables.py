@@ -10,7 +10,7 @@ from lapilli.report.kit.figures import NONE, counted, number
 from lapilli.report.scorecard import words
 
 _LEFT_OUT = {
-    "overall_colour": "where the picture's overall colour is enough",
+    "overall_color": "where the picture's overall color is enough",
     "most_pictures": "that most pictures leave about as likely",
     "no_picture": "that need no picture",
 }

@@ -43,7 +43,7 @@ def color(
     from lapilli.core.placement import Placement
     from lapilli.core.run import RunDir
     from lapilli.model.hub import require_different
-    from lapilli.studies.color.settings import RESULT, settings
+    from lapilli.studies.color.settings import result_of, settings
 
     context.with_resource(RunDir.alone(out))
     placement = Placement(device)
@@ -56,7 +56,7 @@ def color(
 
     run = opened(out, of, placement)
     go_on(run, lambda progress: color_result(of, run, placement, progress))
-    result = run.load(RESULT)
+    result = result_of(run)
     page = write_page(result, out)  # after the run has finished: a page can be drawn again
     if as_json:
         print_json({"folder": out, **result})

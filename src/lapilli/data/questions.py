@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from lapilli.core import spelling
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.data.faults import Fault, half_character, kind_of
@@ -95,7 +96,7 @@ def _question(where: str, row: object) -> PictureQuestion:
         raise LapilliError(f"{where}: {row}")
     if not isinstance(row, dict) or not all(isinstance(row.get(name), str) and row[name] for name in _TEXTS):
         raise LapilliError(f"{where}: a question has the texts {', '.join(_TEXTS)}; this one lacks some of them")
-    texts = {name: row[name] for name in _TEXTS} | {"type": row.get("type") or ""}
+    texts = {name: row[name] for name in _TEXTS} | {"type": spelling.name(row.get("type") or "")}
     if not isinstance(texts["type"], str):
         raise LapilliError(f"{where}: type: {kind_of(texts['type'])}, a string expected; name the kind of question")
     if half := next(filter(None, map(half_character, texts.values())), None):

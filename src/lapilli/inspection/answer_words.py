@@ -19,7 +19,7 @@ def answer_words(trace: Trace) -> tuple[list[str], list[tuple[int, int]]]:
     """
     tokenizer: Any = trace.llava.processor.tokenizer
     pieces = pieces_of(tokenizer, trace.next_ids.tolist())
-    stops = np.append(trace.layout.role, Role.STOP)[trace.rows + 1] == Role.STOP
+    stops = np.append(trace.layout.role, Role.STOP)[trace.queries + 1] == Role.STOP
     return pieces, words_of(pieces[: len(pieces) - int(stops.sum())])
 
 

@@ -31,16 +31,16 @@ _STREAM = ("resid_pre", "attn_out")  # of every position, with `whole`
 
 @contextmanager
 def recording(
-    llava: Llava, rows: Sequence[int] | Positions | None = None, whole: bool = False
+    llava: Llava, queries: Sequence[int] | Positions | None = None, whole: bool = False
 ) -> Iterator["Recording"]:
     """Record forward and generate calls of the model within the block; their outputs stay the same to the bit.
 
-    `rows` are positions in the batch as it is padded; by default the last position of every call, which predicts the
+    `queries` are positions in the batch as it is padded; by default the last position of every call, which predicts the
     token that `generate` adds. `whole` records the stream of every position too. A call that does not continue where
     the last one ended begins a new recording; it may continue the cache of a call that was not recorded. Raises
     LapilliError for language models that are not built like LLaMA.
     """
-    record = Recording(llava, None if rows is None else np.unique(rows), whole)
+    record = Recording(llava, None if queries is None else np.unique(queries), whole)
     language: Any = llava.model.model.language_model
     require_arguments(type(language).forward, "inputs_embeds", "attention_mask")
     with ExitStack() as hooks:
@@ -75,10 +75,10 @@ def traced(llava: Llava, encoded: Encoded, pixels: Tensor | None = None, whole: 
 class Recording:
     """The activations of a batch so far; `trace` returns one of its sequences."""
 
-    def __init__(self, llava: Llava, rows: Positions | None, whole: bool) -> None:
+    def __init__(self, llava: Llava, queries: Positions | None, whole: bool) -> None:
         self._llava = llava
         self._depth = decoder(llava.model).depth
-        self._requested = rows
+        self._requested = queries
         self._whole = whole
         self._input_ids: Tensor | None = None
         self._begin(None, 0)
@@ -93,7 +93,7 @@ class Recording:
         self._require_in_order()
         index = self._index_of(ids) if index is None else self._checked(index, ids)
         start = self._start(index)
-        queries = np.concatenate([np.empty(0, np.intp), *self._rows]) - start
+        queries = np.concatenate([np.empty(0, np.intp), *self._queries]) - start
         end = len(ids) - (layout.role[-1] == Role.STOP)
         (inside,) = np.nonzero((queries >= 0) & (queries < end))
         self._require_recorded(start + int(queries[inside].max(initial=-1)) + 1, len(inside))
@@ -103,7 +103,7 @@ class Recording:
             llava=self._llava,
             ids=ids,
             layout=layout,
-            rows=queries[inside],
+            queries=queries[inside],
             resid=self._layers("resid_pre", index)[inside],
             attn_out=self._layers("attn_out", index)[inside],
             mlp_out=self._layers("mlp_out", index)[inside],
@@ -135,7 +135,7 @@ class Recording:
         self._reads = keywords["inputs_embeds"].shape[1]
         requested = self._requested if self._requested is not None else np.array([self._read + self._reads - 1])
         self._columns = requested[(requested >= self._read) & (requested < self._read + self._reads)] - self._read
-        self._rows.append(self._columns + self._read)
+        self._queries.append(self._columns + self._read)
         self._ids.append(self._input_ids)
 
     def rotate(self, rotary: Any, arguments: Any, tables: tuple[Tensor, Tensor]) -> None:
@@ -157,7 +157,7 @@ class Recording:
         self._read = self._unseen = length
         self._cache = self._keys = None
         self._reordered = False
-        self._rows: list[Positions] = []
+        self._queries: list[Positions] = []
         self._ids: list[Tensor | None] = []
         self._tables: list[tuple[Tensor, ...]] = []
         self._all_tables: list[tuple[Tensor, ...]] = []
@@ -223,7 +223,7 @@ class Recording:
     def _require_in_order(self) -> None:
         if self._reordered:
             raise LapilliError(
-                "the cache was changed between two calls, as beam search does: rows and keys are of different "
+                "the cache was changed between two calls, as beam search does: queries and keys are of different "
                 "sequences; generate with num_beams=1"
             )
 

@@ -45,7 +45,7 @@ class Trace:
     """The activations of one sequence at some queries: positions that predict the token behind them.
 
     ids, layout   the sequence, (token,): prompt and answer
-    rows          (query,)                        the queries' positions, ascending
+    queries       (query,)                        their positions in the sequence, ascending
     resid         (query, layer + 1, d_model)     the residual stream before every layer, and behind the last
     attn_out      (query, layer, d_model)         the output of every layer's attention
     mlp_out       (query, layer, d_model)         the output of every layer's MLP
@@ -60,7 +60,7 @@ class Trace:
     llava: Llava
     ids: NDArray[np.int64]
     layout: TokenLayout
-    rows: Positions
+    queries: Positions
     resid: Tensor
     attn_out: Tensor
     mlp_out: Tensor
@@ -85,17 +85,17 @@ class Trace:
     def next_ids(self) -> NDArray[np.int64]:
         """The token that follows each query, (query,); behind the end of the sequence, the likeliest."""
         likeliest = self.logits.argmax(-1).cpu().numpy()
-        follows = np.append(self.ids, -1)[self.rows + 1]
+        follows = np.append(self.ids, -1)[self.queries + 1]
         return np.where(follows < 0, likeliest, follows)
 
     def at(self, query: int) -> "Trace":
         """The trace at query number `query` alone, counted from the end if negative; raises IndexError for no query."""
-        number = range(len(self.rows))[query]
+        number = range(len(self.queries))[query]
         single = slice(number, number + 1)
         cos, sin = self.rotary
         return replace(
             self,
-            rows=self.rows[single],
+            queries=self.queries[single],
             resid=self.resid[single],
             attn_out=self.attn_out[single],
             mlp_out=self.mlp_out[single],
@@ -114,7 +114,7 @@ def attention(trace: Trace, layer: int) -> Tensor:
     query = model.query_vectors(layer, trace.resid[:, layer], trace.rotary).unflatten(1, (model.kv_heads, -1))
     keys = trace.keys[layer].float()
     scores = torch.einsum("rkgd,ktd->rkgt", query, keys) * model.blocks[layer].self_attn.scaling
-    visible = model.visible(layer, trace.rows, scores.shape[-1]).to(scores.device)
+    visible = model.visible(layer, trace.queries, scores.shape[-1]).to(scores.device)
     weights: Tensor = scores.masked_fill(~visible[:, None, None], -torch.inf).softmax(-1).flatten(1, 2)
     return weights
 
@@ -126,9 +126,9 @@ def require_keys(trace: Trace, layers: Iterable[int]) -> None:
     The keys of the last query are computed again and compared: attention weights would be wrong otherwise.
     """
     rotary = (trace.rotary[0][None, -1:], trace.rotary[1][None, -1:])
-    for layer in layers if len(trace.rows) else ():
+    for layer in layers if len(trace.queries) else ():
         expected = trace.decoder.keys_values(layer, trace.resid[None, -1:, layer], rotary)[0][0, :, 0]
-        cached = trace.keys[layer][:, int(trace.rows[-1])]
+        cached = trace.keys[layer][:, int(trace.queries[-1])]
         if not float((expected - cached).abs().max()) <= _ALIKE * float(cached.abs().max()):
             raise LapilliError(
                 f"layer {layer} of this language model makes its keys otherwise than LLaMA does (Vicuna, Mistral and "

@@ -13,7 +13,7 @@ TARGETS = ("hf", "original", "split", "projector", "nested", "memory", "joined")
 """The layouts that a model can be written in; `checkpoints/layouts.py` says what they are."""
 
 BACKGROUNDS = ("white", "black", "mean")
-"""What a model may be shown where a picture is transparent; `mean` is the colour that pictures are padded with."""
+"""What a model may be shown where a picture is transparent; `mean` is the color that pictures are padded with."""
 
 
 @dataclass(frozen=True)

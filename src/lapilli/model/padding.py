@@ -24,7 +24,7 @@ Span: TypeAlias = tuple[Fraction, Fraction]
 """Where a row or column of pixels begins and ends."""
 
 WORDS: Mapping[Kind, str] = {
-    "pad": "padded to a square with the mean colour, then resized",
+    "pad": "padded to a square with the mean color, then resized",
     "crop": "resized by its shorter side, then cropped to the middle",
     "stretch": "resized to a square, out of its shape",
 }

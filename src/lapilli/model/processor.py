@@ -54,9 +54,9 @@ def _pad_left(tokenizer: Any) -> None:
 
 
 def background_of(image_processor: Any) -> tuple[int, int, int]:
-    """The colour, (red, green, blue), on which a picture is drawn where it is transparent; white unless it says so.
+    """The color, (red, green, blue), on which a picture is drawn where it is transparent; white unless it says so.
 
-    `mean` is the colour that it pads with. Raises LapilliError for what is none of `BACKGROUNDS`.
+    `mean` is the color that it pads with. Raises LapilliError for what is none of `BACKGROUNDS`.
     """
     name = getattr(image_processor, "background", BACKGROUNDS[0])
     if name not in BACKGROUNDS:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+from lapilli.core import spelling
 from lapilli.core.fields import Range, require_ranges
 from lapilli.data.scenes.questions import TYPES
 from lapilli.data.scenes.scene import MOST, SIDE
@@ -28,7 +29,7 @@ MASTERED = 20
 SHARES = ("paired", "placed", "counted", "stated", "retold", "carded", "related", "reasoned", "compared")
 """The fields of a lesson that are shares of every batch."""
 
-_ALWAYS = {"colour", "shape", "counting", "existence"}
+_ALWAYS = {"color", "shape", "counting", "existence"}
 """The types of question that every scene allows."""
 
 _SIZE = Range(1, 65_536)
@@ -76,6 +77,7 @@ class Lesson:
 
     def __post_init__(self) -> None:
         require_ranges(self)
+        object.__setattr__(self, "kinds", [spelling.name(kind) for kind in self.kinds])
         if unknown := sorted(set(self.kinds) - set(TYPES)):
             raise ValueError(f"kinds: no such type {unknown[0]!r}; there are {', '.join(TYPES)}")
         if not set(self.kinds) & _ALWAYS:

@@ -7,7 +7,7 @@ import math
 import re
 from dataclasses import dataclass
 
-COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown")
+COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown")
 SHAPES = {name: name + "s" for name in ("circle", "square", "triangle", "star", "ring", "card")} | {"cross": "crosses"}
 PLACES = {
     "top-left": (16, 16), "top": (48, 16), "top-right": (80, 16),
@@ -22,9 +22,9 @@ SAID = {
 }  # fmt: skip
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 
-_COLOUR = "|".join(COLOURS)
+_COLOR = "|".join(COLORS)
 _NOUN = re.compile(
-    rf"(?:(?P<size>small|large) )?(?:(?P<texture>striped|dotted) )?(?P<colour>{_COLOUR}) "
+    rf"(?:(?P<size>small|large) )?(?:(?P<texture>striped|dotted) )?(?P<color>{_COLOR}) "
     rf"(?P<shape>{'|'.join(SHAPES)})(?: with the (?P<kind>letter|digit) (?P<character>[A-Z0-9]))?\b"
 )
 _PLACE = re.compile("|".join(sorted(SAID.values(), key=len, reverse=True)), re.IGNORECASE)
@@ -34,7 +34,7 @@ _PLACE = re.compile("|".join(sorted(SAID.values(), key=len, reverse=True)), re.I
 class Fact:
     """A thing as the oracle sees it; `x`, `y` and `radius` in pixels."""
 
-    colour: str
+    color: str
     shape: str
     size: str
     texture: str
@@ -51,7 +51,7 @@ class Fact:
 
 def facts(things):
     """The facts of the generator's things, or of rows of scenes.jsonl."""
-    names = ("colour", "shape", "size", "texture", "character", "x", "y", "radius")
+    names = ("color", "shape", "size", "texture", "character", "x", "y", "radius")
     read = dict.__getitem__ if things and isinstance(things[0], dict) else getattr
     return [Fact(**{name: read(thing, name) for name in names}) for thing in things]
 
@@ -75,7 +75,7 @@ def _told(noun, place):
     size = noun["size"] or "large"
     x, y = PLACES[place]
     return Fact(
-        noun["colour"], noun["shape"], size, noun["texture"] or "plain", noun["character"] or "",
+        noun["color"], noun["shape"], size, noun["texture"] or "plain", noun["character"] or "",
         float(x), float(y), {"small": 8.5, "large": 14.0}[size],
     )  # fmt: skip
 
@@ -86,7 +86,7 @@ def the_one(scene, name):
         fitting = [f for f in scene if SAID[f.place] == found[2] and found[1] in ("object", f.shape)]
     else:
         words = name.removeprefix("the ").split()
-        fitting = [f for f in scene if set(words) - {"object"} <= {f.colour, f.shape, f.size, f.texture}]
+        fitting = [f for f in scene if set(words) - {"object"} <= {f.color, f.shape, f.size, f.texture}]
     assert len(fitting) == 1, name
     return fitting[0]
 
@@ -103,8 +103,8 @@ def _kind_of_things(scene, words):
     """The things that a plural means: "objects", "red objects", "stars", "red ones"."""
     if words == "objects":
         return list(scene)
-    if found := re.fullmatch(rf"({_COLOUR}) (?:objects|ones)", words):
-        return [f for f in scene if f.colour == found[1]]
+    if found := re.fullmatch(rf"({_COLOR}) (?:objects|ones)", words):
+        return [f for f in scene if f.color == found[1]]
     shape = next(shape for shape, plural in SHAPES.items() if plural == words)
     return [f for f in scene if f.shape == shape]
 
@@ -113,7 +113,7 @@ def _exists(scene, words):
     wanted = words.split()
     assert 1 <= len(wanted) <= 2
     assert wanted[-1] in SHAPES
-    return _yes(any(f.shape == wanted[-1] and wanted[0] in (f.colour, f.shape) for f in scene))
+    return _yes(any(f.shape == wanted[-1] and wanted[0] in (f.color, f.shape) for f in scene))
 
 
 def _side(scene, name, other):
@@ -146,7 +146,7 @@ def _outermost(scene, attribute, edge):
     by_middle = min(scene, key=distance[edge])
     by_outline = min(scene, key=lambda f: distance[edge](f) - f.radius)
     assert by_middle is by_outline
-    return getattr(by_middle, "colour" if attribute == "color" else attribute)
+    return getattr(by_middle, "color" if attribute == "color" else attribute)
 
 
 def _yes(truth):
@@ -154,9 +154,9 @@ def _yes(truth):
 
 
 _RULES = {
-    "colour": [
-        (r"What color is (.+)\?", lambda scene, name: the_one(scene, name).colour),
-        (r"Which color does (.+) have\?", lambda scene, name: the_one(scene, name).colour),
+    "color": [
+        (r"What color is (.+)\?", lambda scene, name: the_one(scene, name).color),
+        (r"Which color does (.+) have\?", lambda scene, name: the_one(scene, name).color),
     ],
     "shape": [
         (r"What shape is (.+)\?", lambda scene, name: the_one(scene, name).shape),
@@ -182,7 +182,7 @@ _RULES = {
         (r"Are there more (.+) than (.+)\?", _more),
         (
             r"Do (.+) and (.+) have the same color\?",
-            lambda scene, one, other: _yes(the_one(scene, one).colour == the_one(scene, other).colour),
+            lambda scene, one, other: _yes(the_one(scene, one).color == the_one(scene, other).color),
         ),
     ],
     "reasoning": [

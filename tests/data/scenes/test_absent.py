@@ -15,14 +15,14 @@ SCENES = {f"{number}.png": sample_scene(f"absent-{number}") for number in range(
 
 
 def pairs_of(scene):
-    return {(thing.colour, thing.shape) for thing in scene.things}
+    return {(thing.color, thing.shape) for thing in scene.things}
 
 
 def pair_of(question):
     """What a question asks for, by its words."""
     words = question.question.rstrip("?").split()
-    (colour,), (shape,) = ([word for word in words if word in some] for some in (COLORS, SHAPES))
-    return colour, shape
+    (color,), (shape,) = ([word for word in words if word in some] for some in (COLORS, SHAPES))
+    return color, shape
 
 
 def test_what_is_said_to_be_absent_is_absent_and_what_is_said_to_be_present_is_present():
@@ -38,9 +38,9 @@ def test_every_kind_is_what_it_is_called():
     seventh = sorted(counts.values(), reverse=True)[6]  # an eighth of 56 pairs
     of = {kind: [q for q in existence_questions(SCENES, 600) if q.type == kind] for kind in KINDS}
     for question in of["adversarial"]:
-        colours, shapes = (set(some) for some in zip(*pairs_of(SCENES[question.image]), strict=True))
-        colour, shape = pair_of(question)
-        assert colour in colours and shape in shapes
+        colors, shapes = (set(some) for some in zip(*pairs_of(SCENES[question.image]), strict=True))
+        color, shape = pair_of(question)
+        assert color in colors and shape in shapes
     assert all(counts[pair_of(question)] >= seventh for question in of["popular"])
     assert len(popular(SCENES)) == 7
     random_ones = [counts[pair_of(question)] for question in of["random"]]
@@ -82,7 +82,7 @@ def test_an_odd_number_has_no_halves(count):
 def test_a_folder_of_scenes_is_asked_anew(tmp_path):
     write_scenes(tmp_path / "scenes", 20, "held_out", 2)
     lines = (tmp_path / "scenes" / "scenes.jsonl").read_text().splitlines()
-    things = {row["image"]: {(t["colour"], t["shape"]) for t in row["things"]} for row in map(json.loads, lines)}
+    things = {row["image"]: {(t["color"], t["shape"]) for t in row["things"]} for row in map(json.loads, lines)}
     asked = yes_or_no(tmp_path / "scenes", 24)
     assert len(asked) == 24
     assert all((pair_of(q) in things[q.image]) == (q.answer == "yes") for q in asked)
@@ -98,7 +98,7 @@ def _folder(path, rows):
 
 def test_another_folder_is_asked_its_own_questions(tmp_path):
     rows = [{"answer": "Yes", "type": "existence"}, {"answer": "no", "type": "existence"}] * 3
-    rows += [{"answer": "yes", "type": "colour"}, {"answer": "red", "type": "existence"}]
+    rows += [{"answer": "yes", "type": "color"}, {"answer": "red", "type": "existence"}]
     folder = _folder(tmp_path / "dogs", rows)
     every = yes_or_no(folder, 100)
     assert {(q.id, q.answer, q.type) for q in every} == {

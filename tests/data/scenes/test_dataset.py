@@ -63,7 +63,7 @@ def test_seeds_and_splits_share_no_scene(tmp_path):
     pictures = [(tmp_path / f"{s}{n}/images/{i:06d}.png").read_bytes() for s, n in names for i in range(12)]
     assert len(set(pictures)) == len(pictures)
     withheld = {
-        split: [is_withheld(t["colour"], t["shape"], t["cell"]) for t in things_of(tmp_path / f"{split}0")]
+        split: [is_withheld(t["color"], t["shape"], t["cell"]) for t in things_of(tmp_path / f"{split}0")]
         for split in ("train", "held_out", "compositional")
     }
     assert not any(withheld["train"] + withheld["held_out"])
@@ -97,9 +97,9 @@ def test_a_sample_to_align_describes_its_picture(folder):
     for sample in read_samples(folder / "align.json"):
         request, description = sample.turns
         assert request.text.startswith("<image>\n")
-        told = {(f.colour, f.shape, f.character, f.place) for f in read_description(description.text)}
+        told = {(f.color, f.shape, f.character, f.place) for f in read_description(description.text)}
         things = scenes[sample.images[0]]["things"]
-        assert told == {(t["colour"], t["shape"], t["character"], t["place"]) for t in things}
+        assert told == {(t["color"], t["shape"], t["character"], t["place"]) for t in things}
 
 
 def test_a_conversation_asks_up_to_ten_questions_and_answers_them_right(folder):
@@ -144,7 +144,7 @@ def test_the_context_is_captions_and_boxes_around_the_masks(folder):
         things = scenes[row["id"]]["things"]
         assert row.keys() == {"id", "image", "captions", "instances"}
         assert len(row["captions"]) == 5
-        assert [one["category"] for one in row["instances"]] == [f"{t['colour']} {t['shape']}" for t in things]
+        assert [one["category"] for one in row["instances"]] == [f"{t['color']} {t['shape']}" for t in things]
         labels = np.asarray(Image.open(folder / "masks" / row["image"]))
         for index, instance in enumerate(row["instances"], start=1):
             ys, xs = np.nonzero(labels == index)

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 
 import pytest
-from tests.data.scenes.oracle import COLOURS, NUMBERS, PLACES, SHAPES, facts, read_description, read_nouns
+from tests.data.scenes.oracle import COLORS, NUMBERS, PLACES, SHAPES, facts, read_description, read_nouns
 
 from lapilli.data.scenes.describe import CAPTIONS, DESCRIPTIONS, caption, describe, listed, short_caption, with_article
 from lapilli.data.scenes.scene import sample_scene
@@ -14,7 +14,7 @@ SCENES = [sample_scene(f"describe-{index}") for index in range(200)]
 
 
 def what(fact):
-    return (fact.size, fact.texture, fact.colour, fact.shape, fact.character, fact.place)
+    return (fact.size, fact.texture, fact.color, fact.shape, fact.character, fact.place)
 
 
 @pytest.mark.parametrize("form", DESCRIPTIONS)
@@ -54,18 +54,18 @@ def test_a_count_at_the_start_is_right():
 
 def test_brief_captions_name_every_thing():
     for text, scene in said_by("_brief"):
-        named = [(noun["colour"], noun["shape"]) for noun in read_nouns(text)]
-        assert named == [(thing.colour, thing.shape) for thing in in_reading_order(scene)]
+        named = [(noun["color"], noun["shape"]) for noun in read_nouns(text)]
+        assert named == [(thing.color, thing.shape) for thing in in_reading_order(scene)]
 
 
 def test_grouped_captions_count_right_and_know_the_background():
     singular = {plural: shape for shape, plural in SHAPES.items()} | {shape: shape for shape in SHAPES}
     grounds = []
     for text, scene in said_by("_grouped"):
-        parts = re.findall(rf"({'|'.join(NUMBERS)}) ({'|'.join(COLOURS)}) (\w+)", text.lower())
+        parts = re.findall(rf"({'|'.join(NUMBERS)}) ({'|'.join(COLORS)}) (\w+)", text.lower())
         assert all((number == "one") == (word in SHAPES) for number, _, word in parts)
-        said = {(colour, singular[word]): NUMBERS.index(number) for number, colour, word in parts}
-        assert said == Counter((thing.colour, thing.shape) for thing in scene.things)
+        said = {(color, singular[word]): NUMBERS.index(number) for number, color, word in parts}
+        assert said == Counter((thing.color, thing.shape) for thing in scene.things)
         if found := re.search(r" on a (\w+) background\.$", text):
             grounds.append(found[1] == scene.background)
     assert len(grounds) > 50
@@ -83,12 +83,12 @@ def test_captions_of_two_things_say_how_they_lie():
             assert any(prevailing(one, other) == word for one, other in pairs)
 
 
-def test_captions_of_totals_count_the_colours_right():
+def test_captions_of_totals_count_the_colors_right():
     for text, scene in said_by("_totals"):
-        parts = re.findall(rf"({'|'.join(NUMBERS)}) ({'|'.join(COLOURS)})\b", text.lower())
+        parts = re.findall(rf"({'|'.join(NUMBERS)}) ({'|'.join(COLORS)})\b", text.lower())
         assert text.lower().startswith(f"{NUMBERS[len(scene.things)]} object")
-        said = {colour: NUMBERS.index(number) for number, colour in parts}
-        assert said == Counter(thing.colour for thing in scene.things)
+        said = {color: NUMBERS.index(number) for number, color in parts}
+        assert said == Counter(thing.color for thing in scene.things)
 
 
 def test_half_of_the_captions_tell_everything():
@@ -133,13 +133,13 @@ def in_reading_order(scene):
 def meant(words, scene):
     (noun,) = read_nouns(words)
     wanted = (
-        noun["colour"],
+        noun["color"],
         noun["shape"],
         noun["size"] or "large",
         noun["texture"] or "plain",
         noun["character"] or "",
     )
-    return [t for t in scene.things if (t.colour, t.shape, t.size, t.texture, t.character) == wanted]
+    return [t for t in scene.things if (t.color, t.shape, t.size, t.texture, t.character) == wanted]
 
 
 def prevailing(one, other):

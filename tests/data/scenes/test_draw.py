@@ -119,20 +119,20 @@ def test_things_turn_clockwise_with_their_angle():
         assert not mask[int(y), int(x)]
 
 
-def test_most_pixels_of_a_plain_thing_have_its_colour(drawn):
-    """Each channel within the 9 steps by which a tone may differ from its colour's."""
+def test_most_pixels_of_a_plain_thing_have_its_color(drawn):
+    """Each channel within the 9 steps by which a tone may differ from its color's."""
     for scene, picture, masks in drawn:
         pixels = np.asarray(picture, dtype=float)
         for thing, mask in zip(scene.things, masks, strict=True):
             if thing.texture == "plain" and thing.shape != "card":
-                assert np.abs(np.median(pixels[mask], axis=0) - COLORS[thing.colour]).max() <= 9
+                assert np.abs(np.median(pixels[mask], axis=0) - COLORS[thing.color]).max() <= 9
 
 
-def test_a_texture_adds_a_second_tone_of_the_same_colour():
+def test_a_texture_adds_a_second_tone_of_the_same_color():
     """The order of the channels stays, and about a third of the pixels differs from the plain tone."""
-    for colour, plain in COLORS.items():
+    for color, plain in COLORS.items():
         for texture in ("striped", "dotted"):
-            scene = lone("square", colour=colour, texture=texture)
+            scene = lone("square", color=color, texture=texture)
             picture, masks = draw_scene(scene)
             pixels = np.asarray(picture, dtype=float)[masks[0]]
             other = np.abs(pixels - plain).max(axis=1) > 20
@@ -151,11 +151,11 @@ def test_nothing_is_painted_off_the_masks(drawn):
 
 
 def test_an_empty_scene_shows_its_background():
-    for background, colour in BACKGROUNDS.items():
+    for background, color in BACKGROUNDS.items():
         picture, masks = draw_scene(Scene((), background, "empty"))
         assert masks.shape == (0, SIDE, SIDE)
         assert boxes(masks) == []
-        assert np.abs(np.asarray(picture).mean(axis=(0, 1)) - colour).max() < 11
+        assert np.abs(np.asarray(picture).mean(axis=(0, 1)) - color).max() < 11
 
 
 def test_every_character_looks_different_and_stands_out_from_its_card():

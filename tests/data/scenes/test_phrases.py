@@ -13,7 +13,7 @@ from lapilli.data.scenes.scene import sample_scene
 
 SEEDS = [f"phrases-{index}" for index in range(300)]
 PATCH = 16
-COUNTS = ("colour_count", "shape_count", "count")
+COUNTS = ("color_count", "shape_count", "count")
 
 
 def parts(phrase):
@@ -56,7 +56,7 @@ def test_the_facts_of_a_thing_are_all_that_can_be_said_of_it_and_true():
         for thing, patch in zip(things, caption_seed(seed, random.Random(0), PATCH).patches, strict=True):
             found = spoken(facts[patch])
             size_or_sign = {"character"} if thing.shape == "card" else {"size", "texture"}
-            assert found.keys() == {"colour", "shape", "place", "spot", *COUNTS} | size_or_sign
+            assert found.keys() == {"color", "shape", "place", "spot", *COUNTS} | size_or_sign
             for name in found.keys() - {"spot", "place", *COUNTS}:
                 assert found[name].split()[-1 if name in ("shape", "character") else 1] == getattr(thing, name)
             assert found["place"] == f"an object {SAID[thing.place]}"
@@ -69,7 +69,7 @@ def test_a_thing_is_told_with_how_many_are_like_it():
         for thing, patch in zip(things, caption_seed(seed, random.Random(0), PATCH).patches, strict=True):
             found = spoken(facts[patch])
             alike = {
-                "colour_count": sum(other.colour == thing.colour for other in things),
+                "color_count": sum(other.color == thing.color for other in things),
                 "shape_count": sum(other.shape == thing.shape for other in things),
                 "count": len(things),
             }

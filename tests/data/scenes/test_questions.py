@@ -5,7 +5,7 @@ import re
 from collections import Counter, defaultdict
 
 import pytest
-from tests.data.scenes.oracle import COLOURS, SHAPES, answer, facts, read_description, the_one
+from tests.data.scenes.oracle import COLORS, SHAPES, answer, facts, read_description, the_one
 
 from lapilli.data.scenes.describe import describe
 from lapilli.data.scenes.questions import TYPES, ask, references, snapped
@@ -56,13 +56,13 @@ def test_snapping_changes_nothing_that_words_tell():
     for scene in SCENES:
         for before, after in zip(scene.things, snapped(scene).things, strict=True):
             assert (before.place, before.size) == (after.place, after.size)
-            assert (before.colour, before.shape, before.texture) == (after.colour, after.shape, after.texture)
+            assert (before.color, before.shape, before.texture) == (after.color, after.shape, after.texture)
         assert snapped(snapped(scene)) == snapped(scene)
 
 
-@pytest.mark.parametrize("without", ["", "colour", "shape", "size"])
+@pytest.mark.parametrize("without", ["", "color", "shape", "size"])
 def test_references_fit_one_thing_and_do_not_name_what_is_asked(without):
-    words = {"colour": COLOURS, "shape": tuple(SHAPES), "size": ("small", "large"), "": ()}[without]
+    words = {"color": COLORS, "shape": tuple(SHAPES), "size": ("small", "large"), "": ()}[without]
     named = 0
     for scene in SCENES:
         known = facts(scene.things)
@@ -78,16 +78,16 @@ def test_references_fit_one_thing_and_do_not_name_what_is_asked(without):
 
 def test_one_word_is_enough_where_it_fits_one_thing():
     for scene in SCENES[:100]:
-        colours, shapes = (Counter(getattr(t, a) for t in scene.things) for a in ("colour", "shape"))
+        colors, shapes = (Counter(getattr(t, a) for t in scene.things) for a in ("color", "shape"))
         for thing in scene.things:
             short = [f"the {thing.shape}"] * (shapes[thing.shape] == 1)
-            short += [f"the {thing.colour} object"] * (colours[thing.colour] == 1)
+            short += [f"the {thing.color} object"] * (colors[thing.color] == 1)
             assert not short or references(scene, thing) == short
 
 
 def test_questions_about_an_attribute_do_not_give_it_away():
     for seed, scene in enumerate(SCENES):
-        for kind, words in (("colour", COLOURS), ("shape", SHAPES)):
+        for kind, words in (("color", COLORS), ("shape", SHAPES)):
             for question in every_question(scene, kind, seed):
                 assert not set(re.findall(r"\w+", question.text)) & set(words)
 
@@ -121,7 +121,7 @@ def test_no_question_where_there_is_none_to_ask():
     alone = next(scene for scene in SCENES if len(scene.things) == 1 and scene.things[0].shape != "card")
     assert ask(alone, "reading", rng) is None
     assert ask(alone, "spatial", rng) is None
-    assert ask(alone, "colour", rng) is not None
+    assert ask(alone, "color", rng) is not None
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def asked():
 def test_answers_are_as_even_as_they_can_be(asked):
     """A right answer every so often for one constant; "yes" and "no" are equally frequent."""
     limits = {
-        "colour": 0.17, "shape": 0.19, "counting": 0.32, "existence": 0.55, "position": 0.15, "spatial": 0.31,
+        "color": 0.17, "shape": 0.19, "counting": 0.32, "existence": 0.55, "position": 0.15, "spatial": 0.31,
         "reading": 0.13, "comparison": 0.55, "reasoning": 0.25,
     }  # fmt: skip
     for kind, limit in limits.items():

@@ -25,7 +25,7 @@ def things(scenes):
 
 
 def combinations(scenes):
-    return {(thing.colour, thing.shape, thing.cell) for thing in things(scenes)}
+    return {(thing.color, thing.shape, thing.cell) for thing in things(scenes)}
 
 
 def test_a_seed_is_a_scene_and_another_seed_another_one(ordinary):
@@ -36,7 +36,7 @@ def test_a_seed_is_a_scene_and_another_seed_another_one(ordinary):
 def test_a_known_scene():
     """Guards the stream of random draws: trained models and stored results refer to scenes by their seed."""
     scene = sample_scene("lapilli")
-    assert [(t.size, t.texture, t.colour, t.shape, t.place, round(t.x, 6)) for t in scene.things] == [
+    assert [(t.size, t.texture, t.color, t.shape, t.place, round(t.x, 6)) for t in scene.things] == [
         ("large", "striped", "blue", "cross", "center", 37.062942),
         ("large", "plain", "pink", "star", "top-right", 77.765599),
         ("small", "dotted", "purple", "cross", "bottom", 49.674382),
@@ -46,17 +46,17 @@ def test_a_known_scene():
 
 
 def test_every_pair_is_withheld_at_one_or_two_cells():
-    cells = [sum(is_withheld(colour, shape, cell) for cell in range(9)) for colour in COLORS for shape in SHAPES]
+    cells = [sum(is_withheld(color, shape, cell) for cell in range(9)) for color in COLORS for shape in SHAPES]
     assert set(cells) == {1, 2}
 
 
 def test_every_part_of_a_withheld_combination_is_seen_with_the_other_parts():
     seen = {(c, s, k) for c in COLORS for s in SHAPES for k in range(9) if not is_withheld(c, s, k)}
-    for colour in COLORS:
+    for color in COLORS:
         for shape in SHAPES:
             for cell in range(9):
-                assert any((colour, shape, other) in seen for other in range(9))
-                assert any((colour, other, cell) in seen for other in SHAPES)
+                assert any((color, shape, other) in seen for other in range(9))
+                assert any((color, other, cell) in seen for other in SHAPES)
                 assert any((other, shape, cell) in seen for other in COLORS)
 
 

@@ -75,7 +75,7 @@ def test_the_same_seed_gives_the_same_conversation_and_others_others():
 def test_a_scene_is_cut_to_its_first_things_in_the_middle_of_their_cells():
     for seed in SEEDS:
         whole, cut = sample_scene(seed), textual_scene(seed, 2)
-        assert [(t.place, t.colour) for t in cut.things] == [(t.place, t.colour) for t in whole.things[:2]]
+        assert [(t.place, t.color) for t in cut.things] == [(t.place, t.color) for t in whole.things[:2]]
         assert all((thing.x, thing.y) == PLACES[thing.place] for thing in cut.things)
 
 
@@ -167,25 +167,25 @@ def test_questions_about_a_list_follow_from_it(make, kind):
             assert given == f" {answer(scene, kind, question)}"
 
 
-def test_whether_two_colours_agree_follows_from_the_list_and_is_asked_evenly():
+def test_whether_two_colors_agree_follows_from_the_list_and_is_asked_evenly():
     given = Counter()
     for seed in SEEDS:
         (listing, learned), *pieces = comparisons(seed, 8)
         assert [learned, *(learned for _, learned in pieces)] == [False, *[False, True, False] * (len(pieces) // 3)]
-        colours = {noun["shape"]: noun["colour"] for noun in read_nouns(listing)}
-        assert len(colours) == len(read_nouns(listing)) >= 4
+        colors = {noun["shape"]: noun["color"] for noun in read_nouns(listing)}
+        assert len(colors) == len(read_nouns(listing)) >= 4
         questions = [question for question, _ in pieces[::3]]
         assert 1 <= len(set(questions)) == len(questions) <= 8
         for question, (agree, _) in zip(questions, pieces[1::3], strict=True):
             one, other = re.fullmatch(r"Do the (\w+) and the (\w+) have the same color\?", question).groups()
             assert one != other
-            assert agree == (" yes" if colours[one] == colours[other] else " no")
+            assert agree == (" yes" if colors[one] == colors[other] else " no")
             given[agree] += 1
     assert 0.4 < given[" yes"] / given.total() < 0.6
 
 
 def read_pairs(listing):
-    return [(noun["colour"], noun["shape"]) for noun in read_nouns(listing)]
+    return [(noun["color"], noun["shape"]) for noun in read_nouns(listing)]
 
 
 def read_places(listing):
@@ -196,20 +196,20 @@ def read_places(listing):
 def check_statement(scene, start, end):
     name, verb = re.fullmatch(r"(.+) (is|is a|lies|says)", start).groups()
     thing = the_one(scene, name)
-    assert end == {"is": thing.colour, "is a": thing.shape, "lies": SAID[thing.place], "says": thing.character}[verb]
+    assert end == {"is": thing.color, "is a": thing.shape, "lies": SAID[thing.place], "says": thing.character}[verb]
     return verb
 
 
 def test_a_list_holds_no_withheld_combination():
     places = list(PLACES)
     for index in range(200):
-        for colour, shape, said in _distinct(random.Random(index)):
+        for color, shape, said in _distinct(random.Random(index)):
             place = next(place for place, words in SAID.items() if words == said)
-            assert not is_withheld(colour, shape, places.index(place))
+            assert not is_withheld(color, shape, places.index(place))
 
 
 def test_questions_are_different_and_of_the_types_that_are_wanted():
-    kinds = ("colour", "shape", "position")
+    kinds = ("color", "shape", "position")
     for index, seed in enumerate(SEEDS):
         scene = textual_scene(seed, 6)
         asked = mixed_questions(scene, random.Random(index), 6, kinds)
@@ -234,7 +234,7 @@ def test_three_times_in_ten_a_question_asks_to_tell_about_one_thing():
 
 
 def test_the_context_opens_the_first_turn_alone():
-    turns = conversation([Question("colour", "One?", "red"), Question("shape", "Two?", "ring")], "CONTEXT\n")
+    turns = conversation([Question("color", "One?", "red"), Question("shape", "Two?", "ring")], "CONTEXT\n")
     assert [(turn.role, turn.text) for turn in turns] == [
         ("user", "CONTEXT\nOne?"), ("assistant", "red"), ("user", "Two?"), ("assistant", "ring"),
     ]  # fmt: skip

@@ -67,19 +67,19 @@ def stirred(llava):
 
 
 def given(llava, turns=TURNS):
-    """Ids, layout and pixel values of a conversation, and the rows that predict its answers and stops."""
+    """Ids, layout and pixel values of a conversation, and the queries that predict its answers and stops."""
     names = tuple("ab"[: turns[0].text.count("<image>")])
     encoded = encode(Sample("1", names, turns), llava.codec)
     pixels = llava.pixels([picture(ord(name)) for name in names]) if names else None
-    (rows,) = np.nonzero(encoded.labels >= 0)
-    return encoded.ids, encoded.layout, pixels, rows - 1
+    (queries,) = np.nonzero(encoded.labels >= 0)
+    return encoded.ids, encoded.layout, pixels, queries - 1
 
 
 def close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * max(1, np.abs(expected).max()))
 
 
-def expected_parts(llava, ids, layout, pixels, rows, target):
+def expected_parts(llava, ids, layout, pixels, queries, target):
     """Value, positions, biases, cells and vision biases from what comes out when each input is put in alone."""
     held = Held(llava.model)
     x = held.weights["model.language_model.embed_tokens.weight"][ids.tolist()][None]
@@ -88,8 +88,8 @@ def expected_parts(llava, ids, layout, pixels, rows, target):
         x[0, image] = held.see(pixels.double()).flatten(0, 1)
 
     def targets(embeddings):
-        logits = held.read(embeddings)[:, rows].numpy()
-        word = logits[:, np.arange(len(rows)), ids[rows + 1]]
+        logits = held.read(embeddings)[:, queries].numpy()
+        word = logits[:, np.arange(len(queries)), ids[queries + 1]]
         less = {"token": 0, "centred": logits.mean(-1), "difference": logits[..., target.against or 0]}
         return (word - less[target.kind]).T
 
@@ -103,7 +103,7 @@ def expected_parts(llava, ids, layout, pixels, rows, target):
     blank = held.see(torch.zeros_like(pixels.double()))
     rows_of_cells = torch.stack([one - blank for one in seen]).flatten(1, 2)
     cells = targets(put(rows_of_cells, image, len(ids))) - nothing
-    found["cells"] = cells.reshape(len(rows), len(pixels), *layout.patches(0).shape)
+    found["cells"] = cells.reshape(len(queries), len(pixels), *layout.patches(0).shape)
     found["vision_biases"] = (targets(put(blank.flatten(0, 1)[None], image, len(ids))) - nothing)[:, 0]
     return found
 
@@ -177,8 +177,8 @@ def test_the_last_row_is_followed_from_the_likeliest_token(model_of):
 
 def test_a_token_against_itself_is_missed_by_nothing(model_of):
     llava = model_of("clip", "llama")
-    ids, layout, pixels, rows = given(llava)
-    found = all_paths(llava, ids, layout, pixels, rows[:1], Target("difference", int(ids[rows[0] + 1])))
+    ids, layout, pixels, queries = given(llava)
+    found = all_paths(llava, ids, layout, pixels, queries[:1], Target("difference", int(ids[queries[0] + 1])))
     assert found.value.tolist() == found.error.tolist() == [0.0]
 
 
@@ -208,8 +208,8 @@ def test_rows_together_are_what_they_are_one_by_one(model_of, monkeypatch):
 
 def test_what_does_not_fit_is_refused(model_of):
     llava = model_of("clip", "llama")
-    ids, layout, pixels, rows = given(llava)
-    for wrong in ((ids[1:], layout, pixels, rows), (ids, layout, None, rows), (ids, layout, pixels[:1], rows)):
+    ids, layout, pixels, queries = given(llava)
+    for wrong in ((ids[1:], layout, pixels, queries), (ids, layout, None, queries), (ids, layout, pixels[:1], queries)):
         with pytest.raises(ValueError, match="for a layout of"):
             all_paths(llava, *wrong)
     for none_such in ([], [-1], [len(ids)]):
@@ -234,13 +234,13 @@ def test_of_one_layer_without_mlp_it_is_the_direct_decomposition(name):
     language = llava.model.model.language_model
     language.layers, language.config.num_hidden_layers = language.layers[:1], 1
     language.layers[0].mlp.down_proj.weight.data.zero_()
-    ids, layout, pixels, rows = given(llava)
-    with recording(llava, rows) as record, torch.inference_mode():
+    ids, layout, pixels, queries = given(llava)
+    with recording(llava, queries) as record, torch.inference_mode():
         llava.model(input_ids=torch.tensor(ids)[None], pixel_values=pixels, **cache_argument(llava.model, new_cache()))
     direct = decompose(record.trace(ids, layout))
     expected = direct.positions.copy()
-    expected[np.arange(len(rows)), rows] += direct.embedding
-    found = all_paths(llava, ids, layout, pixels, rows)
+    expected[np.arange(len(queries)), queries] += direct.embedding
+    found = all_paths(llava, ids, layout, pixels, queries)
     close(found.positions, expected)
     close(found.biases, direct.biases.sum(1))
     close(found.value, direct.value)
@@ -264,10 +264,10 @@ def unmixed():
 
 
 def test_a_changed_cell_changes_its_own_relevance_alone(unmixed):
-    ids, layout, pixels, rows = given(unmixed)
+    ids, layout, pixels, queries = given(unmixed)
     changed = pixels.clone()
     changed[1, :, 8:16, 16:24] += 1
-    before, after = (all_paths(unmixed, ids, layout, shown, rows[:1]).cells[0] for shown in (pixels, changed))
+    before, after = (all_paths(unmixed, ids, layout, shown, queries[:1]).cells[0] for shown in (pixels, changed))
     share = after / before
     others = np.ones(share.shape, bool)
     others[1, 1, 2] = False
@@ -280,8 +280,8 @@ def test_without_biases_a_cell_is_its_token(unmixed):
     for name, parameter in unmixed.model.model.named_parameters():
         if name.endswith((".bias", "class_embedding", "position_embedding.weight")):
             parameter.data.zero_()
-    ids, layout, pixels, rows = given(unmixed)
-    found = all_paths(unmixed, ids, layout, pixels, rows)
+    ids, layout, pixels, queries = given(unmixed)
+    found = all_paths(unmixed, ids, layout, pixels, queries)
     for image in range(layout.image_count):
         close(found.cells[:, image], found.positions[:, layout.patches(image)])
     assert not found.vision_biases.any()

@@ -22,14 +22,14 @@ from lapilli.model.upstream import cache_argument, new_cache
 KINDS = [Target("token"), Target("centred"), Target("difference", against=7)]
 
 
-def _readout(own, row, token, target):
+def _readout(own, query, token, target):
     """The vector whose product with a part of the stream is its part of the target."""
     direction = own.head[token].copy()
     if target.kind == "centred":
         direction -= own.head.mean(0)
     if target.kind == "difference":
         direction -= own.head[target.against]
-    return direction * own.gamma * own.scale(row)
+    return direction * own.gamma * own.scale(query)
 
 
 def _value(logits, token, target):
@@ -37,15 +37,15 @@ def _value(logits, token, target):
     return logits[token] - taken[target.kind]
 
 
-def _by_loops(own, row, token, target):
-    """Parts (layer, head, position) through attention of one row's target."""
-    readout = _readout(own, row, token, target)
+def _by_loops(own, query, token, target):
+    """Parts (layer, head, position) through attention of one query's target."""
+    readout = _readout(own, query, token, target)
     layers, heads, _, _ = own.sizes
     parts = np.zeros((layers, heads, len(own.logits)))
     for layer in range(layers):
         for head in range(heads):
-            for position in range(row + 1):
-                parts[layer, head, position] = readout @ own.writes(layer, head, row, position)
+            for position in range(query + 1):
+                parts[layer, head, position] = readout @ own.writes(layer, head, query, position)
     return parts
 
 
@@ -55,18 +55,18 @@ def test_every_part_is_that_of_the_loops(pair):
         trace, own = case.trace, case.own
         found = decompose(trace, target)
         is_image = trace.layout.role == Role.IMAGE
-        for number in (0, 1, len(trace.rows) - 1):
-            row, token = int(trace.rows[number]), int(trace.ids[trace.rows[number] + 1])
-            parts = _by_loops(own, row, token, target)
-            readout = _readout(own, row, token, target)
+        for number in (0, 1, len(trace.queries) - 1):
+            query, token = int(trace.queries[number]), int(trace.ids[trace.queries[number] + 1])
+            parts = _by_loops(own, query, token, target)
+            readout = _readout(own, query, token, target)
             close(found.positions[number], parts.sum((0, 1)))
             close(found.heads[number], parts.sum(2))
             close(found.heads_image[number], parts[:, :, is_image].sum(2))
-            close(found.mlps[number], (own.mlp_out[:, row] - own.down_bias) @ readout)
-            close(found.embedding[number], own.resid[0, row] @ readout)
+            close(found.mlps[number], (own.mlp_out[:, query] - own.down_bias) @ readout)
+            close(found.embedding[number], own.resid[0, query] @ readout)
             constants = [own.constant(layer) + own.down_bias[layer] for layer in range(own.sizes[0])]
             close(found.biases[number], constants @ readout)
-            close(found.value[number], _value(own.logits[row], token, target))
+            close(found.value[number], _value(own.logits[query], token, target))
 
 
 @pytest.mark.parametrize("target", KINDS)
@@ -75,7 +75,7 @@ def test_the_parts_sum_to_the_logits_that_generate_gave(pair, target):
     for case in traced(pair):
         found = decompose(case.trace, target)
         tokens = case.trace.next_ids
-        value = np.array([_value(row, token, target) for row, token in zip(case.logits, tokens, strict=True)])
+        value = np.array([_value(logits, token, target) for logits, token in zip(case.logits, tokens, strict=True)])
         rest = found.embedding + found.mlps.sum(1) + found.biases.sum(1)
         for parts in (found.positions.sum(1), found.heads.sum((1, 2))):
             assert np.abs(parts + rest - value).max() <= 1e-5 * np.abs(case.logits).max()
@@ -89,15 +89,15 @@ def test_the_parts_sum_to_the_logits_of_a_plain_forward_pass(pair, side):
     llava = awake(pair)
     prompts, batch = batch_of(llava, SAMPLES, side)
     width = batch["input_ids"].shape[1]
-    with recording(llava, rows=range(width)) as record, torch.inference_mode():
+    with recording(llava, queries=range(width)) as record, torch.inference_mode():
         logits = llava.model(**batch, **cache_argument(llava.model, new_cache())).logits.double().numpy()
     for index, prompt in enumerate(prompts):
         trace = record.trace(prompt.ids, prompt.layout, index)
         found = decompose(trace, Target("token"))
         start = width - len(prompt.ids) if side == "left" else 0
-        value = logits[index, trace.rows + start, trace.next_ids]
+        value = logits[index, trace.queries + start, trace.next_ids]
         parts = found.positions.sum(1) + found.embedding + found.mlps.sum(1) + found.biases.sum(1)
-        assert len(trace.rows) > 20
+        assert len(trace.queries) > 20
         assert np.abs(parts - value).max() <= 1e-5 * np.abs(logits[index]).max()
 
 
@@ -155,14 +155,14 @@ def test_what_heads_write_is_that_of_the_loops(pair):
     layers, heads, _, _ = own.sizes
     for layer in range(layers):
         outputs = head_outputs(trace, layer)
-        close(outputs.sum(1) + torch.from_numpy(own.constant(layer)), own.attn_out[layer, trace.rows])
+        close(outputs.sum(1) + torch.from_numpy(own.constant(layer)), own.attn_out[layer, trace.queries])
         for head in range(heads):
             writes = position_outputs(trace, layer, head)
-            for number in (0, len(trace.rows) - 1):
-                row = int(trace.rows[number])
+            for number in (0, len(trace.queries) - 1):
+                query = int(trace.queries[number])
                 expected = np.zeros((len(trace.ids), own.resid.shape[-1]))
-                for position in range(row + 1):
-                    expected[position] = own.writes(layer, head, row, position)
+                for position in range(query + 1):
+                    expected[position] = own.writes(layer, head, query, position)
                 close(writes[number], expected)
                 close(outputs[number, head], expected.sum(0))
 
@@ -171,9 +171,9 @@ def test_what_heads_write_is_that_of_the_loops(pair):
 def test_one_layer_by_heads_and_positions(pair):
     case = traced(pair)[1]
     readout = readouts(case.trace, KINDS[1], torch.from_numpy(case.trace.next_ids))
-    row, token = int(case.trace.rows[4]), int(case.trace.next_ids[4])
-    close(readout[4], _readout(case.own, row, token, KINDS[1]))
-    expected = _by_loops(case.own, row, token, KINDS[1])
+    query, token = int(case.trace.queries[4]), int(case.trace.next_ids[4])
+    close(readout[4], _readout(case.own, query, token, KINDS[1]))
+    expected = _by_loops(case.own, query, token, KINDS[1])
     for layer in range(case.trace.decoder.depth):
         close(head_positions(case.trace, readout, layer)[4], expected[layer])
 
@@ -187,9 +187,9 @@ def test_neurons_sum_to_their_mlp(pair):
         parts = neuron_parts(trace, readout, layer)
         close(parts.double().sum(1), found.mlps[:, layer])
         for number in (0, 5):
-            row = int(trace.rows[number])
-            vector = _readout(own, row, int(trace.next_ids[number]), Target())
-            expected = [own.neurons[layer, row, n] * own.down[layer][:, n] @ vector for n in range(parts.shape[1])]
+            query = int(trace.queries[number])
+            vector = _readout(own, query, int(trace.next_ids[number]), Target())
+            expected = [own.neurons[layer, query, n] * own.down[layer][:, n] @ vector for n in range(parts.shape[1])]
             close(parts[number], expected)
 
 
@@ -199,10 +199,10 @@ def test_a_change_at_one_position_is_foretold_by_its_parts():
     readout = readouts(case.trace, Target("token"), torch.from_numpy(case.trace.next_ids))
     patch, last = int(case.trace.layout.patches(0)[1, 1]), case.trace.decoder.depth - 1
     taken = head_positions(case.trace, readout, last)[0, :, patch].sum()
-    row = int(case.trace.rows[0])
-    stream = case.own.resid[-1, row] - sum(case.own.writes(last, head, row, patch) for head in range(4))
+    query = int(case.trace.queries[0])
+    stream = case.own.resid[-1, query] - sum(case.own.writes(last, head, query, patch) for head in range(4))
     token = int(case.trace.next_ids[0])
-    moved = case.own.logits[row, token] - case.own.frozen(stream, row)[token]
+    moved = case.own.logits[query, token] - case.own.frozen(stream, query)[token]
     assert abs(float(taken) - moved) < 1e-5
 
 

@@ -19,12 +19,12 @@ from lapilli.inspection.attribution.increase import (
 ROWS = (0, 7, 19)
 
 
-def _inc(own, row, token, stream, part):
-    return own.log_prob(stream + part, row, token) - own.log_prob(stream, row, token)
+def _inc(own, query, token, stream, part):
+    return own.log_prob(stream + part, query, token) - own.log_prob(stream, query, token)
 
 
-def _row(case, number):
-    return int(case.trace.rows[number]), int(case.trace.next_ids[number])
+def _query(case, number):
+    return int(case.trace.queries[number]), int(case.trace.next_ids[number])
 
 
 @pytest.mark.parametrize("pair", ALL_PAIRS)
@@ -32,12 +32,12 @@ def test_layers(pair):
     for case in traced(pair):
         own, found = case.own, layer_increases(case.trace)
         for number in ROWS:
-            row, token = _row(case, number)
+            query, token = _query(case, number)
             for layer in range(own.sizes[0]):
-                before, attention = own.resid[layer, row], own.attn_out[layer, row]
+                before, attention = own.resid[layer, query], own.attn_out[layer, query]
                 expected = (
-                    _inc(own, row, token, before, attention),
-                    _inc(own, row, token, before + attention, own.mlp_out[layer, row]),
+                    _inc(own, query, token, before, attention),
+                    _inc(own, query, token, before + attention, own.mlp_out[layer, query]),
                 )
                 close(found[number, :, layer], expected)
 
@@ -48,14 +48,14 @@ def test_heads_and_positions(pair):
     own, found = case.own, head_increases(case.trace)
     layers, heads, _, _ = own.sizes
     for number in (0, 19):
-        row, token = _row(case, number)
+        query, token = _query(case, number)
         for layer in range(layers):
             for head in range(heads):
-                writes = [own.writes(layer, head, row, position) for position in range(row + 1)]
-                before = own.resid[layer, row]
-                close(found[number, layer, head], _inc(own, row, token, before, sum(writes)))
+                writes = [own.writes(layer, head, query, position) for position in range(query + 1)]
+                before = own.resid[layer, query]
+                close(found[number, layer, head], _inc(own, query, token, before, sum(writes)))
                 expected = np.zeros(len(case.trace.ids))
-                expected[: row + 1] = [_inc(own, row, token, before, part) for part in writes]
+                expected[: query + 1] = [_inc(own, query, token, before, part) for part in writes]
                 close(position_increases(case.trace, number, layer, head), expected)
 
 
@@ -64,19 +64,19 @@ def test_neurons(pair):
     case = traced(pair)[1]
     own = case.own
     for number in ROWS:
-        row, token = _row(case, number)
+        query, token = _query(case, number)
         for layer in range(own.sizes[0]):
-            stream = own.resid[layer, row] + own.attn_out[layer, row]
-            parts = own.neurons[layer, row][:, None] * own.down[layer].T
-            expected = [_inc(own, row, token, stream, part) for part in parts]
+            stream = own.resid[layer, query] + own.attn_out[layer, query]
+            parts = own.neurons[layer, query][:, None] * own.down[layer].T
+            expected = [_inc(own, query, token, stream, part) for part in parts]
             close(neuron_increases(case.trace, number, layer), expected)
 
 
 @pytest.mark.parametrize("pair", ALL_PAIRS)
 def test_lengths_are_those_of_the_stream(pair):
     for case in traced(pair):
-        rows = case.trace.rows
-        lengths = np.sqrt((case.own.resid[:, rows] ** 2).sum(-1)).T
+        queries = case.trace.queries
+        lengths = np.sqrt((case.own.resid[:, queries] ** 2).sum(-1)).T
         close(stream_lengths(case.trace), lengths / lengths[:, -1:])
 
 
@@ -107,8 +107,8 @@ def test_the_last_layer_ends_at_the_models_own_log_probability():
     expected = logits.log_softmax(-1).numpy()[np.arange(len(logits)), case.trace.next_ids]
     last = case.trace.decoder.depth - 1
     for number in ROWS:
-        row, token = _row(case, number)
-        before = case.own.log_prob(case.own.resid[last, row], row, token)
+        query, token = _query(case, number)
+        before = case.own.log_prob(case.own.resid[last, query], query, token)
         found = layer_increases(case.trace)[number, :, last].sum()
         assert abs(before + found - expected[number]) < 1e-5
 
@@ -136,12 +136,12 @@ def test_small_increases_have_digits(pair):
     What is allowed is less: 3e-8, a few roundings of the largest of these (0.1), which parts that cancel leave over.
     """
     case = traced(pair)[2]
-    own, (row, token) = case.own, _row(case, 7)
+    own, (query, token) = case.own, _query(case, 7)
     for head in range(own.sizes[1]):
-        parts = [own.writes(1, head, row, position) for position in range(row + 1)]
-        expected = [_inc(own, row, token, own.resid[1, row], part) for part in parts]
-        found = position_increases(case.trace, 7, 1, head)[: row + 1]
+        parts = [own.writes(1, head, query, position) for position in range(query + 1)]
+        expected = [_inc(own, query, token, own.resid[1, query], part) for part in parts]
+        found = position_increases(case.trace, 7, 1, head)[: query + 1]
         assert np.allclose(found, expected, rtol=1e-3, atol=3e-8)
-    stream, parts = own.resid[1, row] + own.attn_out[1, row], own.neurons[1, row][:, None] * own.down[1].T
-    expected = [_inc(own, row, token, stream, part) for part in parts]
+    stream, parts = own.resid[1, query] + own.attn_out[1, query], own.neurons[1, query][:, None] * own.down[1].T
+    expected = [_inc(own, query, token, stream, part) for part in parts]
     assert np.allclose(neuron_increases(case.trace, 7, 1), expected, rtol=1e-3, atol=3e-8)

@@ -104,8 +104,8 @@ def test_the_head_reads_the_patches_as_the_lens_at_depth_0():
 def test_key_and_value_inputs_by_the_papers_formulas(pair):
     for case in traced(pair)[1:3]:
         own, number = case.own, 6
-        row = int(case.trace.rows[number])
-        positions = np.append(case.trace.layout.patches(0)[1], [0, row])
+        query = int(case.trace.queries[number])
+        positions = np.append(case.trace.layout.patches(0)[1], [0, query])
         for layer in range(own.sizes[0] + 1):
             keys = key_input(case.trace, number, layer, positions, k=5)
             values = value_input(case.trace, number, layer, positions, k=5)
@@ -113,11 +113,11 @@ def test_key_and_value_inputs_by_the_papers_formulas(pair):
                 grown = own.resid[layer, position] - own.resid[0, position]
                 key_in = grown - own.mlp_out[:layer, position].sum(0)
                 value_in = grown - own.attn_out[:layer, position].sum(0)
-                close(keys.probs[index], np.sort(_softmax(own.frozen(key_in, row)))[::-1][:5])
-                close(values.probs[index], np.sort(_softmax(own.frozen(value_in, row)))[::-1][:5])
+                close(keys.probs[index], np.sort(_softmax(own.frozen(key_in, query)))[::-1][:5])
+                close(values.probs[index], np.sort(_softmax(own.frozen(value_in, query)))[::-1][:5])
                 if layer:  # before the first layer nothing is written, and all tokens are as likely
-                    _holds(keys.ids[index], keys.probs[index], own.frozen(key_in, row))
-                    _holds(values.ids[index], values.probs[index], own.frozen(value_in, row))
+                    _holds(keys.ids[index], keys.probs[index], own.frozen(key_in, query))
+                    _holds(values.ids[index], values.probs[index], own.frozen(value_in, query))
 
 
 def _softmax(logits):
@@ -129,14 +129,16 @@ def _softmax(logits):
 def test_value_ov_is_what_a_head_carries_from_a_position(pair):
     case = traced(pair)[2]
     own, number = case.own, 2
-    row = int(case.trace.rows[number])
-    positions = np.array([*case.trace.layout.patches(1)[2], row, 0])
+    query = int(case.trace.queries[number])
+    positions = np.array([*case.trace.layout.patches(1)[2], query, 0])
     layers, heads, _, _ = own.sizes
     for layer in range(layers):
         for head in range(heads):
             found = value_ov(case.trace, number, layer, head, positions, k=3)
             for index, position in enumerate(positions):
-                _holds(found.ids[index], found.probs[index], own.frozen(own.writes(layer, head, row, position), row))
+                _holds(
+                    found.ids[index], found.probs[index], own.frozen(own.writes(layer, head, query, position), query)
+                )
 
 
 def test_a_trace_without_the_stream_is_refused():

@@ -125,7 +125,10 @@ def test_shares_are_those_of_loops_and_tiny_models_have_no_sinks(pair):
             assert one.activation.tolist() == [[0.0] * 9] * 2
             for index, patch in enumerate(patches):
                 looks = [
-                    weights[row, patch] for layer in case.own.weights for weights in layer for row in case.trace.rows
+                    weights[query, patch]
+                    for layer in case.own.weights
+                    for weights in layer
+                    for query in case.trace.queries
                 ]
                 given = [row[patch] / row.sum() for row in positions]
                 assert abs(one.attention[index] - np.mean(looks)) < 1e-5
@@ -133,8 +136,8 @@ def test_shares_are_those_of_loops_and_tiny_models_have_no_sinks(pair):
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_row_to_which_nothing_contributes_has_no_shares():
-    """As where a token is held against itself: of two rows, it counts as nothing."""
+def test_a_query_to_which_nothing_contributes_has_no_shares():
+    """As where a token is held against itself: of two queries, it counts as nothing."""
     trace = traced(PAIRS[0])[1].trace
     direct = decompose(trace)
     none = replace(direct, positions=np.concatenate([direct.positions[:1], 0 * direct.positions[:1]]))

@@ -50,8 +50,8 @@ def test_a_word_that_the_blurred_picture_changes_depends_on_it_whatever_others_d
         (RARER, [OTHER] * 5),
     ],
 )
-def test_of_a_word_that_only_blurring_leaves_the_overall_colour_is_enough(blank, others):
-    assert verdict(KEPT, blank, *others) == "overall colour"
+def test_of_a_word_that_only_blurring_leaves_the_overall_color_is_enough(blank, others):
+    assert verdict(KEPT, blank, *others) == "overall color"
 
 
 @pytest.mark.parametrize("others", [[KEPT] * 5, [KEPT] * 3 + [RARER] * 2, [KEPT] * 5 + [RARER] * 4])
@@ -121,7 +121,7 @@ def test_the_verdict_and_the_word_are_those_of_the_pictures_read_one_by_one(stre
     for number in range(len(words)):
         _, of = one.dependence(words, number, own)
         others = np.median(lost[2:, number]) < np.log(2) and kept[2:, number].all()
-        wanted = "no visual dependence" if leaves[1, number] and others else "overall colour"
+        wanted = "no visual dependence" if leaves[1, number] and others else "overall color"
         assert of.verdict == (wanted if leaves[0, number] else "visual")
         if of.swapped:
             assert np.allclose(of.full - np.array(of.swapped), lost[2:, number], atol=1e-4)

@@ -62,8 +62,8 @@ def _naive(role, turn):
 
 
 def _change(run, oracle, cuts, target):
-    logits, ids = full_logits(oracle, run, cuts)[run.trace.rows], torch.from_numpy(run.trace.next_ids)
-    clean = full_logits(oracle, run, [])[run.trace.rows]
+    logits, ids = full_logits(oracle, run, cuts)[run.trace.queries], torch.from_numpy(run.trace.next_ids)
+    clean = full_logits(oracle, run, [])[run.trace.queries]
     log_prob = logits.log_softmax(-1) - clean.log_softmax(-1)
     return log_prob.gather(1, ids[:, None])[:, 0], target.of_logits(logits, ids) - target.of_logits(clean, ids)
 
@@ -113,9 +113,9 @@ def test_shares_say_what_part_of_the_whole_each_way_carries():
         (found.shares, found.whole_target_change),
         (found.log_prob_shares, found.whole_log_prob_change),
     ):
-        for row in range(4):
-            ways = [whole[row, way] / whole[row, 4] for way in range(3)]
-            assert shares[row] == pytest.approx([*ways, 1 - sum(ways)], rel=1e-4)
+        for query in range(4):
+            ways = [whole[query, way] / whole[query, 4] for way in range(3)]
+            assert shares[query] == pytest.approx([*ways, 1 - sum(ways)], rel=1e-4)
 
 
 def test_in_the_last_layer_an_answer_reads_by_itself_alone():

@@ -107,7 +107,7 @@ def test_the_shuffled_patches_are_those_that_the_shuffled_map_names():
 
 
 def world(worth, others=0.0):
-    """Removing patches takes what they are worth from each of two rows, and `others` of it from the log-probability."""
+    """Removing patches takes what they are worth from both queries, and `others` of it from the log-probability."""
     clean = np.array([9.0, 4.0, 6.0]), np.log([0.5, 0.5, 0.8]), np.array([1, 2, 3])
 
     def remove(sets):

@@ -42,7 +42,7 @@ def test_what_lies_beyond_the_patches_is_never_replaced():
     assert np.array_equal(found[24:], np.asarray(view)[24:]) and np.array_equal(found[:, 24:], np.asarray(view)[:, 24:])
 
 
-def test_a_blurred_picture_has_lost_its_colours():
+def test_a_blurred_picture_has_lost_its_colors():
     scene = np.full((96, 96, 3), 200, np.uint8)
     scene[30:50, 30:50] = (255, 0, 0)
     view = Image.fromarray(scene)
@@ -64,7 +64,7 @@ def test_reading_again_is_a_whole_run_of_the_model_with_the_other_picture(vision
         batch = collate([encoded], llava.processor.tokenizer.pad_token_id, "right", llava.pixels(shown))
         del batch["labels"]
         with torch.inference_mode():
-            logits = llava.model(**batch).logits[0, trace.rows].double()
+            logits = llava.model(**batch).logits[0, trace.queries].double()
         said = torch.from_numpy(trace.next_ids)[:, None]
         log_prob = logits.log_softmax(-1).gather(1, said)[:, 0]
         assert np.allclose(found.log_prob[number], log_prob, atol=1e-5)
@@ -86,6 +86,6 @@ def test_the_rows_of_a_given_answer_are_those_that_predict_it():
     encoded = encode(two_pictures(), llava.codec)
     trace = traced(llava, encoded, llava.pixels([picture(1), picture(2)]))
     last = encoded.layout.positions(Role.ANSWER, turn=1).tolist() + encoded.layout.positions(Role.STOP, turn=1).tolist()
-    assert (trace.rows + 1).tolist() == last
+    assert (trace.queries + 1).tolist() == last
     assert llava.processor.tokenizer.decode(trace.next_ids[:-1].tolist()).strip() == "a small blue triangle"
     assert trace.next_ids[-1] == llava.stop_id

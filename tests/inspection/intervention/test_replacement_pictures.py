@@ -30,13 +30,13 @@ def test_the_shipped_pictures_are_always_the_same_and_differ_from_each_other(sid
     assert len({one.tobytes() for one in (*found, blank(side))}) == 10
 
 
-def test_no_colour_is_stated_in_most_of_the_shipped_pictures_and_each_is_in_one():
-    colours = [{thing.colour for thing in sample_scene(seed).things} for seed in SCENES]
-    counts = {colour: sum(colour in some for some in colours) for colour in COLORS}
+def test_no_color_is_stated_in_most_of_the_shipped_pictures_and_each_is_in_one():
+    colors = [{thing.color for thing in sample_scene(seed).things} for seed in SCENES]
+    counts = {color: sum(color in some for some in colors) for color in COLORS}
     assert set(counts.values()) == {1, 2}
     means = [np.asarray(one, float).mean((0, 1)) for one in shipped(96)]
-    for colour in COLORS.values():  # nor is it the mean of any
-        assert min(np.abs(mean - colour).max() for mean in means) > 20
+    for color in COLORS.values():  # nor is it the mean of any
+        assert min(np.abs(mean - color).max() for mean in means) > 20
 
 
 def test_a_blank_does_not_know_whose_place_it_takes():

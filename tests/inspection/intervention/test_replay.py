@@ -29,7 +29,7 @@ def _variants(trace):
     """Cuts of every kind: of all layers, of one, of late ones, two at once that begin in different layers, far in."""
     layout, depth = trace.layout, trace.decoder.depth
     image, question = layout.positions(Role.IMAGE), layout.positions(Role.QUESTION)
-    text, last = _text(layout), trace.rows
+    text, last = _text(layout), trace.queries
     yield [Cut(text, image, range(depth))]
     yield from ([Cut(text, image, range(layer, layer + 1))] for layer in range(depth))
     yield [Cut(question[question > image[0]], image[::2], range(depth))]
@@ -42,10 +42,10 @@ def _require_same(run, llava, oracle, **how):
     variants = list(_variants(run.trace))
     found = replay_logits(run.trace, variants, **how)
     for logits, variant in zip(found, variants, strict=True):
-        meant = full_logits(oracle, run, variant)[run.trace.rows]
+        meant = full_logits(oracle, run, variant)[run.trace.queries]
         torch.testing.assert_close(logits, meant, **CLOSE)
     moved = (found - run.trace.logits).abs().amax((1, 2))
-    assert (moved > 1e-3).float().mean() > 0.6  # the last rows of mistral are out of the image's reach
+    assert (moved > 1e-3).float().mean() > 0.6  # the last queries of mistral are out of the image's reach
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -62,7 +62,7 @@ def test_a_variant_is_a_full_run_under_its_mask(name, attention):
 @pytest.mark.parametrize("name", MODELS)
 def test_two_images_and_several_turns(name):
     llava = llava_of(name)
-    run = read(llava, sample(images=2, turns=3), rows=None)
+    run = read(llava, sample(images=2, turns=3), queries=None)
     assert run.trace.layout.image_count == 3
     _require_same(run, llava, llava_of(name, "eager"))
 
@@ -72,7 +72,7 @@ def test_a_generated_answer_of_20_tokens(name):
     """In double precision: in single precision even the whole run of `deep` is as much as 1.5e-5 away from it."""
     llava = llava_of(name, dtype=torch.float64)
     run = generated(llava, sample(), tokens=20)
-    assert len(run.trace.rows) == 20
+    assert len(run.trace.queries) == 20
     _require_same(run, llava, llava_of(name, "eager", torch.float64))
 
 
@@ -84,8 +84,8 @@ def test_in_single_precision_an_answer_is_replayed_as_exactly_as_it_is_run(name)
     exact, variants = Run(run.trace, run.pixels.double()), list(_variants(run.trace))
     wrong = {"replayed": 0.0, "run": 0.0}
     for logits, variant in zip(replay_logits(run.trace, variants), variants, strict=True):
-        meant = full_logits(double, exact, variant)[run.trace.rows]
-        whole = full_logits(llava, run, variant)[run.trace.rows]
+        meant = full_logits(double, exact, variant)[run.trace.queries]
+        whole = full_logits(llava, run, variant)[run.trace.queries]
         wrong["replayed"] = max(wrong["replayed"], float((logits - meant).abs().max()))
         wrong["run"] = max(wrong["run"], float((whole - meant).abs().max()))
     assert 0 < wrong["replayed"] < 2 * wrong["run"] < 1e-4
@@ -96,14 +96,14 @@ def test_rows_before_and_behind_the_cut(name):
     """Rows all over the sequence, in the image too: those before the first cut query stay exactly as they were."""
     llava = llava_of(name)
     whole = read(llava, sample()).trace
-    run = read(llava, sample(), rows=np.arange(2, len(whole.ids) - 1, 3))
+    run = read(llava, sample(), queries=np.arange(2, len(whole.ids) - 1, 3))
     middle = len(whole.ids) - 8
     variant = [Cut(np.arange(middle, len(whole.ids)), np.arange(1, middle), range(1, 2))]
     (found,) = replay_logits(run.trace, [variant])
-    before = run.trace.rows < middle
+    before = run.trace.queries < middle
     assert 0 < before.sum() < len(before)
     assert torch.equal(found[before], run.trace.logits[before])
-    torch.testing.assert_close(found, full_logits(llava_of(name, "eager"), run, variant)[run.trace.rows], **CLOSE)
+    torch.testing.assert_close(found, full_logits(llava_of(name, "eager"), run, variant)[run.trace.queries], **CLOSE)
 
 
 @pytest.mark.parametrize("name", ["deep", "qwen2"])
@@ -114,7 +114,7 @@ def test_queries_inside_the_image_may_be_cut(name):
     image = run.trace.layout.positions(Role.IMAGE)
     variant = [Cut(image[2:], image[:2], range(run.trace.decoder.depth))]
     (found,) = replay_logits(run.trace, [variant])
-    torch.testing.assert_close(found, full_logits(llava_of(name, "eager"), run, variant)[run.trace.rows], **CLOSE)
+    torch.testing.assert_close(found, full_logits(llava_of(name, "eager"), run, variant)[run.trace.queries], **CLOSE)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -136,7 +136,7 @@ def test_text_that_sees_no_image_does_not_depend_on_the_picture(name):
     run = read(llava, sample())
     other_pixels = run.pixels.flip(-1, -2)
     inputs = {"input_ids": torch.from_numpy(run.trace.ids)[None], "pixel_values": other_pixels}
-    with recording(llava, rows=run.trace.rows, whole=True) as record, torch.inference_mode():
+    with recording(llava, queries=run.trace.queries, whole=True) as record, torch.inference_mode():
         llava.model(**inputs, **cache_argument(llava.model, new_cache()))
     other = record.trace(run.trace.ids, run.trace.layout)
     assert (other.logits - run.trace.logits).abs().max() > 1e-3
@@ -161,11 +161,11 @@ def test_what_is_read_off_is_that_of_the_logits(target):
     logits, ids = replay_logits(run.trace, variants).double(), run.trace.next_ids
     found = replay(run.trace, variants, target)
     for number in range(len(variants)):
-        for row, word in enumerate(ids):
-            one = logits[number, row]
+        for query, word in enumerate(ids):
+            one = logits[number, query]
             other = {"token": 0, "centred": one.mean(), "difference": one[7]}[target.kind]
-            assert found.log_prob[number, row] == pytest.approx(float(one.log_softmax(0)[word]), abs=1e-5)
-            assert found.target[number, row] == pytest.approx(float(one[word] - other), abs=1e-5)
+            assert found.log_prob[number, query] == pytest.approx(float(one.log_softmax(0)[word]), abs=1e-5)
+            assert found.target[number, query] == pytest.approx(float(one[word] - other), abs=1e-5)
     clean = replay(run.trace, [[]], target)
     assert np.array_equal(clean.target[0], found.clean_target)
     assert not clean.log_prob_change.any()
@@ -181,8 +181,8 @@ def test_a_padded_batch_gives_what_each_gets_alone():
     ids = torch.stack([torch.nn.functional.pad(short, (missing, 0), value=0), long])
     mask = torch.ones_like(ids)
     mask[0, :missing] = 0
-    rows = alone[1].trace.rows
-    with recording(llava, rows=rows, whole=True) as record, torch.inference_mode():
+    queries = alone[1].trace.queries
+    with recording(llava, queries=queries, whole=True) as record, torch.inference_mode():
         pixels = torch.cat([run.pixels for run in alone])
         llava.model(input_ids=ids, attention_mask=mask, pixel_values=pixels, **cache_argument(llava.model, new_cache()))
     for index, run in enumerate(alone):
@@ -198,14 +198,14 @@ def test_in_bfloat16_the_error_is_that_of_the_model_itself():
     meant = replay_logits(exact.trace, variants)
     rounded = load(path_of("deep"), Placement(dtype="bf16"))
     inputs = {"input_ids": torch.from_numpy(exact.trace.ids)[None], "pixel_values": exact.pixels.bfloat16()}
-    with recording(rounded, rows=exact.trace.rows, whole=True) as record, torch.inference_mode():
+    with recording(rounded, queries=exact.trace.queries, whole=True) as record, torch.inference_mode():
         rounded.model(**inputs, **cache_argument(rounded.model, new_cache()))
     trace = record.trace(exact.trace.ids, exact.trace.layout)
     own = (trace.logits - exact.trace.logits).abs().max()
     found = replay_logits(trace, variants)
     assert found.dtype == torch.float32
     assert (found - meant).abs().max() < 3 * own
-    full = full_logits(rounded, Run(trace, exact.pixels.bfloat16()), variants[0])[trace.rows]
+    full = full_logits(rounded, Run(trace, exact.pixels.bfloat16()), variants[0])[trace.queries]
     assert (found[0] - full).abs().max() < own
 
 
@@ -222,15 +222,15 @@ def test_the_model_is_as_before_and_works_on():
 
 def test_what_cannot_be_replayed_is_refused():
     run = read(llava_of("llama"), sample())
-    rows = run.trace.rows
+    queries = run.trace.queries
     with pytest.raises(LapilliError, match="whole=True"):
         replay(replace(run.trace, stream=None), [])
     with pytest.raises(ValueError, match="keys of a cut"):
-        replay(run.trace, [[Cut(rows, np.array([len(run.trace.ids)]), range(1))]])
+        replay(run.trace, [[Cut(queries, np.array([len(run.trace.ids)]), range(1))]])
     with pytest.raises(ValueError, match="layers of a cut"):
-        replay(run.trace, [[Cut(rows, rows, range(3))]])
+        replay(run.trace, [[Cut(queries, queries, range(3))]])
     with pytest.raises(ValueError, match="nothing to look at"):
-        replay(run.trace, [[Cut(rows, np.arange(len(run.trace.ids)), range(1))]])
+        replay(run.trace, [[Cut(queries, np.arange(len(run.trace.ids)), range(1))]])
     config = run.trace.decoder.config
     config._attn_implementation = "flash_attention_2"
     try:

@@ -1,4 +1,4 @@
-"""The page of the colour study: what it says, what it draws, and what it never does."""
+"""The page of the color study: what it says, what it draws, and what it never does."""
 
 import copy
 import re
@@ -117,7 +117,7 @@ def test_rows_have_a_lane_for_each_model_and_nothing_for_nothing():
     assert len(heights) == 3 and heights == sorted(heights) and len(set(heights)) == 3
 
 
-def test_heads_have_the_colour_of_their_sign_and_the_top_ones_a_frame():
+def test_heads_have_the_color_of_their_sign_and_the_top_ones_a_frame():
     cells = [[0.0, 1.0], [-2.0, 0.5]]
     table = {"value": cells, "low": cells, "high": cells, "n": 7}
     drawn = heat_map(table, 2.0, [(1, 1)], "t")

@@ -1,4 +1,4 @@
-"""The page of the colour study shows of every chart and every table the figure that is meant, and no other."""
+"""The page of the color study shows of every chart and every table the figure that is meant, and no other."""
 
 import re
 
@@ -39,15 +39,15 @@ def drawn(page):
         (f"{SHARED} by contrast", SEEDS, "ring", f"{PAIR}, as measured: 1"),
         (f"{SHARED} by contrast", SEEDS, "stick", "any heads, by chance: 0.50, cannot be tested: p ≥ 0.050"),
         (f"{SHARED} by contrast", SEEDS, "stick", "by chance, in the same layers: 3.50, cannot be tested: p ≥ 0.250"),
-        ("Right colour less a random other one", "VQA", "dot", "tuned 1, model: 1.11 [1.01, 1.31], n = 4"),
-        ("Right colour less a random other one", "VQA", "ring",
+        ("Right color less a random other one", "VQA", "dot", "tuned 1, model: 1.11 [1.01, 1.31], n = 4"),
+        ("Right color less a random other one", "VQA", "ring",
          "tuned 1, top 5 by increase: 1.12 [1.02, 1.32], n = 4"),
-        ("Right colour less a random other one", "VQA", "wedge",
+        ("Right color less a random other one", "VQA", "wedge",
          "tuned 1, top 5 by contrast: 1.13 [1.03, 1.33], n = 4"),
-        ("Right colour less the best other one", "VQA", "dot", "tuned 1, model: 1.14 [1.04, 1.34], n = 4"),
-        ("Right colour less the best other one", "VQA", "ring",
+        ("Right color less the best other one", "VQA", "dot", "tuned 1, model: 1.14 [1.04, 1.34], n = 4"),
+        ("Right color less the best other one", "VQA", "ring",
          "tuned 1, top 5 by increase: 1.15 [1.05, 1.35], n = 4"),
-        ("Right colour less the best other one", "VQA", "wedge",
+        ("Right color less the best other one", "VQA", "wedge",
          "tuned 1, top 5 by contrast: 1.16 [1.06, 1.36], n = 4"),
         (KEYS, "VQA, by increase", "dot", "tuned 1, same: 0.310 [0.210, 0.510], n = 4"),
         (KEYS, "VQA, by increase", "ring", "tuned 1, different: 0.320 [0.220, 0.520], n = 4"),

@@ -39,7 +39,7 @@ class Plan:
 
 
 SMALL = Plan(
-    words=("red", "circle"), rows=6, layers=5, heads=4, size=(96, 96), fit="nothing", side=96, verdict="overall colour"
+    words=("red", "circle"), rows=6, layers=5, heads=4, size=(96, 96), fit="nothing", side=96, verdict="overall color"
 )
 HOSTILE = Plan(
     words=("</script><script>alert(1)</script>", "<img src=x onerror=alert(2)>", "<!--", "&amp;", "\u202eevil")

@@ -104,8 +104,8 @@ PIXEL = """([x, y]) => {
 
 
 @pytest.mark.parametrize("name", ["full", "padded", "small"])
-def test_a_patch_has_its_colour_in_its_place(show, name):
-    """The strongest patch not on an outline lies where the affine map puts it, in the colour of its sign."""
+def test_a_patch_has_its_color_in_its_place(show, name):
+    """The strongest patch not on an outline lies where the affine map puts it, in the color of its sign."""
     plan = PLANS[name]
     page = show(name, "#w=1")
     page.wait_for_selector(".explain[data-word='1']")
@@ -209,8 +209,8 @@ def test_hostile_text_stays_text(show):
 
 LEAST_CONTRAST = """() => {
   const linear = value => value <= .04045 ? value / 12.92 : ((value + .055) / 1.055) ** 2.4;
-  const light = colour => {
-    const [red, green, blue] = colour.match(/[\\d.]+/g).map(part => linear(part / 255));
+  const light = color => {
+    const [red, green, blue] = color.match(/[\\d.]+/g).map(part => linear(part / 255));
     return .2126 * red + .7152 * green + .0722 * blue;
   };
   const ground = light(getComputedStyle(document.documentElement).backgroundColor);
@@ -268,7 +268,7 @@ def test_nothing_leaves_its_column_and_no_label_lies_on_another(show, name):
     [
         ("full", "“moving” depends on the picture.", "sees"),
         ("padded", "No visual dependence.", "blind"),
-        ("small", "The picture’s overall colour is enough.", "blind"),
+        ("small", "The picture’s overall color is enough.", "blind"),
         ("small", "−2.25 at the median of 5 other pictures, 2 of which leave the likeliest word the same", "blind"),
         ("small", "With a blank the model says “Nothing”. A blur leaves no more than that", "blind"),
         ("untested", "was not tested", "quiet"),
@@ -476,7 +476,7 @@ def test_dependence_is_said_of_the_chosen_word(show):
     assert said == "Whether “is” depends on the picture was not tested. “moving” depends on the picture."
 
 
-def test_the_picture_keeps_its_colours(show, tmp_path):
+def test_the_picture_keeps_its_colors(show, tmp_path):
     red = Image.new("RGB", SMALL.size, (200, 30, 30))
     page = show("small", source=write_page(write_bundle(tmp_path, SMALL, picture=red)).as_uri())
     page.wait_for_selector(".explain[data-state=ready]")

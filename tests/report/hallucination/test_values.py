@@ -102,7 +102,7 @@ def test_a_box_holds_the_middle_half_and_its_line_the_middle_nine_tenths(page, p
 
 
 @pytest.mark.parametrize(
-    ("rule", "colour"),
+    ("rule", "color"),
     [
         (".overlay .for", "fill: var(--glow)"),
         (".overlay .against", "fill: var(--sight)"),
@@ -110,8 +110,8 @@ def test_a_box_holds_the_middle_half_and_its_line_the_middle_nine_tenths(page, p
         (".swatch.against", "background: var(--sight)"),
     ],
 )
-def test_yes_has_the_warm_colour_on_maps_and_in_their_legend(page, rule, colour):
-    assert re.findall(rf"{re.escape(rule)} {{ (.*?); }}", page) == [colour]
+def test_yes_has_the_warm_color_on_maps_and_in_their_legend(page, rule, color):
+    assert re.findall(rf"{re.escape(rule)} {{ (.*?); }}", page) == [color]
 
 
 def test_an_example_says_what_its_margin_is_made_of(page):

@@ -18,12 +18,12 @@ from lapilli.report.quickstart.page import write_report
 from lapilli.report.quickstart.schema import Results
 
 ACCURACY = {
-    "colour": (0.31, 0.93, 0.18), "shape": (0.28, 0.90, 0.20), "counting": (0.24, 0.71, 0.29),
+    "color": (0.31, 0.93, 0.18), "shape": (0.28, 0.90, 0.20), "counting": (0.24, 0.71, 0.29),
     "existence": (0.56, 0.95, 0.52), "position": (0.19, 0.78, 0.14), "spatial": (0.41, 0.66, 0.47),
     "reading": (0.07, 0.37, 0.08), "comparison": (0.48, 0.53, 0.51), "reasoning": (0.22, 0.48, 0.30),
 }  # fmt: skip
 ANSWERS = {
-    "colour": "blue", "shape": "circle", "counting": "2", "existence": "yes", "position": "center", "spatial": "no",
+    "color": "blue", "shape": "circle", "counting": "2", "existence": "yes", "position": "center", "spatial": "no",
     "reading": "K", "comparison": "the circle", "reasoning": "2",
 }  # fmt: skip
 RECIPE = """stage: {stage}
@@ -99,7 +99,7 @@ def picture(scene: Scene) -> str:
 
 
 def describe(scene: Scene) -> str:
-    return ", ".join(f"a {thing.size} {thing.colour} {thing.shape} {thing.place}" for thing in scene.things)
+    return ", ".join(f"a {thing.size} {thing.color} {thing.shape} {thing.place}" for thing in scene.things)
 
 
 def _scene(seed: str) -> Scene:
@@ -176,9 +176,9 @@ def _example(rng: random.Random, index: int) -> dict:
     scene = _scene(f"example-{index}")
     thing = scene.things[0]
     asked = {
-        "colour": (f"What color is the {thing.size} {thing.shape} {thing.place}?", thing.colour),
+        "color": (f"What color is the {thing.size} {thing.shape} {thing.place}?", thing.color),
         "counting": ("How many things are there?", str(len(scene.things))),
-        "position": (f"Where is the {thing.size} {thing.colour} {thing.shape}?", thing.place),
+        "position": (f"Where is the {thing.size} {thing.color} {thing.shape}?", thing.place),
     }  # fmt: skip
     type_ = list(asked)[index % 3]
     question, expected = asked[type_]

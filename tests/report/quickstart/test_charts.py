@@ -18,7 +18,7 @@ def metrics(losses, every=10):
 
 
 def test_an_accuracy_of_one_half_lies_in_the_middle_of_its_axis():
-    row = Row("colour", (Mark("instruct", 0.5, 0.25, 0.75, "after"),), constant=0.0)
+    row = Row("color", (Mark("instruct", 0.5, 0.25, 0.75, "after"),), constant=0.0)
     svg = parsed(charts.dot_chart([row], "Title", "Summary", left=96.0))
     grid = [float(line.get("x1")) for line in svg.iter("line") if line.get("class") == "grid"]
     dot = next(circle for circle in svg.iter("circle"))
@@ -27,7 +27,7 @@ def test_an_accuracy_of_one_half_lies_in_the_middle_of_its_axis():
 
 
 def test_whiskers_reach_from_the_low_to_the_high_end_at_the_height_of_their_dot():
-    row = Row("colour", (Mark("instruct", 0.5, 0.25, 0.75, "after"),))
+    row = Row("color", (Mark("instruct", 0.5, 0.25, 0.75, "after"),))
     svg = parsed(charts.dot_chart([row], "Title", "Summary", left=0.0))
     axis, whisker = charts.share_axis(0.0), next(line for line in svg.iter("line") if line.get("class") == "whisker")
     assert float(whisker.get("x1")) == pytest.approx(axis.at(0.25), abs=0.01)

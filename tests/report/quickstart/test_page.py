@@ -265,11 +265,11 @@ def test_only_pictures_are_shown(reference, tmp_path):
 
 
 def test_letters_stand_out_from_their_ground_in_both_themes(html):
-    colours = dict(re.findall(r"--(\w+): light-dark\((#\w{6}, #\w{6})\)", html))
+    colors = dict(re.findall(r"--(\w+): light-dark\((#\w{6}, #\w{6})\)", html))
     for name, least in (("ink", 7.0), ("quiet", 4.5), ("sight", 4.5), ("glow", 4.5), ("blind", 4.5)):
         for theme in (0, 1):
             for ground in ("ground", "raised", "band"):
-                pair = (colours[name].split(", ")[theme], colours[ground].split(", ")[theme])
+                pair = (colors[name].split(", ")[theme], colors[ground].split(", ")[theme])
                 assert contrast(*pair) >= least, (name, ground, pair)
 
 
@@ -279,8 +279,8 @@ def contrast(first, second):
     return (light + 0.05) / (dark + 0.05)
 
 
-def luminance(colour):
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+def luminance(color):
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
@@ -363,7 +363,7 @@ def test_one_thing_is_said_in_the_singular():
     single["examples"] = [single["examples"][0] | {"correct": True}]
     single["stages"][0]["row"]["count"] = 1
     text = Page(render(single, Path())).text
-    for words in ("the same 1 caption beside", "of 1 colour word against", "those of 1 caption.", ", 1 core ",
+    for words in ("the same 1 caption beside", "of 1 color word against", "those of 1 caption.", ", 1 core ",
                   "1 of 1 answer is right", "1 token, 1 of them learned"):  # fmt: skip
         assert words in text
     assert not re.search(r"\b1 (captions|words|cores|answers|tokens|steps|questions)\b", text)

@@ -17,7 +17,7 @@ from lapilli.report.scorecard.page import write_page
 
 OPERATORS = {
     "blur": "A Gaussian blur over the cell, its border softened.",
-    "mean": "The mean colour of the picture in place of the cell.",
+    "mean": "The mean color of the picture in place of the cell.",
     "drop": "The cell's token is taken out of what the language model reads; the others keep their places.",
     "cut": "No text token may read the cell's token.",
 }
@@ -258,8 +258,8 @@ def _example(rng: random.Random, index: int, gaps: dict, grid: tuple[int, int]) 
     scene = sample_scene(f"fake-scorecard-{index}")
     at = (rng.uniform(0.2, 0.8) * grid[0], rng.uniform(0.2, 0.8) * grid[1])
     return {
-        "id": f"scene-{index:04d}", "question": "What colour is the small shape?", "answer": scene.things[0].colour,
-        "word": scene.things[0].colour, "picture": picture(scene),
+        "id": f"scene-{index:04d}", "question": "What color is the small shape?", "answer": scene.things[0].color,
+        "word": scene.things[0].color, "picture": picture(scene),
         "why": f"{('best', 'worst', 'typical', 'widest disagreement')[index // 2]} of all paths",
         "maps": {name: _map(rng, gap, at, grid) for name, gap in gaps.items()},
         "gaps": {name: gap + rng.gauss(0, 0.1) for name, gap in gaps.items()},

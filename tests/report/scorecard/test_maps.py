@@ -16,7 +16,7 @@ def pixels(uri):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",", 1)[1]))))
 
 
-def test_a_pixel_a_cell_in_the_colour_of_its_sign_as_opaque_as_its_share_of_the_largest():
+def test_a_pixel_a_cell_in_the_color_of_its_sign_as_opaque_as_its_share_of_the_largest():
     found = pixels(overlay(np.array([[1.0, -4.0, 0.0], [2.0, 4.0, 0.01]])))
     assert found.shape == (2, 3, 4)
     assert found[1, 1, :3].tolist() == FOR and found[0, 1, :3].tolist() == AGAINST

@@ -155,7 +155,7 @@ def test_a_bar_of_a_check_reaches_further_right_towards_the_end_that_is_good():
 
 def test_the_questions_of_a_model_are_those_kept():
     told = small_scorecard() | {"counts": {"given": 900, "asked": 600, "right": 552, "kept": 296}}
-    left_out = {"overall_colour": 7, "most_pictures": 2, "no_picture": 0}
+    left_out = {"overall_color": 7, "most_pictures": 2, "no_picture": 0}
     fewer = told | {"counts": {"asked": 90, "right": 79, "kept": 70, **left_out}}
     page = render([told, fewer])
     assert '<th scope="row">Questions</th><td>296</td><td>70</td>' in page

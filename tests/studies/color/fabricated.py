@@ -100,7 +100,7 @@ def _keys(count):
     rows["different"][0] = np.nan
     rows |= {"inside": 0.5 * each / 2, "asked": 0.4 * each, "asked_chance": 0.1 * each}
     for readout in READOUTS:
-        for word, key in (("colour", 0.5), ("object", 0.25)):
+        for word, key in (("color", 0.5), ("object", 0.25)):
             rows |= {f"{readout}/{word}/{null}": key / part * each / 2 for null, part in _NULLS.items()}
     return rows
 

@@ -22,7 +22,7 @@ _HOLD = TemporaryDirectory(prefix="lapilli-taught-")
 
 @cache
 def scenes():
-    """A folder of scenes, one colour question each."""
+    """A folder of scenes, one color question each."""
     folder = Path(_HOLD.name) / "scenes"
     write_scenes(folder, SCENES, "held_out", 3)
     return folder

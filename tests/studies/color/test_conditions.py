@@ -56,10 +56,10 @@ def test_what_a_question_is_compared_with(asked):
         assert one.paraphrase != one.question.question
         assert asked_about(one.scene, one.paraphrase) == (one.thing,)
         if one.swapped is None:
-            assert {thing.colour for thing in things} == {one.color}
+            assert {thing.color for thing in things} == {one.color}
         else:
             (other,) = asked_about(one.scene, one.swapped)
-            assert things[other].colour != one.color
+            assert things[other].color != one.color
             assert one.swapped.startswith(one.question.question[:11])  # in the same wording
 
 
@@ -72,13 +72,13 @@ def test_questions_of_other_kinds_are_left_out(tmp_path):
     folder = tmp_path / "scenes"
     shutil.copytree(scenes(), folder)
     lines = [json.loads(line) for line in (folder / "questions.jsonl").read_text().splitlines()]
-    colour = [line for line in lines if line["type"] == "colour"]
-    colour[0]["question"] = "Say the color of the circle."
-    colour[1]["question"] = "What color is the unicorn?"
+    color = [line for line in lines if line["type"] == "color"]
+    color[0]["question"] = "Say the color of the circle."
+    color[1]["question"] = "What color is the unicorn?"
     (folder / "questions.jsonl").write_text("\n".join(map(json.dumps, lines)))
     found = [one.question.id for one in read_color_questions(folder, 100, 0)]
-    assert found == [line["id"] for line in colour[2:]]
-    (folder / "questions.jsonl").write_text(json.dumps(colour[0]))
+    assert found == [line["id"] for line in color[2:]]
+    (folder / "questions.jsonl").write_text(json.dumps(color[0]))
     with pytest.raises(LapilliError, match="no question 'What color is"):
         read_color_questions(folder, 100, 0)
 

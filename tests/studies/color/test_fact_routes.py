@@ -18,7 +18,7 @@ def run():
     llava = llava_of("deep")
     pixels = llava.pixels([picture(3)])
     trace = traced(llava, answered(llava, sample(), "red"), pixels, whole=True)
-    facts, last = trace.layout.positions(Role.IMAGE), int(trace.rows[0])
+    facts, last = trace.layout.positions(Role.IMAGE), int(trace.queries[0])
     return Run(trace, pixels), Places(facts, np.arange(facts[-1] + 1, last), last, np.zeros(len(facts), np.bool_))
 
 

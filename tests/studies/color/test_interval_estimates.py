@@ -72,7 +72,7 @@ def test_key_figures_are_means_over_heads_and_drops_are_paired(result):
 
 
 def test_reciprocal_ranks_stand_beside_both_nulls(result):
-    row = _one(result["decoding"], model="tuned 1", condition="VQA", k=1, of="increase", readout="wrote", word="colour")
+    row = _one(result["decoding"], model="tuned 1", condition="VQA", k=1, of="increase", readout="wrote", word="color")
     assert [row[name]["value"] for name in ("key", "random", "label")] == pytest.approx([0.5, 0.25, 0.125])
     assert [row[f"above_{name}"]["low"] for name in ("random", "label")] == pytest.approx([0.25, 0.375])
 
@@ -113,7 +113,7 @@ def test_the_papers_figures_stand_beside_those_that_are_like_them(result):
                 measure="increase", k=10)  # fmt: skip
     assert (shared["paper"], shared["chance"]) == (8, pytest.approx(100 / 1024))
     assert (own["model"], own["value"], own["chance"]) == ("tuned 1", base["observed"], pytest.approx(5))
-    read = rows["mean reciprocal rank of the colour by the input embeddings, key patches"]["measured"][0]
+    read = rows["mean reciprocal rank of the color by the input embeddings, key patches"]["measured"][0]
     assert (read["value"], read["chance"]) == pytest.approx((0.3, 0.15))  # of five heads, the first twice as much
     looked = rows["attention at key positions, VQA, asked about another thing"]["measured"][1]
     assert looked["value"] == pytest.approx(0.12) and looked["chance"] == pytest.approx(0.024)

@@ -23,17 +23,17 @@ WORDS = np.array([300, 5, 17])
 def run(request):
     llava = llava_of(request.param)
     trace = traced(llava, answered(llava, sample(), "red"), llava.pixels([picture(3)]), whole=True)
-    facts, last = trace.layout.positions(Role.IMAGE), int(trace.rows[0])
+    facts, last = trace.layout.positions(Role.IMAGE), int(trace.queries[0])
     asked = np.arange(len(facts)) < 4
     return trace, Places(facts, np.arange(facts[-1] + 1, last), last, asked)
 
 
-def test_the_key_position_brings_most_to_the_colour(run):
+def test_the_key_position_brings_most_to_the_color(run):
     trace, where = run
-    colour = int(trace.next_ids[0])
-    found = key_positions(trace, where, HEADS, colour)
+    color = int(trace.next_ids[0])
+    found = key_positions(trace, where, HEADS, color)
     one = trace.at(0)
-    readout = readouts(one, Target(), torch.tensor([colour]))[0]
+    readout = readouts(one, Target(), torch.tensor([color]))[0]
     for number, (layer, head) in enumerate(HEADS):
         parts = (position_outputs(one, layer, head)[0] @ readout).numpy()
         assert found.at[number] == parts[where.facts].argmax()

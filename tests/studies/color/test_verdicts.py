@@ -52,7 +52,7 @@ def holding():
         shared |= {"least_p": 0.001, "observed": 4, "within": 2.0, "within_p": 0.03, "within_least_p": 0.01}
         result["overlaps"].append(shared | _interval(4))
         result["growth"].append(tuned | {"k": 5} | {name: _interval(0.5) for name in GROWN})
-        for word in ("colour", "object"):
+        for word in ("color", "object"):
             read = {"model": model, "condition": "VQA", "readout": "embedding", "word": word, "of": "increase", "k": 5}
             result["decoding"].append(read | {"above_random": _interval(0.3), "above_label": _interval(0.2)})
     return result

@@ -37,8 +37,8 @@ def margin_of(question, shown):
     """logit(yes) - logit(no) behind the prompt, by a plain call of the model: its tokens are single."""
     llava = llava_of()
     made = decision(llava, question.sample, shown, WORDS[0])
-    row = int(made.trace.rows[0])
-    ids = torch.from_numpy(made.trace.ids[: row + 1].copy())[None]
+    query = int(made.trace.queries[0])
+    ids = torch.from_numpy(made.trace.ids[: query + 1].copy())[None]
     with torch.inference_mode():
         logits = llava.model(input_ids=ids, pixel_values=llava.pixels([shown])).logits[0, -1].double()
     yes, no = (llava.processor.tokenizer.encode(f" {word}", add_special_tokens=False) for word in WORDS[0])
@@ -111,7 +111,7 @@ def test_not_reading_the_picture_is_a_full_run_under_the_mask(one):
 
     def margin(keys):
         cut = Cut(text[text > image.min()], keys, range(trace.decoder.depth))
-        logits = full_logits(llava_of(), run, [cut])[trace.rows[0]]
+        logits = full_logits(llava_of(), run, [cut])[trace.queries[0]]
         return float(logits[int(trace.next_ids[0])] - logits[made.target.against])
 
     assert found["knockout"] == pytest.approx(margin(image), abs=1e-4)

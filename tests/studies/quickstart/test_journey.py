@@ -21,19 +21,19 @@ from lapilli.data.scenes.questions import TYPES
 from lapilli.model.reading import quiet
 from lapilli.report.quickstart.schema import CONTROLS, Results
 from lapilli.studies.quickstart import Journey
-from lapilli.studies.quickstart.results import _stage
+from lapilli.studies.quickstart.results import _stage, collect
 from lapilli.training import loop
 from lapilli.training.recipe import Length, TrainRecipe
 
 SCENES, TESTS = 40, 12
 BATCH, STEPS = 20, 4  # two epochs of two steps: Ctrl-C comes after the first, and step 3 writes the checkpoint
+OVERRIDES = (f"max_steps={STEPS}", f"batch_size={BATCH}", "log_every=1")
 MADE_ANEW = {"results.json", "report.html"}
 
 
 def travel(out, *more):
     sizes = ["--scenes", str(SCENES), "--tests", str(TESTS)]
-    changes = [f"max_steps={STEPS}", f"batch_size={BATCH}", "log_every=1"]
-    changed = [part for change in changes for part in ("--set", change)]
+    changed = [part for change in OVERRIDES for part in ("--set", change)]
     return run(["quickstart", "--out", str(out), *sizes, *changed, *more])
 
 
@@ -191,7 +191,7 @@ def test_every_score_has_its_interval(found):
         if row["n"]:
             assert row["low"] <= row["estimate"] <= row["high"]
             assert row["estimate"] == pytest.approx(row["correct"] / row["n"])
-    assert all(row["n"] > 0 for row in found["scores"])  # captions after a few steps may name no colour
+    assert all(row["n"] > 0 for row in found["scores"])  # captions after a few steps may name no color
 
 
 def test_the_constants_are_answers_that_the_questions_have(folder, found):
@@ -220,6 +220,21 @@ def test_a_second_call_does_nothing_and_is_quick(folder):
     after = written(folder)
     assert after.keys() == before.keys()
     assert {name for name in before if before[name] != after[name]} <= MADE_ANEW
+
+
+def test_what_an_earlier_version_drew_and_scored_is_read(folder, found):
+    """It spelled the type `colour`, in questions and in scores."""
+    files = [*folder.glob("scores/*.json"), *folder.glob("data/*/questions.jsonl")]
+    today = {file: file.read_text() for file in files}
+    try:
+        for file, text in today.items():
+            file.write_text(text.replace('"type": "color"', '"type": "colour"'))
+        results = collect(Journey(folder, scenes=SCENES, tests=TESTS, overrides=OVERRIDES))
+    finally:
+        for file, text in today.items():
+            file.write_text(text)
+    assert json.loads(json.dumps(results)) == found
+    assert sum(text.count('"type": "color"') for text in today.values()) > 100
 
 
 def test_another_journey_in_the_same_folder_is_refused(folder, capsys):

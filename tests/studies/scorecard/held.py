@@ -13,7 +13,7 @@ from lapilli.studies.scorecard.case import case_of
 
 ASKED = Sample("s", ("0",), (Turn("user", "<image>\nIs the red circle left of it?"),))
 
-COLOUR = Sample("c", ("0",), (Turn("user", "<image>\nWhat color is the circle?"),))
+COLOR = Sample("c", ("0",), (Turn("user", "<image>\nWhat color is the circle?"),))
 """Of no side: mirrored, it is the same question."""
 
 
@@ -25,8 +25,8 @@ def case(name="deep", seed=3, asked=ASKED, said="yes, a blue square"):
 
 
 def logits(case, embeddings):
-    """The word's rows' logits, (batch, row, vocab), of the whole model on embeddings of its own making."""
-    return case.llava.model(inputs_embeds=embeddings, use_cache=False).logits[:, case.rows.tolist()].float()
+    """The word's queries' logits, (batch, query, vocab), of the whole model on embeddings of its own making."""
+    return case.llava.model(inputs_embeds=embeddings, use_cache=False).logits[:, case.queries.tolist()].float()
 
 
 def embeddings(case, pixels):
@@ -43,13 +43,13 @@ def log_prob(case, pixels=None, embeds=None):
     """The word's log-probability, a float, when the picture or the embeddings are these."""
     with torch.no_grad():
         read = logits(case, embeddings(case, pixels) if embeds is None else embeds)[0].log_softmax(-1)
-    return float(sum(read[row, token] for row, token in enumerate(case.ids.tolist())))
+    return float(sum(read[query, token] for query, token in enumerate(case.ids.tolist())))
 
 
 def centred(case, embeds):
     """The word's centred logit, (batch,), differentiable."""
     read = logits(case, embeds)
-    return sum(read[:, row, token] - read[:, row].mean(-1) for row, token in enumerate(case.ids.tolist()))
+    return sum(read[:, query, token] - read[:, query].mean(-1) for query, token in enumerate(case.ids.tolist()))
 
 
 def cell_mask(case, patches):

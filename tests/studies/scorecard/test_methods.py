@@ -37,11 +37,11 @@ def matrices(case, grad=False):
     with eager(case) as model, torch.set_grad_enabled(grad):
         embeds = held.embeddings(case, case.pixels).requires_grad_(grad)
         out = model(inputs_embeds=embeds, use_cache=False, output_attentions=True)
-        logits = out.logits[:, case.rows.tolist()].float()
+        logits = out.logits[:, case.queries.tolist()].float()
         found = [one[0].detach().double().numpy() for one in out.attentions]
         if not grad:
             return found
-        target = sum(logits[0, row, token] - logits[0, row].mean() for row, token in enumerate(case.ids.tolist()))
+        target = sum(logits[0, query, token] - logits[0, query].mean() for query, token in enumerate(case.ids.tolist()))
         slopes = torch.autograd.grad(target, out.attentions)
         return found, [one[0].double().numpy() for one in slopes]
 
@@ -50,12 +50,12 @@ def matrices(case, grad=False):
 def test_mean_attention(name):
     case = held.case(name)
     mean = np.mean([one.mean(0) for one in matrices(case)], axis=0)
-    np.testing.assert_allclose(attention.mean_attention(case), mean[case.rows][:, case.patches].sum(0), atol=1e-6)
+    np.testing.assert_allclose(attention.mean_attention(case), mean[case.queries][:, case.patches].sum(0), atol=1e-6)
 
 
 def test_attention_of_a_layer():
     case, method = held.case("deep"), {method.name: method for method in METHODS}["attention, best layer"]
-    expected = [one.mean(0)[case.rows][:, case.patches].sum(0) for one in matrices(case)]
+    expected = [one.mean(0)[case.queries][:, case.patches].sum(0) for one in matrices(case)]
     np.testing.assert_allclose(method.maps(case), expected, atol=1e-6)
 
 
@@ -65,7 +65,7 @@ def test_rollout(name):
     reached = np.eye(len(case.trace.ids))
     for one in matrices(case):
         reached = (0.5 * one.mean(0) + 0.5 * np.eye(len(reached))) @ reached
-    np.testing.assert_allclose(attention.rollout(case), reached[case.rows][:, case.patches].sum(0), atol=1e-6)
+    np.testing.assert_allclose(attention.rollout(case), reached[case.queries][:, case.patches].sum(0), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -76,7 +76,7 @@ def test_relevancy_and_attention_gradient(name):
     for one, slope in zip(weights, slopes, strict=True):
         relevance = relevance + np.maximum(one * slope, 0).mean(0) @ relevance
         summed = summed + (one * np.maximum(slope, 0)).mean(0)
-    at = np.ix_(case.rows, case.patches)
+    at = np.ix_(case.queries, case.patches)
     np.testing.assert_allclose(gradients.relevancy(case), relevance[at].sum(0), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(gradients.attention_gradient(case), summed[at].sum(0), rtol=1e-4, atol=1e-6)
 
@@ -91,7 +91,7 @@ def test_value_weighted_attention():
             values = block.self_attn.v_proj(block.input_layernorm(trace.stream.resid[layer]))
             by_head = values.unflatten(-1, (weights.shape[0], -1)).double().numpy()
             matrix = block.self_attn.o_proj.weight.double().numpy().reshape(-1, *by_head.shape[1:])
-        brought = np.einsum("hrt,thd,mhd->rtm", weights[:, case.rows], by_head, matrix)
+        brought = np.einsum("hrt,thd,mhd->rtm", weights[:, case.queries], by_head, matrix)
         found.append(np.linalg.norm(brought, axis=-1))
     expected = np.mean(found, axis=0)[:, case.patches].sum(0)
     np.testing.assert_allclose(attention.value_weighted(case), expected, rtol=1e-4, atol=1e-6)
@@ -185,12 +185,12 @@ def test_tam_takes_away_what_earlier_words_explain():
     """With the only other word's map the same as its own, nothing is left."""
     case = held.case("deep")
     reading = readouts._readings(case, case.patches)
-    row = int(case.rows[0])
-    own = reading[:, int(case.trace.ids[row + 1])].clamp_min(0).double().numpy()
-    left = readouts._without_earlier(case, reading.clamp_min(0), row)
+    query = int(case.queries[0])
+    own = reading[:, int(case.trace.ids[query + 1])].clamp_min(0).double().numpy()
+    left = readouts._without_earlier(case, reading.clamp_min(0), query)
     assert (left >= 0).all() and left.sum() <= own.sum() + 1e-9
-    same = reading.clamp_min(0)[:, [int(case.trace.ids[row + 1])]].expand(-1, reading.shape[1])
-    np.testing.assert_allclose(readouts._without_earlier(case, same, row), 0, atol=1e-5)
+    same = reading.clamp_min(0)[:, [int(case.trace.ids[query + 1])]].expand(-1, reading.shape[1])
+    np.testing.assert_allclose(readouts._without_earlier(case, same, query), 0, atol=1e-5)
 
 
 def test_rank_filter_is_a_mean_that_leaves_outliers_out():
@@ -271,7 +271,7 @@ def test_a_stranger_adds_a_method_in_a_file(tmp_path):
     assert [method.name for method in chosen((mine.name, "direct"), file)] == ["random", "direct", mine.name]
     assert mine.paper == "whoever proposed it."
     case = held.case("deep")
-    np.testing.assert_allclose(mine(case), matrices(case)[0].mean(0)[case.rows][:, case.patches].sum(0), atol=1e-6)
+    np.testing.assert_allclose(mine(case), matrices(case)[0].mean(0)[case.queries][:, case.patches].sum(0), atol=1e-6)
 
 
 def test_files_without_methods_are_refused(tmp_path):
@@ -295,7 +295,7 @@ def test_methods_are_chosen_by_name_beside_the_random_map():
 
 
 def test_what_starts_from_what_an_operator_leaves_is_marked():
-    """The picture of the mean colour, blurred cells, tokens that are not there."""
+    """The picture of the mean color, blurred cells, tokens that are not there."""
     marked = {name: {m.name for m in METHODS if name in m.operators} for name in OPERATORS}
     assert marked["mean"] == {"RISE", "integrated gradients", "all paths, to pixels"}
     assert marked["blur"] == {m.name for m in METHODS if m.name.startswith("occlusion")}

@@ -33,9 +33,9 @@ def repainted(case, patches, other):
 
 def by_full_run(case, cuts):
     """The word's log-probability, and whether another one would be said, of the whole model under a mask."""
-    logits = full_logits(case.llava, Run(case.trace, case.pixels), cuts)[case.rows]
+    logits = full_logits(case.llava, Run(case.trace, case.pixels), cuts)[case.queries]
     chosen = logits.log_softmax(-1)[torch.arange(len(case.ids)), torch.from_numpy(case.ids)]
-    clean = full_logits(case.llava, Run(case.trace, case.pixels), [])[case.rows].argmax(-1)
+    clean = full_logits(case.llava, Run(case.trace, case.pixels), [])[case.queries].argmax(-1)
     return float(chosen.sum()), bool((logits.argmax(-1) != clean).any())
 
 
@@ -93,8 +93,8 @@ def test_dropped_tokens_are_as_if_they_were_not_there():
             position_ids=torch.from_numpy(kept)[None],
             use_cache=False,
         ).logits[0]
-    rows = np.searchsorted(kept, case.rows)
-    expected = logits[rows].float().log_softmax(-1)[torch.arange(len(rows)), torch.from_numpy(case.ids)].sum()
+    queries = np.searchsorted(kept, case.queries)
+    expected = logits[queries].float().log_softmax(-1)[torch.arange(len(queries)), torch.from_numpy(case.ids)].sum()
     assert OPERATORS["drop"](case, [some]).log_prob[0] == pytest.approx(float(expected), rel=1e-5, abs=2e-5)
 
 

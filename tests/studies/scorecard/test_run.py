@@ -32,7 +32,7 @@ from lapilli.studies.scorecard.plan import Plan
 from lapilli.studies.scorecard.run import measure
 from lapilli.studies.scorecard.sift import drawn, keep
 
-LEFT_OUT = ("overall_colour", "most_pictures", "no_picture")
+LEFT_OUT = ("overall_color", "most_pictures", "no_picture")
 PLAN = Plan(
     questions=4,
     operators=("drop", "knockout"),
@@ -195,7 +195,7 @@ def test_what_a_right_answer_needs_is_what_its_words_lose_without_their_picture(
         blur, key, most = (found > bar).T
         wanted = {
             "kept": blur & key,
-            "overall_colour": ~blur & most,
+            "overall_color": ~blur & most,
             "most_pictures": blur & ~key,
             "no_picture": ~(blur | most),
         }
@@ -246,7 +246,7 @@ def test_processes_end_when_their_parent_is_killed(job):
 
 
 def test_what_an_older_version_kept_is_not_gone_on_with():
-    with pytest.raises(LapilliError, match="begun by an older version: no count of overall_colour, most_pictures"):
+    with pytest.raises(LapilliError, match="begun by an older version: no count of overall_color, most_pictures"):
         kept_of({"counts": {"asked": 6, "right": 6, "kept": 4}, "kept": []})
 
 

@@ -51,7 +51,7 @@ def test_random_weights_keep_their_size():
 
 @pytest.mark.parametrize("test", [test.name for test in TESTS])
 def test_what_knows_nothing_of_the_model_stays_the_same(test):
-    cases = [held.case("deep", asked=held.COLOUR), held.case("deep", 4)]
+    cases = [held.case("deep", asked=held.COLOR), held.case("deep", 4)]
     methods = [BY_NAME[name] for name in ("centre", "direct")]
     found = again(test, cases, methods)
     assert found.shape == (2, 2, 9)
@@ -62,7 +62,7 @@ def test_what_knows_nothing_of_the_model_stays_the_same(test):
 
 
 def test_the_map_of_a_mirrored_picture_is_mirrored_back():
-    case = held.case("deep", asked=held.COLOUR)
+    case = held.case("deep", asked=held.COLOR)
     methods = [BY_NAME[name] for name in ("edges", "raster order")]
     (found,) = again("mirrored", [case], methods)
     edges, raster = (likeness("mirrored", method(case), one) for method, one in zip(methods, found, strict=True))
@@ -74,13 +74,13 @@ def test_the_map_of_a_mirrored_picture_is_mirrored_back():
 
 
 def test_a_side_in_the_answer_is_one_too():
-    assert list(_changes("mirrored", [held.case("deep", asked=held.COLOUR, said="the left one")])) == [None]
+    assert list(_changes("mirrored", [held.case("deep", asked=held.COLOR, said="the left one")])) == [None]
 
 
 def test_another_question_is_the_next_cases():
     """Of cases with one picture and one answer, the maps change places."""
-    colour = held.case("deep", asked=held.COLOUR)
-    cases = [replace(held.case("deep"), word=colour.word), colour]
+    color = held.case("deep", asked=held.COLOR)
+    cases = [replace(held.case("deep"), word=color.word), color]
     expected = np.array([BY_NAME["direct"](case) for case in cases])
     assert abs(likeness("other question", *expected)) < 0.999
     found = again("other question", cases, [BY_NAME["direct"]])[:, 0]
@@ -157,5 +157,5 @@ def test_costs_of_methods(name, forwards, backwards):
 def test_what_comes_before_the_picture_is_not_read_again():
     (found,) = cost(BY_NAME["occlusion, every patch"], [held.case("deep")])
     patches, tokens = len(held.case("deep").patches), len(held.case("deep").trace.ids)
-    shorter = (int(held.case("deep").trace.rows.max()) + 1 - int(held.case("deep").patches.min())) / tokens
+    shorter = (int(held.case("deep").trace.queries.max()) + 1 - int(held.case("deep").patches.min())) / tokens
     assert found.forwards <= patches * shorter + 1e-6 < patches

@@ -1,11 +1,11 @@
 """Questions about what is not in a picture, beside as many about what is: do the answers hold, or are they made up?
 
-The design is POPE's (Li et al. 2023, arXiv 2305.10355); an object is a colour with a shape. Absent ones are of three
+The design is POPE's (Li et al. 2023, arXiv 2305.10355); an object is a color with a shape. Absent ones are of three
 kinds:
 
 random       any that is not there
 popular      one of the most common of the whole folder, an eighth of all, that is not there
-adversarial  its colour is there and its shape is there, but not together
+adversarial  its color is there and its shape is there, but not together
 
 Every question about an absent object has one about a present object of the same picture, in the same wording.
 """
@@ -37,9 +37,9 @@ GIVEN = "given"
 """The kind of absent objects of which it is not known: the questions came with the pictures."""
 
 Pair: TypeAlias = tuple[str, str]
-"""A colour and a shape."""
+"""A color and a shape."""
 
-PAIRS = tuple((colour, shape) for colour in COLORS for shape in SHAPES)
+PAIRS = tuple((color, shape) for color in COLORS for shape in SHAPES)
 """All that can be asked for."""
 
 
@@ -112,11 +112,11 @@ def object_of(question: PictureQuestion) -> str:
 def absent(scene: Scene, kind: str, common: list[Pair]) -> list[Pair]:
     """The pairs of this kind that are not in a scene; `common` are the popular ones of its folder."""
     there = _there(scene)
-    colours, shapes = {colour for colour, _ in there}, {shape for _, shape in there}
+    colors, shapes = {color for color, _ in there}, {shape for _, shape in there}
     of_kind = {
         "random": PAIRS,
         "popular": common,
-        "adversarial": [(colour, shape) for colour, shape in PAIRS if colour in colours and shape in shapes],
+        "adversarial": [(color, shape) for color, shape in PAIRS if color in colors and shape in shapes],
     }
     return [pair for pair in of_kind[kind] if pair not in there]
 
@@ -145,4 +145,4 @@ def _both(
 
 
 def _there(scene: Scene) -> set[Pair]:
-    return {(thing.colour, thing.shape) for thing in scene.things}
+    return {(thing.color, thing.shape) for thing in scene.things}

@@ -136,6 +136,6 @@ def _questions(scene: Scene, name: str, rng: random.Random) -> list[Rows]:
 
 
 def _context(scene: Scene, name: str, things: list[Rows], rng: random.Random) -> Rows:
-    instances = [{"category": f"{thing['colour']} {thing['shape']}", "bbox": thing["bbox"]} for thing in things]
+    instances = [{"category": f"{thing['color']} {thing['shape']}", "bbox": thing["bbox"]} for thing in things]
     captions = [caption(scene, rng) for _ in range(CAPTIONS)]
     return {"id": name, "image": f"{name}.png", "captions": captions, "instances": instances}

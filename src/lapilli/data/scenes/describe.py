@@ -40,9 +40,9 @@ def noun(thing: Thing) -> str:
     """Return the thing with all its attributes but its place: "small striped red circle"."""
     if thing.shape == "card":
         kind = "digit" if thing.character.isdigit() else "letter"
-        return f"{thing.colour} card with the {kind} {thing.character}"
+        return f"{thing.color} card with the {kind} {thing.character}"
     texture = "" if thing.texture == "plain" else thing.texture + " "
-    return f"{thing.size} {texture}{thing.colour} {thing.shape}"
+    return f"{thing.size} {texture}{thing.color} {thing.shape}"
 
 
 def with_article(words: str) -> str:
@@ -86,12 +86,12 @@ DESCRIPTIONS: tuple[Callable[[Sequence[Thing], random.Random], str], ...] = (
 
 
 def _brief(things: Sequence[Thing], scene: Scene, rng: random.Random) -> str:
-    parts = [with_article(f"{thing.colour} {thing.shape}") for thing in things]
+    parts = [with_article(f"{thing.color} {thing.shape}") for thing in things]
     return _sentence(rng.choice(("", "a picture of ", "this is ")) + listed(parts))
 
 
 def _grouped(things: Sequence[Thing], scene: Scene, rng: random.Random) -> str:
-    pairs = Counter((thing.colour, thing.shape) for thing in things)
+    pairs = Counter((thing.color, thing.shape) for thing in things)
     parts = [
         f"{NUMBERS[count]} {color} {shape if count == 1 else PLURALS[shape]}" for (color, shape), count in pairs.items()
     ]
@@ -109,7 +109,7 @@ def _beside(things: Sequence[Thing], scene: Scene, rng: random.Random) -> str:
 
 
 def _totals(things: Sequence[Thing], scene: Scene, rng: random.Random) -> str:
-    colors = Counter(thing.colour for thing in things)
+    colors = Counter(thing.color for thing in things)
     parts = [f"{NUMBERS[count]} {color}" for color, count in colors.items()]
     return _sentence(f"{NUMBERS[len(things)]} object{'s' if len(things) > 1 else ''}, {listed(parts)}")
 

@@ -66,7 +66,7 @@ def _background(scene: Scene, rng: random.Random) -> Image.Image:
 
 def _surface(thing: Thing, side: int, rng: random.Random) -> Image.Image:
     """A square in the thing's color and texture; the second tone is a darker or lighter one of the same color."""
-    tone = tuple(max(0, min(255, value + rng.randint(-9, 9))) for value in COLORS[thing.colour])
+    tone = tuple(max(0, min(255, value + rng.randint(-9, 9))) for value in COLORS[thing.color])
     surface = Image.new("RGB", (side, side), tone)
     if thing.texture == "plain":
         return surface
@@ -132,7 +132,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def _print_character(canvas: Image.Image, card: Thing) -> None:
     """The card's character, dark on a light card and light on a dark one, turned with the card."""
-    ink = (20, 20, 24) if sum(COLORS[card.colour]) > 330 else (250, 250, 246)
+    ink = (20, 20, 24) if sum(COLORS[card.color]) > 330 else (250, 250, 246)
     side = int(2 * card.radius * SCALE)
     stamp = Image.new("L", (side, side), 0)
     ImageDraw.Draw(stamp).text(

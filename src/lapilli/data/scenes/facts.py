@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from lapilli.core import spelling
 from lapilli.core.errors import LapilliError
 from lapilli.core.read import checked, read_json_lines
 from lapilli.data.scenes.describe import with_article
@@ -14,7 +16,7 @@ from lapilli.data.scenes.scene import MOST, SIDE, Scene, Thing
 from lapilli.data.scenes.vocabulary import COLORS, PHRASES, SHAPES, SIZES, TEXTURES
 
 _AGAIN = "make the folder again with: lapilli data scenes"
-_HIDDEN = ("", "colour", "shape", "place")  # attributes that a question may ask for, and so does not name
+_HIDDEN = ("", "color", "shape", "place")  # attributes that a question may ask for, and so does not name
 
 
 def read_scenes(folder: Path) -> dict[str, Scene]:
@@ -25,7 +27,7 @@ def read_scenes(folder: Path) -> dict[str, Scene]:
     file = folder / "scenes.jsonl"
     if not file.is_file():
         raise LapilliError(f"{file}: no such file; make the folder with: lapilli data scenes {folder} --split held_out")
-    rows = [_row(place, value) for place, value in read_json_lines(file, _AGAIN)]
+    rows = [_row(place, _respelled(value)) for place, value in read_json_lines(file, _AGAIN)]
     return {row.image: Scene(row.things, row.background, row.id) for row in rows}
 
 
@@ -39,6 +41,12 @@ class _Row:
     things: tuple[Thing, ...]
 
 
+def _respelled(value: Any) -> Any:
+    """A line with the attributes of its things as they are spelled today."""
+    things = value.get("things") if isinstance(value, dict) else None
+    return value | {"things": [spelling.keys(thing) for thing in things]} if isinstance(things, list) else value
+
+
 def _row(place: str, value: object) -> _Row:
     row = checked(_Row, value, place, _AGAIN)
     if not 1 <= len(row.things) <= MOST:
@@ -50,7 +58,7 @@ def _row(place: str, value: object) -> _Row:
 
 def _require_drawn(thing: Thing, place: str) -> None:
     """Refuse attributes that no scene has: there are no words for them."""
-    vocabularies = {"colour": COLORS, "shape": SHAPES, "size": SIZES, "texture": TEXTURES}
+    vocabularies = {"color": COLORS, "shape": SHAPES, "size": SIZES, "texture": TEXTURES}
     for name, words in vocabularies.items():
         if getattr(thing, name) not in words:
             choices = ", ".join(words)
@@ -71,9 +79,9 @@ def _names(scene: Scene, thing: Thing) -> set[str]:
     """Return every name that a question may have for this thing."""
     names = {name for hidden in _HIDDEN for name in references(scene, thing, without=hidden)}
     names |= {f"the {kind} {PHRASES[thing.place]}" for kind in ("object", "card") if kind in ("object", thing.shape)}
-    if scene.alike(thing, "colour", "shape") == 1:
-        names.add(f"the {thing.colour} {thing.shape}")
-    return names | {with_article(f"{thing.colour} {thing.shape}"), with_article(thing.shape)}
+    if scene.alike(thing, "color", "shape") == 1:
+        names.add(f"the {thing.color} {thing.shape}")
+    return names | {with_article(f"{thing.color} {thing.shape}"), with_article(thing.shape)}
 
 
 def _says(text: str, name: str) -> bool:

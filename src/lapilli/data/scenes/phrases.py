@@ -24,13 +24,13 @@ def _count_phrases(singular: str, plural: str) -> tuple[str, ...]:
 SPOTS = ("the middle of an object", "beside the middle of an object", "the background")
 
 FACTS: dict[str, tuple[str, ...]] = {
-    "colour": tuple(with_article(f"{color} object") for color in COLORS),
+    "color": tuple(with_article(f"{color} object") for color in COLORS),
     "shape": tuple(with_article(shape) for shape in SHAPES),
     "size": tuple(f"a {size} object" for size in SIZES),
     "texture": tuple(f"a {texture} object" for texture in TEXTURES),
     "character": tuple(f"the {'digit' if c.isdigit() else 'letter'} {c}" for c in CHARACTERS),
     "place": tuple(f"an object {PHRASES[place]}" for place in PLACES),
-    "colour_count": _count_phrases("object of its color", "objects of the same color"),
+    "color_count": _count_phrases("object of its color", "objects of the same color"),
     "shape_count": _count_phrases("object of its shape", "objects of the same shape"),
     "count": _count_phrases("object", "objects"),
     "spot": SPOTS,
@@ -38,7 +38,7 @@ FACTS: dict[str, tuple[str, ...]] = {
 """The phrases of every fact: exactly one of each line is true of a patch, or the fact does not apply to it."""
 
 _WORDS = {
-    "colour": tuple(COLORS), "shape": SHAPES, "size": SIZES, "texture": TEXTURES, "character": tuple(CHARACTERS),
+    "color": tuple(COLORS), "shape": SHAPES, "size": SIZES, "texture": TEXTURES, "character": tuple(CHARACTERS),
     "place": PLACES,
 }  # fmt: skip
 
@@ -92,7 +92,7 @@ def _facts(thing: Thing) -> list[int]:
 
 def _counts(scene: Scene, thing: Thing) -> list[int]:
     """Return the indices of the numbers of things of its color, of its shape, and of all; the number 1 has index 0."""
-    counts = scene.alike(thing, "colour"), scene.alike(thing, "shape"), len(scene.things)
+    counts = scene.alike(thing, "color"), scene.alike(thing, "shape"), len(scene.things)
     return [count - 1 for count in counts]
 
 

@@ -56,7 +56,7 @@ def snapped(scene: Scene) -> Scene:
 
 def references(scene: Scene, thing: Thing, without: str = "") -> list[str]:
     """Return the shortest phrases that mean this thing and no other, without the attribute `without`."""
-    for attributes in (("shape",), ("colour",)), (("colour", "shape"), ("size", "shape"), ("texture", "shape")):
+    for attributes in (("shape",), ("color",)), (("color", "shape"), ("size", "shape"), ("texture", "shape")):
         phrases = [
             _phrase(thing, chosen)
             for chosen in attributes
@@ -71,7 +71,7 @@ def references(scene: Scene, thing: Thing, without: str = "") -> list[str]:
 
 
 def _phrase(thing: Thing, attributes: tuple[str, ...]) -> str:
-    words = [getattr(thing, name) for name in ("size", "texture", "colour") if name in attributes]
+    words = [getattr(thing, name) for name in ("size", "texture", "color") if name in attributes]
     return " ".join(["the", *words, thing.shape if "shape" in attributes else "object"])
 
 
@@ -80,8 +80,8 @@ COLOR = ("What color is {}?", "Which color does {} have?")
 
 def _color(scene: Scene, rng: random.Random) -> Iterator[Question]:
     for thing in scene.things:
-        name = rng.choice([*references(scene, thing, without="colour"), f"the object {PHRASES[thing.place]}"])
-        yield Question("colour", rng.choice(COLOR).format(name), thing.colour)
+        name = rng.choice([*references(scene, thing, without="color"), f"the object {PHRASES[thing.place]}"])
+        yield Question("color", rng.choice(COLOR).format(name), thing.color)
 
 
 def _shape(scene: Scene, rng: random.Random) -> Iterator[Question]:
@@ -95,7 +95,7 @@ def _counting(scene: Scene, rng: random.Random) -> Iterator[Question]:
     wording = rng.choice(("How many {} are there?", "How many {} do you see?"))
     yield Question("counting", wording.format("objects"), str(len(scene.things)))
     for color in COLORS:
-        count = sum(thing.colour == color for thing in scene.things)
+        count = sum(thing.color == color for thing in scene.things)
         if count or rng.random() < 0.2:
             yield Question("counting", wording.format(f"{color} objects"), str(count))
     for shape in SHAPES:
@@ -109,7 +109,7 @@ EXISTENCE = ("Is there {}?", "Do you see {}?")
 
 def _existence(scene: Scene, rng: random.Random) -> Iterator[Question]:
     """Half of the absent combinations consist of a color and a shape that both occur in the scene."""
-    present = {(thing.colour, thing.shape) for thing in scene.things}
+    present = {(thing.color, thing.shape) for thing in scene.things}
     colors, shapes = sorted({color for color, _ in present}), sorted({shape for _, shape in present})
     mixed = sorted({(color, shape) for color in colors for shape in shapes} - present)
     foreign = sorted({(color, shape) for color in COLORS for shape in SHAPES} - present)
@@ -156,8 +156,8 @@ def _reading(scene: Scene, rng: random.Random) -> Iterator[Question]:
     cards = [thing for thing in scene.things if thing.shape == "card"]
     for card in cards:
         names = ["the card"] if len(cards) == 1 else [f"the card {PHRASES[card.place]}"]
-        if sum(other.colour == card.colour for other in cards) == 1:
-            names.append(f"the {card.colour} card")
+        if sum(other.color == card.color for other in cards) == 1:
+            names.append(f"the {card.color} card")
         wording = rng.choice(READING)
         yield Question("reading", wording.format(rng.choice(names)), card.character)
 
@@ -194,13 +194,13 @@ SAME_COLOR = "Do {} and {} have the same color?"
 
 
 def _compare_colors(scene: Scene, rng: random.Random) -> Iterator[Question]:
-    for first, name, second, other in _pairs(scene, without="colour"):
-        answer = "yes" if first.colour == second.colour else "no"
+    for first, name, second, other in _pairs(scene, without="color"):
+        answer = "yes" if first.color == second.color else "no"
         yield Question("comparison", SAME_COLOR.format(name, other), answer)
 
 
 def _compare_numbers(scene: Scene, rng: random.Random) -> Iterator[Question]:
-    counts = Counter(thing.colour for thing in scene.things)
+    counts = Counter(thing.color for thing in scene.things)
     colors = sorted({*counts, rng.choice(list(COLORS))})
     for first in colors:
         for second in colors:
@@ -223,8 +223,8 @@ def _reasoning(scene: Scene, rng: random.Random) -> Iterator[Question]:
 
 def _remaining(scene: Scene, rng: random.Random) -> Iterator[Question]:
     wordings = ("How many objects would be left without the {}?", "How many objects remain if you take away the {}?")
-    for color in sorted({thing.colour for thing in scene.things}):
-        remaining = sum(thing.colour != color for thing in scene.things)
+    for color in sorted({thing.color for thing in scene.things}):
+        remaining = sum(thing.color != color for thing in scene.things)
         yield Question("reasoning", rng.choice(wordings).format(f"{color} ones"), str(remaining))
     for shape in sorted({thing.shape for thing in scene.things}):
         remaining = sum(thing.shape != shape for thing in scene.things)
@@ -237,13 +237,13 @@ def _at_the_edge(scene: Scene, rng: random.Random) -> Iterator[Question]:
         if len(ranked) > 1 and sign * (getattr(ranked[1], axis) - getattr(ranked[0], axis)) >= EDGE:
             wording = rng.choice((f"nearest the {edge} edge", f"closest to the {edge} edge"))
             if rng.random() < 0.5:
-                yield Question("reasoning", f"What color is the object {wording}?", ranked[0].colour)
+                yield Question("reasoning", f"What color is the object {wording}?", ranked[0].color)
             else:
                 yield Question("reasoning", f"What shape is the object {wording}?", ranked[0].shape)
 
 
 TYPES: dict[str, Callable[[Scene, random.Random], Iterator[Question]]] = {
-    "colour": _color,
+    "color": _color,
     "shape": _shape,
     "counting": _counting,
     "existence": _existence,

@@ -24,7 +24,7 @@ RADII = {"small": (7.5, 9.5), "large": (12.5, 15.5)}
 class Thing:
     """One object. `x`, `y` (centre) and `radius` are in pixels of the picture, `angle` in degrees."""
 
-    colour: str
+    color: str
     shape: str
     size: str
     texture: str

@@ -94,7 +94,7 @@ def counts(seed: str, most: int, count: int) -> Pieces:
     rng = random.Random(seed + "/counts")
     scene = textual_scene(seed, most)
     questions = _different(scene, "counting", count, rng)
-    return _list_of(with_article(f"{thing.colour} {thing.shape}") for thing in scene.things) + questions
+    return _list_of(with_article(f"{thing.color} {thing.shape}") for thing in scene.things) + questions
 
 
 def cards(seed: str) -> Pieces:
@@ -153,7 +153,7 @@ def _quiz(seed: str, kind: str, most: int, count: int) -> Pieces:
         scene = replace(scene, things=tuple(replace(thing, size="large", texture="plain") for thing in scene.things))
         if questions := _different(scene, kind, count, rng):
             break
-    things = [f"{with_article(f'{thing.colour} {thing.shape}')} {PHRASES[thing.place]}" for thing in scene.things]
+    things = [f"{with_article(f'{thing.color} {thing.shape}')} {PHRASES[thing.place]}" for thing in scene.things]
     return _list_of(rng.sample(things, len(things))) + questions
 
 
@@ -190,20 +190,20 @@ def _distinct(rng: random.Random) -> list[tuple[str, str, str]]:
 def _statement(scene: Scene, rng: random.Random) -> tuple[str, str]:
     """The start of a sentence and its end: every attribute, by every other one that means a single thing."""
     thing = rng.choice(scene.things)
-    attribute = rng.choice(("colour", "shape", "place", "character") if thing.shape == "card" else _ATTRIBUTES)
+    attribute = rng.choice(("color", "shape", "place", "character") if thing.shape == "card" else _ATTRIBUTES)
     spot = f"the object {PHRASES[thing.place]}"
     if attribute == "character":
         cards = [name for name in references(scene, thing) if name.endswith("card")]
         return f"{rng.choice([*cards, f'the card {PHRASES[thing.place]}'])} says", thing.character
     if attribute == "place":
         names = references(scene, thing)
-        return (f"{rng.choice(names)} lies", PHRASES[thing.place]) if names else (f"{spot} is", thing.colour)
+        return (f"{rng.choice(names)} lies", PHRASES[thing.place]) if names else (f"{spot} is", thing.color)
     names = references(scene, thing, without=attribute)
     name = rng.choice([spot, *names, *names])
-    return (f"{name} is", thing.colour) if attribute == "colour" else (f"{name} is a", thing.shape)
+    return (f"{name} is", thing.color) if attribute == "color" else (f"{name} is a", thing.shape)
 
 
-_ATTRIBUTES = ("colour", "shape", "place")
+_ATTRIBUTES = ("color", "shape", "place")
 
 
 def mixed_questions(

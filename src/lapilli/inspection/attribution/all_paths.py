@@ -243,7 +243,7 @@ def _require_fitting(ids: NDArray[np.int64], layout: TokenLayout, pixels: Tensor
         sizes = f"{len(ids)} tokens and {pictures} pictures"
         raise ValueError(f"{sizes} for a layout of {layout.length} tokens and {layout.image_count} images")
     if not queries.size or queries.min() < 0 or queries.max() >= len(ids):
-        raise ValueError(f"rows {queries.tolist()}: at least one is needed, and all within the {len(ids)} tokens")
+        raise ValueError(f"queries {queries.tolist()}: at least one is needed, and all within the {len(ids)} tokens")
 
 
 def _numbers(tensor: Tensor) -> NDArray[np.float64]:

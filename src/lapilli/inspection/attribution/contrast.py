@@ -40,7 +40,7 @@ def contrasted(trace: Trace, sample: Sample, text: str) -> tuple[Target, int]:
     traced = trace.next_ids
     shared = min(len(other), len(traced))
     (apart,) = np.nonzero(other[:shared] != traced[:shared])
-    stops = np.append(trace.layout.role, Role.STOP)[trace.rows + 1] == Role.STOP
+    stops = np.append(trace.layout.role, Role.STOP)[trace.queries + 1] == Role.STOP
     if not len(apart) or stops[apart[0]]:
         raise UsageError(f"contrast {text!r}: nowhere differs from the answer, as far as that goes; give another")
     return Target("difference", int(other[apart[0]])), int(apart[0])

@@ -74,7 +74,7 @@ def decompose(trace: Trace, target: Target | None = None, tokens: NDArray[np.int
     readout = readouts(trace, target, ids)
     image = torch.from_numpy(trace.layout.role == Role.IMAGE).to(readout.device)
     constants = torch.stack([trace.decoder.constants(layer) for layer in range(trace.decoder.depth)], dim=1)
-    positions, heads, heads_image = np.zeros((len(trace.rows), len(trace.ids))), [], []
+    positions, heads, heads_image = np.zeros((len(trace.queries), len(trace.ids))), [], []
     for layer in range(trace.decoder.depth):  # one by one: all layers' heads and positions together would be large
         parts = head_positions(trace, readout, layer)
         positions += _numbers(parts.sum(1))

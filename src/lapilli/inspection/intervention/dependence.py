@@ -12,12 +12,12 @@ RULE = (
     "a word survives a picture in the place of its own if the likeliest word is still the same and the one that is "
     "explained at least half as probable as before; it survives other pictures if the likeliest word is the same in "
     "all of them, and this one at least half as probable at their median. It depends on the picture if it does not "
-    "survive the picture blurred beyond recognition. Of one that does, the picture's overall colour is enough, which "
+    "survive the picture blurred beyond recognition. Of one that does, the picture's overall color is enough, which "
     "with roughly where it lies is all that a blur leaves; it has “no visual dependence” if it survives a mid-grey "
     "blank and other pictures too"
 )
 
-Verdict: TypeAlias = Literal["visual", "overall colour", "no visual dependence"]
+Verdict: TypeAlias = Literal["visual", "overall color", "no visual dependence"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def dependence(replaced: Readings, word: slice, texts: tuple[str, str]) -> Depen
         if len(log_probs) < 3:
             raise ValueError("no other pictures: whether the word needs its own is not known")
         others = np.median(log_probs[2:]) > full - math.log(2) and same[2:].all()
-        verdict = "no visual dependence" if others and _survives(replaced, 1, word) else "overall colour"
+        verdict = "no visual dependence" if others and _survives(replaced, 1, word) else "overall color"
     blurred, blank, *swapped = log_probs.tolist()
     return Dependence(
         verdict=verdict,

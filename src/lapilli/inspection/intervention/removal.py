@@ -107,5 +107,5 @@ def _whole(trace: Trace, variants: Tensor, target: Target, pixel_values: Tensor,
     pictures[:, image] = variants
     ids = torch.tensor(trace.ids).expand(len(variants), -1)
     batch = placed({"input_ids": ids, "pixel_values": pictures.flatten(0, 1)}, model)
-    queries = torch.from_numpy(trace.rows).to(model.device)
+    queries = torch.from_numpy(trace.queries).to(model.device)
     return predictions(model(**batch, logits_to_keep=queries, use_cache=False).logits, trace.next_ids, target)

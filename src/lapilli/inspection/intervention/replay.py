@@ -65,7 +65,7 @@ def replay(
     """
     target = target or Target()
     unchanged = clean(trace, target)
-    shape = (len(variants), len(trace.rows))
+    shape = (len(variants), len(trace.queries))
     target_of, log_prob = (np.broadcast_to(part, shape).copy() for part in unchanged[:2])
     likeliest = np.broadcast_to(unchanged[2], shape).copy()
     for chosen, first, streams in _ends(trace, variants, at_once):
@@ -91,8 +91,8 @@ def read_on(trace: Trace, start: int, embeddings: Tensor, target: Target | None 
     positions before `start` are not run again, and queries before it stay as they are. Raises what `replay` does.
     """
     target = target or Target()
-    suffix = _Suffix(trace, _require_replayable(trace), start, int(trace.rows.max()) + 1)
-    first = int(np.searchsorted(trace.rows, start))
+    suffix = _Suffix(trace, _require_replayable(trace), start, int(trace.queries.max()) + 1)
+    first = int(np.searchsorted(trace.queries, start))
     batches = []
     for some in embeddings[:, : suffix.length].split(suffix.fitting()):
         batches.append(_read(trace, suffix.run_on(some), trace.next_ids[first:], target))
@@ -122,12 +122,12 @@ def _ends(trace: Trace, variants: Sequence[Variant], at_once: int | None) -> Ite
     Streams are (variant, query, d_model). Variants that change no query are left out.
     """
     stream = _require_replayable(trace)
-    end = int(trace.rows.max()) + 1
+    end = int(trace.queries.max()) + 1
     for start, chosen in _by_start(trace, variants, end).items():
         suffix = _Suffix(trace, stream, start, end)
         chosen.sort(key=lambda number: _first_layer(variants[number]))
         size = at_once or suffix.fitting()
-        first = int(np.searchsorted(trace.rows, start))
+        first = int(np.searchsorted(trace.queries, start))
         for begin in range(0, len(chosen), size):
             some = chosen[begin : begin + size]
             yield np.array(some), first, suffix.run([variants[number] for number in some])
@@ -138,7 +138,7 @@ def _require_replayable(trace: Trace) -> Stream:
     if attention not in _MASKED:
         raise LapilliError(f"attention {attention!r} takes no mask; call set_attn_implementation('sdpa') on the model")
     if trace.stream is None:
-        raise LapilliError("the trace holds its rows alone; record it with whole=True to replay it")
+        raise LapilliError("the trace holds its queries alone; record it with whole=True to replay it")
     require_keys(trace, [trace.decoder.depth - 1])
     return trace.stream
 
@@ -212,7 +212,7 @@ class _Suffix:
         self._trace = trace
         self._start = start
         self._end = end
-        self._rows = torch.from_numpy(trace.rows[trace.rows >= start] - start).to(stream.resid.device)
+        self._queries = torch.from_numpy(trace.queries[trace.queries >= start] - start).to(stream.resid.device)
         self._resid = stream.resid[:, start:end]
         self._rotary = (stream.rotary[0][None, start:end], stream.rotary[1][None, start:end])
         self._prefix = _Prefix(trace, start)
@@ -255,8 +255,8 @@ class _Suffix:
         cache: _Prefix | _Whole = self._prefix
         if layer == model.depth - 1:
             cache = _Whole(*cache.update(*model.keys_values(layer, hidden, rotary), layer))
-            rotary = (rotary[0][:, self._rows], rotary[1][:, self._rows])
-            hidden, mask = hidden[:, self._rows], mask[:, :, self._rows]
+            rotary = (rotary[0][:, self._queries], rotary[1][:, self._queries])
+            hidden, mask = hidden[:, self._queries], mask[:, :, self._queries]
         block = model.blocks[layer]
         require_arguments(type(block).forward, "attention_mask", "position_embeddings")
         output = block(hidden, attention_mask=mask, position_embeddings=rotary, **cache_argument(block, cache))

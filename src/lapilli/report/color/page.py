@@ -49,8 +49,8 @@ _WAYS = {
 _CHOSEN = {"increase": "by increase", "contrast": "by contrast"}
 _MEASURES = {
     "increase": "Increase of the log-probability, nats",
-    "direct": "Direct contribution to the right colour's logit",
-    "contrast": "The same, less that to a random other colour's logit",
+    "direct": "Direct contribution to the right color's logit",
+    "contrast": "The same, less that to a random other color's logit",
 }
 _GROWN = {"": "as it is", "certain_": "equally certain", "wide_": "equally wide"}
 _READOUTS = {"embedding": "input embeddings", "stream": "logit lens", "wrote": "attention wrote"}
@@ -231,7 +231,7 @@ def difference_chart(result: Result, against: str) -> dict[str, Any]:
                 )
             )
         rows.append(Row(condition, tuple(lanes)))
-    title = {"random": "Right colour less a random other one", "best": "Right colour less the best other one"}[against]
+    title = {"random": "Right color less a random other one", "best": "Right color less the best other one"}[against]
     return {"title": title, "chart": rows_chart(rows, title, "In logits; a lane for each model.")}
 
 
@@ -274,7 +274,7 @@ def decoding_chart(result: Result, condition: str, of: str) -> dict[str, Any]:
     k = result["settings"]["verdict_size"]
     rows = []
     for readout, label in _READOUTS.items():
-        for word in ("colour", "object"):
+        for word in ("color", "object"):
             lanes = [
                 (
                     mark("wedge", f"{model}, average position", figure["random"], 3),

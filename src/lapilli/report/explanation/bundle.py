@@ -12,6 +12,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from lapilli.core import spelling
 from lapilli.core.errors import LapilliError
 
 DESCRIPTION = "explanation.json"
@@ -83,6 +84,8 @@ def _description(path: Path) -> Explanation:
         raise LapilliError(f"{path}: cannot be read: {error}; {_AGAIN}") from error
     if not isinstance(content, dict):
         raise LapilliError(f"{path}: holds {type(content).__name__}, not an object; {_AGAIN}")
+    if "dependence" in content:
+        content["dependence"] = spelling.entry(content["dependence"], "verdict")
     return content
 
 

@@ -713,7 +713,7 @@ const buildOptions = (data, store) => h.div({ class: "options" },
   choice("Scale", SCALES, "scale", store),
   h.span({ class: "toggles" },
     toggle("smooth", "smooth", store, "Blend between patches: easier on the eye, less true"),
-    toggle("grey", "grey", store, "The photograph without its colours"),
+    toggle("grey", "grey", store, "The photograph without its colors"),
     data.sinks.length ? toggle("without sinks", "sinkless", store, "Leave sinks out of the scale") : null));
 
 const buildSeen = (data, view) => {
@@ -847,8 +847,8 @@ const buildTarget = (data, store) => {
 /** The texts for each verdict on a word's need of the picture: the heading, a sentence on the word, the consequence. */
 const NEEDS = {
   visual: [null, "depends on the picture.", ""],
-  "overall colour": ["The picture’s overall colour is enough.", "needs no more of the picture than its overall colour.",
-    " A blur leaves no more than that, and roughly where it lies. The maps show where that colour lies, not that a thing "
+  "overall color": ["The picture’s overall color is enough.", "needs no more of the picture than its overall color.",
+    " A blur leaves no more than that, and roughly where it lies. The maps show where that color lies, not that a thing "
       + "was recognised there; a patch that is blurred keeps it."],
   "no visual dependence": ["No visual dependence.", "does not need the picture.",
     " The maps say how the parts add up, not that the answer needs the picture."],
@@ -1136,7 +1136,7 @@ const buildNetwork = (data, store, announce) => {
     const { unit, key } = shownPart(data, state);
     drawProfile(profile, seriesOf(data, state), cell);
     say(most, `Above, by layer: bars are attention and MLP together, in ${unit}. Below, by layer and head: the `
-      + `strongest colour is ±${plain(percentile(headValues(data, state), HEADS_END_AT))}. `
+      + `strongest color is ±${plain(percentile(headValues(data, state), HEADS_END_AT))}. `
       + (key === "chance" ? gainsNote(data, state) : "Heads of a layer add up to its attention."));
   }, chart);
   store.draws([...HEAD_KEYS, "head", "hoverHead"], (state) => {

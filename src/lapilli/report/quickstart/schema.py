@@ -31,7 +31,7 @@ class Rate(TypedDict):
 
 
 class Score(Rate):
-    """The accuracy on one type of question, such as `colour`. Answers count as right or wrong, nothing between.
+    """The accuracy on one type of question, such as `color`. Answers count as right or wrong, nothing between.
 
     The controls (`blank`, `swapped`, `language_only`) belong to a stage as `image` does; the charts show those of the
     last stage, the table those of every stage. The accuracy over all types is a row of `overall`, of type `all`.

@@ -279,7 +279,7 @@ def captions(results: Results, folder: Path) -> dict[str, Any] | None:
     beside = (("Its own picture", "align", rates["mentioned"]), ("Another picture", "swapped", rates["shuffled"]))
     rows = [Row(label, (_mark(kind, rate, label),)) for label, kind, rate in beside if rate.n]
     summary = ". ".join(f"{row.label}: {charts.mark_words(row.marks[0])}" for row in rows)
-    chart = charts.dot_chart(rows, "Colour words that are right", summary, left=118.0, lanes=())
+    chart = charts.dot_chart(rows, "Color words that are right", summary, left=118.0, lanes=())
     examples = [{**example, "uri": data_uri(example["image"], folder)} for example in saved.get("examples", [])]
     return {"n": saved["n"], "chart": chart, "gain": saved.get("gain"), "examples": examples, **rates}
 

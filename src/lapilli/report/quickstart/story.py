@@ -45,7 +45,7 @@ def differences(results: Results) -> Iterator[Change]:
             }
             yield from _changes(split, type_, shares)
     if gain := results.get("captions", {}).get("gain"):
-        yield {"split": "held_out", "type": "colours in captions", "against": "another picture", **gain}
+        yield {"split": "held_out", "type": "colors in captions", "against": "another picture", **gain}
 
 
 def _changes(split: str, type_: str, shares: Mapping[str, Proportion | None]) -> Iterator[Change]:

@@ -73,7 +73,7 @@ class ColorQuestion:
     @property
     def color(self) -> str:
         """The right answer."""
-        return self.scene.things[self.thing].colour
+        return self.scene.things[self.thing].color
 
     @property
     def shape(self) -> str:
@@ -98,7 +98,7 @@ def read_color_questions(folder: Path, count: int, seed: int) -> list[ColorQuest
     fitting = [
         (question, scenes[question.image], name)
         for question in read_picture_questions(folder)
-        if question.type == "colour" and question.image in scenes and (name := _name(question.question)) is not None
+        if question.type == "color" and question.image in scenes and (name := _name(question.question)) is not None
     ]
     candidates = [
         (*candidate, thing[0])
@@ -110,6 +110,11 @@ def read_color_questions(folder: Path, count: int, seed: int) -> list[ColorQuest
         raise LapilliError(f"{folder}: no question {COLOR[0].format('…')!r} about one thing of a scene; {remedy}")
     chosen = sorted(random.Random(seed).sample(range(len(candidates)), min(count, len(candidates))))
     return [_color_question(*candidates[number], seed) for number in chosen]
+
+
+def seed_name(question: PictureQuestion) -> str:
+    """The id of a question as seeds have it: it ended in "-colour" when the first figures were drawn."""
+    return re.sub(r"-color$", "-colour", question.id)
 
 
 def _name(question: str) -> tuple[int, str] | None:
@@ -125,10 +130,11 @@ def _color_question(
 ) -> ColorQuestion:
     wording, name = wording_and_name
     described = snapped(scene)
-    rng = random.Random(f"{seed}/{question.id}")
-    facts, order = described_in_order(described, f"{seed}/{question.id}/facts")
+    own = f"{seed}/{seed_name(question)}"
+    rng = random.Random(own)
+    facts, order = described_in_order(described, f"{own}/facts")
     other = _other_name(described, thing, rng)
-    color = scene.things[thing].colour
+    color = scene.things[thing].color
     return ColorQuestion(
         question=question,
         scene=scene,
@@ -150,10 +156,8 @@ def described_in_order(scene: Scene, seed: str) -> tuple[str, tuple[int, ...]]:
 
 def _other_name(scene: Scene, thing: int, rng: random.Random) -> str | None:
     """A name for another thing, of another color."""
-    others: Sequence[Thing] = [
-        candidate for candidate in scene.things if candidate.colour != scene.things[thing].colour
-    ]
+    others: Sequence[Thing] = [candidate for candidate in scene.things if candidate.color != scene.things[thing].color]
     if not others:
         return None
     other = rng.choice(others)
-    return rng.choice([*references(scene, other, without="colour"), f"the object {PHRASES[other.place]}"])
+    return rng.choice([*references(scene, other, without="color"), f"the object {PHRASES[other.place]}"])

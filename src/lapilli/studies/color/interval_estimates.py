@@ -145,7 +145,7 @@ def decoding(study: Study) -> list[Figure]:
         measures = study.keys(case, measure)
         for k in sizes(study.heads(case)["increase"][0].size):
             for readout in READOUTS:
-                for word in ("colour", "object"):
+                for word in ("color", "object"):
                     some = {
                         null: measures[f"{readout}/{word}/{null}"][:, :k].mean(1) for null in ("key", "random", "label")
                     }

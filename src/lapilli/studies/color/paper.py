@@ -36,7 +36,7 @@ def _shared(result: Mapping[str, Any]) -> Iterator[Figure]:
 
 
 def _read(result: Mapping[str, Any]) -> Iterator[Figure]:
-    for word, thing, paper, chance in (("colour", "colour", 0.455, 0.013), ("object", "object", 0.076, 0.0003)):
+    for word, thing, paper, chance in (("color", "color", 0.455, 0.013), ("object", "object", 0.076, 0.0003)):
         here = {"condition": "VQA", "readout": "embedding", "word": word, "of": "increase"}
         rows = _rows(result["decoding"], **here, k=result["settings"]["verdict_size"])
         measured = [{"model": row["model"], "chance": row["random"]["value"], **_number(row["key"])} for row in rows]

@@ -20,7 +20,7 @@ from lapilli.inspection.intervention.ablation import Head
 from lapilli.inspection.recording import traced
 from lapilli.inspection.trace import Trace
 from lapilli.model.llava import Llava
-from lapilli.studies.color.conditions import ColorQuestion, Form
+from lapilli.studies.color.conditions import ColorQuestion, Form, seed_name
 from lapilli.studies.color.fact_routes import cut_routes
 from lapilli.studies.color.heads import read_heads, word_tokens
 from lapilli.studies.color.key_positions import attention_to_facts, key_positions, reciprocal_ranks
@@ -116,7 +116,7 @@ def key_measures(question_set: QuestionSet, heads: Sequence[Head], note: Note) -
     same, paraphrase        the head's attention there, to the question as it is, and in the other wording
     different               its attention when another thing is asked about; nan where there is none of another color
     anywhere                its attention to a position of the facts on average
-    READOUT/WORD/NULL       1 / rank of the right "colour", and of the right "object" (its shape): "key", at the key
+    READOUT/WORD/NULL       1 / rank of the right "color", and of the right "object" (its shape): "key", at the key
                             position; "random", at a position of the facts on average; "label", at the key position, of
                             the words that are right for other questions, weighted by how often they are
     """
@@ -151,7 +151,7 @@ def _key_measures(
         )
     for readout, values in reciprocal_ranks(trace, places, heads, words).items():
         for word in (question.color, question.shape):
-            kind = "colour" if word == question.color else "object"
+            kind = "color" if word == question.color else "object"
             ranks = _ranked(values, keys.at, WORDS.index(word), weights)
             measures |= {f"{readout}/{kind}/{null}": part for null, part in ranks.items()}
     return measures
@@ -196,7 +196,7 @@ def route_measures(question_set: QuestionSet, seed: int, note: Note) -> Measures
     """Cut every question's routes with `cut_routes`: change (question, route, span), random (question, route, 3)."""
 
     def measure(question: ColorQuestion) -> dict[str, NDArray[np.floating]]:
-        rng = np.random.default_rng([seed, int.from_bytes(question.question.id.encode()) % 2**32])
+        rng = np.random.default_rng([seed, int.from_bytes(seed_name(question.question).encode()) % 2**32])
         change, random = cut_routes(*question_set.traced(question, whole=True), rng)
         return {"change": change, "random": random}
 

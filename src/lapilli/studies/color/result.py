@@ -1,4 +1,4 @@
-"""The study of colour questions as one result, which its page shows."""
+"""The study of color questions as one result, which its page shows."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ from lapilli.studies.color.fact_routes import ROUTES
 from lapilli.studies.color.key_positions import READOUTS
 from lapilli.studies.color.overlap import PAPER, SHARES, sizes, verdict_size
 from lapilli.studies.color.paper import beside_paper
-from lapilli.studies.color.settings import RESULT, Settings
+from lapilli.studies.color.settings import RESULT, Settings, result_of
 from lapilli.studies.color.study import CHOSEN_BY, Study
 from lapilli.studies.color.top_head_ablation import CONTROLS, NULLS
 from lapilli.studies.color.verdicts import COMMON, LEVEL, verdicts
@@ -35,8 +35,7 @@ def color_result(of: Settings, run: RunDir, placement: Placement, progress: Prog
     study = Study(of, run, placement)
     last = Step("figures", [result(run, RESULT, partial(_result, study, time.perf_counter()))], counted=False)
     carry_out(chain(study.steps(progress), [last]), progress)
-    made: dict[str, Any] = run.load(RESULT)
-    return made
+    return result_of(run)
 
 
 def _result(study: Study, begun: float) -> dict[str, Any]:

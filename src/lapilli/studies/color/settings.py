@@ -1,16 +1,25 @@
-"""What decides the figures of the study of colour questions."""
+"""What decides the figures of the study of color questions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from lapilli.core import spelling
 from lapilli.core.errors import UsageError
+from lapilli.core.run import RunDir
 from lapilli.studies.color.conditions import read_color_questions
 
 BASE = "base"
 
 RESULT = "color"
 """What the run calls all that comes of it."""
+
+
+def result_of(run: RunDir) -> dict[str, Any]:
+    """The result of a finished study, with the words that were read as they are spelled today."""
+    result: dict[str, Any] = run.load(RESULT)
+    return result | {"decoding": [spelling.entry(row, "word") for row in result["decoding"]]}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The study of colour questions: Yu & Ananiadou (arXiv 2411.10950), with the controls that it lacked.
+"""The study of color questions: Yu & Ananiadou (arXiv 2411.10950), with the controls that it lacked.
 
     heads-MODEL-CONDITION     what every head adds to the right answer, of every question
     keys-MODEL-CONDITION      the key positions of the top heads
@@ -19,6 +19,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from lapilli.core import spelling
 from lapilli.core.errors import LapilliError
 from lapilli.core.placement import AS_STORED, Placement
 from lapilli.core.progress import Progress
@@ -53,7 +54,7 @@ FEWEST = 4
 
 CHOSEN_BY = ("increase", "contrast")
 """What top heads are chosen by: the paper's increase, which the verdicts are about; and the direct contribution to the
-right colour's logit less that to a random other one's, for which raising all colours alike counts nothing."""
+right color's logit less that to a random other one's, for which raising all colors alike counts nothing."""
 
 VERSION = 2
 """Of what is measured. A folder that was begun with another is not gone on with."""
@@ -181,7 +182,8 @@ class Study:
 
     def _measures(self, name: str) -> Measures:
         if name not in self._loaded:
-            self._loaded[name] = self.run.load_arrays(name)
+            arrays = self.run.load_arrays(name)
+            self._loaded[name] = {"/".join(map(spelling.name, key.split("/"))): each for key, each in arrays.items()}
         return self._loaded[name]
 
     def _step(self, kind: str, case: Case, measure: Callable[[Case, Note], Measures], progress: Progress) -> Step:

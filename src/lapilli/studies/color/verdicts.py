@@ -13,8 +13,8 @@ Word = Literal["holds", "mixed", "fails", "not shown", "cannot be tested"]
 Finding = Literal["holds", "contradicted", "not shown", "cannot be tested"]
 
 STATEMENTS = {
-    "a": "Shallow layers move features of the object to where its colour is and to the end; deep heads extract "
-    "the colour",
+    "a": "Shallow layers move features of the object to where its color is and to the end; deep heads extract "
+    "the color",
     "b": "What the picture puts in the language model's input can be read as words",
     "c": "Tuning strengthens the heads that the language model already had",
 }
@@ -25,7 +25,7 @@ RULES = {
     "random looks; hiding the facts from the position that answers costs more in the deep half than in the shallow "
     "half, and more than as many random looks; the top heads look less at their key positions when another thing is "
     "asked about, more so than in other words, and these positions are on the thing more often than by chance.",
-    "b": "In every tuned model: the mean reciprocal rank of the right colour, and of the right shape, read by the "
+    "b": "In every tuned model: the mean reciprocal rank of the right color, and of the right shape, read by the "
     "input embeddings at the key patches of the top heads, is above that at an average patch of the same picture, and "
     "above that of the words that are right of other questions.",
     "c": "In every tuned model: base and tuned model share more top heads on the same text than chance gives, also "
@@ -183,7 +183,7 @@ def _negative(figure: Mapping[str, Any]) -> dict[str, Any]:
 
 def _readable(result: Mapping[str, Any]) -> Iterator[Part]:
     for model in _models_under(result, "VQA"):
-        for word in ("colour", "object"):
+        for word in ("color", "object"):
             here = {"model": model, "condition": "VQA", "readout": "embedding", "word": word, "of": "increase"}
             row = _row(result["decoding"], **here, k=result["settings"]["verdict_size"])
             tests = (

@@ -72,7 +72,7 @@ def arrays_of(findings: Findings) -> dict[str, NDArray[Any]]:
         "stream_lengths": stream_lengths(trace),
         "all_paths_sources": np.concatenate([summed(paths.positions, within), paths.biases[:, None]], axis=1),
         "all_paths_patches": paths.positions[:, patches],
-        "all_paths_pixels": np.asarray(paths.cells)[:, 0].reshape(len(trace.rows), -1),
+        "all_paths_pixels": np.asarray(paths.cells)[:, 0].reshape(len(trace.queries), -1),
         "all_paths_vision_biases": np.asarray(paths.vision_biases),
         "routes": findings.routes.log_prob_change,
         "routes_whole": findings.routes.whole_log_prob_change,
@@ -104,7 +104,7 @@ def _alternatives(findings: Findings, within: Any, patches: Any) -> dict[str, ND
     trace = findings.trace
     tokens, _ = likeliest(trace)
     others = np.stack(
-        [row[row != next_id][:_ALTERNATIVES] for row, next_id in zip(tokens, trace.next_ids, strict=True)]
+        [ids[ids != next_id][:_ALTERNATIVES] for ids, next_id in zip(tokens, trace.next_ids, strict=True)]
     )
     decompositions = [decompose(trace, findings.target, other) for other in others.T]
     return {

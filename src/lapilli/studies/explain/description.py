@@ -38,7 +38,7 @@ def model_part(trace: Trace, name: str) -> dict[str, Any]:
 def prompt_part(trace: Trace) -> dict[str, Any]:
     """The prompt: all that comes before the answer. Patches are ids, but not among the tokens to read."""
     patches = trace.layout.patches(0).ravel()
-    end = int(trace.rows[0]) + 1
+    end = int(trace.queries[0]) + 1
     source = _source_names(trace)
     read = [at for at in range(end) if trace.layout.role[at] != Role.IMAGE]
     pieces = pieces_of(trace.llava.processor.tokenizer, trace.ids[read].tolist())
@@ -61,7 +61,7 @@ def answer_part(findings: Findings) -> dict[str, Any]:
         for (first, end), numbers in zip(findings.words, conditions, strict=True)
     ]
     best = likeliest(trace)
-    tokens = [_answer_token(findings, row, best[0][row], best[1][row]) for row in range(len(trace.rows))]
+    tokens = [_answer_token(findings, query, best[0][query], best[1][query]) for query in range(len(trace.queries))]
     return {"text": answer_text(trace), "tokens": tokens, "words": words, "focus": findings.focus}
 
 

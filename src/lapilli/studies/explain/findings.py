@@ -112,10 +112,10 @@ def explain(
     progress("what was added at the last position", 0, 1)
     direct = decompose(trace, target)
     by_layer, by_head = layer_increases(trace), head_increases(trace)
-    back = partial(_back, progress, len(trace.rows))
+    back = partial(_back, progress, len(trace.queries))
     back(0)
     paths = all_paths(
-        trace.llava, trace.ids, trace.layout, pixel_values, queries=trace.rows, target=target, progress=back
+        trace.llava, trace.ids, trace.layout, pixel_values, queries=trace.queries, target=target, progress=back
     )
     progress("what the patches say", 0, 1)
     patches = trace.layout.patches(0)

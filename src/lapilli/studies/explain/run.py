@@ -63,7 +63,7 @@ def _answered(llava: Llava, request: Request, picture: Image.Image) -> Trace:
 
 
 def _target(trace: Trace, request: Request) -> tuple[Target | None, int | None]:
-    """What is to be taken apart, None for what is usual, and the row that it is about, if it is about one."""
+    """What is to be taken apart, None for what is usual, and the query that it is about, if it is about one."""
     if request.contrast is not None:
         return contrasted(trace, request.sample, request.contrast)
     return (None if request.target is None else Target(cast(Kind, request.target))), None

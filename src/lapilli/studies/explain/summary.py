@@ -72,9 +72,9 @@ def _dependence(dependent: Mapping[str, Any]) -> Iterator[str]:
     same_text = f"the blurred picture gives {dependent['answer_blurred']!r} too"
     if dependent["verdict"] == "no visual dependence":
         yield f"NO VISUAL DEPENDENCE: {same_text}, and so do a blank and all other pictures; no map is a reason"
-    elif dependent["verdict"] == "overall colour":
+    elif dependent["verdict"] == "overall color":
         yield (
-            f"THE OVERALL COLOUR IS ENOUGH: {same_text}{_others(dependent)}; a map shows where that colour lies, "
+            f"THE OVERALL COLOR IS ENOUGH: {same_text}{_others(dependent)}; a map shows where that color lies, "
             "not that a thing was recognised there"
         )
 

@@ -1,4 +1,4 @@
-"""The decision between yes and no: the row that makes it, its margin, and what the margin is made of."""
+"""The decision between yes and no: the query that makes it, its margin, and what the margin is made of."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ NAMED = 8
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """One question, read up to the row that decides between yes and no; `trace` has that row alone."""
+    """One question, read up to the query that decides between yes and no; `trace` has that query alone."""
 
     trace: Trace
     target: Target
@@ -56,7 +56,7 @@ class Decision:
 
 
 def decision(llava: Llava, sample: Sample, picture: Image.Image, words: Words) -> Decision:
-    """The model at the row where its answer parts into `words`, recorded whole.
+    """The model at the query where its answer parts into `words`, recorded whole.
 
     The target is the logit of yes less that of no, of their first different tokens.
     """
@@ -65,8 +65,8 @@ def decision(llava: Llava, sample: Sample, picture: Image.Image, words: Words) -
     apart = int(np.flatnonzero(yes.ids[:shared] != no.ids[:shared])[0])
     pixels = llava.pixels([picture])
     trace = traced(llava, yes, pixels, whole=True)
-    row = int(np.flatnonzero(trace.rows == apart - 1)[0])
-    return Decision(trace.at(row), Target("difference", int(no.ids[apart])), pixels)
+    query = int(np.flatnonzero(trace.queries == apart - 1)[0])
+    return Decision(trace.at(query), Target("difference", int(no.ids[apart])), pixels)
 
 
 def wording(llava: Llava, questions: Sequence[tuple[Sample, Image.Image]]) -> Words:
@@ -84,7 +84,7 @@ def measured(
 ) -> dict[str, Any]:
     """All that is asked of one question, as plain values; logits, but for probabilities and the entropy in nats.
 
-    p_yes, p_no, entropy   of the row that decides
+    p_yes, p_no, entropy   of the query that decides
     readings               of each of PICTURES: the margin d = logit(yes) - logit(no), and its PARTS by each of WAYS,
                            which sum to it but for `missed`
     maps                   the image's part by patch, by each of WAYS
@@ -119,7 +119,7 @@ def margin(llava: Llava, question: PictureQuestion, picture: Image.Image, words:
 
 
 def _probabilities(one: Decision) -> dict[str, float]:
-    """Of the row's first tokens of yes and no, and the entropy of the whole row."""
+    """The probabilities of the first tokens of yes and no at the query, and the entropy of all its probabilities."""
     log_prob = one.trace.logits[0].log_softmax(-1).double()
     yes, no = int(one.trace.next_ids[0]), one.target.against
     return {
@@ -134,7 +134,7 @@ def _parts(llava: Llava, one: Decision) -> dict[str, Any]:
     trace = one.trace
     within = groups(trace.ids, trace.layout, llava.processor.tokenizer.bos_token_id)
     direct = decompose(trace, one.target)
-    paths = all_paths(llava, trace.ids, trace.layout, one.pixels, trace.rows, target=one.target, to_pixels=False)
+    paths = all_paths(llava, trace.ids, trace.layout, one.pixels, trace.queries, target=one.target, to_pixels=False)
     sources = direct_sources(direct, within)[0]
     through = np.append(summed(paths.positions, within)[0], paths.biases[0])
     patches = trace.layout.positions(Role.IMAGE)

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import harmonic_mean
 from typing import TYPE_CHECKING, Any, cast
 
+from lapilli.core import spelling
 from lapilli.core.files import write_atomically
 from lapilli.core.plain import json_text
 from lapilli.core.run import RunDir
@@ -39,9 +40,7 @@ def collect(journey: Journey) -> Results:
     llava = load(out / "model")
     runs = {stage: RunDir.open(out / stage) for stage in STAGES}
     environment = json.loads((out / "instruct/environment.json").read_text(encoding="utf-8"))
-    align, instruct, fresh = (
-        json.loads((out / f"scores/{name}.json").read_text(encoding="utf-8")) for name in ("align", "instruct", "fresh")
-    )
+    align, instruct, fresh = (_saved(out / f"scores/{name}.json") for name in ("align", "instruct", "fresh"))
     rows = align["scores"] + instruct["scores"]
     results: dict[str, Any] = {
         "title": "A LLaVA that learned to see",
@@ -66,6 +65,13 @@ def collect(journey: Journey) -> Results:
     typed["differences"] = list(differences(typed))
     write_atomically(out / "results.json", json_text(typed, indent=1) + "\n")
     return typed
+
+
+def _saved(file: Path) -> dict[str, Any]:
+    """What a file of scores holds, with the types of questions as they are spelled today."""
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    typed = [key for key in ("scores", "examples") if key in content]
+    return content | {key: [spelling.entry(row, "type") for row in content[key]] for key in typed}
 
 
 def _stage(name: str, run: RunDir, steps: Sequence[dict[str, Any]]) -> dict[str, Any]:

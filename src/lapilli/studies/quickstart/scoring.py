@@ -16,7 +16,7 @@ from lapilli.data.pictures import open_picture
 from lapilli.data.sample import Sample, Turn
 from lapilli.evaluation.asking import Answerer, ask, ask_rounds
 from lapilli.evaluation.benchmark import Benchmark, Response
-from lapilli.evaluation.captions import colours_mentioned, scene_colours
+from lapilli.evaluation.captions import colors_mentioned, scene_colors
 from lapilli.evaluation.scenes import BENCHMARK, SceneQuestion, is_right, read_questions, scores
 from lapilli.inference.answer import answerer
 
@@ -31,15 +31,15 @@ SHOWN_CAPTIONS = 6
 
 
 def score_align(journey: Journey, progress: Progress) -> None:
-    """After stage 1: held-out questions, and captions against the colours of the pictures."""
+    """After stage 1: held-out questions, and captions against the colors of the pictures."""
     model = journey.out / "align/model"
     held_out = replace(BENCHMARK, rounds=(("held_out", "image"),))
     responses = _ask(journey, answerer(model, ANSWER_TOKENS), held_out, progress, "questions after stage 1")
     images = journey.data("held_out")
-    truths = scene_colours(images, CAPTIONS)
+    truths = scene_colors(images, CAPTIONS)
     samples = [Sample(name, (name,), (Turn("user", "<image>\nDescribe the picture."),)) for name in truths]
     captions = answerer(model, CAPTION_TOKENS, "plain")(samples, lambda name: open_picture(images / "images", name))
-    colors = colours_mentioned(captions, list(truths.values()))
+    colors = colors_mentioned(captions, list(truths.values()))
     shown = [
         {"image": f"data/held_out/images/{name}", "truth": _truth(images, name), "caption": caption}
         for name, caption in list(zip(truths, captions, strict=True))[:SHOWN_CAPTIONS]

@@ -34,7 +34,7 @@ FILTER = (
     "one question of a picture, drawn at random; where it is known of some questions what in the picture they are "
     "about, those alone; answered rightly, and the key word loses more than "
     f"{VISUAL:g} nat when the picture is blurred beyond recognition, and at the median over the nine shipped pictures "
-    "in its place. Counted apart are those where the picture's overall colour is enough (only other pictures cost a "
+    "in its place. Counted apart are those where the picture's overall color is enough (only other pictures cost a "
     "word that much), those that most pictures leave about as likely (only blurring does), and those that need no "
     "picture"
 )
@@ -96,7 +96,7 @@ def scorecard(job: Job) -> dict[str, Any]:
     return {
         "model": hub_name(job.model) or "/".join(job.model.resolve().parts[-2:]),
         "data": job.data.resolve().name,
-        "counts": {"given": len(read_picture_questions(job.data)), **run.load("kept")["counts"]},
+        "counts": {"given": len(read_picture_questions(job.data)), **job.counts},
         "settings": _settings(job),
         "methods": [_method(method, costs[method.name]) | table.layers(numbers, method) for method in methods],
         "metrics": _metrics(table.chances(numbers), numbers),

@@ -5,6 +5,7 @@ from typing import Any
 
 from lapilli.core.errors import UsageError
 from lapilli.core.run import RunDir
+from lapilli.studies.scorecard.job import RESULT, result_of
 
 
 def finished(folder: Path, out: Path) -> RunDir:
@@ -12,7 +13,7 @@ def finished(folder: Path, out: Path) -> RunDir:
     if folder.resolve() == out.resolve():
         raise UsageError(f"--beside {folder}: that is --out itself; give the folder of another scorecard")
     run = RunDir.open(folder)
-    if not (run.is_complete and run.has("scorecard")):
+    if not (run.is_complete and run.has(RESULT)):
         raise UsageError(f"--beside {folder}: no scorecard that has finished is there")
     run.verify(pages=False)
     return run
@@ -20,5 +21,5 @@ def finished(folder: Path, out: Path) -> RunDir:
 
 def told_apart(other: RunDir, model: str) -> dict[str, Any]:
     """Another scorecard's result; its folder stands beside its model's name where that is `model`, too."""
-    card: dict[str, Any] = other.load("scorecard")
+    card = result_of(other)
     return card | {"model": f"{model} ({other.path.resolve().name})"} if card["model"] == model else card

@@ -66,9 +66,9 @@ class Case:
         return self.trace.layout.patches(0).ravel()
 
     @property
-    def rows(self) -> Positions:
+    def queries(self) -> Positions:
         """The positions that predict the key word's pieces."""
-        return self.trace.rows[self.word]
+        return self.trace.queries[self.word]
 
     @property
     def ids(self) -> NDArray[np.int64]:

@@ -1,10 +1,11 @@
 """What a scorecard is made of: a model, data and a plan, and in its run folder the questions that were kept."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
+from lapilli.core import spelling
 from lapilli.core.errors import LapilliError
 from lapilli.core.placement import AS_STORED, Placement
 from lapilli.core.read import checked
@@ -14,10 +15,13 @@ from lapilli.data.scenes.facts import read_scenes
 from lapilli.data.scenes.scene import Scene
 from lapilli.studies.scorecard.plan import Plan
 
-Need: TypeAlias = Literal["kept", "overall_colour", "most_pictures", "no_picture"]
+RESULT = "scorecard"
+"""What the run calls all that comes of it."""
+
+Need: TypeAlias = Literal["kept", "overall_color", "most_pictures", "no_picture"]
 """What a right answer needs: the picture, or less than that, for which its question is left out.
 
-    overall_colour   no word loses more than VISUAL when the picture is blurred, but one does in the place of others
+    overall_color    no word loses more than VISUAL when the picture is blurred, but one does in the place of others
     most_pictures    the key word does not, at the median, with other pictures in its picture's place
     no_picture       neither
 """
@@ -59,10 +63,22 @@ class Job:
         """The questions that were kept, once they have been; the numbers of the cases are their places."""
         return kept_of(self.run.load("kept"))
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many questions were asked, right, kept, and left out for what."""
+        return _sifted(self.run.load("kept"))["counts"]
+
     @cached_property
     def scenes(self) -> dict[str, Scene]:
         """The scenes of the data's folder; none of a folder of other pictures."""
         return read_scenes(self.data) if (self.data / "scenes.jsonl").is_file() else {}
+
+
+def result_of(run: RunDir) -> dict[str, Any]:
+    """The result of a finished scorecard, with its counts and types of questions as they are spelled today."""
+    card: dict[str, Any] = run.load(RESULT)
+    settings = {name: spelling.keys(value) if name == "types" else value for name, value in card["settings"].items()}
+    return card | {"counts": spelling.keys(card["counts"]), "settings": settings}
 
 
 def kept_of(saved: Any) -> tuple[Kept, ...]:
@@ -70,8 +86,18 @@ def kept_of(saved: Any) -> tuple[Kept, ...]:
 
     Raises LapilliError for what is something else, and for what an older version kept, which asked for less.
     """
+    return _sifted(saved)["kept"]
+
+
+def _sifted(saved: Any) -> _Saved:
+    """What a run holds of its questions, checked, with counts and types as they are spelled today."""
     again = "remove the run's folder, and run it again"
     record = checked(_Saved, saved, "results/kept.json", again)
-    if missing := [name for name in get_args(Need) if name not in record["counts"]]:
+    counts = spelling.keys(record["counts"])
+    if missing := [name for name in get_args(Need) if name not in counts]:
         raise LapilliError(f"results/kept.json: begun by an older version: no count of {', '.join(missing)}; {again}")
-    return record["kept"]
+    return {"counts": counts, "kept": tuple(map(_respelled, record["kept"]))}
+
+
+def _respelled(kept: Kept) -> Kept:
+    return replace(kept, question=replace(kept.question, type=spelling.name(kept.question.type)))

@@ -52,7 +52,7 @@ def blur(case: Case, sets: Sequence[Positions]) -> WordAfterRemoval:
 
 
 def mean(case: Case, sets: Sequence[Positions]) -> WordAfterRemoval:
-    """Cells of the picture are painted in the colour that is 0 once normalised, and seen anew."""
+    """Cells of the picture are painted in the color that is 0 once normalised, and seen anew."""
     return painted(case, torch.zeros_like(case.pixels[0]), sets)
 
 

@@ -31,7 +31,7 @@ from lapilli.model.llava import Llava, codec_of, load
 from lapilli.model.parts import origin
 from lapilli.studies.scorecard.case import Case, case_of
 from lapilli.studies.scorecard.cost import cost
-from lapilli.studies.scorecard.job import Job
+from lapilli.studies.scorecard.job import RESULT, Job
 from lapilli.studies.scorecard.method import Method
 from lapilli.studies.scorecard.methods.registry import chosen as chosen_methods
 from lapilli.studies.scorecard.operators import Operator
@@ -41,9 +41,6 @@ from lapilli.studies.scorecard.sanity import TESTS, again, file_of
 from lapilli.studies.scorecard.score import Place, score
 from lapilli.studies.scorecard.sift import SIFTING, sifted
 from lapilli.studies.steps import Step, Task, carry_out, result
-
-RESULT = "scorecard"
-"""What the run calls all that comes of it."""
 
 
 def opened(out: Path, model: Path, data: Path, plan: Plan) -> RunDir:

@@ -111,7 +111,7 @@ def _other_word(case: Case, _: Sample) -> Case | None:
     logits = case.trace.logits[query].clone()
     logits[int(case.ids[0])] = -torch.inf
     ids = case.trace.ids.copy()
-    ids[case.trace.rows[query] + 1] = int(logits.argmax())
+    ids[case.trace.queries[query] + 1] = int(logits.argmax())
     swapped = replace(case, trace=replace(case.trace, ids=ids))
     return replace(reshown(swapped, case.view), word=slice(query, query + 1))
 

@@ -102,4 +102,4 @@ def _need(llava: Llava, job: Job, question: PictureQuestion, text: str, swapped:
     lost = {first: -np.median(change[:, first:end].sum(1)) for first, end in answer_words(case.trace)[1]}
     if case.visual > VISUAL:
         return "kept" if lost[case.word.start] > VISUAL else "most_pictures"
-    return "overall_colour" if max(lost.values()) > VISUAL else "no_picture"
+    return "overall_color" if max(lost.values()) > VISUAL else "no_picture"

@@ -49,11 +49,11 @@ def rollout(case: Case) -> Map:
     Paper: Abnar and Zuidema 2020, "Quantifying Attention Flow in Transformers".
     """
     trace = at_every_position(case.trace)
-    reached = torch.eye(len(trace.rows), dtype=torch.float64)
+    reached = torch.eye(len(trace.queries), dtype=torch.float64)
     for layer in range(trace.decoder.depth):
         mean = attention(trace, layer).mean(1).double().cpu()
         reached = 0.5 * (mean + torch.eye(len(mean))) @ reached
-    values: Map = numbers(reached[torch.from_numpy(case.rows)])[:, case.patches].sum(0)
+    values: Map = numbers(reached[torch.from_numpy(case.queries)])[:, case.patches].sum(0)
     return values
 
 
@@ -73,7 +73,7 @@ def relative(case: Case) -> Map:
     """A middle layer's attention to each patch over what it is when a general description is asked for.
 
     Paper: Zhang et al. 2025, "MLLMs Know Where to Look" (arXiv 2502.17422): layer 14 of 32, from the last position.
-    Both prompts are read where they are, the general one at its own end, the question's at the key word's row: behind
+    Both prompts are read where they are, the general one at its own end, the question's at the key word's query: behind
     what of the answer came before it.
     """
     layer = min(round(RELATIVE_LAYER * case.trace.decoder.depth), case.trace.decoder.depth - 1)

@@ -34,7 +34,7 @@ def all_paths_tokens(case: Case) -> Map:
     """The key word's centred logit along all paths, by the patch's token; see all_paths.py."""
     trace = case.trace
     paths = all_paths(
-        trace.llava, trace.ids, trace.layout, case.pixels, queries=case.rows, target=case.target, to_pixels=False
+        trace.llava, trace.ids, trace.layout, case.pixels, queries=case.queries, target=case.target, to_pixels=False
     )
     patches: Map = paths.positions[:, case.patches].sum(0)
     return patches
@@ -44,13 +44,13 @@ def at_every_position(trace: Trace) -> Trace:
     """The trace, recorded whole, with all positions as queries: for whole attention matrices."""
     stream = whole(trace)
     resid = stream.resid.transpose(0, 1)
-    return replace(trace, rows=np.arange(len(resid)), resid=resid, rotary=stream.rotary)
+    return replace(trace, queries=np.arange(len(resid)), resid=resid, rotary=stream.rotary)
 
 
 def whole(trace: Trace) -> Stream:
     """The stream of every position. Raises ValueError for a trace without it."""
     if trace.stream is None:
-        raise ValueError("the trace holds its rows alone; record it with whole=True")
+        raise ValueError("the trace holds its queries alone; record it with whole=True")
     return trace.stream
 
 
@@ -78,7 +78,7 @@ def read_pixels(case: Case, pixels: Tensor) -> Tensor:
 
 def target_of(case: Case, states: Tensor) -> Tensor:
     """The target, summed over the key word's pieces, of normed states (batch, token, d_model); (batch,)."""
-    queries = torch.from_numpy(case.rows).to(states.device)
+    queries = torch.from_numpy(case.queries).to(states.device)
     logits = case.llava.model.lm_head(states[:, queries]).float()
     ids = torch.from_numpy(case.ids).to(logits.device).expand(len(logits), -1)
     return case.target.of_logits(logits, ids).sum(1)

@@ -42,7 +42,7 @@ def input_gradient(case: Case) -> Map:
 
 
 def integrated(case: Case) -> Map:
-    """The gradient along the way from a picture of the mean colour, times the difference of the embeddings.
+    """The gradient along the way from a picture of the mean color, times the difference of the embeddings.
 
     Paper: Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks", in 32 steps, at the projector's output.
     """
@@ -69,7 +69,7 @@ def attention_gradient(case: Case) -> Map:
     Paper: Zhang et al. 2025, "MLLMs Know Where to Look" (arXiv 2502.17422), who take one layer; here their mean.
     """
     weights, gradients = _attentions(case)
-    queries, patches = (torch.from_numpy(positions) for positions in (case.rows, case.patches))
+    queries, patches = (torch.from_numpy(positions) for positions in (case.queries, case.patches))
     weighted = sum((a * g.clamp_min(0)).mean(0) for a, g in zip(weights, gradients, strict=True))
     return numbers(torch.as_tensor(weighted)[queries][:, patches].sum(0))
 
@@ -78,14 +78,14 @@ def relevancy(case: Case) -> Map:
     """Attention times its gradient, what is positive of it, multiplied up through the layers.
 
     Paper: Chefer et al. 2021, "Generic Attention-model Explainability for Interpreting Bi-Modal and Encoder-Decoder
-    Transformers", in its form for self-attention alone (T-MM), from the word's rows.
+    Transformers", in its form for self-attention alone (T-MM), from the word's queries.
     """
     relevance = None
     for weights, gradient in zip(*_attentions(case), strict=True):
         step = (weights * gradient).clamp_min(0).mean(0)
         relevance = torch.eye(len(step)).to(step) if relevance is None else relevance
         relevance = relevance + step @ relevance
-    queries, patches = (torch.from_numpy(positions) for positions in (case.rows, case.patches))
+    queries, patches = (torch.from_numpy(positions) for positions in (case.queries, case.patches))
     return numbers(torch.as_tensor(relevance)[queries][:, patches].sum(0))
 
 
@@ -113,7 +113,7 @@ def all_paths_to_tokens(case: Case) -> Map:
 def all_paths_to_pixels(case: Case) -> Map:
     """The same followed back through the vision encoder, to each patch's pixels."""
     trace = case.trace
-    paths = all_paths(trace.llava, trace.ids, trace.layout, case.pixels, queries=case.rows, target=case.target)
+    paths = all_paths(trace.llava, trace.ids, trace.layout, case.pixels, queries=case.queries, target=case.target)
     assert paths.cells is not None  # there is a picture, and `to_pixels` is the default
     cells: Map = paths.cells.sum((0, 1)).ravel()
     return cells

@@ -100,8 +100,8 @@ def rise(case: Case) -> Map:
     where the paper draws thousands: its map is the noisier for it.
     """
     masks = _rise_masks(case)
-    mean_colour = torch.zeros_like(case.pixels[0])
-    probability = np.exp(painted_pixels(case, mean_colour, 1 - masks).log_prob)
+    mean_color = torch.zeros_like(case.pixels[0])
+    probability = np.exp(painted_pixels(case, mean_color, 1 - masks).log_prob)
     weighed = np.tensordot(probability, masks.double().numpy(), 1)
     return by_cell(case, weighed / (len(masks) * KEPT))
 

@@ -45,7 +45,7 @@ def increase_top_ten(case: Case) -> Map:
 def _increase(case: Case, count: int) -> Map:
     heads = head_increases(case.trace)
     increases = np.zeros(len(case.patches))
-    for query in range(*case.word.indices(len(case.trace.rows))):
+    for query in range(*case.word.indices(len(case.trace.queries))):
         for number in np.argsort(-heads[query].ravel(), kind="stable")[:count]:
             layer, head = divmod(int(number), heads.shape[2])
             increases += position_increases(case.trace, query, layer, head)[case.patches]
@@ -68,7 +68,7 @@ def tam(case: Case) -> Map:
     joint scaling with the scores of words, which changes no order. Of a word, the mean over its pieces.
     """
     patches = _readings(case, case.patches).clamp_min(0)
-    maps = [_smoothed(case, _without_earlier(case, patches, query)) for query in case.rows]
+    maps = [_smoothed(case, _without_earlier(case, patches, query)) for query in case.queries]
     values: Map = np.mean(maps, axis=0)
     return values
 
