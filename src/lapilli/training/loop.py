@@ -8,7 +8,7 @@ The loop itself is transformers' Trainer. Each of its steps does this, and the n
                 batch                ids, labels and pixels of batch_size samples   feed.Batcher
                 loss                 cross-entropy of the answers' tokens           objective.AnswerLoss
                 backward             refused where the loss is NaN                  trainer.StageTrainer
-            clip, update, schedule   Muon for the layers' matrices, or AdamW        stages.optimizer_of
+            clip, update, schedule   Muon for the layers' matrices, or AdamW        optimizer.optimizer_of
             log, stop?               metrics.jsonl, progress, Ctrl-C                watch.Watcher
             checkpoint               weights that learn, optimizer, random states   trainer.StageTrainer
         evaluate                     the caller's on_eval                           watch.Watcher
@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from torch import nn
 from transformers import PrinterCallback, TrainingArguments
@@ -37,8 +37,11 @@ from lapilli.model.llava import Llava, load, save, with_image_position
 from lapilli.model.parts import origin
 from lapilli.model.reading import quiet
 from lapilli.training.feed import Batcher, Examples, SimilarLengths
+from lapilli.training.learning import set_learning
+from lapilli.training.lora import save_updates, with_updates
 from lapilli.training.muon import Muon
 from lapilli.training.objective import AnswerLoss
+from lapilli.training.optimizer import optimizer_of
 from lapilli.training.preflight import (
     CHECKPOINTS,
     MODEL,
@@ -50,7 +53,7 @@ from lapilli.training.preflight import (
     startable,
 )
 from lapilli.training.recipe import Length, TrainRecipe
-from lapilli.training.stages import STAGES, Part, optimizer_of, requirements, set_trainable
+from lapilli.training.stages import STAGES, modes, requirements
 from lapilli.training.trainer import (
     FinalError,
     StageTrainer,
@@ -61,6 +64,7 @@ from lapilli.training.trainer import (
     step_of,
     training_arguments,
 )
+from lapilli.training.tuning import Part
 from lapilli.training.watch import (
     Watcher,
     announce,
@@ -80,10 +84,14 @@ _Change = TypedDict("_Change", {"after_step": int, "from": str, "to": str})
 
 @dataclass(frozen=True)
 class _Setup:
-    """All that a run needs; `sources` are the checksums of the model and the data that it starts from."""
+    """All that a run needs; `sources` are the checksums of the model and the data that it starts from.
+
+    `updates` is peft's model of the low-rank updates, if parts are tuned by them.
+    """
 
     recipe: TrainRecipe
     llava: Llava
+    updates: Any
     learning: Mapping[Part, Sequence[nn.Parameter]]
     optimizer: Muon
     examples: Examples
@@ -147,8 +155,9 @@ def _prepare(recipe: TrainRecipe, samples: RunSamples | None, progress: bool) ->
     folder = model_folder(recipe.model)
     llava = load(folder)
     llava = with_image_position(llava, recipe.image_position or llava.card.image_position)
-    llava.model.float()  # weights learn in fp32; bf16 is used in the passes alone, by autocast
-    learning = set_trainable(STAGES[recipe.stage], llava)
+    updates = with_updates(recipe, llava)
+    learning = set_learning(recipe, llava)
+    _set_formats(recipe, llava)
     optimizer = optimizer_of(recipe, learning, llava)
     examples = _encode(recipe, samples, llava, progress)
     arguments.max_steps = Length(recipe, len(examples)).cap or -1  # -1: the epochs end the run
@@ -160,6 +169,7 @@ def _prepare(recipe: TrainRecipe, samples: RunSamples | None, progress: bool) ->
     return _Setup(
         recipe,
         llava,
+        updates=updates,
         learning=learning,
         optimizer=optimizer,
         examples=examples,
@@ -169,9 +179,16 @@ def _prepare(recipe: TrainRecipe, samples: RunSamples | None, progress: bool) ->
     )
 
 
+def _set_formats(recipe: TrainRecipe, llava: Llava) -> None:
+    """What learns does so in fp32, which bf16 is too coarse for; with bf16, what is frozen stays as it is stored."""
+    for parameter in llava.model.parameters():
+        if parameter.requires_grad or recipe.precision == "fp32":
+            parameter.data = parameter.data.float()
+
+
 def _encode(recipe: TrainRecipe, samples: RunSamples, llava: Llava, progress: bool) -> Examples:
     """Encode every sample before the first step, so that one that cannot be learned from ends nothing at step 900."""
-    stage_requirements = requirements(STAGES[recipe.stage], llava.codec, llava.model.config)
+    stage_requirements = requirements(STAGES[recipe.stage], llava.codec, llava.model.config, modes(recipe)["llm"])
     try:
         return Examples(encoding_bar(samples.samples, progress), stage_requirements, samples.rows)
     except LapilliError as error:
@@ -320,8 +337,11 @@ def _save(setup: _Setup, run: RunDir, figures: Mapping[str, float]) -> None:
     note = f"{recipe.stage}: {figures['steps']} steps on the {len(examples)} samples of {recipe.data.file.name}"
     if changes := _changes(run):
         note += ", which was changed after step " + ", ".join(str(change["after_step"]) for change in changes)
-    card = replace(llava.card, notes=(*llava.card.notes, note))
-    save(replace(llava, card=card), run.path / MODEL)
+    llava = replace(llava, card=replace(llava.card, notes=(*llava.card.notes, note)))
+    if setup.updates is None:
+        save(llava, run.path / MODEL)
+    else:
+        save_updates(recipe, setup.updates, llava, run.path / MODEL)
 
 
 def _finish(run: RunDir) -> RunDir:

@@ -18,6 +18,7 @@ from lapilli.data.pictures import check_paths, check_pictures
 from lapilli.data.sample import Sample, read_samples
 from lapilli.model.hub import pinned
 from lapilli.training.recipe import TrainRecipe
+from lapilli.training.tuning import with_layers_read
 
 MODEL = "model"
 """The folder of the trained model or part, inside the run's."""
@@ -32,12 +33,14 @@ _FREE_ON_RESUME = ("save_every", "log_every", "workers")  # they do not change w
 
 
 def startable(recipe: TrainRecipe, resume: bool) -> TrainRecipe:
-    """Return the recipe, with the commit of a model of the hub in it, so that the run's recipe names the very weights.
+    """Return the recipe, with the commit of a model of the hub and the layers of a file in it.
+
+    So the run's recipe names the very weights.
 
     Raises LapilliError for a run that exists already, a resumption of one that does not, and a missing file;
     UsageError for a model that is neither a folder nor an id, and where a resumed run began with another recipe.
     """
-    recipe = replace(recipe, model=pinned(recipe.model))
+    recipe = replace(recipe, model=pinned(recipe.model), llm=with_layers_read(recipe.llm))
     _require_place(recipe, resume)
     if not is_trained(recipe):
         _require_data(recipe)

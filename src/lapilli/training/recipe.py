@@ -1,13 +1,14 @@
 """The recipes of training, by stage: every field with its type, its default, its range and what it means."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from lapilli.core.fields import Range, require_ranges
 from lapilli.core.recipe import stage_of
 from lapilli.training.part_recipe import COUNT, RATE, SEED, LanguageRecipe, VisionRecipe
+from lapilli.training.tuning import LlmTuning, Lora, PartTuning
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,10 @@ class TrainRecipe:
     Of `epochs` and `max_steps` the one that is reached first ends the run; without either, `epochs` becomes 1.
     """
 
-    stage: Annotated[Literal["align", "instruct"], "What learns: the connector, or it and the language model."]
+    stage: Annotated[
+        Literal["align", "instruct"],
+        "How samples are written, and what learns where no mode is set: the connector, or it and the language model.",
+    ]
     model: Annotated[Path, "The model to begin with: what `lapilli model build` or an earlier stage wrote."]
     data: Data
     out: Annotated[Path, "The run folder to write; new or empty."]
@@ -40,14 +44,12 @@ class TrainRecipe:
     )
     batch_size: Annotated[int, "Samples in one pass through the model.", Range(1, 1_000_000)] = 32
     accumulate: Annotated[int, "Passes whose gradients make one step.", Range(1, 1_000_000)] = 1
-    learning_rate: Annotated[float, "The highest rate of AdamW.", RATE] = 1e-3
-    projector_learning_rate: Annotated[float | None, "That of the connector; null: learning_rate.", RATE] = None
-    muon_learning_rate: Annotated[
-        float | None,
-        "That of Muon, for the matrices of the language model's layers where they learn; null: AdamW moves them too.",
-        RATE,
-    ] = None
-    weight_decay: Annotated[float, "Of matrices; biases and norms do not decay.", Range(0)] = 0.0
+    vision: PartTuning = field(default_factory=PartTuning)
+    projector: PartTuning = field(default_factory=PartTuning)
+    llm: LlmTuning = field(default_factory=LlmTuning)
+    lora: Lora = field(default_factory=Lora)
+    learning_rate: Annotated[float, "The highest rate of AdamW, of parts that have none of their own.", RATE] = 1e-3
+    weight_decay: Annotated[float, "Of the matrices of such parts; biases and norms do not decay.", Range(0)] = 0.0
     warmup: Annotated[float, "The share of all steps in which the rates rise to their highest.", Range(0, below=1)] = (
         0.03
     )

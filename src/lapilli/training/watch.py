@@ -16,15 +16,16 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from lapilli.core.run import RunDir
 from lapilli.core.terminal import Terminal
 from lapilli.data.sample import Sample
-from lapilli.training.recipe import Length
-from lapilli.training.stages import Part
+from lapilli.training.recipe import Length, TrainRecipe
+from lapilli.training.stages import modes
 from lapilli.training.trainer import Totals
+from lapilli.training.tuning import Part, ranges_of
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _BETWEEN_LINES = 30.0  # seconds
 
 
-_NAMES: dict[Part, str] = {"projector": "projector", "language": "language model"}
+_NAMES: dict[Part, str] = {"projector": "projector", "llm": "language model", "vision": "vision encoder"}
 
 
 @dataclass
@@ -89,17 +90,26 @@ def announce(bar: Progress, lines: Sequence[str]) -> None:
 
 def opening(learning: Mapping[Part, Sequence[nn.Parameter]], length: Length, done: int, device: str) -> list[str]:
     """Return two lines: which parts learn, and from how much; a resumed run has taken `done` steps before."""
-    return [_parts(learning, length.recipe.stage), _course(length, done, device)]
+    return [_parts(learning, length.recipe), _course(length, done, device)]
 
 
-def _parts(learning: Mapping[Part, Sequence[nn.Parameter]], stage: str) -> str:
-    sizes = {part: sum(weight.numel() for weight in weights) for part, weights in learning.items()}
-    learn = [f"{_NAMES[part]} ({size:,} parameters)" for part, size in sizes.items()]
-    frozen = ["vision encoder", *(name for part, name in _NAMES.items() if part not in learning)]
-    return (
-        f"{stage}: {' and '.join(learn)} {'learns' if len(learn) == 1 else 'learn'}; "
-        f"{' and '.join(frozen)} {'is' if len(frozen) == 1 else 'are'} frozen"
-    )
+def _parts(learning: Mapping[Part, Sequence[nn.Parameter]], recipe: TrainRecipe) -> str:
+    sizes = {part: sum(weight.numel() for weight in learning[part]) for part in _NAMES if part in learning}
+    learn = [f"{_NAMES[part]} ({_way(part, recipe)}{size:,} parameters)" for part, size in sizes.items()]
+    frozen = [_NAMES[part] for part in ("vision", "projector", "llm") if part not in learning]
+    line = f"{recipe.stage}: {' and '.join(learn)} {'learns' if len(learn) == 1 else 'learn'}"
+    return f"{line}; {' and '.join(frozen)} {'is' if len(frozen) == 1 else 'are'} frozen" if frozen else line
+
+
+def _way(part: Part, recipe: TrainRecipe) -> str:
+    """What of a part learns, where it is not all of it."""
+    kind = "DoRA" if recipe.lora.dora else "LoRA"
+    ways = [f"{kind} of rank {recipe.lora.rank}"] if modes(recipe)[part] == "lora" else []
+    if part == "llm" and recipe.llm.layers is not None:
+        ways.append(f"layers {ranges_of(recipe.llm.layers)}")
+    if part == "llm" and recipe.llm.modules is not None:
+        ways.append(", ".join(recipe.llm.modules))
+    return "".join(f"{way}, " for way in ways)
 
 
 def _course(length: Length, done: int, device: str) -> str:
