@@ -54,7 +54,11 @@ def chosen(part: Part, tuning: LlmTuning, llava: Llava) -> list[nn.Parameter]:
 def module_of(part: Part, llava: Llava) -> nn.Module:
     """The module of a part; that of the language model is without its head."""
     inner: Any = llava.model.model
-    modules = {"vision": inner.vision_tower, "projector": inner.multi_modal_projector, "llm": inner.language_model}
+    modules: dict[Part, nn.Module] = {
+        "vision": inner.vision_tower,
+        "projector": inner.multi_modal_projector,
+        "llm": inner.language_model,
+    }
     return modules[part]
 
 

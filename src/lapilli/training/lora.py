@@ -87,7 +87,7 @@ def save_updates(recipe: TrainRecipe, updates: Any, llava: Llava, out: Path) -> 
         out,
         layout="memory",
         config=llava.model.config,
-        tensors={"weights": in_memory(llava.model.get_input_embeddings().weight)},  # only their format is written
+        tensors={"weights": in_memory(next(llava.model.lm_head.parameters()))},  # only their format is written
         processor=llava.processor,
         generation=llava.model.generation_config,
         card=card,

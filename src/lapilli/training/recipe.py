@@ -17,6 +17,42 @@ class Data:
 
     file: Annotated[Path, "The samples: LLaVA's JSON, or one JSON object a line."]
     images: Annotated[Path | None, "The folder that the samples' pictures are in; not needed for text alone."] = None
+    validation: Annotated[
+        Path | None, "Samples that nothing is learned from, whose loss is computed; their pictures are in images too."
+    ] = None
+    validation_share: Annotated[
+        float | None,
+        "Or the share of the samples of file that is set aside, by picture.",
+        Range(above=0, below=1),
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a share out of its range, and for both a file and a share."""
+        require_ranges(self)
+        if self.validation and self.validation_share:
+            raise ValueError("validation_share: with validation, which has samples of its own; give one of them")
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there are samples to validate on."""
+        return bool(self.validation or self.validation_share)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """When a run is evaluated, which of its weights become the model, and what ends it early."""
+
+    every: Annotated[int | None, "Steps between evaluations; null: after every epoch.", COUNT] = None
+    keep: Annotated[
+        Literal["last", "best"], "The weights that become the model: the last, or those of the lowest validation loss."
+    ] = "last"
+    patience: Annotated[
+        int | None, "Evaluations without a lower validation loss after which the run ends; null: it does not.", COUNT
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a number out of its range."""
+        require_ranges(self)
 
 
 @dataclass(frozen=True)
@@ -58,6 +94,7 @@ class TrainRecipe:
     precision: Annotated[
         Literal["fp32", "bf16"], "Of the passes; weights and their updates are fp32 in either case."
     ] = "fp32"
+    validation: Validation = field(default_factory=Validation)
     save_every: Annotated[int | None, "Steps between checkpoints; null: only when the run is stopped.", COUNT] = None
     log_every: Annotated[int, "Steps between lines of metrics.jsonl.", COUNT] = 10
     image_position: Annotated[
@@ -74,6 +111,8 @@ class TrainRecipe:
         """Raises ValueError, which the reader of recipes reports, for a number out of its range."""
         if self.epochs is None and self.max_steps is None:
             object.__setattr__(self, "epochs", 1.0)  # a recipe is saved and shown as resolved
+        if (self.validation.keep == "best" or self.validation.patience) and not self.data.has_validation:
+            raise ValueError("validation: keep best and patience go by a validation loss; name data.validation")
         require_ranges(self)
 
 
