@@ -48,6 +48,7 @@ from lapilli.model.llava import Llava, load
 from lapilli.studies.explain.findings import TracedPicture
 from lapilli.training.loop import train
 from lapilli.training.recipe import Data, TrainRecipe
+from lapilli.training.tuning import LlmTuning, PartTuning
 
 FRESH = 9
 TURNS = 6  # of a row that is taught
@@ -127,9 +128,16 @@ def planted(model: Path, asked: Sequence[PictureQuestion], data: Path, rows: int
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "taught.json"
         write_samples(file, [lesson(str(row), texts, str(rng.choice(names)), rng) for row in range(rows)])
-        rates = {"learning_rate": 1.5e-3, "projector_learning_rate": 4e-3, "muon_learning_rate": 8e-3}
         recipe = TrainRecipe(
-            "instruct", model, Data(file, data / "images"), Path(folder) / "run", seed, batch_size=16, **rates
+            "instruct",
+            model,
+            Data(file, data / "images"),
+            Path(folder) / "run",
+            seed,
+            batch_size=16,
+            learning_rate=1.5e-3,
+            projector=PartTuning(learning_rate=4e-3),
+            llm=LlmTuning(muon_learning_rate=8e-3),
         )
         return load(train(recipe).path / "model")
 

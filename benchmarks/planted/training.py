@@ -11,6 +11,7 @@ from lapilli.data.sample import write_samples
 from lapilli.model.llava import join, save
 from lapilli.training.loop import train
 from lapilli.training.recipe import Data, TrainRecipe
+from lapilli.training.tuning import LlmTuning, PartTuning
 
 
 def write_rows(folder: Path, count: int, seed: int, advance: Callable[[], None]) -> None:
@@ -46,8 +47,8 @@ def train_plant(plant: str, out: Path, steps: int, seed: int) -> Path:
         max_steps=steps,
         batch_size=16,
         learning_rate=1.5e-3,
-        projector_learning_rate=4e-3,
-        muon_learning_rate=8e-3,
+        projector=PartTuning(learning_rate=4e-3),
+        llm=LlmTuning(muon_learning_rate=8e-3),
         save_every=250,
         log_every=20,
     )

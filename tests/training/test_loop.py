@@ -32,6 +32,7 @@ from lapilli.model.reading import quiet
 from lapilli.training.loop import StoppedError, train
 from lapilli.training.muon import Muon
 from lapilli.training.objective import AnswerLoss
+from lapilli.training.tuning import LlmTuning, PartTuning
 from lapilli.training.watch import _speed
 
 
@@ -138,7 +139,7 @@ def _die(*_, **__):
         ("align", {"save_every": 1, "accumulate": 2}),
         ("instruct", {"save_every": 3}),
         ("instruct", {"save_every": 1, "accumulate": 2}),
-        ("instruct", {"save_every": 3, "muon_learning_rate": 1e-2}),
+        ("instruct", {"save_every": 3, "llm": LlmTuning(muon_learning_rate=1e-2)}),
         ("instruct", {"save_every": 3, "precision": "bf16"}),
         ("instruct", {"save_every": 2, "log_every": 3}),
     ],
@@ -253,7 +254,7 @@ def test_an_evaluation_that_a_run_was_killed_in_is_made_up_for(tmp_path, epochs)
 
 
 def test_the_projector_may_have_a_rate_of_its_own(tmp_path):
-    wanted = recipe(tmp_path, projector_learning_rate=1e-12, schedule="constant", warmup=0.0)
+    wanted = recipe(tmp_path, projector=PartTuning(learning_rate=1e-12), schedule="constant", warmup=0.0)
     run = train(wanted, progress=False)
     before, after = _weights(joined("clip", "llama")), _weights(run.path / "model")
     moved = {name: float((before[name] - after[name]).abs().max()) for name in before}
@@ -263,7 +264,7 @@ def test_the_projector_may_have_a_rate_of_its_own(tmp_path):
 
 
 def test_muon_moves_the_matrices_of_the_layers(tmp_path):
-    wanted = recipe(tmp_path, learning_rate=1e-12, muon_learning_rate=1e-2)
+    wanted = recipe(tmp_path, learning_rate=1e-12, llm=LlmTuning(muon_learning_rate=1e-2))
     run = train(wanted, progress=False)
     before, after = _weights(joined("clip", "llama")), _weights(run.path / "model")
     moved = {name for name in before if float((before[name] - after[name]).abs().max()) > 1e-6}
@@ -273,9 +274,9 @@ def test_muon_moves_the_matrices_of_the_layers(tmp_path):
 
 
 def test_muon_without_layers_to_move_is_refused_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("lapilli.training.stages.layer_matrices", lambda model: ([], list(model.parameters())))
-    wanted = recipe(tmp_path, muon_learning_rate=1e-2)
-    with pytest.raises(UsageError, match="muon_learning_rate: a llama has no matrices called layers; set it to null"):
+    monkeypatch.setattr("lapilli.training.optimizer.layer_matrices", lambda model: ([], list(model.parameters())))
+    wanted = recipe(tmp_path, llm=LlmTuning(muon_learning_rate=1e-2))
+    with pytest.raises(UsageError, match="muon_learning_rate: no matrix of a layer learns in this llama"):
         train(wanted, progress=False)
     assert not wanted.out.exists()
 

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from tests.lessons import recipe
 from tests.parts import joined, picture
 
 from lapilli.model.llava import load
+from lapilli.training.learning import set_learning
 from lapilli.training.objective import AnswerLoss
-from lapilli.training.stages import ALIGN, INSTRUCT, set_trainable
 
 
 def _batch(llava):
@@ -32,9 +33,9 @@ def test_it_is_the_loss_of_transformers(pair, items):
 
 
 @pytest.mark.parity
-def test_its_gradient_is_theirs():
+def test_its_gradient_is_theirs(tmp_path):
     llava = load(joined("clip", "llama"))
-    learning = set_trainable(INSTRUCT, llava)
+    learning = set_learning(recipe(tmp_path, "instruct"), llava)
     parameters = [parameter for part in learning.values() for parameter in part]
     batch = _batch(llava)
     ours = torch.autograd.grad(AnswerLoss(llava.model)(**batch)["loss"], parameters)
@@ -59,10 +60,10 @@ def test_a_batch_without_pictures():
     assert torch.allclose(ours, theirs, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("stage", "language_learns"), [(ALIGN, False), (INSTRUCT, True)])
-def test_what_is_frozen_stays_in_eval_mode(stage, language_learns):
+@pytest.mark.parametrize(("stage", "language_learns"), [("align", False), ("instruct", True)])
+def test_what_is_frozen_stays_in_eval_mode(stage, language_learns, tmp_path):
     llava = load(joined("clip", "llama"))
-    set_trainable(stage, llava)
+    set_learning(recipe(tmp_path, stage), llava)
     AnswerLoss(llava.model).train()
     inner = llava.model.model
     assert not any(module.training for module in inner.vision_tower.modules())

@@ -1,34 +1,37 @@
 """What each stage trains, and at which rates."""
 
 import pytest
+from tests.lessons import recipe
 from tests.parts import joined
 
 from lapilli.model.llava import load
-from lapilli.training.stages import ALIGN, INSTRUCT, parameter_groups, requirements_of, set_trainable
+from lapilli.training.learning import set_learning
+from lapilli.training.optimizer import parameter_groups
+from lapilli.training.stages import ALIGN, INSTRUCT, requirements_of
 
 
 def _names(llava):
     return {name for name, parameter in llava.model.named_parameters() if parameter.requires_grad}
 
 
-def test_align_trains_the_projector_alone():
+def test_align_trains_the_projector_alone(tmp_path):
     llava = load(joined("clip", "llama"))
-    set_trainable(ALIGN, llava)
+    set_learning(recipe(tmp_path, "align"), llava)
     prefix = "model.multi_modal_projector.linear_"
     assert _names(llava) == {f"{prefix}{n}.{kind}" for n in (1, 2) for kind in ("weight", "bias")}
 
 
-def test_the_identity_of_a_linear_connector_never_learns():
+def test_the_identity_of_a_linear_connector_never_learns(tmp_path):
     llava = load(joined("clip", "llama", "linear"))
-    set_trainable(ALIGN, llava)
+    set_learning(recipe(tmp_path, "align"), llava)
     prefix = "model.multi_modal_projector.linear_1."
     assert _names(llava) == {prefix + "weight", prefix + "bias"}
 
 
 @pytest.mark.parametrize("language", ["llama", "qwen2"])
-def test_instruct_trains_all_but_the_vision_tower(language):
+def test_instruct_trains_all_but_the_vision_tower(language, tmp_path):
     llava = load(joined("clip", language))
-    learning = set_trainable(INSTRUCT, llava)
+    learning = set_learning(recipe(tmp_path, "instruct"), llava)
     frozen = {name for name, _ in llava.model.named_parameters()} - _names(llava)
     assert frozen == {name for name in frozen if name.startswith("model.vision_tower.")}
     assert any(name.startswith("lm_head") for name in _names(llava)) is (language == "llama")
@@ -36,10 +39,10 @@ def test_instruct_trains_all_but_the_vision_tower(language):
     assert len(set(listed)) == len(listed) == len(_names(llava))  # tied embeddings are there once
 
 
-def test_biases_and_norms_do_not_decay_and_parts_have_their_own_rates():
+def test_biases_and_norms_do_not_decay_and_parts_have_their_own_rates(tmp_path):
     llava = load(joined("clip", "llama"))
-    learning = set_trainable(INSTRUCT, llava)
-    groups = parameter_groups(learning, {"projector": 0.5, "language": 0.25}, weight_decay=0.1)
+    learning = set_learning(recipe(tmp_path, "instruct"), llava)
+    groups = parameter_groups(learning, {"projector": 0.5, "llm": 0.25}, {"projector": 0.1, "llm": 0.1})
     setting = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
     by_name = {name: setting[id(p)] for name, p in llava.model.named_parameters() if p.requires_grad}
     assert by_name["model.multi_modal_projector.linear_1.weight"] == (0.5, 0.1)

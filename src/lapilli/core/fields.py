@@ -96,12 +96,14 @@ def _describe(kind: Any, ranges: str = "") -> str:
     """Describe a type in words, with its range."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        (inner,) = (argument for argument in arguments if argument is not type(None))
-        return f"{_describe(inner, ranges)}, or null"
+        kinds = [_describe(argument, ranges) for argument in arguments if argument is not type(None)]
+        return ", or ".join([*kinds, "null"] if type(None) in arguments else kinds)
     if origin is Literal:
         return " | ".join(map(str, arguments))
     if origin is list:
         return "list, of the fields below" if is_dataclass(arguments[0]) else f"list: {_describe(arguments[0])}"
+    if origin is tuple and arguments[-1] is ...:
+        return f"list: {_describe(arguments[0])}{ranges}"
     if origin is tuple:
         return f"[{', '.join(map(_describe, arguments))}]{ranges}"
     return _KINDS[kind] + ranges

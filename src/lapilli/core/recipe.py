@@ -61,8 +61,9 @@ class _Setting:
 def read_recipe(path: Path, overrides: Sequence[str], into: type[T]) -> T:
     """Return the recipe in the file, with `a.b=c` overrides (c is YAML), as a frozen dataclass of type `into`.
 
-    Fields may be bool, int, float, str, Path, Literal, list, tuple, X | None and dataclasses of these. A number is also
-    accepted as text. Raises UsageError naming the line or the override, the field and the nearest name.
+    Fields may be bool, int, float, str, Path, Literal, list, tuple, dataclasses of these, X | None, and either of
+    a scalar and a list. A number is also accepted as text. Raises UsageError naming the line or the override, the field
+    and the nearest name.
     """
     file = find_recipe(path)
     tree = _parse(_text(file), str(file), by_line=True)
@@ -213,8 +214,7 @@ def _convert(setting: _Setting, kind: Any, path: str) -> Any:
     """The setting as a value of type `kind`; `path` is the dotted name of the field, for the error."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        (inner,) = (argument for argument in arguments if argument is not type(None))
-        return None if setting.value is None else _convert(setting, inner, path)
+        return None if setting.value is None else _convert(setting, _member(setting, arguments), path)
     if origin is Literal:
         return _choice(setting, arguments, path)
     if origin in (list, tuple):
@@ -222,6 +222,13 @@ def _convert(setting: _Setting, kind: Any, path: str) -> Any:
     if is_dataclass(kind):
         return _build(setting, cast(type[Any], kind), path)
     return _scalar(setting, kind, path)
+
+
+def _member(setting: _Setting, members: tuple[Any, ...]) -> Any:
+    """The member of a union that a setting is meant for: a list's where it is a list, or else the first."""
+    kinds = [member for member in members if member is not type(None)]
+    lists = [kind for kind in kinds if get_origin(kind) in (list, tuple)]
+    return lists[0] if lists and isinstance(setting.value, list) else kinds[0]
 
 
 def _entries(setting: _Setting, kinds: tuple[Any, ...], path: str) -> list[Any]:

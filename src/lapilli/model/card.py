@@ -14,6 +14,7 @@ from lapilli.model.connector import named
 from lapilli.model.parts import Origin
 
 CARD = "lapilli.json"
+BASE = "base"  # the part of an adapter's card that is the LLaVA it was trained on
 _FORMAT = 1
 
 

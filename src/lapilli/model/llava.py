@@ -23,8 +23,10 @@ from lapilli.core.prompt.template import IMAGE_MARK, PLAIN
 from lapilli.core.prompt.tokenizer_template import OwnTemplate
 from lapilli.model import architecture
 from lapilli.model.card import Card
+from lapilli.model.checkpoints.adapter import base_of, described, is_adapter
 from lapilli.model.checkpoints.checkpoint import Checkpoint
 from lapilli.model.checkpoints.layouts import layouts
+from lapilli.model.checkpoints.merge import merge
 from lapilli.model.checkpoints.projector import fill, read_projector
 from lapilli.model.checkpoints.read import card_of, llava_config, require_whole
 from lapilli.model.checkpoints.write import write_checkpoint
@@ -49,7 +51,7 @@ from lapilli.model.parts import (
 from lapilli.model.pixels import Pixels
 from lapilli.model.placement import settings
 from lapilli.model.processor import add_tokens, generation_config, new_processor, read_processor
-from lapilli.model.reading import quiet
+from lapilli.model.reading import explained, quiet
 from lapilli.model.stored import in_memory
 from lapilli.model.vocabulary import added_without_rows, require_ids, require_rows, rows_needed
 
@@ -161,11 +163,14 @@ def save(llava: Llava, out: Path) -> None:
 def load(path: Path | str, placement: Placement = AS_STORED) -> Llava:
     """The model in a folder that `save` wrote, or on the hub, as `model_folder` has it.
 
-    It is in eval mode, on the CPU and as it is stored, unless placed elsewhere. Raises LapilliError when there is no
-    such folder, or its weights do not fit to the last one, or the place is not there.
+    The folder may be that of an adapter, which is merged into its base in memory. The model is in eval mode, on the CPU
+    and as it is stored, unless placed elsewhere. Raises LapilliError when there is no such folder, or its weights do
+    not fit to the last one, or the place is not there.
     """
     where = settings(placement)  # a device that is not there is said before anything is fetched
     path = model_folder(path)
+    if is_adapter(path):
+        return _merged(path, where)
     require_whole(path)
     card = card_of(path)
     _, model_class = architecture.classes(card.connector)
@@ -176,9 +181,26 @@ def load(path: Path | str, placement: Placement = AS_STORED) -> Llava:
     return Llava(without_unused_layers(model), processor, card)
 
 
+def _merged(path: Path, where: dict[str, Any]) -> Llava:
+    """The model that an adapter makes of its base; nothing is written."""
+    checkpoint = merge(path, base_of(path))
+    connector = checkpoint.card.connector
+    _, model_class = architecture.classes(connector)
+    memory = layouts(connector)["memory"]
+    weights = {memory.from_hf(name): source.read() for name, source in checkpoint.tensors.items()}
+    with explained(path), quiet():
+        model = model_class.from_pretrained(None, config=checkpoint.config, state_dict=weights, **where)
+    processor, card = checkpoint.processor, checkpoint.card
+    if described(path) == path:  # how it is spoken to may have been changed with it
+        processor, card = read_processor(path), card_of(path)
+    _require_tokens(path, processor.tokenizer, checkpoint.config)
+    model.generation_config = checkpoint.generation
+    return Llava(without_unused_layers(model.eval()), processor, card)
+
+
 def codec_of(path: Path) -> Codec:
     """What encoding a sample needs of the model in a folder: no weight is read, nor fetched."""
-    path = model_folder(path, weights="none")
+    path = described(model_folder(path, weights="none"))
     processor, config = read_processor(path), llava_config(path)
     require_rows(path, processor.tokenizer, config.text_config.vocab_size)
     return _codec(processor, card_of(path), config)
@@ -186,6 +208,7 @@ def codec_of(path: Path) -> Codec:
 
 def pixels_of(path: Path) -> Pixels:
     """What turns pictures into the pixel values of the model in a folder: no weight is read."""
+    path = described(path)
     return _pixels(read_processor(path), llava_config(path))
 
 

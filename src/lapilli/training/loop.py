@@ -8,10 +8,10 @@ The loop itself is transformers' Trainer. Each of its steps does this, and the n
                 batch                ids, labels and pixels of batch_size samples   feed.Batcher
                 loss                 cross-entropy of the answers' tokens           objective.AnswerLoss
                 backward             refused where the loss is NaN                  trainer.StageTrainer
-            clip, update, schedule   Muon for the layers' matrices, or AdamW        stages.optimizer_of
+            clip, update, schedule   Muon for the layers' matrices, or AdamW        optimizer.optimizer_of
             log, stop?               metrics.jsonl, progress, Ctrl-C                watch.Watcher
             checkpoint               weights that learn, optimizer, random states   trainer.StageTrainer
-        evaluate                     the caller's on_eval                           watch.Watcher
+        evaluate                     validation loss, the caller's on_eval          validation.Evaluator
 
 A run that was stopped or killed can be resumed from its last whole checkpoint, and comes to the weights that it would
 have had without the interruption, to the last bit.
@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from torch import nn
 from transformers import PrinterCallback, TrainingArguments
@@ -37,30 +37,33 @@ from lapilli.model.llava import Llava, load, save, with_image_position
 from lapilli.model.parts import origin
 from lapilli.model.reading import quiet
 from lapilli.training.feed import Batcher, Examples, SimilarLengths
+from lapilli.training.learning import set_learning
+from lapilli.training.lora import save_updates, with_updates
 from lapilli.training.muon import Muon
 from lapilli.training.objective import AnswerLoss
+from lapilli.training.optimizer import optimizer_of
 from lapilli.training.preflight import (
     CHECKPOINTS,
     MODEL,
     SKIPPED,
     RunSamples,
-    Skipped,
     is_trained,
     run_samples,
     startable,
 )
 from lapilli.training.recipe import Length, TrainRecipe
-from lapilli.training.stages import STAGES, Part, optimizer_of, requirements, set_trainable
+from lapilli.training.stages import STAGES, modes, requirements
+from lapilli.training.totals import Totals
 from lapilli.training.trainer import (
-    FinalError,
     StageTrainer,
-    Totals,
     is_last,
     last_checkpoint,
     remove_newer,
     step_of,
     training_arguments,
 )
+from lapilli.training.tuning import Part
+from lapilli.training.validation import BEST, LOSS, Evaluator, is_exhausted, mean_loss
 from lapilli.training.watch import (
     Watcher,
     announce,
@@ -70,6 +73,7 @@ from lapilli.training.watch import (
     stop_on_signal,
     training_bar,
 )
+from lapilli.training.weights import FinalError, read_weights
 
 CHANGED = "changed_data"
 """The result of a run that was resumed after its file of samples was changed: the step, and both checksums."""
@@ -80,14 +84,19 @@ _Change = TypedDict("_Change", {"after_step": int, "from": str, "to": str})
 
 @dataclass(frozen=True)
 class _Setup:
-    """All that a run needs; `sources` are the checksums of the model and the data that it starts from."""
+    """All that a run needs; `sources` are the checksums of the model and the data that it starts from.
+
+    `updates` is peft's model of the low-rank updates, if parts are tuned by them.
+    """
 
     recipe: TrainRecipe
     llava: Llava
+    updates: Any
     learning: Mapping[Part, Sequence[nn.Parameter]]
     optimizer: Muon
     examples: Examples
-    skipped: Sequence[Skipped]
+    validation: Examples | None
+    samples: RunSamples
     arguments: TrainingArguments
     sources: dict[str, str]
 
@@ -113,8 +122,8 @@ def train(
     `samples` are the recipe's, where they have been read already. `changed_data` lets a run be resumed whose file of
     samples has changed since it began, as long as it has as many.
 
-    `on_eval` gets the model after every epoch, and the figures it returns are logged. Raises LapilliError when recipe,
-    model or samples are at fault, or another process writes the run, before anything is written, and when the loss is
+    `on_eval` gets the model at every evaluation, and its figures are logged. Raises LapilliError when recipe, model or
+    samples are at fault, or another process writes the run, before anything is written, and when the loss is
     no number any more. Raises StoppedError for any other error, and KeyboardInterrupt after Ctrl-C or SIGTERM, when a
     checkpoint has been written.
     """
@@ -131,8 +140,8 @@ def train(
 
         # Step after step until the last one. An error and a request to stop both leave a checkpoint.
         trainer, totals = _fit(setup, run, checkpoint, on_eval=on_eval, progress=progress)
-        if trainer.state.global_step < trainer.state.max_steps:  # the request to stop was met
-            raise KeyboardInterrupt
+        if recipe.validation.keep == "best":
+            read_weights(setup.llava.model, run.path / CHECKPOINTS / BEST)
 
         # The results, then the model: once that is there, nothing is trained again. The manifest comes last.
         _save(setup, run, _figures(trainer, totals))
@@ -147,10 +156,12 @@ def _prepare(recipe: TrainRecipe, samples: RunSamples | None, progress: bool) ->
     folder = model_folder(recipe.model)
     llava = load(folder)
     llava = with_image_position(llava, recipe.image_position or llava.card.image_position)
-    llava.model.float()  # weights learn in fp32; bf16 is used in the passes alone, by autocast
-    learning = set_trainable(STAGES[recipe.stage], llava)
+    updates = with_updates(recipe, llava)
+    learning = set_learning(recipe, llava)
+    _set_formats(recipe, llava)
     optimizer = optimizer_of(recipe, learning, llava)
     examples = _encode(recipe, samples, llava, progress)
+    validation = RunSamples(samples.validation, samples.validation_rows, ())
     arguments.max_steps = Length(recipe, len(examples)).cap or -1  # -1: the epochs end the run
     sources = {
         "model": origin(folder).sha256,
@@ -160,18 +171,27 @@ def _prepare(recipe: TrainRecipe, samples: RunSamples | None, progress: bool) ->
     return _Setup(
         recipe,
         llava,
+        updates=updates,
         learning=learning,
         optimizer=optimizer,
         examples=examples,
-        skipped=samples.skipped,
+        validation=_encode(recipe, validation, llava, progress) if samples.validation else None,
+        samples=samples,
         arguments=arguments,
         sources=sources,
     )
 
 
+def _set_formats(recipe: TrainRecipe, llava: Llava) -> None:
+    """What learns does so in fp32, which bf16 is too coarse for; with bf16, what is frozen stays as it is stored."""
+    for parameter in llava.model.parameters():
+        if parameter.requires_grad or recipe.precision == "fp32":
+            parameter.data = parameter.data.float()
+
+
 def _encode(recipe: TrainRecipe, samples: RunSamples, llava: Llava, progress: bool) -> Examples:
     """Encode every sample before the first step, so that one that cannot be learned from ends nothing at step 900."""
-    stage_requirements = requirements(STAGES[recipe.stage], llava.codec, llava.model.config)
+    stage_requirements = requirements(STAGES[recipe.stage], llava.codec, llava.model.config, modes(recipe)["llm"])
     try:
         return Examples(encoding_bar(samples.samples, progress), stage_requirements, samples.rows)
     except LapilliError as error:
@@ -186,17 +206,23 @@ def _sha256(file: Path) -> str:
 def _create(setup: _Setup) -> RunDir:
     """Create the run folder, with what the run starts from."""
     run = RunDir.create(setup.recipe.out, setup.recipe, setup.recipe.seed)
-    run.save(SKIPPED, setup.skipped)
-    run.save("sources", setup.sources)
+    _save_start(setup, run)
     return run
+
+
+def _save_start(setup: _Setup, run: RunDir) -> None:
+    """Save what the run starts from: the samples that it leaves out or sets aside, and the checksums."""
+    run.save(SKIPPED, setup.samples.skipped)
+    if setup.recipe.data.validation_share:
+        run.save("validation_rows", setup.samples.validation_rows)
+    run.save("sources", setup.sources)
 
 
 def _reopen(setup: _Setup, changed_data: bool) -> tuple[RunDir, Path | None]:
     """Open the unfinished run, remove all that is newer than its last whole checkpoint, and return both."""
     run = RunDir.resume(setup.recipe.out, setup.recipe.seed)
     if not run.has("sources"):  # killed before anything was trained
-        run.save(SKIPPED, setup.skipped)
-        run.save("sources", setup.sources)
+        _save_start(setup, run)
     checkpoint = last_checkpoint(run.path / CHECKPOINTS)
     _require_same_sources(run, setup.sources, changed_data, step_of(checkpoint))
     remove_newer(run.path / CHECKPOINTS, checkpoint)
@@ -233,41 +259,56 @@ def _fit(
     on_eval: Callable[[Llava], Mapping[str, float]] | None,
     progress: bool,
 ) -> tuple[StageTrainer, Totals]:
-    """Train from the checkpoint, if there is one, to the last step or to a request to stop."""
-    totals = Totals()
-    evaluate = None if on_eval is None else partial(_evaluate, on_eval, setup.llava)
+    """Train from the checkpoint, if there is one, to the last step or the end of its patience.
+
+    Raises KeyboardInterrupt where it was requested to stop.
+    """
+    totals, every = Totals(), setup.recipe.validation.every
     with stop_on_signal() as request, training_bar(progress) as bar:
-        watcher = Watcher(run, totals, bar=bar, request=request, on_eval=evaluate, report=line_printer(progress))
-        trainer = _trainer(setup, run, totals, watcher)
+        watcher = Watcher(run, totals, bar=bar, request=request, every=every, report=line_printer(progress))
+        trainer = _trainer(setup, run, totals, watcher, on_eval)
         if progress:
             length = Length(setup.recipe, len(setup.examples))
             announce(bar, opening(setup.learning, length, step_of(checkpoint), setup.arguments.device.type))
         with _steps_saved_on_error(trainer, checkpoint, run), quiet():
-            if checkpoint and is_last(checkpoint):  # killed after its last step
+            if checkpoint and (is_last(checkpoint) or is_exhausted(run, setup.recipe.validation)):  # nothing is left
                 trainer.restore(checkpoint)
             else:
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if request.stop:
+        raise KeyboardInterrupt
     return trainer, totals
 
 
-def _evaluate(on_eval: Callable[[Llava], Mapping[str, float]], llava: Llava) -> Mapping[str, float]:
-    llava.model.eval()  # the Trainer's next step sets it back
-    return on_eval(llava)
-
-
-def _trainer(setup: _Setup, run: RunDir, totals: Totals, watcher: Watcher) -> StageTrainer:
+def _trainer(
+    setup: _Setup,
+    run: RunDir,
+    totals: Totals,
+    watcher: Watcher,
+    on_eval: Callable[[Llava], Mapping[str, float]] | None,
+) -> StageTrainer:
     """Build transformers' Trainer: model with loss, data, optimizer, callbacks."""
     recipe, llava, examples = setup.recipe, setup.llava, setup.examples
+    loss = AnswerLoss(llava.model)
+    batcher = Batcher(recipe.data.images, llava.pixels, llava.processor.tokenizer.pad_token_id)
+    losses = None
+    if setup.validation:
+        losses = partial(mean_loss, loss, setup.validation, batcher, recipe.batch_size, recipe.precision)
+    best = run.path / CHECKPOINTS / BEST if recipe.validation.keep == "best" else None
+    evaluator = Evaluator(
+        run, llava, recipe.validation, losses=losses, figures=on_eval, best=best, done=watcher.start_measuring
+    )
     trainer = StageTrainer(
         totals,
         SimilarLengths(examples.lengths, recipe.batch_size * recipe.accumulate, recipe.seed),
-        run.sync,  # the log is on the disk before a checkpoint of its steps counts
-        model=AnswerLoss(llava.model),
+        before_seal=run.sync,  # the log is on the disk before a checkpoint of its steps counts
+        evaluation=evaluator,
+        model=loss,
         args=setup.arguments,
         train_dataset=examples,
-        data_collator=Batcher(recipe.data.images, llava.pixels, llava.processor.tokenizer.pad_token_id),
+        data_collator=batcher,
         optimizers=(setup.optimizer, None),
-        callbacks=[watcher],
+        callbacks=[watcher, evaluator],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -302,7 +343,8 @@ def _reason(error: Exception) -> str:
 def _figures(trainer: StageTrainer, totals: Totals) -> dict[str, float]:
     """Steps, seconds and speed of the run, with those before it was resumed."""
     seconds = totals.seconds
-    return {"steps": trainer.state.global_step, "seconds": seconds, "samples_per_second": totals.samples / seconds}
+    rate = totals.counts.samples / seconds
+    return {"steps": trainer.state.global_step, "seconds": seconds, "samples_per_second": rate}
 
 
 def _save(setup: _Setup, run: RunDir, figures: Mapping[str, float]) -> None:
@@ -310,9 +352,10 @@ def _save(setup: _Setup, run: RunDir, figures: Mapping[str, float]) -> None:
     recipe, llava, examples = setup.recipe, setup.llava, setup.examples
     counts = {
         "samples": len(examples),
-        "skipped_samples": len(setup.skipped),
+        "skipped_samples": len(setup.samples.skipped),
         "tokens": examples.tokens,
         "learned_tokens": examples.learned_tokens,
+        **_best(run),
         "parameters": llava.model.num_parameters(),
         "trainable_parameters": llava.model.num_parameters(only_trainable=True),
     }
@@ -320,8 +363,18 @@ def _save(setup: _Setup, run: RunDir, figures: Mapping[str, float]) -> None:
     note = f"{recipe.stage}: {figures['steps']} steps on the {len(examples)} samples of {recipe.data.file.name}"
     if changes := _changes(run):
         note += ", which was changed after step " + ", ".join(str(change["after_step"]) for change in changes)
-    card = replace(llava.card, notes=(*llava.card.notes, note))
-    save(replace(llava, card=card), run.path / MODEL)
+    llava = replace(llava, card=replace(llava.card, notes=(*llava.card.notes, note)))
+    if setup.updates is None:
+        save(llava, run.path / MODEL)
+    else:
+        save_updates(recipe, setup.updates, llava, run.path / MODEL)
+
+
+def _best(run: RunDir) -> dict[str, float]:
+    """The lowest validation loss of the run and its step, where it was validated."""
+    lines = [line for line in run.metrics() if LOSS in line]
+    lowest = min(lines, key=lambda line: line[LOSS], default=None)
+    return {} if lowest is None else {LOSS: lowest[LOSS], "validation_step": lowest["step"]}
 
 
 def _finish(run: RunDir) -> RunDir:

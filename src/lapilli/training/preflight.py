@@ -6,6 +6,7 @@ the first step, and saved with the run, so that a resumed run leaves out the sam
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.files import refuse_occupied
@@ -16,8 +17,10 @@ from lapilli.core.run import RunDir
 from lapilli.data.faults import Fault
 from lapilli.data.pictures import check_paths, check_pictures
 from lapilli.data.sample import Sample, read_samples
+from lapilli.data.split import rows_aside
 from lapilli.model.hub import pinned
 from lapilli.training.recipe import TrainRecipe
+from lapilli.training.tuning import with_layers_read
 
 MODEL = "model"
 """The folder of the trained model or part, inside the run's."""
@@ -32,12 +35,14 @@ _FREE_ON_RESUME = ("save_every", "log_every", "workers")  # they do not change w
 
 
 def startable(recipe: TrainRecipe, resume: bool) -> TrainRecipe:
-    """Return the recipe, with the commit of a model of the hub in it, so that the run's recipe names the very weights.
+    """Return the recipe, with the commit of a model of the hub and the layers of a file in it.
+
+    So the run's recipe names the very weights.
 
     Raises LapilliError for a run that exists already, a resumption of one that does not, and a missing file;
     UsageError for a model that is neither a folder nor an id, and where a resumed run began with another recipe.
     """
-    recipe = replace(recipe, model=pinned(recipe.model))
+    recipe = replace(recipe, model=pinned(recipe.model), llm=with_layers_read(recipe.llm))
     _require_place(recipe, resume)
     if not is_trained(recipe):
         _require_data(recipe)
@@ -54,6 +59,8 @@ def _require_data(recipe: TrainRecipe) -> None:
         raise LapilliError(f"{recipe.data.file}: cannot be read: no such file; correct data.file")
     if recipe.data.images is not None and not recipe.data.images.is_dir():
         raise LapilliError(f"{recipe.data.images}: no such folder; correct data.images")
+    if recipe.data.validation is not None and not recipe.data.validation.exists():
+        raise LapilliError(f"{recipe.data.validation}: cannot be read: no such file; correct data.validation")
 
 
 def _require_place(recipe: TrainRecipe, resume: bool) -> None:
@@ -88,15 +95,20 @@ class Skipped:
 
 @dataclass(frozen=True)
 class RunSamples:
-    """The samples to learn from, their rows in the file, and those that are left out."""
+    """The samples to learn from, their rows in the file, those that are left out, and those set aside for validation.
+
+    `validation_rows` are the rows of the last, in their own file where the recipe names one.
+    """
 
     samples: tuple[Sample, ...]
     rows: tuple[int, ...]
     skipped: tuple[Skipped, ...]
+    validation: tuple[Sample, ...] = ()
+    validation_rows: tuple[int, ...] = ()
 
 
 def run_samples(recipe: TrainRecipe, check: bool = False, progress: Progress | None = None) -> RunSamples:
-    """Read the samples of the recipe's file.
+    """Read the samples of the recipe's file, and those to validate on.
 
     The paths of all pictures are checked; with `check`, and where bad pictures are to be skipped, all are decoded. A
     resumed run skips the samples that it skipped when it began, and no more. Raises LapilliError for a bad row, for no
@@ -112,13 +124,38 @@ def run_samples(recipe: TrainRecipe, check: bool = False, progress: Progress | N
     if settled is not None:
         if bad:
             raise _refusal(recipe, candidates, bad)
-        return candidates
+        return _with_validation(recipe, candidates)
     chosen = _without(samples, _skipped(samples, bad))  # a new run: what it skips is settled now
     if not chosen.samples:
         raise LapilliError(
             f"{recipe.data.images}: no sample is left whose pictures can be read: {chosen.skipped[0].reason}"
         )
-    return chosen
+    return _with_validation(recipe, chosen)
+
+
+def _with_validation(recipe: TrainRecipe, samples: RunSamples) -> RunSamples:
+    """Set the recipe's share of the samples aside, or read its file of others.
+
+    Raises LapilliError where nothing can be set aside, or a picture of that file is not there.
+    """
+    if recipe.data.validation:
+        others = read_samples(recipe.data.validation)
+        if not others:
+            raise LapilliError(f"{recipe.data.validation}: no samples; name others, or leave data.validation out")
+        candidates = _without(others, [])
+        if bad := _bad_pictures(recipe, others, decode=False, progress=None):
+            raise _refusal(recipe, candidates, bad, recipe.data.validation)
+        return replace(samples, validation=candidates.samples, validation_rows=candidates.rows)
+    if not recipe.data.validation_share:
+        return samples
+    aside = {*rows_aside(samples.samples, recipe.data.validation_share, recipe.seed)}
+    if not aside:
+        what = "all samples share pictures, so that none can be set aside"
+        raise LapilliError(f"{recipe.data.file}: {what}; name a file in data.validation")
+    numbered = list(enumerate(zip(samples.rows, samples.samples, strict=True)))
+    rows, chosen = zip(*(pair for index, pair in numbered if index not in aside), strict=True)
+    other_rows, others = zip(*(pair for index, pair in numbered if index in aside), strict=True)
+    return RunSamples(chosen, rows, samples.skipped, others, other_rows)
 
 
 def _bad_pictures(
@@ -134,13 +171,15 @@ def _bad_pictures(
     return check_paths(recipe.data.images, names)
 
 
-def _refusal(recipe: TrainRecipe, candidates: RunSamples, bad: dict[str, Fault]) -> LapilliError:
+def _refusal(
+    recipe: TrainRecipe, candidates: RunSamples, bad: dict[str, Fault], file: Path | None = None
+) -> LapilliError:
     rows = zip(candidates.rows, candidates.samples, strict=True)
     pictures = [(row, name) for row, sample in rows for name in sample.images]
     row, name = next((row, name) for row, name in pictures if name in bad)
     where, what = f"row {row}, {bad[name].message}", bad[name].remedy
     if len(bad) == 1:
-        return LapilliError(f"{recipe.data.file}, {where}; {what}")
+        return LapilliError(f"{file or recipe.data.file}, {where}; {what}")
     count = len({name for _, name in pictures})
     first = f"{recipe.data.images}: {len(bad)} of {count} pictures cannot be read, such as that of {where}"
     return LapilliError(f"{first}; correct data.images, or {what}; `lapilli data validate` lists all")

@@ -1,13 +1,14 @@
 """The recipes of training, by stage: every field with its type, its default, its range and what it means."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from lapilli.core.fields import Range, require_ranges
 from lapilli.core.recipe import stage_of
 from lapilli.training.part_recipe import COUNT, RATE, SEED, LanguageRecipe, VisionRecipe
+from lapilli.training.tuning import LlmTuning, Lora, PartTuning
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,42 @@ class Data:
 
     file: Annotated[Path, "The samples: LLaVA's JSON, or one JSON object a line."]
     images: Annotated[Path | None, "The folder that the samples' pictures are in; not needed for text alone."] = None
+    validation: Annotated[
+        Path | None, "Samples that nothing is learned from, whose loss is computed; their pictures are in images too."
+    ] = None
+    validation_share: Annotated[
+        float | None,
+        "Or the share of the samples of file that is set aside, by picture.",
+        Range(above=0, below=1),
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a share out of its range, and for both a file and a share."""
+        require_ranges(self)
+        if self.validation and self.validation_share:
+            raise ValueError("validation_share: with validation, which has samples of its own; give one of them")
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there are samples to validate on."""
+        return bool(self.validation or self.validation_share)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """When a run is evaluated, which of its weights become the model, and what ends it early."""
+
+    every: Annotated[int | None, "Steps between evaluations; null: after every epoch.", COUNT] = None
+    keep: Annotated[
+        Literal["last", "best"], "The weights that become the model: the last, or those of the lowest validation loss."
+    ] = "last"
+    patience: Annotated[
+        int | None, "Evaluations without a lower validation loss after which the run ends; null: it does not.", COUNT
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a number out of its range."""
+        require_ranges(self)
 
 
 @dataclass(frozen=True)
@@ -25,7 +62,10 @@ class TrainRecipe:
     Of `epochs` and `max_steps` the one that is reached first ends the run; without either, `epochs` becomes 1.
     """
 
-    stage: Annotated[Literal["align", "instruct"], "What learns: the connector, or it and the language model."]
+    stage: Annotated[
+        Literal["align", "instruct"],
+        "How samples are written, and what learns where no mode is set: the connector, or it and the language model.",
+    ]
     model: Annotated[Path, "The model to begin with: what `lapilli model build` or an earlier stage wrote."]
     data: Data
     out: Annotated[Path, "The run folder to write; new or empty."]
@@ -40,14 +80,12 @@ class TrainRecipe:
     )
     batch_size: Annotated[int, "Samples in one pass through the model.", Range(1, 1_000_000)] = 32
     accumulate: Annotated[int, "Passes whose gradients make one step.", Range(1, 1_000_000)] = 1
-    learning_rate: Annotated[float, "The highest rate of AdamW.", RATE] = 1e-3
-    projector_learning_rate: Annotated[float | None, "That of the connector; null: learning_rate.", RATE] = None
-    muon_learning_rate: Annotated[
-        float | None,
-        "That of Muon, for the matrices of the language model's layers where they learn; null: AdamW moves them too.",
-        RATE,
-    ] = None
-    weight_decay: Annotated[float, "Of matrices; biases and norms do not decay.", Range(0)] = 0.0
+    vision: PartTuning = field(default_factory=PartTuning)
+    projector: PartTuning = field(default_factory=PartTuning)
+    llm: LlmTuning = field(default_factory=LlmTuning)
+    lora: Lora = field(default_factory=Lora)
+    learning_rate: Annotated[float, "The highest rate of AdamW, of parts that have none of their own.", RATE] = 1e-3
+    weight_decay: Annotated[float, "Of the matrices of such parts; biases and norms do not decay.", Range(0)] = 0.0
     warmup: Annotated[float, "The share of all steps in which the rates rise to their highest.", Range(0, below=1)] = (
         0.03
     )
@@ -56,6 +94,7 @@ class TrainRecipe:
     precision: Annotated[
         Literal["fp32", "bf16"], "Of the passes; weights and their updates are fp32 in either case."
     ] = "fp32"
+    validation: Validation = field(default_factory=Validation)
     save_every: Annotated[int | None, "Steps between checkpoints; null: only when the run is stopped.", COUNT] = None
     log_every: Annotated[int, "Steps between lines of metrics.jsonl.", COUNT] = 10
     image_position: Annotated[
@@ -72,6 +111,8 @@ class TrainRecipe:
         """Raises ValueError, which the reader of recipes reports, for a number out of its range."""
         if self.epochs is None and self.max_steps is None:
             object.__setattr__(self, "epochs", 1.0)  # a recipe is saved and shown as resolved
+        if (self.validation.keep == "best" or self.validation.patience) and not self.data.has_validation:
+            raise ValueError("validation: keep best and patience go by a validation loss; name data.validation")
         require_ranges(self)
 
 

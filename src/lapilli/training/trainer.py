@@ -8,17 +8,14 @@ import json
 import math
 import random
 import shutil
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -28,8 +25,9 @@ from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.manifest import changed, seal
 from lapilli.model.upstream import require_overridden
 from lapilli.training.recipe import TrainRecipe
+from lapilli.training.totals import Counts, Totals
+from lapilli.training.weights import FinalError, read_weights, write_weights
 
-_WEIGHTS = "learned.safetensors"
 _STATE = "trainer_state.json"
 _TOTALS = "seen.json"
 
@@ -41,61 +39,8 @@ _DISK_ERRORS = (OSError, RuntimeError, SafetensorError, LapilliError)
 _MOST_CHECKPOINTS = 2  # a disk may damage the newest
 
 
-class FinalError(LapilliError):
-    """An error that a run would only meet again if it were resumed from its checkpoint."""
-
-
-@dataclass
-class Totals:
-    """The samples, tokens and seconds of a training run so far, in whole steps; saved in every checkpoint.
-
-    `tokens` has no padding; `loss` is the sum over all passes since the last line of the log, at step `logged`.
-    """
-
-    samples: int = 0
-    tokens: int = 0
-    loss: float = 0.0
-    logged: int = 0
-    _before: float = 0.0  # seconds of training by earlier processes
-    _began: float = field(default_factory=time.perf_counter)
-    _passes: list[tuple[int, int, float]] = field(default_factory=list)  # of the current step
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of training, without those after the last checkpoint of a killed process."""
-        return self._before + time.perf_counter() - self._began
-
-    def add(self, samples: int, tokens: int, loss: float) -> None:
-        """Note a pass of the current step."""
-        self._passes.append((samples, tokens, loss))
-
-    def end_step(self) -> None:
-        """Add the passes of the step that has ended."""
-        for samples, tokens, loss in self._passes:
-            self.samples += samples
-            self.tokens += tokens
-            self.loss = float(np.float32(self.loss) + np.float32(loss))  # as the Trainer adds them
-        self._passes.clear()
-
-    def mean_loss(self, step: int) -> float:
-        """Return the mean loss of the steps after the last line of the log, up to this one."""
-        return self.loss / (step - self.logged)
-
-    def end_line(self, step: int) -> None:
-        """Begin a new mean loss: the line of this step is in the log."""
-        self.loss, self.logged = 0.0, step
-
-    def save(self, file: Path) -> None:
-        """Write the totals to a file of a checkpoint."""
-        names = ("samples", "tokens", "loss", "logged", "seconds")
-        file.write_text(json.dumps({name: getattr(self, name) for name in names}), encoding="utf-8")
-
-    def load(self, file: Path) -> None:
-        """Replace the totals by those that were saved."""
-        saved = json.loads(file.read_text(encoding="utf-8"))
-        self._before, self._began = saved.pop("seconds"), time.perf_counter()
-        for name, value in saved.items():
-            setattr(self, name, value)
+Evaluate: TypeAlias = Callable[[TrainerState, TrainerControl], dict[str, float]]
+"""Evaluates a run, which it may ask to stop by its control, and returns the figures."""
 
 
 def training_arguments(recipe: TrainRecipe, checkpoints: Path) -> TrainingArguments:
@@ -136,14 +81,23 @@ class StageTrainer(Trainer):
     """A Trainer whose checkpoints hold the parameters that learn, and that counts samples and stops at a NaN.
 
     `sampler` gives the order of the samples in every epoch; `before_seal` is called before a checkpoint counts as
-    whole.
+    whole; `evaluation` is called where a callback asks for one.
     """
 
-    def __init__(self, totals: Totals, sampler: Sampler[int], before_seal: Callable[[], None], **settings: Any) -> None:
+    def __init__(
+        self,
+        totals: Totals,
+        sampler: Sampler[int],
+        *,
+        before_seal: Callable[[], None],
+        evaluation: Evaluate,
+        **settings: Any,
+    ) -> None:
         super().__init__(**settings)
         self._totals = totals
         self._sampler = sampler
         self._before_seal = before_seal
+        self._evaluation = evaluation
         self._last_step = _LastStep(totals)
         self.add_callback(self._last_step)
 
@@ -160,8 +114,14 @@ class StageTrainer(Trainer):
             step = self.state.global_step + 1
             remedy = "lower the learning rates in a new run, or look at the data"
             raise FinalError(f"step {step}: the loss is {loss.item()}; {remedy}")
-        self._totals.add(len(inputs["input_ids"]), int(inputs["attention_mask"].sum()), loss.item())
+        self._totals.add(_counts(inputs), loss.item())
         return loss
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:  # the Trainer's own arguments are not used
+        """Return the figures of the evaluation, and hand them to the programs that the run reports to."""
+        figures = self._evaluation(self.state, self.control)
+        self.log({f"eval_{name}": value for name, value in figures.items()})
+        return figures
 
     def restore(self, checkpoint: Path) -> None:
         """Take over the weights and the state of a run's last checkpoint, after which there is nothing to train."""
@@ -176,6 +136,11 @@ class StageTrainer(Trainer):
                 _set_random(self._last_step.random)
                 self._save_checkpoint(self.model_wrapped, None)
         return last_checkpoint(Path(str(self.args.output_dir)))
+
+    @property
+    def _learned(self) -> nn.Module:
+        model: Any = self.model
+        return cast(nn.Module, model.model)
 
     @property
     def _is_mid_step(self) -> bool:
@@ -205,20 +170,18 @@ class StageTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: value.detach().contiguous() for name, value in self._learning()}, folder / _WEIGHTS)
+        write_weights(self._learned, folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        saved, learning = load_file(Path(resume_from_checkpoint) / _WEIGHTS), dict(self._learning())
-        if saved.keys() != learning.keys():
-            raise FinalError(f"{resume_from_checkpoint}: holds other weights than this stage trains; start a new run")
-        with torch.no_grad():
-            for name, parameter in learning.items():
-                parameter.copy_(saved[name])
+        read_weights(self._learned, Path(resume_from_checkpoint))
         self._totals.load(Path(resume_from_checkpoint) / _TOTALS)
 
-    def _learning(self) -> list[tuple[str, nn.Parameter]]:
-        model: Any = self.model
-        return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+def _counts(inputs: dict[str, Any]) -> Counts:
+    """What a batch holds."""
+    mask, pixels = inputs["attention_mask"], inputs.get("pixel_values")
+    tokens = int(mask.sum())
+    return Counts(len(mask), tokens, mask.numel() - tokens, 0 if pixels is None else len(pixels))
 
 
 class _LastStep(TrainerCallback):

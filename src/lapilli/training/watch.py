@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -16,15 +15,16 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from lapilli.core.run import RunDir
 from lapilli.core.terminal import Terminal
 from lapilli.data.sample import Sample
-from lapilli.training.recipe import Length
-from lapilli.training.stages import Part
-from lapilli.training.trainer import Totals
+from lapilli.training.recipe import Length, TrainRecipe
+from lapilli.training.stages import modes
+from lapilli.training.totals import Totals, peak_memory_gb
+from lapilli.training.tuning import Part, ranges_of
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _BETWEEN_LINES = 30.0  # seconds
 
 
-_NAMES: dict[Part, str] = {"projector": "projector", "language": "language model"}
+_NAMES: dict[Part, str] = {"projector": "projector", "llm": "language model", "vision": "vision encoder"}
 
 
 @dataclass
@@ -89,17 +89,26 @@ def announce(bar: Progress, lines: Sequence[str]) -> None:
 
 def opening(learning: Mapping[Part, Sequence[nn.Parameter]], length: Length, done: int, device: str) -> list[str]:
     """Return two lines: which parts learn, and from how much; a resumed run has taken `done` steps before."""
-    return [_parts(learning, length.recipe.stage), _course(length, done, device)]
+    return [_parts(learning, length.recipe), _course(length, done, device)]
 
 
-def _parts(learning: Mapping[Part, Sequence[nn.Parameter]], stage: str) -> str:
-    sizes = {part: sum(weight.numel() for weight in weights) for part, weights in learning.items()}
-    learn = [f"{_NAMES[part]} ({size:,} parameters)" for part, size in sizes.items()]
-    frozen = ["vision encoder", *(name for part, name in _NAMES.items() if part not in learning)]
-    return (
-        f"{stage}: {' and '.join(learn)} {'learns' if len(learn) == 1 else 'learn'}; "
-        f"{' and '.join(frozen)} {'is' if len(frozen) == 1 else 'are'} frozen"
-    )
+def _parts(learning: Mapping[Part, Sequence[nn.Parameter]], recipe: TrainRecipe) -> str:
+    sizes = {part: sum(weight.numel() for weight in learning[part]) for part in _NAMES if part in learning}
+    learn = [f"{_NAMES[part]} ({_way(part, recipe)}{size:,} parameters)" for part, size in sizes.items()]
+    frozen = [_NAMES[part] for part in ("vision", "projector", "llm") if part not in learning]
+    line = f"{recipe.stage}: {' and '.join(learn)} {'learns' if len(learn) == 1 else 'learn'}"
+    return f"{line}; {' and '.join(frozen)} {'is' if len(frozen) == 1 else 'are'} frozen" if frozen else line
+
+
+def _way(part: Part, recipe: TrainRecipe) -> str:
+    """What of a part learns, where it is not all of it."""
+    kind = "DoRA" if recipe.lora.dora else "LoRA"
+    ways = [f"{kind} of rank {recipe.lora.rank}"] if modes(recipe)[part] == "lora" else []
+    if part == "llm" and recipe.llm.layers is not None:
+        ways.append(f"layers {ranges_of(recipe.llm.layers)}")
+    if part == "llm" and recipe.llm.modules is not None:
+        ways.append(", ".join(recipe.llm.modules))
+    return "".join(f"{way}, " for way in ways)
 
 
 def _course(length: Length, done: int, device: str) -> str:
@@ -139,9 +148,10 @@ def _count(number: int, name: str) -> str:
 
 
 class Watcher(TrainerCallback):
-    """Keeps the run's log and the bar up to date, evaluates after every epoch, and passes on the request to stop.
+    """Keeps the run's log and the bar up to date, asks for evaluations, and passes on the request to stop.
 
-    `report` gets a line of progress every half a minute, where there is no bar.
+    `every` steps there is an evaluation, or after every epoch. `report` gets a line of progress every half a minute,
+    where there is no bar.
     """
 
     def __init__(
@@ -151,28 +161,27 @@ class Watcher(TrainerCallback):
         *,
         bar: Progress,
         request: StopRequest,
-        on_eval: Callable[[], Mapping[str, float]] | None,
+        every: int | None,
         report: Callable[[str], None] | None,
     ) -> None:
         self._run, self._totals, self._bar, self._request = run, totals, bar, request
-        self._on_eval, self._report = on_eval, report
+        self._every, self._report = every, report
         self._last_report = time.perf_counter()
         self._task = bar.add_task("training", total=None, epoch="-", loss="-", speed="-")
-        self._start_measuring()
+        self.start_measuring()
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Set the bar's total, and evaluate where a resumed run was stopped before its evaluation."""
+        """Set the bar's total."""
         self._bar.update(self._task, total=state.max_steps, completed=state.global_step)
-        is_end = state.global_step >= state.max_steps or float(state.epoch or 0).is_integer()
-        if state.global_step and is_end and not self._is_evaluated(state.global_step):
-            self._evaluate(state)
-        self._start_measuring()
+        self.start_measuring()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Advance the bar, and stop after this step if that was requested."""
+        """Advance the bar, ask for an evaluation if one is due, and stop after this step if that was requested."""
         self._bar.update(self._task, completed=state.global_step, epoch=_epoch(state))
         if self._request.stop:
             control.should_save = control.should_training_stop = True
+        elif self._every and state.global_step % self._every == 0:
+            control.should_evaluate = True
 
     def on_log(
         self,
@@ -185,19 +194,17 @@ class Watcher(TrainerCallback):
         """Log a line every `log_every` steps; the Trainer calls once more, with a summary that has no loss."""
         if logs is None or "loss" not in logs:
             return
-        seconds = time.perf_counter() - self._since
-        samples = (self._totals.samples - self._before.samples) / seconds
-        tokens = (self._totals.tokens - self._before.tokens) / seconds
+        rates = (self._totals.counts - self._before).rates(time.perf_counter() - self._since)
         figures = {name: logs[name] for name in ("epoch", "loss", "learning_rate", "grad_norm")}
         figures["loss"] = self._totals.mean_loss(state.global_step)  # the Trainer's forgets a resumed run's
-        self._run.log(step=state.global_step, **figures, samples_per_second=samples, tokens_per_second=tokens)
+        self._run.log(step=state.global_step, **figures, **rates, peak_memory_gb=peak_memory_gb())
         self._totals.end_line(state.global_step)
-        loss, speed = f"{figures['loss']:.3f}", _speed(samples)
+        loss, speed = f"{figures['loss']:.3f}", _speed(rates["samples_per_second"])
         self._bar.update(self._task, loss=loss, speed=speed)
         self._report_now_and_then(
             f"step {state.global_step} of {state.max_steps}, epoch {_epoch(state)}, loss {loss}, {speed} samples/s"
         )
-        self._start_measuring()
+        self.start_measuring()
 
     def _report_now_and_then(self, line: str) -> None:
         if self._report and time.perf_counter() - self._last_report >= _BETWEEN_LINES:
@@ -205,24 +212,14 @@ class Watcher(TrainerCallback):
             self._last_report = time.perf_counter()
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Evaluate, also after a last epoch that is not whole."""
-        if not self._request.stop:
-            self._evaluate(state)
+        """Ask for an evaluation, also after a last epoch that is not whole."""
+        is_last = state.global_step >= state.max_steps
+        if not self._request.stop and (is_last or not self._every):
+            control.should_evaluate = True
 
-    def _evaluate(self, state: TrainerState) -> None:
-        if self._on_eval is None:
-            return
-        with torch.random.fork_rng():  # an evaluation must not change the training
-            figures = self._on_eval()
-        self._run.log(step=state.global_step, epoch=state.epoch, **figures)
-        self._start_measuring()
-
-    def _is_evaluated(self, step: int) -> bool:
-        return any(line["step"] == step and "loss" not in line for line in self._run.metrics())
-
-    def _start_measuring(self) -> None:
-        self._since = time.perf_counter()
-        self._before = Totals(self._totals.samples, self._totals.tokens)
+    def start_measuring(self) -> None:
+        """Count and measure time from here for the next line of the log."""
+        self._since, self._before = time.perf_counter(), self._totals.counts
 
 
 def _epoch(state: TrainerState) -> str:

@@ -30,6 +30,8 @@ Q = {"target_modules": ["q_proj"]}
 MERGED = {
     "lora": {"target_modules": ["q_proj", "v_proj", "down_proj", "fc1", "linear_1"]},
     "rank-stabilised": {**Q, "use_rslora": True, "lora_alpha": 3},
+    "DoRA": {"target_modules": ["q_proj", "down_proj"], "use_dora": True, "lora_alpha": 3},
+    "DoRA of a convolution": {"target_modules": ["patch_embedding", "k_proj"], "use_dora": True},
     "patterns": {
         "target_modules": ["q_proj", "up_proj"],
         "rank_pattern": {"up_proj": 3},
@@ -55,6 +57,8 @@ PARTED = ("head", "embedding", "head and embedding", "tokens of the head", "othe
 STILL_TIED = (
     "lora",
     "rank-stabilised",
+    "DoRA",
+    "DoRA of a convolution",
     "patterns",
     "some layers",
     "all biases",
@@ -257,7 +261,7 @@ TENSORS = {
     "two names": (lambda t: t | {Q_A.replace("A.weight", "A.default.weight"): t[Q_A].clone()}, "is there twice"),
     "no prefix": (lambda t: t | {Q_A.removeprefix("base_model.model."): t[Q_A].clone()}, "is there twice"),
     "two adapters": (lambda t: t | {Q_A.replace("lora_A", "lora_A.other"): t[Q_A].clone()}, "of a kind that cannot"),
-    "a magnitude": (lambda t: t | {Q_A.replace("A.weight", "magnitude_vector"): torch.ones(48)}, "of a kind that"),
+    "a magnitude": (lambda t: t | {Q_A.replace("A.weight", "magnitude_vector"): torch.ones(48)}, "use_dora is False"),
     "a bias of B": (lambda t: t | {Q_A.replace("A.weight", "B.bias"): torch.ones(48)}, "of a kind that cannot"),
     "a stranger": (lambda t: t | {"base_model.model.score.weight": torch.ones(2, 48)}, "score.weight"),
     "no such tensor": (lambda t: t | {HEAD_OF + "bias": torch.ones(360)}, "changes language_model.lm_head.bias, which"),
@@ -278,7 +282,7 @@ def test_every_tensor_is_used_or_the_adapter_refused(tmp_path, plain, kind):
 @pytest.mark.parametrize(
     ("wrap", "settings", "message"),
     [
-        (LoraConfig, {**Q, "use_dora": True}, "its use_dora is True"),
+        (LoraConfig, {"target_modules": ["embed_tokens"], "use_dora": True}, "DoRA of .*embed_tokens, an embedding"),
         (LoraConfig, {"target_modules": ["fc1"], "lora_bias": True}, "its lora_bias is True"),
         (LoraConfig, {**Q, "target_parameters": ["o_proj.weight"]}, "its target_parameters is"),
         (IA3Config, {"target_modules": ["k_proj", "fc1"], "feedforward_modules": ["fc1"]}, "kind 'IA3'"),

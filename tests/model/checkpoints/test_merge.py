@@ -141,7 +141,7 @@ def test_an_adapter_that_changes_nothing_gives_the_base(tmp_path):
     ("change", "message"),
     [
         ({"peft_type": "IA3"}, "an adapter of kind 'IA3'; only LORA is merged here"),
-        ({"use_dora": True}, "its use_dora is True"),
+        ({"use_dora": True}, "use_dora is True, which .*q_proj.weight contradicts"),
         ({"fan_in_fan_out": True}, "its fan_in_fan_out is True"),
     ],
 )

@@ -244,7 +244,7 @@ def test_another_journey_in_the_same_folder_is_refused(folder, capsys):
     assert written(folder) == before
 
 
-@pytest.mark.parametrize("change", ["batch_sise=8", "muon_learning_rate=-1"])
+@pytest.mark.parametrize("change", ["batch_sise=8", "llm.muon_learning_rate=-1"])
 def test_a_mistake_in_a_recipe_is_found_before_anything_is_written(tmp_path, capsys, change):
     assert travel(tmp_path / "out", "--set", change) == 2
     assert change.partition("=")[0] in capsys.readouterr().err

@@ -7,16 +7,18 @@ that are empty, no numbers, or of no known meaning.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from math import sqrt
 from pathlib import Path
 from typing import Any
 
 from lapilli.core.errors import LapilliError
+from lapilli.model.hub import model_folder
 from lapilli.model.parts import listed
 from lapilli.model.stored import Source, is_finite, json_object, tensors_in
 
+_CONFIG = "adapter_config.json"
 NON_LORA = "non_lora_trainables.bin"
 _FILES = ("adapter_model.safetensors", "adapter_model.bin")
 _UNDONE = "merge it with peft"
@@ -34,7 +36,7 @@ _OF_TRAINING = frozenset(
 """What says how or on which modules it was trained: the tensors show the outcome."""
 _READ = frozenset(
     {"alpha_pattern", "init_lora_weights", "lora_alpha", "peft_type", "r", "rank_pattern", "trainable_token_indices"}
-    | {"use_rslora"}
+    | {"use_dora", "use_rslora"}
 )
 
 _PATTERNS = {"r": "rank_pattern", "lora_alpha": "alpha_pattern"}
@@ -45,6 +47,7 @@ _BASE_LAYER = re.compile(r"\.(token_adapter\.)?base_layer(?=\.(weight|bias)$)")
 _LOW_RANK = re.compile(
     r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(\.default)?(?P<weight>\.weight)?"
 )
+_LENGTHS = re.compile(r"(?P<module>.+)\.lora_magnitude_vector(\.default)?(\.weight)?")
 _ROWS = re.compile(r"(?P<module>.+)\.token_adapter\.trainable_tokens_delta(\.default)?")
 
 
@@ -53,11 +56,13 @@ class Pair:
     """A weight gains scale * up @ down, with down (rank, in) and up (out, rank).
 
     Those of a convolution have its kernel behind them: down (rank, in, height, width) and up (out, rank, 1, 1).
+    `lengths` (out,) are those that DoRA (arXiv 2402.09353) gives the rows of the sum; None where they stay.
     """
 
     down: Source
     up: Source
     scale: float
+    lengths: Source | None = None
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Whether the product is of this shape."""
@@ -83,15 +88,42 @@ class Adapter:
         return list(dict.fromkeys([*self.pairs, *self.below, *self.whole, *self.rows]))
 
 
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder is an adapter's."""
+    return (folder / _CONFIG).is_file()
+
+
+def base_of(folder: Path) -> Path:
+    """The folder of the model that an adapter was trained on, as it is named in the adapter's, fetched if need be.
+
+    Raises LapilliError where none is named there, or it is not to be found.
+    """
+    config = json_object(folder / _CONFIG)
+    name, revision = config.get("base_model_name_or_path"), config.get("revision")
+    remedy = f"`lapilli model merge {folder} OUT --base BASE` takes it from where it is"
+    if not isinstance(name, str) or not name:
+        raise LapilliError(f"{folder}: its {_CONFIG} names no base; {remedy}")
+    named = f"{name}@{revision}" if isinstance(revision, str) and revision and not Path(name).is_dir() else name
+    try:
+        return model_folder(named)
+    except LapilliError as error:
+        raise LapilliError(f"{folder}: an adapter whose base cannot be read: {error}; {remedy}") from error
+
+
+def described(folder: Path) -> Path:
+    """The folder itself, or where it is an adapter's that says nothing of its model, that of its base."""
+    return base_of(folder) if is_adapter(folder) and not (folder / "config.json").is_file() else folder
+
+
 def read_adapter(folder: Path) -> Adapter:
     """The adapter in a folder, PEFT's or that of LLaVA's own trainer; every tensor in it has found its place.
 
     Raises LapilliError for one of another kind than LoRA, for settings and tensors that are not known, and for tensors
     that are empty or hold no numbers.
     """
-    if not (folder / "adapter_config.json").is_file():
+    if not is_adapter(folder):
         raise LapilliError(f"{folder}: no adapter_config.json there; give the folder of an adapter")
-    config = json_object(folder / "adapter_config.json")
+    config = json_object(folder / _CONFIG)
     _require_lora(folder, config)
     tensors = _tensors(folder)
     _require_numbers(folder, tensors)
@@ -153,27 +185,43 @@ def _require_numbers(folder: Path, tensors: Mapping[str, Source]) -> None:
 
 
 def _pairs(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Source]) -> dict[str, Pair]:
-    matches = {name: _LOW_RANK.fullmatch(name) for name in tensors}
+    lengths = dict(_of_modules(_LENGTHS, tensors))
+    sides, embeddings = _sides(folder, [name for name in tensors if not _LENGTHS.fullmatch(name)])
+    dora = bool(config.get("use_dora"))
+    if dora and embeddings:
+        raise LapilliError(f"{folder}: DoRA of {listed(embeddings)}, an embedding, is not merged here; {_UNDONE}")
+    pairs = {}
+    for module, names in sides.items():
+        pair = {side: tensors[name] for side, name in names.items()}
+        pairs[f"{module}.weight"] = _pair(folder, config, module, _turned(pair) if module in embeddings else pair)
+    odd = [name for name in {*pairs, *lengths} if (name in lengths) != (dora and name in pairs)]
+    if odd:
+        raise LapilliError(f"{folder}: use_dora is {dora}, which {listed(odd)} contradicts; give one adapter's files")
+    misshapen = [name for name, source in lengths.items() if source.size != pairs[name].up.shape[0]]
+    if misshapen:
+        raise LapilliError(f"{folder}: lengths of {listed(misshapen)} of another size than its rows; fetch it again")
+    return {name: replace(pair, lengths=lengths.get(name)) for name, pair in pairs.items()}
+
+
+def _sides(folder: Path, names: Collection[str]) -> tuple[dict[str, dict[str, str]], set[str]]:
+    """The names of A and B of every module, and the modules that are embeddings."""
+    matches = {name: _LOW_RANK.fullmatch(name) for name in names}
     # An embedding's are parameters, not modules: peft saves them without a last word.
     strange = [
         name for name, match in matches.items() if not match or bool(match["embedding"]) == bool(match["weight"])
     ]
     if strange:
         raise LapilliError(f"{folder}: {listed(strange)} of a kind that cannot be merged here; {_UNDONE}")
-    sides: dict[str, dict[str, Source]] = {}
+    sides: dict[str, dict[str, str]] = {}
     for name, match in matches.items():
         module, side = match["module"], match["side"]  # type: ignore[index]
         if side in sides.setdefault(module, {}):
             raise LapilliError(f"{folder}: {name} is there twice; save one adapter alone")
-        sides[module][side] = tensors[name]
+        sides[module][side] = name
     halves = [module for module, pair in sides.items() if len(pair) < 2]
     if halves:
         raise LapilliError(f"{folder}: {listed(halves)} half there; fetch it again")
-    of_embeddings = {match["module"] for match in matches.values() if match and match["embedding"]}
-    return {
-        f"{module}.weight": _pair(folder, config, module, _turned(pair) if module in of_embeddings else pair)
-        for module, pair in sides.items()
-    }
+    return sides, {match["module"] for match in matches.values() if match and match["embedding"]}
 
 
 def _turned(pair: Mapping[str, Source]) -> dict[str, Source]:

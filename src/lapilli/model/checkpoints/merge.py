@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from lapilli.core.errors import LapilliError
+from lapilli.model.card import BASE, CARD, read_card
 from lapilli.model.checkpoints.adapter import Adapter, Pair, read_adapter
 from lapilli.model.checkpoints.checkpoint import HEAD, TABLE, Checkpoint, Choices, require_fitting
 from lapilli.model.checkpoints.layouts import recognised
@@ -26,7 +27,7 @@ from lapilli.model.checkpoints.original import joined_of
 from lapilli.model.checkpoints.read import read_checkpoint
 from lapilli.model.checkpoints.read_original import from_original, lengthened, with_encoder
 from lapilli.model.hub import model_folder, pinned
-from lapilli.model.parts import listed, name_of
+from lapilli.model.parts import listed, name_of, origin
 from lapilli.model.stored import Source, is_finite, model_config, stored_tensors
 
 _UNTIED = "head and embedding, one matrix in the base, are two"
@@ -51,6 +52,7 @@ def merge(folder: Path, base: Path, choices: Choices | None = None) -> Checkpoin
     folder, base = pinned(folder), pinned(base)  # a wrong name is found before the other is fetched
     choices, folder, base = (choices or Choices()).resolved(), model_folder(folder), model_folder(base)
     adapter = read_adapter(folder)
+    _require_base(folder, base)
     config = model_config(base)
     if "mm_vision_tower" not in config and "vision_config" not in config:
         return _of_language_model(folder, adapter, base, choices)
@@ -64,6 +66,14 @@ def merge(folder: Path, base: Path, choices: Choices | None = None) -> Checkpoin
     merged = replace(checkpoint, tensors=tensors, card=replace(checkpoint.card, notes=tuple(notes)))
     require_fitting(merged)
     return merged
+
+
+def _require_base(folder: Path, base: Path) -> None:
+    """Refuse another base than the one whose checksum the adapter's card has, if it has one."""
+    trained_on = read_card(folder).parts.get(BASE) if (folder / CARD).is_file() else None
+    if trained_on and origin(base).sha256 != trained_on.sha256:
+        other = f"trained on {trained_on.name}, whose weights are not those of {base}"
+        raise LapilliError(f"{folder}: {other}; give the base it was trained on")
 
 
 def _of_language_model(folder: Path, adapter: Adapter, base: Path, choices: Choices) -> Checkpoint:
@@ -186,7 +196,7 @@ def _changed(folder: Path, name: str, base: Source, adapter: Adapter) -> Source:
     def read() -> Tensor:
         tensor = start.read()
         if pair is not None:
-            tensor = tensor.float() + _product(pair).view(base.shape)
+            tensor = _updated(tensor.float(), pair)
         tensor = tensor.to(getattr(torch, base.dtype))
         if rows is not None:
             tensor = tensor.index_copy(0, torch.tensor(rows[0]), rows[1].read().to(tensor.dtype))
@@ -197,6 +207,12 @@ def _changed(folder: Path, name: str, base: Source, adapter: Adapter) -> Source:
     return Source(base.shape, base.dtype, read)
 
 
-def _product(pair: Pair) -> Tensor:
+def _updated(weight: Tensor, pair: Pair) -> Tensor:
+    """The weight with the update in it, and its rows of the lengths that DoRA gives them, where it does."""
     up, down = pair.up.read().float(), pair.down.read().float()
-    return pair.scale * (up.flatten(1) @ down.flatten(1))
+    total = weight + (pair.scale * (up.flatten(1) @ down.flatten(1))).view(weight.shape)
+    if pair.lengths is None:
+        return total
+    rows = total.flatten(1)
+    factors = pair.lengths.read().float().view(-1, 1) / rows.norm(dim=1, keepdim=True)
+    return (factors * rows).view(weight.shape)

@@ -92,11 +92,11 @@ def _transformers(checkpoint: Checkpoint, target: str, folder: Path, out: Path, 
     # A connector of lapilli's own is read by lapilli alone, where transformers has no rule for the hub's names.
     plain = named(checkpoint.card.connector).is_plain
     layout = layouts(checkpoint.card.connector)["nested" if target == "hf" and not plain else target]
-    _describe(checkpoint, folder)
+    describe(checkpoint, folder)
     _weigh({layout.from_hf(name): source for name, source in checkpoint.tensors.items()}, folder, out, writing)
 
 
-def _describe(checkpoint: Checkpoint, folder: Path) -> None:
+def describe(checkpoint: Checkpoint, folder: Path) -> None:
     """Everything of a transformers' folder but the weights."""
     _, model_class = architecture.classes(checkpoint.card.connector)
     write_config(checkpoint.config, model_class.__name__, _dtype(checkpoint.tensors), folder)
@@ -165,7 +165,7 @@ def _encoder_name(checkpoint: Checkpoint) -> str | None:
 
 def _split(checkpoint: Checkpoint, folder: Path, out: Path, writing: Writing) -> None:
     language, vision, layer = folder / "language", folder / "vision", checkpoint.config.vision_feature_layer
-    _describe(checkpoint, folder)
+    describe(checkpoint, folder)
     _describe_encoder(checkpoint, vision)
     # Left out, llama.cpp's converter takes the last layer but one.
     _edited(vision / "config.json", lambda content: content.update(mm_vision_select_layer=layer))

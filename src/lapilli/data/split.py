@@ -1,0 +1,43 @@
+"""Setting samples aside for validation, by picture: no picture is on both sides."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from lapilli.data.sample import Sample
+
+
+def rows_aside(samples: Sequence[Sample], share: float, seed: int) -> list[int]:
+    """The rows of about this share of the samples, in order: at least one, and never all groups of pictures.
+
+    Samples that share a picture, directly or through others, are one group; one without pictures is a group by itself.
+    `seed` shuffles the groups, and the first of them are taken until they hold the share. Of a single group nothing
+    can be set aside, and the list is empty.
+    """
+    groups = _groups(samples)
+    wanted, rows = math.ceil(share * len(samples)), list[int]()
+    for group in np.random.default_rng(seed).permutation(len(groups))[: len(groups) - 1]:
+        if len(rows) >= wanted:
+            break
+        rows += groups[group]
+    return sorted(rows)
+
+
+def _groups(samples: Sequence[Sample]) -> list[list[int]]:
+    """The rows of the samples that share pictures, group by group."""
+    leader: dict[str, str] = {}
+
+    def leading(name: str) -> str:
+        while (above := leader.setdefault(name, name)) != name:
+            leader[name] = leader[above]  # so that the next way is shorter
+            name = above
+        return name
+
+    for sample in samples:
+        for name in sample.images:
+            leader[leading(name)] = leading(sample.images[0])
+    groups: dict[str | int, list[int]] = {}
+    for row, sample in enumerate(samples):
+        groups.setdefault(leading(sample.images[0]) if sample.images else row, []).append(row)
+    return list(groups.values())

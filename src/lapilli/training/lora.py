@@ -1,0 +1,95 @@
+"""Low-rank updates (LoRA, arXiv 2106.09685; DoRA, arXiv 2402.09353) of the parts that a recipe tunes so, by peft."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lapilli.core.errors import UsageError
+from lapilli.model.card import BASE
+from lapilli.model.checkpoints.checkpoint import Checkpoint
+from lapilli.model.checkpoints.write_adapter import write_adapter
+from lapilli.model.hub import model_folder
+from lapilli.model.llava import Llava
+from lapilli.model.parts import origin
+from lapilli.model.stored import in_memory
+from lapilli.training.learning import chosen, module_of
+from lapilli.training.recipe import TrainRecipe
+from lapilli.training.stages import modes
+from lapilli.training.tuning import Part
+
+_HEAD = "lm_head"
+_ROOTS: Mapping[Part, str] = {
+    "vision": "model.vision_tower",
+    "projector": "model.multi_modal_projector",
+    "llm": "model.language_model",
+}
+
+
+def with_updates(recipe: TrainRecipe, llava: Llava) -> Any:
+    """Put updates beside the matrices of the parts in mode lora, and return peft's model of them; None without any.
+
+    `llava.model` is changed in place, and computes what it did: B begins at 0. `seed` draws A.
+    Raises UsageError where a part has no matrices of the chosen layers and modules.
+    """
+    targets = [name for part, mode in modes(recipe).items() if mode == "lora" for name in _targets(part, recipe, llava)]
+    if not targets:
+        return None
+    from peft import LoraConfig, get_peft_model  # a second to import, and not needed without
+
+    lora = recipe.lora
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha or 2 * lora.rank,  # type: ignore[arg-type]
+        lora_dropout=lora.dropout,
+        use_dora=lora.dora,
+        target_modules=targets,
+        bias="none",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        return get_peft_model(llava.model, config)
+
+
+def _targets(part: Part, recipe: TrainRecipe, llava: Llava) -> list[str]:
+    """The full names of the matrices of a part that get updates: those that would learn in mode full."""
+    weights = {*chosen(part, recipe.llm, llava)}
+    linear = {name: inner for name, inner in module_of(part, llava).named_modules() if isinstance(inner, nn.Linear)}
+    names = [f"{_ROOTS[part]}.{name}" for name, inner in linear.items() if inner.weight in weights]
+    if not names:
+        raise UsageError(f"{part}.mode: lora, but no matrix of it is chosen; choose other layers or modules, or full")
+    return names
+
+
+def save_updates(recipe: TrainRecipe, updates: Any, llava: Llava, out: Path) -> None:
+    """Write the updates, and what was trained in full beside them, into `out`, as `write_adapter` has it.
+
+    `updates` is what `with_updates` returned for `llava`. Raises LapilliError as `write_adapter` does.
+    """
+    from peft import get_peft_model_state_dict
+
+    full = [part for part, mode in modes(recipe).items() if mode == "full"]
+    tensors = {
+        name: parameter.detach()
+        for name, parameter in llava.model.named_parameters()
+        if parameter.requires_grad and ".lora_" not in name
+    }
+    config = deepcopy(updates.peft_config["default"])
+    config.modules_to_save = [_ROOTS[part] for part in full] + [_HEAD] * any(name.startswith(_HEAD) for name in tensors)
+    base = model_folder(recipe.model)
+    card = replace(llava.card, parts={**llava.card.parts, BASE: origin(base)})
+    described = Checkpoint(
+        out,
+        out,
+        layout="memory",
+        config=llava.model.config,
+        tensors={"weights": in_memory(next(llava.model.lm_head.parameters()))},  # only their format is written
+        processor=llava.processor,
+        generation=llava.model.generation_config,
+        card=card,
+    )
+    write_adapter(described, config, {**get_peft_model_state_dict(updates), **tensors}, str(recipe.model), out)
