@@ -1,4 +1,4 @@
-"""Names that say what they hold, and calls that a reader can follow (CONTRIBUTING.md)."""
+"""Names that say what they hold, calls and functions that a reader can follow (CONTRIBUTING.md)."""
 
 import ast
 from pathlib import Path
@@ -17,6 +17,9 @@ KEPT_IN_FILES = {("studies/scorecard/job.py", "given")}
 
 POSITIONAL = 5
 """The most that a call passes by position."""
+
+LINES = 25
+"""The most that a function has, without its signature and its docstring."""
 
 
 def names(tree):
@@ -40,6 +43,16 @@ def crowded(tree):
     return [f"{call.lineno}: {ast.unparse(call.func)} passes {len(call.args)} by position" for call in calls]
 
 
+def long(tree):
+    """Functions with more lines than are allowed."""
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+            lines = function.end_lineno - body[0].lineno + 1 if body else 0
+            if lines > LINES:
+                yield f"{function.lineno}: {function.name} has {lines} lines"
+
+
 def faults(check):
     return [
         f"{file.relative_to(PACKAGE)}:{fault}"
@@ -55,6 +68,10 @@ def test_every_name_says_what_it_holds():
 
 def test_no_call_passes_more_than_five_things_by_position():
     assert faults(crowded) == []
+
+
+def test_no_function_is_longer_than_a_reader_can_hold():
+    assert faults(long) == []
 
 
 @pytest.mark.parametrize(
@@ -76,3 +93,19 @@ def test_a_banned_name_is_found(line):
 def test_a_crowded_call_is_found():
     assert crowded(ast.parse("f(1, 2, 3, 4, 5)")) == []
     assert len(crowded(ast.parse("f(1, 2, 3, 4, *x, 6)"))) == 1
+
+
+@pytest.mark.parametrize(
+    "start",
+    ["def f():", "async def f():", 'def f():\n    """Text."""', "class C:\n def g(self): ...\n def f(\n  a,\n ):"],
+)
+def test_a_long_function_is_found(start):
+    body = "    x = 1\n"
+    assert list(long(ast.parse(f"{start}\n{body * LINES}"))) == []
+    (fault,) = long(ast.parse(f"{start}\n{body * (LINES + 1)}"))
+    assert fault.endswith(f"f has {LINES + 1} lines")
+
+
+def test_a_docstring_and_a_signature_count_for_nothing():
+    text = "\n".join(["def f(", *("    a=1," for _ in range(LINES)), "):", '    """', *"ab" * LINES, '    """'])
+    assert list(long(ast.parse(text))) == []

@@ -10,7 +10,12 @@ from lapilli.cli.options import MOST, MOST_SEED, Device, Model, require_models
 from lapilli.evaluation.benchmark import BENCHMARKS, benchmark
 
 if TYPE_CHECKING:
-    from lapilli.evaluation.benchmark import Table
+    from collections.abc import Sequence
+    from typing import Any
+
+    from lapilli.core.placement import Placement
+    from lapilli.evaluation.benchmark import Benchmark, Table
+    from lapilli.studies.evaluate import Result
 
 _LIST = "; ".join(f"{name} ({entry.summary})" for name, entry in BENCHMARKS.items())
 
@@ -49,27 +54,38 @@ def evaluate(
     require_named(model)
     for one in chosen:
         one.require_questions(data, questions)
-    from lapilli.model.placement import settings
+    folder, results = _results(model, chosen, data, questions, seed=seed, placement=placement)
+    from lapilli.studies.evaluate import keep, scored
 
-    settings(placement)  # a device that is not there is said before anything is drawn
-    (folder,) = require_models([model])
-    from lapilli.studies.evaluate import evaluate_model, keep, scored  # last: a refusal should not wait for torch
-
-    with steps() as progress:
-        results = evaluate_model(folder, chosen, data, questions, seed=seed, placement=placement, progress=progress)
     if out:
-        recipe = {
-            "model": hub_name(folder) or str(model),
-            "benches": list(results),
-            "data": data,
-            "questions": questions,
-        }
-        keep(RunDir.create(out, recipe, seed), chosen, results)
+        recipe = {"model": hub_name(folder) or str(model), "benches": list(results), "data": data}
+        keep(RunDir.create(out, recipe | {"questions": questions}, seed), chosen, results)
     if as_json:
         print_json(scored(results))
         return
     for one in chosen:
         _print(one.table(results[one.name].scores, results[one.name].constants))
+
+
+def _results(
+    model: Path,
+    chosen: "Sequence[Benchmark[Any]]",
+    data: Path | None,
+    questions: int,
+    *,
+    seed: int,
+    placement: "Placement",
+) -> "tuple[Path, dict[str, Result]]":
+    """The model's folder, and the result of every benchmark by its name. Raises LapilliError."""
+    from lapilli.model.placement import settings
+
+    settings(placement)  # a device that is not there is said before anything is drawn
+    (folder,) = require_models([model])
+    from lapilli.studies.evaluate import evaluate_model  # last: a refusal should not wait for torch
+
+    with steps() as progress:
+        results = evaluate_model(folder, chosen, data, questions, seed=seed, placement=placement, progress=progress)
+    return folder, results
 
 
 def _print(scores: "Table") -> None:

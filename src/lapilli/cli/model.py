@@ -77,17 +77,9 @@ def _build(
 ) -> None:
     """Join a vision encoder and a language model into a LLaVA that transformers loads."""
     from lapilli.core.files import reserved
-    from lapilli.core.prompt.codec import require_template
-    from lapilli.model import choices
-    from lapilli.model.connector import named
 
     context.with_resource(reserved(out))
-    require_template(template)
-    choices.require_background(background)
-    if preset is not None:
-        choices.preset(preset)
-    if connector is not None and "/" not in connector and not Path(connector).exists():  # no file, no hub id
-        named(connector)
+    _require_buildable(connector, template, preset, background)
     from lapilli.model.architecture import learning  # last: what was refused should not have waited for torch
     from lapilli.model.encoders import preset_for
     from lapilli.model.llava import join, save
@@ -103,6 +95,20 @@ def _build(
     bridge = sum(p.numel() for p in learning(llava.model.model.multi_modal_projector, llava.card.connector))
     total = f"{_millions(llava.model)} million parameters, {bridge:,} of them in the connector"
     note(f"{out}: a LLaVA with {total}")
+
+
+def _require_buildable(connector: str | None, template: str, preset: str | None, background: str) -> None:
+    """Raise UsageError for a choice that there is not."""
+    from lapilli.core.prompt.codec import require_template
+    from lapilli.model import choices
+    from lapilli.model.connector import named
+
+    require_template(template)
+    choices.require_background(background)
+    if preset is not None:
+        choices.preset(preset)
+    if connector is not None and "/" not in connector and not Path(connector).exists():  # no file, no hub id
+        named(connector)
 
 
 def _info(

@@ -152,11 +152,6 @@ def _prepare(recipe: TrainRecipe, samples: RunSamples | None, progress: bool) ->
     optimizer = optimizer_of(recipe, learning, llava)
     examples = _encode(recipe, samples, llava, progress)
     arguments.max_steps = Length(recipe, len(examples)).cap or -1  # -1: the epochs end the run
-    sources = {
-        "model": origin(folder).sha256,
-        "data": _sha256(recipe.data.file),
-        "number of samples": str(len(examples)),
-    }
     return _Setup(
         recipe,
         llava,
@@ -165,7 +160,7 @@ def _prepare(recipe: TrainRecipe, samples: RunSamples | None, progress: bool) ->
         examples=examples,
         skipped=samples.skipped,
         arguments=arguments,
-        sources=sources,
+        sources=_sources(folder, recipe.data.file, len(examples)),
     )
 
 
@@ -176,6 +171,10 @@ def _encode(recipe: TrainRecipe, samples: RunSamples, llava: Llava, progress: bo
         return Examples(encoding_bar(samples.samples, progress), stage_requirements, samples.rows)
     except LapilliError as error:
         raise LapilliError(f"{recipe.data.file}: {error}") from error
+
+
+def _sources(model: Path, data: Path, samples: int) -> dict[str, str]:
+    return {"model": origin(model).sha256, "data": _sha256(data), "number of samples": str(samples)}
 
 
 def _sha256(file: Path) -> str:

@@ -68,15 +68,15 @@ def test_the_folder_holds_to_its_schema_and_its_sums(pair, kind, tmp_path):
 def test_the_arrays_are_what_was_found(pair):
     findings, arrays = found(pair), made(pair).arrays
     patches = findings.trace.layout.patches(0).ravel()
-    direct, paths = findings.direct, findings.all_paths
+    direct, paths = findings.decomposition.direct, findings.decomposition.all_paths
     for name, expected in {
         "image_patches": direct.positions[:, patches],
         "heads": direct.heads,
         "heads_image": direct.heads_image,
         "all_paths_patches": paths.positions[:, patches],
         "all_paths_pixels": paths.cells[:, 0].reshape(len(direct.value), -1),
-        "routes": findings.routes.log_prob_change,
-        "lens_ids": findings.lens.ids,
+        "routes": findings.decomposition.routes.log_prob_change,
+        "lens_ids": findings.decomposition.lens.ids,
     }.items():
         assert np.array_equal(arrays[name], expected.astype(arrays[name].dtype)), name
     assert np.allclose(arrays["heads_image"].sum((1, 2)), arrays["sources"][:, DIRECT.index("image")], atol=1e-5)
@@ -186,7 +186,7 @@ def test_stopping_changes_no_verdict_of_a_model(pair, kind):
     )
     patches = findings.trace.layout.patches(0).ravel()
     for seed, word in enumerate(findings.words):
-        claim = Claim("direct", findings.direct.positions[slice(*word)][:, patches].sum(0), slice(*word))
+        claim = Claim("direct", findings.decomposition.direct.positions[slice(*word)][:, patches].sum(0), slice(*word))
         removed = np.flatnonzero(np.random.default_rng(seed).permutation(patches.size) < 3)
         stopped, whole = (shown.receipt(claim, kind, removed, 12, seed, every) for every in (False, True))
         run = len(stopped.target.controls)
@@ -215,10 +215,10 @@ def test_a_contrast_is_of_one_token_against_one_token(pair):
     assert end - first == 1 and "blue".startswith(description["answer"]["words"][contrast.focus]["text"])
     logits, trace = contrast.trace.logits[first], contrast.trace
     difference = float(logits[trace.next_ids[first]] - logits[contrast.target.against])
-    assert contrast.direct.value[first] == pytest.approx(difference, abs=1e-5)
+    assert contrast.decomposition.direct.value[first] == pytest.approx(difference, abs=1e-5)
     assert contrast.receipts[2].map == "direct"
     named = trace.layout.patches(0).ravel()[list(contrast.receipts[2].patches)]
-    assert contrast.receipts[2].predicted == pytest.approx(-contrast.direct.positions[first][named].sum())
+    assert contrast.receipts[2].predicted == pytest.approx(-contrast.decomposition.direct.positions[first][named].sum())
     text = description["method"]["target"]["against_text"]
     assert text and "green".startswith(text)
 

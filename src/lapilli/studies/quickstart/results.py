@@ -38,11 +38,6 @@ def collect(journey: Journey) -> Results:
     steps = times(journey.log)
     llava = load(out / "model")
     runs = {stage: RunDir.open(out / stage) for stage in STAGES}
-    environment = json.loads((out / "instruct/environment.json").read_text(encoding="utf-8"))
-    align, instruct, fresh = (
-        json.loads((out / f"scores/{name}.json").read_text(encoding="utf-8")) for name in ("align", "instruct", "fresh")
-    )
-    rows = align["scores"] + instruct["scores"]
     results: dict[str, Any] = {
         "title": "A LLaVA that learned to see",
         "seed": journey.seed,
@@ -50,15 +45,11 @@ def collect(journey: Journey) -> Results:
         "finished": steps[-1]["finished"],
         "command": journey.command,
         "peak_memory_bytes": max(step["peak_memory_bytes"] for step in steps),
-        "versions": {name: version for name, version in environment["versions"].items() if version},
+        "versions": _versions(out / "instruct"),
         "machine": _machine(),
         **_network(llava),
         "stages": [_stage(name, run, steps) | {"row": _row(journey, name, llava)} for name, run in runs.items()],
-        "scores": [row for row in rows if row["type"] != "all"],
-        "overall": [row for row in rows if row["type"] == "all"],
-        "constants": _constants(journey),
-        "captions": align["captions"],
-        "examples": fresh["examples"],
+        **_scores(journey),
         "steps": steps,
         "next_commands": _next_commands(journey),
     }
@@ -66,6 +57,25 @@ def collect(journey: Journey) -> Results:
     typed["differences"] = list(differences(typed))
     write_atomically(out / "results.json", json_text(typed, indent=1) + "\n")
     return typed
+
+
+def _versions(run: Path) -> dict[str, str]:
+    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    return {name: version for name, version in environment["versions"].items() if version}
+
+
+def _scores(journey: Journey) -> dict[str, Any]:
+    """What the scoring left: the scores of both stages, the captions of the first, the answers about new scenes."""
+    files = (journey.out / f"scores/{name}.json" for name in ("align", "instruct", "fresh"))
+    align, instruct, fresh = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+    rows = align["scores"] + instruct["scores"]
+    return {
+        "scores": [row for row in rows if row["type"] != "all"],
+        "overall": [row for row in rows if row["type"] == "all"],
+        "constants": _constants(journey),
+        "captions": align["captions"],
+        "examples": fresh["examples"],
+    }
 
 
 def _stage(name: str, run: RunDir, steps: Sequence[dict[str, Any]]) -> dict[str, Any]:
