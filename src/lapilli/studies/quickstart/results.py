@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shlex
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lapilli.core.files import write_atomically
 from lapilli.core.plain import json_text
+from lapilli.core.read import read_json
 from lapilli.core.run import RunDir
 from lapilli.data.encode import IGNORED, encode
 from lapilli.data.sample import read_samples
@@ -26,6 +26,8 @@ from lapilli.studies.quickstart.times import times
 if TYPE_CHECKING:
     from lapilli.model.llava import Llava
     from lapilli.studies.quickstart.journey import Journey
+
+_AGAIN = "choose another --out"
 
 STAGES = {"align": ["projector"], "instruct": ["projector", "language"]}
 
@@ -60,14 +62,14 @@ def collect(journey: Journey) -> Results:
 
 
 def _versions(run: Path) -> dict[str, str]:
-    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    environment = read_json(run / "environment.json", _AGAIN)
     return {name: version for name, version in environment["versions"].items() if version}
 
 
 def _scores(journey: Journey) -> dict[str, Any]:
     """What the scoring left: the scores of both stages, the captions of the first, the answers about new scenes."""
     files = (journey.out / f"scores/{name}.json" for name in ("align", "instruct", "fresh"))
-    align, instruct, fresh = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+    align, instruct, fresh = (read_json(file, _AGAIN) for file in files)
     rows = align["scores"] + instruct["scores"]
     return {
         "scores": [row for row in rows if row["type"] != "all"],
