@@ -92,7 +92,7 @@ def test_what_is_no_file(tmp_path):
 @pytest.mark.parametrize("name", ["nowhere", "there/nowhere", "a.json/nowhere"])
 def test_what_is_missing_can_be_told_from_what_is_broken(tmp_path, name):
     (tmp_path / "a.json").write_text("[1")
-    with pytest.raises(MissingFileError, match="cannot be read: .*; mend it"):
+    with pytest.raises(MissingFileError, match=r"cannot be read: .*; mend it"):
         read_json(tmp_path / name, "mend it")
     with pytest.raises(LapilliError) as broken:
         read_json(tmp_path / "a.json", "mend it")

@@ -9,7 +9,7 @@ from tests.report.color.reading import table
 from tests.studies.color import fabricated
 
 from lapilli.report.color import numbers
-from lapilli.report.color.charts import Mark, Panel, Row, heat_map, layers_chart, mark, rows_chart
+from lapilli.report.color.charts import Mark, Panel, Row, layers_chart, mark, rows_chart
 from lapilli.report.color.page import render, write_page
 from lapilli.report.kit import figures
 
@@ -115,17 +115,6 @@ def test_rows_have_a_lane_for_each_model_and_nothing_for_nothing():
     drawn = rows_chart([Row("a", lanes), Row("b", ((Mark("dot", "none", None),),))], "t", "s")
     heights = [float(y) for y in re.findall(r'<circle cx="[\d.]+" cy="([\d.]+)"', drawn)]
     assert len(heights) == 3 and heights == sorted(heights) and len(set(heights)) == 3
-
-
-def test_heads_have_the_colour_of_their_sign_and_the_top_ones_a_frame():
-    cells = [[0.0, 1.0], [-2.0, 0.5]]
-    table = {"value": cells, "low": cells, "high": cells, "n": 7}
-    drawn = heat_map(table, 2.0, [(1, 1)], "t")
-    boxes = re.findall(r'class="(raises|lowers)" fill-opacity="([\d.]+)"', drawn)
-    assert boxes == [("raises", "0.000"), ("raises", "0.500"), ("lowers", "1.000"), ("raises", "0.250")]
-    assert drawn.count('class="framed"') == 1 and "layer 1, head 0: −2.00 [−2.00, −2.00], n = 7" in drawn
-    tops = [float(y) for y in re.findall(r'<rect x="[\d.]+" y="([\d.]+)"[^>]*class="empty"', drawn)]
-    assert tops[0] == tops[1] > tops[2] == tops[3]  # layer 0 lies at the bottom
 
 
 def test_columns_of_layers_share_one_axis():
