@@ -1,6 +1,7 @@
 """The page of the colour study: what it says, what it draws, and what it never does."""
 
 import copy
+import math
 import re
 
 import pytest
@@ -134,6 +135,10 @@ def test_columns_of_layers_share_one_axis():
         (figures.number(0.001, sign=True), "0.00"), (figures.number(0.02, sign=True), "+0.02"),
         (numbers.spread({"low": -1.0, "high": 2.0}), "[−1.00, 2.00]"),
         (numbers.spread({"low": None, "high": None}), ""),
+        (numbers.spread({"low": math.nan, "high": 0.5}), ""),
+        (numbers.spread({"low": 0.5, "high": math.inf}), ""),
+        (numbers.with_interval({"value": 0.5, "low": math.nan, "high": math.nan}), "0.50"),
+        (numbers.with_interval({"value": math.nan, "low": None, "high": None}), "–"),
         (numbers.chance(0.0312), "p\u202f=\u202f0.031"), (numbers.chance(1e-5), "p\u202f<\u202f0.001"),
         (numbers.digits({"value": 0.01, "low": -0.02, "high": 0.09}), 3),
         (numbers.digits({"value": 0.01, "low": -0.02, "high": 0.2}), 2),
