@@ -53,6 +53,27 @@ def long(tree):
                 yield f"{function.lineno}: {function.name} has {lines} lines"
 
 
+def extended(trees):
+    """Classes that extend a concrete one of the package: errors and typed dicts, which hold nothing to share, may."""
+    classes = {node.name: node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    bases = {name: [ast.unparse(base).split("[")[0] for base in node.bases] for name, node in classes.items()}
+
+    def is_open(name):
+        abstract = any(
+            "abstract" in ast.unparse(part) for part in ast.walk(classes[name]) if isinstance(part, ast.Name)
+        )
+        above = bases[name]
+        return (
+            abstract
+            or any(base in {"TypedDict", "Protocol", "ABC", "Exception"} for base in above)
+            or any(is_open(base) for base in above if base in classes)
+        )
+
+    return [
+        f"{name} extends {base}" for name in classes for base in bases[name] if base in classes and not is_open(base)
+    ]
+
+
 def faults(check):
     return [
         f"{file.relative_to(PACKAGE)}:{fault}"
@@ -68,6 +89,27 @@ def test_every_name_says_what_it_holds():
 
 def test_no_call_passes_more_than_five_things_by_position():
     assert faults(crowded) == []
+
+
+def test_classes_are_abstract_or_final():
+    assert extended([ast.parse(file.read_text(encoding="utf-8")) for file in sorted(PACKAGE.rglob("*.py"))]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("class A: ...\nclass B(A): ...", 1),
+        ("class A(Generic[T]): ...\nclass B(A[int]): ...", 1),
+        ("class A(Module): ...\nclass B(A): ...\nclass C(B): ...", 2),
+        ("class A(Exception): ...\nclass B(A): ...\nclass C(B): ...", 0),
+        ("class A(TypedDict): ...\nclass B(A, total=False): ...", 0),
+        ("class A(Protocol): ...\nclass B(A): ...", 0),
+        ("class A:\n @abstractmethod\n def f(self): ...\nclass B(A): ...", 0),
+        ("class A(Module): ...", 0),
+    ],
+)
+def test_a_class_that_extends_a_concrete_one_is_found(text, count):
+    assert len(extended([ast.parse(text)])) == count
 
 
 def test_no_function_is_longer_than_a_reader_can_hold():

@@ -1,6 +1,7 @@
 """`lapilli scorecard`, from the command line to the page."""
 
 import json
+import re
 
 import numpy as np
 import pytest
