@@ -1,6 +1,7 @@
-"""What only a few places may do: handle every error, print, and parse what a file holds (CONTRIBUTING.md)."""
+"""What only a few places may do: handle every error, print, parse what a file holds, skip a test (CONTRIBUTING.md)."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -154,3 +155,41 @@ def test_another_place_would_be_seen(does, line):
 )
 def test_what_is_narrower_is_free(does, line):
     assert not places(ast.parse(line), does)
+
+
+def silent_skips(tree):
+    """Skips without a reason that begins with what is missing: `no X`, or the path where it should be."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    skips = [node for node in calls if ast.unparse(node.func).rpartition(".")[2] in {"skip", "skipif", "importorskip"}]
+    return [f"{skip.lineno}: {ast.unparse(skip)}" for skip in skips if not _names_what_is_missing(skip)]
+
+
+def _names_what_is_missing(skip):
+    named = [keyword.value for keyword in skip.keywords if keyword.arg == "reason"]
+    reason = named or (skip.args if ast.unparse(skip.func) == "pytest.skip" else [])
+    return bool(reason) and bool(re.match(r"f?['\"](no |\{[A-Z_]+\}: )", ast.unparse(reason[0])))
+
+
+def test_every_skip_says_what_is_missing():
+    tests = Path(__file__).parent
+    assert [
+        f"{file.relative_to(tests)}:{fault}"
+        for file in sorted(tests.rglob("*.py"))
+        for fault in silent_skips(ast.parse(file.read_text(encoding="utf-8")))
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "count"),
+    [
+        ("pytest.skip()", 1),
+        ("pytest.skip('not today')", 1),
+        ("pytest.mark.skipif(True, reason='there is a GPU')", 1),
+        ("pytest.importorskip('x')", 1),
+        ("pytest.skip('no GPU')", 0),
+        ("pytest.mark.skipif(True, reason=f'{DATA}: no rows there')", 0),
+        ("pytest.importorskip('x', reason='no x')", 0),
+    ],
+)
+def test_a_skip_that_says_less_is_seen(line, count):
+    assert len(silent_skips(ast.parse(line))) == count

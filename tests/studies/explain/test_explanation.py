@@ -29,6 +29,7 @@ from lapilli.report.explanation import bundle
 from lapilli.studies.explain.arrays import AXES
 from lapilli.studies.explain.explanation import Explanation, explanation
 from lapilli.studies.explain.findings import REMOVALS, TracedPicture, explain
+from lapilli.studies.explain.summary import summary
 
 ASKED = Sample("question", ("noise",), (Turn("user", "<image>\nWhat color is the circle?"),))
 ANSWER = "a small blue triangle, red"
@@ -303,3 +304,16 @@ def test_the_program_in_the_documentation_runs(tmp_path, monkeypatch):
     names = {}
     exec(program.replace('"MODEL"', repr(str(joined("clip", "llama")))), names)  # the documentation's own words
     assert names["direct"].missed.max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [("not-confirmed", "as much by random ones, 6 of 40 run"), ("not-tested", "; random ones, 6 of 40 run")],
+)
+def test_the_summary_says_why_no_more_controls_were_run(verdict, said):
+    """Where nothing is predicted, no random removal has done as much."""
+    whole = made(PAIRS[0])
+    controls = {"changes": [0.1] * 3, "contiguous": [0.2] * 3, "drawn": 40}
+    receipts = [receipt | {"verdict": verdict, "controls": controls} for receipt in whole.description["receipts"]]
+    text = summary(whole.description | {"receipts": receipts}, whole.arrays)
+    assert said in text and ("as much" in text) == (verdict == "not-confirmed")
