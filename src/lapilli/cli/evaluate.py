@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from lapilli.core.placement import Placement
     from lapilli.evaluation.benchmark import Benchmark, Table
-    from lapilli.studies.evaluate import Result
+    from lapilli.evaluation.asking import Result
 
 _LIST = "; ".join(f"{name} ({entry.summary})" for name, entry in BENCHMARKS.items())
 

@@ -113,7 +113,8 @@ class TokenLayout:
     @property
     def last_answer(self) -> NDArray[np.bool_]:
         """Whether each token belongs to the answer of the last turn, its end included, (token,)."""
-        return np.isin(self.role, (Role.ANSWER, Role.STOP)) & (self.turn == self.turn.max(initial=OFF))
+        last: NDArray[np.bool_] = self.turn == self.turn.max(initial=OFF)
+        return np.isin(self.role, (Role.ANSWER, Role.STOP)) & last
 
     def positions(self, role: Role, turn: int | None = None, image: int | None = None) -> Positions:
         """The positions of a role, ascending, shape (n,); optionally of one turn or one image alone."""

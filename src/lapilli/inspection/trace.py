@@ -91,7 +91,8 @@ class Trace:
     @cached_property
     def stops(self) -> NDArray[np.bool_]:
         """Whether what follows each query ends an answer, (query,): its stop, or the end of the sequence."""
-        return np.append(self.layout.role, Role.STOP)[self.rows + 1] == Role.STOP
+        stops: NDArray[np.bool_] = np.append(self.layout.role, Role.STOP)[self.rows + 1] == Role.STOP
+        return stops
 
     def at(self, query: int) -> "Trace":
         """The trace at query number `query` alone, counted from the end if negative; raises IndexError for no query."""
