@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from lapilli.core.placement import Placement
-    from lapilli.evaluation.benchmark import Benchmark, Table
     from lapilli.evaluation.asking import Result
+    from lapilli.evaluation.benchmark import Benchmark, Table
 
 _LIST = "; ".join(f"{name} ({entry.summary})" for name, entry in BENCHMARKS.items())
 
