@@ -71,6 +71,33 @@ SETS = [
     "model=\udcff\udcfe",
     "learning_rate=1e999",
 ]
+ASK = ["ask", "model", "picture.png"]
+EXPLAIN = ["explain", "model", "picture.png", "What?", "--controls", "0"]
+TEXTS = {
+    "escapes": ESCAPES,
+    "markup": "[red]what?[/red]",
+    "bytes": "what \udcff?",
+    "umlaut": "wei\udcc3\udc9f?",
+    "half a character": "\ud800",
+    "spaces": "  ",
+    "a mark": "<image>",
+    "long": "why " * 3_000,
+    "zero": "a\0b",
+}
+PATHS = [
+    "m" * 5_000,
+    ESCAPES,
+    "a\0b",
+    "\udcff",
+    "\ud800",
+    "[red]",
+    "../" * 2_000,
+    "org/name@" + "x" * 3_000,
+    "/dev/zero",
+    "",
+]
+PATCHES = ["9" * 5_000, "1-" + "9" * 30, "-", "²", "1-0", ESCAPES, ","]
+SIZES = ["9" * 400 + "GB", "1e9GB", "0MB", ESCAPES, "²GB", "."]
 
 
 def recipes() -> Iterator[Input]:
@@ -86,68 +113,35 @@ def recipes() -> Iterator[Input]:
 
 def arguments() -> Iterator[Input]:
     """Command lines."""
-    for name, text in {
-        "escapes": ESCAPES,
-        "markup": "[red]what?[/red]",
-        "bytes": "what \udcff?",
-        "umlaut": "wei\udcc3\udc9f?",
-        "half a character": "\ud800",
-        "spaces": "  ",
-        "a mark": "<image>",
-        "long": "why " * 3_000,
-        "zero": "a\0b",
-    }.items():
-        for command in (
-            ["ask", "model", "picture.png", text, "--max-new-tokens", "2"],
-            ["explain", "model", "picture.png", "What?", "--controls", "0", "--answer", text],
-        ):
-            yield Input("arguments", f"{command[0]}: {name}", partial(put, "note", "", command))
-        yield Input(
-            "arguments",
-            f"--contrast {name}",
-            partial(
-                put, "note", "", ["explain", "model", "picture.png", "What?", "--controls", "0", "--contrast", text]
-            ),
+    for name, text in TEXTS.items():
+        for command in ([*ASK, text, "--max-new-tokens", "2"], [*EXPLAIN, "--answer", text]):
+            yield _line("arguments", f"{command[0]}: {name}", command)
+        yield _line("arguments", f"--contrast {name}", [*EXPLAIN, "--contrast", text])
+    for path in PATHS:
+        for name, command in _commands_of(path).items():
+            yield _line("paths", f"{name} {path[:20]!r}", command)
+    for patches in PATCHES:
+        yield _line("arguments", f"--remove {patches[:9]!r}", [*EXPLAIN, "--remove", patches])
+    for size in SIZES:
+        yield _line(
+            "arguments", f"--shard-size {size[:9]!r}", ["model", "convert", "model", "out", "--shard-size", size]
         )
-    for text in (
-        "m" * 5_000,
-        ESCAPES,
-        "a\0b",
-        "\udcff",
-        "\ud800",
-        "[red]",
-        "../" * 2_000,
-        "org/name@" + "x" * 3_000,
-        "/dev/zero",
-        "",
-    ):
-        yield Input("paths", f"model {text[:20]!r}", partial(put, "note", "", ["model", "info", text]))
-        yield Input("paths", f"picture {text[:20]!r}", partial(put, "note", "", ["ask", "model", text, "What?"]))
-        yield Input(
-            "paths", f"out {text[:20]!r}", partial(put, "note", "", ["model", "convert", "model", f"/proc/{text}"])
-        )
-        yield Input(
-            "paths",
-            f"rows {text[:20]!r}",
-            partial(put, "note", "", ["data", "validate", f"{text}.json", "--images", text]),
-        )
-        yield Input(
-            "paths", f"data {text[:20]!r}", partial(put, "note", "", ["scorecard", "model", text, "--out", "out"])
-        )
-    for patches in ("9" * 5_000, "1-" + "9" * 30, "-", "²", "1-0", ESCAPES, ","):
-        yield Input(
-            "arguments",
-            f"--remove {patches[:9]!r}",
-            partial(
-                put, "note", "", ["explain", "model", "picture.png", "What?", "--controls", "0", "--remove", patches]
-            ),
-        )
-    for size in ("9" * 400 + "GB", "1e9GB", "0MB", ESCAPES, "²GB", "."):
-        yield Input(
-            "arguments",
-            f"--shard-size {size[:9]!r}",
-            partial(put, "note", "", ["model", "convert", "model", "out", "--shard-size", size]),
-        )
+
+
+def _commands_of(path: str) -> dict[str, list[str]]:
+    """The commands that are given a path, by what it is to them."""
+    return {
+        "model": ["model", "info", path],
+        "picture": ["ask", "model", path, "What?"],
+        "out": ["model", "convert", "model", f"/proc/{path}"],
+        "rows": ["data", "validate", f"{path}.json", "--images", path],
+        "data": ["scorecard", "model", path, "--out", "out"],
+    }
+
+
+def _line(kind: str, name: str, command: list[str]) -> Input:
+    """A command line that is the hostile input itself: beside it stands an empty file."""
+    return Input(kind, name, partial(put, "note", "", command))
 
 
 def results() -> Iterator[Input]:

@@ -1,4 +1,4 @@
-"""Names that say what they hold, and calls that a reader can follow (CONTRIBUTING.md)."""
+"""Names that say what they hold, calls and functions that a reader can follow (CONTRIBUTING.md)."""
 
 import ast
 from pathlib import Path
@@ -36,6 +36,9 @@ SPELLED_OTHERWISE = {
 POSITIONAL = 5
 """The most that a call passes by position."""
 
+LINES = 25
+"""The most that a function has, without its signature and its docstring."""
+
 
 def names(tree):
     """Every name that a module gives: of functions, classes, arguments, variables and attributes, with its line."""
@@ -56,6 +59,37 @@ def crowded(tree):
     """Calls with more positional arguments than are allowed."""
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and len(node.args) > POSITIONAL]
     return [f"{call.lineno}: {ast.unparse(call.func)} passes {len(call.args)} by position" for call in calls]
+
+
+def long(tree):
+    """Functions with more lines than are allowed."""
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+            lines = function.end_lineno - body[0].lineno + 1 if body else 0
+            if lines > LINES:
+                yield f"{function.lineno}: {function.name} has {lines} lines"
+
+
+def extended(trees):
+    """Classes that extend a concrete one of the package: errors and typed dicts, which hold nothing to share, may."""
+    classes = {node.name: node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    bases = {name: [ast.unparse(base).split("[")[0] for base in node.bases] for name, node in classes.items()}
+
+    def is_open(name):
+        abstract = any(
+            "abstract" in ast.unparse(part) for part in ast.walk(classes[name]) if isinstance(part, ast.Name)
+        )
+        above = bases[name]
+        return (
+            abstract
+            or any(base in {"TypedDict", "Protocol", "ABC", "Exception"} for base in above)
+            or any(is_open(base) for base in above if base in classes)
+        )
+
+    return [
+        f"{name} extends {base}" for name in classes for base in bases[name] if base in classes and not is_open(base)
+    ]
 
 
 def faults(check):
@@ -111,6 +145,31 @@ def test_another_spelling_is_found(tmp_path, name, text, count):
     assert len(spelled_otherwise(tmp_path)) == count
 
 
+def test_classes_are_abstract_or_final():
+    assert extended([ast.parse(file.read_text(encoding="utf-8")) for file in sorted(PACKAGE.rglob("*.py"))]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("class A: ...\nclass B(A): ...", 1),
+        ("class A(Generic[T]): ...\nclass B(A[int]): ...", 1),
+        ("class A(Module): ...\nclass B(A): ...\nclass C(B): ...", 2),
+        ("class A(Exception): ...\nclass B(A): ...\nclass C(B): ...", 0),
+        ("class A(TypedDict): ...\nclass B(A, total=False): ...", 0),
+        ("class A(Protocol): ...\nclass B(A): ...", 0),
+        ("class A:\n @abstractmethod\n def f(self): ...\nclass B(A): ...", 0),
+        ("class A(Module): ...", 0),
+    ],
+)
+def test_a_class_that_extends_a_concrete_one_is_found(text, count):
+    assert len(extended([ast.parse(text)])) == count
+
+
+def test_no_function_is_longer_than_a_reader_can_hold():
+    assert faults(long) == []
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -130,3 +189,19 @@ def test_a_banned_name_is_found(line):
 def test_a_crowded_call_is_found():
     assert crowded(ast.parse("f(1, 2, 3, 4, 5)")) == []
     assert len(crowded(ast.parse("f(1, 2, 3, 4, *x, 6)"))) == 1
+
+
+@pytest.mark.parametrize(
+    "start",
+    ["def f():", "async def f():", 'def f():\n    """Text."""', "class C:\n def g(self): ...\n def f(\n  a,\n ):"],
+)
+def test_a_long_function_is_found(start):
+    body = "    x = 1\n"
+    assert list(long(ast.parse(f"{start}\n{body * LINES}"))) == []
+    (fault,) = long(ast.parse(f"{start}\n{body * (LINES + 1)}"))
+    assert fault.endswith(f"f has {LINES + 1} lines")
+
+
+def test_a_docstring_and_a_signature_count_for_nothing():
+    text = "\n".join(["def f(", *("    a=1," for _ in range(LINES)), "):", '    """', *"ab" * LINES, '    """'])
+    assert list(long(ast.parse(text))) == []

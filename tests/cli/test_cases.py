@@ -14,7 +14,7 @@ from lapilli.data.pictures import open_picture
 
 CASES = Path(__file__).parents[3] / "shared/cases"
 PICTURES = CASES / "pictures"
-pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="the shared cases are not here")
+pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason=f"{CASES}: no cases there")
 
 ROWS = {
     "absolute-path-in-a-late-row": (30, "'/data/p0.png': an absolute path"),

@@ -1,6 +1,7 @@
 """`lapilli scorecard`, from the command line to the page."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from tests.parts import picture
 
 from lapilli.cli import run
 from lapilli.cli.console import results
-from lapilli.cli.scorecard_tables import print_head
+from lapilli.cli.scorecard_tables import print_gaps, print_head
 from lapilli.core.run import RunDir
 from lapilli.studies.scorecard import run as runs
 from lapilli.studies.scorecard import sift
@@ -82,7 +83,22 @@ def test_of_two_questions_our_best_is_compared_on_one_without_an_interval(data, 
     ours = ["--method", "direct", "--method", "all paths, to tokens", "--operators", "drop", "--questions", 2]
     assert _scorecard(path_of("deep"), data, "--out", tmp_path / "card", *ours) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "chosen on 1 question and compared on 1: gap" in said and "[–, –]" in said
+    assert re.search(r"chosen on 1 question and compared on 1: gap −?\d\.\d{3} [^\[–]", said)
+    assert "Cannot be tested: too few questions (1 to compare on)." in said
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"), [((None, None), "0.25"), ((0.2, None), "0.25"), ((0.2, 0.3), "0.25 [0.20, 0.30]")]
+)
+def test_the_table_of_gaps_has_the_intervals_that_there_are(ends, said, capsys):
+    head = {"method": "direct", "operator": "drop", "metric": "gap"}
+    print_gaps({
+        "settings": {"primary": "drop", "operators": [{"name": "drop"}]}, "counts": {"kept": 1},
+        "scores": [head | {"value": 0.25, "low": ends[0], "high": ends[1], "n": 1}],
+        "methods": [{"name": "direct", "ours": True, "seconds": {"value": 0.1}}],
+    })  # fmt: skip
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("direct"))
+    assert line.split("*")[1].split("–")[0].strip() == said
 
 
 def test_a_table_is_printed_and_another_card_drawn_beside_it(data, tmp_path, capsys):

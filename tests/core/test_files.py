@@ -14,7 +14,7 @@ from lapilli.core.errors import LapilliError
 from lapilli.core.files import new_folder, sweep, write_atomically
 from lapilli.core.lock import claim
 
-needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is a device of Linux")
+needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full, a device of Linux")
 
 
 def full_disk(*_):
@@ -184,7 +184,7 @@ def test_only_what_nobody_writes_any_more_is_swept(tmp_path):
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux says which file is synced")
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc, in which Linux says which file is synced")
 def test_what_has_its_name_is_on_the_disk(tmp_path, monkeypatch):
     """Files before they are renamed, folders after."""
     done = []

@@ -47,6 +47,14 @@ def test_positions_by_role_turn_and_image(one_image, two_images):
     assert two_images.positions(I, image=1).tolist() == [4, 5, 7, 8]
 
 
+def test_the_last_answer_is_that_of_the_last_turn_with_its_stop(one_image, two_images):
+    assert np.nonzero(one_image.last_answer)[0].tolist() == [18, 19]
+    assert np.nonzero(two_images.last_answer)[0].tolist() == [9]
+    assert np.nonzero(one_image.padded(22, "left").last_answer)[0].tolist() == [20, 21]
+    assert not TokenLayout(**arrays([T, Q], [0, 0])).last_answer.any()
+    assert TokenLayout(**arrays([])).last_answer.tolist() == []
+
+
 def test_patches_of_one_and_of_two_images(one_image, two_images):
     assert one_image.image_count == 1
     assert one_image.patches(0).tolist() == [[4, 5, 6], [7, 8, 9]]

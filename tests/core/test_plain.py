@@ -42,7 +42,7 @@ def test_json_text_reads_back_and_keeps_letters():
 
 
 def test_a_torch_tensor_is_a_list():
-    torch = pytest.importorskip("torch", reason="tensors are only plain where torch is installed")
+    torch = pytest.importorskip("torch", reason="no torch, whose tensors these are")
     assert plain(torch.tensor([[1, 2]])) == [[1, 2]]
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict
 import pytest
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.read import checked, read_json, read_json_lines
+from lapilli.core.read import MissingFileError, checked, read_json, read_json_lines
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,24 @@ def test_what_is_no_file(tmp_path):
     ):
         with pytest.raises(LapilliError, match=message):
             read_json(tmp_path / name, "mend it")
+
+
+@pytest.mark.parametrize("name", ["nowhere", "there/nowhere", "a.json/nowhere"])
+def test_what_is_missing_can_be_told_from_what_is_broken(tmp_path, name):
+    (tmp_path / "a.json").write_text("[1")
+    with pytest.raises(MissingFileError, match=r"cannot be read: .*; mend it"):
+        read_json(tmp_path / name, "mend it")
+    with pytest.raises(LapilliError) as broken:
+        read_json(tmp_path / "a.json", "mend it")
+    assert not isinstance(broken.value, MissingFileError)
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+def test_what_json_has_not_is_refused_where_all_is_to_be_finite(tmp_path, constant):
+    (tmp_path / "a.json").write_text(f'{{"a": [1, {constant}]}}')
+    with pytest.raises(LapilliError, match=f"not JSON: {constant} is no JSON number; mend it"):
+        read_json(tmp_path / "a.json", "mend it", finite=True)
+    assert repr(read_json(tmp_path / "a.json", "mend it")["a"][1]) in ("nan", "inf", "-inf")
 
 
 def test_lines_have_their_place(tmp_path):

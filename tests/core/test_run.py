@@ -136,7 +136,7 @@ def test_a_manifest_that_cannot_be_written_leaves_the_run_unfinished(run, monkey
     run.verify()
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is a device of Linux")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full, a device of Linux")
 def test_logging_on_a_full_disk_names_the_file_and_the_remedy(run):
     (run.path / "metrics.jsonl").symlink_to("/dev/full")
     with pytest.raises(LapilliError, match=r"metrics.jsonl: cannot be written: No space left on device; free some"):

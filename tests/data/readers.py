@@ -86,7 +86,7 @@ def real_llama(legacy):
 
 def llama(kind):
     if not LLAMA.exists():
-        pytest.skip("Llama's own tokenizer is not here")
+        pytest.skip(f"{LLAMA}: no tokenizer of Llama's own there")
     tokenizer = real_llama(legacy=kind == "llama, legacy")
     if kind == "llama, space before every text":  # how older tokenizer.json files have it, Vicuna's among them
         state = json.loads(tokenizer.backend_tokenizer.to_str())

@@ -338,7 +338,7 @@ print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM"
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc, where no parent's counts")
+@pytest.mark.skipif(sys.platform != "linux", reason="no /proc of Linux, whose peak of memory is no parent's")
 def test_the_largest_pictures_take_less_than_a_gigabyte(tmp_path):
     """Of a process with torch and all, with the longest of pictures, and one of 100 megapixels."""
     Image.new("RGB", (20_000, 100), RED).save(tmp_path / "long.png")

@@ -121,7 +121,7 @@ def test_random_texts_of_awkward_pieces(processor, codec):
 
 
 @pytest.mark.parity
-@pytest.mark.skipif(not REAL_ROWS.exists(), reason="the 200 real rows of LCS-558K are not here")
+@pytest.mark.skipif(not REAL_ROWS.exists(), reason=f"{REAL_ROWS}: no 200 real rows of LCS-558K there")
 @pytest.mark.parametrize("template", ["plain", "vicuna_v1"])
 def test_real_rows_with_the_tokenizer_they_were_made_for(template):
     processor = make_processor(llama("llama"), template)

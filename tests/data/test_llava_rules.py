@@ -30,9 +30,9 @@ from lapilli.training.feed import Examples
 COCO = Path(__file__).parents[3] / "shared/data/coco80"
 pytestmark = [
     pytest.mark.parity,
-    pytest.mark.skipif(not LLAMA.exists(), reason="Llama's own tokenizer is not here"),
+    pytest.mark.skipif(not LLAMA.exists(), reason=f"{LLAMA}: no tokenizer of Llama's own there"),
 ]
-needs_coco = pytest.mark.skipif(not COCO.exists(), reason="the 180 questions and answers of coco80 are not here")
+needs_coco = pytest.mark.skipif(not COCO.exists(), reason=f"{COCO}: not the 180 questions and answers of coco80 there")
 LEGACY = pytest.mark.parametrize("legacy", [False, True], ids=["newer manner", "legacy manner"])
 PATCHES = PLACES[0] * PLACES[1]
 SPACE = 29871  # the lone "▁"

@@ -62,7 +62,7 @@ def test_reading_what_was_written_gives_equal_samples(tmp_path, name):
     assert read_samples(path) == []
 
 
-@pytest.mark.skipif(not REAL_ROWS.exists(), reason="the 200 real rows of LCS-558K are not here")
+@pytest.mark.skipif(not REAL_ROWS.exists(), reason=f"{REAL_ROWS}: no 200 real rows of LCS-558K there")
 def test_real_rows_survive_being_read_and_written(tmp_path):
     samples = read_samples(REAL_ROWS)
     write_samples(tmp_path / "again.json", samples)

@@ -113,15 +113,15 @@ CONFIGS = {
     "tuples of its language model": (setting(text_config__return_dict=None), "return_dict is None", COMMANDS),
     "an encoder and a decoder": (setting(is_encoder_decoder=True), "is_encoder_decoder is True", COMMANDS),
     "half a config.json": (file("config.json", '{"a":'), "not JSON", COMMANDS),
-    "one of 100,000 braces": (file("config.json", '{"a":' * 100_000), "recursion", COMMANDS),
+    "one of 100,000 braces": (file("config.json", '{"a":' * 100_000), "nested too deeply", COMMANDS),
     "one that is a list": (file("config.json", "[]"), "not a JSON object", COMMANDS),
-    "one that is no text": (file("config.json", b"\xff\xfe\0"), "not JSON", COMMANDS),
+    "one that is no text": (file("config.json", b"\xff\xfe\0"), "not UTF-8", COMMANDS),
 }
 
 OTHER_FILES = {
     "a card without fields": (file("lapilli.json", '{"format": 1}'), "not what lapilli writes", COMMANDS),
-    "a card of brackets": (file("lapilli.json", "[" * 100_000), "recursion", COMMANDS),
-    "a card that is no text": (file("lapilli.json", b"\xff"), "not JSON", COMMANDS),
+    "a card of brackets": (file("lapilli.json", "[" * 100_000), "nested too deeply", COMMANDS),
+    "a card that is no text": (file("lapilli.json", b"\xff"), "not UTF-8", COMMANDS),
     "a tokenizer cut off": (file("tokenizer.json", "{"), "cannot be read", READERS),
     "a tokenizer without anything": (file("tokenizer.json", "{}"), "cannot be read", READERS),
     "a tokenizer of brackets": (file("tokenizer.json", "[" * 100_000), "cannot be read", READERS),

@@ -54,6 +54,6 @@ def test_into_the_model_itself(folder, capsys):
     assert {path: content for path, content in snapshot(folder / "model").items() if path in before} == before
 
 
-@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="a place where nobody can write")
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc, in which nobody can write")
 def test_a_place_that_cannot_be_written_to(folder, capsys):
     assert_refused(folder, ["model", "convert", folder / "model", "/proc/nowhere/out"], capsys, "cannot be written")

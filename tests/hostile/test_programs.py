@@ -13,7 +13,9 @@ from lapilli.core.errors import LapilliError
 from lapilli.core.prompt.tokenizer_template import unbounded
 from lapilli.core.trial import tokenizing, trial
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are copied with limits on Linux alone")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="no Linux, on which alone processes are copied with limits"
+)
 
 TIME, MEMORY = "does not end within 2 s", "needs more than 512 MB"
 SAID = "{{ messages[0].content }}"

@@ -24,7 +24,7 @@ SIDE, PATCH = 24, 8
 _SIZES = {"size": {"shortest_edge": SIDE}, "crop_size": {"height": SIDE, "width": SIDE}}
 PROCESSORS = {"padded": LlavaImageProcessorPil(do_pad=True, **_SIZES), "cropped": CLIPImageProcessorPil(**_SIZES)}
 
-pytestmark = pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason=f"{PHOTOGRAPHS}: no photographs here")
+pytestmark = pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason=f"{PHOTOGRAPHS}: no photographs there")
 
 
 def framed(kind):

@@ -105,7 +105,16 @@ def test_answers_are_traced_and_the_row_of_the_stop_is_left_out():
     trace = record.trace(given.ids, given.layout)
     assert trace.layout.role[-1] == Role.STOP
     assert trace.queries.tolist() == [len(given.ids) - 2]
-    assert trace.next_ids.tolist() == [llava.stop_id]
+    assert trace.next_ids.tolist() == [llava.stop_id] and trace.stops.tolist() == [True]
+
+
+def test_what_ends_an_answer_is_its_stop_or_the_end_of_the_sequence():
+    llava = awake(PAIRS[0])
+    (prompt,), batch = batch_of(llava, SAMPLES[3:4])
+    (stop,) = prompt.layout.positions(Role.STOP)
+    with recording(llava, queries=[stop - 2, stop - 1, stop, len(prompt.ids) - 1]) as record, torch.inference_mode():
+        llava.model(**batch)
+    assert record.trace(prompt.ids, prompt.layout).stops.tolist() == [False, True, False, True]
 
 
 def test_every_generate_call_begins_a_new_recording():
@@ -126,7 +135,7 @@ def test_the_row_of_an_earlier_stop_is_one_as_any():
     with recording(llava, queries=[stop, stop + 1]) as record, torch.inference_mode():
         logits = llava.model(**batch).logits[0]
     trace = record.trace(prompt.ids, prompt.layout)
-    assert trace.queries.tolist() == [stop, stop + 1]
+    assert trace.queries.tolist() == [stop, stop + 1] and not trace.stops.any()
     close(trace.logits, logits[stop : stop + 2])
 
 

@@ -146,7 +146,7 @@ def test_its_explanation_has_the_grid_of_its_tokens_and_sums_to_the_logit(folder
     image = description["image"]
     assert (image["grid"]["rows"], image["grid"]["cols"], image["view"]["size"]) == (3, 3, [48, 48])
     assert all(check["passed"] for check in description["checks"])
-    value = findings.all_paths.value
+    value = findings.decomposition.all_paths.value
     for name in ("image_patches", "all_paths_patches", "all_paths_pixels"):
         assert arrays[name].shape == (len(value), 9)
     patches = arrays["all_paths_patches"].sum(1)

@@ -14,7 +14,7 @@ from lapilli.model.llava import load, save
 from lapilli.model.placement import TORCH_DTYPES, placed, settings
 
 PAIRS = [("clip", "llama"), ("siglip", "qwen2")]
-without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU here")
+without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="no machine without a CUDA GPU")
 
 
 def _noise(name):
@@ -96,7 +96,7 @@ def test_a_gpu_that_is_not_there(words):
         load(joined("clip", "llama"), Placement(**words))
 
 
-@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is an accelerator here")
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="no machine without an accelerator")
 def test_auto_is_the_cpu_where_there_is_nothing_else():
     assert settings(Placement("auto")) == {}
     with pytest.raises(LapilliError, match=r"device mps: torch .* finds none here; choose auto or cpu"):
@@ -145,7 +145,7 @@ def test_on_a_gpu(device):
 @pytest.mark.gpu
 @pytest.mark.parametrize(("bits", "linear"), [(8, "Linear8bitLt"), (4, "Linear4bit")])
 def test_fewer_bits_on_a_gpu(bits, linear):
-    pytest.importorskip("bitsandbytes")
+    pytest.importorskip("bitsandbytes", reason="no bitsandbytes; it comes with the quant extra")
     model = load(joined("clip", "llama"), Placement("cuda", bits=bits)).model
     kinds = {name: type(part).__name__ for name, part in model.named_modules() if "Linear" in type(part).__name__}
     quantised = {name for name, kind in kinds.items() if kind == linear}

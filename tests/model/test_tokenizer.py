@@ -17,7 +17,7 @@ from lapilli.model.llava import load
 from lapilli.model.tokenizer import codec_of_tokenizer, read_tokenizer
 from lapilli.model.upstream import require_spacing
 
-needs_llama = pytest.mark.skipif(not LLAMA.exists(), reason="Llama's own tokenizer is not here")
+needs_llama = pytest.mark.skipif(not LLAMA.exists(), reason=f"{LLAMA}: no tokenizer of Llama's own there")
 SAMPLE = Sample("it", ("a.png",), (Turn("user", "<image>\nWhat  is it?"), Turn("assistant", "A kite.")))
 
 

@@ -15,7 +15,7 @@ def browser():
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine; install one to test the page as a browser shows it")
     sync = pytest.importorskip(
-        "playwright.sync_api", reason="playwright drives the browser; it comes with the dev extra"
+        "playwright.sync_api", reason="no playwright, which drives the browser; it comes with the dev extra"
     )
     with sync.sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--force-color-profile=srgb"]  # as root chromium refuses its own sandbox

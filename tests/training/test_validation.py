@@ -172,7 +172,7 @@ def test_a_file_of_other_samples(tmp_path):
         with pytest.raises(LapilliError, match=message):
             train(replace(wanted, out=tmp_path / "other"), progress=False)
         assert not (tmp_path / "other").exists()
-    with pytest.raises(LapilliError, match="no such file; correct data.validation"):
+    with pytest.raises(LapilliError, match=r"no such file; correct data\.validation"):
         train(
             replace(wanted, data=replace(data, validation=tmp_path / "nowhere.json"), out=tmp_path / "o"),
             progress=False,

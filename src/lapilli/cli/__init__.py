@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from lapilli import __version__
-from lapilli.cli.console import note, prepare_streams
+from lapilli.cli.console import note, prepare_streams, say
 from lapilli.cli.options import require_usable
 from lapilli.core.dependencies import missing, untested
 from lapilli.core.errors import LapilliError
@@ -53,7 +53,7 @@ class Settings:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"lapilli {__version__}")
+        say(f"lapilli {__version__}")
         raise typer.Exit()
 
 
@@ -70,7 +70,7 @@ def _start(
         context.obj.untested = line
         note(f"lapilli: {line}")
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        say(context.get_help())
 
 
 def register_nouns() -> None:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
+    from lapilli.core.placement import Placement
+    from lapilli.studies.explain.explanation import Explanation
+    from lapilli.studies.explain.request import Request
+
 
 def register(app: typer.Typer) -> None:
     """Add `lapilli explain` to the command line."""
@@ -53,7 +57,7 @@ def _explain(
     """
     from lapilli.core.files import reserved
     from lapilli.core.placement import Placement
-    from lapilli.model.hub import model_folder, require_named
+    from lapilli.model.hub import require_named
     from lapilli.studies.explain.request import Request
 
     placement = Placement(device, dtype)
@@ -72,7 +76,18 @@ def _explain(
         context.with_resource(reserved(out))
     require_named(model)
     picture = opened(image)
-    others = None if swap is None else _others(swap, picture)
+    explanation, hidden = _explained(model, image.name, picture, request, placement)
+    if out is not None:
+        explanation.save(out)
+    _print(explanation, hidden, out, as_json)
+
+
+def _explained(
+    model: Path, name: str, picture: "Image", request: "Request", placement: "Placement"
+) -> tuple["Explanation", float]:
+    """The explanation, and the share of the picture called `name` that the model does not see. Raises LapilliError."""
+    others = None if request.swap is None else _others(request.swap, picture)
+    from lapilli.model.hub import model_folder
     from lapilli.model.llava import load  # last: what was refused should not wait for torch
     from lapilli.model.placement import settings
     from lapilli.studies.explain.run import explained
@@ -80,17 +95,19 @@ def _explain(
     settings(placement)  # a device that is not there is said before anything is fetched
     folder = model_folder(model)
     llava = load(folder, placement)
-    hidden = hidden_share(llava, image.name, picture)
+    hidden = hidden_share(llava, name, picture)
     with steps() as progress:
-        made = explained(llava, folder, picture, request, dtype=dtype, others=others, progress=progress)
-    if out is not None:
-        made.save(out)
+        made = explained(llava, folder, picture, request, dtype=placement.dtype, others=others, progress=progress)
+    return made, hidden
+
+
+def _print(explanation: "Explanation", hidden: float, out: Path | None, as_json: bool) -> None:
     if as_json:
-        print_json({"folder": out, "hidden": hidden, **made.description})
-    else:
-        say(str(made))
-        if out is not None:
-            say(f"{out / 'explanation.html'}")
+        print_json({"folder": out, "hidden": hidden, **explanation.description})
+        return
+    say(str(explanation))
+    if out is not None:
+        say(f"{out / 'explanation.html'}")
 
 
 def _others(folder: Path, picture: "Image") -> "Iterator[Image]":

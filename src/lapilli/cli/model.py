@@ -82,19 +82,11 @@ def _build(
 ) -> None:
     """Join a vision encoder and a language model into a LLaVA that transformers loads."""
     from lapilli.core.files import reserved
-    from lapilli.core.prompt.codec import require_template
-    from lapilli.model import choices
-    from lapilli.model.connector import named
     from lapilli.model.gguf_header import read_header
     from lapilli.model.gguf_named import gguf_named
 
     context.with_resource(reserved(out))
-    require_template(template)
-    choices.require_background(background)
-    if preset is not None:
-        choices.preset(preset)
-    if connector is not None and "/" not in connector and not Path(connector).exists():  # no file, no hub id
-        named(connector)
+    _require_buildable(connector, template, preset, background)
     if (file := gguf_named(language)) is not None:
         read_header(file)
     from lapilli.model.architecture import learning  # last: what was refused should not have waited for torch
@@ -137,6 +129,20 @@ def _fetch(
         print_json({"name": name, "path": str(file), "sha256": known.sha256, "license": known.spdx})
     else:
         say(str(file))
+
+
+def _require_buildable(connector: str | None, template: str, preset: str | None, background: str) -> None:
+    """Raise UsageError for a choice that there is not."""
+    from lapilli.core.prompt.codec import require_template
+    from lapilli.model import choices
+    from lapilli.model.connector import named
+
+    require_template(template)
+    choices.require_background(background)
+    if preset is not None:
+        choices.preset(preset)
+    if connector is not None and "/" not in connector and not Path(connector).exists():  # no file, no hub id
+        named(connector)
 
 
 def _info(

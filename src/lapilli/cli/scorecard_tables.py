@@ -8,6 +8,7 @@ from rich.table import Column, Table
 from lapilli.cli.console import results, say
 from lapilli.report.kit.figures import NONE, counted, number
 from lapilli.report.scorecard import words
+from lapilli.report.scorecard.card import read_card
 
 _LEFT_OUT = {
     "overall_color": "where the picture's overall color is enough",
@@ -24,9 +25,12 @@ def print_head(result: dict[str, Any]) -> None:
     for loss in result["losses"] if "best" in result else ():
         interval = f"{loss['difference']:.3f} [{loss['low']:.3f}, {loss['high']:.3f}], {loss['operator']}"
         say(f"{loss['other']} is ahead of {loss['ours']} by {interval}; Holm's p {loss['holm']:.2g}")
+    if few := words.untestable(read_card(result)):
+        say(few)
     for best in result.get("best", ()):
         chosen = f"chosen on {counted(best['chosen_on'], 'question')} and " if best["chosen_on"] else ""
-        gap = "gap {} [{}, {}]".format(*(number(best[name], 3) for name in ("value", "low", "high")))
+        value, low, high = (number(best[name], 3) for name in ("value", "low", "high"))
+        gap = f"gap {value}" if NONE in (low, high) else f"gap {value} [{low}, {high}]"
         say(f"our best under {best['operator']}: {best['method']}, {chosen}compared on {best['n']}: {gap}")
     counts = result["counts"]
     questions = f"{counts['asked']} asked, one of a picture; {counts['right']} right; {counts['kept']} kept"
@@ -77,4 +81,7 @@ def print_sanity(result: dict[str, Any]) -> None:
 
 
 def _with_interval(row: dict[str, Any]) -> str:
+    """A figure with its interval; without, where there are too few samples for one."""
+    if row["low"] is None or row["high"] is None:
+        return f"{row['value']:.2f}"
     return f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"

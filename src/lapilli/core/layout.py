@@ -110,6 +110,12 @@ class TokenLayout:
         """The number of images in the sequence."""
         return int(self.image.max(initial=OFF)) + 1
 
+    @property
+    def last_answer(self) -> NDArray[np.bool_]:
+        """Whether each token belongs to the answer of the last turn, its end included, (token,)."""
+        last: NDArray[np.bool_] = self.turn == self.turn.max(initial=OFF)
+        return np.isin(self.role, (Role.ANSWER, Role.STOP)) & last
+
     def positions(self, role: Role, turn: int | None = None, image: int | None = None) -> Positions:
         """The positions of a role, ascending, shape (n,); optionally of one turn or one image alone."""
         chosen = self.role == role

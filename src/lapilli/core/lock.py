@@ -82,7 +82,8 @@ def _take(file: Path, place: Path) -> TextIO:
                 holder = opened.read(1_000).strip()
             elif _is_there(opened, file):
                 opened.truncate(0)
-                print(f"process {os.getpid()} on {platform.node()}", file=opened, flush=True)
+                opened.write(f"process {os.getpid()} on {platform.node()}\n")
+                opened.flush()
                 return opened
             opened.close()
         if holder:

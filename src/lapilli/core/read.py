@@ -18,15 +18,23 @@ T = TypeVar("T")
 _EXCERPT = 60  # characters of a value that is not what it should be
 
 
+class MissingFileError(LapilliError):
+    """There is no file of that name: what that means, the reader of its folder can say."""
+
+
 def read_bytes(file: Path, remedy: str) -> bytes:
-    """Return the content of a file. Raises LapilliError where it is missing, unreadable, or a pipe or a device."""
+    """Return the content of a file.
+
+    Raises MissingFileError where there is none, and LapilliError where it cannot be read, or is a pipe or a device.
+    """
     try:
         if file.exists() and not file.is_file():  # a pipe would be waited for without end
             raise LapilliError(f"{file}: not a file; {remedy}")
         return file.read_bytes()
     except (OSError, ValueError) as error:  # no permission, a name that is too long; a zero byte in it
+        kind = MissingFileError if isinstance(error, FileNotFoundError | NotADirectoryError) else LapilliError
         reason = getattr(error, "strerror", None) or error
-        raise LapilliError(f"{file}: cannot be read: {reason}; {remedy}") from error
+        raise kind(f"{file}: cannot be read: {reason}; {remedy}") from error
 
 
 def read_text(file: Path, remedy: str) -> str:
@@ -37,9 +45,9 @@ def read_text(file: Path, remedy: str) -> str:
         raise LapilliError(f"{file}: not UTF-8 at byte {error.start}; {remedy}") from error
 
 
-def read_json(file: Path, remedy: str) -> Any:
-    """Return the value in a JSON file. Raises LapilliError as `read_text` does, for other text and for deep nesting."""
-    return parsed(read_text(file, remedy), str(file), remedy)
+def read_json(file: Path, remedy: str, finite: bool = False) -> Any:
+    """Return the value in a JSON file. Raises LapilliError as `read_text` and `parsed` do."""
+    return parsed(read_text(file, remedy), str(file), remedy, finite)
 
 
 def read_json_lines(file: Path, remedy: str) -> Iterator[tuple[str, Any]]:
@@ -50,14 +58,22 @@ def read_json_lines(file: Path, remedy: str) -> Iterator[tuple[str, Any]]:
             yield f"{file}:{number}", parsed(line, f"{file}:{number}", remedy)
 
 
-def parsed(text: str, place: str, remedy: str) -> Any:
-    """Return the value of a JSON text. `place` says where it stands, for the message of the LapilliError."""
+def parsed(text: str, place: str, remedy: str, finite: bool = False) -> Any:
+    """Return the value of a JSON text. `place` says where it stands, for the message of the LapilliError.
+
+    That is raised for other text, for deep nesting and, if all is to be `finite`, for the NaN and Infinity that Python
+    writes and JSON has not.
+    """
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_refuse_constant if finite else None)
     except RecursionError as error:
         raise LapilliError(f"{place}: JSON that is nested too deeply; {remedy}") from error
     except ValueError as error:  # syntax, or a number of thousands of digits
         raise LapilliError(f"{place}: not JSON: {error}; {remedy}") from error
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def checked(kind: type[T], value: Any, place: str, remedy: str) -> T:

@@ -106,7 +106,7 @@ class RunDir:
         """Remove the run if the block raises before a result is saved."""
         try:
             yield
-        except BaseException:
+        except BaseException:  # raised again, an interrupt too: a folder with nothing in it is to be gone
             if {file.name for file in self.path.iterdir()} <= {"recipe.yaml", "environment.json", LOCK}:
                 self.remove()
             raise

@@ -51,7 +51,7 @@ def tokenizing() -> Iterator[None]:
     """
     try:
         yield
-    except BaseException as error:
+    except BaseException as error:  # a panic is of no narrower type that could be named
         if type(error) is not Exception and not _is_panic(error):
             raise
         reason = " ".join(str(error).split())

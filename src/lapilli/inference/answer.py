@@ -33,8 +33,7 @@ class Answer:
     @property
     def generated(self) -> NDArray[np.int64]:
         """The generated ids alone, with the stop where there is one."""
-        last = self.layout.turn == self.layout.turn.max()
-        new: NDArray[np.int64] = self.ids[np.isin(self.layout.role, (Role.ANSWER, Role.STOP)) & last]
+        new: NDArray[np.int64] = self.ids[self.layout.last_answer]
         return new
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lapilli.core.layout import Role
 from lapilli.inspection.trace import Trace
 from lapilli.model.words import pieces_of, words_of
 
@@ -19,8 +18,7 @@ def answer_words(trace: Trace) -> tuple[list[str], list[tuple[int, int]]]:
     """
     tokenizer: Any = trace.llava.processor.tokenizer
     pieces = pieces_of(tokenizer, trace.next_ids.tolist())
-    stops = np.append(trace.layout.role, Role.STOP)[trace.queries + 1] == Role.STOP
-    return pieces, words_of(pieces[: len(pieces) - int(stops.sum())])
+    return pieces, words_of(pieces[: len(pieces) - int(trace.stops.sum())])
 
 
 def isolate_query(words: list[tuple[int, int]], query: int) -> list[tuple[int, int]]:

@@ -61,8 +61,7 @@ def traced(llava: Llava, encoded: Encoded, pixels: Tensor | None = None, whole: 
 
     `pixels` are its pictures, (image, 3, side, side). Raises LapilliError as `recording` does.
     """
-    last = encoded.layout.turn == encoded.layout.turn.max()
-    (answer,) = np.nonzero(np.isin(encoded.layout.role, (Role.ANSWER, Role.STOP)) & last)
+    (answer,) = np.nonzero(encoded.layout.last_answer)
     batch = {"input_ids": torch.tensor(encoded.ids)[None]} | ({} if pixels is None else {"pixel_values": pixels})
     model: Any = llava.model
     inputs = placed(batch, model) | cache_argument(model, new_cache())

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.layout import Positions, TokenLayout
+from lapilli.core.layout import Positions, Role, TokenLayout
 from lapilli.inspection.decoder import Decoder, decoder
 from lapilli.model.llava import Llava
 
@@ -87,6 +87,12 @@ class Trace:
         likeliest = self.logits.argmax(-1).cpu().numpy()
         follows = np.append(self.ids, -1)[self.queries + 1]
         return np.where(follows < 0, likeliest, follows)
+
+    @cached_property
+    def stops(self) -> NDArray[np.bool_]:
+        """Whether what follows each query ends an answer, (query,): its stop, or the end of the sequence."""
+        stops: NDArray[np.bool_] = np.append(self.layout.role, Role.STOP)[self.queries + 1] == Role.STOP
+        return stops
 
     def at(self, query: int) -> "Trace":
         """The trace at query number `query` alone, counted from the end if negative; raises IndexError for no query."""

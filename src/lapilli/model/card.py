@@ -9,7 +9,7 @@ from typing import Any
 import lapilli
 from lapilli.core.errors import LapilliError
 from lapilli.core.prompt.image_position import ImagePosition
-from lapilli.core.read import checked
+from lapilli.core.read import MissingFileError, checked, read_json
 from lapilli.model.connector import named
 from lapilli.model.parts import Origin
 
@@ -50,8 +50,8 @@ def read_card(folder: Path) -> Card:
     """The card in a folder. Raises LapilliError when there is none that this version can read."""
     file = folder / CARD
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+        content = read_json(file, "build the model again")
+    except MissingFileError:
         if not folder.is_dir():
             raise LapilliError(f"{folder}: no such folder; give that of a model") from None
         if (folder / "recipe.yaml").is_file():
@@ -59,8 +59,6 @@ def read_card(folder: Path) -> Card:
                 f"{folder}: the folder of a run; its model is in {folder / 'model'} when it is done"
             ) from None
         raise LapilliError(f"{folder}: no config.json there; give the folder of a LLaVA") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise LapilliError(f"{file}: not JSON ({error}); build the model again") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise LapilliError(f"{file}: format {_FORMAT} expected; build the model again, or use the lapilli it came from")
     return checked(Card, content, str(file), "not what lapilli writes: build the model again")

@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 import shutil
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -52,7 +51,7 @@ from huggingface_hub.utils import WeakFileLock, build_hf_headers, disable_progre
 
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.files import explain_write
-from lapilli.core.terminal import printable
+from lapilli.core.terminal import Terminal
 
 _DESCRIBING = ("*.json", "*.jinja", "*.model", "*.txt")  # configurations, tokenizers, templates; nothing that is run
 _FOLDERS = ("", "additional_chat_templates", "language", "vision", "vision_tower", "*_vision_tower")
@@ -267,12 +266,13 @@ def _fetch(repo: str, commit: str, names: Iterable[str], storage: Path) -> None:
     there = f", of which {_bytes(done)} are there" if done else ""
     files = f"{len(downloads)} file{'s' if len(downloads) > 1 else ''} of weights"
     line = f"{repo}: fetching {files}, {_bytes(size)}{there}, into {storage.parent}"
-    print(printable(line), file=sys.stderr, flush=True)
+    messages = Terminal(stderr=True, soft_wrap=True)
+    messages.print(line)
     try:
         for one in downloads:
             _resume(one)
     except KeyboardInterrupt:
-        print(f"{repo}: stopped; {_GOES_ON}", file=sys.stderr)
+        messages.print(f"{repo}: stopped; {_GOES_ON}")
         raise
 
 

@@ -109,10 +109,8 @@ def join(
     LapilliError for parts that cannot be read or do not go together.
     """
     paths = {"vision": part_path(str(vision)), "language": language_path(str(language))}
-    connector_path = model_folder(connector) if "/" in str(connector) else Path(connector)
-    file = connector_path / "mm_projector.bin" if connector_path.is_dir() else connector_path
-    trained = read_projector(file) if file.is_file() else None
-    name = trained[0] if trained else str(connector)
+    file = _projector_file(connector)
+    name, trained = read_projector(file) if file.is_file() else (str(connector), None)
     vision_part = read_vision(paths["vision"], feature_layer)
     language_part = (read_gguf if paths["language"].is_file() else read_language)(paths["language"])
     _require_plain_head(language_part.model, paths["language"])
@@ -125,13 +123,12 @@ def join(
         vision, text, name, feature_layer, language_part.tokenizer, tokens_before=vision_part.tokens_before
     )
     model = _assemble(config, vision_part, language_part, seed)
-    if trained:
-        fill(model.model.multi_modal_projector, trained[1], file)
+    if trained is not None:
+        fill(model.model.multi_modal_projector, trained, file)
         notes.append(f"connector: trained before, from {file.name}")
     _require_same_logits(model, language_part.model, paths["language"])
-    processor = _processor(vision_part, language_part.tokenizer, template, pad, architecture.token_cell(config))
-    if background != BACKGROUNDS[0]:
-        processor.image_processor.background = background  # which transformers writes, reads, and does not heed
+    cell = architecture.token_cell(config)
+    processor = _processor(vision_part, language_part.tokenizer, template, cell, pad=pad, background=background)
     model.generation_config = generation_config(language_part.tokenizer, template)
     if not named(name).is_plain:
         notes.append(f"connector {name}: plain transformers cannot load it, only lapilli can")
@@ -259,6 +256,12 @@ def _unchanged(hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
     return hidden_states
 
 
+def _projector_file(connector: Path | str) -> Path:
+    """The file of a trained connector: itself, or in a folder or a repository. One that is not there for a name."""
+    path = model_folder(connector) if "/" in str(connector) else Path(connector)
+    return path / "mm_projector.bin" if path.is_dir() else path
+
+
 def _unspoken(tokenizer: Any, template: str) -> list[str]:
     """Says that a language model brings a chat template of its own, where a talk in another one is chosen."""
     chosen = chat_template(template, tokenizer)
@@ -327,7 +330,11 @@ def _require_same_logits(model: Any, language: Any, path: Path) -> None:
         )
 
 
-def _processor(vision_part: Vision, tokenizer: Any, template: str, pad: bool, cell: int) -> LlavaProcessor:
+def _processor(
+    vision_part: Vision, tokenizer: Any, template: str, cell: int, *, pad: bool, background: str
+) -> LlavaProcessor:
     tokenizer.chat_template = chat_template(template, tokenizer).jinja()
     pictures = picture_processor(vision_part.image_processor, vision_part.image_size, pad)
+    if background != BACKGROUNDS[0]:
+        pictures.background = background  # which transformers writes, reads, and does not heed
     return new_processor(tokenizer, pictures, cell, vision_part.tokens_before)

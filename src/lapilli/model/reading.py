@@ -37,8 +37,7 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except LapilliError:
         raise
-    except Exception as error:
-        # tokenizers raises bare Exceptions; what is neither that nor among these is a mistake of ours.
+    except Exception as error:  # tokenizers raises bare ones; what is neither that nor foreign is a mistake of ours
         if type(error) is not Exception and not isinstance(error, _FOREIGN):
             raise
         message = str(error) if isinstance(error, _SPEAKING) else f"{type(error).__name__}: {error}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 import warnings
 import zipfile
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lapilli.core.errors import LapilliError
+from lapilli.core.read import MissingFileError, read_json
 
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64"}
 
@@ -163,14 +163,10 @@ def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def json_object(file: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises LapilliError where there is none."""
-    if file.exists() and not file.is_file():  # a pipe would be waited for without end
-        raise LapilliError(f"{file}: not a file; fetch it again")
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+        content = read_json(file, "fetch the file again")
+    except MissingFileError:
         raise LapilliError(f"{file}: no such file; give the folder of a model") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise LapilliError(f"{file}: not JSON: {error}; fetch the file again") from error
     if not isinstance(content, dict):
         raise LapilliError(f"{file}: not a JSON object; fetch the file again")
     return content

@@ -21,6 +21,7 @@ from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.core.trial import trial
 from lapilli.model.hub import model_folder
 from lapilli.model.reading import LOCAL, explained, quiet
+from lapilli.model.stored import json_object
 from lapilli.model.upstream import require_spacing
 
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")  # a folder with a tokenizer has one of these
@@ -99,7 +100,7 @@ def _says_no_other(path: Path) -> bool:
     if (path / "tokenizer_config.json").is_file():
         return False
     config = path / "config.json"
-    return not config.is_file() or json.loads(config.read_text(encoding="utf-8")).get("model_type") == "llama"
+    return not config.is_file() or json_object(config).get("model_type") == "llama"
 
 
 def _llama(path: Path) -> Any:

@@ -89,8 +89,9 @@ def _explained(folder: Path) -> tuple[bool, str]:
     with recording(llava, whole=True) as record:
         (reply,) = answer(llava, [_question_sample()], lambda name: picture, _TOKENS)
     result = explain(record.trace(reply.ids, reply.layout), picture, controls=2)
-    sizes = max(float(np.abs(result.direct.value).max()), float(np.abs(result.all_paths.positions).max()))
-    error = max(float(result.direct.missed.max()), float(result.all_paths.missed.max())) / sizes
+    direct, paths = result.decomposition.direct, result.decomposition.all_paths
+    sizes = max(float(np.abs(direct.value).max()), float(np.abs(paths.positions).max()))
+    error = max(float(direct.missed.max()), float(paths.missed.max())) / sizes
     return error <= SUMS, f"{len(result.pieces)} tokens, whose logits' parts miss them by {error:.0e} of the largest"
 
 

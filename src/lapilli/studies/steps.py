@@ -92,7 +92,7 @@ def _under_way(tasks: Sequence[Task], processes: int) -> Iterator[Iterator[objec
     try:
         futures = [pool.submit(_do, number) for number in range(len(tasks))]
         yield (future.result() for future in as_completed(futures))
-    except BaseException:
+    except BaseException:  # raised again, an interrupt too: no process is to outlive the block
         for process in list(pool._processes.values()):  # what a task has made is whole, or not there
             process.terminate()
         raise

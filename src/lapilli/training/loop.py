@@ -163,11 +163,6 @@ def _prepare(recipe: TrainRecipe, samples: RunSamples | None, progress: bool) ->
     examples = _encode(recipe, samples, llava, progress)
     validation = RunSamples(samples.validation, samples.validation_rows, ())
     arguments.max_steps = Length(recipe, len(examples)).cap or -1  # -1: the epochs end the run
-    sources = {
-        "model": origin(folder).sha256,
-        "data": _sha256(recipe.data.file),
-        "number of samples": str(len(examples)),
-    }
     return _Setup(
         recipe,
         llava,
@@ -178,7 +173,7 @@ def _prepare(recipe: TrainRecipe, samples: RunSamples | None, progress: bool) ->
         validation=_encode(recipe, validation, llava, progress) if samples.validation else None,
         samples=samples,
         arguments=arguments,
-        sources=sources,
+        sources=_sources(folder, recipe.data.file, len(examples)),
     )
 
 
@@ -196,6 +191,10 @@ def _encode(recipe: TrainRecipe, samples: RunSamples, llava: Llava, progress: bo
         return Examples(encoding_bar(samples.samples, progress), stage_requirements, samples.rows)
     except LapilliError as error:
         raise LapilliError(f"{recipe.data.file}: {error}") from error
+
+
+def _sources(model: Path, data: Path, samples: int) -> dict[str, str]:
+    return {"model": origin(model).sha256, "data": _sha256(data), "number of samples": str(samples)}
 
 
 def _sha256(file: Path) -> str:

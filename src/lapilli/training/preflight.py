@@ -154,8 +154,8 @@ def _with_validation(recipe: TrainRecipe, samples: RunSamples) -> RunSamples:
         raise LapilliError(f"{recipe.data.file}: {what}; name a file in data.validation")
     numbered = list(enumerate(zip(samples.rows, samples.samples, strict=True)))
     rows, chosen = zip(*(pair for index, pair in numbered if index not in aside), strict=True)
-    other_rows, others = zip(*(pair for index, pair in numbered if index in aside), strict=True)
-    return RunSamples(chosen, rows, samples.skipped, others, other_rows)
+    aside_rows, set_aside = zip(*(pair for index, pair in numbered if index in aside), strict=True)
+    return RunSamples(chosen, rows, samples.skipped, set_aside, aside_rows)
 
 
 def _bad_pictures(

@@ -48,10 +48,7 @@ def training_arguments(recipe: TrainRecipe, checkpoints: Path) -> TrainingArgume
 
     Raises UsageError for a precision that the device does not have.
     """
-    on_cpu = not torch.accelerator.is_available()
-    if recipe.precision == "bf16" and not on_cpu and not is_torch_bf16_gpu_available():
-        device = torch.accelerator.current_accelerator()
-        raise UsageError(f"precision: bf16; this {device} does not compute in it; set precision to fp32")
+    _require_precision(recipe.precision)
     return TrainingArguments(
         output_dir=str(checkpoints),
         seed=recipe.seed,
@@ -63,7 +60,7 @@ def training_arguments(recipe: TrainRecipe, checkpoints: Path) -> TrainingArgume
         warmup_steps=recipe.warmup,  # below 1, it is a share
         max_grad_norm=recipe.clip,
         bf16=recipe.precision == "bf16",
-        use_cpu=on_cpu,  # or it refuses bf16 on a CPU
+        use_cpu=not torch.accelerator.is_available(),  # or it refuses bf16 on a CPU
         save_strategy="steps" if recipe.save_every else "no",
         save_steps=recipe.save_every or 1,
         logging_steps=recipe.log_every,
@@ -75,6 +72,12 @@ def training_arguments(recipe: TrainRecipe, checkpoints: Path) -> TrainingArgume
         disable_tqdm=True,
         report_to="none",
     )
+
+
+def _require_precision(precision: str) -> None:
+    if precision == "bf16" and torch.accelerator.is_available() and not is_torch_bf16_gpu_available():
+        device = torch.accelerator.current_accelerator()
+        raise UsageError(f"precision: bf16; this {device} does not compute in it; set precision to fp32")
 
 
 class StageTrainer(Trainer):

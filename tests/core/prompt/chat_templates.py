@@ -1,4 +1,6 @@
-"""Chat templates in the manner of known models, in our own words."""
+"""Chat templates in the manner of known models, in our own words; and what their tests have in common."""
+
+from lapilli.data.sample import Turn
 
 LLAMA_3 = (  # begins the text itself, trims, and always ends a turn with <|eot_id|>
     "{{ bos_token }}{% for m in messages %}"
@@ -57,3 +59,12 @@ STOPS = {
 }
 SPECIAL = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|im_start|>", "<|im_end|>"]
 SPECIAL += ["<start_of_turn>", "<end_of_turn>", "<|user|>", "<|assistant|>", "<|end|>"]
+
+
+def conversation(*texts):
+    """Turns of these texts, the user's and the assistant's by turns."""
+    return [Turn(("user", "assistant")[index % 2], text) for index, text in enumerate(texts)]
+
+
+def joined(segments):
+    return "".join(segment.text for segment in segments)

@@ -1,13 +1,14 @@
 """Templates: the strings LLaVA was trained with, cut into pieces, and the same strings from Hugging Face's renderer."""
 
 import random
-from dataclasses import dataclass
 
 import pytest
+from tests.core.prompt.chat_templates import conversation, joined
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Role
 from lapilli.core.prompt.template import TEMPLATES, Segment, template_named
+from lapilli.data.sample import Turn
 
 VICUNA = (
     "A chat between a curious user and an artificial intelligence assistant. "
@@ -28,20 +29,6 @@ PROMPTS = {
     "<|im_start|>user\nQ2<|im_end|><|im_start|>assistant\nA2<|im_end|>",
     "plain": "<image>A\n",
 }
-
-
-@dataclass(frozen=True)
-class Turn:
-    role: str
-    text: str
-
-
-def conversation(*texts):
-    return [Turn(("user", "assistant")[i % 2], text) for i, text in enumerate(texts)]
-
-
-def joined(segments):
-    return "".join(segment.text for segment in segments)
 
 
 def exchanges(name):

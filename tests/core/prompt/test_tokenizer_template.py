@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from tests.core.prompt.chat_templates import ENDED, LLAVA_HF, QWEN_2, SPECIAL, STOPS
+from tests.core.prompt.chat_templates import ENDED, LLAVA_HF, QWEN_2, SPECIAL, STOPS, conversation, joined
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Role
@@ -27,14 +27,6 @@ def own(template, eos="</s>"):
     return OwnTemplate(tokenizer)
 
 
-def talk(*texts):
-    return [Turn(("user", "assistant")[index % 2], text) for index, text in enumerate(texts)]
-
-
-def joined(segments):
-    return "".join(segment.text for segment in segments)
-
-
 def rendered(template, turns, for_generation=False):
     return template.tokenizer.apply_chat_template(
         template.messages(turns), tokenize=False, add_generation_prompt=for_generation
@@ -43,7 +35,7 @@ def rendered(template, turns, for_generation=False):
 
 @pytest.mark.parametrize("name", ENDED)
 def test_generation_prompt_and_learned_text_make_the_whole_prompt(name):
-    template, turns = own(ENDED[name]), talk("<image>\nQ", "A", "Q2", "A2")
+    template, turns = own(ENDED[name]), conversation("<image>\nQ", "A", "Q2", "A2")
     whole = template.segments(turns)
     for count in (2, 4):
         asked = template.segments(turns[: count - 1], for_generation=True)
@@ -57,7 +49,7 @@ def test_generation_prompt_and_learned_text_make_the_whole_prompt(name):
 @pytest.mark.parametrize("name", ENDED)
 def test_exactly_the_answers_and_their_stops_are_learned(name):
     template = own(ENDED[name])
-    segments = template.segments(talk("<image>\nQ", "A", "Q2", "A2"))
+    segments = template.segments(conversation("<image>\nQ", "A", "Q2", "A2"))
     assert template.stop == STOPS[name]
     assert all(segment.text and segment.learned == (segment.role in (Role.ANSWER, Role.STOP)) for segment in segments)
     assert [(one.text.strip(), one.turn) for one in segments if one.role == Role.ANSWER] == [("A", 0), ("A2", 1)]
@@ -70,7 +62,7 @@ def test_exactly_the_answers_and_their_stops_are_learned(name):
 
 
 def test_the_pieces_of_a_prompt_in_the_manner_of_qwen_2():
-    assert own(QWEN_2).segments(talk("Q", "A")) == [
+    assert own(QWEN_2).segments(conversation("Q", "A")) == [
         Segment("<|im_start|>system\n", Role.TEMPLATE, -1, False),
         Segment("You are a helpful assistant.", Role.SYSTEM, -1, False),
         Segment("<|im_end|>\n<|im_start|>user\n", Role.TEMPLATE, 0, False),
@@ -102,7 +94,7 @@ def test_random_texts_are_found_where_they_stand(name):
     rng, template = random.Random(3), own(ENDED[name])
     for _ in range(60):
         texts = ["".join(rng.choices(pieces, k=rng.randint(1, 6))) for _ in range(2 * rng.randint(1, 3))]
-        turns = talk(*(text.replace("<image>", "") if index % 2 else text for index, text in enumerate(texts)))
+        turns = conversation(*(text.replace("<image>", "") if index % 2 else text for index, text in enumerate(texts)))
         segments = template.segments(turns)
         assert joined(segments) == rendered(template, turns)
         answers = [text for one in segments if one.role == Role.ANSWER and (text := one.text.strip())]
@@ -113,16 +105,19 @@ def test_random_texts_are_found_where_they_stand(name):
 
 def test_a_template_of_parts_gets_images_where_the_marks_are():
     template = own(LLAVA_HF)
-    (message,) = template.messages(talk("<image>\nWhat is <image>this?"))
+    (message,) = template.messages(conversation("<image>\nWhat is <image>this?"))
     image = {"type": "image"}
     words = [{"type": "text", "text": text} for text in ("What is ", "this?")]
     assert message == {"role": "user", "content": [image, words[0], image, words[1]]}
-    texts = [segment.text for segment in template.segments(talk("<image>\nWhat is <image>this?"), for_generation=True)]
+    texts = [
+        segment.text
+        for segment in template.segments(conversation("<image>\nWhat is <image>this?"), for_generation=True)
+    ]
     assert texts == ["USER: ", "<image>\n<image>\nWhat is  this?", " ASSISTANT:"]
 
 
 def test_where_nothing_ends_an_answer_one_can_talk_but_not_learn():
-    template, turns = own(LLAVA_HF), talk("<image>\nQ", "A", "Q2", "A2")
+    template, turns = own(LLAVA_HF), conversation("<image>\nQ", "A", "Q2", "A2")
     assert template.stop == "</s>"
     asked = template.segments(turns, for_generation=True)
     assert joined(asked) == "USER: <image>\nQ ASSISTANT: A USER: Q2 ASSISTANT:"
@@ -147,7 +142,7 @@ REFUSED = [
 @pytest.mark.parametrize(("said", "message"), REFUSED)
 def test_a_template_that_changes_or_refuses_what_is_said_is_one_line(said, message):
     with pytest.raises(LapilliError, match=f"^template own: .*({message})") as caught:
-        own(SAYING.replace("SAID", said)).segments(talk("Q. R", "A"))
+        own(SAYING.replace("SAID", said)).segments(conversation("Q. R", "A"))
     assert "\n" not in str(caught.value)
 
 
@@ -155,8 +150,10 @@ def test_a_template_that_asks_otherwise_than_it_answers_is_refused_for_learning_
     thinking = SAYING.replace("SAID", "m.content") + "{% if add_generation_prompt %}<|assistant|>Hm.{% endif %}"
     template = own(thinking)
     with pytest.raises(LapilliError, match="turn 1: its answer does not begin with the prompt that asks for it"):
-        template.segments(talk("Q", "A"))
-    assert joined(template.segments(talk("Q", "A", "R"), for_generation=True)).endswith("<|end|><|assistant|>Hm.")
+        template.segments(conversation("Q", "A"))
+    assert joined(template.segments(conversation("Q", "A", "R"), for_generation=True)).endswith(
+        "<|end|><|assistant|>Hm."
+    )
 
 
 def test_what_an_answer_begins_with_is_the_answer_s():
@@ -164,7 +161,7 @@ def test_what_an_answer_begins_with_is_the_answer_s():
         "{% for m in messages %}{{ '<|' ~ m.role ~ '|>' ~ ('<think></think>' if m.role == 'assistant' and loop.last) }}"
         "{{ m.content ~ ' <|end|>' }}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
     )
-    segments = own(thinking).segments(talk("Q", "A", "R", "B"))
+    segments = own(thinking).segments(conversation("Q", "A", "R", "B"))
     answers = [segment.text for segment in segments if segment.role == Role.ANSWER]
     assert answers == ["A", "<think></think>B"]
     assert [segment.text for segment in segments if segment.role == Role.STOP] == [" <|end|>", " <|end|>"]
@@ -174,7 +171,7 @@ def test_what_an_answer_begins_with_is_the_answer_s():
     ("turns", "for_generation", "message"),
     [
         ([], False, "the last of 0 turns must be the assistant's"),
-        (talk("Q"), False, "the last of 1 turns must be the assistant's"),
+        (conversation("Q"), False, "the last of 1 turns must be the assistant's"),
         ([Turn("assistant", "A")], False, "turn 0: user expected, assistant found"),
         ([Turn("user", "Q"), Turn("user", "Q")], True, "turn 1: assistant expected, user found"),
     ],

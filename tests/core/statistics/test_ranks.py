@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import spearmanr, wilcoxon
 
-from lapilli.core.statistics.ranks import rank_correlation, shared_largest, spearman
+from lapilli.core.statistics.ranks import least_signed_rank_p, rank_correlation, shared_largest, spearman
 
 N = 40
 
@@ -65,3 +65,10 @@ def test_of_noise_nothing_is_said():
 def test_of_too_few_samples_nothing_is_said():
     assert np.isnan(rank_correlation(np.ones((3, 5)), np.ones((3, 5))).value)
     assert np.isnan(shared_largest(np.ones((1, 5)), np.ones((1, 5)), 2).value)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 10, 20])
+def test_no_signed_ranks_have_a_smaller_p_than_the_least(n):
+    assert least_signed_rank_p(n) == pytest.approx(wilcoxon(np.arange(1.0, n + 1)).pvalue)
+    rng = np.random.default_rng(n)
+    assert all(wilcoxon(rng.normal(1, 1, n)).pvalue >= least_signed_rank_p(n) - 1e-12 for _ in range(50))

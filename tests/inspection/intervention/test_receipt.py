@@ -164,12 +164,27 @@ def test_controls_are_removed_until_the_verdict_is_settled(gain, said, batches):
     assert len(found.target.controls) == sum(remove.seen) - 2 and found.control_count == 40
 
 
-@pytest.mark.parametrize(("controls", "sets", "values"), [(9, 18, np.linspace(-1, 2, 36)), (20, 34, np.zeros(36))])
-def test_where_nothing_can_be_tested_all_controls_are_shown(controls, sets, values):
-    remove = world(lambda one: 0.0)
-    found = receipt_of(values, remove, controls=controls)
+@pytest.mark.parametrize("controls", [0, 3, 9])
+def test_of_few_controls_all_are_shown_although_nothing_can_be_tested(controls):
+    found = receipt_of(np.linspace(-1, 2, 36), world(lambda one: 0.0), controls=controls)
     assert found.verdict == found.shuffled_verdict == "not-tested"
-    assert len(found.target.controls) == found.control_count == sets
+    assert len(found.target.controls) == found.control_count == 2 * controls
+
+
+@pytest.mark.parametrize("values", [np.zeros(36), np.repeat([1.0, -1.0], 18)], ids=["no map", "a map of both signs"])
+@pytest.mark.parametrize("gain", [0.0, 3.0])
+def test_where_no_change_is_predicted_one_batch_settles_it(values, gain):
+    """Also where the patches matter: what the receipt tests is a prediction."""
+    named = np.arange(16, 20)  # whose values sum to 0
+    stopped, whole = (
+        receipt_of(values, remove, named=named, all_controls=every)
+        for every, remove in ((every, world(lambda one: gain * np.isin(one, named).sum())) for every in (False, True))
+    )
+    assert stopped.predicted == whole.predicted == 0
+    verdicts = (stopped.verdict, stopped.shuffled_verdict, whole.verdict, whole.shuffled_verdict)
+    assert set(verdicts) == {"not-tested"} and stopped.control_count == whole.control_count == 40
+    assert (len(stopped.target.controls), len(whole.target.controls)) == (AT_ONCE - 2, 40)
+    assert stopped.target.claimed == whole.target.claimed == -4 * gain
 
 
 @settings(max_examples=60, deadline=None)
@@ -188,7 +203,8 @@ def test_verdicts_are_those_of_all_controls(seed, noise, whole_numbers, controls
     assert (stopped.verdict, stopped.shuffled_verdict) == (whole.verdict, whole.shuffled_verdict)
     run = len(stopped.target.controls)
     assert len(whole.target.controls) == stopped.control_count == whole.control_count >= run
-    assert run == stopped.control_count or stopped.verdict == stopped.shuffled_verdict == "not-confirmed"
+    settled = "not-confirmed" if stopped.predicted else "not-tested"
+    assert run == stopped.control_count or stopped.verdict == stopped.shuffled_verdict == settled
     assert (run + 2) % AT_ONCE == 0 or run == stopped.control_count
     assert stopped.target.scattered == whole.target.scattered[: len(stopped.target.scattered)]
     assert stopped.target.contiguous == whole.target.contiguous[: len(stopped.target.contiguous)]

@@ -320,7 +320,7 @@ def test_a_sum_that_overflows_is_refused_before_anything_is_written(tmp_path, pl
     assert not (tmp_path / "out").exists()
 
 
-needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason="the shared cases are not here")
+needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason=f"{CASES}: no adapters there")
 
 
 @needs_cases

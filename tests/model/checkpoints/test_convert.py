@@ -207,7 +207,7 @@ def test_files_keep_to_their_size_and_the_index_names_them(tmp_path):
 def test_seven_billion_parameters_by_name_and_shape(tmp_path):
     """LLaVA-1.5 7B's published configuration and 686 names, shapes alone: what comes out is llava-hf's."""
     if not LLAMA.exists():
-        pytest.skip("Llama's own tokenizer is not here")
+        pytest.skip(f"{LLAMA}: no tokenizer of Llama's own there")
     published = {
         "architectures": ["LlavaLlamaForCausalLM"], "bos_token_id": 1, "eos_token_id": 2, "hidden_act": "silu",
         "hidden_size": 4096, "image_aspect_ratio": "pad", "intermediate_size": 11008, "max_position_embeddings": 4096,
@@ -461,7 +461,7 @@ def test_where_a_folder_lay_is_not_told(tmp_path):
 def test_what_llama_s_tokenizer_was_told_is_kept(tmp_path):
     """LLaVA's trainer asks its tokenizer whether it is a legacy one, and how long a text may be."""
     if not LLAMA.exists():
-        pytest.skip("Llama's own tokenizer is not here")
+        pytest.skip(f"{LLAMA}: no tokenizer of Llama's own there")
     path = original(tmp_path / "original")
     (path / "tokenizer.json").unlink()
     shutil.copy(LLAMA / "tokenizer.model", path)

@@ -1,6 +1,7 @@
 """The page of the color study: what it says, what it draws, and what it never does."""
 
 import copy
+import math
 import re
 
 import pytest
@@ -9,7 +10,7 @@ from tests.report.color.reading import table
 from tests.studies.color import fabricated
 
 from lapilli.report.color import numbers
-from lapilli.report.color.charts import Mark, Panel, Row, heat_map, layers_chart, mark, rows_chart
+from lapilli.report.color.charts import Mark, Panel, Row, layers_chart, mark, rows_chart
 from lapilli.report.color.page import render, write_page
 from lapilli.report.kit import figures
 
@@ -117,17 +118,6 @@ def test_rows_have_a_lane_for_each_model_and_nothing_for_nothing():
     assert len(heights) == 3 and heights == sorted(heights) and len(set(heights)) == 3
 
 
-def test_heads_have_the_color_of_their_sign_and_the_top_ones_a_frame():
-    cells = [[0.0, 1.0], [-2.0, 0.5]]
-    table = {"value": cells, "low": cells, "high": cells, "n": 7}
-    drawn = heat_map(table, 2.0, [(1, 1)], "t")
-    boxes = re.findall(r'class="(raises|lowers)" fill-opacity="([\d.]+)"', drawn)
-    assert boxes == [("raises", "0.000"), ("raises", "0.500"), ("lowers", "1.000"), ("raises", "0.250")]
-    assert drawn.count('class="framed"') == 1 and "layer 1, head 0: −2.00 [−2.00, −2.00], n = 7" in drawn
-    tops = [float(y) for y in re.findall(r'<rect x="[\d.]+" y="([\d.]+)"[^>]*class="empty"', drawn)]
-    assert tops[0] == tops[1] > tops[2] == tops[3]  # layer 0 lies at the bottom
-
-
 def test_columns_of_layers_share_one_axis():
     def column(value):
         return ((Mark("dot", "m", value),),)
@@ -145,6 +135,10 @@ def test_columns_of_layers_share_one_axis():
         (figures.number(0.001, sign=True), "0.00"), (figures.number(0.02, sign=True), "+0.02"),
         (numbers.spread({"low": -1.0, "high": 2.0}), "[−1.00, 2.00]"),
         (numbers.spread({"low": None, "high": None}), ""),
+        (numbers.spread({"low": math.nan, "high": 0.5}), ""),
+        (numbers.spread({"low": 0.5, "high": math.inf}), ""),
+        (numbers.with_interval({"value": 0.5, "low": math.nan, "high": math.nan}), "0.50"),
+        (numbers.with_interval({"value": math.nan, "low": None, "high": None}), "–"),
         (numbers.chance(0.0312), "p\u202f=\u202f0.031"), (numbers.chance(1e-5), "p\u202f<\u202f0.001"),
         (numbers.digits({"value": 0.01, "low": -0.02, "high": 0.09}), 3),
         (numbers.digits({"value": 0.01, "low": -0.02, "high": 0.2}), 2),

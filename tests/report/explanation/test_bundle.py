@@ -133,7 +133,7 @@ def test_what_is_optional_may_be_absent(small):
     ("file", "content", "told"),
     [
         ("explanation.json", None, "no such file"),
-        ("explanation.json", b"{", "cannot be read"),
+        ("explanation.json", b"{", "not JSON"),
         ("explanation.json", b"[1]", "not an object"),
         ("explanation.json", b'{"value": NaN}', "NaN is no JSON number"),
         ("arrays.safetensors", None, "no such file"),

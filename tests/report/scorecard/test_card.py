@@ -6,7 +6,10 @@ from lapilli.report.scorecard.card import Figure, figure, read_card
 def test_what_is_not_finite_is_missing():
     rows = [{"method": "a", "operator": "blur", "metric": "gap", "value": value} for value in (float("nan"), None)]
     assert read_card({"scores": rows}).scores == {}
-    assert figure({"value": 0.5, "low": None, "high": float("inf"), "n": 3}) == Figure(0.5, 0.5, 0.5, 3)
+    assert figure({"value": 0.5, "low": None, "high": float("inf"), "n": 3}) == Figure(
+        0.5, 0.5, 0.5, 3, has_interval=False
+    )
+    assert figure({"value": 0.5, "low": 0.5, "high": 0.5, "n": 3}) == Figure(0.5, 0.5, 0.5, 3)
 
 
 def test_methods_are_ranked_by_the_gap_under_each_operator():

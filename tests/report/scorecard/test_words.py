@@ -1,9 +1,12 @@
+import math
+import re
+
 import pytest
 from tests.report.scorecard.fake import fake_scorecard
 
 from lapilli.report.kit.figures import THIN
 from lapilli.report.scorecard import words
-from lapilli.report.scorecard.card import read_card
+from lapilli.report.scorecard.card import figure, read_card
 from lapilli.report.scorecard.page import render
 
 
@@ -37,6 +40,23 @@ def test_plain_numbers(value, said):
 )
 def test_spans_of_time(seconds, said):
     assert words.span(seconds) == said.replace(" ", THIN)
+
+
+@pytest.mark.parametrize("row", [{"low": None, "high": None}, {"low": math.nan, "high": 0.5}, {"low": 0.1}, {}])
+def test_a_figure_of_too_few_samples_has_no_interval(row):
+    few = figure({"value": 0.25, "n": 1, **row})
+    assert (words.with_interval(few), words.interval(few)) == ("0.25", "")
+    whole = figure({"value": 0.25, "low": 0.25, "high": 0.25})  # an interval of equal samples is one
+    assert (words.with_interval(whole), words.interval(whole)) == ("0.25 (0.25 to 0.25)", "0.25 to 0.25")
+
+
+def test_of_one_question_the_page_has_no_interval():
+    told = fake_scorecard()
+    for key in ("scores", "best", "best_tests", "tests", "sanity", "agreement"):
+        told[key] = [row | {"low": None, "high": None, "n": 1} for row in told[key]]
+    page = render(told | {"losses": []})
+    assert re.findall(r"\bnan\b|\bNone\b|\(\)", re.sub(r"(?s)<script.*?</script>|data:[^\")]*", "", page)) == []
+    assert re.findall(r"(−?\d\.\d\d) to \1|– to –", page) == []
 
 
 def test_ticks_have_no_empty_decimal():
@@ -142,6 +162,30 @@ def test_the_headline_says_what_the_paired_test_says(sides, said):
     assert ("Where ours loses" in page) == ("down" in sides.values())
     assert ("Ahead by the mean alone" in page) == bool({"mean", "torn"} & set(sides.values()))
     assert page.index("<b>gap</b>") < page.index("has a gap of")  # defined where it first stands
+
+
+def compared(rivals, questions, holm=0.01):
+    """A scorecard whose best of ours was compared with so many others on so many questions, far ahead of them all."""
+    names = [f"other {number}" for number in range(rivals)]
+    head = {"operator": "blur", "metric": "gap", "one": "ours"}
+    rows = [
+        head | {"other": name, "difference": 0.5, "low": 0.4, "high": 0.6, "holm": holm, "wins": 1.0, "n": questions}
+        for name in names
+    ]
+    raw = card([]).raw
+    methods = [row for row in raw["methods"] if row.get("ours")] + [{"name": name} for name in names]
+    scores = [{"method": name, "operator": "blur", "metric": "gap", "value": 0.1} for name in ("ours", *names)]
+    return read_card(raw | {"methods": methods, "scores": scores, "best_tests": rows})
+
+
+@pytest.mark.parametrize(("rivals", "enough"), [(1, 6), (2, 7), (3, 7), (14, 10), (24, 10), (26, 11)])
+def test_the_headline_names_nobody_where_no_outcome_could_be_significant(rivals, enough):
+    """As many rivals need so many questions: p = 2 / 2^n times the rivals, below .05."""
+    for questions in (1, 2, enough - 1):
+        few = compared(rivals, questions)
+        assert words.headline(few) == f"Cannot be tested: too few questions ({questions} to compare on)."
+        assert "Ours is more faithful" not in render(few.raw) and words.headline(few) in render(few.raw)
+    assert words.headline(compared(rivals, enough)) == "Ours is more faithful than every other."
 
 
 def test_the_page_says_on_which_questions_our_best_was_chosen():

@@ -29,6 +29,7 @@ from lapilli.report.explanation import bundle
 from lapilli.studies.explain.arrays import AXES
 from lapilli.studies.explain.explanation import Explanation, explanation
 from lapilli.studies.explain.findings import REMOVALS, TracedPicture, explain
+from lapilli.studies.explain.summary import summary
 
 ASKED = Sample("question", ("noise",), (Turn("user", "<image>\nWhat color is the circle?"),))
 ANSWER = "a small blue triangle, red"
@@ -68,15 +69,15 @@ def test_the_folder_holds_to_its_schema_and_its_sums(pair, kind, tmp_path):
 def test_the_arrays_are_what_was_found(pair):
     findings, arrays = found(pair), made(pair).arrays
     patches = findings.trace.layout.patches(0).ravel()
-    direct, paths = findings.direct, findings.all_paths
+    direct, paths = findings.decomposition.direct, findings.decomposition.all_paths
     for name, expected in {
         "image_patches": direct.positions[:, patches],
         "heads": direct.heads,
         "heads_image": direct.heads_image,
         "all_paths_patches": paths.positions[:, patches],
         "all_paths_pixels": paths.cells[:, 0].reshape(len(direct.value), -1),
-        "routes": findings.routes.log_prob_change,
-        "lens_ids": findings.lens.ids,
+        "routes": findings.decomposition.routes.log_prob_change,
+        "lens_ids": findings.decomposition.lens.ids,
     }.items():
         assert np.array_equal(arrays[name], expected.astype(arrays[name].dtype)), name
     assert np.allclose(arrays["heads_image"].sum((1, 2)), arrays["sources"][:, DIRECT.index("image")], atol=1e-5)
@@ -186,7 +187,7 @@ def test_stopping_changes_no_verdict_of_a_model(pair, kind):
     )
     patches = findings.trace.layout.patches(0).ravel()
     for seed, word in enumerate(findings.words):
-        claim = Claim("direct", findings.direct.positions[slice(*word)][:, patches].sum(0), slice(*word))
+        claim = Claim("direct", findings.decomposition.direct.positions[slice(*word)][:, patches].sum(0), slice(*word))
         removed = np.flatnonzero(np.random.default_rng(seed).permutation(patches.size) < 3)
         stopped, whole = (shown.receipt(claim, kind, removed, 12, seed, every) for every in (False, True))
         run = len(stopped.target.controls)
@@ -215,10 +216,10 @@ def test_a_contrast_is_of_one_token_against_one_token(pair):
     assert end - first == 1 and "blue".startswith(description["answer"]["words"][contrast.focus]["text"])
     logits, trace = contrast.trace.logits[first], contrast.trace
     difference = float(logits[trace.next_ids[first]] - logits[contrast.target.against])
-    assert contrast.direct.value[first] == pytest.approx(difference, abs=1e-5)
+    assert contrast.decomposition.direct.value[first] == pytest.approx(difference, abs=1e-5)
     assert contrast.receipts[2].map == "direct"
     named = trace.layout.patches(0).ravel()[list(contrast.receipts[2].patches)]
-    assert contrast.receipts[2].predicted == pytest.approx(-contrast.direct.positions[first][named].sum())
+    assert contrast.receipts[2].predicted == pytest.approx(-contrast.decomposition.direct.positions[first][named].sum())
     text = description["method"]["target"]["against_text"]
     assert text and "green".startswith(text)
 
@@ -303,3 +304,16 @@ def test_the_program_in_the_documentation_runs(tmp_path, monkeypatch):
     names = {}
     exec(program.replace('"MODEL"', repr(str(joined("clip", "llama")))), names)  # the documentation's own words
     assert names["direct"].missed.max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [("not-confirmed", "as much by random ones, 6 of 40 run"), ("not-tested", "; random ones, 6 of 40 run")],
+)
+def test_the_summary_says_why_no_more_controls_were_run(verdict, said):
+    """Where nothing is predicted, no random removal has done as much."""
+    whole = made(PAIRS[0])
+    controls = {"changes": [0.1] * 3, "contiguous": [0.2] * 3, "drawn": 40}
+    receipts = [receipt | {"verdict": verdict, "controls": controls} for receipt in whole.description["receipts"]]
+    text = summary(whole.description | {"receipts": receipts}, whole.arrays)
+    assert said in text and ("as much" in text) == (verdict == "not-confirmed")

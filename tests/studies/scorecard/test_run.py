@@ -232,7 +232,7 @@ measure(Job(run, model, data, PLAN), silent, 2)
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are found in Linux's /proc")
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc, in which Linux lists processes")
 def test_processes_end_when_their_parent_is_killed(job):
     """Else they would go on writing into a folder that somebody else may have gone on with."""
     parent = subprocess.Popen([sys.executable, "-c", MEASURING, job.folder, job.model, job.data])

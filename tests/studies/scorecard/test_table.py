@@ -7,6 +7,8 @@ import pytest
 from scipy.stats import wilcoxon
 
 from lapilli.core.run import RunDir
+from lapilli.report.scorecard.card import read_card
+from lapilli.report.scorecard.words import headline
 from lapilli.studies.scorecard import table
 from lapilli.studies.scorecard.curves import POINTS, Curves
 from lapilli.studies.scorecard.halves import Used
@@ -61,6 +63,23 @@ def test_our_best_is_chosen_on_one_half_and_compared_on_the_other(numbers):
     (lost,) = (row for row in losses(numbers) if row["operator"] == "blur")
     assert (lost["ours"], lost["other"], lost["n"]) == ("mine", "good", 20)
     assert lost["difference"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("cases", "said"), [(10, "Cannot be tested: "), (20, "Ours is more faithful than every other.")]
+)
+def test_of_ten_questions_the_headline_names_no_winner(numbers, cases, said):
+    """Ours is far ahead in every case: of ten, five are left to compare on, and no test of five is significant."""
+    gaps = np.array([0.0, 0.1, 0.8, 0.7, 0.2]) + np.random.default_rng(0).normal(0, 0.01, (2, cases, len(METHODS)))
+    few = replace(numbers, metrics={"gap": gaps})
+    rows = [{"name": method.name, "family": method.family, "ours": method.ours} for method in METHODS]
+    scores = [{"method": name, "operator": "blur", "metric": "gap", "value": 0.1} for name in MEANS]
+    compared = table.best_tests(few, 0)
+    card = read_card({
+        "methods": rows, "scores": scores, "settings": {"primary": "blur"}, "best": table.bests(few, 0),
+        "best_tests": compared, "losses": table.losses(compared),
+    })  # fmt: skip
+    assert headline(card).startswith(said)
 
 
 def test_of_noise_our_best_is_ahead_of_nobody(numbers):

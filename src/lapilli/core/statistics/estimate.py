@@ -14,7 +14,11 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Tested(Estimate):
-    """A difference with its 95 % interval and the two-sided p of the hypothesis that it is 0."""
+class Tested:
+    """A difference with its 95 % interval and number of samples, and the two-sided p of the hypothesis that it is 0."""
 
+    value: float
+    low: float
+    high: float
+    n: int
     p: float

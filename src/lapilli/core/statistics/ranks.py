@@ -25,6 +25,14 @@ _HALVINGS = 12
 """The number of random halvings of the samples: the correction is their mean."""
 
 
+def least_signed_rank_p(n: int) -> float:
+    """The smallest two-sided p of Wilcoxon's signed-rank test (1945, Biometrics Bull. 1:80) of `n` pairs.
+
+    It is that of pairs which all differ in one direction, by the exact distribution: 2 of the 2^n signs.
+    """
+    return min(1.0, 2.0 ** (1 - n))
+
+
 def spearman(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
     """Spearman's correlation of two tables, (draw, item) each, draw by draw; shape (draw,).
 

@@ -12,6 +12,7 @@ what was carried, not a forecast of what would happen without it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -106,21 +107,19 @@ def all_paths(
         vision_stage = None if pixel_values is None else _vision_stage(model, pixel_values, vision, to_pixels)
         language_stage = _language_stage(model, ids, layout, vision_stage, language)
         value, directions = _targets(model, language_stage.end, ids, at, target or Target())
-        batches = []
-        size, cell = _fitting(model, language_stage), token_cell(model.config)
+        follow = partial(
+            _parts,
+            layout,
+            token_cell(model.config),
+            language_stage=language_stage,
+            vision_stage=vision_stage if to_pixels else None,
+        )
+        batches, size = [], _fitting(model, language_stage)
         for begin in range(0, len(at), size):
-            some, towards = at[begin : begin + size], directions[begin : begin + size]
-            parts = _parts(
-                layout,
-                cell,
-                language_stage=language_stage,
-                vision_stage=vision_stage if to_pixels else None,
-                queries=some,
-                directions=towards,
-            )
-            batches.append(parts)
+            batch = slice(begin, begin + size)
+            batches.append(follow(queries=at[batch], directions=directions[batch]))
             if progress is not None:
-                progress(begin + len(some))
+                progress(min(batch.stop, len(at)))
     return AllPaths(layout, value, **{name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]})
 
 

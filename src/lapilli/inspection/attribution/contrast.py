@@ -4,10 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lapilli.core.errors import LapilliError, UsageError
-from lapilli.core.layout import Role
 from lapilli.data.encode import Encoded, encode
 from lapilli.data.sample import Sample, Turn
 from lapilli.inspection.target import Target
@@ -36,17 +34,11 @@ def contrasted(trace: Trace, sample: Sample, text: str) -> tuple[Target, int]:
     The query is the one of their first different token, which may be the end of the other answer. Raises UsageError
     when they do not differ before the traced one ends.
     """
-    other = _answer_ids(answered(trace.llava, sample, text))
+    encoded = answered(trace.llava, sample, text)
+    other = encoded.ids[encoded.layout.last_answer]
     traced = trace.next_ids
     shared = min(len(other), len(traced))
     (apart,) = np.nonzero(other[:shared] != traced[:shared])
-    stops = np.append(trace.layout.role, Role.STOP)[trace.queries + 1] == Role.STOP
-    if not len(apart) or stops[apart[0]]:
+    if not len(apart) or trace.stops[apart[0]]:
         raise UsageError(f"contrast {text!r}: nowhere differs from the answer, as far as that goes; give another")
     return Target("difference", int(other[apart[0]])), int(apart[0])
-
-
-def _answer_ids(encoded: Encoded) -> NDArray[np.int64]:
-    last = encoded.layout.turn == encoded.layout.turn.max()
-    answer: NDArray[np.int64] = encoded.ids[np.isin(encoded.layout.role, (Role.ANSWER, Role.STOP)) & last]
-    return answer

@@ -101,8 +101,7 @@ def routes(trace: Trace, target: Target | None = None) -> Routes:
 def parts(layout: TokenLayout) -> Parts:
     """The positions of the image, the question, the template and the last answer."""
     role, end = layout.role, layout.length - 1
-    answered = np.isin(role, (Role.ANSWER, Role.STOP)) & (layout.turn == layout.turn.max())
-    last = np.append(answered[1:], role[end] != Role.STOP)  # the end predicts too, unless the answer is over
+    last = np.append(layout.last_answer[1:], role[end] != Role.STOP)  # the end predicts too, unless the answer is over
     image = role == Role.IMAGE
     question = np.isin(role, (Role.QUESTION, Role.ANSWER)) & ~last
     template = ~(image | question | last)

@@ -220,9 +220,9 @@ def removal_receipt(
 ) -> Receipt:
     """Remove the claimed patches and the random sets, and measure the word's target.
 
-    Random removals stop once both verdicts, the claim's and the shuffled map's, can only be not-confirmed; with
-    `all_controls` all are run, and the verdicts are the same. `kind` names the way of removing; `decode` turns ids to
-    text.
+    Random removals stop once both verdicts, the claim's and the shuffled map's, can only be not-confirmed, or at once
+    where no change is predicted; with `all_controls` all are run, and the verdicts are the same. `kind` names the way
+    of removing; `decode` turns ids to text.
     """
     start = time.perf_counter()
     predicted = -float(claim.values[sets.claimed].sum())
@@ -260,7 +260,9 @@ def _until_settled(remove: Remove, removals: RemovalSets, word: slice, predicted
 
 
 def _is_settled(predicted: float, changes: Changes, planned: int) -> bool:
-    """Whether no further control can change the verdicts: both are not-confirmed."""
+    """Whether no further control can change the verdicts: both are not-confirmed, or nothing is predicted to test."""
+    if predicted == 0:
+        return True
     verdicts = [verdict(predicted, change, changes.controls, planned) for change in (changes.claimed, changes.shuffled)]
     return verdicts == ["not-confirmed"] * 2
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lapilli.core.errors import LapilliError
-from lapilli.model.connector import named
+from lapilli.model.connector import Connector, named
 
 _LANGUAGE = ("embed_tokens.", "layers.", "norm.")
 VISION_PARTS = ("embeddings.", "pre_layrnorm.", "encoder.", "post_layernorm.", "head.")
@@ -46,39 +46,33 @@ class Layout:
         return _replaced(name, {here: hub for hub, here in self.beginnings.items()})
 
 
+@dataclass(frozen=True)
+class _Places:
+    """What the names of the four parts' tensors begin with in a layout."""
+
+    language: str
+    head: str
+    vision: str
+    projector: str
+
+
+_PLACES = {
+    "original": _Places("model.", "lm_head.", "model.vision_tower.vision_tower.vision_model.", "model."),
+    "hf": _Places("language_model.model.", "language_model.lm_head.", "vision_tower.vision_model.", ""),
+    "nested": _Places("model.language_model.", "lm_head.", "model.vision_tower.vision_model.", "model."),
+    "memory": _Places("model.language_model.", "lm_head.", "model.vision_tower.", "model."),
+    "joined": _Places("language_model.model.", "language_model.lm_head.", "vision_tower.", ""),
+}
+
+
 def layouts(connector: str) -> dict[str, Layout]:
     """Every layout by its name that holds a LLaVA with this connector: `original` holds none that its code has not.
 
     Raises UsageError for a connector that is none.
     """
-    every = (
-        _layout(
-            "original", connector,
-            language="model.", head="lm_head.",
-            vision="model.vision_tower.vision_tower.vision_model.", projector="model.",
-        ),
-        _layout(
-            "hf", connector,
-            language="language_model.model.", head="language_model.lm_head.",
-            vision="vision_tower.vision_model.", projector="",
-        ),
-        _layout(
-            "nested", connector,
-            language="model.language_model.", head="lm_head.",
-            vision="model.vision_tower.vision_model.", projector="model.",
-        ),
-        _layout(
-            "memory", connector,
-            language="model.language_model.", head="lm_head.",
-            vision="model.vision_tower.", projector="model.",
-        ),
-        _layout(
-            "joined", connector,
-            language="language_model.model.", head="language_model.lm_head.",
-            vision="vision_tower.", projector="",
-        ),
-    )  # fmt: skip
-    return {layout.name: layout for layout in every if layout.name != "original" or named(connector).is_original}
+    kind = named(connector)
+    names = (name for name in _PLACES if name != "original" or kind.is_original)
+    return {name: Layout(name, _beginnings(name, kind)) for name in names}
 
 
 def recognised(names: Iterable[str], connector: str) -> Layout:
@@ -98,18 +92,18 @@ def recognised(names: Iterable[str], connector: str) -> Layout:
     return nearest
 
 
-def _layout(name: str, connector: str, *, language: str, head: str, vision: str, projector: str) -> Layout:
-    """The four parts' beginnings, joined to what each part is made of."""
-    beginnings = {"language_model.model." + part: language + part for part in _LANGUAGE}
-    beginnings |= {"vision_tower.vision_model." + part: vision + part for part in VISION_PARTS}
-    beginnings["language_model.lm_head."] = head
-    kind = named(connector)
-    for here, original in kind.layers.items():
-        there = f"mm_projector.{original}" if name == "original" else PROJECTOR_PART + here
-        beginnings[PROJECTOR_PART + here] = projector + there
-    if kind.identity and name != "original":
-        beginnings[PROJECTOR_PART + kind.identity] = projector + PROJECTOR_PART + kind.identity
-    return Layout(name, beginnings)
+def _beginnings(layout: str, connector: Connector) -> dict[str, str]:
+    """The four parts' beginnings, in `hf` and here, joined to what each part is made of."""
+    hub, here = _PLACES["hf"], _PLACES[layout]
+    beginnings = {hub.language + part: here.language + part for part in _LANGUAGE}
+    beginnings |= {hub.vision + part: here.vision + part for part in VISION_PARTS}
+    beginnings[hub.head] = here.head
+    for layer, original in connector.layers.items():
+        name = f"mm_projector.{original}" if layout == "original" else PROJECTOR_PART + layer
+        beginnings[PROJECTOR_PART + layer] = here.projector + name
+    if connector.identity and layout != "original":
+        beginnings[PROJECTOR_PART + connector.identity] = here.projector + PROJECTOR_PART + connector.identity
+    return beginnings
 
 
 def _replaced(name: str, beginnings: Mapping[str, str]) -> str:

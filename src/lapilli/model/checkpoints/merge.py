@@ -215,4 +215,5 @@ def _updated(weight: Tensor, pair: Pair) -> Tensor:
         return total
     rows = total.flatten(1)
     factors = pair.lengths.read().float().view(-1, 1) / rows.norm(dim=1, keepdim=True)
-    return (factors * rows).view(weight.shape)
+    scaled: Tensor = factors * rows
+    return scaled.view(weight.shape)

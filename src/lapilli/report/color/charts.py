@@ -1,4 +1,4 @@
-"""The charts of studies: figures with intervals in rows, in columns of layers, and heads as a heat map."""
+"""The charts of studies: figures with intervals in rows, and in columns of layers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,6 @@ from typing import Any
 from markupsafe import Markup
 
 from lapilli.report.color.numbers import with_interval
-from lapilli.report.kit.figures import number
 from lapilli.report.kit.svg import WIDTH, Axis, chart, element, group, legend, line, shape, text
 
 _LANE = 13.0
@@ -15,7 +14,6 @@ _PAD = 9.0
 _TOP = 6.0
 _BOTTOM = 26.0
 _RIGHT = 12.0
-_HEADS = 20.0  # before the first head of a heat map
 _PANEL = 66.0  # of a way, in a chart of layers
 
 
@@ -164,45 +162,3 @@ def _upright(mark: Mark, x: float, up: Axis) -> Markup:
     if mark.low is not None and mark.high is not None:
         parts.append(line(x, up.at(mark.low), x, up.at(mark.high), "whisker"))
     return group(*parts, element("circle", cx=x, cy=y, r=2.9, class_="mark"), class_=mark.kind)
-
-
-def heat_map(table: Mapping[str, Any], largest: float, marked: Sequence[Sequence[int]], title: str) -> Markup:
-    """A table of heads, layers from the bottom up: vermillion raises, blue lowers, full color at `largest`.
-
-    The heads in `marked`, (layer, head) each, have a frame. Every cell has its value, interval and n as a title.
-    """
-    high, wide = len(table["value"]), len(table["value"][0])
-    cell, framed = min(26.0, 150.0 / wide, 220.0 / high), {tuple(head) for head in marked}
-    cells = [
-        _cell(table, layer, head, largest=largest, framed=(layer, head) in framed, size=cell, high=high)
-        for layer in range(high)
-        for head in range(wide)
-    ]
-    names = _head_names(high, wide, cell)
-    summary = "Layers from the bottom, heads from the left."
-    width, height = _HEADS + cell * wide + 2, cell * high + 18
-    return chart(*cells, *names, width=width, height=height, title=title, summary=summary)
-
-
-def _head_names(high: int, wide: int, cell: float) -> Iterator[Markup]:
-    every = max(1, round(14 / cell))
-    for layer in range(0, high, every):
-        yield text(_HEADS - 5, cell * (high - layer - 0.5) + 4, str(layer), "tick", "end")
-    for head in range(0, wide, every):
-        yield text(_HEADS + cell * (head + 0.5), cell * high + 14, str(head), "tick", "middle")
-
-
-def _cell(
-    table: Mapping[str, Any], layer: int, head: int, *, largest: float, framed: bool, size: float, high: int
-) -> Markup:
-    value, low, top = (table[name][layer][head] for name in ("value", "low", "high"))
-    words = f"layer {layer}, head {head}: {number(value)} [{number(low)}, {number(top)}], n = {table['n']}"
-    x, y = _HEADS + size * head, size * (high - 1 - layer)
-    gap = 1.0 if size > 6 else 0.0
-    box = element(
-        "rect", element("title", words), x=x, y=y, width=size - gap, height=size - gap, rx=1.5 if gap else 0,
-        class_="raises" if value >= 0 else "lowers", fill_opacity=f"{min(1.0, abs(value) / (largest or 1.0)):.3f}",
-    )  # fmt: skip
-    ground = element("rect", x=x, y=y, width=size - gap, height=size - gap, rx=1.5 if gap else 0, class_="empty")
-    frame = element("rect", x=x + 1, y=y + 1, width=size - gap - 2, height=size - gap - 2, rx=1, class_="framed")
-    return group(ground, box, *([frame] if framed else []))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lapilli.report.kit.figures import NONE, THIN, number
+from lapilli.report.kit.figures import NONE, THIN, is_number, number
 
 
 def digits(figure: Mapping[str, Any]) -> int:
@@ -18,8 +18,8 @@ def digits(figure: Mapping[str, Any]) -> int:
 
 
 def spread(figure: Mapping[str, Any], digits: int = 2) -> str:
-    """The interval of a figure: [0.12, 0.34]."""
-    if figure.get("low") is None:
+    """The interval of a figure: [0.12, 0.34]; "" where there are too few samples for one."""
+    if not (is_number(figure.get("low")) and is_number(figure.get("high"))):
         return ""
     return f"[{number(figure['low'], digits)}, {number(figure['high'], digits)}]"
 

@@ -13,7 +13,6 @@ from lapilli.report.color.charts import (
     Mark,
     Panel,
     Row,
-    heat_map,
     key,
     layers_chart,
     mark,
@@ -21,6 +20,7 @@ from lapilli.report.color.charts import (
 )
 from lapilli.report.kit import figures
 from lapilli.report.kit.environment import environment, style
+from lapilli.report.kit.heat_map import Labels, heat_map
 
 Result: TypeAlias = Mapping[str, Any]
 """The content of results/color.json."""
@@ -75,7 +75,7 @@ def write_page(result: Result, out: Path) -> Path:
 def render(result: Result) -> str:
     """Return the page as text: one file that loads nothing else. All text of the result is escaped."""
     templates = environment("color", _FILTERS)
-    sheet = style(templates, "page.css", "color.css")
+    sheet = style(templates, "page.css", "heat_map.css", "color.css")
     page = templates.get_template("color.html.jinja")
     return page.render(style=sheet, result=result, key=key, **_names(result), **_charts(result))
 
@@ -178,11 +178,16 @@ def maps(result: Result, measure: str) -> list[dict[str, Any]]:
         own = {table["condition"]: table for table in select(tables, model=model)}
         by_condition = {"TQA-base": base, **{name: own[name] for name in ("TQA-tuned", "VQA", "prior")}}
         heat_maps = [
-            {"condition": name, "map": heat_map(table, largest, _tops(table, count), f"{measure} of heads, {name}")}
+            {"condition": name, "map": _heat_map(table, largest, count, f"{measure} of heads, {name}")}
             for name, table in by_condition.items()
         ]
         lines.append({"model": model, "maps": heat_maps, "largest": largest})
     return lines
+
+
+def _heat_map(table: Figure, largest: float, count: int, title: str) -> Markup:
+    labels = Labels(title, "Layers from the bottom, heads from the left.", "layer", "head")
+    return heat_map(table, labels, largest, framed=_tops(table, count))
 
 
 def _tops(table: Figure, count: int) -> list[tuple[int, int]]:

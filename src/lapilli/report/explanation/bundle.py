@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 
 from lapilli.core import spelling
 from lapilli.core.errors import LapilliError
+from lapilli.core.read import MissingFileError, read_json
 
 DESCRIPTION = "explanation.json"
 ARRAYS = "arrays.safetensors"
@@ -77,20 +78,14 @@ def schema() -> dict[str, Any]:
 
 def _description(path: Path) -> Explanation:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except FileNotFoundError as error:
+        content = read_json(path, _AGAIN, finite=True)
+    except MissingFileError as error:
         raise LapilliError(f"{path}: no such file; an explanation's folder holds one once it is finished") from error
-    except (ValueError, OSError, RecursionError) as error:
-        raise LapilliError(f"{path}: cannot be read: {error}; {_AGAIN}") from error
     if not isinstance(content, dict):
         raise LapilliError(f"{path}: holds {type(content).__name__}, not an object; {_AGAIN}")
     if "dependence" in content:
         content["dependence"] = spelling.entry(content["dependence"], "verdict")
     return content
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """Numbers as text. The same number always reads the same, in the text, the tables and the charts."""
 
 import math
+from typing import TypeGuard
 
 from lapilli.core.statistics.proportion import Proportion
 
@@ -12,17 +13,22 @@ NONE = "–"
 """The text in the place of a missing number."""
 
 
+def is_number(value: float | None) -> TypeGuard[float]:
+    """Whether there is a figure: results have none, or nan, where there were too few samples for it."""
+    return value is not None and math.isfinite(value)
+
+
 def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
-    """-0.456 -> −0.46, with a true minus sign, a plus on request and no sign for 0; a dash for None."""
-    if value is None:
+    """-0.456 -> −0.46, with a true minus sign, a plus on request and no sign for 0; a dash for no number."""
+    if not is_number(value):
         return NONE
     text = f"{value:{'+' if sign else ''}.{digits}f}"
     return (text if float(text) else text.lstrip("+-")).replace("-", "−")
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """0.7134 -> 71.3 %, with a true minus sign; a dash for None."""
-    if share is None:
+    """0.7134 -> 71.3 %, with a true minus sign; a dash for no number."""
+    if not is_number(share):
         return NONE
     return f"{100 * share:.{digits}f}{THIN}%".replace("-", "−")
 
@@ -33,8 +39,8 @@ def interval(low: float, high: float) -> str:
 
 
 def points(difference: float | None) -> str:
-    """A difference of two shares: 0.331 -> +33.1, with a true minus sign; a dash for None."""
-    if difference is None:
+    """A difference of two shares: 0.331 -> +33.1, with a true minus sign; a dash for no number."""
+    if not is_number(difference):
         return NONE
     return f"{100 * difference:+.1f}".replace("-", "−")
 

@@ -10,7 +10,7 @@ from scipy.stats import kendalltau
 from lapilli.core.statistics.bootstrap import resampled
 from lapilli.report.kit.figures import percent
 from lapilli.report.scorecard import words
-from lapilli.report.scorecard.card import Card, Figure, number, read_card
+from lapilli.report.scorecard.card import Card, Figure, bounded, number, read_card
 from lapilli.report.scorecard.tables import Scale
 
 
@@ -35,9 +35,9 @@ class Tau:
     @property
     def verdict(self) -> str:
         """The conclusion from the interval: "" for agreement, disagreement, or none."""
-        if self.figure.low > 0:
+        if self.figure.has_interval and self.figure.low > 0:
             return ""
-        return "they disagree" if self.figure.high < 0 else "no agreement can be told"
+        return "they disagree" if self.figure.has_interval and self.figure.high < 0 else "no agreement can be told"
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,7 @@ def _tau(row: Mapping[str, Any]) -> Tau | None:
     value = number(row.get("tau"))
     if value is None:
         return None
-    low, high = number(row.get("low")), number(row.get("high"))
-    figure = Figure(value, value if low is None else low, value if high is None else high, row.get("n"))
+    figure = bounded(value, number(row.get("low")), number(row.get("high")), row.get("n"))
     return Tau(str(row["one"]), str(row["other"]), figure)
 
 
@@ -86,7 +85,9 @@ def between_models(first: Card, second: Card) -> Tau | None:
     if len(values) < 3:
         return None
     estimate = resampled(lambda indices: float(kendalltau(*values[indices].T).statistic), len(values))
-    return Tau(first.model, second.model, Figure(estimate.value, estimate.low, estimate.high, estimate.n))
+    return Tau(
+        first.model, second.model, bounded(estimate.value, number(estimate.low), number(estimate.high), estimate.n)
+    )
 
 
 def between_scorecards(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any] | None:

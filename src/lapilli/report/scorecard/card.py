@@ -18,12 +18,16 @@ GAP = "gap"
 
 @dataclass(frozen=True)
 class Figure:
-    """A finite number with its 95 % interval, or else the number as both ends, and its number of samples."""
+    """A finite number with its 95 % interval and its number of samples.
+
+    Without `has_interval`, as of too few samples, both ends are the number.
+    """
 
     value: float
     low: float
     high: float
     n: int | None = None
+    has_interval: bool = True
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,13 @@ def figure(row: Mapping[str, Any] | None) -> Figure | None:
     if row is None or value is None:
         return None
     low, high = number(row.get("low")), number(row.get("high"))
-    return Figure(value, value if low is None else low, value if high is None else high, row.get("n"))
+    return bounded(value, low, high, row.get("n"))
+
+
+def bounded(value: float, low: float | None, high: float | None, n: int | None) -> Figure:
+    """The figure of a value and the ends of its interval, where it has them."""
+    known = low is not None and high is not None
+    return Figure(value, value if low is None else low, value if high is None else high, n, has_interval=known)
 
 
 def number(value: Any) -> float | None:

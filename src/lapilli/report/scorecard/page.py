@@ -18,7 +18,7 @@ _UNFOLDED = 3  # examples that are not folded
 
 _FILTERS: tuple[Callable[..., str], ...] = (
     words.plain,
-    words.spread,
+    words.interval,
     words.with_interval,
     words.span,
     words.signed,

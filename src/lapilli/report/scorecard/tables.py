@@ -174,7 +174,7 @@ def scored(card: Card, method: Method, metric: Metric, ends: tuple[float, float]
     note = f"n {score.n}" if score.n is not None else ""
     marks = _scale(metric, ends, operator).marks(score)
     sort = abs(score.value - 1) if metric.better == "one" else score.value
-    return Cell(words.plain(score.value), words.spread(score.low, score.high), marks, sort, own=own, note=note)
+    return Cell(words.plain(score.value), words.interval(score), marks, sort, own=own, note=note)
 
 
 def _costs(card: Card, method: Method) -> list[tuple[str, Cell]]:
@@ -268,4 +268,4 @@ def _checked(score: Figure | None, good: str, low: float, high: float) -> Cell:
     tint = {"high": 2 * share - 1, "low": 1 - 2 * share}.get(good, 0.0)
     marks = Scale(low, high, good == "low").marks(score)
     note = f"n {score.n}" if score.n is not None else ""
-    return Cell(words.plain(score.value), words.spread(score.low, score.high), marks, score.value, tint=tint, note=note)
+    return Cell(words.plain(score.value), words.interval(score), marks, score.value, tint=tint, note=note)

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lapilli.core.statistics.ranks import least_signed_rank_p
 from lapilli.report.kit import figures
 from lapilli.report.kit.figures import THIN
-from lapilli.report.scorecard.card import GAP, Card, Figure, Method, number
+from lapilli.report.scorecard.card import GAP, Card, Figure, Method, bounded, number
 
 SIGNIFICANT = 0.05
 
@@ -45,9 +46,16 @@ def spread(low: float, high: float) -> str:
     return f"{plain(low)} to {plain(high)}"
 
 
+def interval(figure: Figure) -> str:
+    """The interval of a figure; "" where there are too few samples for one."""
+    return spread(figure.low, figure.high) if figure.has_interval else ""
+
+
 def with_interval(figure: Figure | None) -> str:
-    """A figure with its interval in words."""
-    return f"{plain(figure.value)} ({spread(figure.low, figure.high)})" if figure else "not measured"
+    """A figure with its interval in words, if it has one."""
+    if figure is None:
+        return "not measured"
+    return f"{plain(figure.value)} ({interval(figure)})" if figure.has_interval else plain(figure.value)
 
 
 def ticks(values: Sequence[float], sign: bool = False) -> list[str]:
@@ -122,18 +130,14 @@ def _loss(row: Mapping[str, Any], owners: Mapping[str, Sequence[str]]) -> Loss:
     operator, other = str(row.get("operator") or ""), str(row["other"])
     difference = number(row.get("difference")) or 0.0
     sign = math.copysign(1.0, difference)
-    low, high = sorted(sign * end for end in _ends(row, difference))
-    ahead = Figure(abs(difference), low, high, row.get("n"))
+    ends = [sign * end for key in ("low", "high") if (end := number(row.get(key))) is not None]
+    low, high = sorted(ends) if len(ends) == 2 else (None, None)
+    ahead = bounded(abs(difference), low, high, row.get("n"))
     significant = (
         verdict({**row, "difference": -abs(difference)}) == "down"
     )  # with the sign of a test: ours less theirs
     own = operator in owners.get(other, ())
     return Loss(operator, str(row["ours"]), other, ahead=ahead, significant=significant, own=own)
-
-
-def _ends(row: Mapping[str, Any], difference: float) -> list[float]:
-    ends = [number(row.get(key)) for key in ("low", "high")]
-    return [difference if end is None else end for end in ends]
 
 
 def rivals(card: Card) -> list[Method]:
@@ -166,8 +170,20 @@ def standing(card: Card, lost: Sequence[Loss]) -> dict[str, str]:
     return {other: side for other, side in sides.items() if side}
 
 
+def untestable(card: Card) -> str:
+    """That the paired tests cannot tell any method from our best, whatever the gaps are; "" where they can.
+
+    That is so where the smallest p that they can come to, for all of them together (Holm), is not significant.
+    """
+    rows = best_tests(card)
+    counts = [int(n) for row in rows if (n := number(row.get("n"))) is not None]
+    if not counts or len(rows) * least_signed_rank_p(min(counts)) < SIGNIFICANT:
+        return ""
+    return f"Cannot be tested: too few questions ({figures.whole(min(counts))} to compare on)."
+
+
 def headline(card: Card) -> str:
-    """The page's first line: whether the paired test puts others above our best, below it, or neither."""
+    """The page's first line: whether the paired test puts others above our best, below it, or neither, or cannot."""
     lost = losses(card)
     if card.best is None:
         scored = any(method.ours and card.score(method.name) for method in card.methods)
@@ -176,6 +192,8 @@ def headline(card: Card) -> str:
         return f"None of ours is held out under {card.primary}." if scored else "None of our own methods was scored."
     if lost is None:
         return "Not tested against each other."
+    if few := untestable(card):
+        return few
     sides = standing(card, lost)
     above, even = ([other for other, verdict in sides.items() if verdict == side] for side in ("down", "even"))
     if above:

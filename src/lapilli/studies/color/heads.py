@@ -72,9 +72,8 @@ def said_right(trace: Trace) -> tuple[bool, float]:
     """Whether the model would say the traced answer, to its end, and its log-probability without the end, in nats."""
     ids = torch.from_numpy(trace.next_ids).to(trace.logits.device)
     log_probs = trace.logits.log_softmax(-1).gather(1, ids[:, None])[:, 0]
-    stops = np.append(trace.layout.role, Role.STOP)[trace.queries + 1] == Role.STOP
     right = bool((trace.logits.argmax(-1) == ids).all())
-    return right, float(log_probs[torch.from_numpy(~stops).to(log_probs.device)].sum())
+    return right, float(log_probs[torch.from_numpy(~trace.stops).to(log_probs.device)].sum())
 
 
 def word_tokens(llava: Llava, asking: Sample, words: Sequence[str]) -> NDArray[np.int64]:

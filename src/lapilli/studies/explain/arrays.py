@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from lapilli.inspection.attribution.direct import decompose
 from lapilli.inspection.attribution.increase import stream_lengths
+from lapilli.inspection.attribution.lens import Lens
 from lapilli.inspection.attribution.sources import direct_sources, groups, summed
 from lapilli.inspection.trace import Trace
 from lapilli.studies.explain.findings import Findings
@@ -58,7 +59,8 @@ def array_description(name: str) -> dict[str, Any]:
 
 def arrays_of(findings: Findings) -> dict[str, NDArray[Any]]:
     """The arrays of `arrays.safetensors`, in logits except for the increases, the lengths and the lens."""
-    trace, direct, paths = findings.trace, findings.direct, findings.all_paths
+    trace, parts = findings.trace, findings.decomposition
+    direct, paths = parts.direct, parts.all_paths
     patches = trace.layout.patches(0).ravel()
     within = groups(trace.ids, trace.layout, bos_id(trace))
     arrays = {
@@ -67,23 +69,19 @@ def arrays_of(findings: Findings) -> dict[str, NDArray[Any]]:
         "layers": np.stack([direct.heads.sum(2), direct.mlps], axis=1),
         "heads": direct.heads,
         "heads_image": direct.heads_image,
-        "heads_log_prob_increase": findings.head_increases,
-        "layers_log_prob_increase": findings.layer_increases,
+        "heads_log_prob_increase": parts.head_increases,
+        "layers_log_prob_increase": parts.layer_increases,
         "stream_lengths": stream_lengths(trace),
         "all_paths_sources": np.concatenate([summed(paths.positions, within), paths.biases[:, None]], axis=1),
         "all_paths_patches": paths.positions[:, patches],
         "all_paths_pixels": np.asarray(paths.cells)[:, 0].reshape(len(trace.queries), -1),
         "all_paths_vision_biases": np.asarray(paths.vision_biases),
-        "routes": findings.routes.log_prob_change,
-        "routes_whole": findings.routes.whole_log_prob_change,
+        "routes": parts.routes.log_prob_change,
+        "routes_whole": parts.routes.whole_log_prob_change,
     }
     if findings.target.kind != "difference":
         arrays |= _alternatives(findings, within, patches)
-    lens: dict[str, NDArray[Any]] = {
-        "lens_ids": findings.lens.ids.astype(np.int32),
-        "lens_probs": findings.lens.probs.astype(np.float16),
-    }
-    return {name: np.ascontiguousarray(values, np.float32) for name, values in arrays.items()} | lens
+    return {name: np.ascontiguousarray(values, np.float32) for name, values in arrays.items()} | _lens(parts.lens)
 
 
 def likeliest(trace: Trace) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -97,6 +95,10 @@ def bos_id(trace: Trace) -> int | None:
     tokenizer: Any = trace.llava.processor.tokenizer
     index: int | None = tokenizer.bos_token_id
     return index
+
+
+def _lens(lens: Lens) -> dict[str, NDArray[Any]]:
+    return {"lens_ids": lens.ids.astype(np.int32), "lens_probs": lens.probs.astype(np.float16)}
 
 
 def _alternatives(findings: Findings, within: Any, patches: Any) -> dict[str, NDArray[Any]]:

@@ -100,8 +100,8 @@ def checks_part(findings: Findings) -> list[dict[str, Any]]:
     """The error of the sums against the logits, at the worst token."""
     tolerance = TOLERANCE[str(findings.trace.resid.dtype).removeprefix("torch.")]
     decompositions: dict[str, Direct | AllPaths] = {
-        "direct: the parts' sum against the model's logit": findings.direct,
-        "all paths: the parts' sum against the model's logit": findings.all_paths,
+        "direct: the parts' sum against the model's logit": findings.decomposition.direct,
+        "all paths: the parts' sum against the model's logit": findings.decomposition.all_paths,
     }
     worst = {
         name: float((decomposition.missed / np.maximum(np.abs(decomposition.value), 1)).max())
@@ -116,7 +116,7 @@ def checks_part(findings: Findings) -> list[dict[str, Any]]:
 def grid_part(findings: Findings) -> dict[str, Any]:
     """The grid of patches, with its sinks and registers."""
     rows, columns = findings.trace.layout.patches(0).shape
-    marked = {"sinks": findings.sinks.tolist(), "registers": findings.registers.tolist()}
+    marked = {"sinks": findings.decomposition.sinks.tolist(), "registers": findings.decomposition.registers.tolist()}
     return {"rows": rows, "cols": columns, **marked}
 
 
@@ -129,7 +129,7 @@ def routes_part(routes: Routes) -> dict[str, Any]:
 
 def vocabulary_part(findings: Findings) -> dict[str, str]:
     """The text of every token that the lens reads."""
-    ids = np.unique(findings.lens.ids).tolist()
+    ids = np.unique(findings.decomposition.lens.ids).tolist()
     return {
         str(index): text
         for index, text in zip(ids, texts_of(findings.trace.llava.processor.tokenizer, ids), strict=True)
@@ -231,10 +231,10 @@ def ranges(patches: Sequence[int]) -> str:
 
 def _condition_numbers(findings: Findings) -> list[dict[str, float | None]]:
     """Each map's condition number, by word; None where its patches sum to 0."""
-    patches, paths = findings.trace.layout.patches(0).ravel(), findings.all_paths
+    patches, paths = findings.trace.layout.patches(0).ravel(), findings.decomposition.all_paths
     cells = np.asarray(paths.cells).reshape(len(paths.value), -1)
     maps = {
-        "direct": findings.direct.positions[:, patches],
+        "direct": findings.decomposition.direct.positions[:, patches],
         "all paths": paths.positions[:, patches],
         "pixels": cells,
     }
@@ -263,7 +263,7 @@ def _answer_token(findings: Findings, query: int, ids: NDArray[np.int64], probs:
         "logit": float(logits[next_id]),
         "prob": float(logits.softmax(-1)[next_id]),
         "rank": int((logits > logits[next_id]).sum()),
-        "value": float(findings.direct.value[query]),
+        "value": float(findings.decomposition.direct.value[query]),
         "top": [
             {"id": int(index), "text": text, "prob": float(prob)}
             for index, text, prob in zip(ids, texts, probs, strict=True)

@@ -32,6 +32,7 @@ from lapilli.studies.explain.arrays import array_description, arrays_of
 from lapilli.studies.explain.findings import Findings
 from lapilli.studies.explain.summary import summary
 
+_VIEW = "view.png"
 _LOSSLESS = 512 * 512  # pixels up to which the picture is kept exactly
 
 
@@ -92,32 +93,38 @@ def explanation(
     trace = findings.trace
     view = _patched(trace, picture)
     file, content = _file(picture)
-    pictures = {file: content, "view.png": _encoded(view, "PNG")}
+    arrays = arrays_of(findings)
     description = {
         "schema": bundle.SCHEMA,
         "id": hashlib.sha256(content + trace.ids.tobytes()).hexdigest()[:12],
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "made_by": _made_by(findings, command),
         "model": parts.model_part(trace, name),
-        "image": {
-            "file": file,
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "size": list(picture.size),
-            "view": {"file": "view.png", **parts.view_part(trace.llava.pixels.framing(picture.size), view.width)},
-            "grid": parts.grid_part(findings),
-        },
+        "image": _image_part(findings, picture, view, file, content),
         "prompt": parts.prompt_part(trace),
         "answer": parts.answer_part(findings),
         "method": parts.method_part(findings),
-        "routes": parts.routes_part(findings.routes),
+        "routes": parts.routes_part(findings.decomposition.routes),
         "dependence": parts.dependence_part(findings.dependence),
         "checks": parts.checks_part(findings),
         "receipts": parts.receipts_part(findings, command),
         "vocabulary": parts.vocabulary_part(findings),
+        "arrays": {name: array_description(name) for name in arrays},
     }
-    arrays = arrays_of(findings)
-    description["arrays"] = {name: array_description(name) for name in arrays}
-    return Explanation(description, arrays, pictures)
+    return Explanation(description, arrays, {file: content, _VIEW: _encoded(view, "PNG")})
+
+
+def _image_part(
+    findings: Findings, picture: Image.Image, view: Image.Image, file: str, content: bytes
+) -> dict[str, Any]:
+    pixels = findings.trace.llava.pixels
+    return {
+        "file": file,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "size": list(picture.size),
+        "view": {"file": _VIEW, **parts.view_part(pixels.framing(picture.size), view.width)},
+        "grid": parts.grid_part(findings),
+    }
 
 
 def _patched(trace: Trace, picture: Image.Image) -> Image.Image:

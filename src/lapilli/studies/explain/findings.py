@@ -54,22 +54,13 @@ def silent(step: str, done: int, total: int) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Findings:
-    """All findings about one answer.
+class Decomposition:
+    """What the logits of an answer are made of, and what stands in the model's hidden states; nothing is removed.
 
-    target       the target that was decomposed
-    pieces       (query,) the text of every token of the answer
-    words        the answer's words, as (first query, query behind the last); the answer's end is in no word
-    focus        the number of the word that `receipts` and `dependence` are about
     sinks        the numbers of patches that gather attention for any question
     registers    the numbers of patches whose vectors are unusually long
     """
 
-    trace: Trace
-    target: Target
-    pieces: list[str]
-    words: list[tuple[int, int]]
-    focus: int
     direct: Direct
     all_paths: AllPaths
     layer_increases: NDArray[np.float32]
@@ -78,6 +69,24 @@ class Findings:
     sinks: Positions
     registers: Positions
     routes: Routes
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """All findings about one answer.
+
+    target       the target that was decomposed
+    pieces       (query,) the text of every token of the answer
+    words        the answer's words, as (first query, query behind the last); the answer's end is in no word
+    focus        the number of the word that `receipts` and `dependence` are about
+    """
+
+    trace: Trace
+    target: Target
+    pieces: list[str]
+    words: list[tuple[int, int]]
+    focus: int
+    decomposition: Decomposition
     dependence: Dependence
     receipts: list[Receipt]
     removed: Positions | None
@@ -109,6 +118,29 @@ def explain(
     _require_explainable(trace)
     target = target or Target()
     pixel_values = trace.llava.pixels([picture])
+    decomposition = _decomposition(trace, target, pixel_values, progress)
+    pieces, words = answer_words(trace)
+    words = words if at is None or target.kind != "difference" else isolate_query(words, at)
+    traced_picture = TracedPicture(trace, trace.llava.pixels.view(picture), pixel_values, target)
+    focus, depends = traced_picture.dependence(words, None if at is None else _holding(words, at), swapped)
+    claims = _claims(decomposition, trace.layout.patches(0).ravel(), slice(*words[focus]))
+    receipts = traced_picture.receipts(claims, removed, controls, seed, progress)
+    return Findings(
+        trace=trace,
+        target=target,
+        pieces=pieces,
+        words=words,
+        focus=focus,
+        decomposition=decomposition,
+        dependence=depends,
+        receipts=receipts,
+        removed=removed,
+        seed=seed,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _decomposition(trace: Trace, target: Target, pixel_values: Tensor, progress: Progress) -> Decomposition:
     progress("what was added at the last position", 0, 1)
     direct = decompose(trace, target)
     by_layer, by_head = layer_increases(trace), head_increases(trace)
@@ -118,26 +150,11 @@ def explain(
         trace.llava, trace.ids, trace.layout, pixel_values, queries=trace.queries, target=target, progress=back
     )
     progress("what the patches say", 0, 1)
-    patches = trace.layout.patches(0)
-    readouts = lens(trace, patches.ravel(), LENS_WORDS)
+    readouts = lens(trace, trace.layout.patches(0).ravel(), LENS_WORDS)
     sink_patches = sinks(trace, direct).images[0].patches
     register_patches = registers(trace.llava, pixel_values).patches[0]
     progress("routes", 0, 1)
-    cut_routes = routes(trace, target)
-    pieces, words = answer_words(trace)
-    words = words if at is None or target.kind != "difference" else isolate_query(words, at)
-    traced_picture = TracedPicture(trace, trace.llava.pixels.view(picture), pixel_values, target)
-    focus, depends = traced_picture.dependence(words, None if at is None else _holding(words, at), swapped)
-    word = slice(*words[focus])
-    maps = {LEADING: paths.positions, "direct": direct.positions}
-    claims = [Claim(name, relevance[word][:, patches.ravel()].sum(0), word) for name, relevance in maps.items()]
-    receipts = traced_picture.receipts(claims, removed, controls, seed, progress)
-    return Findings(
-        trace=trace,
-        target=target,
-        pieces=pieces,
-        words=words,
-        focus=focus,
+    return Decomposition(
         direct=direct,
         all_paths=paths,
         layer_increases=by_layer,
@@ -145,13 +162,14 @@ def explain(
         lens=readouts,
         sinks=sink_patches,
         registers=register_patches,
-        routes=cut_routes,
-        dependence=depends,
-        receipts=receipts,
-        removed=removed,
-        seed=seed,
-        seconds=time.perf_counter() - start,
+        routes=routes(trace, target),
     )
+
+
+def _claims(decomposition: Decomposition, patches: Positions, word: slice) -> list[Claim]:
+    """What each map claims about every patch for a word: the LEADING map's claim first."""
+    maps = {LEADING: decomposition.all_paths.positions, "direct": decomposition.direct.positions}
+    return [Claim(name, relevance[word][:, patches].sum(0), word) for name, relevance in maps.items()]
 
 
 @dataclass(frozen=True, eq=False)

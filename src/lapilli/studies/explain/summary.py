@@ -94,16 +94,17 @@ def _receipt(receipt: Mapping[str, Any]) -> str:
     return (
         f"{receipt['verdict']}: {receipt['map']}, {count} {'patch' if count == 1 else 'patches'} by "
         f"{receipt['done']['kind']}: predicted {receipt['predicted']:+.2f}, measured {measured['change']:+.2f}{after}; "
-        f"{_controls(changes, controls.get('drawn', len(changes)))}"
+        f"{_controls(changes, controls.get('drawn', len(changes)), receipt['verdict'])}"
     )
 
 
-def _controls(changes: Sequence[float], planned: int) -> str:
+def _controls(changes: Sequence[float], planned: int, verdict: str) -> str:
     """The random removals' changes; without a mean where the test stopped early, which leaves no random sample."""
     if not changes:
         return "no random ones"
     if len(changes) < planned:
-        return f"as much by random ones, {len(changes)} of {planned} run"
+        alike = "random ones" if verdict == "not-tested" else "as much by random ones"
+        return f"{alike}, {len(changes)} of {planned} run"
     return f"random ones {np.mean(changes):+.2f} ± {np.std(changes):.2f}, all {planned} run"
 
 

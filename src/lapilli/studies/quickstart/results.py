@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shlex
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from lapilli.core import spelling
 from lapilli.core.files import write_atomically
 from lapilli.core.plain import json_text
+from lapilli.core.read import read_json
 from lapilli.core.run import RunDir
 from lapilli.data.encode import IGNORED, encode
 from lapilli.data.sample import read_samples
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from lapilli.model.llava import Llava
     from lapilli.studies.quickstart.journey import Journey
 
+_AGAIN = "choose another --out"
+
 STAGES = {"align": ["projector"], "instruct": ["projector", "language"]}
 
 
@@ -39,9 +41,6 @@ def collect(journey: Journey) -> Results:
     steps = times(journey.log)
     llava = load(out / "model")
     runs = {stage: RunDir.open(out / stage) for stage in STAGES}
-    environment = json.loads((out / "instruct/environment.json").read_text(encoding="utf-8"))
-    align, instruct, fresh = (_saved(out / f"scores/{name}.json") for name in ("align", "instruct", "fresh"))
-    rows = align["scores"] + instruct["scores"]
     results: dict[str, Any] = {
         "title": "A LLaVA that learned to see",
         "seed": journey.seed,
@@ -49,15 +48,11 @@ def collect(journey: Journey) -> Results:
         "finished": steps[-1]["finished"],
         "command": journey.command,
         "peak_memory_bytes": max(step["peak_memory_bytes"] for step in steps),
-        "versions": {name: version for name, version in environment["versions"].items() if version},
+        "versions": _versions(out / "instruct"),
         "machine": _machine(),
         **_network(llava),
         "stages": [_stage(name, run, steps) | {"row": _row(journey, name, llava)} for name, run in runs.items()],
-        "scores": [row for row in rows if row["type"] != "all"],
-        "overall": [row for row in rows if row["type"] == "all"],
-        "constants": _constants(journey),
-        "captions": align["captions"],
-        "examples": fresh["examples"],
+        **_scores(journey),
         "steps": steps,
         "next_commands": _next_commands(journey),
     }
@@ -67,9 +62,28 @@ def collect(journey: Journey) -> Results:
     return typed
 
 
+def _versions(run: Path) -> dict[str, str]:
+    environment = read_json(run / "environment.json", _AGAIN)
+    return {name: version for name, version in environment["versions"].items() if version}
+
+
+def _scores(journey: Journey) -> dict[str, Any]:
+    """What the scoring left: the scores of both stages, the captions of the first, the answers about new scenes."""
+    files = (journey.out / f"scores/{name}.json" for name in ("align", "instruct", "fresh"))
+    align, instruct, fresh = (_saved(file) for file in files)
+    rows = align["scores"] + instruct["scores"]
+    return {
+        "scores": [row for row in rows if row["type"] != "all"],
+        "overall": [row for row in rows if row["type"] == "all"],
+        "constants": _constants(journey),
+        "captions": align["captions"],
+        "examples": fresh["examples"],
+    }
+
+
 def _saved(file: Path) -> dict[str, Any]:
     """What a file of scores holds, with the types of questions as they are spelled today."""
-    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    content: dict[str, Any] = read_json(file, _AGAIN)
     typed = [key for key in ("scores", "examples") if key in content]
     return content | {key: [spelling.entry(row, "type") for row in content[key]] for key in typed}
 

@@ -85,12 +85,8 @@ _BLOCKS = {"faithfulness": _FAITHFUL, "calibration": _CALIBRATED, "plausibility"
 def scorecard(job: Job) -> dict[str, Any]:
     """What a whole run comes to: see the page's section on how it was measured for the meaning of each part."""
     run, plan = job.run, job.plan
-    listed = chosen(plan.methods, Path(plan.plus) if plan.plus else None, plan.as_released)
-    sizes = run.load("case-0000")
-    methods = tuple(method.with_head_count(sizes["layers"] * sizes["heads"]) for method in listed)
+    methods, costs = _methods_with_costs(job)
     numbers = table.read(run, methods, plan.operators, len(job.kept))
-    measured = run.load("cost")
-    costs = {method.name: measured[one.name] for one, method in zip(listed, methods, strict=True)}
     seconds = {name: float(np.median([one["seconds"] for one in runs])) for name, runs in costs.items()}
     compared = table.best_tests(numbers, plan.seed)
     return {
@@ -112,6 +108,14 @@ def scorecard(job: Job) -> dict[str, Any]:
         "front": {name: table.front(numbers, number, seconds) for number, name in enumerate(plan.operators)},
         "examples": _examples(job, numbers),
     }
+
+
+def _methods_with_costs(job: Job) -> tuple[tuple[Method, ...], dict[str, Sequence[dict[str, Any]]]]:
+    """The methods as they were measured, and what every run of each has cost, by the method's name."""
+    plan, sizes, measured = job.plan, job.run.load("case-0000"), job.run.load("cost")
+    listed = chosen(plan.methods, Path(plan.plus) if plan.plus else None, plan.as_released)
+    methods = tuple(method.with_head_count(sizes["layers"] * sizes["heads"]) for method in listed)
+    return methods, {method.name: measured[one.name] for one, method in zip(listed, methods, strict=True)}
 
 
 def _settings(job: Job) -> dict[str, Any]:
