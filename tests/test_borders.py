@@ -35,13 +35,14 @@ PARSERS = {
     ("core/read.py", "parsed"): "what all others call",
     ("core/recipe.py", "_Loader"): "recipes, of YAML",
     ("core/run.py", "_differing"): "a run's recipe beside another one, both as they are written; refused if it is none",
+    ("data/table.py", "_cells"): "a table, whose faults are said with their lines",
     ("data/rows.py", "_decode"): "a file of rows, whose faults are listed with their lines, not raised",
     ("core/dependencies.py", "_tested"): "a file of the package",
     ("report/explanation/bundle.py", "schema"): "a file of the package",
     ("model/checkpoints/write.py", "_edited"): "a file that was written a moment before",
     ("model/checkpoints/write.py", "_shorter"): "no file: the state of a tokenizer in memory",
     ("model/tokenizer.py", "_merge_by_score"): "no file: the state of a tokenizer in memory",
-    ("training/trainer.py", "load"): "a file of a checkpoint whose checksums were compared",
+    ("training/totals.py", "load"): "a file of a checkpoint whose checksums were compared",
     ("training/trainer.py", "step_of"): "a file of a checkpoint whose checksums were compared",
 }
 """Where JSON, YAML or CSV is parsed, and what it is."""

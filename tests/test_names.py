@@ -121,7 +121,7 @@ def spelled_otherwise(root):
     return [name for name, content in texts(root) if b"colour" in content or "colour" in name]
 
 
-@pytest.mark.skipif(not (ROOT / "src").is_dir(), reason="the tests lie beside the sources in a checkout")
+@pytest.mark.skipif(not (ROOT / "src").is_dir(), reason="no sources: the tests lie beside them in a checkout")
 def test_color_has_one_spelling():
     assert sorted(spelled_otherwise(ROOT)) == sorted(SPELLED_OTHERWISE)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests.parts import part, picture
 
-gguf = pytest.importorskip("gguf", reason="pip install 'lapilli[gguf]'")
+gguf = pytest.importorskip("gguf", reason="no gguf: pip install 'lapilli[gguf]'")
 
 from tests.model.ggufs import SPECIAL, TEXTS, tokenizer_of, write_gguf, write_pieces  # noqa: E402
 
@@ -282,7 +282,7 @@ def test_smollm2_is_built_asked_and_explained(tmp_path):
     try:
         file = fetched_file("smollm2")
     except UsageError as error:
-        pytest.skip(str(error))
+        pytest.skip(f"no SmolLM2: {error}")
     picture(1, 64, 64).save(tmp_path / "circle.png")
     model, circle, question = str(tmp_path / "model"), str(tmp_path / "circle.png"), "What color is the circle?"
     assert (

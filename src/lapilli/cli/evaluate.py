@@ -66,9 +66,8 @@ def evaluate(
     With --out an interrupted evaluation goes on when it is run again, and of a finished one only the page is drawn.
     """
     own = _OwnQuestions(_question_files(benches), images, questions, short)
+    own.require_files()
     registered = {name: benchmark(name) for name in benches if name not in own.files}
-    if not own.files and (images or short):
-        raise UsageError(f"{'--images' if images else '--short'}: for your own questions; give their file")
     from lapilli.core.placement import Placement
     from lapilli.model.hub import require_named
 
@@ -79,20 +78,15 @@ def evaluate(
     for one in registered.values():
         one.require_questions(data, count)
     by_name = registered | own.benchmarks()
+    chosen = [by_name[name] for name in dict.fromkeys(benches)]
     from lapilli.model.placement import settings
 
     settings(placement)  # a device that is not there is said before anything is drawn
     (folder,) = require_models([model])
-    from lapilli.studies.evaluate import Settings, evaluate_model  # last: a refusal should not wait for torch
+    from lapilli.studies.evaluate import Settings  # last: a refusal should not wait for torch
 
-    chosen = [by_name[name] for name in dict.fromkeys(benches)]
     of = Settings(folder, chosen, data=data, count=count, seed=seed, placement=placement)
-    if out:
-        parts = _kept(of, out, own, str(model))
-    else:
-        with steps() as progress:
-            parts = evaluate_model(of, progress)
-    _show(parts, out, as_json)
+    _show(_parts(of, out, own, str(model)), out, as_json)
 
 
 @dataclass(frozen=True)
@@ -103,6 +97,12 @@ class _OwnQuestions:
     images: Path | None
     per_type: int | None
     short: bool
+
+    def require_files(self) -> None:
+        """Raise UsageError where something is said of how they are asked, and there are none."""
+        if not self.files and (self.images or self.short):
+            option = "--images" if self.images else "--short"
+            raise UsageError(f"{option}: for your own questions; give their file")
 
     def benchmarks(self) -> "dict[str, Benchmark[Any]]":
         """The files as benchmarks. Raises LapilliError for what cannot be asked."""
@@ -152,12 +152,15 @@ def _hold(context: typer.Context, out: Path) -> None:
         refuse_occupied(out)
 
 
-def _kept(of: "Settings", out: Path, own: _OwnQuestions, model: str) -> "dict[str, Rows]":
-    """Evaluate what the run folder lacks, and draw its page; the rows of the run."""
+def _parts(of: "Settings", out: Path | None, own: _OwnQuestions, model: str) -> "dict[str, Rows]":
+    """The rows of the evaluation: with `out` what its run folder lacks is evaluated, and the page drawn."""
     from lapilli.model.hub import hub_name
     from lapilli.report.evaluation.page import write_page
     from lapilli.studies.evaluate import begin, evaluate_model, saved
 
+    if out is None:
+        with steps() as progress:
+            return evaluate_model(of, progress)
     run = begin(out, of, own.recipe())
     go_on(run, lambda progress: evaluate_model(of, progress, run))
     parts = saved(run)

@@ -111,11 +111,7 @@ def join(
     paths = {"vision": part_path(str(vision)), "language": language_path(str(language))}
     file = _projector_file(connector)
     name, trained = read_projector(file) if file.is_file() else (str(connector), None)
-    vision_part = read_vision(paths["vision"], feature_layer)
-    language_part = (read_gguf if paths["language"].is_file() else read_language)(paths["language"])
-    _require_plain_head(language_part.model, paths["language"])
-    for part, role in ((vision_part.tower, "vision"), (language_part.model, "language")):
-        part.config._name_or_path = name_of(paths[role])  # where the folder lies on this machine is nobody's business
+    vision_part, language_part = _parts(paths["vision"], paths["language"], feature_layer)
     notes = [*language_part.notes, *_unspoken(language_part.tokenizer, template)]
     notes += _add_tokens(language_part, template, paths["language"])
     vision, text = vision_part.tower.config, language_part.model.config
@@ -136,6 +132,16 @@ def join(
     if (release := release_of(origins["language"].sha256)) is not None:
         notes.insert(0, f"language model: {release.source}")
     return Llava(without_unused_layers(model), processor, Card(template, name, origins, tuple(notes)))
+
+
+def _parts(vision: Path, language: Path, feature_layer: int) -> tuple[Vision, Language]:
+    """Both parts, which no longer say where they lie on this machine: that is nobody's business."""
+    vision_part = read_vision(vision, feature_layer)
+    language_part = (read_gguf if language.is_file() else read_language)(language)
+    _require_plain_head(language_part.model, language)
+    for part, path in ((vision_part.tower, vision), (language_part.model, language)):
+        part.config._name_or_path = name_of(path)
+    return vision_part, language_part
 
 
 def save(llava: Llava, out: Path) -> None:

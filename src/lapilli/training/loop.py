@@ -292,7 +292,7 @@ def _trainer(
     batcher = Batcher(recipe.data.images, llava.pixels, llava.processor.tokenizer.pad_token_id)
     losses = None
     if setup.validation:
-        losses = partial(mean_loss, loss, setup.validation, batcher, recipe.batch_size, recipe.precision)
+        losses = partial(mean_loss, loss, setup.validation, batcher, size=recipe.batch_size, precision=recipe.precision)
     best = run.path / CHECKPOINTS / BEST if recipe.validation.keep == "best" else None
     evaluator = Evaluator(
         run, llava, recipe.validation, losses=losses, figures=on_eval, best=best, done=watcher.start_measuring

@@ -95,13 +95,13 @@ def is_exhausted(run: RunDir, validation: Validation) -> bool:
     return len(losses) - 1 - losses.index(min(losses)) >= validation.patience
 
 
-def mean_loss(loss: AnswerLoss, examples: Examples, batcher: Batcher, batch_size: int, precision: str) -> float:
-    """The mean cross-entropy of all learned tokens of the examples, in nats, in batches of similar length."""
+def mean_loss(loss: AnswerLoss, examples: Examples, batcher: Batcher, size: int, precision: str) -> float:
+    """The mean cross-entropy of all learned tokens of the examples, in nats, in batches of `size` and similar lengths."""
     order = [int(index) for index in examples.lengths.argsort(kind="stable")]
     device = next(loss.parameters()).device
     total = 0.0
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        for batch in DataLoader(examples, batch_size, sampler=order, collate_fn=batcher):
+        for batch in DataLoader(examples, size, sampler=order, collate_fn=batcher):
             moved = {name: value.to(device) for name, value in batch.items()}
             total += float(loss(**moved, num_items_in_batch=1)["loss"])
     return total / examples.learned_tokens

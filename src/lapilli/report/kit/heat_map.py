@@ -52,15 +52,15 @@ def _words(table: Mapping[str, Any], labels: Labels, row: int, column: int) -> s
 
 
 def _cell(x: float, y: float, side: float, *, value: float, largest: float, words: str) -> tuple[Markup, Markup]:
-    """The ground of a cell, and its colour over it."""
+    """The ground of a cell, and its color over it."""
     gap = 1.0 if side > 6 else 0.0
     size, round_ = side - gap, 1.5 if gap else 0
     ground = element("rect", x=x, y=y, width=size, height=size, rx=round_, class_="empty")
-    colour = element(
+    color = element(
         "rect", element("title", words), x=x, y=y, width=size, height=size, rx=round_,
         class_="raises" if value >= 0 else "lowers", fill_opacity=f"{min(1.0, abs(value) / (largest or 1.0)):.3f}",
     )  # fmt: skip
-    return ground, colour
+    return ground, color
 
 
 def _frame(x: float, y: float, side: float) -> Markup:
