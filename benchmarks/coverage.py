@@ -8,7 +8,6 @@ at the most), with the 95 % interval of that count. `--share 0.1` takes a tenth 
 """
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -22,6 +21,7 @@ from scipy.stats import norm, wilcoxon
 
 from lapilli.cli.console import messages
 from lapilli.core.files import write_atomically
+from lapilli.core.plain import json_text
 from lapilli.core.statistics import auc, ranks
 from lapilli.core.statistics.bootstrap import mean, resampled
 from lapilli.core.statistics.clusters import clustered, clustered_f1, clustered_mean
@@ -78,7 +78,7 @@ def main() -> None:
         simulated_ = f"{row['estimate']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
         print(f"| {row['statistic']} | {row['of']} | {row['n']} | {row['kind']} | {row['stated']} | {simulated_} |")
     if options.json:
-        write_atomically(options.json, json.dumps(rows, indent=1) + "\n")
+        write_atomically(options.json, json_text(rows, indent=1) + "\n")
 
 
 def simulated(case: Case, times: int, seed: int = 0) -> dict[str, Any]:

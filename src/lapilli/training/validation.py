@@ -96,7 +96,7 @@ def is_exhausted(run: RunDir, validation: Validation) -> bool:
 
 
 def mean_loss(loss: AnswerLoss, examples: Examples, batcher: Batcher, size: int, precision: str) -> float:
-    """The mean cross-entropy of all learned tokens of the examples, in nats, in batches of `size` and similar lengths."""
+    """The mean cross-entropy of all learned tokens of the examples, in nats; batches are of `size` samples."""
     order = [int(index) for index in examples.lengths.argsort(kind="stable")]
     device = next(loss.parameters()).device
     total = 0.0

@@ -1,4 +1,4 @@
-"""Heat maps: every cell stands where its row and column are, in the colour of its sign, with its own numbers."""
+"""Heat maps: every cell stands where its row and column are, in the color of its sign, with its own numbers."""
 
 import re
 from itertools import pairwise
@@ -22,7 +22,7 @@ def squares(drawn, class_):
     return [tuple(map(float, place)) for place in places]
 
 
-def test_cells_have_the_colour_of_their_sign_and_the_framed_ones_a_frame():
+def test_cells_have_the_color_of_their_sign_and_the_framed_ones_a_frame():
     drawn = heat_map(table([[0.0, 1.0], [-2.0, 0.5]], 0.0), HEADS, 2.0, framed=[(1, 1)])
     boxes = re.findall(r'class="(raises|lowers)" fill-opacity="([\d.]+)"', drawn)
     assert boxes == [("raises", "0.000"), ("raises", "0.500"), ("lowers", "1.000"), ("raises", "0.250")]
@@ -60,7 +60,7 @@ def test_any_number_of_cells_fits_and_their_numbers_do_not_touch(high, wide):
     assert all(after - before > 7 for before, after in pairwise(columns))
 
 
-def test_a_matrix_of_zeros_is_drawn_without_colour():
+def test_a_matrix_of_zeros_is_drawn_without_color():
     assert set(re.findall(r'fill-opacity="([\d.]+)"', heat_map(table([[0.0, 0.0]]), HEADS, 0.0))) == {"0.000"}
 
 
