@@ -11,6 +11,7 @@ from lapilli.inspection.intervention.replay import Cut
 from lapilli.inspection.recording import traced
 from lapilli.studies.color.fact_routes import ROUTES, cut_routes, random_edges, spans
 from lapilli.studies.color.places import Places
+from lapilli.studies.color.question_measures import generator_of
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +75,15 @@ def test_random_looks_are_others_and_as_many():
 def test_random_looks_are_fewer_where_there_are_no_more():
     but = np.array([(3, other) for other in range(1, 3)])
     assert len(random_edges(np.random.default_rng(0), 2, 3, but)) == 1  # position 2 looks at 1, and that is all
+
+
+def test_every_question_has_random_edges_of_its_own():
+    """Names of questions end alike."""
+    excluded = np.array([[9, 4], [9, 5]], np.intp)
+    draws = {
+        name: random_edges(generator_of(name, 0), 3, 30, excluded).tolist()
+        for name in ("000001-0-color", "000002-0-color", "1-color", "color")
+    }
+    assert len({str(edges) for edges in draws.values()}) == len(draws)
+    assert random_edges(generator_of("1-color", 0), 3, 30, excluded).tolist() == draws["1-color"]
+    assert random_edges(generator_of("1-color", 1), 3, 30, excluded).tolist() != draws["1-color"]

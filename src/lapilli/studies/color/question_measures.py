@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias, TypeVar
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -192,11 +193,16 @@ def _others(weights: NDArray[np.float64], word: int) -> NDArray[np.float64]:
     return shares
 
 
+def generator_of(name: str, seed: int) -> np.random.Generator:
+    """The generator of a question's random edges, by all of its name: most names end alike."""
+    return np.random.default_rng([seed, crc32(name.encode())])
+
+
 def route_measures(question_set: QuestionSet, seed: int, note: Note) -> Measures:
     """Cut every question's routes with `cut_routes`: change (question, route, span), random (question, route, 3)."""
 
     def measure(question: ColorQuestion) -> dict[str, NDArray[np.floating]]:
-        rng = np.random.default_rng([seed, int.from_bytes(seed_name(question.question).encode()) % 2**32])
+        rng = generator_of(seed_name(question.question), seed)
         change, random = cut_routes(*question_set.traced(question, whole=True), rng)
         return {"change": change, "random": random}
 

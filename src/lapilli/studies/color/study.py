@@ -56,7 +56,7 @@ CHOSEN_BY = ("increase", "contrast")
 """What top heads are chosen by: the paper's increase, which the verdicts are about; and the direct contribution to the
 right color's logit less that to a random other one's, for which raising all colors alike counts nothing."""
 
-VERSION = 2
+VERSION = 3
 """Of what is measured. A folder that was begun with another is not gone on with."""
 
 
