@@ -32,12 +32,13 @@ from lapilli.model.reading import quiet
 from lapilli.training.loop import StoppedError, train
 from lapilli.training.muon import Muon
 from lapilli.training.objective import AnswerLoss
-from lapilli.training.tuning import LlmTuning, PartTuning
+from lapilli.training.tuning import LlmTuning, Lora, PartTuning
 from lapilli.training.watch import _speed
 
 
 def _weights(folder):
-    return load_file(folder / "model.safetensors")
+    (file,) = folder.glob("*model.safetensors")  # of a model, or of an adapter
+    return load_file(file)
 
 
 def _assert_same_weights(one, other):
@@ -142,6 +143,10 @@ def _die(*_, **__):
         ("instruct", {"save_every": 3, "llm": LlmTuning(muon_learning_rate=1e-2)}),
         ("instruct", {"save_every": 3, "precision": "bf16"}),
         ("instruct", {"save_every": 2, "log_every": 3}),
+        ("instruct", {"save_every": 3, "llm": LlmTuning(layers="1", modules=("attention", "norms"))}),
+        ("instruct", {"save_every": 3, "llm": LlmTuning(mode="lora"), "lora": Lora(2, dropout=0.3)}),
+        ("instruct", {"save_every": 3, "llm": LlmTuning(mode="lora"), "lora": Lora(2, dora=True), "precision": "bf16"}),
+        ("instruct", {"save_every": 3, "recompute": True}),
     ],
 )
 def test_a_run_that_died_resumes_bit_for_bit(tmp_path, stage, changes):

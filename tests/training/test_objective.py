@@ -7,7 +7,7 @@ from tests.parts import joined, picture
 
 from lapilli.model.llava import load
 from lapilli.training.learning import set_learning
-from lapilli.training.objective import AnswerLoss
+from lapilli.training.objective import AnswerLoss, prepare_passes
 
 
 def _batch(llava):
@@ -69,3 +69,34 @@ def test_what_is_frozen_stays_in_eval_mode(stage, language_learns, tmp_path):
     assert not any(module.training for module in inner.vision_tower.modules())
     assert inner.multi_modal_projector.training
     assert inner.language_model.training is language_learns
+
+
+@pytest.mark.parametrize(("stage", "part"), [("align", "frozen"), ("instruct", "learning")])
+def test_layers_are_computed_again_on_the_way_back_and_nothing_else_changes(stage, part, tmp_path):
+    found = {}
+    for recompute in (False, True):
+        llava = load(joined("clip", "llama"))
+        wanted = recipe(tmp_path / f"{recompute}", stage, recompute=recompute)
+        learning = set_learning(wanted, llava)
+        prepare_passes(wanted, llava)
+        loss, calls = AnswerLoss(llava.model).train(), []
+        layers = llava.model.model.language_model.layers
+        layers[0].self_attn.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        total = loss(**_batch(llava))["loss"]
+        total.backward()
+        found[recompute] = total.item(), [p.grad for some in learning.values() for p in some], len(calls)
+        assert layers[0].self_attn.training is (part == "learning")
+    assert found[True][0] == found[False][0]
+    assert all(torch.equal(one, other) for one, other in zip(found[True][1], found[False][1], strict=True))
+    assert (found[False][2], found[True][2]) == (1, 2)
+
+
+def test_frozen_weights_keep_their_format_with_bf16_and_those_that_learn_do_not(tmp_path):
+    for precision, frozen in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        llava = load(joined("clip", "llama"))
+        llava.model.to(torch.bfloat16)
+        wanted = recipe(tmp_path / precision, "align", precision=precision)
+        set_learning(wanted, llava)
+        prepare_passes(wanted, llava)
+        formats = {p.requires_grad: p.dtype for p in llava.model.parameters()}
+        assert formats == {True: torch.float32, False: frozen}

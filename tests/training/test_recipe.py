@@ -12,6 +12,7 @@ from lapilli.core.errors import UsageError
 from lapilli.core.fields import list_fields
 from lapilli.core.recipe import read_recipe, shipped_recipes
 from lapilli.training.recipe import RECIPES, TrainRecipe, recipe_type
+from lapilli.training.stages import modes
 
 FIELDS = list_fields(TrainRecipe)
 ALIGN = read_recipe(Path("recipes/align.yaml"), [], TrainRecipe)
@@ -95,3 +96,30 @@ def test_the_ends_of_the_ranges_are_good():
 def test_without_a_length_a_recipe_goes_through_the_samples_once():
     assert replace(ALIGN, epochs=None).epochs == 1
     assert replace(ALIGN, epochs=None, max_steps=9).epochs is None
+
+
+PUBLISHED = {
+    # recipe: samples a step, epochs, rate, the connector's rate, how the language model is tuned
+    "llava-v1-align": (128, 1, 2e-3, None, "frozen"),
+    "llava-v1-instruct": (32, 3, 2e-5, None, "full"),
+    "llava-v1.5-align": (256, 1, 1e-3, None, "frozen"),
+    "llava-v1.5-instruct": (128, 1, 2e-5, None, "full"),
+    "llava-v1.5-lora": (128, 1, 2e-4, 2e-5, "lora"),
+}
+"""What arXiv 2304.08485 (appendix C), arXiv 2310.03744 (table 9) and the scripts beside them say of each training."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_presets_are_as_published(name):
+    resolved = read_recipe(Path(f"recipes/{name}.yaml"), [], TrainRecipe)
+    samples, epochs, rate, projector_rate, llm = PUBLISHED[name]
+    assert resolved.batch_size * resolved.accumulate == samples
+    assert (resolved.epochs, resolved.max_steps) == (epochs, None)
+    assert (resolved.learning_rate, resolved.projector.learning_rate) == (rate, projector_rate)
+    assert (resolved.llm.learning_rate, resolved.llm.muon_learning_rate) == (None, None)
+    assert modes(resolved) == {"vision": "frozen", "projector": "full", "llm": llm}
+    assert (resolved.weight_decay, resolved.warmup, resolved.schedule) == (0, 0.03, "cosine")
+    assert (resolved.precision, resolved.image_position) == ("bf16", "first")
+    assert (resolved.lora.rank, resolved.lora.alpha, resolved.lora.dropout) == (
+        (128, 256, 0.05) if llm == "lora" else (16, None, 0)
+    )

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from tests.lessons import recipe
 from tests.parts import joined
@@ -12,12 +12,14 @@ from transformers import LlavaForConditionalGeneration
 
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.recipe import dump, read_recipe
+from lapilli.data.sample import read_samples
 from lapilli.model.llava import load
 from lapilli.model.reading import quiet
+from lapilli.training.feed import Batcher, Examples, SimilarLengths
 from lapilli.training.learning import set_learning
 from lapilli.training.loop import train
 from lapilli.training.recipe import TrainRecipe
-from lapilli.training.stages import modes
+from lapilli.training.stages import INSTRUCT, modes, requirements
 from lapilli.training.tuning import LlmTuning, Lora, PartTuning, layer_numbers, ranges_of, with_layers_read
 
 LAYER = "model.language_model.layers.{}."
@@ -212,3 +214,35 @@ def test_the_recipe_s_dora_and_alpha_reach_peft(tmp_path):
     wanted = recipe(tmp_path, llm=LlmTuning(mode="lora"), lora=Lora(2, alpha=5.0, dropout=0.5, dora=True), max_steps=1)
     config = (train(wanted, progress=False).path / "model/adapter_config.json").read_text()
     assert all(text in config for text in ('"lora_alpha": 5.0', '"lora_dropout": 0.5', '"use_dora": true', '"r": 2'))
+
+
+@pytest.mark.parity
+def test_plain_peft_trains_the_same_updates_on_the_same_batches(tmp_path):
+    """peft's model of plain transformers, trained by a loop of torch's AdamW: the losses of every step are ours."""
+    frozen, steps, rate = PartTuning(mode="frozen"), 8, 1e-2
+    settings = {"projector": frozen, "schedule": "constant", "warmup": 0.0, "clip": 0.0, "learning_rate": rate}
+    wanted = recipe(tmp_path, llm=LlmTuning(mode="lora"), lora=Lora(4), max_steps=steps, seed=3, **settings)
+    ours = [line["loss"] for line in train(wanted, progress=False).metrics()]
+    llava = load(wanted.model)
+    examples = Examples(read_samples(wanted.data.file), requirements(INSTRUCT, llava.codec, llava.model.config))
+    batcher = Batcher(wanted.data.images, llava.pixels, llava.processor.tokenizer.pad_token_id)
+    with quiet():
+        model = LlavaForConditionalGeneration.from_pretrained(wanted.model).train()
+    torch.manual_seed(3)
+    targets = r"model\.language_model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj"
+    plain = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=targets))
+    optimizer = torch.optim.AdamW([p for p in plain.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
+    order, losses = SimilarLengths(examples.lengths, wanted.batch_size, wanted.seed), []
+    for epoch in range(steps):
+        order.set_epoch(epoch)
+        indices = list(order)
+        for start in range(0, len(indices), wanted.batch_size):
+            batch = batcher([examples[index] for index in indices[start : start + wanted.batch_size]])
+            loss = plain(**batch).loss
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss))
+    assert len(ours) == steps
+    assert ours == pytest.approx(losses[:steps], abs=1e-4)
+    assert ours[-1] < 0.9 * ours[0]

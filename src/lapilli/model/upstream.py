@@ -16,6 +16,7 @@ from transformers import Cache, DynamicCache
 from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
 from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 from transformers.modeling_gguf_pytorch_utils import TensorProcessor, get_gguf_hf_weights_map
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector as LlavaMultiModalProjector
@@ -149,6 +150,12 @@ def eager_attention(language: Any) -> Iterator[None]:
         yield
     finally:
         language.set_attn_implementation(before)
+
+
+def recomputed_layers(module: Any) -> list[Any]:
+    """The layers inside a module whose activations are recomputed on the way back, as transformers was told to."""
+    layers = (layer for layer in module.modules() if isinstance(layer, GradientCheckpointingLayer))
+    return [layer for layer in layers if layer.gradient_checkpointing]
 
 
 def rotated(vectors: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:

@@ -40,7 +40,7 @@ from lapilli.training.feed import Batcher, Examples, SimilarLengths
 from lapilli.training.learning import set_learning
 from lapilli.training.lora import save_updates, with_updates
 from lapilli.training.muon import Muon
-from lapilli.training.objective import AnswerLoss
+from lapilli.training.objective import AnswerLoss, prepare_passes
 from lapilli.training.optimizer import optimizer_of
 from lapilli.training.preflight import (
     CHECKPOINTS,
@@ -63,7 +63,7 @@ from lapilli.training.trainer import (
     training_arguments,
 )
 from lapilli.training.tuning import Part
-from lapilli.training.validation import BEST, LOSS, Evaluator, is_exhausted, mean_loss
+from lapilli.training.validation import BEST, Evaluator, best_of, is_exhausted, mean_loss
 from lapilli.training.watch import (
     Watcher,
     announce,
@@ -158,7 +158,7 @@ def _prepare(recipe: TrainRecipe, samples: RunSamples | None, progress: bool) ->
     llava = with_image_position(llava, recipe.image_position or llava.card.image_position)
     updates = with_updates(recipe, llava)
     learning = set_learning(recipe, llava)
-    _set_formats(recipe, llava)
+    prepare_passes(recipe, llava)
     optimizer = optimizer_of(recipe, learning, llava)
     examples = _encode(recipe, samples, llava, progress)
     validation = RunSamples(samples.validation, samples.validation_rows, ())
@@ -175,13 +175,6 @@ def _prepare(recipe: TrainRecipe, samples: RunSamples | None, progress: bool) ->
         arguments=arguments,
         sources=_sources(folder, recipe.data.file, len(examples)),
     )
-
-
-def _set_formats(recipe: TrainRecipe, llava: Llava) -> None:
-    """What learns does so in fp32, which bf16 is too coarse for; with bf16, what is frozen stays as it is stored."""
-    for parameter in llava.model.parameters():
-        if parameter.requires_grad or recipe.precision == "fp32":
-            parameter.data = parameter.data.float()
 
 
 def _encode(recipe: TrainRecipe, samples: RunSamples, llava: Llava, progress: bool) -> Examples:
@@ -354,7 +347,7 @@ def _save(setup: _Setup, run: RunDir, figures: Mapping[str, float]) -> None:
         "skipped_samples": len(setup.samples.skipped),
         "tokens": examples.tokens,
         "learned_tokens": examples.learned_tokens,
-        **_best(run),
+        **best_of(run),
         "parameters": llava.model.num_parameters(),
         "trainable_parameters": llava.model.num_parameters(only_trainable=True),
     }
@@ -367,13 +360,6 @@ def _save(setup: _Setup, run: RunDir, figures: Mapping[str, float]) -> None:
         save(llava, run.path / MODEL)
     else:
         save_updates(recipe, setup.updates, llava, run.path / MODEL)
-
-
-def _best(run: RunDir) -> dict[str, float]:
-    """The lowest validation loss of the run and its step, where it was validated."""
-    lines = [line for line in run.metrics() if LOSS in line]
-    lowest = min(lines, key=lambda line: line[LOSS], default=None)
-    return {} if lowest is None else {LOSS: lowest[LOSS], "validation_step": lowest["step"]}
 
 
 def _finish(run: RunDir) -> RunDir:

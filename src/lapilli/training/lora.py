@@ -11,6 +11,7 @@ from torch import nn
 
 from lapilli.core.errors import UsageError
 from lapilli.model.card import BASE
+from lapilli.model.checkpoints.adapter import is_adapter
 from lapilli.model.checkpoints.checkpoint import Checkpoint
 from lapilli.model.checkpoints.write_adapter import write_adapter
 from lapilli.model.hub import model_folder
@@ -36,6 +37,9 @@ def with_updates(recipe: TrainRecipe, llava: Llava) -> Any:
     `llava.model` is changed in place, and computes what it did: B begins at 0. `seed` draws A.
     Raises UsageError where a part has no matrices of the chosen layers and modules.
     """
+    if "lora" in modes(recipe).values() and is_adapter(model_folder(recipe.model)):
+        remedy = "merge it first (`lapilli model merge`), and tune what comes of it"
+        raise UsageError(f"model: {recipe.model}: an adapter, which another one cannot be put on; {remedy}")
     targets = [name for part, mode in modes(recipe).items() if mode == "lora" for name in _targets(part, recipe, llava)]
     if not targets:
         return None

@@ -7,6 +7,23 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from lapilli.data.encode import IGNORED
+from lapilli.model.llava import Llava
+from lapilli.model.upstream import recomputed_layers
+from lapilli.training.recipe import TrainRecipe
+
+
+def prepare_passes(recipe: TrainRecipe, llava: Llava) -> None:
+    """Set the formats of the weights, and whether layers are recomputed and compiled, as a recipe has it.
+
+    What learns does so in fp32, which bf16 is too coarse for; with bf16, what is frozen stays as it is stored.
+    """
+    for parameter in llava.model.parameters():
+        if parameter.requires_grad or recipe.precision == "fp32":
+            parameter.data = parameter.data.float()
+    if recipe.recompute:
+        llava.model.activation_checkpointing_enable({"use_reentrant": False})
+    if recipe.compile:
+        llava.model.model.language_model.compile(dynamic=True)
 
 
 class AnswerLoss(nn.Module):
@@ -33,6 +50,10 @@ class AnswerLoss(nn.Module):
         super().train(mode)
         for part in self._frozen:
             part.eval()
+            for layer in recomputed_layers(part):
+                layer.training = (
+                    mode  # what is in it stays in eval mode; transformers recomputes layers of training mode
+                )
         return self
 
     def forward(

@@ -6,6 +6,7 @@ the first step, and saved with the run, so that a resumed run leaves out the sam
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from lapilli.core.errors import LapilliError, UsageError
@@ -31,7 +32,7 @@ CHECKPOINTS = "checkpoints"
 SKIPPED = "skipped"
 """The result of a run that lists the samples that were left out."""
 
-_FREE_ON_RESUME = ("save_every", "log_every", "workers")  # they do not change what is computed
+_FREE_ON_RESUME = ("save_every", "log_every", "workers", "report_to")  # they do not change what is computed
 
 
 def startable(recipe: TrainRecipe, resume: bool) -> TrainRecipe:
@@ -43,10 +44,20 @@ def startable(recipe: TrainRecipe, resume: bool) -> TrainRecipe:
     UsageError for a model that is neither a folder nor an id, and where a resumed run began with another recipe.
     """
     recipe = replace(recipe, model=pinned(recipe.model), llm=with_layers_read(recipe.llm))
+    _require_trackers(recipe)
     _require_place(recipe, resume)
     if not is_trained(recipe):
         _require_data(recipe)
     return recipe
+
+
+def _require_trackers(recipe: TrainRecipe) -> None:
+    """Refuse a program that is not installed: the run would end at its first line."""
+    packages = {"tensorboard": ("tensorboard", "tensorboardX")}
+    for tracker in recipe.report_to:
+        names = packages.get(tracker, (tracker,))
+        if not any(find_spec(name) for name in names):
+            raise UsageError(f"report_to: {tracker}: not installed; pip install {names[0]}, or leave it out")
 
 
 def is_trained(recipe: TrainRecipe) -> bool:

@@ -3,12 +3,14 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from lapilli.core.fields import Range, require_ranges
 from lapilli.core.recipe import stage_of
 from lapilli.training.part_recipe import COUNT, RATE, SEED, LanguageRecipe, VisionRecipe
 from lapilli.training.tuning import LlmTuning, Lora, PartTuning
+
+Tracker: TypeAlias = Literal["tensorboard", "wandb", "trackio", "mlflow"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,17 @@ class TrainRecipe:
         Literal["fp32", "bf16"], "Of the passes; weights and their updates are fp32 in either case."
     ] = "fp32"
     validation: Validation = field(default_factory=Validation)
+    recompute: Annotated[
+        bool,
+        "Whether layers are computed again on the way back (gradient checkpointing): less memory, more time.",
+    ] = False
+    compile: Annotated[bool, "Whether torch.compile compiles the language model; on a CPU it needs a C++ compiler."] = (
+        False
+    )
+    report_to: Annotated[
+        tuple[Tracker, ...],
+        "Programs that get losses and figures too, if they are installed.",
+    ] = ()
     save_every: Annotated[int | None, "Steps between checkpoints; null: only when the run is stopped.", COUNT] = None
     log_every: Annotated[int, "Steps between lines of metrics.jsonl.", COUNT] = 10
     image_position: Annotated[

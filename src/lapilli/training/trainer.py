@@ -70,7 +70,8 @@ def training_arguments(recipe: TrainRecipe, checkpoints: Path) -> TrainingArgume
         remove_unused_columns=False,
         label_names=["labels"],
         disable_tqdm=True,
-        report_to="none",
+        report_to=list(recipe.report_to) or "none",
+        run_name=recipe.out.name,
     )
 
 

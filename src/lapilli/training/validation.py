@@ -95,6 +95,13 @@ def is_exhausted(run: RunDir, validation: Validation) -> bool:
     return len(losses) - 1 - losses.index(min(losses)) >= validation.patience
 
 
+def best_of(run: RunDir) -> dict[str, float]:
+    """The lowest validation loss of a run and its step; empty where it was not validated."""
+    lines = [line for line in run.metrics() if LOSS in line]
+    lowest = min(lines, key=lambda line: line[LOSS], default=None)
+    return {} if lowest is None else {LOSS: lowest[LOSS], "validation_step": lowest["step"]}
+
+
 def mean_loss(loss: AnswerLoss, examples: Examples, batcher: Batcher, size: int, precision: str) -> float:
     """The mean cross-entropy of all learned tokens of the examples, in nats; batches are of `size` samples."""
     order = [int(index) for index in examples.lengths.argsort(kind="stable")]
