@@ -30,9 +30,9 @@ from lapilli.core.statistics.bootstrap import mean
 from lapilli.data.pictures import open_picture
 from lapilli.data.questions import PictureQuestion, read_picture_questions
 from lapilli.inspection.attribution.all_paths import all_paths
-from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.attribution.direct import decompose
 from lapilli.inspection.attribution.sources import condition_number
+from lapilli.inspection.recording import answered
 from lapilli.model.llava import Llava, load
 from lapilli.studies.scorecard.case import Case, case_of
 from lapilli.studies.scorecard.curves import Sets, curves_of, orders, removed_sets

@@ -39,10 +39,9 @@ from lapilli.data.scenes.facts import read_scenes
 from lapilli.data.scenes.vocabulary import COLORS
 from lapilli.inference.answer import answer
 from lapilli.inspection.answer_words import answer_words
-from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.intervention.dependence import Dependence, Verdict
 from lapilli.inspection.intervention.removal import reread
-from lapilli.inspection.recording import traced
+from lapilli.inspection.recording import answered, traced
 from lapilli.inspection.target import Target
 from lapilli.model.llava import Llava, load
 from lapilli.studies.explain.findings import TracedPicture

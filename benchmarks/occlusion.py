@@ -42,8 +42,8 @@ from lapilli.data.questions import PictureQuestion, read_picture_questions
 from lapilli.data.sample import Sample
 from lapilli.inference.answer import answer
 from lapilli.inspection.answer_words import answer_words
-from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.intervention.removal import blurred
+from lapilli.inspection.recording import answered
 from lapilli.model.llava import Llava, load
 from lapilli.model.placement import placed
 from lapilli.model.upstream import cache_in

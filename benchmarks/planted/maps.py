@@ -11,7 +11,7 @@ from proof import Ask, share
 
 from lapilli.core.run import RunDir
 from lapilli.core.statistics.bootstrap import mean
-from lapilli.inspection.attribution.contrast import answered
+from lapilli.inspection.recording import answered
 from lapilli.model.llava import Llava
 from lapilli.studies.scorecard.case import Case, case_of
 from lapilli.studies.scorecard.curves import Sets, curves_of, mean_curves, orders, removed_sets

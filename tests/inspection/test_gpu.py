@@ -6,8 +6,7 @@ from tests.parts import joined, picture
 
 from lapilli.core.placement import Placement
 from lapilli.data.sample import Sample, Turn
-from lapilli.inspection.attribution.contrast import answered
-from lapilli.inspection.recording import traced
+from lapilli.inspection.recording import answered, traced
 from lapilli.model.llava import load
 from lapilli.studies.explain.explanation import explanation
 from lapilli.studies.explain.findings import explain

@@ -11,8 +11,7 @@ from transformers import CLIPImageProcessorPil, LlavaImageProcessorPil
 
 from lapilli.data.pictures import open_picture
 from lapilli.data.sample import Sample, Turn
-from lapilli.inspection.attribution.contrast import answered
-from lapilli.inspection.recording import traced
+from lapilli.inspection.recording import answered, traced
 from lapilli.model.llava import Llava, load
 from lapilli.model.pixels import Pixels
 from lapilli.studies.explain.explanation import explanation

@@ -20,9 +20,8 @@ from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
 from lapilli.inference.selfcheck import self_check
 from lapilli.inspection.attribution.all_paths import all_paths
-from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.attribution.sinks import registers
-from lapilli.inspection.recording import traced
+from lapilli.inspection.recording import answered, traced
 from lapilli.inspection.sites import watching
 from lapilli.model.architecture import features_read
 from lapilli.model.checkpoints.info import describe

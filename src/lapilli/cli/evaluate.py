@@ -45,7 +45,8 @@ def evaluate(
         bool, typer.Option("--short", help="Ask your own questions for one word or phrase, in LLaVA-1.5's words.")
     ] = False,
     data: Annotated[
-        Path | None, typer.Option(help="A folder with held_out/ and compositional/ scenes; drawn anew if not given.")
+        Path | None,
+        typer.Option(help="The folder of a benchmark's questions; scenes are drawn anew without it."),
     ] = None,
     questions: Annotated[
         int | None,

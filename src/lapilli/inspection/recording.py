@@ -7,6 +7,7 @@ ends.
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, final
 
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Positions, Role, TokenLayout
-from lapilli.data.encode import Encoded
+from lapilli.data.encode import Encoded, encode
+from lapilli.data.sample import Sample, Turn
 from lapilli.inspection.decoder import decoder
 from lapilli.inspection.sites import watching
 from lapilli.inspection.trace import Stream, Trace
@@ -56,6 +58,21 @@ def recording(
 
 
 @torch.inference_mode()
+def answered(llava: Llava, sample: Sample, text: str) -> Encoded:
+    """Encode a sample with `text`, stripped of spaces, as the answer to its question.
+
+    Raises LapilliError for an answer that cannot be encoded, and for one that is too long for the language model.
+    """
+    encoded = encode(replace(sample, turns=(*sample.turns, Turn("assistant", text.strip()))), llava.codec)
+    model: Any = llava.model
+    room = model.config.text_config.max_position_embeddings
+    if len(encoded.ids) > room:
+        raise LapilliError(
+            f"{len(encoded.ids)} tokens with the answer, but the language model reads {room}; shorten it"
+        )
+    return encoded
+
+
 def traced(llava: Llava, encoded: Encoded, pixels: Tensor | None = None, whole: bool = False) -> Trace:
     """Trace an encoded sequence with its answer, at the queries that predict the tokens of its last answer.
 

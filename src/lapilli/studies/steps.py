@@ -49,7 +49,7 @@ class Step:
 
 
 def result(run: RunDir, name: str, make: Callable[[], Any]) -> Task:
-    """The task whose product is a result of a run: what `make` returns, saved under `name`."""
+    """The task whose product is a result of a run: what `make` returns, saved as JSON under `name`."""
     return Task(run.product(name), partial(_save, run, name, make))
 
 

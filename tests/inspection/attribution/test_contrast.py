@@ -3,8 +3,8 @@ from tests.parts import joined, picture
 
 from lapilli.core.errors import UsageError
 from lapilli.data.sample import Sample, Turn
-from lapilli.inspection.attribution.contrast import answered, contrasted
-from lapilli.inspection.recording import traced
+from lapilli.inspection.attribution.contrast import contrasted
+from lapilli.inspection.recording import answered, traced
 from lapilli.inspection.target import Target
 from lapilli.model.llava import load
 

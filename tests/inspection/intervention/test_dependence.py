@@ -7,12 +7,11 @@ from tests.parts import IMAGE_SIZE, joined, picture
 
 from lapilli.data.sample import Sample, Turn
 from lapilli.inspection.answer_words import answer_words
-from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.intervention.dependence import dependence, survives
 from lapilli.inspection.intervention.removal import blurred, reread
 from lapilli.inspection.intervention.replacement_pictures import blank, shipped
 from lapilli.inspection.readings import Readings
-from lapilli.inspection.recording import traced
+from lapilli.inspection.recording import answered, traced
 from lapilli.inspection.target import Target
 from lapilli.model.llava import load
 from lapilli.studies.explain.findings import TracedPicture

@@ -10,7 +10,7 @@ import lapilli.model
 from lapilli.data.collate import collate
 from lapilli.data.pictures import open_picture
 from lapilli.data.scenes.dataset import write_scenes
-from lapilli.inspection.attribution.contrast import answered
+from lapilli.inspection.recording import answered
 from lapilli.model.llava import join, load, save
 from lapilli.studies.color.conditions import read_color_questions
 

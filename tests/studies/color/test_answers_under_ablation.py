@@ -10,9 +10,8 @@ from tests.parts import picture
 
 from lapilli.core.statistics.sets import least_rank_p, rank_p
 from lapilli.data.sample import Sample, Turn
-from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.intervention.ablation import ablated_heads
-from lapilli.inspection.recording import traced
+from lapilli.inspection.recording import answered, traced
 from lapilli.inspection.sites import watching
 from lapilli.studies.color import answers_under_ablation
 from lapilli.studies.color.answers_under_ablation import batches, head_means, outcomes_under_ablation

@@ -12,7 +12,7 @@ from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Role
 from lapilli.data.scenes.describe import noun
 from lapilli.data.scenes.facts import asked_about
-from lapilli.inspection.attribution.contrast import answered
+from lapilli.inspection.recording import answered
 from lapilli.model.llava import load
 from lapilli.studies.color.conditions import CONDITIONS, read_color_questions
 from lapilli.studies.color.places import places

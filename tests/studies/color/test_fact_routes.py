@@ -6,9 +6,8 @@ from tests.inspection.runs import Run, full_logits, llava_of, sample
 from tests.parts import picture
 
 from lapilli.core.layout import Role
-from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.intervention.replay import Cut
-from lapilli.inspection.recording import traced
+from lapilli.inspection.recording import answered, traced
 from lapilli.studies.color.fact_routes import ROUTES, cut_routes, random_edges, spans
 from lapilli.studies.color.places import Places
 from lapilli.studies.color.question_measures import generator_of

@@ -10,10 +10,9 @@ from tests.studies.color.taught import base, scenes
 from lapilli.core.errors import LapilliError
 from lapilli.data.scenes.vocabulary import COLORS
 from lapilli.inference.answer import answer
-from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.attribution.direct import decompose
 from lapilli.inspection.attribution.increase import head_increases
-from lapilli.inspection.recording import traced
+from lapilli.inspection.recording import answered, traced
 from lapilli.inspection.target import Target
 from lapilli.model.llava import load
 from lapilli.studies.color.conditions import read_color_questions

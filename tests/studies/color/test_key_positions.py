@@ -7,10 +7,9 @@ from tests.inspection.runs import llava_of, sample
 from tests.parts import picture
 
 from lapilli.core.layout import Role
-from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.attribution.direct import position_outputs, readouts
 from lapilli.inspection.attribution.lens import key_input, lens, read_embeddings
-from lapilli.inspection.recording import traced
+from lapilli.inspection.recording import answered, traced
 from lapilli.inspection.target import Target
 from lapilli.studies.color.key_positions import READOUTS, attention_to_facts, key_positions, reciprocal_ranks
 from lapilli.studies.color.places import Places

@@ -12,9 +12,8 @@ from tests.studies.color.taught import ASKED, base, scenes, tuned
 from lapilli.core.errors import LapilliError
 from lapilli.core.placement import AS_STORED
 from lapilli.core.run import RunDir
-from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.attribution.increase import head_increases
-from lapilli.inspection.recording import traced
+from lapilli.inspection.recording import answered, traced
 from lapilli.model.llava import load
 from lapilli.studies.color import top_head_ablation
 from lapilli.studies.color.conditions import read_color_questions

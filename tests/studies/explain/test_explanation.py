@@ -17,11 +17,11 @@ from lapilli.core.errors import LapilliError
 from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
 from lapilli.inspection.answer_words import answer_text, isolate_query
-from lapilli.inspection.attribution.contrast import answered, contrasted
+from lapilli.inspection.attribution.contrast import contrasted
 from lapilli.inspection.attribution.sources import ALL_PATHS, DIRECT, DOUBTFUL_FROM
 from lapilli.inspection.intervention.receipt import Claim
 from lapilli.inspection.intervention.removal import blurred, reread
-from lapilli.inspection.recording import traced
+from lapilli.inspection.recording import answered, traced
 from lapilli.inspection.target import Target
 from lapilli.model.llava import Llava, load
 from lapilli.model.pixels import Pixels

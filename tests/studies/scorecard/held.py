@@ -8,7 +8,7 @@ from tests.inspection.runs import llava_of
 from tests.parts import picture
 
 from lapilli.data.sample import Sample, Turn
-from lapilli.inspection.attribution.contrast import answered
+from lapilli.inspection.recording import answered
 from lapilli.studies.scorecard.case import case_of
 
 ASKED = Sample("s", ("0",), (Turn("user", "<image>\nIs the red circle left of it?"),))

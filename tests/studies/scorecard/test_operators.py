@@ -10,9 +10,9 @@ from tests.studies.scorecard import held
 
 from lapilli.core.errors import UsageError
 from lapilli.data.sample import Sample, Turn
-from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.intervention.removal import blurred
 from lapilli.inspection.intervention.replay import Cut
+from lapilli.inspection.recording import answered
 from lapilli.model.llava import join, load, save
 from lapilli.studies.scorecard.case import case_of
 from lapilli.studies.scorecard.operators import OPERATORS, chosen, painted_pixels

@@ -19,9 +19,9 @@ from lapilli.data.pictures import open_picture
 from lapilli.data.questions import read_picture_questions
 from lapilli.inference.answer import answer
 from lapilli.inspection.answer_words import answer_words
-from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.intervention.removal import blurred
 from lapilli.inspection.intervention.replacement_pictures import shipped
+from lapilli.inspection.recording import answered
 from lapilli.model.llava import load
 from lapilli.studies.scorecard import sift
 from lapilli.studies.scorecard.assemble import scorecard

@@ -1,31 +1,12 @@
 """Contrast of two answers: the first token at which they differ, and the target that compares the two tokens."""
 
-from dataclasses import replace
-from typing import Any
-
 import numpy as np
 
-from lapilli.core.errors import LapilliError, UsageError
-from lapilli.data.encode import Encoded, encode
-from lapilli.data.sample import Sample, Turn
+from lapilli.core.errors import UsageError
+from lapilli.data.sample import Sample
+from lapilli.inspection.recording import answered
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Trace
-from lapilli.model.llava import Llava
-
-
-def answered(llava: Llava, sample: Sample, text: str) -> Encoded:
-    """Encode a sample with `text`, stripped of spaces, as the answer to its question.
-
-    Raises LapilliError for an answer that cannot be encoded, and for one that is too long for the language model.
-    """
-    encoded = encode(replace(sample, turns=(*sample.turns, Turn("assistant", text.strip()))), llava.codec)
-    model: Any = llava.model
-    room = model.config.text_config.max_position_embeddings
-    if len(encoded.ids) > room:
-        raise LapilliError(
-            f"{len(encoded.ids)} tokens with the answer, but the language model reads {room}; shorten it"
-        )
-    return encoded
 
 
 def contrasted(trace: Trace, sample: Sample, text: str) -> tuple[Target, int]:

@@ -11,9 +11,9 @@ from torch import Tensor
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Role
 from lapilli.data.sample import Sample
-from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.attribution.direct import head_outputs, readouts
 from lapilli.inspection.attribution.increase import head_increases
+from lapilli.inspection.recording import answered
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Trace
 from lapilli.model.llava import Llava

@@ -16,9 +16,8 @@ from lapilli.core.layout import Positions
 from lapilli.data.encode import Encoded
 from lapilli.data.pictures import open_picture
 from lapilli.data.scenes.vocabulary import COLORS, SHAPES
-from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.intervention.ablation import Head
-from lapilli.inspection.recording import traced
+from lapilli.inspection.recording import answered, traced
 from lapilli.inspection.trace import Trace
 from lapilli.model.llava import Llava
 from lapilli.studies.color.conditions import ColorQuestion, Form, seed_name

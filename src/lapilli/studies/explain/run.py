@@ -12,8 +12,8 @@ from lapilli.core.layout import Positions
 from lapilli.core.progress import Progress
 from lapilli.inference.answer import answer
 from lapilli.inspection.answer_words import answer_text
-from lapilli.inspection.attribution.contrast import answered, contrasted
-from lapilli.inspection.recording import recording, traced
+from lapilli.inspection.attribution.contrast import contrasted
+from lapilli.inspection.recording import answered, recording, traced
 from lapilli.inspection.target import Kind, Target
 from lapilli.inspection.trace import Trace
 from lapilli.model.hub import hub_name

@@ -13,7 +13,6 @@ from lapilli.core.layout import Role
 from lapilli.data.questions import PictureQuestion
 from lapilli.data.sample import Sample
 from lapilli.inspection.attribution.all_paths import all_paths
-from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.attribution.direct import decompose
 from lapilli.inspection.attribution.sources import READ, direct_sources, groups, summed
 from lapilli.inspection.intervention.patch_knockout import read_knockout
@@ -21,7 +20,7 @@ from lapilli.inspection.intervention.patch_sets import scattered, strongest
 from lapilli.inspection.intervention.removal import blurred
 from lapilli.inspection.intervention.replacement_pictures import blank
 from lapilli.inspection.readings import clean
-from lapilli.inspection.recording import traced
+from lapilli.inspection.recording import answered, traced
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Trace
 from lapilli.model.llava import Llava

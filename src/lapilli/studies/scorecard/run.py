@@ -25,7 +25,7 @@ from lapilli.core.run import RunDir
 from lapilli.data.pictures import open_picture
 from lapilli.data.questions import fingerprint
 from lapilli.data.scenes.masks import covered, region
-from lapilli.inspection.attribution.contrast import answered
+from lapilli.inspection.recording import answered
 from lapilli.model.hub import recorded
 from lapilli.model.llava import Llava, codec_of, load
 from lapilli.model.parts import origin

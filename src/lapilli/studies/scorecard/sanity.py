@@ -19,7 +19,7 @@ from torch import nn
 
 from lapilli.data.sample import Sample
 from lapilli.inspection.answer_words import answer_text
-from lapilli.inspection.attribution.contrast import answered
+from lapilli.inspection.recording import answered
 from lapilli.model.llava import Llava
 from lapilli.studies.scorecard.case import Case, reshown, retold
 from lapilli.studies.scorecard.method import Map, Method

@@ -16,9 +16,9 @@ from lapilli.data.questions import PictureQuestion, read_picture_questions, same
 from lapilli.data.scenes.masks import region
 from lapilli.inference.answer import answer
 from lapilli.inspection.answer_words import answer_words
-from lapilli.inspection.attribution.contrast import answered
 from lapilli.inspection.intervention.removal import features_of, reread_features
 from lapilli.inspection.intervention.replacement_pictures import shipped
+from lapilli.inspection.recording import answered
 from lapilli.model.llava import Llava, load
 from lapilli.studies.scorecard.case import case_of
 from lapilli.studies.scorecard.job import Job, Kept, Need
