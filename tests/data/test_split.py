@@ -32,6 +32,12 @@ def test_the_share_is_met_by_as_few_groups_as_it_takes():
     assert len(rows_aside(samples, 0.001, 0)) == 3  # one group at least
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_large_group_is_passed_over(seed):
+    samples = [_sample(n, "same.png" if n < 900 else f"{n}.png") for n in range(1000)]
+    assert len(rows_aside(samples, 0.1, seed)) == 100
+
+
 def test_pictures_that_are_joined_through_others_stay_together():
     chain = [_sample(n, f"{n}.png", f"{n + 1}.png") for n in range(10)]
     assert rows_aside(chain, 0.3, 0) == []  # one group: nothing can be set aside

@@ -6,12 +6,13 @@ import pytest
 from torch import nn
 
 from lapilli.training.recipe import Data, Length, TrainRecipe
+from lapilli.training.tuning import LlmTuning, Lora
 from lapilli.training.watch import opening
 
 
 def said(stage="align", samples=7_000, done=0, **changes):
     recipe = TrainRecipe(stage, Path("m"), Data(Path("d")), Path("runs/x"), batch_size=8, **changes)
-    parts = {"projector": nn.Linear(100, 100), "language": nn.Linear(1_000, 1_000)}
+    parts = {"projector": nn.Linear(100, 100), "llm": nn.Linear(1_000, 1_000)}
     learning = {part: list(parts[part].parameters()) for part in parts if stage == "instruct" or part == "projector"}
     return opening(learning, Length(recipe, samples), done, "cpu")
 
@@ -22,6 +23,15 @@ def test_it_says_what_learns_and_what_does_not():
         "instruct: projector (10,100 parameters) and language model (1,001,000 parameters) learn; "
         "vision encoder is frozen"
     )
+
+
+def test_it_says_what_of_a_part_learns():
+    tuning = LlmTuning(mode="lora", layers="0,3,5-7", modules=("attention", "down"))
+    assert (
+        "language model (LoRA of rank 8, layers 0,3,5-7, attention, down, 1,001,000 parameters)"
+        in (said("instruct", llm=tuning, lora=Lora(8))[0])
+    )
+    assert "(layers 2, 1,001,000 parameters)" in said("instruct", llm=LlmTuning(layers="2"))[0]
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_every_field_says_what_it_means_and_every_number_has_a_range(kind):
         ("learning_rate=.inf", "learning_rate: a number expected, .inf found"),
         (f"learning_rate=1{'0' * 400}", f"learning_rate: a number expected, 1{'0' * 400} found"),
         ("schedule=cosin", "one of cosine, linear, constant expected, cosin found"),
-        ("llm.muon_learning_rate=-1", "llm: muon_learning_rate: -1.0; it must be more than 0"),
+        ("llm.muon_learning_rate=-1", "llm.muon_learning_rate: -1.0; it must be more than 0"),
         ("learningrate=1", "did you mean learning_rate?"),
     ],
 )

@@ -66,7 +66,7 @@ def require_ranges(recipe: Any) -> None:
         for range_ in _notes(hint, Range):
             value = getattr(recipe, name)
             numbers = value if isinstance(value, (list, tuple)) else [value]
-            if any(number is not None and number not in range_ for number in numbers):
+            if any(isinstance(number, (int, float)) and number not in range_ for number in numbers):
                 listed = list(value) if isinstance(value, tuple) else value
                 raise ValueError(f"{name}: {listed}; it must be {range_}")
 

@@ -259,7 +259,7 @@ def _build(setting: _Setting, kind: type[Any], path: str) -> Any:
         return kind(**values)
     except ValueError as error:  # a check in __post_init__, whose message begins with the field
         place = setting.value.get(str(error).partition(":")[0], setting).place
-        raise UsageError(f"{place}: {path + ': ' if path else ''}{error}") from error
+        raise UsageError(f"{place}: {_below(path, str(error))}") from error
 
 
 def _scalar(setting: _Setting, kind: type[Any], path: str) -> Any:

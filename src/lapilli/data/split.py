@@ -9,18 +9,19 @@ from lapilli.data.sample import Sample
 
 
 def rows_aside(samples: Sequence[Sample], share: float, seed: int) -> list[int]:
-    """The rows of about this share of the samples, in order: at least one, and never all groups of pictures.
+    """The rows of about this share of the samples, in order, and never those of all groups of pictures.
 
     Samples that share a picture, directly or through others, are one group; one without pictures is a group by itself.
-    `seed` shuffles the groups, and the first of them are taken until they hold the share. Of a single group nothing
-    can be set aside, and the list is empty.
+    `seed` shuffles the groups; they are taken one after the other, but for those that would exceed the share. Where
+    every group exceeds it, the smallest is taken, and of a single group nothing.
     """
     groups = _groups(samples)
     wanted, rows = math.ceil(share * len(samples)), list[int]()
-    for group in np.random.default_rng(seed).permutation(len(groups))[: len(groups) - 1]:
-        if len(rows) >= wanted:
-            break
-        rows += groups[group]
+    for number in np.random.default_rng(seed).permutation(len(groups)):
+        if len(rows) + len(groups[number]) <= min(wanted, len(samples) - 1):
+            rows += groups[number]
+    if not rows and len(groups) > 1:
+        rows = min(groups, key=len)
     return sorted(rows)
 
 

@@ -92,7 +92,7 @@ def _of_llm(tuning: LlmTuning, llava: Llava) -> Iterator[nn.Parameter]:
     language, head = module_of("llm", llava), llava.model.lm_head
     whole, layers = tuning.is_whole, {*_layers(tuning, llava)}
     table = language.get_input_embeddings().weight  # type: ignore[operator]
-    learns = {True: True, False: False, None: whole}
+    learns = {True: True, False: False, None: whole and tuning.mode != "lora"}
     if head.weight is table and learns[tuning.embeddings] != learns[tuning.head]:
         raise UsageError("llm.embeddings, llm.head: they are tied, one matrix; set both to true or both to false")
     for name, parameter in language.named_parameters():

@@ -17,24 +17,21 @@ A run that was stopped or killed can be resumed from its last whole checkpoint, 
 have had without the interruption, to the last bit.
 """
 
-import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from torch import nn
 from transformers import PrinterCallback, TrainingArguments
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.read import checked
 from lapilli.core.run import RunDir
 from lapilli.model.hub import model_folder
 from lapilli.model.llava import Llava, load, save, with_image_position
-from lapilli.model.parts import origin
 from lapilli.model.reading import quiet
 from lapilli.training.feed import Batcher, Examples, SimilarLengths
 from lapilli.training.learning import set_learning
@@ -43,6 +40,7 @@ from lapilli.training.muon import Muon
 from lapilli.training.objective import AnswerLoss, prepare_passes
 from lapilli.training.optimizer import optimizer_of
 from lapilli.training.preflight import (
+    ASIDE,
     CHECKPOINTS,
     MODEL,
     SKIPPED,
@@ -52,18 +50,18 @@ from lapilli.training.preflight import (
     startable,
 )
 from lapilli.training.recipe import Length, TrainRecipe
+from lapilli.training.sources import SOURCES, changes, require_same_sources, sources_of
 from lapilli.training.stages import STAGES, modes, requirements
 from lapilli.training.totals import Totals
 from lapilli.training.trainer import (
     StageTrainer,
-    is_last,
     last_checkpoint,
     remove_newer,
     step_of,
     training_arguments,
 )
 from lapilli.training.tuning import Part
-from lapilli.training.validation import BEST, Evaluator, best_of, is_exhausted, mean_loss
+from lapilli.training.validation import Evaluator, best_of, best_weights, is_exhausted, mean_loss, remove_newer_weights
 from lapilli.training.watch import (
     Watcher,
     announce,
@@ -74,12 +72,6 @@ from lapilli.training.watch import (
     training_bar,
 )
 from lapilli.training.weights import FinalError, read_weights
-
-CHANGED = "changed_data"
-"""The result of a run that was resumed after its file of samples was changed: the step, and both checksums."""
-
-_Change = TypedDict("_Change", {"after_step": int, "from": str, "to": str})
-"""One change of the file of samples."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +133,7 @@ def train(
         # Step after step until the last one. An error and a request to stop both leave a checkpoint.
         trainer, totals = _fit(setup, run, checkpoint, on_eval=on_eval, progress=progress)
         if recipe.validation.keep == "best":
-            read_weights(setup.llava.model, run.path / CHECKPOINTS / BEST)
+            read_weights(setup.llava.model, best_weights(run.path / CHECKPOINTS))
 
         # The results, then the model: once that is there, nothing is trained again. The manifest comes last.
         _save(setup, run, _figures(trainer, totals))
@@ -161,7 +153,6 @@ def _prepare(recipe: TrainRecipe, samples: RunSamples | None, progress: bool) ->
     prepare_passes(recipe, llava)
     optimizer = optimizer_of(recipe, learning, llava)
     examples = _encode(recipe, samples, llava, progress)
-    validation = RunSamples(samples.validation, samples.validation_rows, ())
     arguments.max_steps = Length(recipe, len(examples)).cap or -1  # -1: the epochs end the run
     return _Setup(
         recipe,
@@ -170,29 +161,30 @@ def _prepare(recipe: TrainRecipe, samples: RunSamples | None, progress: bool) ->
         learning=learning,
         optimizer=optimizer,
         examples=examples,
-        validation=_encode(recipe, validation, llava, progress) if samples.validation else None,
+        validation=_encode_validation(recipe, samples, llava, progress),
         samples=samples,
         arguments=arguments,
-        sources=_sources(folder, recipe.data.file, len(examples)),
+        sources=sources_of(recipe, folder, len(examples)),
     )
 
 
-def _encode(recipe: TrainRecipe, samples: RunSamples, llava: Llava, progress: bool) -> Examples:
+def _encode(
+    recipe: TrainRecipe, samples: RunSamples, llava: Llava, progress: bool, file: Path | None = None
+) -> Examples:
     """Encode every sample before the first step, so that one that cannot be learned from ends nothing at step 900."""
     stage_requirements = requirements(STAGES[recipe.stage], llava.codec, llava.model.config, modes(recipe)["llm"])
     try:
         return Examples(encoding_bar(samples.samples, progress), stage_requirements, samples.rows)
     except LapilliError as error:
-        raise LapilliError(f"{recipe.data.file}: {error}") from error
+        raise LapilliError(f"{file or recipe.data.file}: {error}") from error
 
 
-def _sources(model: Path, data: Path, samples: int) -> dict[str, str]:
-    return {"model": origin(model).sha256, "data": _sha256(data), "number of samples": str(samples)}
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+def _encode_validation(recipe: TrainRecipe, samples: RunSamples, llava: Llava, progress: bool) -> Examples | None:
+    """The same of the samples to validate on, if there are any."""
+    if not samples.validation:
+        return None
+    others = RunSamples(samples.validation, samples.validation_rows, ())
+    return _encode(recipe, others, llava, progress, recipe.data.validation)
 
 
 def _create(setup: _Setup) -> RunDir:
@@ -206,41 +198,21 @@ def _save_start(setup: _Setup, run: RunDir) -> None:
     """Save what the run starts from: the samples that it leaves out or sets aside, and the checksums."""
     run.save(SKIPPED, setup.samples.skipped)
     if setup.recipe.data.validation_share:
-        run.save("validation_rows", setup.samples.validation_rows)
-    run.save("sources", setup.sources)
+        run.save(ASIDE, setup.samples.aside)
+    run.save(SOURCES, setup.sources)
 
 
 def _reopen(setup: _Setup, changed_data: bool) -> tuple[RunDir, Path | None]:
     """Open the unfinished run, remove all that is newer than its last whole checkpoint, and return both."""
     run = RunDir.resume(setup.recipe.out, setup.recipe.seed)
-    if not run.has("sources"):  # killed before anything was trained
+    if not run.has(SOURCES):  # killed before anything was trained
         _save_start(setup, run)
     checkpoint = last_checkpoint(run.path / CHECKPOINTS)
-    _require_same_sources(run, setup.sources, changed_data, step_of(checkpoint))
+    require_same_sources(run, setup.sources, changed_data, step_of(checkpoint))
     remove_newer(run.path / CHECKPOINTS, checkpoint)
+    remove_newer_weights(run.path / CHECKPOINTS, step_of(checkpoint))
     run.rewind(step_of(checkpoint))
     return run, checkpoint
-
-
-def _require_same_sources(run: RunDir, sources: Mapping[str, str], changed_data: bool, step: int) -> None:
-    """Refuse to resume with another model or other samples; note a change of the file that is allowed."""
-    before = checked(dict[str, str], run.load("sources"), f"{run.path}: results/sources.json", "start a new run")
-    if before.keys() != sources.keys():
-        raise LapilliError(f"{run.path}: results/sources.json: not {', '.join(sources)}; start a new run")
-    for name in before:
-        if before[name] != sources[name] and not (name == "data" and changed_data):
-            way = ", or go on with --changed-data" if name == "data" else ""
-            raise LapilliError(f"{run.path}: the {name} it began with has changed since; start a new run{way}")
-    if before["data"] != sources["data"]:
-        run.save(CHANGED, [*_changes(run), {"after_step": step, "from": before["data"], "to": sources["data"]}])
-        run.save("sources", sources)
-
-
-def _changes(run: RunDir) -> list[_Change]:
-    """The changes of the file of samples before the run was resumed, in their order."""
-    if not run.has(CHANGED):
-        return []
-    return checked(list[_Change], run.load(CHANGED), f"{run.path}: results/{CHANGED}.json", "start a new run")
 
 
 def _fit(
@@ -263,13 +235,19 @@ def _fit(
             length = Length(setup.recipe, len(setup.examples))
             announce(bar, opening(setup.learning, length, step_of(checkpoint), setup.arguments.device.type))
         with _steps_saved_on_error(trainer, checkpoint, run), quiet():
-            if checkpoint and (is_last(checkpoint) or is_exhausted(run, setup.recipe.validation)):  # nothing is left
-                trainer.restore(checkpoint)
-            else:
+            if checkpoint:
+                trainer.restore(checkpoint)  # and evaluate, where it was stopped before that
+            if not _is_done(setup, run, trainer):
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if request.stop:
+    if request.stop and not _is_done(setup, run, trainer):
         raise KeyboardInterrupt
     return trainer, totals
+
+
+def _is_done(setup: _Setup, run: RunDir, trainer: StageTrainer) -> bool:
+    """Whether the last step was taken, or the patience has come to an end."""
+    state = trainer.state
+    return 0 < state.max_steps <= state.global_step or is_exhausted(run, setup.recipe.validation)
 
 
 def _trainer(
@@ -285,11 +263,9 @@ def _trainer(
     batcher = Batcher(recipe.data.images, llava.pixels, llava.processor.tokenizer.pad_token_id)
     losses = None
     if setup.validation:
-        losses = partial(mean_loss, loss, setup.validation, batcher, size=recipe.batch_size, precision=recipe.precision)
-    best = run.path / CHECKPOINTS / BEST if recipe.validation.keep == "best" else None
-    evaluator = Evaluator(
-        run, llava, recipe.validation, losses=losses, figures=on_eval, best=best, done=watcher.start_measuring
-    )
+        losses = partial(mean_loss, loss, setup.validation, batcher, size=recipe.batch_size)
+    best = run.path / CHECKPOINTS if recipe.validation.keep == "best" else None
+    evaluator = Evaluator(run, llava, recipe, losses=losses, figures=on_eval, best=best, done=watcher.start_measuring)
     trainer = StageTrainer(
         totals,
         SimilarLengths(examples.lengths, recipe.batch_size * recipe.accumulate, recipe.seed),
@@ -353,10 +329,11 @@ def _save(setup: _Setup, run: RunDir, figures: Mapping[str, float]) -> None:
     }
     run.save("training", {**figures, **counts})
     note = f"{recipe.stage}: {figures['steps']} steps on the {len(examples)} samples of {recipe.data.file.name}"
-    if changes := _changes(run):
-        note += ", which was changed after step " + ", ".join(str(change["after_step"]) for change in changes)
+    if changed := changes(run):
+        note += ", which was changed after step " + ", ".join(str(change["after_step"]) for change in changed)
     llava = replace(llava, card=replace(llava.card, notes=(*llava.card.notes, note)))
     if setup.updates is None:
+        llava.model.float()  # in one format, or a reader would round what was learned to that of the rest
         save(llava, run.path / MODEL)
     else:
         save_updates(recipe, setup.updates, llava, run.path / MODEL)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lapilli.core.errors import UsageError
 from lapilli.model.card import BASE
@@ -76,15 +76,11 @@ def save_updates(recipe: TrainRecipe, updates: Any, llava: Llava, out: Path) -> 
     """
     from peft import get_peft_model_state_dict
 
-    full = [part for part, mode in modes(recipe).items() if mode == "full"]
-    tensors = {
-        name: parameter.detach()
-        for name, parameter in llava.model.named_parameters()
-        if parameter.requires_grad and ".lora_" not in name
-    }
+    tensors = _trained_whole(llava)
     config = deepcopy(updates.peft_config["default"])
-    config.modules_to_save = [_ROOTS[part] for part in full] + [_HEAD] * any(name.startswith(_HEAD) for name in tensors)
+    config.modules_to_save = sorted({name.rpartition(".")[0] for name in tensors}) or None
     base = model_folder(recipe.model)
+    name = str(base.resolve()) if Path(recipe.model).is_dir() else str(recipe.model)
     card = replace(llava.card, parts={**llava.card.parts, BASE: origin(base)})
     described = Checkpoint(
         out,
@@ -96,4 +92,22 @@ def save_updates(recipe: TrainRecipe, updates: Any, llava: Llava, out: Path) -> 
         generation=llava.model.generation_config,
         card=card,
     )
-    write_adapter(described, config, {**get_peft_model_state_dict(updates), **tensors}, str(recipe.model), out)
+    write_adapter(described, config, {**get_peft_model_state_dict(updates), **tensors}, name, out)
+
+
+def _trained_whole(llava: Llava) -> dict[str, Tensor]:
+    """The tensors that were trained in full, by their names, with all others of the modules that hold them.
+
+    peft loads whole modules. A head that is tied to the embeddings is there as well: peft puts another matrix in the
+    place of the one, and would leave the other as it was.
+    """
+    named = {name: weight.detach() for name, weight in llava.model.named_parameters(remove_duplicate=False)}
+    learned = [name for name, weight in llava.model.named_parameters() if weight.requires_grad and ".lora_" not in name]
+    modules = {name.rpartition(".")[0] for name in learned}
+    if llava.model.config.tie_word_embeddings and any(name.endswith("embed_tokens.weight") for name in learned):
+        modules.add(_HEAD)
+    return {
+        name: weight.clone() if name.startswith(_HEAD) else weight  # a file holds no tensor twice
+        for name, weight in named.items()
+        if any(name.startswith(f"{module}.") for module in modules) and ".lora_" not in name
+    }

@@ -26,6 +26,11 @@ def prepare_passes(recipe: TrainRecipe, llava: Llava) -> None:
         llava.model.model.language_model.compile(dynamic=True)
 
 
+def passes_of(recipe: TrainRecipe, device: torch.device) -> Any:
+    """A block in which passes are computed as the recipe's are: autocast to bf16, or in the weights' own format."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
+
+
 class AnswerLoss(nn.Module):
     """A Llava that returns its loss; the parts that do not learn must be frozen before.
 

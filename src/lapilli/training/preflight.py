@@ -21,13 +21,16 @@ from lapilli.data.sample import Sample, read_samples
 from lapilli.data.split import rows_aside
 from lapilli.model.hub import pinned
 from lapilli.training.recipe import TrainRecipe
-from lapilli.training.tuning import with_layers_read
+from lapilli.training.tuning import LlmTuning, with_layers_read
 
 MODEL = "model"
 """The folder of the trained model or part, inside the run's."""
 
 CHECKPOINTS = "checkpoints"
 """The folder of a run's checkpoints, while it has any."""
+
+ASIDE = "validation_rows"
+"""The result of a run that lists the samples that were set aside for validation."""
 
 SKIPPED = "skipped"
 """The result of a run that lists the samples that were left out."""
@@ -43,12 +46,20 @@ def startable(recipe: TrainRecipe, resume: bool) -> TrainRecipe:
     Raises LapilliError for a run that exists already, a resumption of one that does not, and a missing file;
     UsageError for a model that is neither a folder nor an id, and where a resumed run began with another recipe.
     """
-    recipe = replace(recipe, model=pinned(recipe.model), llm=with_layers_read(recipe.llm))
+    recipe = replace(recipe, model=pinned(recipe.model), llm=_llm(recipe, resume))
     _require_trackers(recipe)
     _require_place(recipe, resume)
     if not is_trained(recipe):
         _require_data(recipe)
     return recipe
+
+
+def _llm(recipe: TrainRecipe, resume: bool) -> LlmTuning:
+    """How the language model is tuned, with the layers of a file: those that a resumed run read, if it is gone."""
+    begun = recipe.out / "recipe.yaml"
+    if resume and isinstance(recipe.llm.layers, str) and not Path(recipe.llm.layers).is_file() and begun.is_file():
+        return replace(recipe.llm, layers=read_recipe(begun, [], TrainRecipe).llm.layers)
+    return with_layers_read(recipe.llm)
 
 
 def _require_trackers(recipe: TrainRecipe) -> None:
@@ -105,8 +116,16 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class Aside:
+    """A sample that is set aside for validation: its row in the file, and its id."""
+
+    row: int
+    id: str
+
+
+@dataclass(frozen=True)
 class RunSamples:
-    """The samples to learn from, their rows in the file, those that are left out, and those set aside for validation.
+    """The samples to learn from, their rows in the file, those that are left out, and those to validate on.
 
     `validation_rows` are the rows of the last, in their own file where the recipe names one.
     """
@@ -116,6 +135,11 @@ class RunSamples:
     skipped: tuple[Skipped, ...]
     validation: tuple[Sample, ...] = ()
     validation_rows: tuple[int, ...] = ()
+
+    @property
+    def aside(self) -> list[Aside]:
+        """The samples to validate on, as a run lists them."""
+        return [Aside(row, sample.id) for row, sample in zip(self.validation_rows, self.validation, strict=True)]
 
 
 def run_samples(recipe: TrainRecipe, check: bool = False, progress: Progress | None = None) -> RunSamples:
@@ -135,38 +159,54 @@ def run_samples(recipe: TrainRecipe, check: bool = False, progress: Progress | N
     if settled is not None:
         if bad:
             raise _refusal(recipe, candidates, bad)
-        return _with_validation(recipe, candidates)
+        return _with_validation(recipe, candidates, check, progress)
     chosen = _without(samples, _skipped(samples, bad))  # a new run: what it skips is settled now
     if not chosen.samples:
         raise LapilliError(
             f"{recipe.data.images}: no sample is left whose pictures can be read: {chosen.skipped[0].reason}"
         )
-    return _with_validation(recipe, chosen)
+    return _with_validation(recipe, chosen, check, progress)
 
 
-def _with_validation(recipe: TrainRecipe, samples: RunSamples) -> RunSamples:
+def _with_validation(recipe: TrainRecipe, samples: RunSamples, check: bool, progress: Progress | None) -> RunSamples:
     """Set the recipe's share of the samples aside, or read its file of others.
 
-    Raises LapilliError where nothing can be set aside, or a picture of that file is not there.
+    Raises LapilliError where nothing can be set aside, or a picture of that file cannot be read.
     """
     if recipe.data.validation:
         others = read_samples(recipe.data.validation)
         if not others:
             raise LapilliError(f"{recipe.data.validation}: no samples; name others, or leave data.validation out")
-        candidates = _without(others, [])
-        if bad := _bad_pictures(recipe, others, decode=False, progress=None):
+        candidates, decode = _without(others, []), check or recipe.on_bad_picture == "skip"
+        if bad := _bad_pictures(recipe, others, decode, progress):
             raise _refusal(recipe, candidates, bad, recipe.data.validation)
         return replace(samples, validation=candidates.samples, validation_rows=candidates.rows)
     if not recipe.data.validation_share:
         return samples
-    aside = {*rows_aside(samples.samples, recipe.data.validation_share, recipe.seed)}
-    if not aside:
-        what = "all samples share pictures, so that none can be set aside"
+    aside = _rows_aside(recipe, samples)
+    numbered = list(zip(samples.rows, samples.samples, strict=True))
+    rows, learned = zip(*(pair for pair in numbered if pair[0] not in aside), strict=True)
+    aside_rows, kept = zip(*(pair for pair in numbered if pair[0] in aside), strict=True)
+    return RunSamples(learned, rows, samples.skipped, kept, aside_rows)
+
+
+def _rows_aside(recipe: TrainRecipe, samples: RunSamples) -> set[int]:
+    """The rows to set aside: those that the unfinished run did, or about as many as the recipe's share."""
+    share = recipe.data.validation_share or 0.0
+    if (recipe.out / "recipe.yaml").is_file() and (run := RunDir.open(recipe.out)).has(ASIDE):
+        where = f"{run.path}: results/{ASIDE}.json"
+        settled = checked(list[Aside], run.load(ASIDE), where, "start a new run")
+        ids = dict(zip(samples.rows, (sample.id for sample in samples.samples), strict=True))
+        if moved := next((one for one in settled if ids.get(one.row) != one.id), None):
+            what = f"row {moved.row} is no longer the sample {moved.id!r}, which the run set aside"
+            raise LapilliError(f"{recipe.data.file}: {what}; put it back there, or start a new run")
+        return {one.row for one in settled}
+    chosen = rows_aside(samples.samples, share, recipe.seed)
+    if not chosen or len(chosen) > max(2 * share * len(samples.samples), 1):
+        least = f"{len(chosen)} of {len(samples.samples)} are the fewest" if chosen else "all share pictures"
+        what = f"no share of about {share:g} can be set aside by picture ({least})"
         raise LapilliError(f"{recipe.data.file}: {what}; name a file in data.validation")
-    numbered = list(enumerate(zip(samples.rows, samples.samples, strict=True)))
-    rows, chosen = zip(*(pair for index, pair in numbered if index not in aside), strict=True)
-    aside_rows, set_aside = zip(*(pair for index, pair in numbered if index in aside), strict=True)
-    return RunSamples(chosen, rows, samples.skipped, set_aside, aside_rows)
+    return {samples.rows[index] for index in chosen}
 
 
 def _bad_pictures(

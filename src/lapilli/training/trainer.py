@@ -220,12 +220,6 @@ def remove_newer(folder: Path, checkpoint: Path | None) -> None:
             shutil.rmtree(path)
 
 
-def is_last(checkpoint: Path) -> bool:
-    """Whether a checkpoint was written after the run's last step."""
-    state = TrainerState.load_from_json(str(checkpoint / _STATE))
-    return bool(state.global_step >= state.max_steps)
-
-
 def step_of(checkpoint: Path | None) -> int:
     """The number of steps before a checkpoint was written; 0 without one."""
     if checkpoint is None:

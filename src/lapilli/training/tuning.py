@@ -18,10 +18,11 @@ _MODE = "frozen, full, or lora: low-rank updates of its matrices; null: what the
 _ITS_RATE = "Its highest rate; null: learning_rate."
 _ITS_DECAY = "Of its matrices; null: weight_decay."
 _LAYERS = (
-    "The layers that learn, from 0: a range or several (2-17 or 0,3,5-7), a list, or the path of a file that "
-    '`lapilli compare --suggest` wrote ({"layers": [2, 3]}); null: all.'
+    "The layers that learn, from 0: a range or several (2-17 or 0,3,5-7), a list, or the path of a JSON file "
+    '{"layers": [2, 3]}; null: all.'
 )
-_RANGES = re.compile(r"\s*\d+(\s*-\s*\d+)?\s*(,\s*\d+(\s*-\s*\d+)?\s*)*")
+_RANGES = re.compile(r"\s*\d{1,99}(\s*-\s*\d{1,99})?\s*(,\s*\d{1,99}(\s*-\s*\d{1,99})?\s*)*")
+_OF_RANGES = set("0123456789-, ")
 _MOST_LAYERS = 10_000
 
 
@@ -51,7 +52,7 @@ class LlmTuning:
     muon_learning_rate: Annotated[
         float | None, "That of Muon, for the matrices of its layers in mode full; null: AdamW moves them too.", RATE
     ] = None
-    layers: Annotated[str | tuple[int, ...] | None, _LAYERS] = None
+    layers: Annotated[str | tuple[int, ...] | None, _LAYERS, Range(0, _MOST_LAYERS)] = None
     modules: Annotated[
         tuple[LlmModule, ...] | None,
         "What learns in these layers: attention's matrices, gate and up of the MLP, its down, the norms; null: all.",
@@ -63,9 +64,9 @@ class LlmTuning:
 
     def __post_init__(self) -> None:
         """Raises ValueError for a number out of its range, layers that are none, and what LoRA cannot do."""
-        require_ranges(self)
-        if isinstance(self.layers, str) and _RANGES.fullmatch(self.layers):
+        if isinstance(self.layers, str) and not set(self.layers) - _OF_RANGES:
             object.__setattr__(self, "layers", layer_numbers(self.layers))
+        require_ranges(self)
         if isinstance(self.layers, tuple):
             object.__setattr__(self, "layers", _sorted(self.layers))
         if self.modules is not None and not self.modules:
@@ -104,13 +105,17 @@ class Lora:
 
 
 def layer_numbers(text: str) -> tuple[int, ...]:
-    """The layers that ranges name: 0,3,5-7 are 0, 3, 5, 6 and 7. Raises ValueError for a range that runs backwards."""
+    """The layers that ranges name: 0,3,5-7 are 0, 3, 5, 6 and 7. Raises ValueError for what is no range."""
     numbers: list[int] = []
+    if not _RANGES.fullmatch(text):
+        raise ValueError(f"layers: {text}; it must be {Range(0, _MOST_LAYERS)}, such as 2-17 or 0,3,5-7")
     for part in text.split(","):
         first, dash, last = (word.strip() for word in part.partition("-"))
-        start, end = int(first[:9]), int((last if dash else first)[:9])
-        if end < start or end > _MOST_LAYERS:
+        start, end = int(first), int(last if dash else first)
+        if end < start:
             raise ValueError(f"layers: {part.strip()}: a range goes from the lower number to the higher, such as 2-17")
+        if end > _MOST_LAYERS:
+            raise ValueError(f"layers: {end}; it must be {Range(0, _MOST_LAYERS)}")
         numbers += range(start, end + 1)
     return tuple(numbers)
 
@@ -125,8 +130,8 @@ def ranges_of(layers: tuple[int, ...] | str) -> str:
 
 
 def _sorted(layers: tuple[int, ...]) -> tuple[int, ...]:
-    if not layers or min(layers) < 0:
-        raise ValueError(f"layers: {list(layers)}: name at least one, numbered from 0; or set mode to frozen")
+    if not layers:
+        raise ValueError("layers: none; name at least one, or set mode to frozen")
     return tuple(sorted(set(layers)))
 
 

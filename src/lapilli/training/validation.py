@@ -1,9 +1,10 @@
 """Evaluating a run while it trains: the loss of samples set aside, the caller's figures, the best weights, the end.
 
-The log of the run is the only memory: which evaluation was the best, and how long ago, is read from it. So a resumed
-run, which evaluates again what it lost, comes to the same weights.
+Which evaluation was the best, and how long ago, is read from the log of the run, and the weights of every best one are
+kept as long as a checkpoint may need them. So a resumed run, which evaluates again what it lost, comes to the same.
 """
 
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,13 +18,13 @@ from lapilli.core.files import new_folder
 from lapilli.core.run import RunDir
 from lapilli.model.llava import Llava
 from lapilli.training.feed import Batcher, Examples
-from lapilli.training.objective import AnswerLoss
-from lapilli.training.recipe import Validation
-from lapilli.training.weights import write_weights
+from lapilli.training.objective import AnswerLoss, passes_of
+from lapilli.training.recipe import TrainRecipe, Validation
+from lapilli.training.weights import FinalError, write_weights
 
 LOSS = "validation_loss"
-BEST = "best"
-"""The folder of the weights of the lowest validation loss so far, among the checkpoints."""
+_BEST = "best-"  # folders among the checkpoints, by step: the weights of every lowest validation loss
+_RESERVED = {"step", "epoch", "loss", "learning_rate", LOSS}
 
 
 @final
@@ -31,21 +32,21 @@ class Evaluator(TrainerCallback):
     """Evaluates where the Trainer asks for it, once a step, and logs the figures.
 
     `losses` computes the validation loss, `figures` what the caller wants to know of the model; either may be None.
-    `best` is the folder that the best weights are kept in, None where they are not.
+    `best` is the folder of the checkpoints, beside which the best weights are kept, None where they are not.
     """
 
     def __init__(
         self,
         run: RunDir,
         llava: Llava,
-        validation: Validation,
+        recipe: TrainRecipe,
         *,
         losses: Callable[[], float] | None,
         figures: Callable[[Llava], Mapping[str, float]] | None,
         best: Path | None,
         done: Callable[[], None],
     ) -> None:
-        self._run, self._llava, self._validation = run, llava, validation
+        self._run, self._llava, self._recipe, self._validation = run, llava, recipe, recipe.validation
         self._losses, self._figures, self._best, self._done = losses, figures, best, done
 
     def __call__(self, state: TrainerState, control: TrainerControl) -> dict[str, float]:
@@ -54,7 +55,7 @@ class Evaluator(TrainerCallback):
             return {}
         figures = self._evaluated()
         if self._best and LOSS in figures and figures[LOSS] < min(self._logged(), default=float("inf")):
-            self._keep_weights(self._best)
+            self._keep_weights(self._best, state.global_step)
         self._run.log(step=state.global_step, epoch=state.epoch, **figures)
         if is_exhausted(self._run, self._validation):
             control.should_training_stop = True
@@ -69,22 +70,56 @@ class Evaluator(TrainerCallback):
             self(state, control)
 
     def _evaluated(self) -> dict[str, float]:
-        model = self._llava.model
-        with torch.random.fork_rng():  # an evaluation must not change the training
+        model: Any = self._llava.model
+        with torch.random.fork_rng(), passes_of(self._recipe, model.device):  # it must not change the training
             model.eval()  # the Trainer's next step sets it back
             losses = {LOSS: self._losses()} if self._losses else {}
-            return {**losses, **(self._figures(self._llava) if self._figures else {})}
+            figures = dict(self._figures(self._llava)) if self._figures else {}
+        if odd := _RESERVED & figures.keys():
+            names = ", ".join(sorted(odd))
+            raise ValueError(f"on_eval returned {names}, names that the log has itself; take others")
+        if not math.isfinite(losses.get(LOSS, 0.0)):
+            raise FinalError(f"the validation loss is {losses[LOSS]}; lower the learning rates in a new run")
+        return losses | figures
 
-    def _keep_weights(self, folder: Path) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        with new_folder(folder) as part:
+    def _keep_weights(self, folder: Path, step: int) -> None:
+        """Keep the weights, and of the earlier ones those that the newest checkpoints would go back to."""
+        shutil.rmtree(folder / f"{_BEST}{step}", ignore_errors=True)
+        with new_folder(folder / f"{_BEST}{step}") as part:
             write_weights(self._llava.model, part)
+        kept = [path for path in _bests(folder) if _step(path) <= step]
+        oldest = min((_step(path) for path in folder.glob("checkpoint-*")), default=0)
+        needed = [path for path in kept if _step(path) > oldest] + [path for path in kept if _step(path) <= oldest][-1:]
+        for path in kept:
+            if path not in needed:
+                shutil.rmtree(path)
 
     def _logged(self) -> list[float]:
         return [line[LOSS] for line in self._run.metrics() if LOSS in line]
 
     def _is_evaluated(self, step: int) -> bool:
-        return any(line["step"] == step and "loss" not in line for line in self._run.metrics())
+        return any(line["step"] == step and "learning_rate" not in line for line in self._run.metrics())
+
+
+def best_weights(checkpoints: Path) -> Path:
+    """The folder of the weights of the lowest validation loss."""
+    return _bests(checkpoints)[-1]
+
+
+def remove_newer_weights(checkpoints: Path, step: int) -> None:
+    """Remove the best weights of evaluations after a step, which the run takes again."""
+    for path in _bests(checkpoints):
+        if _step(path) > step:
+            shutil.rmtree(path)
+
+
+def _bests(checkpoints: Path) -> list[Path]:
+    """The folders of best weights, the oldest first; the loss of each is lower than those before."""
+    return sorted((path for path in checkpoints.glob(f"{_BEST}*") if path.is_dir()), key=_step)
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.rpartition("-")[2])
 
 
 def is_exhausted(run: RunDir, validation: Validation) -> bool:
@@ -102,12 +137,12 @@ def best_of(run: RunDir) -> dict[str, float]:
     return {} if lowest is None else {LOSS: lowest[LOSS], "validation_step": lowest["step"]}
 
 
-def mean_loss(loss: AnswerLoss, examples: Examples, batcher: Batcher, size: int, precision: str) -> float:
+def mean_loss(loss: AnswerLoss, examples: Examples, batcher: Batcher, size: int) -> float:
     """The mean cross-entropy of all learned tokens of the examples, in nats; batches are of `size` samples."""
     order = [int(index) for index in examples.lengths.argsort(kind="stable")]
     device = next(loss.parameters()).device
     total = 0.0
-    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+    with torch.no_grad():
         for batch in DataLoader(examples, size, sampler=order, collate_fn=batcher):
             moved = {name: value.to(device) for name, value in batch.items()}
             total += float(loss(**moved, num_items_in_batch=1)["loss"])
