@@ -2,9 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/kills.py [--every 1] [--random 40] [--only cosine constant scenes ...]
 
-A training of nine steps, with dropout, is killed before every file event of its last five steps and of its finishing
-(opened for writing, made, renamed, removed, synced; and in the middle of every file of weights), and at random moments
-elsewhere, half of the latter twice. Each is gone on with as a user would. Weights, card, the figures of training.json
+Trainings of nine steps, with dropout, are killed before every file event of their last five steps and of their
+finishing (opened for writing, made, renamed, removed, synced; and in the middle of every file of weights), and at
+random moments elsewhere, half of the latter twice: in two schedules, by LoRA, of one layer, in bf16, and with the best
+weights kept. Each is resumed as a user would. Weights, card, the figures of training.json
 and the step, epoch, loss, rate and gradient norm of every line of the log must be those of the undisturbed run, and
 nothing else may be left. Commands that make a folder are killed in the same way and given again.
 
@@ -39,7 +40,9 @@ from lapilli.core.run import RunDir
 from lapilli.data.sample import Sample, Turn, write_samples
 from lapilli.model.llava import save
 from lapilli.training.loop import train
-from lapilli.training.recipe import Data, TrainRecipe
+from lapilli.training.recipe import Data, TrainRecipe, Validation
+from lapilli.training.tuning import LlmTuning, Lora
+from lapilli.training.validation import LOSS
 
 LAST = 5
 """Steps of a training before whose file events it is killed."""
@@ -100,11 +103,8 @@ def _kinds(folder: Path) -> Iterator[Kind]:
         "instruct", folder / "model", Data(folder / "data.json", folder / "images"), folder, epochs=3.0, batch_size=2,
         accumulate=2, weight_decay=0.1, learning_rate=1e-2,
     )  # fmt: skip
-    for changes in (
-        {"schedule": "cosine", "save_every": 1, "log_every": 2},
-        {"schedule": "constant", "save_every": 2, "log_every": 3},
-    ):
-        yield Kind(changes["schedule"], _training(replace(recipe, **changes)), _fault_of_run, steps=9)
+    for name, changes in _trainings(recipe).items():
+        yield Kind(name, _training(replace(recipe, **changes)), _fault_of_run, steps=9)
     arguments = {
         "scenes": lambda out: ["data", "scenes", out, "--count", "4"],
         "convert": lambda out: ["model", "convert", folder / "model", out, "--to", "original"],
@@ -120,6 +120,20 @@ def _kinds(folder: Path) -> Iterator[Kind]:
     }
     for name, line in arguments.items():
         yield Kind(name, _command(line), _fault_of_folder)
+
+
+def _trainings(recipe: TrainRecipe) -> dict[str, dict[str, Any]]:
+    """What of the recipe is changed for each training that is killed, by its name."""
+    updates = {"llm": LlmTuning(mode="lora"), "lora": Lora(2, dropout=0.2), "save_every": 2, "log_every": 2}
+    best = {"data": replace(recipe.data, validation_share=0.2), "validation": Validation(every=1, keep="best")}
+    return {
+        "cosine": {"schedule": "cosine", "save_every": 1, "log_every": 2},
+        "constant": {"schedule": "constant", "save_every": 2, "log_every": 3},
+        "lora": updates,
+        "layers": {"llm": LlmTuning(layers="1", modules=("attention", "norms")), "save_every": 2, "log_every": 2},
+        "bf16": {"precision": "bf16", "save_every": 2, "log_every": 2},
+        "best": best | {"save_every": 2, "batch_size": 1, "accumulate": 3, "log_every": 2},
+    }
 
 
 def _training(recipe: TrainRecipe) -> Callable[[Path], object]:
@@ -217,9 +231,9 @@ def _same(name: str, out: Path, right: Path) -> bool:
     return filecmp.cmp(out / name, right / name, shallow=False)
 
 
-def _lines(out: Path) -> list[list[float]]:
-    names = ("step", "epoch", "loss", "learning_rate", "grad_norm")
-    return [[line[name] for name in names] for line in RunDir.open(out).metrics()]
+def _lines(out: Path) -> list[list[float | None]]:
+    names = ("step", "epoch", "loss", "learning_rate", "grad_norm", LOSS)
+    return [[line.get(name) for name in names] for line in RunDir.open(out).metrics()]
 
 
 def _fork(work: Callable[[], object], log: Path, kill: list[int] | None = None, events: Path | None = None) -> int:
