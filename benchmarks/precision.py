@@ -64,7 +64,14 @@ def run(precision: str, options: argparse.Namespace) -> list[dict[str, Any]]:
             "llm.muon_learning_rate": "null", "schedule": "constant", "log_every": 1, "save_every": "null",
         }  # fmt: skip
         sets = [word for name, value in fields.items() for word in ("--set", f"{name}={value}")]
-        command = [sys.executable, "-m", "lapilli", "train", "recipes/instruct.yaml", *sets]
+        command = [
+            sys.executable,
+            "-c",
+            "from lapilli.cli import main; main()",
+            "train",
+            "recipes/instruct.yaml",
+            *sets,
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"{shlex.join(command)}: {done.stderr.strip()[-500:]}")
