@@ -20,8 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Positions, Role, TokenLayout
 from lapilli.inspection.attribution.linear import linear_rules, tracking
+from lapilli.inspection.sites import has_constants
 from lapilli.inspection.target import Target
 from lapilli.model.architecture import token_cell
 from lapilli.model.llava import Llava
@@ -95,9 +97,14 @@ def all_paths(
     queries that are done.
 
     The model's parameters and their gradients stay as they are. Raises LapilliError for language models that are not
-    built like LLaMA, and ValueError for queries or pictures that are not those of the sequence.
+    built like LLaMA, and while heads or patches are replaced by values from elsewhere, and ValueError for queries or
+    pictures that are not those of the sequence.
     """
     model: Any = llava.model
+    if has_constants(model):
+        raise LapilliError(
+            "heads or patches are ablated by values from elsewhere, where no path leads; end the block"
+        )
     at = np.asarray(queries, np.intp)
     _require_fitting(ids, layout, pixel_values, at)
     if model.training:

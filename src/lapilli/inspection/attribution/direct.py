@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
+from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Role
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Trace, attention
@@ -159,7 +160,12 @@ def neuron_parts(trace: Trace, readout: Tensor, layer: int) -> Tensor:
 
 
 def _values(trace: Trace, layer: int) -> Tensor:
-    """The values at every position, without their bias; float32, (kv_head, token, d_head)."""
+    """The values at every position, without their bias; float32, (kv_head, token, d_head).
+
+    Raises LapilliError for a trace whose heads put out something else than their weighted sum.
+    """
+    if trace.heads_changed:
+        raise LapilliError("heads were ablated in this trace, which cannot be taken apart; trace without the ablation")
     values, bias = trace.values[layer].float(), trace.decoder.value_bias(layer)
     return values if bias is None else values - bias[:, None]
 
