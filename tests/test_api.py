@@ -342,6 +342,7 @@ def test_explain_while_patches_are_ablated_is_of_the_ablated_model_and_names_no_
         why = llava.explain(image, QUESTION, **asked)
     why.save(tmp_path / "why")  # which checks that the parts add up
     assert not np.allclose(why.arrays["image_patches"], clean.arrays["image_patches"])
+    assert why.description["made_by"]["command"] == [] == why.description["receipts"][0]["command"]
     assert clean.description["made_by"]["command"]
 
 

@@ -102,9 +102,7 @@ def all_paths(
     """
     model: Any = llava.model
     if has_constants(model):
-        raise LapilliError(
-            "heads or patches are ablated by values from elsewhere, where no path leads; end the block"
-        )
+        raise LapilliError("heads or patches are ablated by values from elsewhere, where no path leads; end the block")
     at = np.asarray(queries, np.intp)
     _require_fitting(ids, layout, pixel_values, at)
     if model.training:
