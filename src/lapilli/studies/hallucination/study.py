@@ -64,7 +64,7 @@ def opened(out: Path, of: Settings, placement: Placement = AS_STORED) -> RunDir:
     models = list(of.models.values())
     recipe: dict[str, Any] = {"study": RESULT, "version": VERSION, "data": str(of.data.resolve())}
     recipe |= {"questions": of.questions, "seed": of.seed, "models": [recorded(model) for model in models]}
-    recipe |= {"questions_sha256": fingerprint(of.data), "weights": [origin(model).sha256 for model in models]}
+    recipe |= {"data_sha256": fingerprint(of.data), "weights": [origin(model).sha256 for model in models]}
     return RunDir.begin(out, recipe, of.seed)
 
 
