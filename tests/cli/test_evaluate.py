@@ -1,6 +1,7 @@
 """`lapilli eval`, on a tiny random model: what is asked and counted, not how much of it is right."""
 
 import json
+import shutil
 
 import pytest
 from tests.parts import joined
@@ -58,6 +59,26 @@ def test_the_table_has_a_row_for_every_type_and_the_run_folder_every_answer(data
     saved.verify()
     answers = saved.load("answers")
     assert [(one["question"]["split"], one["condition"]) for one in answers] == [key for key in ROUNDS for _ in TYPES]
+
+
+@pytest.mark.parametrize(
+    ("bench", "name"),
+    [("scenes", "held_out/questions"), ("scenes", "compositional/questions"), ("pope", "held_out/scenes")],
+)
+def test_a_run_whose_questions_have_changed_is_not_gone_on_with(bench, name, data, tmp_path, capsys):
+    shutil.copytree(data, tmp_path / "data")
+    options = (bench, "--data", tmp_path / "data", "--questions", 1, "--json", "--out", tmp_path / "run")
+    assert _evaluate(*options) == 0
+    first = capsys.readouterr().out
+    assert _evaluate(*options) == 0 and capsys.readouterr().out == first
+    file = tmp_path / "data" / f"{name}.jsonl"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join(lines[1:] + lines[:1]) + "\n")
+    for unfinished in (False, True):
+        if unfinished:
+            (tmp_path / "run" / "manifest.json").unlink()
+        assert _evaluate(*options) == 1
+        assert "a run of another recipe (inputs)" in capsys.readouterr().err
 
 
 def test_several_benchmarks_are_kept_side_by_side(data, tmp_path, capsys):

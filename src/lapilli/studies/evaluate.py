@@ -15,6 +15,7 @@ from lapilli.core.plain import plain
 from lapilli.core.progress import Progress
 from lapilli.core.run import RunDir
 from lapilli.data.pictures import open_picture
+from lapilli.data.questions import fingerprint, picture_sizes
 from lapilli.evaluation.answer_log import AnswerLog
 from lapilli.evaluation.asking import Result, evaluate
 from lapilli.evaluation.benchmark import Benchmark, Response
@@ -58,9 +59,22 @@ def begin(out: Path, of: Settings, own: Mapping[str, Any]) -> RunDir:
         "data": of.data.resolve() if of.data else None,
         "questions": of.count,
         "seed": of.seed,
+        "inputs": _inputs(of),
         **own,
     }
     return RunDir.begin(out, recipe, of.seed)
+
+
+def _inputs(of: Settings) -> dict[str, str]:
+    """The SHA-256 of what is read: of every split of the data folder, and of the pictures of own questions."""
+    inputs: dict[str, str] = {}
+    for benchmark in of.benchmarks:
+        if benchmark.pictures:
+            names = (question.image for question in benchmark.read(benchmark.pictures, "", of.count))
+            inputs[benchmark.name] = picture_sizes(benchmark.pictures, names)
+        elif of.data:
+            inputs |= {split: fingerprint(of.data / split) for split in benchmark.splits}
+    return inputs
 
 
 def saved(run: RunDir) -> dict[str, Rows]:
