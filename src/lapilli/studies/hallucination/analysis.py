@@ -191,10 +191,11 @@ def _regressions(labels: Sequence[str], answers: Sequence[AnalysedAnswer], seed:
     """Yield the areas of out-of-fold regressions: from confidence alone, and from shares too.
 
     Every model has a regression of its own; the pooled area pools their predictions. Nothing is yielded where a model
-    has too few answers of a side for all folds.
+    has too few pictures of a side for all folds: folds are of pictures.
     """
     mine, sides = _sides(REGRESSED, answers)
-    if min(np.bincount(2 * sides.model + sides.positive, minlength=2 * len(labels))) < FOLDS:
+    pictures = np.unique(np.stack([2 * sides.model + sides.positive, sides.picture]), axis=1)
+    if min(np.bincount(pictures[0], minlength=2 * len(labels))) < FOLDS:
         return
     columns = _columns(mine)
     predictions = {
