@@ -81,6 +81,19 @@ def test_every_wrong_yes_is_taken_apart_and_some_right_answers():
     assert len(chosen(questions, ["no"] * 1000 + ["yes"] * 1000, 0)) == 2 * FEWEST
 
 
+def test_asking_reports_how_far_it_is_batch_by_batch(tmp_path):
+    noted = []
+
+    def note(step, done, total):
+        noted.append((step, done, total))
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(tmp_path / "run", note=note)
+    assert noted[0] == ("one: asking", 0, 36) and noted[-1] == ("one: asking", 32, 36)
+
+
 def test_it_goes_on_where_it_stopped_and_does_nothing_twice(tmp_path, whole, monkeypatch):
     class StoppedError(Exception):
         pass
