@@ -123,6 +123,19 @@ def test_scenes_are_drawn_where_none_are_given(capsys):
     assert {(row["split"], row["condition"]) for row in found["scores"]} == set(ROUNDS)
 
 
+@pytest.mark.parametrize("names", [["scenes"], ["pope"], ["pope", "scenes"]])
+def test_a_file_called_like_a_benchmark_does_not_take_its_place(names, data, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in names:
+        (tmp_path / name).write_text("somebody's notes")
+    assert _evaluate(*names, "--data", data, "--questions", 1, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert list(dict.fromkeys(row["benchmark"] for row in said["scores"])) == names
+    (tmp_path / "mine").write_text("somebody's notes")
+    assert _evaluate("./scenes" if "scenes" in names else "mine") == 1
+    assert "ending ''; save the questions as one of" in capsys.readouterr().err
+
+
 def test_a_type_that_only_one_split_has_is_no_hindrance(data, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(results, "width", 200)
     for split, left_out in (("held_out", "reading"), ("compositional", "color")):
