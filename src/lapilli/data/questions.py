@@ -78,11 +78,12 @@ def fingerprint(folder: Path) -> str:
     That is the content of its files of rows, questions, scenes and what else there is, and of its pictures and masks
     the names and sizes.
     """
-    held = [[file.name, _sha256(file)] for file in sorted(folder.iterdir()) if file.suffix in _ROWS and file.is_file()]
+    rows = sorted(file for file in folder.iterdir() if file.suffix in _ROWS and file.is_file())
+    entries = [[file.name, _sha256(file)] for file in rows]
     for name in _PICTURES:
         inside = [file.relative_to(folder / name).as_posix() for file in (folder / name).rglob("*") if file.is_file()]
-        held.append([name, picture_sizes(folder / name, inside)])
-    return hashlib.sha256(json.dumps(held).encode()).hexdigest()
+        entries.append([name, picture_sizes(folder / name, inside)])
+    return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
 
 
 def picture_sizes(images: Path, names: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ A read-out is a projection, not a prediction of the model: only the last norm's 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ def key_input(trace: Trace, query: int, layer: int, positions: Positions, k: int
 
     The last norm's scale is that of query number `query`. Raises ValueError as `lens` does.
     """
-    return _read_frozen(trace, query, _attention_wrote(trace, layer, positions), k)
+    return _read_frozen(trace, query, attention_wrote(trace, layer, positions), k)
 
 
 @torch.inference_mode()
@@ -84,7 +85,7 @@ def value_input(trace: Trace, query: int, layer: int, positions: Positions, k: i
     resid = _stream(trace).resid
     at = torch.from_numpy(positions).to(resid.device)
     grown = resid[layer, at].float() - resid[0, at].float()
-    return _read_frozen(trace, query, grown - _attention_wrote(trace, layer, positions), k)
+    return _read_frozen(trace, query, grown - attention_wrote(trace, layer, positions), k)
 
 
 @torch.inference_mode()
@@ -104,16 +105,28 @@ def _stream(trace: Trace) -> Stream:
     return trace.stream
 
 
-def _attention_wrote(trace: Trace, layer: int, positions: Positions) -> Tensor:
+@torch.inference_mode()
+def attention_wrote(trace: Trace, layer: int, positions: Positions) -> Tensor:
+    """What the attention of all layers before `layer` has written at some positions; float32, (position, d_model).
+
+    Raises ValueError as `lens` does.
+    """
     written = _stream(trace).attn_out
     return written[:layer, torch.from_numpy(positions).to(written.device)].float().sum(0)
 
 
-def _read_frozen(trace: Trace, query: int, vectors: Tensor, k: int) -> Lens:
+@torch.inference_mode()
+def frozen_logits(trace: Trace, query: int, vectors: Tensor) -> Tensor:
+    """The logits of vectors (..., d_model) under the last norm with its scale at query number `query`; (..., vocab)."""
     model = trace.decoder
     weight = model.norm.weight.float() * model.scale(trace.resid[query, -1])
     matrix = model.head.weight
-    return _likeliest(lambda some: (some * weight).to(matrix.dtype) @ matrix.T, vectors, k)
+    logits: Tensor = (vectors * weight).to(matrix.dtype) @ matrix.T
+    return logits
+
+
+def _read_frozen(trace: Trace, query: int, vectors: Tensor, k: int) -> Lens:
+    return _likeliest(partial(frozen_logits, trace, query), vectors, k)
 
 
 def _likeliest(logits_of: Callable[[Tensor], Tensor], vectors: Tensor, k: int) -> Lens:

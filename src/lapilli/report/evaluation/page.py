@@ -77,14 +77,14 @@ def _replies(answers: Rows) -> dict[int, dict[str, str]]:
 
     Every round of a split asks the same questions in the same order: of those with one id the first is the first.
     """
-    asked: Counter[tuple[str, str, str]] = Counter()
+    counts: Counter[tuple[str, str, str]] = Counter()
     replies: dict[tuple[str, str, int], dict[str, str]] = defaultdict(dict)
     of_row = {}
     for row in answers:
         split, name, condition = _split(row), row["question"]["id"], row["condition"]
-        of_row[id(row)] = replies[split, name, asked[split, name, condition]]
+        of_row[id(row)] = replies[split, name, counts[split, name, condition]]
         of_row[id(row)][condition] = row["given"]
-        asked[split, name, condition] += 1
+        counts[split, name, condition] += 1
     return of_row
 
 

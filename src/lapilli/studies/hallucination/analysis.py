@@ -1,7 +1,5 @@
 """The analysis of the answers: areas under ROC curves, tests, regressions, deletions, and examples."""
 
-import base64
-import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -17,6 +15,7 @@ from lapilli.core.statistics.clusters import clustered
 from lapilli.core.statistics.logistic import FOLDS, REPEATS, out_of_fold
 from lapilli.core.statistics.multiple import holm
 from lapilli.data.questions import PictureQuestion, same_answer
+from lapilli.report.kit.pictures import picture_uri
 from lapilli.studies.hallucination.analysed_answers import GROUPS, AnalysedAnswer, group_of
 from lapilli.studies.hallucination.margin import CONTROLS, NAMED, PARTS, WAYS
 from lapilli.studies.hallucination.matching import CALIPER, Matching, compared, deletion, share
@@ -37,6 +36,7 @@ POOLED, EVERY = "pooled", "all"
 WANTED = 50
 """The number of a model's made-up answers that makes an interval about a tenth wide to either side."""
 
+_SIDE = 336  # pixels of a picture on the page, at most
 _SHOWN = {"wrong yes": 6, "right yes": 3}  # examples on the page
 
 
@@ -273,13 +273,5 @@ def _example(label: str, answer: AnalysedAnswer, picture: Image.Image) -> dict[s
         "parts": {name: readings["full"]["all_paths"][name] for name in PARTS},
         "map": answer.measurement["maps"]["all_paths"],
         "grid": answer.measurement["grid"],
-        "picture": _data_uri(picture),
+        "picture": picture_uri(picture, _SIDE),
     }
-
-
-def _data_uri(picture: Image.Image) -> str:
-    small = picture.convert("RGB")
-    small.thumbnail((336, 336))
-    content = io.BytesIO()
-    small.save(content, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
