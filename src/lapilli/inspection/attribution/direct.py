@@ -139,17 +139,6 @@ def carried(trace: Trace, layer: int, head: int) -> Tensor:
 
 
 @torch.inference_mode()
-def position_outputs(trace: Trace, layer: int, head: int) -> Tensor:
-    """The output of one head at the queries, by position; float32, (query, token, d_model).
-
-    Summed over tokens it is the head's part of `head_outputs`.
-    """
-    matrix = trace.decoder.output_matrix(layer).unflatten(1, (trace.decoder.heads, -1))[:, head]
-    parts = carried(trace, layer, head) @ matrix.T
-    return pad(parts, (0, 0, 0, len(trace.ids) - parts.shape[1]))
-
-
-@torch.inference_mode()
 def neuron_parts(trace: Trace, readout: Tensor, layer: int) -> Tensor:
     """The contribution of each neuron of a layer's MLP to the target; float32, (query, neuron).
 

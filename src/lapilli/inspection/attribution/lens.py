@@ -1,8 +1,8 @@
 """Lenses: vectors inside a model projected on its vocabulary.
 
 The logit lens (nostalgebraist 2020) reads the residual stream before every layer as if it were the last. The read-outs
-of Yu & Ananiadou (arXiv 2411.10950) read what attention or MLP layers have written at a position, and what a head
-carries from there, with the last norm's scale frozen at that of the explained query, as increase.py does.
+of Yu & Ananiadou (arXiv 2411.10950) read what attention or MLP layers have written at a position, with the last
+norm's scale frozen at that of the explained query, as increase.py does.
 A read-out is a projection, not a prediction of the model: only the last norm's own input was trained for it.
 """
 
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lapilli.core.layout import Positions
-from lapilli.inspection.attribution.direct import position_outputs
 from lapilli.inspection.decoder import decoder
 from lapilli.inspection.trace import Stream, Trace
 from lapilli.model.llava import Llava
@@ -86,17 +85,6 @@ def value_input(trace: Trace, query: int, layer: int, positions: Positions, k: i
     at = torch.from_numpy(positions).to(resid.device)
     grown = resid[layer, at].float() - resid[0, at].float()
     return _read_frozen(trace, query, grown - attention_wrote(trace, layer, positions), k)
-
-
-@torch.inference_mode()
-def value_ov(trace: Trace, query: int, layer: int, head: int, positions: Positions, k: int = 10) -> Lens:
-    """Read what one head carries from some positions to query number `query`; (position, k).
-
-    The last norm's scale is that of the query. The vectors are weighted by attention: positions with little attention
-    read nearly flat.
-    """
-    carried = position_outputs(trace.at(query), layer, head)[0]
-    return _read_frozen(trace, query, carried[torch.from_numpy(positions).to(carried.device)], k)
 
 
 def _stream(trace: Trace) -> Stream:
