@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+from contextlib import ExitStack
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -310,6 +311,39 @@ def test_heads_and_patches_may_be_ablated_together_and_nothing_at_all(image):
         together = llava.ask(image, QUESTION, 5).probabilities
     with llava.ablate(heads=[(0, 1)]), llava.ablate(patches=[3]):
         assert llava.ask(image, QUESTION, 5).probabilities == together != clean
+
+
+def test_explain_is_refused_while_what_is_ablated_cannot_be_taken_apart(image):
+    llava = loaded(PAIRS[0])
+    zeros = {(1, 2): torch.zeros(12)}
+    for blocks in (
+        [llava.ablate(heads=[(0, 0)])],
+        [llava.ablate(heads=[(1, 2)], value="mean", values=zeros)],
+        [llava.ablate(heads=[(0, 0)], patches=[3])],
+        [llava.ablate(heads=[(0, 0)]), llava.ablate(patches=[3])],
+        [llava.ablate(heads=[(0, 0)]), llava.ablate(heads=[(0, 0)]), llava.capture("logits")],
+        [llava.ablate(patches=[3], value="blank")],
+        [llava.ablate(patches=[3], value="mean", values=torch.ones(48))],
+        [llava.ablate(patches=[3]), llava.ablate(patches=[4], value="resample", values=torch.ones(1, 9, 48))],
+    ):
+        with ExitStack() as stack, pytest.raises(UsageError, match="explain outside the block") as error:
+            for block in blocks:
+                stack.enter_context(block)
+            llava.explain(image, QUESTION, controls=0)
+        assert "\n" not in str(error.value)
+    assert llava.explain(image, QUESTION, answer="red", controls=0).description["made_by"]["command"]
+
+
+@pytest.mark.parametrize("value", ["zero", "mean"])
+def test_explain_while_patches_are_ablated_is_of_the_ablated_model_and_names_no_command(value, image, tmp_path):
+    llava, asked = loaded(PAIRS[0]), {"answer": "a red circle", "controls": 1}
+    clean = llava.explain(image, QUESTION, **asked)
+    with llava.ablate(patches=[1, 4], value=value):
+        why = llava.explain(image, QUESTION, **asked)
+    why.save(tmp_path / "why")  # which checks that the parts add up
+    assert not np.allclose(why.arrays["image_patches"], clean.arrays["image_patches"])
+    assert why.description["made_by"]["command"] == [] == why.description["receipts"][0]["command"]
+    assert clean.description["made_by"]["command"]
 
 
 @pytest.mark.parametrize(

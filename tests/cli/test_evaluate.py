@@ -1,6 +1,7 @@
 """`lapilli eval`, on a tiny random model: what is asked and counted, not how much of it is right."""
 
 import json
+import shutil
 
 import pytest
 from tests.parts import joined
@@ -60,6 +61,26 @@ def test_the_table_has_a_row_for_every_type_and_the_run_folder_every_answer(data
     assert [(one["question"]["split"], one["condition"]) for one in answers] == [key for key in ROUNDS for _ in TYPES]
 
 
+@pytest.mark.parametrize(
+    ("bench", "name"),
+    [("scenes", "held_out/questions"), ("scenes", "compositional/questions"), ("pope", "held_out/scenes")],
+)
+def test_a_run_whose_questions_have_changed_is_not_gone_on_with(bench, name, data, tmp_path, capsys):
+    shutil.copytree(data, tmp_path / "data")
+    options = (bench, "--data", tmp_path / "data", "--questions", 1, "--json", "--out", tmp_path / "run")
+    assert _evaluate(*options) == 0
+    first = capsys.readouterr().out
+    assert _evaluate(*options) == 0 and capsys.readouterr().out == first
+    file = tmp_path / "data" / f"{name}.jsonl"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join(lines[1:] + lines[:1]) + "\n")
+    for unfinished in (False, True):
+        if unfinished:
+            (tmp_path / "run" / "manifest.json").unlink()
+        assert _evaluate(*options) == 1
+        assert "a run of another recipe (inputs)" in capsys.readouterr().err
+
+
 def test_several_benchmarks_are_kept_side_by_side(data, tmp_path, capsys):
     """Scores of scenes are those that scenes have alone."""
     options = ("--data", data, "--questions", 2, "--json")
@@ -100,6 +121,19 @@ def test_scenes_are_drawn_where_none_are_given(capsys):
     assert _evaluate("scenes", "--questions", 2, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert {(row["split"], row["condition"]) for row in found["scores"]} == set(ROUNDS)
+
+
+@pytest.mark.parametrize("names", [["scenes"], ["pope"], ["pope", "scenes"]])
+def test_a_file_called_like_a_benchmark_does_not_take_its_place(names, data, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in names:
+        (tmp_path / name).write_text("somebody's notes")
+    assert _evaluate(*names, "--data", data, "--questions", 1, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert list(dict.fromkeys(row["benchmark"] for row in said["scores"])) == names
+    (tmp_path / "mine").write_text("somebody's notes")
+    assert _evaluate("./scenes" if "scenes" in names else "mine") == 1
+    assert "ending ''; save the questions as one of" in capsys.readouterr().err
 
 
 def test_a_type_that_only_one_split_has_is_no_hindrance(data, tmp_path, capsys, monkeypatch):

@@ -82,6 +82,16 @@ def test_a_finished_run_asks_nothing_and_draws_its_page_again(folder, capsys):
     assert "a run of another recipe (own)" in capsys.readouterr().err
 
 
+def test_a_run_is_of_the_pictures_that_were_asked_about(folder, capsys):
+    assert run(arguments(folder, "--json", "--out", folder / "run")) == 0
+    first = capsys.readouterr().out
+    picture(9, 40, 30).save(folder / "photos" / "not asked about.jpg")
+    assert run(arguments(folder, "--json", "--out", folder / "run")) == 0 and capsys.readouterr().out == first
+    picture(9, 80, 70).save(folder / "photos" / "1.jpg")
+    assert run(arguments(folder, "--out", folder / "run")) == 1
+    assert "a run of another recipe (inputs)" in capsys.readouterr().err
+
+
 def test_a_killed_run_goes_on_and_asks_nothing_twice(folder, capsys):
     """Killed for real, in the middle of writing if it so happens; the figures are those of a run that was not."""
     rows = [f"{n % 4}.jpg;What is this, {n}?;red;color" for n in range(40)]

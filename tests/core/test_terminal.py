@@ -9,7 +9,7 @@ from rich.progress import Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from lapilli.core.terminal import Terminal, printable
+from lapilli.core.terminal import Terminal, one_line, printable
 
 HOSTILE = "a\x1b[31m\x1b]0;title\x07b\x9b2Jc\u202ed\u2066e\r\x08\x0b\x7f\u200b\ufeff\ud800[bold]f[/bold] :smile:"
 
@@ -80,3 +80,18 @@ def test_json_on_stdout_is_ascii(capsys):
     said = capsys.readouterr().out
     assert said.isascii() and said[:-1].isprintable()
     assert json.loads(said) == {"text": HOSTILE}
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a\n\n b\t\r\nc ", "a b c"),
+        ("x" * 10, "x" * 10),
+        ("x" * 11, "x" * 9 + "…"),
+        ("12345678 9 10", "12345678…"),
+        ("\x1b]0;", "\\x1b]0;"),
+        ("", ""),
+    ],
+)
+def test_text_of_others_is_a_short_part_of_a_line(text, line):
+    assert one_line(text, 10) == line

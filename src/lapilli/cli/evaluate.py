@@ -133,10 +133,14 @@ class _OwnQuestions:
 
 
 def _question_files(benches: Sequence[str]) -> dict[str, Path]:
-    """The files among what is to be asked. Raises UsageError for two of one name: results are called by it."""
+    """The files among what is to be asked, which a benchmark of the name comes before.
+
+    Raises UsageError for two of one name: results are called by it.
+    """
     from lapilli.evaluation.question_file import ENDINGS
 
-    files = {name: Path(name) for name in benches if Path(name).suffix.lower() in ENDINGS or Path(name).is_file()}
+    own = [name for name in benches if name not in BENCHMARKS]
+    files = {name: Path(name) for name in own if Path(name).suffix.lower() in ENDINGS or Path(name).is_file()}
     names = [file.name for file in files.values()]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"{twice}: two files are called so, and results are named by it; rename one")

@@ -132,6 +132,11 @@ class TokenLayout:
         (at,) = np.nonzero(self.image == image)
         return at.reshape(int(self.row[at].max()) + 1, int(self.column[at].max()) + 1)
 
+    def grid(self, image: int) -> tuple[int, int]:
+        """The rows and columns of an image's patches. Raises as `patches` does."""
+        rows, columns = self.patches(image).shape
+        return rows, columns
+
     def padded(self, length: int, side: Literal["left", "right"]) -> TokenLayout:
         """Return the layout with PADDING on one side up to `length` tokens. Raises ValueError when it is longer."""
         missing = length - self.length

@@ -24,6 +24,12 @@ def printable(text: str) -> str:
     return "".join(char if at in joiners else _escaped(char) for at, char in enumerate(text))
 
 
+def one_line(text: str, width: int = 80) -> str:
+    """Return `text` as a printable part of a line: spaces and line breaks become single spaces, cut behind `width`."""
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= width else f"{line[: width - 1].rstrip()}…"
+
+
 def _escaped(char: str) -> str:
     if char.isprintable() or char == "\n" or category(char) == "Zs":
         return char

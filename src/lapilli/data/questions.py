@@ -11,8 +11,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeAlias
 
 from lapilli.core import spelling
@@ -26,6 +28,8 @@ Box: TypeAlias = tuple[float, float, float, float]
 """x1, y1, x2, y2, in shares of the picture's width and height."""
 
 _FILE = "questions.jsonl"
+_ROWS = (".json", ".jsonl", ".csv", ".tsv")
+_PICTURES = ("images", "masks")
 _TEXTS = ("id", "image", "question", "answer")
 
 
@@ -69,8 +73,29 @@ def read_picture_questions(folder: Path) -> list[PictureQuestion]:
 
 
 def fingerprint(folder: Path) -> str:
-    """The SHA-256 of a folder's questions."""
-    return hashlib.sha256((folder / _FILE).read_bytes()).hexdigest()
+    """The SHA-256 of all that is read of a folder of questions: what a figure was measured on.
+
+    That is the content of its files of rows, questions, scenes and what else there is, and of its pictures and masks
+    the names and sizes.
+    """
+    rows = sorted(file for file in folder.iterdir() if file.suffix in _ROWS and file.is_file())
+    entries = [[file.name, _sha256(file)] for file in rows]
+    for name in _PICTURES:
+        inside = [file.relative_to(folder / name).as_posix() for file in (folder / name).rglob("*") if file.is_file()]
+        entries.append([name, picture_sizes(folder / name, inside)])
+    return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
+
+
+def picture_sizes(images: Path, names: Iterable[str]) -> str:
+    """The SHA-256 of the names of pictures in a folder and of their sizes, in any order; hidden files are left out."""
+    shown = sorted({name for name in names if not PurePath(name).name.startswith(".")})
+    sizes = [[name, (images / name).stat().st_size] for name in shown]
+    return hashlib.sha256(json.dumps(sizes).encode()).hexdigest()
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def same_answer(answer: str, right: str) -> bool:

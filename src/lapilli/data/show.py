@@ -84,7 +84,7 @@ def pieces(encoded: Encoded, codec: Codec, control: Collection[int] = ()) -> Ite
     positions, marked = range(min(len(encoded.ids), _LONGEST)), frozenset(control)
     for (role, image, learned, written), run in groupby(positions, key=lambda at: (*_kind(encoded, at), at in marked)):
         if role == Role.IMAGE:
-            rows, columns = encoded.layout.patches(image).shape
+            rows, columns = encoded.layout.grid(image)
             yield Piece(f"[image {image}: {rows}x{columns} patches]", role, learned, written)
             continue
         for ids in _whole_characters([int(encoded.ids[at]) for at in run], codec):

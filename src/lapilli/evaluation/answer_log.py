@@ -49,24 +49,33 @@ class AnswerLog:
         run.rewind(0)  # drops half a line at the end
 
     def answerer(self, answer: Answerer, of: Round) -> Answerer:
-        """`answer` for the questions of a round: it is asked what the log lacks, the longest first, in batches."""
+        """`answer` for the questions of a round: it is asked what the log lacks, the longest first, in batches.
+
+        The batches are those of a run that was never interrupted, and one of which the log lacks a part is asked whole:
+        with other padding an answer that is nearly a tie could be another.
+        """
 
         def respond(samples: Sequence[Sample], pictures: Callable[[str], Image.Image]) -> Sequence[str]:
             keys = [(of, index, sample.id) for index, sample in enumerate(samples)]
-            missing = sorted((n for n, key in enumerate(keys) if key not in self._answers), key=_length_in(samples))
+            order = sorted(range(len(samples)), key=_length_in(samples))
+            batches = [order[start : start + BATCH] for start in range(0, len(samples), BATCH)]
+            missing = [batch for batch in batches if any(keys[index] not in self._answers for index in batch)]
+            done = len(samples) - sum(map(len, missing))
             step = ", ".join(filter(None, of))
-            self._progress(step, len(samples) - len(missing), len(samples))
-            for start in range(0, len(missing), BATCH):
-                batch = missing[start : start + BATCH]
+            self._progress(step, done, len(samples))
+            for batch in missing:
                 texts = answer([samples[index] for index in batch], pictures)
                 for index, text in zip(batch, texts, strict=True):
                     self._keep(keys[index], text)
-                self._progress(step, len(samples) - len(missing) + start + len(batch), len(samples))
+                done += len(batch)
+                self._progress(step, done, len(samples))
             return [self._answers[key] for key in keys]
 
         return respond
 
     def _keep(self, key: tuple[Round, int, str], text: str) -> None:
+        if key in self._answers:  # of a batch that was asked again
+            return
         (benchmark, split, condition), index, name = key
         self._answers[key] = text
         if self._run:

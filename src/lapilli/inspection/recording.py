@@ -21,7 +21,7 @@ from lapilli.core.layout import Positions, Role, TokenLayout
 from lapilli.data.encode import Encoded, encode
 from lapilli.data.sample import Sample, Turn
 from lapilli.inspection.decoder import decoder
-from lapilli.inspection.sites import watching
+from lapilli.inspection.sites import heads_changed, watching
 from lapilli.inspection.trace import Stream, Trace
 from lapilli.model.llava import Llava
 from lapilli.model.placement import placed
@@ -127,6 +127,7 @@ class Recording:
             keys=tuple(keys[index, :, span] for keys, _ in layers),
             values=tuple(values[index, :, span] for _, values in layers),
             stream=self._stream(index, span) if self._whole else None,
+            heads_changed=self._heads_changed,
         )
 
     def watchers(self) -> dict[str, Any]:
@@ -148,6 +149,7 @@ class Recording:
             self._begin(keywords.get("attention_mask"), length)
         elif cache is self._cache and cache_layers(cache)[0][0] is not self._keys:
             self._reordered = True
+        self._heads_changed |= heads_changed(self._llava.model)
         self._reads = keywords["inputs_embeds"].shape[1]
         requested = self._requested if self._requested is not None else np.array([self._read + self._reads - 1])
         self._columns = requested[(requested >= self._read) & (requested < self._read + self._reads)] - self._read
@@ -172,7 +174,7 @@ class Recording:
         self._mask = mask
         self._read = self._unseen = length
         self._cache = self._keys = None
-        self._reordered = False
+        self._reordered = self._heads_changed = False
         self._queries: list[Positions] = []
         self._ids: list[Tensor | None] = []
         self._tables: list[tuple[Tensor, ...]] = []

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
@@ -85,6 +86,10 @@ SITES = (
 """Every kind of place. Layers of the vision encoder after the one that is read do not run: they pass on their input."""
 
 
+_CHANGED: WeakKeyDictionary[Any, list[tuple[str, bool]]] = WeakKeyDictionary()
+"""Of every model the sites where blocks of `changing` replace what passes now, and whether by constants."""
+
+
 @contextmanager
 def watching(model: Any, watchers: Mapping[str, Watcher]) -> Iterator[None]:
     """Call each watcher with the tensor at its site of `model`, a LlavaForConditionalGeneration, within the block.
@@ -100,6 +105,37 @@ def watching(model: Any, watchers: Mapping[str, Watcher]) -> Iterator[None]:
             handle = handle or module.register_forward_hook(_leaving(called))
             hooks.callback(handle.remove)
         yield
+
+
+@contextmanager
+def changing(model: Any, watchers: Mapping[str, Watcher], by_constants: bool) -> Iterator[None]:
+    """As `watching`, of watchers that replace what passes, which `changed_sites` and its like know within the block.
+
+    `by_constants` says whether what they put there comes from elsewhere than from this call of the model.
+    """
+    changed, entered = _CHANGED.setdefault(model, []), [(name, by_constants) for name in watchers]
+    with watching(model, watchers):
+        changed += entered
+        try:
+            yield
+        finally:
+            for entry in entered:
+                changed.remove(entry)
+
+
+def changed_sites(model: Any) -> list[str]:
+    """The sites of this model where blocks of `changing`, such as ablations, replace what passes now."""
+    return [name for name, _ in _CHANGED.get(model, ())]
+
+
+def heads_changed(model: Any) -> bool:
+    """Whether the outputs of some heads are replaced now: they are no longer weighted sums of values."""
+    return any((site := site_of(name)) is not None and site.has_heads for name in changed_sites(model))
+
+
+def has_constants(model: Any) -> bool:
+    """Whether something is replaced now by what comes from elsewhere: no path leads from there to the input."""
+    return any(by_constants for _, by_constants in _CHANGED.get(model, ()))
 
 
 def names_of(model: Any) -> dict[str, str]:

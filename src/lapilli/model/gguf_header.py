@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lapilli.core.errors import LapilliError
+from lapilli.core.terminal import one_line
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
@@ -88,6 +89,8 @@ def _parsed(file: Path, content: mmap.mmap) -> Header:
     values = dict(cursor.setting() for _ in range(settings))
     stored = dict(cursor.tensor() for _ in range(tensors))
     alignment = values.get("general.alignment", _ALIGNMENT)
+    if not isinstance(alignment, int) or alignment < 1:
+        raise ValueError("no alignment")
     header = Header(values, stored, -(-cursor.at // alignment) * alignment)
     if not isinstance(values["general.architecture"], str) or not stored:
         raise ValueError("no architecture, or no tensor")
@@ -104,12 +107,14 @@ def _require_whole(file: Path, header: Header, size: int) -> None:
         if tensor.kind not in sizes:
             remedy = "install a newer gguf, or give another file of the model"
             raise LapilliError(
-                f"{file}: {name} is in format {tensor.kind}, which the installed gguf does not know; {remedy}"
+                f"{file}: {one_line(name)} is in format {tensor.kind}, which the installed gguf does not know; {remedy}"
             )
         elements, bytes_each = sizes[tensor.kind]
         end = header.start + tensor.offset + tensor.elements // elements * bytes_each
         if end > size:
-            raise LapilliError(f"{file}: torn: {name} ends at byte {end:,}, but the file at {size:,}; {_AGAIN}")
+            raise LapilliError(
+                f"{file}: torn: {one_line(name)} ends at byte {end:,}, but the file at {size:,}; {_AGAIN}"
+            )
 
 
 class _Cursor:

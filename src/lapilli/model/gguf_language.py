@@ -16,6 +16,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lapilli.core.errors import LapilliError
+from lapilli.core.terminal import one_line
 from lapilli.model.gguf_header import Header, read_header
 from lapilli.model.gguf_tokenizer import read_gguf_tokenizer
 from lapilli.model.parts import Language, listed
@@ -28,6 +29,17 @@ _WIDTHS = {"attention.key_length", "attention.value_length"}  # what a head's wi
 _INCIDENTAL = {"tensor_data_layout", "rope.scaling.finetuned", "rope.scaling.original_context_length"}
 _FACTORS = "rope_freqs.weight"  # by which the frequencies of the positions are divided
 _LLAMA_3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "split.count": int,
+    "tokenizer.ggml.model": str,
+    "tokenizer.ggml.pre": str,
+    "tokenizer.chat_template": str,
+    **dict.fromkeys((f"tokenizer.ggml.add_{name}" for name in ("bos_token", "eos_token", "space_prefix")), bool),
+    **dict.fromkeys((f"tokenizer.ggml.{name}_token_id" for name in ("bos", "eos", "unknown", "padding")), int),
+}
+"""What settings hold that are read, by us or by transformers; those of the network are numbers, or a number a layer."""
+
+_NAMES = {int: "a whole number", str: "a text", bool: "true or false", (int, float, list): "a number"}
 _ORIGINAL = "give the folder of the model that the file was made from"
 
 
@@ -40,6 +52,7 @@ def read_gguf(path: Path) -> Language:
     header = read_header(path)
     settings: dict[str, Any] = {"gguf_file": str(path.resolve()), **LOCAL}
     with TemporaryDirectory() as empty, explained(path), quiet():  # beside the file other models' files may lie
+        _require_kinds(path, header)
         _require_known(path, header)
         config = AutoConfig.from_pretrained(empty, **settings)
         _require_settings(path, header, config)
@@ -60,6 +73,16 @@ def read_gguf(path: Path) -> Language:
     return Language(model.eval(), tokenizer, _notes(header))
 
 
+def _require_kinds(path: Path, header: Header) -> None:
+    """Refuse settings that hold something else than they should, before anybody computes with them."""
+    heeded = gguf_architectures().get(header.architecture, ())
+    kinds = _KINDS | dict.fromkeys((f"{header.architecture}.{name}" for name in heeded), (int, float, list))
+    for key, kind in kinds.items():
+        value = header.settings.get(key)
+        if value is not None and not isinstance(value, kind):
+            raise LapilliError(f"{path}: {key} is {one_line(repr(value))}, {_NAMES[kind]} expected; fetch it again")
+
+
 def _require_known(path: Path, header: Header) -> None:
     """Refuse what transformers has no reader for, before it is asked."""
     if (parts := header.settings.get("split.count", 0)) > 1:
@@ -68,7 +91,7 @@ def _require_known(path: Path, header: Header) -> None:
     known = gguf_architectures()
     if header.architecture not in known:
         raise LapilliError(
-            f"{path}: its architecture, {header.architecture}, is none that transformers reads from GGUF "
+            f"{path}: its architecture, {one_line(header.architecture)}, is none that transformers reads from GGUF "
             f"({', '.join(sorted(known))}); {_ORIGINAL}"
         )
     layers, tensors = header.settings.get(f"{header.architecture}.block_count"), len(header.tensors)
@@ -85,7 +108,9 @@ def _require_settings(path: Path, header: Header, config: Any) -> None:
         if architecture != header.architecture or name in heeded or name in _INCIDENTAL:
             continue
         if value not in _NEUTRAL and not (name in _WIDTHS and value == width):
-            raise LapilliError(f"{path}: {key} is {value!r}, which transformers does not read; {_ORIGINAL}")
+            raise LapilliError(
+                f"{path}: {one_line(key)} is {one_line(repr(value))}, which transformers does not read; {_ORIGINAL}"
+            )
 
 
 def _scale_positions(path: Path, header: Header, config: Any) -> None:
@@ -122,7 +147,7 @@ def _notes(header: Header) -> tuple[str, ...]:
     """What the card is to say: that the weights were unpacked, and what the file says of its origin."""
     names = ("name", "organization", "author", "license")
     origin = {name: header.settings.get(f"general.{name}") for name in names}
-    stated = ", ".join(f"{name} {value}" for name, value in origin.items() if value)
+    stated = ", ".join(f"{name} {one_line(str(value))}" for name, value in origin.items() if value)
     return (
         f"language model: unpacked from GGUF ({header.formats}) into float32; the file states {stated or 'nothing'}",
     )

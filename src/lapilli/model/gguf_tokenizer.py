@@ -15,6 +15,7 @@ from tokenizers import decoders, normalizers, pre_tokenizers
 from transformers import AutoTokenizer
 
 from lapilli.core.errors import LapilliError
+from lapilli.core.terminal import one_line
 from lapilli.model.gguf_header import Header
 from lapilli.model.reading import LOCAL
 from lapilli.model.tokenizer import require_bounded
@@ -37,7 +38,7 @@ def read_gguf_tokenizer(path: Path, header: Header, empty: str) -> Any:
     kind, rule = (header.settings.get(f"tokenizer.ggml.{name}") for name in ("model", "pre"))
     known = {*_AS_GPT2, *_SINGLE_DIGITS, *gguf_pre_tokenizers()}
     if kind == _BYTE_PAIRS and rule not in known:
-        cut = f"cuts text by the rule {rule!r}" if rule else "does not say by which rule it cuts text"
+        cut = f"cuts text by the rule {one_line(repr(rule))}" if rule else "does not say by which rule it cuts text"
         remedy = "give the folder of the model that the file was made from"
         raise LapilliError(f"{path}: its tokenizer {cut}, and any other than its own makes other tokens; {remedy}")
     tokenizer = AutoTokenizer.from_pretrained(empty, gguf_file=str(path.resolve()), **LOCAL)

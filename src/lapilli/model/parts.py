@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from lapilli.core.errors import LapilliError, UsageError
+from lapilli.core.terminal import one_line
 from lapilli.model.connector import encoder_grid
 from lapilli.model.gguf_named import gguf_named
 from lapilli.model.hub import hub_name, model_folder, pinned
@@ -221,7 +222,7 @@ def listed(keys: Collection[str]) -> str:
     """Names for a message: the first of them, and how many more there are."""
     shown = sorted(keys)[:_KEYS_SHOWN]
     more = len(keys) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
+    return ", ".join(map(one_line, shown)) + (f" and {more} more" if more else "")
 
 
 def _require_square(config: Any, field: str, path: Path) -> None:

@@ -1,20 +1,17 @@
 """A model's answers to the questions of benchmarks, and what is kept of them."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
-from PIL import Image
-
 from lapilli.core.placement import Placement
 from lapilli.core.plain import plain
 from lapilli.core.progress import Progress
 from lapilli.core.run import RunDir
 from lapilli.data.pictures import open_picture
+from lapilli.data.questions import fingerprint, picture_sizes
 from lapilli.evaluation.answer_log import AnswerLog
 from lapilli.evaluation.asking import Result, evaluate
 from lapilli.evaluation.benchmark import Benchmark, Response
@@ -22,6 +19,7 @@ from lapilli.inference.answer import answerer
 from lapilli.model.hub import recorded
 from lapilli.model.parts import origin
 from lapilli.report.evaluation.page import pictured
+from lapilli.report.kit.pictures import picture_uri
 
 PARTS = ("scores", "constants", "tables", "pictures", "answers")
 """The results of an evaluation, each a list of rows with the name of their benchmark."""
@@ -58,9 +56,22 @@ def begin(out: Path, of: Settings, own: Mapping[str, Any]) -> RunDir:
         "data": of.data.resolve() if of.data else None,
         "questions": of.count,
         "seed": of.seed,
+        "inputs": _inputs(of),
         **own,
     }
     return RunDir.begin(out, recipe, of.seed)
+
+
+def _inputs(of: Settings) -> dict[str, str]:
+    """The SHA-256 of what is read: of every split of the data folder, and of the pictures of own questions."""
+    inputs: dict[str, str] = {}
+    for benchmark in of.benchmarks:
+        if benchmark.pictures:
+            names = (question.image for question in benchmark.read(benchmark.pictures, "", of.count))
+            inputs[benchmark.name] = picture_sizes(benchmark.pictures, names)
+        elif of.data:
+            inputs |= {split: fingerprint(of.data / split) for split in benchmark.splits}
+    return inputs
 
 
 def saved(run: RunDir) -> dict[str, Rows]:
@@ -127,14 +138,6 @@ def _answer(benchmark: Benchmark[Any], response: Response[Any]) -> dict[str, Any
 def _thumbnails(benchmark: Benchmark[Any], answers: Sequence[Mapping[str, Any]], folder: Path) -> list[dict[str, str]]:
     """The pictures of answers, each once, small enough for a page of many."""
     names = dict.fromkeys((row["question"].get("split", ""), row["question"]["image"]) for row in answers)
-    return [
-        {"split": split, "image": name, "uri": _data_uri(open_picture(benchmark.images(folder / split), name))}
-        for split, name in names
-    ]
-
-
-def _data_uri(picture: Image.Image) -> str:
-    picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    content = io.BytesIO()
-    picture.save(content, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+    opened = (open_picture(benchmark.images(folder / split), name) for split, name in names)
+    uris = (picture_uri(picture, _THUMBNAIL, quality=80) for picture in opened)
+    return [{"split": split, "image": name, "uri": uri} for (split, name), uri in zip(names, uris, strict=True)]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.pool import end_with_parent
+from lapilli.core.pool import end_with_parent, importing_nothing_here
 from lapilli.core.progress import Progress
 from lapilli.core.run import RunDir
 
@@ -90,7 +90,8 @@ def _under_way(tasks: Sequence[Task], processes: int) -> Iterator[Iterator[objec
         return
     pool = ProcessPoolExecutor(min(processes, len(tasks)), get_context("spawn"), _start, (tasks,))
     try:
-        futures = [pool.submit(_do, number) for number in range(len(tasks))]
+        with importing_nothing_here():
+            futures = [pool.submit(_do, number) for number in range(len(tasks))]
         yield (future.result() for future in as_completed(futures))
     except BaseException:  # raised again, an interrupt too: no process is to outlive the block
         for process in list(pool._processes.values()):  # what a task has made is whole, or not there

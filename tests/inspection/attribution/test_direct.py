@@ -12,7 +12,6 @@ from lapilli.inspection.attribution.direct import (
     head_outputs,
     head_positions,
     neuron_parts,
-    position_outputs,
     readouts,
 )
 from lapilli.inspection.recording import recording
@@ -157,13 +156,11 @@ def test_what_heads_write_is_that_of_the_loops(pair):
         outputs = head_outputs(trace, layer)
         close(outputs.sum(1) + torch.from_numpy(own.constant(layer)), own.attn_out[layer, trace.queries])
         for head in range(heads):
-            writes = position_outputs(trace, layer, head)
             for number in (0, len(trace.queries) - 1):
                 query = int(trace.queries[number])
                 expected = np.zeros((len(trace.ids), own.resid.shape[-1]))
                 for position in range(query + 1):
                     expected[position] = own.writes(layer, head, query, position)
-                close(writes[number], expected)
                 close(outputs[number, head], expected.sum(0))
 
 

@@ -9,7 +9,7 @@ from tests.inspection.oracle import ALL_PAIRS, PAIRS, SAMPLES, awake, batch_of, 
 
 from lapilli.core.layout import Role
 from lapilli.inspection.attribution import lens as lenses
-from lapilli.inspection.attribution.lens import key_input, lens, read_embeddings, read_head, value_input, value_ov
+from lapilli.inspection.attribution.lens import key_input, lens, read_embeddings, read_head, value_input
 from lapilli.inspection.recording import recording
 
 
@@ -123,22 +123,6 @@ def test_key_and_value_inputs_by_the_papers_formulas(pair):
 def _softmax(logits):
     found = np.exp(logits - logits.max())
     return found / found.sum()
-
-
-@pytest.mark.parametrize("pair", ALL_PAIRS)
-def test_value_ov_is_what_a_head_carries_from_a_position(pair):
-    case = traced(pair)[2]
-    own, number = case.own, 2
-    query = int(case.trace.queries[number])
-    positions = np.array([*case.trace.layout.patches(1)[2], query, 0])
-    layers, heads, _, _ = own.sizes
-    for layer in range(layers):
-        for head in range(heads):
-            found = value_ov(case.trace, number, layer, head, positions, k=3)
-            for index, position in enumerate(positions):
-                _holds(
-                    found.ids[index], found.probs[index], own.frozen(own.writes(layer, head, query, position), query)
-                )
 
 
 def test_a_trace_without_the_stream_is_refused():

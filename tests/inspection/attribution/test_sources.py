@@ -9,7 +9,6 @@ from lapilli.inspection.attribution.sources import (
     condition_number,
     direct_sources,
     groups,
-    of_image,
     summed,
 )
 
@@ -45,11 +44,6 @@ def test_without_a_begin_token_the_first_position_is_like_any_other():
     for bos in (None, 99):
         found = groups(np.array([BOS, *range(10, 22)]), layout(), bos)
         assert found["begin token"].size == 0 and found["template"].tolist() == [0, 2, 6, 9, 11]
-
-
-def test_an_images_patches_lie_as_in_its_grid():
-    positions = np.arange(26.0).reshape(2, 13)
-    assert of_image(positions, layout(), 0).tolist() == [[[3.0, 4.0]], [[16.0, 17.0]]]
 
 
 def test_sources_are_sums_over_their_positions():

@@ -9,8 +9,12 @@ from tests.parts import picture
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.data.encode import encode
 from lapilli.inference.answer import answer
+from lapilli.inspection.attribution.all_paths import all_paths
+from lapilli.inspection.attribution.direct import decompose, head_outputs
+from lapilli.inspection.attribution.increase import head_increases
 from lapilli.inspection.intervention.ablation import ablated_heads, ablated_patches
-from lapilli.inspection.sites import watching
+from lapilli.inspection.recording import answered, traced
+from lapilli.inspection.sites import changed_sites, heads_changed, watching
 from lapilli.model.upstream import cache_argument, new_cache
 
 MODELS = ("deep", "llama", "qwen2")
@@ -206,6 +210,46 @@ def test_answers_are_those_of_the_ablated_model_and_all_is_gone_afterwards():
         raise ZeroDivisionError
     assert _hooks(llava) == hooks
     assert said() == clean
+
+
+def test_a_trace_of_ablated_heads_is_not_taken_apart_and_one_of_ablated_patches_is():
+    llava = llava_of("llama")
+    encoded, pixels = answered(llava, sample(), "red"), llava.pixels([picture(0)])
+    with ablated_heads(llava.model, [(0, 1)]), ablated_patches(llava, np.ones(PATCHES, bool)):
+        trace = traced(llava, encoded, pixels)
+    for apart in (decompose, lambda trace: head_outputs(trace, 1), head_increases):
+        with pytest.raises(LapilliError, match="trace without the ablation"):
+            apart(trace)
+    with ablated_patches(llava, np.ones(PATCHES, bool)):
+        assert decompose(traced(llava, encoded, pixels)).error.max() < 1e-3
+    assert decompose(traced(llava, encoded, pixels)).error.max() < 1e-3
+
+
+def test_paths_are_not_followed_back_from_values_from_elsewhere():
+    llava, line = llava_of("llama"), np.ones(PATCHES, bool)
+    encoded, pixels = answered(llava, sample(), "red"), llava.pixels([picture(0)])
+    values = {(0, 1): torch.ones(D_HEAD)}
+    with (
+        pytest.raises(LapilliError, match="no path"),
+        ablated_heads(llava.model, list(values), "mean", values),
+    ):
+        all_paths(llava, encoded.ids, encoded.layout, pixels, queries=[20])
+    with pytest.raises(LapilliError, match="no path"), ablated_patches(llava, line, "blank"):
+        all_paths(llava, encoded.ids, encoded.layout, pixels, queries=[20])
+    for way in ("zero", "mean"):
+        with ablated_patches(llava, line, way):
+            assert all_paths(llava, encoded.ids, encoded.layout, pixels, queries=[20]).error.max() < 1e-4
+
+
+def test_the_sites_that_are_replaced_are_known_within_the_block_alone():
+    llava = llava_of("llama")
+    with pytest.raises(ZeroDivisionError), ablated_patches(llava, np.ones(PATCHES, bool)):
+        assert changed_sites(llava.model) == ["projector"] and not heads_changed(llava.model)
+        with ablated_heads(llava.model, [(1, 0)]), ablated_heads(llava.model, [(1, 0)]):
+            assert heads_changed(llava.model) and len(changed_sites(llava.model)) == 3
+            assert not changed_sites(llava_of("qwen2").model)
+        raise ZeroDivisionError
+    assert changed_sites(llava.model) == []
 
 
 def test_what_cannot_be_ablated_is_refused_and_leaves_nothing():

@@ -109,13 +109,10 @@ def test_a_window_lies_around_every_layer():
 def test_shares_say_what_part_of_the_whole_each_way_carries():
     run = generated(llava_of("deep"), sample(), tokens=4)
     found = routes(run.trace)
-    for shares, whole in (
-        (found.shares, found.whole_target_change),
-        (found.log_prob_shares, found.whole_log_prob_change),
-    ):
-        for query in range(4):
-            ways = [whole[query, way] / whole[query, 4] for way in range(3)]
-            assert shares[query] == pytest.approx([*ways, 1 - sum(ways)], rel=1e-4)
+    whole = found.whole_target_change
+    for query in range(4):
+        ways = [whole[query, way] / whole[query, 4] for way in range(3)]
+        assert found.shares[query] == pytest.approx([*ways, 1 - sum(ways)], rel=1e-4)
 
 
 def test_in_the_last_layer_an_answer_reads_by_itself_alone():

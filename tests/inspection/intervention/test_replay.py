@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.inspection.runs import MODELS, Run, full_logits, generated, llava_of, path_of, read, sample
+from tests.inspection.runs import MODELS, Run, full_logits, generated, llava_of, path_of, read, replay_logits, sample
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Role
 from lapilli.core.placement import Placement
-from lapilli.inspection.intervention.replay import Cut, replay, replay_logits
+from lapilli.inspection.intervention.replay import Cut, replay
 from lapilli.inspection.recording import recording
 from lapilli.inspection.target import Target
 from lapilli.model.llava import load

@@ -32,6 +32,19 @@ def test_wrong_answers_come_first_with_what_was_said_under_the_controls():
     assert "with a blank picture: a circle" in page and page.count(PIXEL) == 1 and "no picture" in page
 
 
+def test_questions_of_one_id_have_each_their_own_controls():
+    names = ["red", "blue", "green"]
+    answers = [
+        answer(7, False, condition, text) | {"given": f"{text} as {condition}"}
+        for condition in ("image", "blank", "swapped")
+        for text in names
+    ]
+    cards = render(parts(answers), "model").split("<li>")[1:]
+    assert len(cards) == 3
+    for name, card in zip(names, cards, strict=True):
+        assert f"with a blank picture: {name} as blank" in card and f"with another picture: {name} as swapped" in card
+
+
 def test_text_stays_text_everywhere():
     answers = [answer(number, right, text=EVIL) for number in range(200) for right in (True, False)]
     made = parts(answers, text=EVIL, benchmark=EVIL)

@@ -47,7 +47,7 @@ def result(areas=None, holm=0.001, gain=0.0, wrong=50, label="model"):
         "areas": [{"task": task, "model": "pooled", "kind": "all", "positives": wrong, "score": name,
                    **estimate(areas[name])} for task, name in about] if wrong else [],
         "tests": [{"task": task, "score": name, "value": areas[name] - areas["probability"], "low": -0.2, "high": 0.1,
-                   "p": holm / 2, "n": 250, "holm": holm} for task, name in about if name != "probability"],
+                   "p": holm and holm / 2, "n": 250, "holm": holm} for task, name in about if name != "probability"],
         "regressions": [{"task": task, "model": "pooled", "positives": wrong, "confidence": estimate(0.9),
                          "both": estimate(0.91), "over_confidence": values, "over_baseline": values}
                         for task in ("yes",)],
@@ -101,6 +101,12 @@ def test_what_loses_to_confidence_is_the_headline():
 def test_what_points_the_other_way_is_said():
     assert any("point the other way: the image (0.30)." in line for line in story.opening(result({"image": 0.3})))
     assert not any("other way" in line for line in story.opening(result({"image": 0.48})))
+
+
+def test_a_test_without_a_p_value_says_nothing():
+    assert story.headline(result({"image": 0.97}, holm=None)) == "No share says more than confidence"
+    assert "0 are worse than that beyond chance and 0 better" in story.verdict(result(holm=None))[1]
+    assert "<td>–</td></tr>" in render(result(holm=None))
 
 
 def test_what_beats_confidence_is_said_only_beyond_chance():

@@ -7,7 +7,7 @@ from tests.inspection.runs import llava_of, sample
 from tests.parts import picture
 
 from lapilli.core.layout import Role
-from lapilli.inspection.attribution.direct import position_outputs, readouts
+from lapilli.inspection.attribution.direct import carried, readouts
 from lapilli.inspection.attribution.lens import key_input, lens, read_embeddings
 from lapilli.inspection.recording import answered, traced
 from lapilli.inspection.target import Target
@@ -27,6 +27,7 @@ def run(request):
     return trace, Places(facts, np.arange(facts[-1] + 1, last), last, asked)
 
 
+@torch.inference_mode()
 def test_the_key_position_brings_most_to_the_color(run):
     trace, where = run
     color = int(trace.next_ids[0])
@@ -34,7 +35,8 @@ def test_the_key_position_brings_most_to_the_color(run):
     one = trace.at(0)
     readout = readouts(one, Target(), torch.tensor([color]))[0]
     for number, (layer, head) in enumerate(HEADS):
-        parts = (position_outputs(one, layer, head)[0] @ readout).numpy()
+        matrix = one.decoder.output_matrix(layer).unflatten(1, (one.decoder.heads, -1))[:, head]
+        parts = (carried(one, layer, head)[0] @ matrix.T @ readout).numpy()
         assert found.at[number] == parts[where.facts].argmax()
         share = np.abs(parts[where.facts]).sum() / np.abs(parts).sum()
         assert found.inside[number] == pytest.approx(share, abs=1e-4)

@@ -1,10 +1,15 @@
 """Figures of answers that were made by hand, so that what tells is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from lapilli.core.plain import plain
+from lapilli.core.statistics.logistic import FOLDS
 from lapilli.data.questions import PictureQuestion
+from lapilli.report.hallucination.page import render
 from lapilli.studies.hallucination.analysed_answers import AnalysedAnswer
 from lapilli.studies.hallucination.analysis import _areas, _deletion, _regressions, analyse
 from lapilli.studies.hallucination.scores import SCORES
@@ -78,6 +83,21 @@ def test_what_shares_add_is_found_where_they_do_and_not_where_they_do_not():
         assert (pooled["over_confidence"]["low"] > 0) == adds
         assert pooled["both"]["value"] == pytest.approx(0.856, abs=0.06)
     assert list(_regressions(["a", "b"], answers("image", wrong=9), 0)) == []
+
+
+@pytest.mark.parametrize("pictures", [1, 2, FOLDS - 1])
+def test_answers_about_few_pictures_are_too_few_for_folds_and_have_a_page(pictures):
+    rows = [
+        replace(one, question=replace(one.question, image=f"{number % pictures}.png"))
+        for number, one in enumerate(answers("image"))
+    ]
+    assert list(_regressions(["a", "b"], rows, 0)) == []
+    made = analyse(
+        ["a", "b"], [one.question for one in rows[::2]], answers=[["yes"] * (len(rows) // 2)] * 2, analysed=rows,
+        matchings=[], picture_of=lambda one: Image.new("RGB", (2, 2)), seed=0,
+    )  # fmt: skip
+    page = render(plain(made))
+    assert "about fewer than 10 pictures" in page and ("<td>–</td></tr>" in page) == (pictures == 1)
 
 
 def test_a_score_that_is_shuffled_tells_nothing():

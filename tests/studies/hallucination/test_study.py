@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from tests.core.statistics.pairs import auc
 from tests.studies.hallucination.made import SEED, asked, model, picture, scenes
 
-from lapilli.core.errors import UsageError
+from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.placement import AS_STORED
 from lapilli.core.run import RunDir
 from lapilli.core.statistics.multiple import holm
@@ -27,7 +27,7 @@ from lapilli.studies.hallucination.analysed_answers import group_of
 from lapilli.studies.hallucination.matching import Yes, matched
 from lapilli.studies.hallucination.scores import CONFIDENCE, SCORES, SHARES
 from lapilli.studies.hallucination.settings import Settings, settings
-from lapilli.studies.hallucination.study import FEWEST, PER_WRONG, another, chosen, study
+from lapilli.studies.hallucination.study import FEWEST, PER_WRONG, another, chosen, opened, study
 
 MODELS = {"one": model(0), "two": model(1)}
 
@@ -40,6 +40,22 @@ def run_study(folder, models=MODELS, data=None, note=lambda *_: None):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     return run_study(tmp_path_factory.mktemp("whole") / "run")
+
+
+def test_a_run_is_of_the_scenes_that_are_asked_about_with_questions_beside_them_or_without(tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(scenes(), data)
+    of = Settings({"one": model(0)}, data, 24, SEED)
+    opened(tmp_path / "run", of)
+    opened(tmp_path / "run", of)
+    (data / "questions.jsonl").unlink()
+    with pytest.raises(LapilliError, match="another recipe"):
+        opened(tmp_path / "run", of)
+    opened(tmp_path / "other", of)
+    facts = (data / "scenes.jsonl").read_text()
+    (data / "scenes.jsonl").write_text(facts.replace("large", "small"))
+    with pytest.raises(LapilliError, match="another recipe"):
+        opened(tmp_path / "other", of)
 
 
 def question(answer, kind="random"):
@@ -63,6 +79,19 @@ def test_every_wrong_yes_is_taken_apart_and_some_right_answers():
     assert ((numbers >= 30) & (numbers < 1000)).sum() == (numbers >= 1000).sum() == 30 * PER_WRONG
     assert chosen(questions, answers, 1) != chosen(questions, answers, 2)
     assert len(chosen(questions, ["no"] * 1000 + ["yes"] * 1000, 0)) == 2 * FEWEST
+
+
+def test_asking_reports_how_far_it_is_batch_by_batch(tmp_path):
+    noted = []
+
+    def note(step, done, total):
+        noted.append((step, done, total))
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(tmp_path / "run", note=note)
+    assert noted[0] == ("one: asking", 0, 36) and noted[-1] == ("one: asking", 32, 36)
 
 
 def test_it_goes_on_where_it_stopped_and_does_nothing_twice(tmp_path, whole, monkeypatch):

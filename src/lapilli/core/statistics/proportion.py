@@ -27,11 +27,6 @@ class Difference:
     low: float
     high: float
 
-    @property
-    def is_clear(self) -> bool:
-        """Whether 0 lies outside the interval."""
-        return self.low > 0 or self.high < 0
-
 
 def wilson(correct: int, n: int) -> Proportion:
     """A share of independent trials with its 95 % score interval, sound near 0 and 1 and for few trials.

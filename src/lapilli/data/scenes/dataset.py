@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from lapilli.core.files import new_folder, write_atomically
-from lapilli.core.pool import end_with_parent
+from lapilli.core.pool import end_with_parent, importing_nothing_here
 from lapilli.data.sample import Sample, Turn, write_samples
 from lapilli.data.scenes.describe import caption, describe
 from lapilli.data.scenes.draw import boxes, draw_scene
@@ -80,7 +80,7 @@ def _in_parallel(work: Callable[[int], Rows], count: int) -> Iterator[Rows]:
     if count < 200:
         yield from map(work, range(count))
         return
-    with ProcessPoolExecutor(initializer=end_with_parent) as pool:
+    with importing_nothing_here(), ProcessPoolExecutor(initializer=end_with_parent) as pool:
         indices = iter(range(count))
         while batch := list(islice(indices, 2_000)):  # so that progress comes and an interrupt ends it
             yield from pool.map(work, batch, chunksize=50)

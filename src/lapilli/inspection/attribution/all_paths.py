@@ -20,8 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Positions, Role, TokenLayout
 from lapilli.inspection.attribution.linear import linear_rules, tracking
+from lapilli.inspection.sites import has_constants
 from lapilli.inspection.target import Target
 from lapilli.model.architecture import token_cell
 from lapilli.model.llava import Llava
@@ -95,9 +97,11 @@ def all_paths(
     queries that are done.
 
     The model's parameters and their gradients stay as they are. Raises LapilliError for language models that are not
-    built like LLaMA, and ValueError for queries or pictures that are not those of the sequence.
+    built like LLaMA, and while heads or patches are replaced by values from elsewhere, and ValueError for queries or
+    pictures that are not those of the sequence.
     """
     model: Any = llava.model
+    _require_followed(model)
     at = np.asarray(queries, np.intp)
     _require_fitting(ids, layout, pixel_values, at)
     if model.training:
@@ -220,7 +224,7 @@ def _relevance(x: Tensor, gradient: Tensor) -> Tensor:
 
 def _by_cell(pixels: NDArray[np.float64], layout: TokenLayout, side: int) -> NDArray[np.float64]:
     """Sums of (query, image, height, width) over `side` x `side` pixels, (query, image, patch_row, patch_column)."""
-    rows, columns = layout.patches(0).shape
+    rows, columns = layout.grid(0)
     whole = pixels[..., : rows * side, : columns * side]  # no patch covers the rest at the right and the bottom
     cells: NDArray[np.float64] = whole.reshape((*pixels.shape[:2], rows, side, columns, side)).sum((3, 5))
     return cells
@@ -234,6 +238,11 @@ def _constants(model: Any) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         if name.endswith(_CONSTANT):
             (language if name.startswith("language_model.") else vision).append(parameter)
     return language, vision
+
+
+def _require_followed(model: Any) -> None:
+    if has_constants(model):
+        raise LapilliError("heads or patches are ablated by values from elsewhere, where no path leads; end the block")
 
 
 def _require_fitting(ids: NDArray[np.int64], layout: TokenLayout, pixels: Tensor | None, queries: Positions) -> None:

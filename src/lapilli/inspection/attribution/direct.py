@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
+from lapilli.core.errors import LapilliError
 from lapilli.core.layout import Role
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Trace, attention
@@ -138,17 +139,6 @@ def carried(trace: Trace, layer: int, head: int) -> Tensor:
 
 
 @torch.inference_mode()
-def position_outputs(trace: Trace, layer: int, head: int) -> Tensor:
-    """The output of one head at the queries, by position; float32, (query, token, d_model).
-
-    Summed over tokens it is the head's part of `head_outputs`.
-    """
-    matrix = trace.decoder.output_matrix(layer).unflatten(1, (trace.decoder.heads, -1))[:, head]
-    parts = carried(trace, layer, head) @ matrix.T
-    return pad(parts, (0, 0, 0, len(trace.ids) - parts.shape[1]))
-
-
-@torch.inference_mode()
 def neuron_parts(trace: Trace, readout: Tensor, layer: int) -> Tensor:
     """The contribution of each neuron of a layer's MLP to the target; float32, (query, neuron).
 
@@ -159,7 +149,12 @@ def neuron_parts(trace: Trace, readout: Tensor, layer: int) -> Tensor:
 
 
 def _values(trace: Trace, layer: int) -> Tensor:
-    """The values at every position, without their bias; float32, (kv_head, token, d_head)."""
+    """The values at every position, without their bias; float32, (kv_head, token, d_head).
+
+    Raises LapilliError for a trace whose heads put out something else than their weighted sum.
+    """
+    if trace.heads_changed:
+        raise LapilliError("heads were ablated in this trace, which cannot be taken apart; trace without the ablation")
     values, bias = trace.values[layer].float(), trace.decoder.value_bias(layer)
     return values if bias is None else values - bias[:, None]
 

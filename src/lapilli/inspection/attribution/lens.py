@@ -1,13 +1,14 @@
 """Lenses: vectors inside a model projected on its vocabulary.
 
 The logit lens (nostalgebraist 2020) reads the residual stream before every layer as if it were the last. The read-outs
-of Yu & Ananiadou (arXiv 2411.10950) read what attention or MLP layers have written at a position, and what a head
-carries from there, with the last norm's scale frozen at that of the explained query, as increase.py does.
+of Yu & Ananiadou (arXiv 2411.10950) read what attention or MLP layers have written at a position, with the last
+norm's scale frozen at that of the explained query, as increase.py does.
 A read-out is a projection, not a prediction of the model: only the last norm's own input was trained for it.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lapilli.core.layout import Positions
-from lapilli.inspection.attribution.direct import position_outputs
 from lapilli.inspection.decoder import decoder
 from lapilli.inspection.trace import Stream, Trace
 from lapilli.model.llava import Llava
@@ -72,7 +72,7 @@ def key_input(trace: Trace, query: int, layer: int, positions: Positions, k: int
 
     The last norm's scale is that of query number `query`. Raises ValueError as `lens` does.
     """
-    return _read_frozen(trace, query, _attention_wrote(trace, layer, positions), k)
+    return _read_frozen(trace, query, attention_wrote(trace, layer, positions), k)
 
 
 @torch.inference_mode()
@@ -84,18 +84,7 @@ def value_input(trace: Trace, query: int, layer: int, positions: Positions, k: i
     resid = _stream(trace).resid
     at = torch.from_numpy(positions).to(resid.device)
     grown = resid[layer, at].float() - resid[0, at].float()
-    return _read_frozen(trace, query, grown - _attention_wrote(trace, layer, positions), k)
-
-
-@torch.inference_mode()
-def value_ov(trace: Trace, query: int, layer: int, head: int, positions: Positions, k: int = 10) -> Lens:
-    """Read what one head carries from some positions to query number `query`; (position, k).
-
-    The last norm's scale is that of the query. The vectors are weighted by attention: positions with little attention
-    read nearly flat.
-    """
-    carried = position_outputs(trace.at(query), layer, head)[0]
-    return _read_frozen(trace, query, carried[torch.from_numpy(positions).to(carried.device)], k)
+    return _read_frozen(trace, query, grown - attention_wrote(trace, layer, positions), k)
 
 
 def _stream(trace: Trace) -> Stream:
@@ -104,16 +93,28 @@ def _stream(trace: Trace) -> Stream:
     return trace.stream
 
 
-def _attention_wrote(trace: Trace, layer: int, positions: Positions) -> Tensor:
+@torch.inference_mode()
+def attention_wrote(trace: Trace, layer: int, positions: Positions) -> Tensor:
+    """What the attention of all layers before `layer` has written at some positions; float32, (position, d_model).
+
+    Raises ValueError as `lens` does.
+    """
     written = _stream(trace).attn_out
     return written[:layer, torch.from_numpy(positions).to(written.device)].float().sum(0)
 
 
-def _read_frozen(trace: Trace, query: int, vectors: Tensor, k: int) -> Lens:
+@torch.inference_mode()
+def frozen_logits(trace: Trace, query: int, vectors: Tensor) -> Tensor:
+    """The logits of vectors (..., d_model) under the last norm with its scale at query number `query`; (..., vocab)."""
     model = trace.decoder
     weight = model.norm.weight.float() * model.scale(trace.resid[query, -1])
     matrix = model.head.weight
-    return _likeliest(lambda some: (some * weight).to(matrix.dtype) @ matrix.T, vectors, k)
+    logits: Tensor = (vectors * weight).to(matrix.dtype) @ matrix.T
+    return logits
+
+
+def _read_frozen(trace: Trace, query: int, vectors: Tensor, k: int) -> Lens:
+    return _likeliest(partial(frozen_logits, trace, query), vectors, k)
 
 
 def _likeliest(logits_of: Callable[[Tensor], Tensor], vectors: Tensor, k: int) -> Lens:

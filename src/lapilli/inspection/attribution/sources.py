@@ -43,11 +43,6 @@ def summed(positions: NDArray[np.float64], within: dict[str, Positions]) -> NDAr
     return np.stack([positions[:, within[name]].sum(1) for name in READ], axis=1)
 
 
-def of_image(positions: NDArray[np.float64], layout: TokenLayout, image: int) -> NDArray[np.float64]:
-    """The part of each patch of one image, of (query, token); (query, patch_row, patch_column)."""
-    return positions[:, layout.patches(image)]
-
-
 def condition_number(parts: NDArray[np.floating]) -> NDArray[np.float64]:
     """The sum of the sizes of parts (..., part) over the size of their sum, (...,); infinite where that is 0.
 

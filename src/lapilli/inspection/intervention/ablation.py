@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.inspection.decoder import decoder
-from lapilli.inspection.sites import Watcher, watching
+from lapilli.inspection.sites import Watcher, changing
 from lapilli.model.architecture import features_read
 from lapilli.model.llava import Llava
 from lapilli.model.upstream import cache_in, cache_length
@@ -54,7 +54,7 @@ def ablated_heads(
     watchers = {f"llm.layers.{layer}.attn_heads": _heads_watcher(some, read) for layer, some in by_layer.items()}
     with ExitStack() as hooks:
         hooks.callback(model.model.language_model.register_forward_pre_hook(read.enter, with_kwargs=True).remove)
-        hooks.enter_context(watching(model, watchers))
+        hooks.enter_context(changing(model, watchers, by_constants=how != "zero"))
         yield
 
 
@@ -84,7 +84,7 @@ def ablated_patches(
         replacement = features.mean(1, keepdim=True) if source is None else source.to(features)
         return torch.where(chosen.to(features.device)[..., None], replacement, features)
 
-    with watching(llava.model, {"projector": change}):
+    with changing(llava.model, {"projector": change}, by_constants=source is not None and how != "zero"):
         yield
 
 

@@ -68,11 +68,6 @@ class Routes:
         """
         return _shares(self.whole_target_change)
 
-    @property
-    def log_prob_shares(self) -> NDArray[np.float32]:
-        """The shares, as `shares` has them, of image->text's change of the log-probability, (query, 4)."""
-        return _shares(self.whole_log_prob_change)
-
 
 def routes(trace: Trace, target: Target | None = None) -> Routes:
     """Cut every route in every window of layers, and in all layers; the trace must have been recorded whole.

@@ -75,15 +75,6 @@ def replay(
 
 
 @torch.inference_mode()
-def replay_logits(trace: Trace, variants: Sequence[Variant], at_once: int | None = None) -> Tensor:
-    """The logits of `replay`, float32, (variant, query, vocab), on the model's device: large for many variants."""
-    logits = trace.logits.repeat(len(variants), 1, 1)
-    for chosen, first, streams in _ends(trace, variants, at_once):
-        logits[torch.from_numpy(chosen).to(logits.device), first:] = _logits(trace, streams)
-    return logits
-
-
-@torch.inference_mode()
 def read_on(trace: Trace, start: int, embeddings: Tensor, target: Target | None = None) -> Readings:
     """The predictions of a trace's queries with other input embeddings from position `start` on.
 

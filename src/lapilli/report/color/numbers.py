@@ -1,9 +1,14 @@
-"""Numbers as text on the pages of studies."""
+"""The figures of the study that are wanted, and as text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lapilli.report.kit.figures import NONE, THIN, is_number, number
+
+
+def select(rows: Sequence[Mapping[str, Any]], **wanted: Any) -> list[Mapping[str, Any]]:
+    """Return the rows whose fields have these values."""
+    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
 
 
 def digits(figure: Mapping[str, Any]) -> int:

@@ -18,6 +18,7 @@ from lapilli.report.color.charts import (
     mark,
     rows_chart,
 )
+from lapilli.report.color.numbers import select
 from lapilli.report.kit import figures
 from lapilli.report.kit.environment import environment, style
 from lapilli.report.kit.heat_map import Labels, heat_map
@@ -122,11 +123,6 @@ def _sizes(result: Result) -> list[int]:
 def heads(result: Result) -> int:
     """The number of heads of a model."""
     return int(result["settings"]["layers"] * result["settings"]["heads"])
-
-
-def select(rows: Sequence[Figure], **wanted: Any) -> list[Figure]:
-    """Return the rows whose fields have these values."""
-    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
 
 
 def finding(verdicts: Sequence[Figure]) -> str:

@@ -1,5 +1,6 @@
 """The page `eval.html`: the scores and the answers of an evaluation in one self-contained file."""
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -47,8 +48,8 @@ def _benchmark(parts: Mapping[str, Rows], table: Mapping[str, Any]) -> dict[str,
     name = table["benchmark"]
     answers = [row for row in parts["answers"] if row["benchmark"] == name]
     uris = {(row["split"], row["image"]): row["uri"] for row in parts["pictures"] if row["benchmark"] == name}
-    others = {_key(row): row["given"] for row in answers if row["condition"] != "image"}
-    cards = [_card(row, uris, others) for row in pictured(answers)]
+    replies = _replies(answers)
+    cards = [_card(row, uris, replies[id(row)]) for row in pictured(answers)]
     judged = [row for row in answers if row["condition"] == "image" and "right" in row]
     with_card = {id(row) for row in pictured(answers)}
     rest = [row for row in judged if id(row) not in with_card]
@@ -63,21 +64,32 @@ def _benchmark(parts: Mapping[str, Rows], table: Mapping[str, Any]) -> dict[str,
     }
 
 
-def _card(
-    row: Mapping[str, Any], uris: Mapping[tuple[str, str], str], others: Mapping[tuple[str, str, str], str]
-) -> dict[str, Any]:
-    question = row["question"]
-    split = question.get("split", "")
-    controls = {words: others.get((split, question["id"], control)) for control, words in _CONTROLS.items()}
+def _card(row: Mapping[str, Any], uris: Mapping[tuple[str, str], str], replies: Mapping[str, str]) -> dict[str, Any]:
     return {
         **row,
-        "uri": uris.get((split, question["image"])),
-        "controls": {words: reply for words, reply in controls.items() if reply is not None},
+        "uri": uris.get((_split(row), row["question"]["image"])),
+        "controls": {words: replies[control] for control, words in _CONTROLS.items() if control in replies},
     }
 
 
-def _key(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    return row["question"].get("split", ""), row["question"]["id"], row["condition"]
+def _replies(answers: Rows) -> dict[int, dict[str, str]]:
+    """The answers to every question by condition, for the `id` of each of its rows.
+
+    Every round of a split asks the same questions in the same order: of those with one id the first is the first.
+    """
+    counts: Counter[tuple[str, str, str]] = Counter()
+    replies: dict[tuple[str, str, int], dict[str, str]] = defaultdict(dict)
+    of_row = {}
+    for row in answers:
+        split, name, condition = _split(row), row["question"]["id"], row["condition"]
+        of_row[id(row)] = replies[split, name, counts[split, name, condition]]
+        of_row[id(row)][condition] = row["given"]
+        counts[split, name, condition] += 1
+    return of_row
+
+
+def _split(row: Mapping[str, Any]) -> str:
+    return str(row["question"].get("split", ""))
 
 
 def cut(text: str) -> str:

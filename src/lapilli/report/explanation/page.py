@@ -3,7 +3,6 @@
 import base64
 import gzip
 import html
-import io
 import json
 import secrets
 from importlib.resources import files
@@ -17,7 +16,7 @@ from lapilli.core.errors import LapilliError
 from lapilli.core.files import write_atomically
 from lapilli.report.explanation import bundle
 from lapilli.report.kit.environment import digest, environment, policy
-from lapilli.report.kit.pictures import data_uri
+from lapilli.report.kit.pictures import data_uri, picture_uri
 
 _LARGEST_SIDE = 1280  # pixels: twice what the page shows on a screen of double density, nearly
 _KEPT_BYTES = 500_000  # a smaller file is shown as it is
@@ -98,8 +97,4 @@ def _picture(name: str, folder: Path) -> str:
     if (folder / name).stat().st_size <= _KEPT_BYTES:
         return uri
     with Image.open(folder / name) as picture:
-        smaller = picture.convert("RGB")
-    smaller.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
-    content = io.BytesIO()
-    smaller.save(content, "JPEG", quality=88)
-    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+        return picture_uri(picture, _LARGEST_SIDE, 88)

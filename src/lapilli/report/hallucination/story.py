@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from lapilli.report.kit.figures import counted, number, percent, points
+from lapilli.report.kit.figures import counted, is_number, number, percent, points
 
 Result: TypeAlias = Mapping[str, Any]
 """The content of results/hallucination.json."""
@@ -141,7 +141,7 @@ def of_task(result: Result, task: str) -> Iterator[str]:
     yield _best(result, task)
     if task != FIRST:
         yield SIDES
-    elif turned := [area for name in _rivals(result) if (area := area_of(result, task, name)) and area["high"] < 0.5]:
+    elif turned := [area for area in _areas(result, task) if is_number(area["high"]) and area["high"] < 0.5]:
         names = ", ".join(f"{title(result, area['score'])} ({number(area['value'])})" for area in turned)
         yield f"Against what was expected before, and counted as such, these point the other way: {names}."
     if adds := _regression(result, task):
@@ -163,8 +163,7 @@ def _beside(result: Result, task: str) -> str:
 
 
 def _best(result: Result, task: str) -> str:
-    others = [area for name in _rivals(result) if (area := area_of(result, task, name))]
-    best = max(others, key=lambda area: area["value"])
+    best = max(_areas(result, task), key=lambda area: area["value"])
     test = next(area for area in result["tests"] if (area["task"], area["score"]) == (task, best["score"]))
     apart = within(test, sign=True)
     return f"The best of them is “{title(result, best['score'])}”: {within(best)}, which differs by {apart}."
@@ -185,6 +184,11 @@ def title(result: Result, score: str) -> str:
     return str(next(entry["title"] for entry in result["scores"] if entry["name"] == score))
 
 
+def _areas(result: Result, task: str) -> list[Mapping[str, Any]]:
+    """The areas of the scores that are not confidence."""
+    return [area for name in _rivals(result) if (area := area_of(result, task, name))]
+
+
 def _rivals(result: Result) -> Sequence[str]:
     """The scores that are not confidence."""
     return [score["name"] for score in result["scores"] if score["family"] != "confidence"]
@@ -197,7 +201,7 @@ def _apart(result: Result, task: str, sign: int) -> list[str]:
         test["score"]
         for test in result["tests"]
         if test["task"] == task and test["score"] in rivals and test["value"] is not None
-        and test["holm"] < SIGNIFICANT and test["value"] * sign > 0
+        and is_number(test["holm"]) and test["holm"] < SIGNIFICANT and test["value"] * sign > 0
     ]  # fmt: skip
 
 

@@ -1,11 +1,13 @@
 """The page's pictures: copies of the files as data URIs, and one picture cut into the patches that a model sees."""
 
 import base64
+import io
 import random
 import re
 from pathlib import Path
 
 from markupsafe import Markup
+from PIL import Image
 
 from lapilli.core.errors import LapilliError
 from lapilli.report.kit.svg import element, group
@@ -31,6 +33,20 @@ def data_uri(reference: str, folder: Path) -> str | None:
     if kind is None:
         raise LapilliError(f"{path}: not a PNG, JPEG, GIF or WebP file; a report shows these kinds of picture only")
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def picture_uri(picture: Image.Image, side: int | None = None, quality: int | None = None) -> str:
+    """Return a picture as a data URI, `side` pixels wide and high at most: a JPEG of this quality, or a PNG."""
+    small = picture.convert("RGB")
+    if side is not None:
+        small.thumbnail((side, side))
+    content = io.BytesIO()
+    if quality is None:
+        small.save(content, "PNG")
+    else:
+        small.save(content, "JPEG", quality=quality)
+    kind = "png" if quality is None else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
 def mosaic(uri: str, rows: int, columns: int, words: str, name: str) -> Markup:

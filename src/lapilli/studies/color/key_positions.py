@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from lapilli.core.layout import Positions
 from lapilli.inspection.attribution.direct import head_positions, readouts
+from lapilli.inspection.attribution.lens import attention_wrote, frozen_logits
 from lapilli.inspection.intervention.ablation import Head
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Trace, attention
@@ -81,19 +81,17 @@ def reciprocal_ranks(
     matrix = embeddings.weight
     shared = 1 / ranks(stream.resid[0, at].to(matrix) @ matrix.T, words)
     by_readout: dict[str, list[NDArray[np.float64]]] = {name: [] for name in READOUTS}
-    by_layer = {layer: _read(trace, at, layer, words) for layer in {layer for layer, _ in heads}}
+    by_layer = {layer: _read(trace, places, layer, words) for layer in {layer for layer, _ in heads}}
     for layer, _ in heads:
         for name, values in zip(READOUTS, (shared, *by_layer[layer]), strict=True):
             by_readout[name].append(values)
     return {name: np.stack(values) for name, values in by_readout.items()}
 
 
-def _read(trace: Trace, at: Tensor, layer: int, words: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:
+def _read(trace: Trace, places: Places, layer: int, words: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:
     """The reciprocal ranks by the stream before a layer, and by what attention wrote before it; (fact, word) each."""
     assert trace.stream is not None
-    model, stream = trace.decoder, trace.stream
-    frozen = model.norm.weight.float() * model.scale(trace.resid[0, -1])
-    wrote = stream.attn_out[:layer, at].float().sum(0)
-    matrix = model.head.weight
-    read = model.head(model.norm(stream.resid[layer, at])).float()
-    return 1 / ranks(read, words), 1 / ranks((wrote * frozen).to(matrix.dtype) @ matrix.T, words)
+    model, at = trace.decoder, torch.from_numpy(places.facts)
+    read = model.head(model.norm(trace.stream.resid[layer, at])).float()
+    wrote = frozen_logits(trace, 0, attention_wrote(trace, layer, places.facts))
+    return 1 / ranks(read, words), 1 / ranks(wrote, words)

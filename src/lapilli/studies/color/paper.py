@@ -7,6 +7,7 @@ states neither how they vary nor, for most, chance. The figures here are near to
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from lapilli.report.color.numbers import select
 from lapilli.studies.color.overlap import PAPER
 
 Figure = dict[str, Any]
@@ -27,7 +28,7 @@ def beside_paper(result: Mapping[str, Any]) -> list[Figure]:
 def _shared(result: Mapping[str, Any]) -> Iterator[Figure]:
     k = min(PAPER, result["settings"]["layers"] * result["settings"]["heads"])
     for kind, says in (("tuning", "before and after tuning, on text"), ("modality", "on text and on pictures")):
-        rows = _rows(result["overlaps"], kind=kind, measure="increase", k=k)
+        rows = select(result["overlaps"], kind=kind, measure="increase", k=k)
         measured = [
             {"model": row["other"]["model"], "chance": row["chance"], "value": row["observed"], "n": row["n"]}
             for row in rows
@@ -38,14 +39,14 @@ def _shared(result: Mapping[str, Any]) -> Iterator[Figure]:
 def _read(result: Mapping[str, Any]) -> Iterator[Figure]:
     for word, thing, paper, chance in (("color", "color", 0.455, 0.013), ("object", "object", 0.076, 0.0003)):
         here = {"condition": "VQA", "readout": "embedding", "word": word, "of": "increase"}
-        rows = _rows(result["decoding"], **here, k=result["settings"]["verdict_size"])
+        rows = select(result["decoding"], **here, k=result["settings"]["verdict_size"])
         measured = [{"model": row["model"], "chance": row["random"]["value"], **_number(row["key"])} for row in rows]
         yield _row(f"mean reciprocal rank of the {thing} by the input embeddings, key patches", paper, chance, measured)
 
 
 def _attended(result: Mapping[str, Any]) -> Iterator[Figure]:
     for condition, same, different in (("TQA-tuned", 0.768, 0.268), ("VQA", 0.807, 0.564)):
-        rows = _rows(result["keys"], condition=condition, of="increase", k=result["settings"]["verdict_size"])
+        rows = select(result["keys"], condition=condition, of="increase", k=result["settings"]["verdict_size"])
         for name, says, paper in (("same", "", same), ("different", ", asked about another thing", different)):
             measured = [
                 {"model": row["model"], "chance": row["anywhere"]["value"], **_number(row[name])} for row in rows
@@ -55,10 +56,6 @@ def _attended(result: Mapping[str, Any]) -> Iterator[Figure]:
 
 def _row(says: str, paper: float, chance: float | None, measured: Sequence[Figure]) -> Figure:
     return {"says": says, "paper": paper, "chance": chance, "measured": list(measured)}
-
-
-def _rows(rows: Sequence[Mapping[str, Any]], **wanted: Any) -> list[Mapping[str, Any]]:
-    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
 
 
 def _number(figure: Mapping[str, Any]) -> Figure:

@@ -242,5 +242,5 @@ def _require_alike(shapes: Sequence[tuple[int, ...]]) -> None:
 def _recipe(of: Settings) -> dict[str, Any]:
     weights = {label: origin(path).sha256 for label, path in of.models.items()}
     models = {label: recorded(path) for label, path in of.models.items()}
-    identity = {"models": models, "weights": weights, "questions_sha256": fingerprint(of.data)}
+    identity = {"models": models, "weights": weights, "data_sha256": fingerprint(of.data)}
     return {"study": RESULT, "version": VERSION, **asdict(of), **identity}

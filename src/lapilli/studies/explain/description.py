@@ -115,7 +115,7 @@ def checks_part(findings: Findings) -> list[dict[str, Any]]:
 
 def grid_part(findings: Findings) -> dict[str, Any]:
     """The grid of patches, with its sinks and registers."""
-    rows, columns = findings.trace.layout.patches(0).shape
+    rows, columns = findings.trace.layout.grid(0)
     marked = {"sinks": findings.decomposition.sinks.tolist(), "registers": findings.decomposition.registers.tolist()}
     return {"rows": rows, "cols": columns, **marked}
 

@@ -129,7 +129,7 @@ def _image_part(
 
 def _patched(trace: Trace, picture: Image.Image) -> Image.Image:
     """The encoder's view of a picture, without the rest at the right and at the bottom that no patch covers."""
-    (rows, columns), cell = trace.layout.patches(0).shape, trace.llava.pixels.cell
+    (rows, columns), cell = trace.layout.grid(0), trace.llava.pixels.cell
     return trace.llava.pixels.view(picture).crop((0, 0, columns * cell, rows * cell))
 
 

@@ -188,8 +188,7 @@ class TracedPicture:
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of patches."""
-        rows, columns = self.trace.layout.patches(0).shape
-        return rows, columns
+        return self.trace.layout.grid(0)
 
     def blurred(self, sets: Sequence[Positions]) -> Readings:
         """Read again with the cells of each set of patches blurred in the picture, and encoded again."""

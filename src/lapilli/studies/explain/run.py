@@ -14,6 +14,7 @@ from lapilli.inference.answer import answer
 from lapilli.inspection.answer_words import answer_text
 from lapilli.inspection.attribution.contrast import contrasted
 from lapilli.inspection.recording import answered, recording, traced
+from lapilli.inspection.sites import changed_sites, has_constants, heads_changed
 from lapilli.inspection.target import Kind, Target
 from lapilli.inspection.trace import Trace
 from lapilli.model.hub import hub_name
@@ -40,16 +41,28 @@ def explained(
     """Explain an answer about `picture`, as `request` says.
 
     `folder` is that of the model, and `dtype` the format that was asked for: with them, and the picture's file, the
-    explanation says which command makes it again. `others` are the pictures of `request.swap`. Raises UsageError for
-    patches that are not there and for a contrast that is none, and LapilliError as `findings.explain` and `answer` do.
+    explanation says which command makes it again; there is none while patches are ablated. `others` are the pictures
+    of `request.swap`. Raises UsageError for patches that are not there, for a contrast that is none and while something
+    is ablated that cannot be taken apart, and LapilliError as `findings.explain` and `answer` do.
     """
+    _require_explainable(llava.model)
     trace = _answered(llava, request, picture)
     target, at = _target(trace, request)
     removed = None if request.remove is None else _patches(request.remove, trace.layout.patches(0).size)
     swapped = None if others is None else [llava.pixels.view(other) for other in others]
     tested: dict[str, Any] = {"controls": request.controls, "removed": removed, "seed": request.seed}
     findings = explain(trace, picture, target, at, **tested, progress=progress, swapped=swapped)
-    return explanation(findings, picture, name_of(folder), _command(folder, request, answer_text(trace), dtype))
+    command = [] if changed_sites(llava.model) else _command(folder, request, answer_text(trace), dtype)
+    return explanation(findings, picture, name_of(folder), command)
+
+
+def _require_explainable(model: Any) -> None:
+    """Refuse to explain an answer that has, by an ablation, parts that come from nothing in the sequence."""
+    if heads_changed(model):
+        raise UsageError("heads are ablated, whose outputs cannot be taken apart; explain outside the block")
+    if has_constants(model):
+        problem = "patches are ablated by values that are not of their picture"
+        raise UsageError(f"{problem}; explain outside the block, or ablate by zero or by the picture's own mean")
 
 
 def _answered(llava: Llava, request: Request, picture: Image.Image) -> Trace:

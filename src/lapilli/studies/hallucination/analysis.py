@@ -1,7 +1,5 @@
 """The analysis of the answers: areas under ROC curves, tests, regressions, deletions, and examples."""
 
-import base64
-import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -17,6 +15,7 @@ from lapilli.core.statistics.clusters import clustered
 from lapilli.core.statistics.logistic import FOLDS, REPEATS, out_of_fold
 from lapilli.core.statistics.multiple import holm
 from lapilli.data.questions import PictureQuestion, same_answer
+from lapilli.report.kit.pictures import picture_uri
 from lapilli.studies.hallucination.analysed_answers import GROUPS, AnalysedAnswer, group_of
 from lapilli.studies.hallucination.margin import CONTROLS, NAMED, PARTS, WAYS
 from lapilli.studies.hallucination.matching import CALIPER, Matching, compared, deletion, share
@@ -37,6 +36,7 @@ POOLED, EVERY = "pooled", "all"
 WANTED = 50
 """The number of a model's made-up answers that makes an interval about a tenth wide to either side."""
 
+_SIDE = 336  # pixels of a picture on the page, at most
 _SHOWN = {"wrong yes": 6, "right yes": 3}  # examples on the page
 
 
@@ -191,10 +191,11 @@ def _regressions(labels: Sequence[str], answers: Sequence[AnalysedAnswer], seed:
     """Yield the areas of out-of-fold regressions: from confidence alone, and from shares too.
 
     Every model has a regression of its own; the pooled area pools their predictions. Nothing is yielded where a model
-    has too few answers of a side for all folds.
+    has too few pictures of a side for all folds: folds are of pictures.
     """
     mine, sides = _sides(REGRESSED, answers)
-    if min(np.bincount(2 * sides.model + sides.positive, minlength=2 * len(labels))) < FOLDS:
+    pictures = np.unique(np.stack([2 * sides.model + sides.positive, sides.picture]), axis=1)
+    if min(np.bincount(pictures[0], minlength=2 * len(labels))) < FOLDS:
         return
     columns = _columns(mine)
     predictions = {
@@ -272,13 +273,5 @@ def _example(label: str, answer: AnalysedAnswer, picture: Image.Image) -> dict[s
         "parts": {name: readings["full"]["all_paths"][name] for name in PARTS},
         "map": answer.measurement["maps"]["all_paths"],
         "grid": answer.measurement["grid"],
-        "picture": _data_uri(picture),
+        "picture": picture_uri(picture, _SIDE),
     }
-
-
-def _data_uri(picture: Image.Image) -> str:
-    small = picture.convert("RGB")
-    small.thumbnail((336, 336))
-    content = io.BytesIO()
-    small.save(content, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"

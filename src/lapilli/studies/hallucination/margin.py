@@ -106,7 +106,7 @@ def measured(
         **_probabilities(full),
         "readings": parts,
         "maps": maps,
-        "grid": full.trace.layout.patches(0).shape,
+        "grid": full.trace.layout.grid(0),
         **_removals(full, np.array(maps["all_paths"]) * np.sign(parts["full"]["d"]), seed),
     }
 

@@ -64,7 +64,7 @@ def opened(out: Path, of: Settings, placement: Placement = AS_STORED) -> RunDir:
     models = list(of.models.values())
     recipe: dict[str, Any] = {"study": RESULT, "version": VERSION, "data": str(of.data.resolve())}
     recipe |= {"questions": of.questions, "seed": of.seed, "models": [recorded(model) for model in models]}
-    recipe |= {"questions_sha256": fingerprint(of.data), "weights": [origin(model).sha256 for model in models]}
+    recipe |= {"data_sha256": fingerprint(of.data), "weights": [origin(model).sha256 for model in models]}
     return RunDir.begin(out, recipe, of.seed)
 
 
@@ -179,9 +179,14 @@ class Subject:
         tasks = [result(self.run, self._file(f"{number:06d}"), partial(self._measured, number)) for number in numbers]
         return Step(f"{self.label}: {what}", tasks)
 
-    def _ask(self, _: Note) -> dict[str, Any]:
+    def _ask(self, note: Note) -> dict[str, Any]:
         questions = self.of.picture_questions
-        answers = answer(self.llava(), [question.sample for question in questions], self._picture, _MAX_NEW_TOKENS)
+
+        def answered(done: int) -> None:
+            note(done, len(questions))
+
+        samples = [question.sample for question in questions]
+        answers = answer(self.llava(), samples, self._picture, _MAX_NEW_TOKENS, progress=answered)
         tried = [(question.sample, self._picture(question.image)) for question in questions[:_TRIED]]
         return {"texts": [one.text for one in answers], "words": wording(self.llava(), tried)}
 

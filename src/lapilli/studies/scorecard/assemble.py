@@ -1,20 +1,18 @@
 """The scorecard as one object of plain values: what is saved, printed and drawn."""
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from lapilli.core.environment import PACKAGES, versions
 from lapilli.data.pictures import open_picture
 from lapilli.data.questions import read_picture_questions
 from lapilli.model.hub import hub_name
 from lapilli.model.llava import codec_of, pixels_of
+from lapilli.report.kit.pictures import picture_uri
 from lapilli.studies.scorecard import table
 from lapilli.studies.scorecard.curves import POINTS
 from lapilli.studies.scorecard.job import Job, Kept
@@ -177,7 +175,7 @@ def _examples(job: Job, numbers: table.Numbers) -> list[dict[str, Any]]:
         picture = view(open_picture(job.data / "images", kept.question.image))
         rows.append(
             _question_fields(kept)
-            | {"word": job.run.load(f"case-{case:04d}")["word"], "why": why, "picture": _data_url(picture)}
+            | {"word": job.run.load(f"case-{case:04d}")["word"], "why": why, "picture": picture_uri(picture)}
             | {"maps": {name: [float(f"{v:.4g}") for v in one] for name, one in zip(numbers.names, maps, strict=True)}}
             | {"gaps": dict(zip(numbers.names, gaps.round(4).tolist(), strict=True))}
         )
@@ -186,9 +184,3 @@ def _examples(job: Job, numbers: table.Numbers) -> list[dict[str, Any]]:
 
 def _question_fields(kept: Kept) -> dict[str, str]:
     return {"id": kept.question.id, "question": kept.question.question, "answer": kept.given}
-
-
-def _data_url(picture: Image.Image) -> str:
-    packed = io.BytesIO()
-    picture.save(packed, "PNG")
-    return "data:image/png;base64," + base64.b64encode(packed.getvalue()).decode()

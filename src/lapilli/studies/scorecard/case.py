@@ -57,8 +57,7 @@ class Case:
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of patches."""
-        rows, columns = self.trace.layout.patches(0).shape
-        return rows, columns
+        return self.trace.layout.grid(0)
 
     @property
     def patches(self) -> Positions:

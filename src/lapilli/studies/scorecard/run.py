@@ -53,7 +53,7 @@ def opened(out: Path, model: Path, data: Path, plan: Plan) -> RunDir:
     methods = _methods(plan)
     recipe = {"model": recorded(model), "data": str(data.resolve())} | asdict(plan)
     recipe |= {"methods": [method.name for method in methods], "weights": origin(model).sha256}
-    recipe |= {"questions_sha256": fingerprint(data)}
+    recipe |= {"data_sha256": fingerprint(data)}
     if plan.plus:
         recipe |= {"plus_sha256": sha256(Path(plan.plus).read_bytes()).hexdigest()}
     return RunDir.begin(out, recipe, plan.seed)

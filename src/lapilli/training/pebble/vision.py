@@ -35,7 +35,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from lapilli.core.pool import end_with_parent
+from lapilli.core.pool import end_with_parent, importing_nothing_here
 from lapilli.data.scenes.phrases import FACTS, UNSAID, caption_seed, draw_seed, facts_seed
 from lapilli.data.scenes.scene import SIDE
 from lapilli.training.muon import Muon, layer_matrices, muon_group
@@ -214,7 +214,7 @@ def save_vision(model: CLIPVisionModel, folder: Path) -> None:
 
 def _render(seeds: list[str]) -> np.ndarray:
     """The pictures of the seeds, uint8 (image, row, column, channel)."""
-    with ProcessPoolExecutor(initializer=end_with_parent) as pool:
+    with importing_nothing_here(), ProcessPoolExecutor(initializer=end_with_parent) as pool:
         return np.stack(list(pool.map(draw_seed, seeds, chunksize=256)))
 
 
