@@ -91,7 +91,9 @@ def test_a_failure_is_raised_and_ends_the_others(processes, tmp_path):
     with pytest.raises(LapilliError, match=r"^3: fails$"):
         study(tmp_path / "run", processes, seconds=0.2, bad=3)
     run, here = RunDir.open(tmp_path / "run"), children(os.getpid())
-    assert {1, 2} <= values(run).keys() and 3 not in values(run) and len(values(run)) < COUNT - 1
+    done = values(run).keys()
+    assert {1, 2} <= done if processes == 1 else {1, 2} & done  # of two processes one may begin late
+    assert 3 not in done and len(done) < COUNT - 1
     assert not run.has("sum") and not list((run.path / "results").glob(".*"))
     assert not [child for child in here if b"multiprocessing.spawn" in Path("/proc", child, "cmdline").read_bytes()]
     assert values(study(run.path)) == TRUE  # mended, it goes on

@@ -57,7 +57,6 @@ def recording(
         yield record
 
 
-@torch.inference_mode()
 def answered(llava: Llava, sample: Sample, text: str) -> Encoded:
     """Encode a sample with `text`, stripped of spaces, as the answer to its question.
 
@@ -73,6 +72,7 @@ def answered(llava: Llava, sample: Sample, text: str) -> Encoded:
     return encoded
 
 
+@torch.inference_mode()
 def traced(llava: Llava, encoded: Encoded, pixels: Tensor | None = None, whole: bool = False) -> Trace:
     """Trace an encoded sequence with its answer, at the queries that predict the tokens of its last answer.
 

@@ -103,7 +103,7 @@ def test_how_far_each_words_maps_cancel_is_written_and_said(kind):
 
 def test_the_streams_lengths_are_written_and_said():
     shown, trace = made(PAIRS[0]), found(PAIRS[0]).trace
-    lengths = trace.resid.detach().norm(dim=-1).numpy()
+    lengths = trace.resid.norm(dim=-1).numpy()
     assert np.allclose(shown.arrays["stream_lengths"], lengths / lengths[:, -1:], atol=1e-6)
     answer = shown.description["answer"]
     of_word = shown.arrays["stream_lengths"][slice(*answer["words"][answer["focus"]]["tokens"])].mean(0)
