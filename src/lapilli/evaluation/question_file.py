@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lapilli.core.errors import LapilliError
+from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.data.extra_fields import excerpt
 from lapilli.data.faults import Fault, half_character, kind_of
@@ -43,6 +43,15 @@ class OwnQuestion:
     type: str
     question: str
     answers: tuple[str, ...]
+
+
+def question_files(names: Iterable[str]) -> dict[str, Path]:
+    """The files of questions among names of benchmarks. UsageError for two of one name: results are named by it."""
+    files = {name: Path(name) for name in names if Path(name).suffix.lower() in ENDINGS or Path(name).is_file()}
+    called = [file.name for file in files.values()]
+    if twice := next((name for name in called if called.count(name) > 1), None):
+        raise UsageError(f"{twice}: two files are called so, and results are named by it; rename one")
+    return files
 
 
 def read_question_file(file: Path) -> list[OwnQuestion]:

@@ -1,14 +1,10 @@
 """A model's answers to the questions of benchmarks, and what is kept of them."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
-
-from PIL import Image
 
 from lapilli.core.placement import Placement
 from lapilli.core.plain import plain
@@ -22,13 +18,12 @@ from lapilli.inference.answer import answerer
 from lapilli.model.hub import recorded
 from lapilli.model.parts import origin
 from lapilli.report.evaluation.page import pictured
+from lapilli.report.kit.pictures import thumbnail
 
 PARTS = ("scores", "constants", "tables", "pictures", "answers")
 """The results of an evaluation, each a list of rows with the name of their benchmark."""
 
 Rows: TypeAlias = list[dict[str, Any]]
-
-_THUMBNAIL = 320  # pixels of the longer side
 
 
 @dataclass(frozen=True)
@@ -128,13 +123,6 @@ def _thumbnails(benchmark: Benchmark[Any], answers: Sequence[Mapping[str, Any]],
     """The pictures of answers, each once, small enough for a page of many."""
     names = dict.fromkeys((row["question"].get("split", ""), row["question"]["image"]) for row in answers)
     return [
-        {"split": split, "image": name, "uri": _data_uri(open_picture(benchmark.images(folder / split), name))}
+        {"split": split, "image": name, "uri": thumbnail(open_picture(benchmark.images(folder / split), name))}
         for split, name in names
     ]
-
-
-def _data_uri(picture: Image.Image) -> str:
-    picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    content = io.BytesIO()
-    picture.save(content, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"

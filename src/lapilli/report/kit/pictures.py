@@ -1,16 +1,19 @@
 """The page's pictures: copies of the files as data URIs, and one picture cut into the patches that a model sees."""
 
 import base64
+import io
 import random
 import re
 from pathlib import Path
 
 from markupsafe import Markup
+from PIL import Image
 
 from lapilli.core.errors import LapilliError
 from lapilli.report.kit.svg import element, group
 
 _SIGNATURES = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
+_THUMBNAIL = 320  # pixels of the longer side
 _DATA_URI = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+")
 
 
@@ -31,6 +34,14 @@ def data_uri(reference: str, folder: Path) -> str | None:
     if kind is None:
         raise LapilliError(f"{path}: not a PNG, JPEG, GIF or WebP file; a report shows these kinds of picture only")
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def thumbnail(picture: Image.Image) -> str:
+    """Return the picture as a data URI, small enough for a page of many. The picture itself is made smaller."""
+    picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    content = io.BytesIO()
+    picture.save(content, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
 def mosaic(uri: str, rows: int, columns: int, words: str, name: str) -> Markup:
