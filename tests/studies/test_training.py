@@ -60,7 +60,7 @@ def _evaluations(run):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("stage", ["align", "instruct"])
 def test_training_is_not_disturbed_by_it(tmp_path, stage, precision):
-    wanted = _wanted(tmp_path, stage=stage, precision=precision)
+    wanted = _wanted(tmp_path, stage=stage, precision=precision, epochs=2.0)
     bare = train(replace(wanted, out=tmp_path / "bare"), progress=False)
     run = _train(wanted, tmp_path)
     assert len(_evaluations(run)) > 1 and not _evaluations(bare)
