@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -14,8 +15,8 @@ from lapilli.report.kit.svg import WIDTH, Axis, chart, element, group, line, pol
 COLORS = 8
 """Curves that can be told apart."""
 
-_FEW = 60  # points that are marked one by one
-_LEFT, _RIGHT, _TOP, _FLOOR, _HEIGHT = 52.0, 60.0, 12.0, 200.0, 240.0
+_FEW = 24  # points of a curve that are marked one by one
+_LEFT, _RIGHT, _TOP, _FLOOR, _HEIGHT = 52.0, 72.0, 12.0, 200.0, 240.0
 _LEAST = 13.0  # pixels between the heights of two numbers
 
 Interval: TypeAlias = tuple[float, float]
@@ -35,7 +36,7 @@ class Curve:
     noisy: bool = False
     dashed: bool = False
 
-    @property
+    @cached_property
     def line(self) -> list[tuple[float, float]]:
         """The points of the line that is drawn."""
         if not self.noisy:
@@ -43,16 +44,16 @@ class Curve:
         return thinned(smoothed(self.points, half_life([step for step, _ in self.points])))
 
 
-def line_chart(curves: Sequence[Curve], title: str, words: Callable[[float], str], share: bool = False) -> Markup:
+def line_chart(curves: Sequence[Curve], title: str, words: Callable[[float], str], top: float | None = None) -> Markup:
     """Curves over the steps from 0; those without points are left out. `words` writes a value.
 
-    The upright axis is that of shares, from 0 to 1, or else one that suits the values.
+    The upright axis ends at `top` and begins at 0, where that is given, or else it is one that suits the values.
     """
     curves = [curve for curve in curves if curve.points]
     across = Axis(0.0, max((curve.points[-1][0] for curve in curves), default=1.0) or 1.0, _LEFT, WIDTH - _RIGHT)
     values = [value for curve in curves for _, value in curve.points]
-    up = Axis(0.0, 1.0, _FLOOR, _TOP) if share else upright_axis(values, _FLOOR, _TOP)
-    few = sum(len(curve.points) for curve in curves) <= _FEW
+    up = Axis(0.0, top, _FLOOR, _TOP) if top else upright_axis(values, _FLOOR, _TOP)
+    few = max((len(curve.points) for curve in curves), default=0) <= _FEW
     drawn = [_drawn(curve, across, up, words, few) for curve in curves]
     summary = " ".join(_summary(curve, words) for curve in curves) or "Nothing was logged."
     children = (_grid(across, up, words), *drawn, *_last_values(curves, across, up, words))

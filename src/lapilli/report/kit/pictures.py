@@ -17,12 +17,17 @@ _THUMBNAIL = 320  # pixels of the longer side
 _DATA_URI = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+")
 
 
+def is_data_uri(text: str) -> bool:
+    """Whether a text is a data URI of a picture, and nothing else."""
+    return bool(_DATA_URI.fullmatch(text))
+
+
 def data_uri(reference: str, folder: Path) -> str | None:
     """Return the picture as a data URI; `reference` is one already, or a file below `folder`. None without the file.
 
     Raises LapilliError when the file lies outside `folder` or is no picture.
     """
-    if _DATA_URI.fullmatch(reference):
+    if is_data_uri(reference):
         return reference
     path = (folder / reference).resolve()
     if not path.is_relative_to(folder.resolve()):

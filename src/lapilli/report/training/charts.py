@@ -35,16 +35,19 @@ def _gigabytes(value: float) -> str:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of the log: its title, how its values are written, and whether it leaps from line to line."""
+    """A figure of the log: its title, how its values are written, and whether it leaps from line to line.
+
+    The axis of a `linear` one is never logarithmic.
+    """
 
     title: str
     words: Callable[[float], str] = _plain
     noisy: bool = False
-    share: bool = False
+    linear: bool = False
 
 
 LEARNING = {
-    "learning_rate": Figure("Learning rate", figures.learning_rate),
+    "learning_rate": Figure("Learning rate", figures.learning_rate, linear=True),
     "grad_norm": Figure("Gradient norm, before it is clipped", _plain, noisy=True),
 }
 SPEED = {
@@ -64,9 +67,14 @@ class Chart:
     drawing: Markup
 
 
+def training_loss(run: TrainingRun, color: int = 0) -> Curve:
+    """The training loss of a run, which is drawn smoothed."""
+    return _curve(run, color, _TRAINING, noisy=True)
+
+
 def losses(runs: Sequence[TrainingRun]) -> list[Chart]:
     """The losses: of one run in the same axes, of several in a chart for each kind."""
-    training = [_curve(run, index, _TRAINING, noisy=True) for index, run in enumerate(runs)]
+    training = [training_loss(run, index) for index, run in enumerate(runs)]
     validation = [_curve(run, index, _VALIDATION) for index, run in enumerate(runs)]
     if len(runs) == 1:
         pair = [_named(training[0], "training", 0), _named(validation[0], "validation", 1, dashed=True)]
@@ -80,7 +88,7 @@ def accuracies(runs: Sequence[TrainingRun]) -> list[Chart]:
         (name.replace("_", " "), [_accuracy(run, index, name) for index, run in enumerate(runs)])
         for name in benchmarks(runs)
     ]
-    return _charts(titled, _percent, share=True)
+    return _charts(titled, _percent, top=1.0)
 
 
 def benchmarks(runs: Sequence[TrainingRun]) -> list[str]:
@@ -93,15 +101,12 @@ def benchmarks(runs: Sequence[TrainingRun]) -> list[str]:
 
 def of_figures(runs: Sequence[TrainingRun], chosen: dict[str, Figure]) -> list[Chart]:
     """A chart for each of these figures that a run has."""
-    return [
-        chart
-        for name, figure in chosen.items()
-        for chart in _charts(
-            [(figure.title, [_curve(run, index, name, figure.noisy) for index, run in enumerate(runs)])],
-            figure.words,
-            figure.share,
-        )
-    ]
+    drawn = []
+    for name, figure in chosen.items():
+        curves = [_curve(run, index, name, figure.noisy) for index, run in enumerate(runs)]
+        highest = max((value for curve in curves for _, value in curve.points), default=0.0)
+        drawn += _charts([(figure.title, curves)], figure.words, 1.05 * highest if figure.linear else None)
+    return drawn
 
 
 def others(runs: Sequence[TrainingRun]) -> dict[str, Figure]:
@@ -143,11 +148,11 @@ def _accuracy(run: TrainingRun, color: int, name: str) -> Curve:
 
 
 def _charts(
-    titled: Sequence[tuple[str, Sequence[Curve]]], words: Callable[[float], str], share: bool = False
+    titled: Sequence[tuple[str, Sequence[Curve]]], words: Callable[[float], str], top: float | None = None
 ) -> list[Chart]:
     """The charts that have anything to show."""
     return [
-        Chart(title, line_chart(curves, title, words, share))
+        Chart(title, line_chart(curves, title, words, top))
         for title, curves in titled
         if any(curve.points for curve in curves)
     ]

@@ -29,6 +29,7 @@ def render(runs: Sequence[TrainingRun]) -> str:
         style=style(templates, "page.css", "line_chart.css", "training.css"),
         runs=runs,
         course=tables.course(runs),
+        best=tables.best(runs),
         losses=charts.losses(runs),
         accuracies=charts.accuracies(runs),
         learning=charts.of_figures(runs, charts.LEARNING),

@@ -16,6 +16,8 @@ from lapilli.core.names import shortest_ends
 from lapilli.core.read import checked, read_json
 from lapilli.core.recipe import recipe_values
 from lapilli.core.run import RunDir
+from lapilli.report.kit.figures import whole
+from lapilli.report.kit.pictures import is_data_uri
 
 _LARGEST = 1e100  # a value of a curve; beyond it nothing can be drawn
 _AGAIN = "train it again, in another folder"
@@ -24,12 +26,15 @@ _RESUMED = ("align", "instruct")  # the stages whose runs can be resumed
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the model: how it is tuned, and how many of its parameters there are and learn."""
+    """A part of the model: how it is tuned, and how many of its parameters there are and learn.
+
+    Here and below counts are floats, of which none is too large to be written.
+    """
 
     part: str
     mode: str
-    parameters: int
-    learned_parameters: int
+    parameters: float
+    learned_parameters: float
 
 
 @dataclass(frozen=True)
@@ -38,13 +43,13 @@ class Start:
 
     parts: list[Part] = field(default_factory=list)
     device: str | None = None
-    steps: int | None = None
-    steps_per_epoch: int | None = None
-    samples: int | None = None
-    tokens: int | None = None
-    learned_tokens: int | None = None
-    validation_samples: int | None = None
-    validation_tokens: int | None = None
+    steps: float | None = None
+    steps_per_epoch: float | None = None
+    samples: float | None = None
+    tokens: float | None = None
+    learned_tokens: float | None = None
+    validation_samples: float | None = None
+    validation_tokens: float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Environment:
 class SampleAnswer:
     """What the model replied after a step to a question about pictures, whose names these are."""
 
-    step: int
+    step: float
     id: str
     question: str
     expected: str
@@ -127,7 +132,7 @@ def _read(path: Path, name: str) -> TrainingRun:
         environment=_environment(path),
         lines=lines,
         samples=_samples(run),
-        pictures=_result(run, "sample_pictures", dict[str, str], {}),
+        pictures=_pictures(run),
         start=start,
         results=results,
         skipped=skipped,
@@ -159,6 +164,13 @@ def _samples(run: RunDir) -> list[SampleAnswer]:
     return [checked(SampleAnswer, row, f"{place}:{n}", _AGAIN) for n, row in enumerate(run.lines("samples"), 1)]
 
 
+def _pictures(run: RunDir) -> dict[str, str]:
+    pictures: dict[str, str] = _result(run, "sample_pictures", dict[str, str], {})
+    if odd := next((name for name, uri in pictures.items() if not is_data_uri(uri)), None):
+        raise LapilliError(f"{run.path}/results/sample_pictures.json: {odd}: no picture as a data URI; {_AGAIN}")
+    return pictures
+
+
 def _result(run: RunDir, name: str, kind: Any, default: Any) -> Any:
     """A result of the run, if it has it: which there are depends on how far it is, and on the release it is of."""
     if not run.has(name):
@@ -172,20 +184,38 @@ def _environment(path: Path) -> Environment:
 
 
 def _state(
-    path: Path, recipe: Mapping[str, Any], results: Mapping[str, float], steps: int, planned: int | None
+    path: Path, recipe: Mapping[str, Any], results: Mapping[str, float], steps: int, planned: float | None
 ) -> State:
     """How the run ended, or how far it is."""
-    of = f" of {planned:,}" if planned else ""
+    of = f" of {whole(planned)}" if planned else ""
     if (path / MANIFEST).is_file():
         return _finished(recipe, results, int(results.get("steps", steps)), planned)
     if who := holder(path / LOCK):
-        return State("running", f"It is running ({who}); its log has come to step {steps:,}{of}.")
+        return State("running", f"It is running ({who}); its log has come to step {whole(steps)}{of}.")
     if recipe["stage"] not in _RESUMED:
-        return State("stopped", f"It was stopped after step {steps:,}; a part is trained in one go: start it again.")
-    command = shlex.join(["lapilli", "train", str(path / "recipe.yaml"), "--resume"])
+        return State(
+            "stopped", f"It was stopped after step {whole(steps)}; a part is trained in one go: start it again."
+        )
+    return State("stopped", f"It was stopped after step {whole(steps)}{of}; {_rest(path)}.", _command(path, recipe))
+
+
+def _rest(path: Path) -> str:
+    """What a stopped run has to do yet."""
+    if (path / "model").exists():
+        return "its model is there, and to be finished it needs its manifest alone"
     saved = [int(folder.name.rpartition("-")[2]) for folder in _checkpoints(path)]
-    where = f"from the checkpoint of step {max(saved):,}" if saved else "from the beginning, as there is no checkpoint"
-    return State("stopped", f"It was stopped after step {steps:,}{of}; it goes on {where}.", command)
+    return (
+        f"it goes on from the checkpoint of step {whole(max(saved))}"
+        if saved
+        else "without a checkpoint it begins again"
+    )
+
+
+def _command(path: Path, recipe: Mapping[str, Any]) -> str:
+    """What goes on with a run, in the folder in which it was started: there its recipe says where it is."""
+    out = Path(str(recipe.get("out") or path))
+    here = path if out.absolute() == path.absolute() else out
+    return shlex.join(["lapilli", "train", str(here / "recipe.yaml"), "--resume"])
 
 
 def _checkpoints(path: Path) -> list[Path]:
@@ -193,14 +223,14 @@ def _checkpoints(path: Path) -> list[Path]:
     return [one for one in folders if one.name.rpartition("-")[2].isdecimal() and (one / MANIFEST).is_file()]
 
 
-def _finished(recipe: Mapping[str, Any], results: Mapping[str, float], steps: int, planned: int | None) -> State:
+def _finished(recipe: Mapping[str, Any], results: Mapping[str, float], steps: int, planned: float | None) -> State:
     if planned and steps < planned:
-        sentence = f"It finished early, after step {steps:,} of {planned:,}, as its patience came to an end."
+        sentence = f"It finished early, after step {whole(steps)} of {whole(planned)}, as its patience came to an end."
         word = "finished early"
     else:
-        word, sentence = "finished", f"It finished after {steps:,} steps."
+        word, sentence = "finished", f"It finished after {whole(steps)} steps."
     validation = recipe.get("validation")
     if isinstance(validation, dict) and validation.get("keep") == "best" and "validation_step" in results:
         best = int(results["validation_step"])
-        sentence += f" Its model is that of step {best:,}, which had the lowest validation loss."
+        sentence += f" Its model is that of step {whole(best)}, which had the lowest validation loss."
     return State(word, sentence)

@@ -8,8 +8,7 @@ from typing import Any
 
 from lapilli.core.plain import json_text
 from lapilli.report.kit import figures
-from lapilli.report.kit.pictures import data_uri
-from lapilli.report.training.charts import accuracy_rows, benchmarks
+from lapilli.report.training.charts import accuracy_rows, benchmarks, training_loss
 from lapilli.report.training.read import Part, TrainingRun
 
 _PARTS = {"vision": "vision encoder", "projector": "connector", "llm": "language model"}
@@ -48,7 +47,7 @@ class Question:
     pictures: Sequence[str | None]
     question: str
     expected: str
-    replies: Sequence[tuple[int, Sequence[str | None]]]
+    replies: Sequence[tuple[float, Sequence[str | None]]]
     left_out: int
 
 
@@ -58,7 +57,7 @@ def course(runs: Sequence[TrainingRun]) -> list[Row]:
         _row("state", runs, lambda run: run.state.word),
         _row("steps", runs, lambda run: _of(run.steps, run.start.steps)),
         _row("epochs", runs, lambda run: _last(run, "epoch", _short)),
-        _row("last training loss", runs, lambda run: _last(run, "loss", figures.loss)),
+        _row("training loss, smoothed", runs, _training_loss),
         _row("lowest validation loss", runs, _lowest),
         *(_row(f"last accuracy, {name.replace('_', ' ')}", runs, _accuracy(name)) for name in benchmarks(runs)),
         _row("time", runs, _time),
@@ -66,6 +65,15 @@ def course(runs: Sequence[TrainingRun]) -> list[Row]:
         _row("most memory", runs, lambda run: _last(run, "peak_memory_gb", lambda gb: figures.size(gb * 1e9))),
     ]
     return [row for row in rows if set(row.cells) != {figures.NONE}]
+
+
+def best(runs: Sequence[TrainingRun]) -> str | None:
+    """Which of several runs has the lowest validation loss, in a sentence; None where not all have one."""
+    lowest = [min((value for _, value in run.points("validation_loss")), default=None) for run in runs]
+    losses = [value for value in lowest if value is not None]
+    if len(runs) < 2 or len(losses) < len(runs):
+        return None
+    return f"The lowest validation loss is that of {runs[losses.index(min(losses))].name}: {figures.loss(min(losses))}."
 
 
 def tuned(run: TrainingRun) -> list[Tuned]:
@@ -84,7 +92,7 @@ def tuned(run: TrainingRun) -> list[Tuned]:
 def data(runs: Sequence[TrainingRun]) -> list[Row]:
     """What the runs learned from."""
     rows = [
-        _row("file", runs, lambda run: _text(_group(run.recipe, "data").get("file"))),
+        _row("file", runs, lambda run: _text(_group(run.recipe, "data").get("file", figures.NONE))),
         _row("samples", runs, lambda run: _whole(run.start.samples or run.results.get("samples"))),
         _row("tokens", runs, lambda run: _whole(run.start.tokens or run.results.get("tokens"))),
         _row("learned tokens", runs, lambda run: _whole(run.start.learned_tokens or run.results.get("learned_tokens"))),
@@ -123,17 +131,22 @@ def questions(runs: Sequence[TrainingRun]) -> tuple[list[Question], int]:
 
 
 def _question(runs: Sequence[TrainingRun], id_: str, text: str) -> Question:
-    asked = [[one for one in run.samples if (one.id, one.question) == (id_, text)] for run in runs]
-    by_step = [{one.step: one.reply for one in answers} for answers in asked]
+    answers = [[one for one in run.samples if (one.id, one.question) == (id_, text)] for run in runs]
+    by_step = [{one.step: one.reply for one in rows} for rows in answers]
     steps = sorted({step for replies in by_step for step in replies})
     shown = _spread(steps, _MOST_STEPS)
-    run, first = next((run, answers[0]) for run, answers in zip(runs, asked, strict=True) if answers)
-    pictures = [data_uri(run.pictures[name], run.path) if name in run.pictures else None for name in first.images]
-    replies = [(step, [replies.get(step) for replies in by_step]) for step in shown]
-    return Question(id_, pictures, text, first.expected, replies, len(steps) - len(shown))
+    run, first = next((run, rows[0]) for run, rows in zip(runs, answers, strict=True) if rows)
+    return Question(
+        id_,
+        [run.pictures.get(name) for name in first.images],
+        question=text,
+        expected=first.expected,
+        replies=[(step, [replies.get(step) for replies in by_step]) for step in shown],
+        left_out=len(steps) - len(shown),
+    )
 
 
-def _spread(steps: Sequence[int], most: int) -> list[int]:
+def _spread(steps: Sequence[float], most: int) -> list[float]:
     """So many of the steps at most, evenly, the first and the last among them."""
     if len(steps) <= most:
         return list(steps)
@@ -182,13 +195,18 @@ def _short(number: float) -> str:
     return f"{number:.3g}"
 
 
-def _of(steps: int, planned: int | None) -> str:
+def _of(steps: float, planned: float | None) -> str:
     return f"{figures.whole(steps)} of {figures.whole(planned)}" if planned else figures.whole(steps)
 
 
 def _last(run: TrainingRun, name: str, words: Callable[[float], str]) -> str:
     points = run.points(name)
     return words(points[-1][1]) if points else figures.NONE
+
+
+def _training_loss(run: TrainingRun) -> str:
+    curve = training_loss(run)
+    return figures.loss(curve.line[-1][1]) if curve.points else figures.NONE
 
 
 def _lowest(run: TrainingRun) -> str:
