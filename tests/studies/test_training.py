@@ -179,6 +179,15 @@ def test_a_sample_without_room_for_an_answer_is_left_out(tmp_path):
     assert [row["id"] for row in run.lines("samples")] == [asked.samples[0].id]
 
 
+def test_a_question_that_is_too_long_for_the_model_is_refused_before_the_first_step(tmp_path):
+    wanted = _wanted(tmp_path)
+    asked = _asked(wanted, tmp_path / "drawn")
+    asked.require_room()
+    (tmp_path / "colors.csv").write_text(f"image,question,answer\n0.png,{'red ' * 2000},red\n")
+    with pytest.raises(LapilliError, match=r"question '.*': 2,?\d+ tokens and an answer of up to 32, but the language"):
+        _asked(wanted, tmp_path / "other").require_room()
+
+
 def test_nothing_is_asked_where_nothing_was_chosen(tmp_path):
     wanted = recipe(tmp_path)
     assert questions_of(wanted, run_samples(wanted), tmp_path, lambda *_: None) is None

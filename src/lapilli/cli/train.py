@@ -90,6 +90,8 @@ def _train_stage(resolved: "TrainRecipe", recipe: Path, overrides: list[str], st
         on_eval = _questions(resolved, samples, Path(drawn))
         from lapilli.training.loop import StoppedError, train  # last: what is refused should not wait for torch
 
+        if on_eval:
+            on_eval.require_room()
         try:
             run = train(resolved, started.resume, on_eval=on_eval, samples=samples, changed_data=started.changed_data)
         except StoppedError as error:

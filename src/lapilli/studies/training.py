@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lapilli.core.errors import UsageError
+from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.progress import Progress
 from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.core.run import RunDir
@@ -37,6 +37,7 @@ OVERALL = "overall"
 """The name of all benchmarks together."""
 
 _SEED = 1  # of the scenes, the same for every evaluation; that of `lapilli eval`
+_SHORT = 32  # tokens of an answer to a benchmark, at most, as in `lapilli eval`
 _TOKENS = 64  # of a sample answer, at most
 
 
@@ -72,11 +73,33 @@ class Questions:
             figures = self._accuracies(llava)
             return {**figures, "samples": self._answers(llava)} if self.samples else figures
 
+    def require_room(self) -> None:
+        """Raise LapilliError for a question of a benchmark that is too long for the model; its weights are not read."""
+        from lapilli.data.encode import encode
+        from lapilli.training.stages import INSTRUCT, requirements_of
+
+        if not self.sets:
+            return
+        of = requirements_of(INSTRUCT, self.recipe.model)
+
+        def measured(samples: Sequence[Sample], _: Any) -> list[str]:
+            for sample in samples:
+                tokens = len(encode(sample, of.codec, for_generation=True).ids)
+                if tokens + _SHORT > of.longest:
+                    what = f"question {sample.id!r}: {tokens} tokens and an answer of up to {_SHORT}"
+                    raise LapilliError(
+                        f"{what}, but the language model reads {of.longest}; shorten it, or leave it out"
+                    )
+            return [""] * len(samples)
+
+        for one in self.sets:
+            _judged(one, measured)
+
     def _accuracies(self, llava: Llava) -> dict[str, float]:
         from lapilli.inference.answer import answer
 
         def respond(samples: Sequence[Sample], pictures: Any) -> list[str]:
-            return [reply.text for reply in answer(llava, samples, pictures)]
+            return [reply.text for reply in answer(llava, samples, pictures, _SHORT)]
 
         judged = {one.name: _judged(one, respond) for one in self.sets}
         if len(judged) > 1:

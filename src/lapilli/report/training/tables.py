@@ -119,7 +119,7 @@ def environment(runs: Sequence[TrainingRun]) -> list[Row]:
         _row("device", runs, lambda run: run.start.device or ""),
         _row("platform", runs, lambda run: run.environment.platform),
         _row("python", runs, lambda run: run.environment.python),
-        *(_row(name, runs, lambda run, name=name: run.environment.versions.get(name, "")) for name in packages),
+        *(_row(name, runs, _version(name)) for name in packages),
     ]
     return [row for row in rows if any(row.cells)]
 
@@ -226,6 +226,10 @@ def _accuracy(name: str) -> Callable[[TrainingRun], str]:
         )
 
     return cell
+
+
+def _version(package: str) -> Callable[[TrainingRun], str]:
+    return lambda run: run.environment.versions.get(package, "")
 
 
 def _time(run: TrainingRun) -> str:
