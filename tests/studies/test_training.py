@@ -119,32 +119,34 @@ def test_scenes_are_drawn_once_for_all_benchmarks_that_ask_about_them(tmp_path):
 
 
 def test_a_killed_run_has_every_step_once(tmp_path, monkeypatch):
-    """It is killed between the sample answers and the line of figures, after a checkpoint of the same step."""
+    """It is stopped at a step that has its evaluation yet to come, and killed in that before its line of figures."""
     wanted = _wanted(tmp_path, epochs=2.0)
     undisturbed = _train(replace(wanted, out=tmp_path / "undisturbed"), tmp_path)
-    asked, evaluations = _asked(wanted, tmp_path / "drawn"), iter(range(1, 100))
+    asked, log = _asked(wanted, tmp_path / "drawn"), RunDir.log
 
-    def stop(llava):
-        if next(evaluations) == 1:
+    def stop(self, **line):
+        log(self, **line)
+        if line["step"] == 3:
             signal.raise_signal(signal.SIGINT)
-        return asked(llava)
-
-    with pytest.raises(KeyboardInterrupt):
-        train(wanted, on_eval=stop, progress=False)
-    log = RunDir.log
 
     def die(self, **line):
         if "colors_accuracy" in line:
             raise _KilledError
         log(self, **line)
 
-    run = RunDir.open(wanted.out)
-    with monkeypatch.context() as patch:
-        patch.setattr(RunDir, "log", die)
-        for _ in range(2):
-            with pytest.raises(_KilledError):
-                train(wanted, resume=True, on_eval=asked, progress=False)
-    assert len(run.lines("samples")) > len(_evaluations(run)) * 2
+    run = RunDir(wanted.out)
+    for write, error, resume in (
+        (stop, KeyboardInterrupt, False),
+        (die, _KilledError, True),
+        (die, _KilledError, True),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(RunDir, "log", write)
+            with pytest.raises(error):
+                train(wanted, resume=resume, on_eval=asked, progress=False)
+    assert [path.name for path in (wanted.out / "checkpoints").iterdir()] == ["checkpoint-4"]
+    assert {line["step"] for line in run.lines("samples")} == {2, 4}
+    assert {line["step"] for line in _evaluations(run)} == {2}
     train(wanted, resume=True, on_eval=asked, progress=False)
     assert run.lines("samples") == undisturbed.lines("samples")
     assert _evaluations(run) == _evaluations(undisturbed)
