@@ -55,6 +55,7 @@ NO_MODEL = (
     "explain empty picture.png What? --target nothing",
     "model convert empty out --to nothing",
     "quickstart --out out --set batchsize=3",
+    "report nowhere",
     "scorecard empty scenes/held_out --method nothing",
     "study color nowhere empty --data scenes/held_out --out out",
     "train recipes/align.yaml --set batchsize=3",

@@ -22,7 +22,7 @@ FLOORS = (
 
 SUB_FLOORS = {
     "inspection": ({"attribution"}, {"intervention"}),
-    "report": ({"kit"}, {"quickstart", "explanation", "scorecard", "color", "hallucination", "evaluation"}),
+    "report": ({"kit"}, {"quickstart", "explanation", "scorecard", "color", "hallucination", "evaluation", "training"}),
 }
 """The floors inside a room, above the room's own files. Where none are stated the rooms inside are on one floor."""
 

@@ -34,12 +34,13 @@ def test_a_recipe_is_trained_and_its_model_named(file, capsys):
     said = capsys.readouterr()
     model = file.parent / "run/model"
     assert said.out == f"{model}\n"
-    opening, course, last = said.err.splitlines()
+    opening, course, last, page = said.err.splitlines()
     assert opening.startswith("instruct: projector (3,936 parameters) and language model (67,248 parameters) learn; ")
     assert course.startswith(
         "15 samples, 2 steps: max_steps 2 ends it after 0.5 of 1 epoch; batch_size 4; fp32 on cpu;"
     )
     assert last.startswith("2 steps, 71184 parameters learned, ")
+    assert page == f"a page of how it went: lapilli report {file.parent / 'run'}"
     assert load(model).card.notes[-1].startswith("instruct: 2 steps")
 
 
@@ -50,7 +51,7 @@ def test_what_is_skipped_is_said_first_and_last(file, capsys):
     assert run(["train", str(file), "--set", "on_bad_picture=skip", "--set", "max_steps=1"]) == 0
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "1 sample is skipped for its picture: row 0, '0.png': not a picture"
-    assert said[-2] == f"1 sample was skipped: {file.parent}/run/results/skipped.json"
+    assert said[-3] == f"1 sample was skipped: {file.parent}/run/results/skipped.json"
 
 
 def test_json_is_one_object(file, capsys):
@@ -64,7 +65,8 @@ def test_an_interrupted_run_says_how_to_go_on(file, capsys, monkeypatch):
     train = loop.train
 
     def interrupted(recipe, resume, **settings):
-        return train(recipe, resume, on_eval=lambda _: os.kill(os.getpid(), signal.SIGINT) or {}, **settings)
+        settings["on_eval"] = lambda _: os.kill(os.getpid(), signal.SIGINT) or {}
+        return train(recipe, resume, **settings)
 
     monkeypatch.setattr(loop, "train", interrupted)
     assert run(["train", str(file), "--set", "epochs=2"]) == 130
@@ -96,7 +98,7 @@ def test_an_error_in_the_middle_says_how_to_go_on(file, capsys, monkeypatch):
     whole = damaged.read_bytes()
 
     def spoiled(recipe, resume, **how):
-        return train(recipe, resume, **how, on_eval=lambda _: damaged.write_bytes(whole[:60]) and {})
+        return train(recipe, resume, **(how | {"on_eval": lambda _: damaged.write_bytes(whole[:60]) and {}}))
 
     monkeypatch.setattr(loop, "train", spoiled)
     assert run(["train", str(file), "--set", "epochs=2", "--set", "workers=1"]) == 1

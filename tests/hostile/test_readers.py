@@ -32,6 +32,8 @@ from lapilli.model.card import read_card
 from lapilli.model.gguf_header import read_header
 from lapilli.model.stored import model_config, stored_tensors
 from lapilli.report.explanation import bundle
+from lapilli.report.training.page import render
+from lapilli.report.training.read import read_runs
 from lapilli.studies.quickstart.times import times
 from lapilli.studies.scorecard.job import kept_of
 from lapilli.training.recipe import TrainRecipe
@@ -54,6 +56,14 @@ def recipe(folder):
     return read_recipe(folder / "recipe.yaml", [], TrainRecipe)
 
 
+def trained(folder):
+    """The page of a run that has one file of somebody else's."""
+    for name, content in (("recipe.yaml", b"stage: align"), ("samples.jsonl", lines("samples.jsonl", REPLY))):
+        if not (folder / name).exists():
+            (folder / name).write_bytes(content)
+    return render(read_runs([folder]))
+
+
 THING = {"color": "red", "shape": "circle", "size": "small", "texture": "plain", "character": ""}
 THING |= {"x": 10.0, "y": 20.0, "radius": 8.0, "angle": 0.0}
 QUESTION = {"id": "1", "image": "a.png", "question": "What?", "answer": "red", "type": "t", "boxes": [[0, 0, 0.5, 1]]}
@@ -67,6 +77,13 @@ MANIFEST = {"finished": "now", "files": {"recipe.yaml": {"bytes": 1, "sha256": "
 STEP = {"name": "a", "seconds": 1.0, "finished": "now", "peak_memory_bytes": 1, "stage": "align"}
 OWN = {"id": 1, "image": "a.png", "question": "What?", "answers": ["red", 2, True], "type": "t"}
 LOGGED = {"benchmark": "b", "split": "", "condition": "image", "index": 0, "id": "1", "answer": "red"}
+REPLY = {"step": 1, "id": "1", "images": ["a.png"], "question": "What?", "expected": "red", "reply": "a"}
+METRICS = {"step": 3, "loss": 0.5, "learning_rate": 0.1, "a_accuracy": 0.5, "own": 2}
+METRICS |= {"a_accuracy_low": 0.1, "a_accuracy_high": 0.7, "a_n": 9}
+START = {"parts": [{"part": "llm", "mode": "lora", "parameters": 9, "learned_parameters": 1}], "device": "cpu"}
+START |= {"steps": 9, "steps_per_epoch": 3, "samples": 1, "tokens": 2, "learned_tokens": 1, "validation_samples": 0}
+RECIPE = {"stage": "align", "out": "o", "lora": {"rank": 2}, "llm": {"layers": [1]}, "validation": {"keep": "best"}}
+STARTED = {"started": "now", "python": "3", "platform": "p", "versions": {"torch": "2"}}
 CONFIG = {"model_type": "llava", "text_config": {"num_hidden_layers": 2}, "return_dict": True}
 
 JSON_READERS = {
@@ -79,6 +96,13 @@ JSON_READERS = {
     "config.json": (CONFIG, model_config),
     "manifest.json": (MANIFEST, lambda folder: RunDir(folder).verify()),
     "metrics.jsonl": ({"step": 1, "loss": 0.5}, lambda folder: RunDir(folder).metrics()),
+    "run/metrics.jsonl": (METRICS, lambda folder: trained(folder / "run")),
+    "samples.jsonl": (REPLY, trained),
+    "results/start.json": (START, trained),
+    "results/training.json": ({"steps": 3, "seconds": 2.5, "validation_step": 1}, trained),
+    "results/sample_pictures.json": ({"a.png": "data:image/png;base64,AAAA"}, trained),
+    "environment.json": (STARTED, trained),
+    "run/recipe.yaml": (RECIPE, lambda folder: trained(folder / "run")),
     "results/kept.json": (KEPT, lambda folder: kept_of(RunDir(folder).load("kept"))),
     "steps.json": ([STEP], lambda folder: times(folder / "steps.json")),
     "recipe.yaml": ({"stage": "align", "model": "m", "data": {"file": "f"}, "out": "o", "epochs": 1}, recipe),

@@ -1,7 +1,7 @@
 """`lapilli eval`: score a model."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -66,7 +66,9 @@ def evaluate(
 
     With --out an interrupted evaluation goes on when it is run again, and of a finished one only the page is drawn.
     """
-    own = _OwnQuestions(_question_files(benches), images, questions, short)
+    from lapilli.evaluation.question_file import question_files
+
+    own = _OwnQuestions(question_files(benches), images, questions, short)
     own.require_files()
     registered = {name: benchmark(name) for name in benches if name not in own.files}
     from lapilli.core.placement import Placement
@@ -130,21 +132,6 @@ class _OwnQuestions:
             "short": self.short,
         }
         return {"own": own}
-
-
-def _question_files(benches: Sequence[str]) -> dict[str, Path]:
-    """The files among what is to be asked, which a benchmark of the name comes before.
-
-    Raises UsageError for two of one name: results are called by it.
-    """
-    from lapilli.evaluation.question_file import ENDINGS
-
-    own = [name for name in benches if name not in BENCHMARKS]
-    files = {name: Path(name) for name in own if Path(name).suffix.lower() in ENDINGS or Path(name).is_file()}
-    names = [file.name for file in files.values()]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UsageError(f"{twice}: two files are called so, and results are named by it; rename one")
-    return files
 
 
 def _hold(context: typer.Context, out: Path) -> None:

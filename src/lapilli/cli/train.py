@@ -3,6 +3,7 @@
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,8 @@ from lapilli.cli.recipes import list_recipes, print_fields, print_recipe
 from lapilli.core.errors import LapilliError, UsageError
 
 if TYPE_CHECKING:
+    from lapilli.core.run import RunDir
+    from lapilli.studies.training import Questions
     from lapilli.training.part_recipe import LanguageRecipe, VisionRecipe
     from lapilli.training.preflight import RunSamples
     from lapilli.training.recipe import TrainRecipe
@@ -78,22 +81,31 @@ class _Started:
 
 def _train_stage(resolved: "TrainRecipe", recipe: Path, overrides: list[str], started: _Started, as_json: bool) -> None:
     from lapilli.core.run import RunDir
-    from lapilli.training.preflight import MODEL, startable
+    from lapilli.training.preflight import startable
 
     go_on = _command(recipe, overrides)
-    with RunDir.alone(resolved.out):
+    with RunDir.alone(resolved.out), TemporaryDirectory() as drawn:
         resolved = startable(resolved, started.resume)
         samples = _samples(resolved, started)
+        on_eval = _questions(resolved, samples, Path(drawn))
         from lapilli.training.loop import StoppedError, train  # last: what is refused should not wait for torch
 
+        if on_eval:
+            on_eval.require_room()
         try:
-            run = train(resolved, started.resume, samples=samples, changed_data=started.changed_data)
+            run = train(resolved, started.resume, on_eval=on_eval, samples=samples, changed_data=started.changed_data)
         except StoppedError as error:
             raise LapilliError(f"{error.reason}; mend that, and go on from step {error.step} with: {go_on}") from error
         except KeyboardInterrupt:
             if (resolved.out / "recipe.yaml").is_file():
                 note(f"stopped; go on with: {go_on}")
             raise
+    _print_result(run, as_json)
+
+
+def _print_result(run: "RunDir", as_json: bool) -> None:
+    from lapilli.training.preflight import MODEL
+
     figures = run.load("training")
     if as_json:
         print_json({"run": run.path, "model": run.path / MODEL, **figures})
@@ -101,6 +113,7 @@ def _train_stage(resolved: "TrainRecipe", recipe: Path, overrides: list[str], st
     if skipped := figures.get("skipped_samples"):
         note(f"{skipped:,} sample{'s were' if skipped > 1 else ' was'} skipped: {run.path / 'results/skipped.json'}")
     note(f"{figures['steps']} steps, {figures['trainable_parameters']} parameters learned, {figures['seconds']:.0f} s")
+    _name_report(run.path)
     say(f"{run.path / MODEL}")
 
 
@@ -121,6 +134,16 @@ def _samples(recipe: "TrainRecipe", started: _Started) -> "RunSamples | None":
     return samples
 
 
+def _questions(recipe: "TrainRecipe", samples: "RunSamples | None", drawn: Path) -> "Questions | None":
+    """What the model is asked at every evaluation; scenes to ask about are drawn into a folder."""
+    if samples is None:
+        return None
+    from lapilli.studies.training import questions_of
+
+    with steps() as progress:
+        return questions_of(recipe, samples, drawn, progress)
+
+
 def _train_part(resolved: "VisionRecipe | LanguageRecipe", resume: bool, as_json: bool) -> None:
     if resume:
         raise UsageError("a part is trained in one go: remove its folder and start again without --resume")
@@ -137,7 +160,12 @@ def _train_part(resolved: "VisionRecipe | LanguageRecipe", resume: bool, as_json
     if as_json:
         print_json({"run": run.path, "model": run.path / MODEL, **run.load("training")})
     else:
+        _name_report(run.path)
         say(f"{run.path / MODEL}")
+
+
+def _name_report(run: Path) -> None:
+    note(f"a page of how it went: {shlex.join(['lapilli', 'report', str(run)])}")
 
 
 def _command(recipe: Path, overrides: list[str]) -> str:

@@ -55,6 +55,14 @@ def locked(file: Path, place: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
+def holder(file: Path) -> str:
+    """The process that holds the lock `file`, with its host; "" where none does, or where that cannot be known."""
+    with suppress(OSError), file.open("r+", encoding="utf-8", errors="replace") as opened:
+        if claim(opened.fileno()) is False:
+            return opened.read(1_000).strip() or "another process"
+    return ""
+
+
 def claim(opened: int) -> bool | None:
     """Lock an open file for as long as it is open. Return whether that was possible: False if another holds the lock.
 

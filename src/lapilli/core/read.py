@@ -8,6 +8,7 @@ import sys
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -122,7 +123,7 @@ class _Check:
     def _fields(self, kind: Any, value: Any, path: str) -> Any:
         if not isinstance(value, dict):
             self._no(value, path, "an object")
-        hints = get_type_hints(kind)
+        hints = _hints(kind)
         needed = (
             kind.__required_keys__
             if is_typeddict(kind)
@@ -160,6 +161,9 @@ class _Check:
     def _fail(self, what: str) -> NoReturn:
         raise LapilliError(f"{self._place}: {what}; {self._remedy}")
 
+
+_hints = cache(get_type_hints)
+"""The types of a class's fields, which a log of many lines asks for at each."""
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a finite number"}
 

@@ -74,6 +74,20 @@ def read_recipe(path: Path, overrides: Sequence[str], into: type[T]) -> T:
     return cast(T, _convert(tree, into, ""))
 
 
+def recipe_values(file: Path) -> dict[str, Any]:
+    """The fields of a recipe of any kind as they are written, groups in dicts. Raises UsageError as `read_recipe`."""
+    tree = _parse(_text(file), str(file), by_line=True)
+    if not isinstance(tree.value, dict):
+        raise UsageError(f"{tree.place}: a recipe is a list of `field: value` lines")
+    return cast(dict[str, Any], _values(tree))
+
+
+def _values(setting: _Setting) -> Any:
+    if isinstance(setting.value, dict):
+        return {name: _values(entry) for name, entry in setting.value.items()}
+    return [_values(entry) for entry in setting.value] if isinstance(setting.value, list) else setting.value
+
+
 def find_recipe(path: Path) -> Path:
     """Return `path` itself, or the recipe of that name in the package. Raises UsageError where neither exists."""
     for candidate in (path, Path(__file__).parent.parent / path):

@@ -2,7 +2,7 @@
 
     recipe.yaml         the recipe as resolved
     environment.json    versions, platform, seed, start
-    metrics.jsonl       one JSON object a line, written as the run goes
+    metrics.jsonl       one JSON object a line, written as the run goes; further logs have other names
     results/            NAME.json and NAME.npz
     manifest.json       every file with its size and SHA-256; written last, so that its presence means a whole run
     .lock               while the run is being written: the process that writes it
@@ -18,7 +18,7 @@ import io
 import platform
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -129,30 +129,44 @@ class RunDir:
 
     def log(self, **metrics: Any) -> None:
         """Append one line to metrics.jsonl and pass it to the operating system at once."""
+        self.append("metrics", [metrics])
+
+    def append(self, log: str, rows: Iterable[Any]) -> None:
+        """Append a line for each row to the file LOG.jsonl and pass them to the operating system at once."""
         self._require_unfinished()
-        with explain_write(self._metrics), self._metrics.open("a", encoding="utf-8") as file:
-            file.write(json_text(metrics) + "\n")
+        file = self._log(log)
+        with explain_write(file), file.open("a", encoding="utf-8") as opened:
+            opened.write("".join(json_text(row) + "\n" for row in rows))
 
     def sync(self) -> None:
         """Write all logged lines out to the disk."""
-        with explain_write(self._metrics):
-            sync([self.path, *self.path.glob(self._metrics.name)])
+        with explain_write(self._log("metrics")):
+            sync([self.path, *self.path.glob("*.jsonl")])
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return every logged line, in order; a torn last line of a killed run is left out."""
-        if not self._metrics.is_file():
+        """Return every line of metrics.jsonl, as `lines` does."""
+        return self.lines("metrics")
+
+    def lines(self, log: str) -> list[dict[str, Any]]:
+        """Return every line of LOG.jsonl, in order; none without it. A torn last line of a killed run is left out."""
+        file = self._log(log)
+        if not file.is_file():
             return []
-        lines = read_text(self._metrics, _AGAIN).split("\n")[:-1]
-        rows = [parsed(line, f"{self._metrics}:{number}", _AGAIN) for number, line in enumerate(lines, 1)]
+        lines = read_text(file, _AGAIN).split("\n")[:-1]
+        rows = [parsed(line, f"{file}:{number}", _AGAIN) for number, line in enumerate(lines, 1)]
         if not all(isinstance(row, dict) for row in rows):
-            raise LapilliError(f"{self._metrics}: not one object a line; {_AGAIN}")
+            raise LapilliError(f"{file}: not one object a line; {_AGAIN}")
         return rows
 
-    def rewind(self, step: int) -> None:
-        """Drop the metrics after `step` and a torn last line, before the run continues from that step's checkpoint."""
+    def rewind(self, step: int, *logs: str) -> None:
+        """Drop the lines after `step` and a torn last line, before the run continues from that step's checkpoint.
+
+        Of all logs, where none is named.
+        """
         self._require_unfinished()
-        lines = [line for line in self.metrics() if line.get("step", step) <= step]
-        write_atomically(self._metrics, "".join(json_text(line) + "\n" for line in lines))
+        for log in logs or sorted({"metrics", *(file.stem for file in self.path.glob("*.jsonl"))}):
+            lines = [line for line in self.lines(log) if line.get("step", step) <= step]
+            write_atomically(self._log(log), "".join(json_text(line) + "\n" for line in lines))
 
     def save(self, name: str, result: Any) -> None:
         """Save a result (a dataclass, a dict, ...) as results/NAME.json, whole or not at all."""
@@ -213,9 +227,8 @@ class RunDir:
     def _manifest(self) -> Path:
         return self.path / MANIFEST
 
-    @property
-    def _metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
+    def _log(self, name: str) -> Path:
+        return self.path / f"{name}.jsonl"
 
     def _result(self, name: str, ending: str) -> Path:
         return self.path / "results" / f"{name}.{ending}"

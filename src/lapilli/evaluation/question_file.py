@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lapilli.core.errors import LapilliError
+from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.data.extra_fields import excerpt
 from lapilli.data.faults import Fault, half_character, kind_of
 from lapilli.data.questions import plain_answer
 from lapilli.data.rows import place, read_rows
 from lapilli.data.table import read_table
+from lapilli.evaluation.benchmark import BENCHMARKS
 from lapilli.evaluation.normalize import normalize_answer
 from lapilli.evaluation.scenes import EVERY_TYPE, UNTYPED
 
@@ -43,6 +44,19 @@ class OwnQuestion:
     type: str
     question: str
     answers: tuple[str, ...]
+
+
+def question_files(names: Iterable[str]) -> dict[str, Path]:
+    """The files of questions among names; the name of a benchmark is that benchmark's, whatever file is called so.
+
+    Raises UsageError for two files of one name: results are named by it.
+    """
+    own = [name for name in names if name not in BENCHMARKS]
+    files = {name: Path(name) for name in own if Path(name).suffix.lower() in ENDINGS or Path(name).is_file()}
+    called = [file.name for file in files.values()]
+    if twice := next((name for name in called if called.count(name) > 1), None):
+        raise UsageError(f"{twice}: two files are called so, and results are named by it; rename one")
+    return files
 
 
 def read_question_file(file: Path) -> list[OwnQuestion]:

@@ -19,14 +19,12 @@ from lapilli.inference.answer import answerer
 from lapilli.model.hub import recorded
 from lapilli.model.parts import origin
 from lapilli.report.evaluation.page import pictured
-from lapilli.report.kit.pictures import picture_uri
+from lapilli.report.kit.pictures import thumbnail
 
 PARTS = ("scores", "constants", "tables", "pictures", "answers")
 """The results of an evaluation, each a list of rows with the name of their benchmark."""
 
 Rows: TypeAlias = list[dict[str, Any]]
-
-_THUMBNAIL = 320  # pixels of the longer side
 
 
 @dataclass(frozen=True)
@@ -138,6 +136,7 @@ def _answer(benchmark: Benchmark[Any], response: Response[Any]) -> dict[str, Any
 def _thumbnails(benchmark: Benchmark[Any], answers: Sequence[Mapping[str, Any]], folder: Path) -> list[dict[str, str]]:
     """The pictures of answers, each once, small enough for a page of many."""
     names = dict.fromkeys((row["question"].get("split", ""), row["question"]["image"]) for row in answers)
-    opened = (open_picture(benchmark.images(folder / split), name) for split, name in names)
-    uris = (picture_uri(picture, _THUMBNAIL, quality=80) for picture in opened)
-    return [{"split": split, "image": name, "uri": uri} for (split, name), uri in zip(names, uris, strict=True)]
+    return [
+        {"split": split, "image": name, "uri": thumbnail(open_picture(benchmark.images(folder / split), name))}
+        for split, name in names
+    ]

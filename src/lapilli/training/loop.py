@@ -52,6 +52,7 @@ from lapilli.training.preflight import (
 from lapilli.training.recipe import Length, TrainRecipe
 from lapilli.training.sources import SOURCES, changes, require_same_sources, sources_of
 from lapilli.training.stages import STAGES, modes, requirements
+from lapilli.training.start import START, start_of
 from lapilli.training.totals import Totals
 from lapilli.training.trainer import (
     StageTrainer,
@@ -104,7 +105,7 @@ class StoppedError(LapilliError):
 def train(
     recipe: TrainRecipe,
     resume: bool = False,
-    on_eval: Callable[[Llava], Mapping[str, float]] | None = None,
+    on_eval: Callable[[Llava], Mapping[str, Any]] | None = None,
     progress: bool = True,
     samples: RunSamples | None = None,
     changed_data: bool = False,
@@ -114,10 +115,10 @@ def train(
     `samples` are the recipe's, where they have been read already. `changed_data` lets a run be resumed whose file of
     samples has changed since it began, as long as it has as many.
 
-    `on_eval` gets the model at every evaluation, and its figures are logged. Raises LapilliError when recipe, model or
-    samples are at fault, or another process writes the run, before anything is written, and when the loss is
-    no number any more. Raises StoppedError for any other error, and KeyboardInterrupt after Ctrl-C or SIGTERM, when a
-    checkpoint has been written.
+    `on_eval` gets the model at every evaluation, and its figures are logged; a list of rows among them, `samples`, goes
+    into samples.jsonl, each row with its step. Raises LapilliError when recipe, model or samples are at fault, or
+    another process writes the run, before anything is written, and when the loss is no number any more. Raises
+    StoppedError for any other error, and KeyboardInterrupt after Ctrl-C or SIGTERM, when a checkpoint has been written.
     """
     with RunDir.alone(recipe.out):  # no other process writes this run
         recipe = startable(recipe, resume)
@@ -195,7 +196,8 @@ def _create(setup: _Setup) -> RunDir:
 
 
 def _save_start(setup: _Setup, run: RunDir) -> None:
-    """Save what the run starts from: the samples that it leaves out or sets aside, and the checksums."""
+    """Save what the run starts from: its extent, the samples that it leaves out or sets aside, and the checksums."""
+    run.save(START, start_of(setup.recipe, setup.llava, setup.learning, setup.examples, setup.validation))
     run.save(SKIPPED, setup.samples.skipped)
     if setup.recipe.data.validation_share:
         run.save(ASIDE, setup.samples.aside)
@@ -220,7 +222,7 @@ def _fit(
     run: RunDir,
     checkpoint: Path | None,
     *,
-    on_eval: Callable[[Llava], Mapping[str, float]] | None,
+    on_eval: Callable[[Llava], Mapping[str, Any]] | None,
     progress: bool,
 ) -> tuple[StageTrainer, Totals]:
     """Train from the checkpoint, if there is one, to the last step or the end of its patience.
@@ -255,7 +257,7 @@ def _trainer(
     run: RunDir,
     totals: Totals,
     watcher: Watcher,
-    on_eval: Callable[[Llava], Mapping[str, float]] | None,
+    on_eval: Callable[[Llava], Mapping[str, Any]] | None,
 ) -> StageTrainer:
     """Build transformers' Trainer: model with loss, data, optimizer, callbacks."""
     recipe, llava, examples = setup.recipe, setup.llava, setup.examples

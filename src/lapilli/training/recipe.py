@@ -42,7 +42,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Validation:
-    """When a run is evaluated, which of its weights become the model, and what ends it early."""
+    """When a run is evaluated and on what, which of its weights become the model, and what ends it early."""
 
     every: Annotated[int | None, "Steps between evaluations; null: after every epoch.", COUNT] = None
     keep: Annotated[
@@ -51,6 +51,15 @@ class Validation:
     patience: Annotated[
         int | None, "Evaluations without a lower validation loss after which the run ends; null: it does not.", COUNT
     ] = None
+    benchmarks: Annotated[
+        tuple[str, ...],
+        "What the model is asked at every evaluation, as `lapilli eval` takes it: scenes, pope, files of questions.",
+    ] = ()
+    questions: Annotated[int, "How many of each type it is asked.", Range(1, 1_000_000)] = 20
+    images: Annotated[Path | None, "The pictures of such files; null: they are beside each file."] = None
+    samples: Annotated[
+        int, "Samples to validate on that the model answers at every evaluation, into samples.jsonl.", Range(0, 1_000)
+    ] = 4
 
     def __post_init__(self) -> None:
         """Raises ValueError for a number out of its range."""

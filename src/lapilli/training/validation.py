@@ -6,7 +6,7 @@ kept as long as a checkpoint may need them. So a resumed run, which evaluates ag
 
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -24,6 +24,9 @@ from lapilli.training.weights import FinalError, write_weights
 
 LOSS = "validation_loss"
 _BEST = "best-"  # folders among the checkpoints, by step: the weights of every lowest validation loss
+SAMPLES = "samples"
+"""The log of a run with sample answers; under this name the caller's figures have its rows for one evaluation."""
+
 _RESERVED = {"step", "epoch", "loss", "learning_rate", LOSS}
 
 
@@ -32,6 +35,7 @@ class Evaluator(TrainerCallback):
     """Evaluates where the Trainer asks for it, once a step, and logs the figures.
 
     `losses` computes the validation loss, `figures` what the caller wants to know of the model; either may be None.
+    Rows that the latter has as `SAMPLES` are no figure: they go into a log of their own, which is written first.
     `best` is the folder of the checkpoints, beside which the best weights are kept, None where they are not.
     """
 
@@ -42,7 +46,7 @@ class Evaluator(TrainerCallback):
         recipe: TrainRecipe,
         *,
         losses: Callable[[], float] | None,
-        figures: Callable[[Llava], Mapping[str, float]] | None,
+        figures: Callable[[Llava], Mapping[str, Any]] | None,
         best: Path | None,
         done: Callable[[], None],
     ) -> None:
@@ -54,6 +58,7 @@ class Evaluator(TrainerCallback):
         if (self._losses is None and self._figures is None) or self._is_evaluated(state.global_step):
             return {}
         figures = self._evaluated()
+        self._log_samples(state.global_step, figures.pop(SAMPLES, ()))
         if self._best and LOSS in figures and figures[LOSS] < min(self._logged(), default=float("inf")):
             self._keep_weights(self._best, state.global_step)
         self._run.log(step=state.global_step, epoch=state.epoch, **figures)
@@ -69,7 +74,7 @@ class Evaluator(TrainerCallback):
         if state.global_step and (is_due or is_last):
             self(state, control)
 
-    def _evaluated(self) -> dict[str, float]:
+    def _evaluated(self) -> dict[str, Any]:
         model: Any = self._llava.model
         with torch.random.fork_rng(), passes_of(self._recipe, model.device):  # it must not change the training
             model.eval()  # the Trainer's next step sets it back
@@ -81,6 +86,11 @@ class Evaluator(TrainerCallback):
         if not math.isfinite(losses.get(LOSS, 0.0)):
             raise FinalError(f"the validation loss is {losses[LOSS]}; lower the learning rates in a new run")
         return losses | figures
+
+    def _log_samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        if rows:
+            self._run.rewind(step - 1, SAMPLES)  # a process that was killed right here may have left them
+            self._run.append(SAMPLES, ({"step": step, **row} for row in rows))
 
     def _keep_weights(self, folder: Path, step: int) -> None:
         """Keep the weights, and of the earlier ones those that the newest checkpoints would go back to."""

@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from lapilli.report.kit.curves import upright_axis
 from lapilli.report.kit.svg import Axis, element, legend, line, shape
 from lapilli.report.quickstart import charts
 from lapilli.report.quickstart.charts import Mark, Row
@@ -74,37 +75,10 @@ def test_an_axis_without_extent_does_not_divide_by_nothing():
     assert Axis(0, 0, 10, 20).at(0) == 10
 
 
-def test_smoothing_leaves_a_constant_and_the_inside_of_a_straight_line_as_they_are():
-    constant = charts.smoothed([(step, 2.5) for step in range(1, 200, 7)], 20)
-    assert [value for _, value in constant] == pytest.approx([2.5] * len(constant))
-    line = charts.smoothed([(float(step), 3.0 * step) for step in range(401)], 5)
-    assert line[200][1] == pytest.approx(600.0, rel=1e-9)
-
-
-def test_a_neighbour_one_half_life_away_weighs_half():
-    smooth = charts.smoothed([(0.0, 1.0), (10.0, 4.0)], 10)
-    assert [value for _, value in smooth] == pytest.approx([(1 + 0.5 * 4) / 1.5, (4 + 0.5 * 1) / 1.5])
-
-
-def test_thinning_keeps_the_spike():
-    points = [(float(step), 9.0 if step == 4321 else 1.0) for step in range(10_000)]
-    kept = charts.thinned(points, buckets=100)
-    assert len(kept) <= 200
-    assert (4321.0, 9.0) in kept
-    assert kept == sorted(kept)
-
-
-def test_the_loss_axis_is_logarithmic_only_when_the_losses_span_a_lot():
-    assert not charts.loss_axis([2.0, 1.0], 200, 12).log
-    assert charts.loss_axis([2.0, 0.01], 200, 12).log
-    assert charts.loss_axis([2.0, 1.0], 200, 12).at(0.0) == 200
-    assert not charts.loss_axis([2.0, 0.0], 200, 12).log
-
-
 def test_the_loss_curve_ends_at_the_last_step_with_its_value():
     svg = parsed(charts.loss_chart(metrics([2.0] * 50), "Loss"))
     end = next(circle for circle in svg.iter("circle") if circle.get("class") == "end")
-    axis = charts.loss_axis([2.0], 200.0, 12.0)
+    axis = upright_axis([2.0], 200.0, 12.0)
     assert float(end.get("cx")) == charts.WIDTH - 52
     assert float(end.get("cy")) == pytest.approx(axis.at(2.0), abs=0.01)
     assert "2" in [text.text for text in svg.iter("text") if text.get("class") == "value learns"]

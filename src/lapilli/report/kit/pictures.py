@@ -13,7 +13,13 @@ from lapilli.core.errors import LapilliError
 from lapilli.report.kit.svg import element, group
 
 _SIGNATURES = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
+_THUMBNAIL = 320  # pixels of the longer side
 _DATA_URI = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+")
+
+
+def is_data_uri(text: str) -> bool:
+    """Whether a text is a data URI of a picture, and nothing else."""
+    return bool(_DATA_URI.fullmatch(text))
 
 
 def data_uri(reference: str, folder: Path) -> str | None:
@@ -21,7 +27,7 @@ def data_uri(reference: str, folder: Path) -> str | None:
 
     Raises LapilliError when the file lies outside `folder` or is no picture.
     """
-    if _DATA_URI.fullmatch(reference):
+    if is_data_uri(reference):
         return reference
     path = (folder / reference).resolve()
     if not path.is_relative_to(folder.resolve()):
@@ -47,6 +53,11 @@ def picture_uri(picture: Image.Image, side: int | None = None, quality: int | No
         small.save(content, "JPEG", quality=quality)
     kind = "png" if quality is None else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def thumbnail(picture: Image.Image) -> str:
+    """Return a picture as a data URI, small enough for a page of many."""
+    return picture_uri(picture, _THUMBNAIL, quality=80)
 
 
 def mosaic(uri: str, rows: int, columns: int, words: str, name: str) -> Markup:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from lapilli.report.kit import figures
+from lapilli.report.kit import curves, figures
+from lapilli.report.kit.curves import smoothed, thinned, upright_axis
 from lapilli.report.kit.svg import WIDTH, Axis, chart, element, group, legend, line, polyline, shape, text
 from lapilli.report.quickstart.schema import Metric
 
@@ -121,41 +122,7 @@ def key(kind: str) -> Markup:
 
 def half_life(metrics: Sequence[Metric]) -> int:
     """The half-life of the smoothed loss in steps: a fiftieth of the run, at least one log line."""
-    steps = [metric["step"] for metric in metrics]
-    between = (steps[-1] - steps[0]) / max(1, len(steps) - 1)
-    return max(1, round(max((steps[-1] - steps[0]) / 50, between)))
-
-
-def smoothed(points: Sequence[tuple[float, float]], half_life: float) -> list[tuple[float, float]]:
-    """The weighted mean around each point (step, value): a point at distance d has the weight 0.5 ** (d / half_life).
-
-    Both sides count, so that a falling line is not drawn late. A constant stays constant from the first step on.
-    """
-    before = _faded_sums(points, half_life)
-    after = _faded_sums([(-step, value) for step, value in reversed(points)], half_life)[::-1]
-    pairs = zip(points, before, after, strict=True)
-    return [(p[0], (b[0] + a[0] - p[1]) / (b[1] + a[1] - 1.0)) for p, b, a in pairs]
-
-
-def _faded_sums(points: Sequence[tuple[float, float]], half_life: float) -> list[tuple[float, float]]:
-    """The sums of weighted values and of weights from the first point up to each point."""
-    total, weight, sums = 0.0, 0.0, []
-    for index, (step, value) in enumerate(points):
-        fade = 0.5 ** ((step - points[index - 1][0]) / half_life) if index else 0.0
-        total, weight = fade * total + value, fade * weight + 1.0
-        sums.append((total, weight))
-    return sums
-
-
-def thinned(points: Sequence[tuple[float, float]], buckets: int = 300) -> list[tuple[float, float]]:
-    """The lowest and the highest point of each bucket, so that spikes survive; few points are all returned."""
-    if len(points) <= 2 * buckets:
-        return list(points)
-    extremes = []
-    for index in range(buckets):
-        part = points[index * len(points) // buckets : (index + 1) * len(points) // buckets]
-        extremes += sorted({min(part, key=lambda point: point[1]), max(part, key=lambda point: point[1])})
-    return extremes
+    return curves.half_life([metric["step"] for metric in metrics])
 
 
 def loss_chart(metrics: Sequence[Metric], title: str) -> Markup:
@@ -168,18 +135,10 @@ def loss_chart(metrics: Sequence[Metric], title: str) -> Markup:
     real = [(step, loss) for step, loss in points if loss is not None and math.isfinite(loss)]
     bad = [step for step, loss in points if loss is None or not math.isfinite(loss)]
     across = Axis(0.0, max(step for step, _ in points), 38.0, WIDTH - 52.0)
-    up = loss_axis([loss for _, loss in real], 200.0, 12.0)
+    up = upright_axis([loss for _, loss in real], 200.0, 12.0)
     parts = [_loss_grid(across, up), *(_not_finite(across.at(step), up.end, step) for step in bad)]
     parts += _loss_lines(real, across, up, metrics)
     return chart(*parts, width=WIDTH, height=240.0, title=title, summary=_loss_words(real, len(bad)))
-
-
-def loss_axis(losses: Sequence[float], floor: float, top: float) -> Axis:
-    """The upright axis for these losses."""
-    low, high = (min(losses), max(losses)) if losses else (0.0, 1.0)
-    if low > 0 and high / low > 15:
-        return Axis(low / 1.2, high * 1.1, floor, top, log=True)
-    return Axis(0.0, 1.05 * high or 1.0, floor, top)
 
 
 def _loss_grid(across: Axis, up: Axis) -> Markup:
