@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,5 +58,6 @@ def _containing(pattern: str, text: str, at: NDArray[np.int64]) -> NDArray[np.in
 
 
 def _perplexity(unit: str, nats: Estimate) -> Perplexity:
-    value, low, high = (math.exp(end) if end < 700 else math.inf for end in (nats.value, nats.low, nats.high))
+    with np.errstate(over="ignore"):  # of a model that rules out what is there
+        value, low, high = np.exp([nats.value, nats.low, nats.high]).tolist()
     return Perplexity(unit, nats, Estimate(value, low, high, nats.n))
