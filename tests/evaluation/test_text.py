@@ -48,7 +48,7 @@ def test_nothing_is_shown_and_a_perfect_model_is_right_in_everything_about_scene
     result = evaluate(BENCHMARK, Path("nowhere"), 40, respond, even)
     assert not any(sample.images or "<image>" in sample.turns[0].text for sample in asked)
     assert {response.condition for response in result.responses} == {TEXT}
-    shares = {row.type: row.share for row in result.scores[:-2]}
+    shares = {row.type: row.right for row in result.scores[:-2]}
     assert [shares[kind].correct for kind in (INSTRUCTION, *TYPES, EVERY_SCENE)] == [3, *[40] * 9, 360]
     assert result.scores[-2].nats.value == 2.0
     table = BENCHMARK.table(result.scores, result.constants)
@@ -66,7 +66,16 @@ def test_an_instruction_is_followed_or_not_and_its_rules_are_said_in_words(quest
     assert expected(paris) == ["any of: Paris"] and expected(two) == ["items: 2", "most words: 4"]
     assert expected(by_id["ten-twenty"]) == ["number: 10, 20", "letters: false"]
     (of_all, none) = scores([Response(paris, TEXT, "Paris")])
-    assert (of_all.type, of_all.share.correct, none.type, none.share.n) == (INSTRUCTION, 1, EVERY_SCENE, 0)
+    assert (of_all.type, of_all.right.correct, none.type, none.right.n) == (INSTRUCTION, 1, EVERY_SCENE, 0)
+
+
+def test_a_sentence_with_the_right_answer_contains_it_but_is_not_the_right_one(questions):
+    color = next(one for one in questions if one.type == "color")
+    (word,) = color.rules["answer"]
+    replies = [f"{word.title()}.", f"It is {word}.", f"{word}ish", ""]
+    score, of_all = scores([Response(color, TEXT, reply) for reply in replies])
+    assert (score.right.correct, score.contains.correct, score.right.n) == (1, 2, 4)
+    assert (of_all.right, of_all.contains) == (score.right, score.contains)
 
 
 def test_constants_are_the_best_single_answers(questions):

@@ -34,7 +34,7 @@ EVERY_SCENE = "all scenes"
 MOST = 40
 """Questions of each type about scenes in words."""
 
-_NOTE = "% right, with 95 % intervals; the best constant answer. Perplexities are not %"
+_NOTE = "% right, with 95 % intervals; the right answer somewhere in the reply; the best constant one. Perplexity: no %"
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,15 @@ class TextQuestion:
 
 @dataclass(frozen=True)
 class Score:
-    """The share of right answers of one type, with its 95 % interval; each question is about a scene of its own."""
+    """How the questions of one type were answered; shares with 95 % intervals, each question about its own scene.
+
+    right     answers that follow all rules: of a scene, that are the right one as the benchmark `scenes` has it
+    contains  answers in which the right one stands, in whole words, whatever else is said; None for instructions
+    """
 
     type: str
-    share: Proportion
+    right: Proportion
+    contains: Proportion | None
 
 
 def read_questions(_folder: Path, _split: str, per_type: int) -> list[TextQuestion]:
@@ -86,12 +91,18 @@ def _words(value: Any) -> str:
 
 def scores(responses: Sequence[Response[TextQuestion]]) -> list[Score]:
     """One score for the instructions, one for each type of question about scenes, and one for all of these."""
-    by_type: dict[str, list[bool]] = {}
-    for response in responses:
-        right = is_right(response)
-        by_type.setdefault(response.question.type, []).append(right)
-    scenes = [right for kind in TYPES for right in by_type.get(kind, ())]
-    return [Score(kind, wilson(sum(right), len(right))) for kind, right in (by_type | {EVERY_SCENE: scenes}).items()]
+    kinds = dict.fromkeys(response.question.type for response in responses)
+    groups = {kind: [response for response in responses if response.question.type == kind] for kind in kinds}
+    scenes = [response for response in responses if response.question.type != INSTRUCTION]
+    return [_score(kind, group) for kind, group in (groups | {EVERY_SCENE: scenes}).items()]
+
+
+def _score(kind: str, responses: Sequence[Response[TextQuestion]]) -> Score:
+    right = wilson(sum(map(is_right, responses)), len(responses))
+    if kind == INSTRUCTION:
+        return Score(kind, right, None)
+    contains = (follows(one.answer, {"any_of": one.question.rules["answer"]}) for one in responses)
+    return Score(kind, right, wilson(sum(contains), len(responses)))
 
 
 def constants(questions: Sequence[TextQuestion]) -> list[Constant]:
@@ -116,17 +127,17 @@ def table(scores: Sequence[Score | Perplexity], constants: Sequence[Constant]) -
         _perplexity_row(score) if isinstance(score, Perplexity) else _share_row(score, best.get(score.type))
         for score in scores
     ]
-    return Table(("type", "n", "right", "constant"), rows, _NOTE)
+    return Table(("type", "n", "right", "contains", "constant"), rows, _NOTE)
 
 
 def _share_row(score: Score, constant: Proportion | None) -> list[str]:
-    share = score.share
-    right = with_interval(share.estimate, share.low, share.high)
-    return [score.type, str(share.n), right, percent(constant.estimate) if constant else "–"]
+    right = with_interval(score.right.estimate, score.right.low, score.right.high)
+    others = (percent(share.estimate) if share else "–" for share in (score.contains, constant))
+    return [score.type, str(score.right.n), right, *others]
 
 
 def _perplexity_row(score: Perplexity) -> list[str]:
-    return [f"perplexity per {score.unit}", str(score.nats.n), _number_with_interval(score.perplexity), "–"]
+    return [f"perplexity per {score.unit}", str(score.nats.n), _number_with_interval(score.perplexity), "–", "–"]
 
 
 def _number_with_interval(of: Estimate) -> str:
