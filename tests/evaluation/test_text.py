@@ -64,7 +64,7 @@ def test_an_instruction_is_followed_or_not_and_its_rules_are_said_in_words(quest
     paris, two = by_id["capital-france"], by_id["two-colors"]
     assert is_right(Response(paris, TEXT, "Paris, of course")) and not is_right(Response(paris, TEXT, "Rome"))
     assert expected(paris) == ["any of: Paris"] and expected(two) == ["items: 2", "most words: 4"]
-    assert expected(by_id["ten-twenty"]) == ["number: 10, 20", "letters: false"]
+    assert expected(by_id["ten-twenty"]) == ["number: 10, 20", "letters: false", "most words: 1"]
     (of_all, none) = scores([Response(paris, TEXT, "Paris")])
     assert (of_all.type, of_all.right.correct, none.type, none.right.n) == (INSTRUCTION, 1, EVERY_SCENE, 0)
 

@@ -63,8 +63,8 @@ class Score:
 
 def read_questions(_folder: Path, _split: str, per_type: int) -> list[TextQuestion]:
     """The first `per_type` instructions, and as many questions of each type about scenes in words, at most 40."""
-    asked = [TextQuestion(one.id, INSTRUCTION, one.question, one.rules) for one in instructions()[:per_type]]
-    return asked + [question for kind in TYPES for question in _about_scenes(kind, min(per_type, MOST))]
+    plain = [TextQuestion(one.id, INSTRUCTION, one.question, one.rules) for one in instructions()[:per_type]]
+    return plain + [question for kind in TYPES for question in _about_scenes(kind, min(per_type, MOST))]
 
 
 def _about_scenes(kind: str, count: int) -> list[TextQuestion]:

@@ -22,18 +22,18 @@ def follows(reply: str, rules: Mapping[str, Any]) -> bool:
     return bool(reply.strip()) and all(RULES[kind](reply, value) for kind, value in rules.items())
 
 
-def _position(reply: str, phrase: str, start: int = 0) -> int:
+def _end_of(reply: str, phrase: str, start: int = 0) -> int:
     """Where a phrase ends that stands in the reply in whole words; -1 where it does not."""
-    found = re.compile(rf"(?<!\w){re.escape(phrase)}(?!\w)", re.IGNORECASE).search(reply, start)
-    return found.end() if found else -1
+    match = re.compile(rf"(?<!\w){re.escape(phrase)}(?!\w)", re.IGNORECASE).search(reply, start)
+    return match.end() if match else -1
 
 
 def _any_of(reply: str, phrases: Sequence[str]) -> bool:
-    return any(_position(reply, phrase) >= 0 for phrase in phrases)
+    return any(_end_of(reply, phrase) >= 0 for phrase in phrases)
 
 
 def _all_of(reply: str, phrases: Sequence[str]) -> bool:
-    return all(_position(reply, phrase) >= 0 for phrase in phrases)
+    return all(_end_of(reply, phrase) >= 0 for phrase in phrases)
 
 
 def _none_of(reply: str, phrases: Sequence[str]) -> bool:
@@ -44,7 +44,7 @@ def _in_order(reply: str, phrases: Sequence[str]) -> bool:
     """Each phrase behind the one before; other words may stand between them."""
     at = 0
     for phrase in phrases:
-        at = _position(reply, phrase, at)
+        at = _end_of(reply, phrase, at)
         if at < 0:
             return False
     return True
