@@ -30,7 +30,8 @@ def test_losses_belong_to_the_word_in_which_their_token_ends_and_white_space_to_
     losses[TEXT.index("five") - 2 : TEXT.index("five")] = 3.0  # the two spaces behind "Four"
     (_, word) = perplexities(by_character(losses), TEXT)
     assert word.nats.value == pytest.approx(6 / 7)
-    assert perplexities(by_character(losses, 5), TEXT)[1].nats.n == 6  # nothing scored of the first word but one
+    assert perplexities(by_character(losses, 4), TEXT)[1].nats.n == 6  # nothing is scored of the first word
+    assert perplexities(by_character(losses, 3), TEXT)[1].nats.n == 7  # but the space behind it
 
 
 def test_the_interval_is_that_of_paragraphs_drawn():
@@ -43,6 +44,14 @@ def test_the_interval_is_that_of_paragraphs_drawn():
     expected = 2 * 2.045 * offsets.std(ddof=1) / math.sqrt(30)
     assert between.high - between.low == pytest.approx(expected, rel=0.1)
     assert within.high - within.low < 0.3 * (between.high - between.low)
+
+
+def test_a_line_break_ends_no_paragraph_and_an_empty_line_does():
+    losses = np.random.default_rng(2).exponential(size=400)
+    lines, spaces = ("\n\n".join(["a few words" + end + "in a line"] * 12) for end in ("\n", " "))
+    assert perplexities(by_character(losses), lines) == perplexities(by_character(losses), spaces)
+    (token, _) = perplexities(by_character(losses), lines.replace("\n\n", " \n"))
+    assert math.isnan(token.nats.low) and token.nats.value > 0  # a single paragraph has no interval
 
 
 def test_a_model_of_no_use_has_no_finite_perplexity_and_no_text_has_none():

@@ -45,7 +45,7 @@ def test_nothing_is_shown_and_a_perfect_model_is_right_in_everything_about_scene
         asked.extend(samples)
         return [answers[sample.id] for sample in samples]
 
-    result = evaluate(BENCHMARK, Path("nowhere"), 40, respond, even)
+    result = evaluate(BENCHMARK, Path("nowhere"), 40, respond, likelihood=even)
     assert not any(sample.images or "<image>" in sample.turns[0].text for sample in asked)
     assert {response.condition for response in result.responses} == {TEXT}
     shares = {row.type: row.right for row in result.scores[:-2]}

@@ -49,14 +49,17 @@ def evaluate(
     data: Path,
     count: int,
     answer: Answerer,
-    likelihood: Likelihood,
     keep: Keep | None = None,
+    likelihood: Likelihood | None = None,
 ) -> Result:
-    """Ask and score `count` questions of every type, and measure what else there is. Raises as `ask_rounds` does."""
+    """Ask and score `count` questions of every type, and measure with `likelihood`, if given, what else there is.
+
+    Raises as `ask_rounds` does.
+    """
     responses = ask_rounds(benchmark, data, count, answer, keep=keep)
     read = [benchmark.read(data / split, split, count) for split in benchmark.splits]
     constants = [row for questions in read for row in benchmark.constants(questions)]
-    measured = benchmark.measure(likelihood) if benchmark.measure else ()
+    measured = benchmark.measure(likelihood) if benchmark.measure and likelihood else ()
     return Result([*benchmark.score(responses), *measured], constants, responses)
 
 

@@ -83,7 +83,8 @@ def evaluate_model(of: Settings, progress: Progress, run: RunDir | None = None) 
         for benchmark in of.benchmarks:
             folder = folders[benchmark.draw]
             answer = answerer_of(llava, benchmark.answer_tokens)
-            result = evaluate(benchmark, folder, of.count, answer, partial(token_losses, llava), keep=log.answerer)
+            likelihood = partial(token_losses, llava)
+            result = evaluate(benchmark, folder, of.count, answer, log.answerer, likelihood=likelihood)
             for part, rows in _parts(benchmark, result, folder).items():
                 parts[part] += [{"benchmark": benchmark.name, **plain(row)} for row in rows]
     for part, rows in parts.items():
