@@ -1,6 +1,7 @@
 """`lapilli eval`, on a tiny random model: what is asked and counted, not how much of it is right."""
 
 import json
+import math
 import shutil
 
 import pytest
@@ -177,3 +178,25 @@ def test_errors_are_one_line(data, tmp_path, capsys):
         lines = [line for line in said.err.splitlines() if line.startswith("lapilli:")]
         assert len(lines) == 1
         assert message in lines[0]
+
+
+def test_text_needs_no_data_and_no_pictures(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(results, "width", 200)
+    model = shutil.copytree(joined("clip", "llama"), tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    config["text_config"]["max_position_embeddings"] = 1_024  # descriptions are longer than 256 of its tokens
+    (model / "config.json").write_text(json.dumps(config))
+    assert run(["eval", str(model), "text", "--questions", "1", "--out", str(tmp_path / "run")]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    names = ["instruction", *TYPES, "all", "perplexity", "perplexity"]
+    assert [row[0] for row in rows if row and row[0] in names] == names
+    saved = RunDir.open(tmp_path / "run")
+    of_type = {row["type"]: row["right"] for row in saved.load("scores") if "type" in row}
+    assert of_type["all scenes"]["n"] == 9 and of_type["instruction"]["n"] == 1
+    token, word = (row for row in saved.load("scores") if "unit" in row)
+    assert token["perplexity"]["value"] == pytest.approx(math.exp(token["nats"]["value"]))
+    per_text = [one["nats"]["value"] * one["nats"]["n"] for one in (token, word)]
+    assert per_text[0] == pytest.approx(per_text[1], rel=1e-3) and word["nats"]["n"] < token["nats"]["n"]
+    assert [row["condition"] for row in saved.load("answers")] == ["text"] * 10 and saved.load("pictures") == []
+    page = (tmp_path / "run/eval.html").read_text(encoding="utf-8")
+    assert "10 answers, without pictures" in page and "any of: Paris" in page and "<img" not in page

@@ -12,7 +12,7 @@ from lapilli.cli import run
 from lapilli.core.errors import UsageError
 from lapilli.core.run import RunDir
 from lapilli.evaluation.asking import CONDITIONS, ask
-from lapilli.evaluation.benchmark import BENCHMARKS, Entry, benchmark, percent, with_interval
+from lapilli.evaluation.benchmark import BENCHMARKS, TEXT, Entry, benchmark, percent, with_interval
 
 ROWS = [
     {"id": str(at), "image": f"{at}.png", "text": "What is it?", "answers": ["ring", "a ring" if at % 2 else "star"]}
@@ -37,7 +37,7 @@ def evaluate(*arguments):
 def test_every_entry_leads_to_a_benchmark_of_its_name(name):
     one = benchmark(name)
     assert one.name == name and BENCHMARKS[name].summary
-    assert one.rounds and {condition for _, condition in one.rounds} <= set(CONDITIONS)
+    assert one.rounds and {condition for _, condition in one.rounds} <= {*CONDITIONS, TEXT}
     assert len(set(one.rounds)) == len(one.rounds)
 
 

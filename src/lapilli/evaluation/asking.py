@@ -17,7 +17,8 @@ from lapilli.core.errors import LapilliError
 from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.data.pictures import open_picture
 from lapilli.data.sample import Sample, Turn
-from lapilli.evaluation.benchmark import Benchmark, Q, Response
+from lapilli.evaluation.benchmark import TEXT, Benchmark, Q, Response
+from lapilli.evaluation.perplexity import Likelihood
 
 CONDITIONS = ("image", "blank", "swapped", "language_only")
 """With its picture, with a grey one of its size, with another question's, and with none: the language model alone."""
@@ -43,12 +44,23 @@ class Result:
     responses: Sequence[Response[Any]]
 
 
-def evaluate(benchmark: Benchmark[Any], data: Path, count: int, answer: Answerer, keep: Keep | None = None) -> Result:
-    """Ask and score `count` questions of every type. Raises as `ask_rounds` does."""
+def evaluate(
+    benchmark: Benchmark[Any],
+    data: Path,
+    count: int,
+    answer: Answerer,
+    keep: Keep | None = None,
+    likelihood: Likelihood | None = None,
+) -> Result:
+    """Ask and score `count` questions of every type, and measure with `likelihood`, if given, what else there is.
+
+    Raises as `ask_rounds` does.
+    """
     responses = ask_rounds(benchmark, data, count, answer, keep=keep)
     read = [benchmark.read(data / split, split, count) for split in benchmark.splits]
     constants = [row for questions in read for row in benchmark.constants(questions)]
-    return Result(benchmark.score(responses), constants, responses)
+    measured = benchmark.measure(likelihood) if benchmark.measure and likelihood else ()
+    return Result([*benchmark.score(responses), *measured], constants, responses)
 
 
 def ask_rounds(
@@ -77,7 +89,7 @@ def ask_rounds(
 def ask(
     benchmark: Benchmark[Q], questions: Sequence[Q], folder: Path, condition: str, answer: Answerer
 ) -> list[Response[Q]]:
-    """Ask every question under one of `CONDITIONS`; `folder` is the one the questions were read from.
+    """Ask every question under one of `CONDITIONS`, or `TEXT`; `folder` is the one the questions were read from.
 
     Raises LapilliError when pictures are to be swapped and the folder holds only one.
     """
@@ -98,7 +110,7 @@ def ask(
 
 def _sample(benchmark: Benchmark[Q], question: Q, condition: str) -> Sample:
     prompt = benchmark.prompt(question)
-    if condition == "language_only":
+    if condition in ("language_only", TEXT):
         return Sample(question.id, (), (Turn("user", prompt),))
     return Sample(question.id, (question.image,), (Turn("user", f"{IMAGE_MARK}\n{prompt}"),))
 

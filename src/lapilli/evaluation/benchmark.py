@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lapilli.core.progress import Progress
+    from lapilli.evaluation.perplexity import Likelihood
+
+TEXT = "text"
+"""The condition of questions that have no picture at all."""
 
 
 class Question(Protocol):
@@ -29,7 +33,7 @@ class Question(Protocol):
 
     @property
     def image(self) -> str:
-        """The name of its picture, in the folder of the benchmark's pictures."""
+        """The name of its picture, in the folder of the benchmark's pictures; empty under `TEXT`."""
 
     @property
     def question(self) -> str:
@@ -67,7 +71,7 @@ class Benchmark(Generic[Q]):
     """Questions and how their answers are scored.
 
     rounds     the splits, which are folders in the data folder ("" is the data folder itself), and the conditions
-               (`asking.CONDITIONS`) under which the questions of a split are asked
+               (`asking.CONDITIONS`, or `TEXT`) under which the questions of a split are asked
     read       (folder of a split, split, count) -> its questions, at most `count` of a type; checks all that can be
                checked without a model, pictures too, and raises LapilliError with file and row
     normalise  a free answer -> what is compared
@@ -80,6 +84,9 @@ class Benchmark(Generic[Q]):
                are in `images` beside the questions
     is_right   whether a response is right, and
     expected   the right answers to a question: what the page shows of single answers; None where none is right or wrong
+    measure    what says how likely the model finds a text -> more rows, behind those of `score`; None where only
+               answers are scored
+    answer_tokens  the longest answer
     """
 
     name: str
@@ -94,6 +101,8 @@ class Benchmark(Generic[Q]):
     pictures: Path | None = None
     is_right: Callable[[Response[Q]], bool] | None = None
     expected: Callable[[Q], Sequence[str]] | None = None
+    measure: Callable[[Likelihood], Sequence[Any]] | None = None
+    answer_tokens: int = 32
 
     def images(self, folder: Path) -> Path:
         """Where the pictures are of the questions that were read from `folder`."""
@@ -104,9 +113,14 @@ class Benchmark(Generic[Q]):
         """The splits of its rounds, each once."""
         return tuple(dict.fromkeys(split for split, _ in self.rounds))
 
+    @property
+    def needs_data(self) -> bool:
+        """Whether its questions are in a data folder; not where they were read before, or have no pictures."""
+        return not self.pictures and any(condition != TEXT for _, condition in self.rounds)
+
     def require_questions(self, data: Path | None, count: int) -> None:
         """Raise UsageError where data must be given, and LapilliError for a data folder that cannot be asked."""
-        if self.pictures:
+        if not self.needs_data:
             return
         if data is None:
             if self.draw is None:
@@ -127,6 +141,7 @@ class Entry:
 BENCHMARKS = {
     "scenes": Entry("lapilli.evaluation.scenes", "short answers about scenes, by type of question"),
     "pope": Entry("lapilli.evaluation.pope", "yes or no: objects that are in a scene, and objects that are not"),
+    "text": Entry("lapilli.evaluation.text", "no pictures: instructions, scenes in words, perplexity"),
 }
 """All benchmarks by name, in the order of the help page."""
 

@@ -71,7 +71,13 @@ def answerer(
     model: Path, max_new_tokens: int = 32, template: str | None = None, placement: Placement = AS_STORED
 ) -> Callable[[Sequence[Sample], Pictures], list[str]]:
     """Return a function that answers samples with the model in a folder, for evaluations that never see a model."""
-    llava = load(model, placement)
+    return answerer_of(load(model, placement), max_new_tokens, template)
+
+
+def answerer_of(
+    llava: Llava, max_new_tokens: int = 32, template: str | None = None
+) -> Callable[[Sequence[Sample], Pictures], list[str]]:
+    """Return `answerer` of a model that is loaded."""
 
     def respond(samples: Sequence[Sample], images: Pictures) -> list[str]:
         return [reply.text for reply in answer(llava, samples, images, max_new_tokens, template=template)]

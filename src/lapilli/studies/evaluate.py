@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
@@ -15,8 +16,10 @@ from lapilli.data.questions import fingerprint, picture_sizes
 from lapilli.evaluation.answer_log import AnswerLog
 from lapilli.evaluation.asking import Result, evaluate
 from lapilli.evaluation.benchmark import Benchmark, Response
-from lapilli.inference.answer import answerer
+from lapilli.inference.answer import answerer_of
+from lapilli.inference.likelihood import token_losses
 from lapilli.model.hub import recorded
+from lapilli.model.llava import load
 from lapilli.model.parts import origin
 from lapilli.report.evaluation.page import pictured
 from lapilli.report.kit.pictures import thumbnail
@@ -85,10 +88,12 @@ def evaluate_model(of: Settings, progress: Progress, run: RunDir | None = None) 
     parts: dict[str, Rows] = {part: [] for part in PARTS}
     with TemporaryDirectory() as drawn:
         folders = _folders(of, Path(drawn), progress)
-        answer, log = answerer(of.model, placement=of.placement), AnswerLog(run, progress)
+        llava, log = load(of.model, of.placement), AnswerLog(run, progress)
         for benchmark in of.benchmarks:
             folder = folders[benchmark.draw]
-            result = evaluate(benchmark, folder, of.count, answer, log.answerer)
+            answer = answerer_of(llava, benchmark.answer_tokens)
+            likelihood = partial(token_losses, llava)
+            result = evaluate(benchmark, folder, of.count, answer, log.answerer, likelihood=likelihood)
             for part, rows in _parts(benchmark, result, folder).items():
                 parts[part] += [{"benchmark": benchmark.name, **plain(row)} for row in rows]
     for part, rows in parts.items():

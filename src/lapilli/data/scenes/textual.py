@@ -13,7 +13,7 @@ from dataclasses import replace
 from lapilli.data.sample import Sample, Turn
 from lapilli.data.scenes.describe import describe, listed, noun, with_article
 from lapilli.data.scenes.questions import READING, SAME_COLOR, TYPES, Question, ask, references, snapped
-from lapilli.data.scenes.scene import Scene, sample_scene
+from lapilli.data.scenes.scene import MOST, Scene, sample_scene
 from lapilli.data.scenes.vocabulary import CHARACTERS, COLORS, PHRASES, PLACES, SHAPES, is_withheld
 
 DETAIL_REQUESTS = (
@@ -37,6 +37,14 @@ def reading_sample(seed: str, most: int, count: int, kinds: Sequence[str] = tupl
     questions = mixed_questions(scene, rng, count, kinds)
     context = describe(scene, rng, shuffled=True) + "\n"
     return Sample(id=seed, images=(), turns=conversation(questions, context))
+
+
+def question_in_words(seed: str, kind: str) -> Question | None:
+    """One question of this type behind the description of its scene, or None where the scene allows none."""
+    rng = random.Random(seed + "/question")
+    scene = textual_scene(seed, MOST)
+    question = ask(scene, kind, rng)
+    return question and replace(question, text=f"{describe(scene, rng, shuffled=True)}\n{question.text}")
 
 
 Pieces = list[tuple[str, bool]]

@@ -14,6 +14,7 @@ Rows: TypeAlias = Sequence[Mapping[str, Any]]
 _WRONG, _RIGHT = 48, 24  # answers of a benchmark that are shown with their pictures, about 20 KB each
 _LISTED = 1_000  # that are listed without
 _LONGEST = 400  # characters of a text
+_ASKED = ("image", "text")  # the conditions that are no controls
 _SIDES = {"Wrong": False, "Right": True}
 _CONTROLS = {"blank": "with a blank picture", "swapped": "with another picture", "language_only": "without a picture"}
 
@@ -50,12 +51,13 @@ def _benchmark(parts: Mapping[str, Rows], table: Mapping[str, Any]) -> dict[str,
     uris = {(row["split"], row["image"]): row["uri"] for row in parts["pictures"] if row["benchmark"] == name}
     replies = _replies(answers)
     cards = [_card(row, uris, replies[id(row)]) for row in pictured(answers)]
-    judged = [row for row in answers if row["condition"] == "image" and "right" in row]
+    judged = [row for row in answers if row["condition"] in _ASKED and "right" in row]
     with_card = {id(row) for row in pictured(answers)}
     rest = [row for row in judged if id(row) not in with_card]
     return {
         "name": name,
         "table": table,
+        "pictured": bool(cards),
         "n": len(judged),
         "right": sum(row["right"] for row in judged),
         "cards": {side: [card for card in cards if card["right"] is right] for side, right in _SIDES.items()},
