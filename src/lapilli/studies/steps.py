@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lapilli.core.errors import LapilliError
+from lapilli.core.files import sweep
 from lapilli.core.pool import end_with_parent, importing_nothing_here
 from lapilli.core.progress import Progress
 from lapilli.core.run import RunDir
@@ -96,6 +97,9 @@ def _under_way(tasks: Sequence[Task], processes: int) -> Iterator[Iterator[objec
     except BaseException:  # raised again, an interrupt too: no process is to outlive the block
         for process in list(pool._processes.values()):  # what a task has made is whole, or not there
             process.terminate()
+        pool.shutdown(cancel_futures=True)
+        for folder in {task.product.parent for task in tasks}:
+            sweep(folder)  # of what they were writing
         raise
     finally:
         pool.shutdown(cancel_futures=True)
