@@ -7,6 +7,7 @@ All of it is transformers' LlavaForConditionalGeneration. What happens here is w
 the shapes, the template, the pictures' preparation and the folder that other programs read.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +31,7 @@ from lapilli.model.checkpoints.merge import merge
 from lapilli.model.checkpoints.projector import fill, read_projector
 from lapilli.model.checkpoints.read import card_of, llava_config, require_whole
 from lapilli.model.checkpoints.write import write_checkpoint
+from lapilli.model.checkpoints.write_adapter import write_adapter
 from lapilli.model.choices import BACKGROUNDS
 from lapilli.model.connector import named
 from lapilli.model.fetched import release_of
@@ -52,7 +54,7 @@ from lapilli.model.pixels import Pixels
 from lapilli.model.placement import settings
 from lapilli.model.processor import add_tokens, generation_config, new_processor, read_processor
 from lapilli.model.reading import explained, quiet
-from lapilli.model.stored import in_memory
+from lapilli.model.stored import Source, in_memory
 from lapilli.model.vocabulary import added_without_rows, require_ids, require_rows, rows_needed
 
 _FITTING = "choose a language model with a plain linear head, such as LLaMA or Qwen2"
@@ -159,8 +161,18 @@ def save(llava: Llava, out: Path) -> None:
         for name, weight in llava.model.state_dict().items()
         if not (tied and name == "lm_head.weight")
     }
+    write_checkpoint(_checkpoint(llava, tensors, out), out)
+
+
+def save_adapter(llava: Llava, config: Any, tensors: Mapping[str, torch.Tensor], base: str, out: Path) -> None:
+    """Write an adapter of the model and all else of its folder but the weights, as `write_adapter` has it."""
+    head: Any = llava.model.lm_head
+    write_adapter(_checkpoint(llava, {"head": in_memory(head.weight)}, out), config, tensors, base, out)
+
+
+def _checkpoint(llava: Llava, tensors: Mapping[str, Source], out: Path) -> Checkpoint:
     made = (llava.model.config, tensors, llava.processor, llava.model.generation_config, llava.card)
-    write_checkpoint(Checkpoint(out, out, "memory", *made), out)
+    return Checkpoint(out, out, "memory", *made)
 
 
 def load(path: Path | str, placement: Placement = AS_STORED) -> Llava:

@@ -12,12 +12,9 @@ from torch import Tensor, nn
 from lapilli.core.errors import UsageError
 from lapilli.model.card import BASE
 from lapilli.model.checkpoints.adapter import is_adapter
-from lapilli.model.checkpoints.checkpoint import Checkpoint
-from lapilli.model.checkpoints.write_adapter import write_adapter
 from lapilli.model.hub import model_folder
-from lapilli.model.llava import Llava
+from lapilli.model.llava import Llava, save_adapter
 from lapilli.model.parts import origin
-from lapilli.model.stored import in_memory
 from lapilli.training.learning import chosen, module_of
 from lapilli.training.recipe import TrainRecipe
 from lapilli.training.stages import modes
@@ -70,9 +67,9 @@ def _targets(part: Part, recipe: TrainRecipe, llava: Llava) -> list[str]:
 
 
 def save_updates(recipe: TrainRecipe, updates: Any, llava: Llava, out: Path) -> None:
-    """Write the updates, and what was trained in full beside them, into `out`, as `write_adapter` has it.
+    """Write the updates, and what was trained in full beside them, into `out`, as `save_adapter` has it.
 
-    `updates` is what `with_updates` returned for `llava`. Raises LapilliError as `write_adapter` does.
+    `updates` is what `with_updates` returned for `llava`. Raises LapilliError as `save_adapter` does.
     """
     from peft import get_peft_model_state_dict
 
@@ -82,17 +79,8 @@ def save_updates(recipe: TrainRecipe, updates: Any, llava: Llava, out: Path) -> 
     base = model_folder(recipe.model)
     name = str(base.resolve()) if Path(recipe.model).is_dir() else str(recipe.model)
     card = replace(llava.card, parts={**llava.card.parts, BASE: origin(base)})
-    described = Checkpoint(
-        out,
-        out,
-        layout="memory",
-        config=llava.model.config,
-        tensors={"weights": in_memory(next(llava.model.lm_head.parameters()))},  # only their format is written
-        processor=llava.processor,
-        generation=llava.model.generation_config,
-        card=card,
-    )
-    write_adapter(described, config, {**get_peft_model_state_dict(updates), **tensors}, name, out)
+    every = {**get_peft_model_state_dict(updates), **tensors}
+    save_adapter(replace(llava, card=card), config, every, name, out)
 
 
 def _trained_whole(llava: Llava) -> dict[str, Tensor]:

@@ -55,10 +55,9 @@ class AnswerLoss(nn.Module):
         super().train(mode)
         for part in self._frozen:
             part.eval()
+            # What is in these layers stays in eval mode; transformers recomputes layers of training mode alone.
             for layer in recomputed_layers(part):
-                layer.training = (
-                    mode  # what is in it stays in eval mode; transformers recomputes layers of training mode
-                )
+                layer.training = mode
         return self
 
     def forward(

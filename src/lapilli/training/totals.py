@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import resource
-import sys
 import time
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 import torch
+
+from lapilli.core.memory import peak_memory
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,7 @@ class Totals:
         self._before, self._began = saved["seconds"], time.perf_counter()
 
 
-def peak_memory_gb() -> float:
+def peak_memory_gb() -> float | None:
     """The most memory that the training has held so far: of the GPU, where there is one, or else of the process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e9
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_memory()
+    return None if peak is None else peak / 1e9

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypedDict, cast
 
 from lapilli.core.files import write_atomically
+from lapilli.core.memory import peak_memory
 from lapilli.core.read import checked, read_json
 
 
@@ -58,10 +57,5 @@ def _add_seconds(log: Path, name: str, stage: str | None, seconds: float) -> Non
         rows.append(row)
     row["seconds"] = round(row["seconds"] + seconds, 2)
     row["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
-    row["peak_memory_bytes"] = max(row.get("peak_memory_bytes", 0), _peak_memory())
+    row["peak_memory_bytes"] = max(row.get("peak_memory_bytes", 0), peak_memory(children=True) or 0)
     write_atomically(log, json.dumps(rows, indent=2) + "\n")
-
-
-def _peak_memory() -> int:
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return peak if sys.platform == "darwin" else peak * 1024
