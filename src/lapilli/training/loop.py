@@ -18,6 +18,7 @@ have had without the interruption, to the last bit.
 """
 
 import shutil
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -290,6 +291,7 @@ def _steps_saved_on_error(trainer: StageTrainer, checkpoint: Path | None, run: R
     try:
         yield
     except Exception as error:  # whatever it is, hours of steps must not be lost to it
+        traceback.clear_frames(error.__traceback__)  # they hold a data loader, whose workers live as long as it does
         if checkpoint is None and trainer.state.global_step == 0:
             run.remove()  # there is nothing to resume, and the folder would be in the way of the next run
             if not isinstance(error, LapilliError):
