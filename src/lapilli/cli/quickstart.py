@@ -7,6 +7,7 @@ import typer
 
 from lapilli.cli.console import bars, note, print_json, say
 from lapilli.cli.options import MOST, MOST_SEED, decoded
+from lapilli.core.errors import UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -16,6 +17,13 @@ def register(app: typer.Typer) -> None:
 
 def quickstart(
     out: Annotated[Path, typer.Option(help="The folder that gets everything.")] = Path("runs/quickstart"),
+    language: Annotated[
+        str,
+        typer.Option(
+            help="The language model: pebble-lm, which comes with lapilli, or smollm2, a real one of 135 million "
+            "parameters, which is fetched and takes two hours."
+        ),
+    ] = "pebble-lm",
     seed: Annotated[
         int,
         typer.Option(
@@ -34,9 +42,13 @@ def quickstart(
     It takes about ten minutes; interrupted, run it again.
     """
     from lapilli.core.read import read_json
-    from lapilli.studies.quickstart import Journey, quickstart
+    from lapilli.studies.quickstart import LANGUAGES, Journey, quickstart
 
-    journey = Journey(out, seed, scenes, tests, overrides=tuple(decoded("--set", one) for one in override or ()))
+    if language not in LANGUAGES:
+        raise UsageError(f"--language {language}: choose {' or '.join(LANGUAGES)}")
+    journey = Journey(
+        out, language, seed, scenes, tests, overrides=tuple(decoded("--set", one) for one in override or ())
+    )
     try:
         with bars() as progress:
             page = quickstart(journey, note, progress)

@@ -74,6 +74,16 @@ def fake_results() -> Results:
                  "caption": describe(_scene(f"caption-{i if i % 2 else i + 40}"))} for i in range(4)
             ],
         },
+        "english": {
+            "scores": [
+                {"type": "instruction", "before": wilson(24, 50).__dict__, "after": wilson(22, 50).__dict__},
+                {"type": "all scenes", "before": wilson(81, 360).__dict__, "after": wilson(203, 360).__dict__},
+            ],
+            "perplexity": [
+                {"unit": "word", "before": {"value": 63.7, "low": 58.2, "high": 69.4, "n": 1850},
+                 "after": {"value": 66.1, "low": 60.3, "high": 72.9, "n": 1850}},
+            ],
+        },
         "examples": [_example(rng, index) for index in range(12)],
         "steps": [
             {"name": "Draw the scenes", "seconds": 41.2}, {"name": "Join the parts", "seconds": 2.3},

@@ -156,6 +156,10 @@ def test_captions_examples_and_the_record_stand_on_the_page(results, page):
     for example in captions["examples"]:
         assert example["caption"] in page.text
         assert example["truth"] in page.text
+    for row in results["english"]["scores"]:
+        assert f"{row['type']} 50" in page.text or f"{row['type']} 360" in page.text
+        assert figures.percent(row["before"]["estimate"]) in page.text
+    assert "63.7 58.2 to 69.4 66.1 60.3 to 72.9" in page.text
     for command in results["next_commands"]:
         assert command["command"] in page.text
         assert command["purpose"] in page.text

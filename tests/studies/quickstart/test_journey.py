@@ -17,10 +17,11 @@ from transformers import pipeline
 from lapilli.cli import run
 from lapilli.core.recipe import read_recipe
 from lapilli.core.run import RunDir
+from lapilli.data.sample import read_samples
 from lapilli.data.scenes.questions import TYPES
 from lapilli.model.reading import quiet
 from lapilli.report.quickstart.schema import CONTROLS, Results
-from lapilli.studies.quickstart import Journey
+from lapilli.studies.quickstart import LANGUAGES, Journey
 from lapilli.studies.quickstart.results import _stage, collect
 from lapilli.training import loop
 from lapilli.training.recipe import Length, TrainRecipe
@@ -133,7 +134,7 @@ def test_stage_1_moves_the_projector_and_stage_2_the_language_model_too(folder):
 
 
 def test_the_results_have_everything_that_the_page_asks_for(found):
-    assert Results.__required_keys__ | Results.__optional_keys__ <= found.keys()
+    assert (Results.__required_keys__ | Results.__optional_keys__) - {"english"} <= found.keys()
     assert problems(found, Results) == []
     assert [stage["trains"] for stage in found["stages"]] == [["projector"], ["projector", "language"]]
     assert [part["role"] for part in found["parts"]] == ["vision", "projector", "language"]
@@ -235,6 +236,38 @@ def test_what_an_earlier_version_drew_and_scored_is_read(folder, found):
             file.write_text(text)
     assert json.loads(json.dumps(results)) == found
     assert sum(text.count('"type": "color"') for text in today.values()) > 100
+
+
+@pytest.fixture(scope="module")
+def talking(tmp_path_factory):
+    """The folder of a journey whose language model is treated as SmolLM2 is."""
+    out = tmp_path_factory.mktemp("talking") / "out"
+    changes = ("max_steps=2", "precision=fp32", "lora.rank=2", "log_every=1")
+    options = ["--scenes", "8", "--tests", "8", *(part for change in changes for part in ("--set", change))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(LANGUAGES, "pebble-lm", LANGUAGES["smollm2"])
+        assert run(["quickstart", "--out", str(out), *options]) == 0
+    return out
+
+
+def test_a_language_model_that_talks_learns_plain_english_too_and_is_asked_before_and_after(talking):
+    mixed = read_samples(talking / "data/train/mixed.json")
+    assert sum(not sample.images for sample in mixed) == 420
+    assert read_recipe(talking / "instruct/recipe.yaml", (), TrainRecipe).data.file.name == "mixed.json"
+    found = strictly((talking / "results.json").read_text())
+    assert problems(found, Results) == []
+    english = found["english"]
+    assert english["scores"][0]["type"] == "instruction"
+    assert [row["unit"] for row in english["perplexity"]] == ["token", "word"]
+    assert "What it kept of its English" in (talking / "report.html").read_text()
+
+
+def test_the_model_that_is_set_out_has_the_updates_in_its_weights(talking):
+    assert (talking / "instruct/model/adapter_config.json").exists()
+    assert not (talking / "model/adapter_config.json").exists()
+    before, after = (tensors(talking / name / "model.safetensors") for name in ("align/model", "model"))
+    assert "language" in changed(before, after) <= {"projector", "language"}
+    assert run(["ask", str(talking / "model"), "What color is the sky?"]) == 0
 
 
 def test_another_journey_in_the_same_folder_is_refused(folder, capsys):

@@ -163,6 +163,38 @@ class Captions(CaptionsRequired, total=False):
     examples: list[CaptionExample]
 
 
+class BeforeAndAfter(TypedDict):
+    """Shares of right answers of the untrained model and of stage 2's to questions of one type without pictures."""
+
+    type: str
+    before: Rate
+    after: Rate
+
+
+class Interval(TypedDict):
+    """A figure with its 95 % interval: `lapilli.core.statistics.estimate.Estimate` as a dict."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class Perplexities(TypedDict):
+    """The perplexity of a held-out text per `unit`, token or word."""
+
+    unit: str
+    before: Interval
+    after: Interval
+
+
+class English(TypedDict):
+    """What the language model could do without pictures, before the first stage and after the last."""
+
+    scores: list[BeforeAndAfter]
+    perplexity: list[Perplexities]
+
+
 class ExampleRequired(TypedDict):
     """A question about a new picture, chosen before its answer was seen. `expected` is the right answer."""
 
@@ -258,6 +290,7 @@ class Results(ResultsRequired, total=False):
     constants: list[Constant]
     differences: list[Change]
     captions: Captions
+    english: English
     examples: list[Example]
     steps: list[Step]
     next_commands: list[Command]

@@ -2,10 +2,11 @@
 
 Everything lies in one folder:
 
-    data/{train,held_out,compositional,fresh}/   scenes
+    data/{train,held_out,compositional,fresh}/   scenes; train/mixed.json has conversations of plain English too, for a
+                                                 language model that talks
     joined/                                      the parts, joined and untrained
     align/  instruct/                            the run folders of both stages
-    scores/{align,instruct,fresh}.json           what was asked and answered
+    scores/{align,instruct,fresh,text}.json      what was asked and answered
     model/                                       the model of stage 2, as any program reads it
     results.json  report.html                    every figure, and the page that shows them
 """
@@ -27,15 +28,15 @@ from lapilli.core.progress import Progress
 from lapilli.core.read import checked, read_json
 from lapilli.core.recipe import read_recipe
 from lapilli.core.run import RunDir
+from lapilli.data.plain.texts import CONVERSATIONS
+from lapilli.data.sample import read_samples, write_samples
 from lapilli.data.scenes.dataset import Split, write_scenes
+from lapilli.model.fetched import RELEASES, fetch
+from lapilli.studies.quickstart.languages import LANGUAGES, Language
 from lapilli.studies.quickstart.results import collect
 from lapilli.studies.quickstart.times import timed
 from lapilli.studies.steps import Step, Task, carry_out
 from lapilli.training.recipe import TrainRecipe
-
-_LENGTHS = {"align": ("epochs=null", "max_steps=500"), "instruct": ()}
-"""What the journey sets in a stage's recipe for anybody to change: in 500 steps the connector has learned its captions,
-however many scenes there are."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Journey:
     """How large everything is. The defaults take about ten minutes on two cores."""
 
     out: Path
+    language: str = "pebble-lm"
     seed: int = 0
     scenes: int = 7_000
     tests: int = 600
@@ -54,22 +56,30 @@ class Journey:
         return self.out / "data" / split
 
     @property
+    def makes(self) -> Language:
+        """What is done for the language model of the journey."""
+        return LANGUAGES[self.language]
+
+    def samples(self, stage: str) -> Path:
+        """The samples of a stage."""
+        return self.data("train") / ("mixed.json" if stage == "instruct" and self.makes.talks else f"{stage}.json")
+
+    @property
     def log(self) -> Path:
         """The file of what its steps took."""
         return self.out / "steps.json"
 
     def recipe(self, stage: str) -> list[str]:
         """What the journey sets in a stage's recipe; where things lie and the seed are not for others to change."""
-        data = self.data("train")
         places = {
             "model": self.out / ("joined" if stage == "align" else "align/model"),
             "out": self.out / stage,
-            "data.file": data / f"{stage}.json",
-            "data.images": data / "images",
+            "data.file": self.samples(stage),
+            "data.images": self.data("train") / "images",
         }
         # A JSON string is a YAML string, whatever the path holds.
         return [
-            *_LENGTHS[stage],
+            *self.makes.lengths[stage],
             *self.overrides,
             *(f"{field}={json.dumps(str(path))}" for field, path in places.items()),
             f"seed={self.seed}",
@@ -79,7 +89,8 @@ class Journey:
     def command(self) -> str:
         """What to type to take this journey."""
         sizes = [("--seed", self.seed), ("--scenes", self.scenes), ("--tests", self.tests)]
-        options = [("--out", self.out), *sizes, *(("--set", override) for override in self.overrides)]
+        language = [("--language", self.language)] if self.language != Journey.language else []
+        options = [("--out", self.out), *language, *sizes, *(("--set", override) for override in self.overrides)]
         return shlex.join(["lapilli", "quickstart", *(str(part) for option in options for part in option)])
 
 
@@ -142,6 +153,10 @@ def _steps(journey: Journey, progress: Progress) -> list[Step]:
     def train(stage: str, name: str) -> Step:
         return step(name, f"{stage}/manifest.json", partial(_train, journey, stage), stage)
 
+    mix = step("mix in plain English", "data/train/mixed.json", partial(_mix, journey))
+    english = partial(scoring.score_text, journey, progress)
+    score_text = step("score its English before and after", "scores/text.json", english)
+    talks = journey.makes.talks
     return [
         draw("train", "train", journey.scenes),
         draw("held_out", "held_out", journey.tests),
@@ -150,10 +165,12 @@ def _steps(journey: Journey, progress: Progress) -> list[Step]:
         step("join the parts", "joined", partial(_join, journey)),
         train("align", "stage 1: align the projector"),
         step("score stage 1", "scores/align.json", partial(scoring.score_align, journey, progress)),
+        *([mix] if talks else []),
         train("instruct", "stage 2: instruct projector and language model"),
         step("score stage 2", "scores/instruct.json", partial(scoring.score_instruct, journey, progress)),
+        *([score_text] if talks else []),
         step("answer fresh pictures", "scores/fresh.json", partial(scoring.answer_fresh, journey)),
-        step("set the model out", "model", partial(_copy_model, journey)),
+        step("set the model out", "model", partial(_set_out, journey)),
     ]
 
 
@@ -175,11 +192,20 @@ def _draw(journey: Journey, name: str, size: int, note: Callable[[int, int], Non
 def _join(journey: Journey) -> None:
     from lapilli.model.llava import join, save
 
-    save(join("pebble-vision", "pebble-lm", seed=journey.seed), journey.out / "joined")
+    if journey.language in RELEASES:
+        fetch(journey.language)
+    llava = join("pebble-vision", journey.language, template=journey.makes.template, seed=journey.seed)
+    save(llava, journey.out / "joined")
+
+
+def _mix(journey: Journey) -> None:
+    conversations = journey.data("train") / "instruct.json"
+    samples = [sample for file in (conversations, CONVERSATIONS) for sample in read_samples(file)]
+    write_samples(journey.samples("instruct"), samples)
 
 
 def _read(journey: Journey, stage: str) -> TrainRecipe:
-    return read_recipe(Path(f"recipes/{stage}.yaml"), journey.recipe(stage), TrainRecipe)
+    return read_recipe(Path(f"recipes/{journey.makes.recipes[stage]}.yaml"), journey.recipe(stage), TrainRecipe)
 
 
 def _train(journey: Journey, stage: str) -> None:
@@ -188,6 +214,14 @@ def _train(journey: Journey, stage: str) -> None:
     train(_read(journey, stage), resume=(journey.out / stage / "recipe.yaml").exists())
 
 
-def _copy_model(journey: Journey) -> None:
+def _set_out(journey: Journey) -> None:
+    """Copy the model of stage 2; one that is an adapter is merged into its base."""
+    from lapilli.model.checkpoints.adapter import is_adapter
+    from lapilli.model.llava import load, save
+
+    trained = journey.out / "instruct/model"
+    if is_adapter(trained):
+        save(load(trained), journey.out / "model")
+        return
     with new_folder(journey.out / "model") as folder:
-        shutil.copytree(journey.out / "instruct/model", folder, dirs_exist_ok=True)
+        shutil.copytree(trained, folder, dirs_exist_ok=True)

@@ -20,6 +20,7 @@ from lapilli.data.encode import IGNORED, encode
 from lapilli.data.sample import read_samples
 from lapilli.data.show import pieces
 from lapilli.evaluation.scenes import best_constants, read_questions
+from lapilli.model.fetched import RELEASES
 from lapilli.report.quickstart.schema import Results
 from lapilli.report.quickstart.story import differences
 from lapilli.studies.quickstart.times import times
@@ -50,9 +51,10 @@ def collect(journey: Journey) -> Results:
         "peak_memory_bytes": max(step["peak_memory_bytes"] for step in steps),
         "versions": _versions(out / "instruct"),
         "machine": _machine(),
-        **_network(llava),
+        **_network(journey, llava),
         "stages": [_stage(name, run, steps) | {"row": _row(journey, name, llava)} for name, run in runs.items()],
         **_scores(journey),
+        **_english(journey),
         "steps": steps,
         "next_commands": _next_commands(journey),
     }
@@ -79,6 +81,19 @@ def _scores(journey: Journey) -> dict[str, Any]:
         "captions": align["captions"],
         "examples": fresh["examples"],
     }
+
+
+def _english(journey: Journey) -> dict[str, Any]:
+    """What the language model could do without pictures before and after, where that was scored."""
+    file = journey.out / "scores/text.json"
+    if not journey.makes.talks:
+        return {}
+    before, after = (read_json(file, _AGAIN)[when] for when in ("before", "after"))
+    rows = zip(before["scores"], after["scores"], strict=True)
+    units = zip(before["perplexity"], after["perplexity"], strict=True)
+    scores = [{"type": old["type"], "before": old["right"], "after": new["right"]} for old, new in rows]
+    perplexity = [{"unit": old["unit"], "before": old["perplexity"], "after": new["perplexity"]} for old, new in units]
+    return {"english": {"scores": scores, "perplexity": perplexity}}
 
 
 def _saved(file: Path) -> dict[str, Any]:
@@ -111,8 +126,7 @@ def _row(journey: Journey, stage: str, llava: Llava) -> dict[str, Any]:
     from lapilli.training.stages import STAGES as KINDS
     from lapilli.training.stages import requirements
 
-    data = journey.data("train")
-    sample = next(iter(read_samples(data / f"{stage}.json")))
+    sample = next(iter(read_samples(journey.samples(stage))))
     codec = requirements(KINDS[stage], llava.codec, llava.model.config).codec
     encoded = encode(sample, codec)
     return {
@@ -133,25 +147,31 @@ def _constants(journey: Journey) -> list[dict[str, Any]]:
     return constants
 
 
-def _network(llava: Llava) -> dict[str, Any]:
+def _network(journey: Journey, llava: Llava) -> dict[str, Any]:
     """The three parts with their sizes and cards, and the grid of patches."""
-    from lapilli.model.parts import part_path
-
     rows, columns = llava.codec.patch_grid
     joined = llava.model.model
     parts = (
         ("pebble-vision", "vision", joined.vision_tower),
         ("projector", "projector", joined.multi_modal_projector),
-        ("pebble-lm", "language", joined.language_model),
+        (journey.language, "language", joined.language_model),
     )
     described = []
     for name, role, module in parts:
-        card = "" if role == "projector" else (part_path(name) / "README.md").read_text(encoding="utf-8")
+        card = "" if role == "projector" else _card(name)
         count = sum(parameter.numel() for parameter in module.parameters())
         described.append({"name": name, "role": role, "parameters": count} | ({"card": card} if card else {}))
     tied = llava.model.config.tie_word_embeddings
     described[-1]["head"] = 0 if tied else sum(parameter.numel() for parameter in llava.model.lm_head.parameters())
     return {"parts": described, "patches": {"rows": rows, "columns": columns}}
+
+
+def _card(part: str) -> str:
+    from lapilli.model.parts import part_path
+
+    if part in RELEASES:
+        return RELEASES[part].source
+    return (part_path(part) / "README.md").read_text(encoding="utf-8")
 
 
 def _machine() -> dict[str, Any]:
@@ -175,7 +195,7 @@ def _next_commands(journey: Journey) -> list[dict[str, str]]:
     out, train = journey.out, journey.data("train")
     again = {
         "model": out / "align/model",
-        "data.file": train / "instruct.json",
+        "data.file": journey.samples("instruct"),
         "data.images": train / "images",
         "out": out / "again",
         "seed": journey.seed + 1,
@@ -192,10 +212,14 @@ def _next_commands(journey: Journey) -> list[dict[str, str]]:
         _command("score it on scenes drawn anew, with the controls", "eval", out / "model", "scenes"),
         _command(
             "see what one row of its training data looks like to it",
-            *("data", "show", train / "instruct.json", "--row", 0, "--model", out / "model"),
+            *("data", "show", journey.samples("instruct"), "--row", 0, "--model", out / "model"),
         ),
-        _command("train stage 2 once more with another seed", "train", "recipes/instruct.yaml", *changes),
+        _command("train stage 2 once more with another seed", "train", _recipe(journey), *changes),
     ]
+
+
+def _recipe(journey: Journey) -> str:
+    return f"recipes/{journey.makes.recipes['instruct']}.yaml"
 
 
 def _command(purpose: str, *words: object) -> dict[str, str]:

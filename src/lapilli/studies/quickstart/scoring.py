@@ -14,11 +14,14 @@ from lapilli.core.plain import json_text
 from lapilli.core.progress import Progress
 from lapilli.data.pictures import open_picture
 from lapilli.data.sample import Sample, Turn
-from lapilli.evaluation.asking import Answerer, ask, ask_rounds
+from lapilli.evaluation import text
+from lapilli.evaluation.asking import Answerer, ask, ask_rounds, evaluate
 from lapilli.evaluation.benchmark import Benchmark, Response
 from lapilli.evaluation.captions import colors_mentioned, scene_colors
 from lapilli.evaluation.scenes import BENCHMARK, SceneQuestion, is_right, read_questions, scores
-from lapilli.inference.answer import answerer
+from lapilli.inference.answer import answerer, answerer_of
+from lapilli.inference.likelihood import token_losses
+from lapilli.model.llava import load
 
 if TYPE_CHECKING:
     from lapilli.studies.quickstart.journey import Journey
@@ -56,6 +59,23 @@ def score_instruct(journey: Journey, progress: Progress) -> None:
     responses = _ask(journey, answer, BENCHMARK, progress, "questions after stage 2")
     answers = [asdict(one.question) | {"condition": one.condition, "given": one.answer} for one in responses]
     _keep(journey.out / "scores/instruct.json", {"scores": _rows("instruct", responses), "answers": answers})
+
+
+def score_text(journey: Journey, progress: Progress) -> None:
+    """What the language model can do without pictures, before the first stage and after the last."""
+    scores = {}
+    for when, model in (("before", "joined"), ("after", "instruct/model")):
+        llava = load(journey.out / model)
+        note = partial(progress, f"plain English, {when}")
+        note(0, 1)
+        answer = answerer_of(llava, text.BENCHMARK.answer_tokens)
+        asked = evaluate(text.BENCHMARK, journey.data("held_out"), journey.questions, answer)
+        scores[when] = {
+            "scores": [asdict(row) for row in asked.scores],
+            "perplexity": [asdict(row) for row in text.prose(partial(token_losses, llava))],
+        }
+        note(1, 1)
+    _keep(journey.out / "scores/text.json", scores)
 
 
 def answer_fresh(journey: Journey) -> None:
