@@ -24,10 +24,6 @@ def quickstart(
             "parameters, which is fetched and takes two hours."
         ),
     ] = "pebble-lm",
-    tuned: Annotated[
-        bool,
-        typer.Option("--tuned", help="Train nothing: take what it learned from the package, where it is in there."),
-    ] = False,
     seed: Annotated[
         int,
         typer.Option(
@@ -50,11 +46,9 @@ def quickstart(
 
     if language not in LANGUAGES:
         raise UsageError(f"--language {language}: choose {' or '.join(LANGUAGES)}")
-    if tuned and not LANGUAGES[language].tuned:
-        with_tuned = (name for name, one in LANGUAGES.items() if one.tuned)
-        raise UsageError(f"--tuned: not for {language}; choose --language {' or '.join(with_tuned)}")
-    overrides = tuple(decoded("--set", one) for one in override or ())
-    journey = Journey(out, language, seed, scenes, tests, overrides=overrides, tuned=tuned)
+    journey = Journey(
+        out, language, seed, scenes, tests, overrides=tuple(decoded("--set", one) for one in override or ())
+    )
     try:
         with bars() as progress:
             page = quickstart(journey, note, progress)

@@ -62,17 +62,13 @@ class Language:
     notes: tuple[str, ...] = ()
 
 
-def shipped(name: str) -> Path:
-    """The folder of weights that come with the package."""
-    return Path(__file__).parent / "shipped" / name
-
-
 def part_path(name: str) -> Path:
     """The folder of a part: one of the shipped ones by its name, or that of any other, as `model_folder` has it.
 
     Raises LapilliError when there is no such folder.
     """
-    path = shipped(name) if name in SHIPPED else model_folder(pinned_part(name))
+    shipped = Path(__file__).parent / "shipped" / name
+    path = shipped if name in SHIPPED else model_folder(pinned_part(name))
     if not (path / "config.json").is_file():
         raise LapilliError(f"{name}: no folder with a config.json; give a model's folder, {_OURS}")
     return path

@@ -4,10 +4,8 @@ import hashlib
 import json
 import os
 import shlex
-import shutil
 import signal
 import time
-from dataclasses import replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Literal, get_args, get_origin, get_type_hints, is_typeddict
@@ -269,34 +267,7 @@ def test_the_model_that_is_set_out_has_the_updates_in_its_weights(talking):
     assert not (talking / "model/adapter_config.json").exists()
     before, after = (tensors(talking / name / "model.safetensors") for name in ("align/model", "model"))
     assert "language" in changed(before, after) <= {"projector", "language"}
-
-
-@pytest.fixture
-def tuned(talking, tmp_path, monkeypatch):
-    """The folder of a journey that takes what the other one learned."""
-    adapter = shutil.copytree(talking / "instruct/model", tmp_path / "adapter")
-    card = json.loads((adapter / "lapilli.json").read_text())
-    del card["parts"]["base"]  # which is that of stage 1; the journey's has another projector
-    (adapter / "lapilli.json").write_text(json.dumps(card))
-    monkeypatch.setitem(LANGUAGES, "pebble-lm", replace(LANGUAGES["smollm2"], tuned=str(adapter)))
-    assert run(["quickstart", "--out", str(tmp_path / "out"), "--tuned"]) == 0
-    return tmp_path / "out"
-
-
-def test_what_comes_tuned_answers_as_what_was_trained(talking, tuned):
-    assert tensors(tuned / "model/model.safetensors") == tensors(talking / "model/model.safetensors")
-    found, trained = (strictly((out / "results.json").read_text()) for out in (tuned, talking))
-    assert [one["answer"] for one in found["examples"]] == [one["answer"] for one in trained["examples"]]
-    assert problems(found, Results) == []
-    assert "stages" not in found
-    assert found["next_commands"][-1]["command"].endswith("out-trained --seed 0 --scenes 7000 --tests 600")
-    assert "It is built." in (tuned / "report.html").read_text()
-
-
-def test_a_language_model_without_tuned_weights_is_refused(tmp_path, capsys):
-    assert run(["quickstart", "--out", str(tmp_path / "out"), "--tuned"]) == 2
-    assert "--tuned: not for pebble-lm; choose --language smollm2" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    assert run(["ask", str(talking / "model"), "What color is the sky?"]) == 0
 
 
 def test_another_journey_in_the_same_folder_is_refused(folder, capsys):

@@ -50,7 +50,6 @@ class Journey:
     tests: int = 600
     questions: int = 200
     overrides: tuple[str, ...] = ()
-    tuned: bool = False  # whether the weights that come with the package are taken, and nothing is trained
 
     def data(self, split: str) -> Path:
         """The folder of one split's scenes."""
@@ -92,8 +91,7 @@ class Journey:
         sizes = [("--seed", self.seed), ("--scenes", self.scenes), ("--tests", self.tests)]
         language = [("--language", self.language)] if self.language != Journey.language else []
         options = [("--out", self.out), *language, *sizes, *(("--set", override) for override in self.overrides)]
-        words = [str(part) for option in options for part in option]
-        return shlex.join(["lapilli", "quickstart", *words, *(["--tuned"] if self.tuned else [])])
+        return shlex.join(["lapilli", "quickstart", *(str(part) for option in options for part in option)])
 
 
 _ELSEWHERE = "choose another --out"
@@ -159,21 +157,11 @@ def _steps(journey: Journey, progress: Progress) -> list[Step]:
     english = partial(scoring.score_text, journey, progress)
     score_text = step("score its English before and after", "scores/text.json", english)
     talks = journey.makes.talks
-    fresh = [
-        draw("fresh", "held_out", 60, journey.seed + 1),
-        step("answer fresh pictures", "scores/fresh.json", partial(scoring.answer_fresh, journey)),
-    ]
-    if journey.tuned:
-        return [
-            fresh[0],
-            step("join the parts and what tuning changed", "model", partial(_join_tuned, journey)),
-            fresh[1],
-        ]
     return [
         draw("train", "train", journey.scenes),
         draw("held_out", "held_out", journey.tests),
         draw("compositional", "compositional", journey.tests),
-        fresh[0],
+        draw("fresh", "held_out", 60, journey.seed + 1),
         step("join the parts", "joined", partial(_join, journey)),
         train("align", "stage 1: align the projector"),
         step("score stage 1", "scores/align.json", partial(scoring.score_align, journey, progress)),
@@ -181,8 +169,8 @@ def _steps(journey: Journey, progress: Progress) -> list[Step]:
         train("instruct", "stage 2: instruct projector and language model"),
         step("score stage 2", "scores/instruct.json", partial(scoring.score_instruct, journey, progress)),
         *([score_text] if talks else []),
+        step("answer fresh pictures", "scores/fresh.json", partial(scoring.answer_fresh, journey)),
         step("set the model out", "model", partial(_set_out, journey)),
-        fresh[1],
     ]
 
 
@@ -208,16 +196,6 @@ def _join(journey: Journey) -> None:
         fetch(journey.language)
     llava = join("pebble-vision", journey.language, template=journey.makes.template, seed=journey.seed)
     save(llava, journey.out / "joined")
-
-
-def _join_tuned(journey: Journey) -> None:
-    from lapilli.model.checkpoints.merge import merge
-    from lapilli.model.checkpoints.write import write_checkpoint
-    from lapilli.model.parts import shipped
-
-    if not (journey.out / "joined").exists():
-        _join(journey)
-    write_checkpoint(merge(shipped(journey.makes.tuned), journey.out / "joined"), journey.out / "model")
 
 
 def _mix(journey: Journey) -> None:

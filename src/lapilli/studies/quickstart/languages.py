@@ -11,7 +11,6 @@ class Language:
     recipes   the recipe of every stage, of those that come with the package
     lengths   what the journey sets in them, for anybody to change
     template  the chat template
-    tuned     the adapter of what the journey comes to, where the package has it, in `model/shipped`
     talks     whether it can talk of more than scenes: plain English is mixed into its conversations so that it keeps
               that, and what it can do without pictures is scored before and after
     """
@@ -19,7 +18,6 @@ class Language:
     recipes: Mapping[str, str]
     lengths: Mapping[str, tuple[str, ...]]
     template: str = "vicuna_v1"
-    tuned: str = ""
     talks: bool = False
 
 
@@ -32,7 +30,6 @@ LANGUAGES: Mapping[str, Language] = {
         {"align": "smollm2-align", "instruct": "smollm2-instruct"},
         {"align": (), "instruct": ()},
         template="own",
-        tuned="smollm2-scenes",
         talks=True,
     ),
 }

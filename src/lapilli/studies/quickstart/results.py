@@ -6,13 +6,12 @@ import os
 import platform
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from statistics import harmonic_mean
 from typing import TYPE_CHECKING, Any, cast
 
 from lapilli.core import spelling
-from lapilli.core.environment import versions
 from lapilli.core.files import write_atomically
 from lapilli.core.plain import json_text
 from lapilli.core.read import read_json
@@ -42,6 +41,7 @@ def collect(journey: Journey) -> Results:
     out = journey.out
     steps = times(journey.log)
     llava = load(out / "model")
+    runs = {stage: RunDir.open(out / stage) for stage in STAGES}
     results: dict[str, Any] = {
         "title": "A LLaVA that learned to see",
         "seed": journey.seed,
@@ -49,11 +49,12 @@ def collect(journey: Journey) -> Results:
         "finished": steps[-1]["finished"],
         "command": journey.command,
         "peak_memory_bytes": max(step["peak_memory_bytes"] for step in steps),
-        "versions": _versions(journey),
+        "versions": _versions(out / "instruct"),
         "machine": _machine(),
         **_network(journey, llava),
-        "examples": _saved(out / "scores/fresh.json")["examples"],
-        **({} if journey.tuned else _training(journey, steps, llava)),
+        "stages": [_stage(name, run, steps) | {"row": _row(journey, name, llava)} for name, run in runs.items()],
+        **_scores(journey),
+        **_english(journey),
         "steps": steps,
         "next_commands": _next_commands(journey),
     }
@@ -63,29 +64,22 @@ def collect(journey: Journey) -> Results:
     return typed
 
 
-def _versions(journey: Journey) -> dict[str, str]:
-    """Those of the training or, where nothing is trained, of today."""
-    trained = journey.out / "instruct/environment.json"
-    known = versions() if journey.tuned else read_json(trained, _AGAIN)["versions"]
-    return {name: version for name, version in known.items() if version}
-
-
-def _training(journey: Journey, steps: Sequence[dict[str, Any]], llava: Llava) -> dict[str, Any]:
-    """What the training and the scoring left."""
-    runs = {stage: RunDir.open(journey.out / stage) for stage in STAGES}
-    stages = [_stage(name, run, steps) | {"row": _row(journey, name, llava)} for name, run in runs.items()]
-    return {"stages": stages, **_scores(journey), **_english(journey)}
+def _versions(run: Path) -> dict[str, str]:
+    environment = read_json(run / "environment.json", _AGAIN)
+    return {name: version for name, version in environment["versions"].items() if version}
 
 
 def _scores(journey: Journey) -> dict[str, Any]:
-    """The scores of both stages, and the captions of the first."""
-    align, instruct = (_saved(journey.out / f"scores/{name}.json") for name in ("align", "instruct"))
+    """What the scoring left: the scores of both stages, the captions of the first, the answers about new scenes."""
+    files = (journey.out / f"scores/{name}.json" for name in ("align", "instruct", "fresh"))
+    align, instruct, fresh = (_saved(file) for file in files)
     rows = align["scores"] + instruct["scores"]
     return {
         "scores": [row for row in rows if row["type"] != "all"],
         "overall": [row for row in rows if row["type"] == "all"],
         "constants": _constants(journey),
         "captions": align["captions"],
+        "examples": fresh["examples"],
     }
 
 
@@ -198,7 +192,16 @@ def _processor() -> str:
 
 
 def _next_commands(journey: Journey) -> list[dict[str, str]]:
-    out = journey.out
+    out, train = journey.out, journey.data("train")
+    again = {
+        "model": out / "align/model",
+        "data.file": journey.samples("instruct"),
+        "data.images": train / "images",
+        "out": out / "again",
+        "seed": journey.seed + 1,
+    }
+    overrides = [*journey.overrides, *(f"{field}={value}" for field, value in again.items())]
+    changes = [part for override in overrides for part in ("--set", override)]
     picture = journey.data("fresh") / "images/000000.png"
     return [
         _command("ask it something yourself", "ask", out / "model", picture, "How many objects are there?"),
@@ -207,34 +210,16 @@ def _next_commands(journey: Journey) -> list[dict[str, str]]:
             *("explain", out / "model", picture, "How many objects are there?", "--out", out / "why"),
         ),
         _command("score it on scenes drawn anew, with the controls", "eval", out / "model", "scenes"),
-        *([_whole_journey(journey)] if journey.tuned else _training_commands(journey)),
-    ]
-
-
-def _whole_journey(journey: Journey) -> dict[str, str]:
-    whole = replace(journey, tuned=False, out=journey.out.with_name(f"{journey.out.name}-trained"))
-    return {"command": whole.command, "purpose": "train it yourself, with a page of how it went"}
-
-
-def _training_commands(journey: Journey) -> list[dict[str, str]]:
-    samples = journey.samples("instruct")
-    again = {
-        "model": journey.out / "align/model",
-        "data.file": samples,
-        "data.images": journey.data("train") / "images",
-        "out": journey.out / "again",
-        "seed": journey.seed + 1,
-    }
-    overrides = [*journey.overrides, *(f"{field}={value}" for field, value in again.items())]
-    changes = [part for override in overrides for part in ("--set", override)]
-    recipe = f"recipes/{journey.makes.recipes['instruct']}.yaml"
-    return [
         _command(
             "see what one row of its training data looks like to it",
-            *("data", "show", samples, "--row", 0, "--model", journey.out / "model"),
+            *("data", "show", journey.samples("instruct"), "--row", 0, "--model", out / "model"),
         ),
-        _command("train stage 2 once more with another seed", "train", recipe, *changes),
+        _command("train stage 2 once more with another seed", "train", _recipe(journey), *changes),
     ]
+
+
+def _recipe(journey: Journey) -> str:
+    return f"recipes/{journey.makes.recipes['instruct']}.yaml"
 
 
 def _command(purpose: str, *words: object) -> dict[str, str]:

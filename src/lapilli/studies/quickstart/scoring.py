@@ -89,7 +89,7 @@ def answer_fresh(journey: Journey) -> None:
         used = {question.image for question in chosen}
         candidates = list(by_type.values())[turn % len(by_type)]
         chosen.append(next(question for question in candidates if question.image not in used))
-    responses = ask(BENCHMARK, chosen, folder, "image", answerer(journey.out / "model", ANSWER_TOKENS))
+    responses = ask(BENCHMARK, chosen, folder, "image", answerer(journey.out / "instruct/model", ANSWER_TOKENS))
     _keep(journey.out / "scores/fresh.json", {"examples": [_example(one, folder) for one in responses]})
 
 
