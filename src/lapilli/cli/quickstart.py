@@ -21,7 +21,7 @@ def quickstart(
         str,
         typer.Option(
             help="The language model: pebble-lm, which comes with lapilli, or smollm2, a real one of 135 million "
-            "parameters, which is fetched and takes two hours."
+            "parameters, which is fetched; that takes far longer."
         ),
     ] = "pebble-lm",
     seed: Annotated[

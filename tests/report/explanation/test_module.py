@@ -118,14 +118,19 @@ def test_what_random_removals_did_is_counted_in_words(call, turned, words):
     assert words in call("return lib.controlOf([argument])", given)
 
 
+def test_whether_the_removal_lowers_or_raises_the_word_is_said(call):
+    measured = {"change": 2.0, "answer_before": "red", "answer_after": "red"}
+    assert "these raise it by 2.00" in call("return lib.controlOf([argument])", receipt(measured=measured))
+
+
 def test_each_way_of_removing_has_its_own_control(call):
     stopped = {"changes": [0.1] * 3, "contiguous": [-2.5] * 3, "answers_changed": 1, "drawn": 40}
     given = [receipt(controls=CONTROLS | {"answers_changed": 2}), receipt("read-knockout", controls=stopped)]
     assert call("return lib.controlOf(argument)", given) == (
         " Control, blurred in the picture: 2 patches at random, 40 times, changed the word 2 times and moved it by "
-        "0.20 logits at most; these move it by 2.00."
+        "0.20 logits at most, up or down; these lower it by 2.00."
         " Control, hidden from the text: 2 patches at random, 6 of 40 times, where it was settled, changed the word "
-        "1 time and moved it by 2.50 logits at most; these move it by 2.00."
+        "1 time and moved it by 2.50 logits at most, up or down; these lower it by 2.00."
     )
     assert call("return lib.controlOf(argument)", [receipt(controls={"changes": []})]) == ""
 
@@ -137,7 +142,7 @@ def test_each_way_of_removing_has_its_own_control(call):
 def test_a_size_that_was_not_predicted_is_said(call, verdict, change, words):
     measured = {"change": change, "answer_before": "red", "answer_after": "blue"}
     said = call("return lib.controlOf([argument])", receipt(verdict=f"confirmed-but-{verdict}", measured=measured))
-    assert f"these move it by {words} that the map predicts." in said
+    assert f"these lower it by {words} that the map predicts." in said
 
 
 @pytest.mark.parametrize(

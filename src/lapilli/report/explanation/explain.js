@@ -1490,7 +1490,8 @@ export const controlOf = (receipts) => receipts.filter(triedOf).map((receipt) =>
   return ` Control, ${wayOf(receipt)}: ${count(done.patches.length, "patch")} at random, `
     + `${run < planned ? `${run} of ${planned} times, where it was settled` : count(run, "time")}, `
     + (turned === undefined ? "" : `${turned ? `changed the word ${count(turned, "time")}` : "never changed the word"} and `)
-    + `moved it by ${plain(most)} logits at most; these move it by ${plain(Math.abs(measured.change))}`
+    + `moved it by ${plain(most)} logits at most, up or down; these ${measured.change < 0 ? "lower" : "raise"} it by `
+    + `${plain(Math.abs(measured.change))}`
     + `${size ? `, ${size} the ${plain(Math.abs(predicted))} that the map predicts` : ""}.`;
 }).join("");
 
