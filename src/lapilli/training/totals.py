@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from lapilli.core.memory import peak_memory
+from lapilli.core.read import checked, read_json
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,16 @@ class Counts:
         per_second = {name: getattr(self, name) / seconds for name in ("samples", "tokens", "images")}
         share = self.padding / max(self.tokens + self.padding, 1)
         return {**{f"{name}_per_second": rate for name, rate in per_second.items()}, "padding_share": share}
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """What the file of a checkpoint holds."""
+
+    counts: Counts
+    loss: float
+    logged: int
+    seconds: float
 
 
 @dataclass
@@ -79,10 +90,11 @@ class Totals:
         file.write_text(json.dumps({"counts": self.counts.__dict__, **numbers}), encoding="utf-8")
 
     def load(self, file: Path) -> None:
-        """Replace the totals by those that were saved."""
-        saved = json.loads(file.read_text(encoding="utf-8"))
-        self.counts, self.loss, self.logged = Counts(**saved["counts"]), saved["loss"], saved["logged"]
-        self._before, self._began = saved["seconds"], time.perf_counter()
+        """Replace the totals by those that were saved. Raises LapilliError for a file of another form."""
+        remedy = "another version of lapilli wrote it: go on with that one, or start a new run"
+        saved = checked(_Saved, read_json(file, remedy), str(file), remedy)
+        self.counts, self.loss, self.logged = saved.counts, saved.loss, saved.logged
+        self._before, self._began = saved.seconds, time.perf_counter()
 
 
 def peak_memory_gb() -> float | None:
