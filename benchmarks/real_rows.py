@@ -2,13 +2,13 @@
 
     python benchmarks/real_rows.py ROWS IMAGES [--epochs 3] [--json FILE]
 
-ROWS are LLaVA's JSON, such as a part of LCS-558K, and IMAGES the folder of their pictures. Trains the connector twice, by
-`lapilli train recipes/align.yaml` in processes of their own: between the parts that come with lapilli, with a fifth of the
-pictures set aside and the best weights kept; and 3 steps between an encoder of the shape of CLIP-L/14-336 and a language
-model of that of SmolLM2, both of random weights. Prints JSON:
+ROWS are LLaVA's JSON, such as a part of LCS-558K, and IMAGES the folder of their pictures. Trains the connector twice,
+by the recipe align in processes of their own: between the parts that come with lapilli, with a fifth of the pictures
+set aside and the best weights kept; and 3 steps between an encoder of the shape of CLIP-L/14-336 and a language model
+of that of SmolLM2, both of random weights. Prints JSON:
 
 small.training    the loss before the first and over the last epoch
-small.validation  the loss after each epoch; the weights of the lowest, validation_loss, are kept: of validation_step
+small.validation  the loss after each epoch; the weights of the lowest, at validation_step, are kept
 large             the loss of each step, seconds a step, tokens of a row, and the most memory
 """
 
