@@ -1,4 +1,4 @@
-"""Stage 1 on real rows of web pictures and captions: do its losses fall, and does it run with an encoder of LLaVA's size?
+"""Stage 1 on real rows of web pictures: do its losses fall, and does it run with an encoder of the size of LLaVA's?
 
     python benchmarks/real_rows.py ROWS IMAGES [--epochs 3] [--json FILE]
 
