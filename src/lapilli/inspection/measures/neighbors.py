@@ -1,0 +1,171 @@
+"""The nearest neighbors of every point, as float64 has them, at the price of float32.
+
+|x - y|² = |x|² + |y|² - 2 xy, the form that matrix products are fast in, loses the small distances of points that lie
+far from the origin. So: the mean is taken off first; float32 products choose candidates, more than are needed; their
+distances are computed again as sums of squared differences; and where the rounding of the first step could have hidden
+a neighbor, the row is done again in float64.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lapilli.inspection.measures.points import BLOCK, Array, as_points, center, full_precision
+
+MARGIN = 16
+"""Candidates beyond those that are asked for."""
+
+_CACHED = 1 << 19  # numbers of the differences that a processor computes at a time: they stay in its cache
+_AT_ONCE = 1 << 26  # and that a GPU does
+_TIED = 3e-6  # distances in float32 that differ by less, as a share, are computed again in float64
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbors:
+    """The nearest neighbors of points, nearest first; a point is none of its own, whatever else lies on it.
+
+    index     int64    (sample, k + up to MARGIN): the first k columns are certain
+    distance  float64  (sample, k + up to MARGIN): Euclidean
+    k         the neighbors that were asked for
+    redone    the rows that float32 could not decide
+    """
+
+    index: NDArray[np.int64]
+    distance: NDArray[np.float64]
+    k: int
+    redone: int
+
+    @property
+    def n(self) -> int:
+        """The number of points."""
+        return len(self.index)
+
+
+def neighbors(points: Array, k: int, block: int = BLOCK) -> Neighbors:
+    """The `k` nearest neighbors of every point, equal to those of float64 arithmetic; equal distances by their index.
+
+    Memory: a float32 copy of the points, the result, and `block` x `block` numbers. Raises ValueError unless
+    1 <= k < number of points, and LapilliError as `as_points` does.
+    """
+    raw = as_points(points)
+    if not 1 <= k < len(raw):
+        raise ValueError(f"{k} neighbors of {len(raw)} points")
+    width = min(k + MARGIN, len(raw) - 1)
+    mean = center(raw)
+    scale = _scale(raw, mean)
+    near = _near_origin(raw, mean, scale)
+    with full_precision():
+        approximate, index = _candidates(near, width, block)
+    squared, index = _exact(raw, torch.arange(len(raw), device=raw.device), index, scale)
+    unsure = _unsure(near, squared[:, k - 1], approximate[:, -1]) if width < len(raw) - 1 else np.empty(0, np.intp)
+    for start in range(0, len(unsure), block):
+        rows = torch.from_numpy(unsure[start : start + block]).to(raw.device)
+        again = _in_float64(raw, mean, rows, (width, block))
+        squared[rows], index[rows] = _exact(raw, rows, again, scale)
+    return Neighbors(index.cpu().numpy(), squared.sqrt().cpu().numpy() * scale, k, len(unsure))
+
+
+def nearest(points: Array | Neighbors, k: int, block: int = BLOCK) -> Neighbors:
+    """Neighbors as they are, or those of points. Raises ValueError for neighbors that are fewer than `k`."""
+    if not isinstance(points, Neighbors):
+        return neighbors(points, k, block)
+    if points.k < k:
+        raise ValueError(f"{points.k} neighbors where {k} are needed")
+    return points
+
+
+def _scale(raw: Tensor, mean: Tensor) -> float:
+    """A power of 2, by which dividing is exact, that makes the largest number about 1: squares stay in range."""
+    largest = max(
+        float((raw[start : start + BLOCK].double() - mean).abs().max()) for start in range(0, len(raw), BLOCK)
+    )
+    return 2.0 ** math.floor(math.log2(largest)) if largest > 0 else 1.0
+
+
+def _near_origin(raw: Tensor, mean: Tensor, scale: float) -> Tensor:
+    """The points less their mean, / scale, float32."""
+    near = torch.empty(raw.shape, device=raw.device)
+    for start in range(0, len(raw), BLOCK):
+        near[start : start + BLOCK] = (raw[start : start + BLOCK].double() - mean) / scale
+    return near
+
+
+def _candidates(near: Tensor, width: int, block: int) -> tuple[Tensor, Tensor]:
+    """The `width` nearest of every point by float32 products: squared distances and indices, (sample, width) each.
+
+    Every product of two blocks serves the rows of both.
+    """
+    n, norms = len(near), (near * near).sum(1)
+    best = torch.full((n, width), torch.inf, device=near.device)
+    index = torch.full((n, width), -1, dtype=torch.long, device=near.device)
+    for start in range(0, n, block):
+        rows = slice(start, min(start + block, n))
+        for other in range(start, n, block):
+            columns = slice(other, min(other + block, n))
+            squared = torch.addmm(norms[None, columns], near[rows], near[columns].T, alpha=-2)
+            squared += norms[rows, None]
+            if other == start:
+                squared.fill_diagonal_(torch.inf)
+            else:
+                _merge(best[columns], index[columns], squared.T, start)
+            _merge(best[rows], index[rows], squared, other)
+    return best, index
+
+
+def _merge(best: Tensor, index: Tensor, squared: Tensor, first: int) -> None:
+    """Put the points from number `first` on, at these squared distances, among the best of the rows, in place."""
+    values, chosen = squared.topk(min(best.shape[1], squared.shape[1]), largest=False)
+    values, indices = torch.cat([best, values], 1), torch.cat([index, chosen + first], 1)
+    best[:], order = values.topk(best.shape[1], largest=False)
+    index[:] = indices.gather(1, order)
+
+
+def _exact(raw: Tensor, rows: Tensor, index: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """The candidates (row, width) by their true squared distances / scale², with these, float64."""
+    index = index.sort(1).values
+    squared = _summed(raw, rows, index, scale)
+    if raw.dtype == torch.float32:
+        ordered = squared.sort(1).values
+        tied = (ordered.diff(dim=1) <= _TIED * ordered[:, 1:]).any(1).nonzero()[:, 0]
+        squared[tied] = _summed(raw, rows[tied], index[tied], scale, torch.float64)
+    squared, order = squared.sort(dim=1, stable=True)
+    return squared, index.gather(1, order)
+
+
+def _summed(raw: Tensor, rows: Tensor, index: Tensor, scale: float, dtype: torch.dtype | None = None) -> Tensor:
+    """Sums of squared differences / scale², (row, width) float64, computed in `dtype`, or in the points' own."""
+    size = index.shape[1] * raw.shape[1]
+    step = max(1, (_CACHED if raw.device.type == "cpu" else _AT_ONCE) // max(size, 1))
+    squared = torch.empty(index.shape, dtype=torch.float64, device=raw.device)
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        differences = raw[index[part]].to(dtype or raw.dtype)
+        differences -= raw[rows[part], None].to(differences.dtype)
+        squared[part] = torch.linalg.vector_norm(differences.div_(scale), dim=-1).double() ** 2
+    return squared
+
+
+def _unsure(near: Tensor, last: Tensor, bound: Tensor) -> NDArray[np.intp]:
+    """The rows whose k-th true distance is not below what the last candidate's may be by rounding, (row,)."""
+    norms = (near * near).sum(1)
+    rounding = 2.0**-24 * math.sqrt(near.shape[1]) + 2.0**-22
+    reach = bound.double() - 2 * rounding * (norms + norms.max()).double()
+    return (~(last < reach)).nonzero()[:, 0].cpu().numpy()
+
+
+def _in_float64(raw: Tensor, mean: Tensor, rows: Tensor, sizes: tuple[int, int]) -> Tensor:
+    """The `width` nearest of these rows by float64 products, (row, width); `sizes` are width and block."""
+    width, block = sizes
+    own = raw[rows].double() - mean
+    best = torch.full((len(rows), width), torch.inf, dtype=torch.float64, device=raw.device)
+    index = torch.full((len(rows), width), -1, dtype=torch.long, device=raw.device)
+    for start in range(0, len(raw), block):
+        others = raw[start : start + block].double() - mean
+        squared = torch.addmm((others * others).sum(1)[None], own, others.T, alpha=-2) + (own * own).sum(1)[:, None]
+        squared[rows[:, None] == torch.arange(start, start + len(others), device=raw.device)] = torch.inf
+        _merge(best, index, squared, start)
+    return index

@@ -1,0 +1,154 @@
+"""How far the nearest neighbors of the same samples agree in two spaces: two models, layers, or a picture and its text.
+
+These are local measures: they stay when far points move, and see changes that leave distances at large as they are.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lapilli.inspection.measures.neighbors import Neighbors, nearest
+from lapilli.inspection.measures.points import (
+    BLOCK,
+    Array,
+    Measured,
+    center,
+    distinct,
+    groups_of,
+    jackknife_error,
+    mean_of,
+    paired,
+)
+
+KS = (1, 3, 10, 30, 100)
+"""The numbers of neighbors at which the overlap is taken."""
+
+
+def neighborhood_overlap(
+    x: Array | Neighbors, y: Array | Neighbors, ks: Sequence[int] = KS, block: int = BLOCK
+) -> tuple[Measured, ...]:
+    """The share of the `k` nearest neighbors that is the same in both spaces, above chance, for every k; scale k.
+
+    0 is what independent spaces have, 1 the same neighbors: (share - c) / (1 - c) with c = k / (n - 1). `samples` are
+    those of every point. Samples that equal another one in either space are left out, but for the first; of neighbors
+    none are. Where k is n - 1 or more, all points are neighbors: nan. Source: Doimo, Glielmo, Ansuini & Laio 2020,
+    NeurIPS 33. Raises ValueError as `nearest` does, LapilliError as `paired` does.
+    """
+    known = _both(x, y, max(ks), block)
+    if known is None:
+        return tuple(Measured(math.nan, math.nan, k, 0) for k in ks)
+    matches = _matches(*known)
+    return tuple(_above_chance(matches, k) for k in ks)
+
+
+@dataclass(frozen=True, eq=False)
+class _Matches:
+    """The neighbors that are known in both spaces: `row` and ranks from 0, (match,) each; n points, k known of each."""
+
+    row: NDArray[np.intp]
+    first: NDArray[np.intp]
+    second: NDArray[np.intp]
+    known: tuple[Neighbors, Neighbors]
+
+
+def _both(x: Array | Neighbors, y: Array | Neighbors, k: int, block: int) -> tuple[Neighbors, Neighbors] | None:
+    """The neighbors in both spaces; None of fewer than two distinct samples."""
+    if isinstance(x, Neighbors) or isinstance(y, Neighbors):
+        first, second = nearest(x, k, block), nearest(y, k, block)
+        if first.n != second.n:
+            raise ValueError(f"neighbors of {first.n} and of {second.n} points")
+        return first, second
+    both = paired(x, y)
+    rows = distinct(*both)
+    if len(rows) < 2:
+        return None
+    first, second = (nearest(part[rows], min(k, len(rows) - 1), block) for part in both)
+    return first, second
+
+
+def _matches(first: Neighbors, second: Neighbors) -> _Matches:
+    parts = []
+    for start in range(0, first.n, BLOCK):
+        same = first.index[start : start + BLOCK, :, None] == second.index[start : start + BLOCK, None]
+        rows, ranks, others = np.nonzero(same)
+        parts.append((rows + start, ranks, others))
+    row, rank, other = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return _Matches(row, rank, other, (first, second))
+
+
+def _above_chance(matches: _Matches, k: int) -> Measured:
+    n = matches.known[0].n
+    if min(part.k for part in matches.known) < k or k >= n - 1:
+        return Measured(math.nan, math.nan, k, n)
+    shared = np.bincount(matches.row[np.maximum(matches.first, matches.second) < k], minlength=n)
+    samples = _calibrated(shared / k, k, n)
+    group = groups_of(n)
+    left_out = [_left_out(matches, group == number, k) for number in range(int(group.max()) + 1)]
+    return Measured(float(samples.mean()), jackknife_error(np.array(left_out)), k, n, samples=samples)
+
+
+def _left_out(matches: _Matches, gone: NDArray[np.bool_], k: int) -> float:
+    """The overlap without some points, which then are nobody's neighbors."""
+    ranks = [(~gone[part.index]).cumsum(1) - 1 for part in matches.known]
+    stays = ~gone[matches.row] & ~gone[matches.known[0].index[matches.row, matches.first]]
+    row, first, second = (part[stays] for part in (matches.row, matches.first, matches.second))
+    shared = np.count_nonzero(np.maximum(ranks[0][row, first], ranks[1][row, second]) < k)
+    left = int(np.count_nonzero(~gone))
+    return float(_calibrated(np.array(shared / (k * left)), k, left))
+
+
+def _calibrated(share: NDArray[np.float64], k: int, n: int) -> NDArray[np.float64]:
+    chance = k / (n - 1)
+    return (share - chance) / (1 - chance)
+
+
+def information_imbalance(x: Array, y: Array, block: int = BLOCK) -> tuple[Measured, Measured]:
+    """How badly nearness in one space predicts nearness in the other: from x to y, and from y to x; scale 1.
+
+    2 / n times the mean rank in the other space of a point's nearest neighbor: 1 without information, 2 / n where the
+    neighbor is the same. `samples` are those of every point. Samples are left out as by `neighborhood_overlap`. Source:
+    Glielmo, Zeni, Cheng, Csanyi & Laio 2022, PNAS Nexus 1:pgac039. Raises LapilliError as `paired` does.
+    """
+    both = paired(x, y)
+    rows = distinct(*both)
+    if len(rows) < 4:
+        nothing = Measured(math.nan, math.nan, 1, len(rows))
+        return nothing, nothing
+    first, second = (part[torch.from_numpy(rows).to(part.device)] for part in both)
+    return _predicted(first, second, block), _predicted(second, first, block)
+
+
+def _predicted(source: Tensor, target: Tensor, block: int) -> Measured:
+    near = torch.from_numpy(nearest(source, 1, block).index[:, 0]).to(target.device)
+    ranks = _ranks(target, near, block)
+    return mean_of(2 * ranks / len(target), scale=1)
+
+
+def _ranks(points: Tensor, others: Tensor, block: int) -> NDArray[np.float64]:
+    """The rank of point `others[i]` among the neighbors of point i, from 1; (sample,). Equal distances by index."""
+    mean, n = center(points), len(points)
+    ranks = torch.ones(n, dtype=torch.float64, device=points.device)
+    chosen = torch.cat([
+        _distance(points[start : start + block], points[others[start : start + block]]) for start in range(0, n, block)
+    ])  # fmt: skip
+    for start in range(0, n, block):
+        rows = slice(start, start + block)
+        own, limit, best = points[rows].double() - mean, chosen[rows, None], others[rows, None]
+        for other in range(0, n, block):
+            part = points[other : other + block].double() - mean
+            squared = torch.addmm((part * part).sum(1)[None], own, part.T, alpha=-2) + (own * own).sum(1)[:, None]
+            column = torch.arange(other, other + len(part), device=points.device)
+            squared[column == best] = torch.inf
+            squared[column == torch.arange(start, start + len(own), device=points.device)[:, None]] = torch.inf
+            nearer = (squared < limit) | ((squared == limit) & (column < best))
+            ranks[rows] += nearer.sum(1)
+    return ranks.cpu().numpy()
+
+
+def _distance(x: Tensor, y: Tensor) -> Tensor:
+    return ((x.double() - y.double()) ** 2).sum(1)
