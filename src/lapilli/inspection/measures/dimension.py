@@ -4,7 +4,7 @@ Of many dimensions and few points every estimate is too low: compare only equal 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import numpy as np
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from lapilli.inspection.measures.neighbors import Neighbors, nearest
-from lapilli.inspection.measures.points import BLOCK, Array, Measured, as_points, distinct, groups_of, jackknife_error
+from lapilli.inspection.measures.points import BLOCK, Array, Measured, as_points, distinct, halving_error, halvings
 
 Distances: TypeAlias = NDArray[np.float64]
+Estimate: TypeAlias = Callable[[Distances], float]
+"""A function of the distances (point, neighbor) to the nearest neighbors, in order."""
 
 _LEAST, _MOST = 1e-3, 1e3  # dimensions between which the likelihood's maximum is looked for, as DADApy does
 _TAIL = 20.0  # ratios further above the median than so many times the .95 quantile are no ratios of a density
@@ -32,8 +34,8 @@ def two_nn(points: Array | Neighbors, fraction: float = 0.9, block: int = BLOCK)
         expected = -np.log1p(-np.arange(1, len(ratios) + 1) / len(distance))
         return _ratio(float(ratios @ expected), float(ratios @ ratios))
 
-    known = _distinct_neighbors(points, 2, block)
-    return _measured(known, 2, (0, 1), estimate)
+    (measured,) = _measured(_distinct_neighbors(points, 2, block), {(1, 2): estimate})
+    return measured
 
 
 def gride(points: Array | Neighbors, range_max: int = 64, block: int = BLOCK) -> tuple[Measured, ...]:
@@ -44,7 +46,7 @@ def gride(points: Array | Neighbors, range_max: int = 64, block: int = BLOCK) ->
     """
     known = _distinct_neighbors(points, range_max, block)
     pairs = [(2**step, 2 ** (step + 1)) for step in range(int(math.log2(range_max)))]
-    return tuple(_measured(known, far, (near - 1, far - 1), _likeliest(near, far)) for near, far in pairs)
+    return tuple(_measured(known, {(near, far): _likeliest(near, far) for near, far in pairs}))
 
 
 def mle_dimension(points: Array | Neighbors, k: int = 20, block: int = BLOCK) -> Measured:
@@ -60,7 +62,8 @@ def mle_dimension(points: Array | Neighbors, k: int = 20, block: int = BLOCK) ->
         inverse = np.log(distance[:, k - 1 : k] / distance[:, : k - 1]).sum(1) / (k - 1)
         return _ratio(1.0, float(inverse.mean()))
 
-    return _measured(_distinct_neighbors(points, k, block), k, (0, k - 1), estimate)
+    (measured,) = _measured(_distinct_neighbors(points, k, block), {(1, k): estimate})
+    return measured
 
 
 def _distinct_neighbors(points: Array | Neighbors, k: int, block: int) -> Neighbors:
@@ -76,30 +79,36 @@ def _distinct_neighbors(points: Array | Neighbors, k: int, block: int) -> Neighb
     return nearest(as_points(points)[rows], min(k, len(rows) - 1), block)
 
 
-def _measured(known: Neighbors, k: int, pair: tuple[int, int], estimate: Callable[[Distances], float]) -> Measured:
-    """An estimate from the distances to the first `k` neighbors; its error is that of a jackknife."""
-    if known.k < k or known.n < 4:
-        return Measured(math.nan, math.nan, k, known.n)
-    group = groups_of(known.n)
-    left_out = [estimate(_without(known, group == number, k)) for number in range(int(group.max()) + 1)]
-    distance = float(known.distance[:, list(pair)].mean())
-    value = estimate(known.distance[:, :k])
-    return Measured(value, jackknife_error(np.array(left_out)), k, known.n, distance=distance)
+def _measured(known: Neighbors, estimates: Mapping[tuple[int, int], Estimate]) -> list[Measured]:
+    """Estimates from the distances to the first neighbors; each is of neighbors from a rank to a rank."""
+    ranks = [pair for pair in estimates if pair[1] <= known.k and known.n >= 4]
+    reach = max((far for _, far in ranks), default=0)
+    halves = [[_inside(known, half, reach) for half in (first, ~first)] for first in halvings(known.n)] if reach else []
+    measured = []
+    for (near, far), estimate in estimates.items():
+        if (near, far) not in ranks:
+            measured.append(Measured(math.nan, math.nan, far, known.n))
+            continue
+        values = [[estimate(half) if len(half) > 1 else math.nan for half in pair] for pair in halves]
+        error = halving_error(np.array(values))
+        distance = float(known.distance[:, [near - 1, far - 1]].mean())
+        measured.append(Measured(estimate(known.distance), error, far, known.n, distance=distance))
+    return measured
 
 
-def _without(known: Neighbors, gone: NDArray[np.bool_], k: int) -> Distances:
-    """The distances to the first `k` neighbors where the points `gone` are none, (left, k).
+def _inside(known: Neighbors, half: NDArray[np.bool_], k: int) -> Distances:
+    """The distances of the points of a half to their first `k` neighbors in it, (point, k).
 
-    The few rows of which fewer than k are known then are left out.
+    The few points of which fewer than k are known are left out.
     """
-    there = ~gone[known.index[~gone]]
-    rank = there.cumsum(1)
+    there = half[known.index[half]]
+    rank = there.cumsum(1, dtype=np.int32)
     enough = rank[:, -1] >= k
     first = (there & (rank <= k))[enough]
-    return known.distance[~gone][enough][first].reshape(-1, k)
+    return known.distance[half][enough][first].reshape(-1, k)
 
 
-def _likeliest(near: int, far: int) -> Callable[[Distances], float]:
+def _likeliest(near: int, far: int) -> Estimate:
     """The dimension of which the ratios of two neighbors' distances are likeliest."""
 
     def estimate(distance: Distances) -> float:

@@ -16,8 +16,8 @@ from lapilli.inspection.measures.points import (
     Array,
     Measured,
     centered,
-    groups_of,
-    jackknife_error,
+    halving_error,
+    halvings,
     mean_of,
     paired,
 )
@@ -65,9 +65,8 @@ def centroid_distance(image: Array, text: Array) -> Measured:
     n = len(first)
     if n < 4:
         return Measured(math.nan, math.nan, n, n)
-    group = groups_of(n)
-    left_out = [_gap(first[group != number], second[group != number]) for number in range(int(group.max()) + 1)]
-    return Measured(_gap(first, second), jackknife_error(np.array(left_out)), n, n)
+    halves = [[_gap(first[half], second[half]) for half in (some, ~some)] for some in halvings(n)]
+    return Measured(_gap(first, second), halving_error(np.array(halves)), n, n)
 
 
 def _gap(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:

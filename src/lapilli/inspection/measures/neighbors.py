@@ -17,7 +17,7 @@ from torch import Tensor
 from lapilli.inspection.measures.points import BLOCK, Array, as_points, center, full_precision
 
 MARGIN = 16
-"""Candidates beyond those that are asked for."""
+"""Candidates beyond those that are asked for, whose distances are computed again."""
 
 _CACHED = 1 << 19  # numbers of the differences that a processor computes at a time: they stay in its cache
 _AT_ONCE = 1 << 26  # and that a GPU does
@@ -28,8 +28,8 @@ _TIED = 3e-6  # distances in float32 that differ by less, as a share, are comput
 class Neighbors:
     """The nearest neighbors of points, nearest first; a point is none of its own, whatever else lies on it.
 
-    index     int64    (sample, k + up to MARGIN): the first k columns are certain
-    distance  float64  (sample, k + up to MARGIN): Euclidean
+    index     int64    (sample, more than 2 k, or all): the first k columns are certain, the others serve errors alone
+    distance  float64  (sample, as many): Euclidean; those of the first k columns are exact
     k         the neighbors that were asked for
     redone    the rows that float32 could not decide
     """
@@ -54,19 +54,28 @@ def neighbors(points: Array, k: int, block: int = BLOCK) -> Neighbors:
     raw = as_points(points)
     if not 1 <= k < len(raw):
         raise ValueError(f"{k} neighbors of {len(raw)} points")
-    width = min(k + MARGIN, len(raw) - 1)
+    exact, width = min(k + MARGIN, len(raw) - 1), min(_reach(k), len(raw) - 1)
     mean = center(raw)
     scale = _scale(raw, mean)
     near = _near_origin(raw, mean, scale)
     with full_precision():
-        approximate, index = _candidates(near, width, block)
-    squared, index = _exact(raw, torch.arange(len(raw), device=raw.device), index, scale)
-    unsure = _unsure(near, squared[:, k - 1], approximate[:, -1]) if width < len(raw) - 1 else np.empty(0, np.intp)
+        squared, index = _candidates(near, width, block)
+    bound = squared[:, exact - 1].clone()
+    squared = squared.double()
+    _compute_again(raw, torch.arange(len(raw), device=raw.device), (squared, index), (exact, scale))
+    unsure = _unsure(near, squared[:, k - 1], bound) if exact < len(raw) - 1 else np.empty(0, np.intp)
     for start in range(0, len(unsure), block):
         rows = torch.from_numpy(unsure[start : start + block]).to(raw.device)
         again = _in_float64(raw, mean, rows, (width, block))
-        squared[rows], index[rows] = _exact(raw, rows, again, scale)
-    return Neighbors(index.cpu().numpy(), squared.sqrt().cpu().numpy() * scale, k, len(unsure))
+        again[0].div_(scale**2)
+        _compute_again(raw, rows, again, (exact, scale))
+        squared[rows], index[rows] = again
+    return Neighbors(index.cpu().numpy(), squared.clamp_min(0).sqrt().cpu().numpy() * scale, k, len(unsure))
+
+
+def _reach(k: int) -> int:
+    """So many neighbors that of any half of the points `k` are among them, but for one row in thousands."""
+    return max(k + MARGIN, 2 * k + 6 * math.isqrt(k) + 8)
 
 
 def nearest(points: Array | Neighbors, k: int, block: int = BLOCK) -> Neighbors:
@@ -124,16 +133,20 @@ def _merge(best: Tensor, index: Tensor, squared: Tensor, first: int) -> None:
     index[:] = indices.gather(1, order)
 
 
-def _exact(raw: Tensor, rows: Tensor, index: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """The candidates (row, width) by their true squared distances / scale², with these, float64."""
-    index = index.sort(1).values
+def _compute_again(raw: Tensor, rows: Tensor, best: tuple[Tensor, Tensor], sizes: tuple[int, float]) -> None:
+    """Put the first candidates of these rows in the order of their true distances, in place.
+
+    `best` are squared distances / scale² and indices, (row, width) each; `sizes` how many are first, and the scale.
+    """
+    exact, scale = sizes
+    index = best[1][:, :exact].sort(1).values
     squared = _summed(raw, rows, index, scale)
     if raw.dtype == torch.float32:
         ordered = squared.sort(1).values
         tied = (ordered.diff(dim=1) <= _TIED * ordered[:, 1:]).any(1).nonzero()[:, 0]
         squared[tied] = _summed(raw, rows[tied], index[tied], scale, torch.float64)
-    squared, order = squared.sort(dim=1, stable=True)
-    return squared, index.gather(1, order)
+    best[0][:, :exact], order = squared.sort(dim=1, stable=True)
+    best[1][:, :exact] = index.gather(1, order)
 
 
 def _summed(raw: Tensor, rows: Tensor, index: Tensor, scale: float, dtype: torch.dtype | None = None) -> Tensor:
@@ -157,8 +170,8 @@ def _unsure(near: Tensor, last: Tensor, bound: Tensor) -> NDArray[np.intp]:
     return (~(last < reach)).nonzero()[:, 0].cpu().numpy()
 
 
-def _in_float64(raw: Tensor, mean: Tensor, rows: Tensor, sizes: tuple[int, int]) -> Tensor:
-    """The `width` nearest of these rows by float64 products, (row, width); `sizes` are width and block."""
+def _in_float64(raw: Tensor, mean: Tensor, rows: Tensor, sizes: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """As `_candidates`, of these rows alone and by float64 products; `sizes` are width and block."""
     width, block = sizes
     own = raw[rows].double() - mean
     best = torch.full((len(rows), width), torch.inf, dtype=torch.float64, device=raw.device)
@@ -168,4 +181,4 @@ def _in_float64(raw: Tensor, mean: Tensor, rows: Tensor, sizes: tuple[int, int])
         squared = torch.addmm((others * others).sum(1)[None], own, others.T, alpha=-2) + (own * own).sum(1)[:, None]
         squared[rows[:, None] == torch.arange(start, start + len(others), device=raw.device)] = torch.inf
         _merge(best, index, squared, start)
-    return index
+    return best, index

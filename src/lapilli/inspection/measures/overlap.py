@@ -12,16 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lapilli.inspection.measures.neighbors import Neighbors, nearest
+from lapilli.inspection.measures.neighbors import Neighbors, nearest, neighbors
 from lapilli.inspection.measures.points import (
     BLOCK,
     Array,
     Measured,
     center,
     distinct,
-    groups_of,
-    jackknife_error,
-    mean_of,
+    halving_error,
+    halvings,
     paired,
 )
 
@@ -43,7 +42,8 @@ def neighborhood_overlap(
     if known is None:
         return tuple(Measured(math.nan, math.nan, k, 0) for k in ks)
     matches = _matches(*known)
-    return tuple(_above_chance(matches, k) for k in ks)
+    halves = [[_inside(matches, half) for half in (first, ~first)] for first in halvings(matches.known[0].n)]
+    return tuple(_above_chance(matches, k, halves) for k in ks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,25 +81,33 @@ def _matches(first: Neighbors, second: Neighbors) -> _Matches:
     return _Matches(row, rank, other, (first, second))
 
 
-def _above_chance(matches: _Matches, k: int) -> Measured:
+def _above_chance(matches: _Matches, k: int, halves: Sequence[Sequence["_Half"]]) -> Measured:
     n = matches.known[0].n
     if min(part.k for part in matches.known) < k or k >= n - 1:
         return Measured(math.nan, math.nan, k, n)
     shared = np.bincount(matches.row[np.maximum(matches.first, matches.second) < k], minlength=n)
     samples = _calibrated(shared / k, k, n)
-    group = groups_of(n)
-    left_out = [_left_out(matches, group == number, k) for number in range(int(group.max()) + 1)]
-    return Measured(float(samples.mean()), jackknife_error(np.array(left_out)), k, n, samples=samples)
+    values = [[float(_calibrated(half.shares(k), k, half.points)) for half in pair] for pair in halves]
+    return Measured(float(samples.mean()), halving_error(np.array(values)), k, n, samples=samples)
 
 
-def _left_out(matches: _Matches, gone: NDArray[np.bool_], k: int) -> float:
-    """The overlap without some points, which then are nobody's neighbors."""
-    ranks = [(~gone[part.index]).cumsum(1) - 1 for part in matches.known]
-    stays = ~gone[matches.row] & ~gone[matches.known[0].index[matches.row, matches.first]]
-    row, first, second = (part[stays] for part in (matches.row, matches.first, matches.second))
-    shared = np.count_nonzero(np.maximum(ranks[0][row, first], ranks[1][row, second]) < k)
-    left = int(np.count_nonzero(~gone))
-    return float(_calibrated(np.array(shared / (k * left)), k, left))
+@dataclass(frozen=True, eq=False)
+class _Half:
+    """A half of the points: the higher of the two ranks in it of every neighbor that is known in both spaces."""
+
+    points: int
+    rank: NDArray[np.intp]
+
+    def shares(self, k: int) -> NDArray[np.float64]:
+        """The share of the first k neighbors that is the same."""
+        return np.array(np.count_nonzero(self.rank < k) / (k * self.points))
+
+
+def _inside(matches: _Matches, half: NDArray[np.bool_]) -> _Half:
+    ranks = [half[part.index].cumsum(1, dtype=np.int32) - 1 for part in matches.known]
+    inside = half[matches.row] & half[matches.known[0].index[matches.row, matches.first]]
+    row, first, second = (part[inside] for part in (matches.row, matches.first, matches.second))
+    return _Half(int(np.count_nonzero(half)), np.maximum(ranks[0][row, first], ranks[1][row, second]))
 
 
 def _calibrated(share: NDArray[np.float64], k: int, n: int) -> NDArray[np.float64]:
@@ -124,29 +132,47 @@ def information_imbalance(x: Array, y: Array, block: int = BLOCK) -> tuple[Measu
 
 
 def _predicted(source: Tensor, target: Tensor, block: int) -> Measured:
-    near = torch.from_numpy(nearest(source, 1, block).index[:, 0]).to(target.device)
-    ranks = _ranks(target, near, block)
-    return mean_of(2 * ranks / len(target), scale=1)
+    known, n = neighbors(source, 1, block), len(target)
+    sets = np.concatenate([np.ones((1, n), np.bool_), halvings(n)])  # all points, then the halvings' first halves
+    near = np.stack([_nearest_inside(known, half) for half in sets])
+    ranks = _ranks(target, torch.from_numpy(near), torch.from_numpy(sets), block)
+    halves = [
+        [2 * ranks[number][half].mean() / np.count_nonzero(half) for half in (sets[number], ~sets[number])]
+        for number in range(1, len(sets))
+    ]
+    samples = 2 * ranks[0] / n
+    return Measured(float(samples.mean()), halving_error(np.array(halves)), 1, n, samples=samples)
 
 
-def _ranks(points: Tensor, others: Tensor, block: int) -> NDArray[np.float64]:
-    """The rank of point `others[i]` among the neighbors of point i, from 1; (sample,). Equal distances by index."""
-    mean, n = center(points), len(points)
-    ranks = torch.ones(n, dtype=torch.float64, device=points.device)
-    chosen = torch.cat([
-        _distance(points[start : start + block], points[others[start : start + block]]) for start in range(0, n, block)
-    ])  # fmt: skip
+def _nearest_inside(known: Neighbors, half: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """The nearest neighbor of every point in its own half, (sample,); the last that is known where none is."""
+    same = half[known.index] == half[:, None]
+    chosen = np.where(same.any(1), same.argmax(1), same.shape[1] - 1)
+    return known.index[np.arange(known.n), chosen]
+
+
+def _ranks(points: Tensor, others: Tensor, sets: Tensor, block: int) -> NDArray[np.float64]:
+    """The rank of point `others[s, i]` among the neighbors of point i in its half of set s, from 1; (set, sample).
+
+    Of equal distances the lower index goes first.
+    """
+    mean, n, device = center(points), len(points), points.device
+    others, sets = others.to(device), sets.to(device)
+    ranks = torch.ones(others.shape, dtype=torch.float64, device=device)
     for start in range(0, n, block):
-        rows = slice(start, start + block)
-        own, limit, best = points[rows].double() - mean, chosen[rows, None], others[rows, None]
+        rows = torch.arange(start, min(start + block, n), device=device)
+        own = points[rows].double() - mean
+        limits = [_distance(points[rows], points[near[rows]])[:, None] for near in others]
         for other in range(0, n, block):
             part = points[other : other + block].double() - mean
             squared = torch.addmm((part * part).sum(1)[None], own, part.T, alpha=-2) + (own * own).sum(1)[:, None]
-            column = torch.arange(other, other + len(part), device=points.device)
-            squared[column == best] = torch.inf
-            squared[column == torch.arange(start, start + len(own), device=points.device)[:, None]] = torch.inf
-            nearer = (squared < limit) | ((squared == limit) & (column < best))
-            ranks[rows] += nearer.sum(1)
+            column = torch.arange(other, other + len(part), device=device)
+            squared[column == rows[:, None]] = torch.inf
+            for number, limit in enumerate(limits):
+                best, half = others[number, rows, None], sets[number]
+                nearer = (squared < limit) | ((squared == limit) & (column < best))
+                nearer &= (column != best) & (half[column] == half[rows, None])
+                ranks[number, rows] += nearer.sum(1)
     return ranks.cpu().numpy()
 
 

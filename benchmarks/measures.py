@@ -1,0 +1,224 @@
+"""Are the measures of hidden states right about their errors, and how fast are they?
+
+    python benchmarks/measures.py errors [--share 1] [--json FILE]
+    python benchmarks/measures.py speed [--points 10000] [--dimensions 4096] [--dadapy PYTHON] [--json FILE]
+
+errors   every measure on samples that are drawn again and again: how often its value ± 2 errors holds what it is on
+         average; 95 in 100 are expected. docs/measures.md has the table
+speed    Gride at all scales and the neighborhood overlap of two spaces, in seconds of one processor core and MiB; the
+         same with DADApy where PYTHON is the python of an environment that has it (dadapy==0.3.4, numpy<2)
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lapilli.cli.console import messages
+from lapilli.core.files import write_atomically
+from lapilli.core.plain import json_text
+from lapilli.core.statistics.proportion import wilson
+from lapilli.inspection import measures
+from lapilli.inspection.measures import Measured
+
+Points = NDArray[np.float64]
+Draw = Callable[[np.random.Generator], tuple[Points, ...]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A measure, and how a sample for it is drawn; `known` is the share that ± 2 errors hold where it is less."""
+
+    name: str
+    of: str
+    measure: Callable[..., Measured]
+    draw: Draw
+    known: float = 0.93
+
+
+def alike(rng: np.random.Generator) -> tuple[Points, ...]:
+    """Two spaces of eight dimensions that have most in common."""
+    x = rng.standard_normal((300, 8))
+    return x, x + 0.5 * rng.standard_normal(x.shape)
+
+
+def independent(rng: np.random.Generator) -> tuple[Points, ...]:
+    """Two spaces with nothing in common."""
+    return rng.standard_normal((300, 8)), rng.standard_normal((300, 8))
+
+
+def wide(rng: np.random.Generator) -> tuple[Points, ...]:
+    """Two alike spaces of more dimensions than samples."""
+    x = rng.standard_normal((120, 6)) @ np.random.default_rng(0).standard_normal((6, 400))
+    return x + 0.5 * rng.standard_normal(x.shape), x + 0.5 * rng.standard_normal(x.shape)
+
+
+def one(draw: Draw) -> Draw:
+    """The first of two spaces."""
+    return lambda rng: draw(rng)[:1]
+
+
+def shifted(rng: np.random.Generator) -> tuple[Points, ...]:
+    """Two modalities of the same samples, apart."""
+    x, y = alike(rng)
+    return x, y + 1
+
+
+def _pairs() -> list[Case]:
+    similarities = {
+        "neighborhood overlap, k = 10": lambda x, y: measures.neighborhood_overlap(x, y, ks=(10,))[0],
+        "information imbalance": lambda x, y: measures.information_imbalance(x, y)[0],
+        "linear CKA": measures.linear_cka,
+        "RBF CKA": measures.rbf_cka,
+        "distance correlation": measures.distance_correlation,
+    }
+    kinds = {"alike": alike, "independent": independent, "more dimensions than samples": wide}
+    return [Case(name, of, measure, draw) for name, measure in similarities.items() for of, draw in kinds.items()]
+
+
+def _plain() -> list[Case]:
+    return [
+        Case("Procrustes", "alike", measures.procrustes, alike),
+        Case("cosine", "alike", measures.cosine, alike),
+        Case("relative L2", "alike", measures.relative_l2, alike),
+        Case("TwoNN", "8 dimensions", measures.two_nn, one(alike)),
+        Case("Gride, ranks 2 and 1", "8 dimensions", lambda x: measures.gride(x, 32)[0], one(alike)),
+        Case("Gride, ranks 8 and 4", "8 dimensions", lambda x: measures.gride(x, 32)[2], one(alike)),
+        Case("Gride, ranks 32 and 16", "8 dimensions", lambda x: measures.gride(x, 32)[4], one(alike)),
+        Case("MLE, k = 20", "8 dimensions", measures.mle_dimension, one(alike)),
+        Case("participation ratio", "8 dimensions", measures.participation_ratio, one(alike)),
+        Case("participation ratio", "more dimensions than samples", measures.participation_ratio, one(wide)),
+        Case("spectrum entropy", "8 dimensions", measures.spectrum_entropy, one(alike)),
+        Case("mean cosine", "8 dimensions", lambda x: measures.mean_cosine(x + 1), one(alike)),
+        Case("norm kurtosis", "8 dimensions", measures.norm_kurtosis, one(alike), known=0.87),
+        Case("centroid distance", "apart by 1", measures.centroid_distance, shifted),
+        Case("modality probe", "apart by 1", measures.modality_probe, shifted),
+    ]
+
+
+CASES = [*_pairs(), *_plain()]
+
+
+def held(case: Case, times: int, seed: int = 0) -> dict[str, Any]:
+    """How often the value ± 2 errors holds the mean of all values, of as many samples as stated."""
+    results = [case.measure(*case.draw(np.random.default_rng((seed, trial)))) for trial in range(times)]
+    values, errors = (np.array([getattr(result, name) for result in results]) for name in ("value", "error"))
+    share = wilson(int(np.sum(np.abs(values - values.mean()) <= 2 * errors)), times)
+    return {
+        "measure": case.name,
+        "of": case.of,
+        "value": float(values.mean()),
+        "sd": float(values.std(ddof=1)),
+        "error": float(errors.mean()),
+        "held": share.estimate,
+        "low": share.low,
+        "high": share.high,
+    }
+
+
+def _errors(share: float) -> list[dict[str, Any]]:
+    rows = []
+    for case in CASES:
+        rows.append(held(case, max(20, int(400 * share))))
+        row = rows[-1]
+        messages.print(
+            f"| {row['measure']} | {row['of']} | {row['value']:.3f} | {row['sd']:.4f} | {row['error']:.4f} "
+            f"| {row['held']:.3f} [{row['low']:.3f}, {row['high']:.3f}] |",
+            markup=False,
+        )
+    return rows
+
+
+def spaces(points: int, dimensions: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Two spaces that are alike: 20 dimensions with noise in all the others. Needs numpy alone."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((points, 20)) @ rng.standard_normal((20, dimensions))
+    x += 0.1 * rng.standard_normal(x.shape)
+    return x.astype(np.float32), (x + 0.5 * rng.standard_normal(x.shape)).astype(np.float32)
+
+
+def _ours(points: int, dimensions: int) -> dict[str, Any]:
+    x, y = spaces(points, dimensions)
+    before, start, cpu = _peak(), time.perf_counter(), time.process_time()
+    first, second = measures.neighbors(x, 64), measures.neighbors(y, 64)
+    curve = measures.gride(first)
+    (overlap,) = measures.neighborhood_overlap(first, second, ks=(30,))
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    chance = 30 / (points - 1)
+    return {
+        "gride": [scale.value for scale in curve],
+        "overlap": overlap.value * (1 - chance) + chance,
+        "seconds": seconds,
+        "cpu_seconds": cpu,
+        "mebibytes_more": (_peak() - before) / 1024,
+    }
+
+
+_THEIRS = """
+import json, resource, sys, time, warnings
+warnings.simplefilter("ignore")
+import numpy as np
+from dadapy import Data
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+x, y = np.load(sys.argv[1]), np.load(sys.argv[2])
+before, start, cpu = peak(), time.perf_counter(), time.process_time()
+data = Data(coordinates=x, maxk=64, n_jobs=1)
+curve = data.return_id_scaling_gride(range_max=64)[0]
+overlap = data.return_data_overlap(coordinates=y, k=30)
+print(json.dumps({"gride": curve.tolist(), "overlap": float(overlap), "seconds": time.perf_counter() - start,
+    "cpu_seconds": time.process_time() - cpu, "mebibytes_more": (peak() - before) / 1024}))
+"""
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _dadapy(python: Path, points: int, dimensions: int, folder: Path) -> dict[str, Any]:
+    files = folder / "x.npy", folder / "y.npy"
+    for file, array in zip(files, spaces(points, dimensions), strict=True):
+        np.save(file, array)
+    printed = subprocess.check_output([python, "-c", _THEIRS, *files], text=True)
+    result: dict[str, Any] = json.loads(printed.splitlines()[-1])
+    return result
+
+
+def _speed(points: int, dimensions: int, dadapy: Path | None) -> dict[str, Any]:
+    from tempfile import TemporaryDirectory
+
+    result: dict[str, Any] = {"points": points, "dimensions": dimensions, "lapilli": _ours(points, dimensions)}
+    if dadapy is not None:
+        with TemporaryDirectory() as folder:
+            result["dadapy"] = _dadapy(dadapy, points, dimensions, Path(folder))
+        result["times_faster"] = result["dadapy"]["cpu_seconds"] / result["lapilli"]["cpu_seconds"]
+    messages.print_json(data=result)
+    return result
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["errors", "speed"])
+    parser.add_argument("--share", type=float, default=1.0)
+    parser.add_argument("--points", type=int, default=10_000)
+    parser.add_argument("--dimensions", type=int, default=4_096)
+    parser.add_argument("--dadapy", type=Path)
+    parser.add_argument("--json", type=Path)
+    chosen = parser.parse_args(arguments)
+    is_speed = chosen.what == "speed"
+    result = _speed(chosen.points, chosen.dimensions, chosen.dadapy) if is_speed else _errors(chosen.share)
+    if chosen.json:
+        write_atomically(chosen.json, json_text(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
