@@ -15,6 +15,7 @@ from lapilli.inspection.measures import (
     centroid_distance,
     cluster_homogeneity,
     density_peaks,
+    in_output_metric,
     largest_variance_share,
     mean_cosine,
     modality_probe,
@@ -168,3 +169,18 @@ def test_weights_of_two_kinds_of_models_are_refused():
         weight_changes(one, one | {"b.weight": torch.ones(1)})
     with pytest.raises(LapilliError, match=r"\(2, 2\) in one model, \(3, 2\)"):
         weight_changes(one, {"a.weight": torch.ones(3, 2)})
+
+
+@pytest.mark.parametrize("shape", [(40, 3, 8), (3, 2, 5)])
+def test_heads_have_the_distances_of_what_they_add(shape):
+    """Wide output matrices, and one that makes fewer numbers than a head has."""
+    width, heads, size = shape
+    states, matrix = (
+        torch.from_numpy(RNG.standard_normal((30, heads, size))),
+        torch.from_numpy(RNG.standard_normal((width, heads * size))),
+    )
+    added = torch.stack([states[:, h] @ matrix[:, h * size : (h + 1) * size].T for h in range(heads)], 1)
+    turned = in_output_metric(states, matrix)
+    assert turned.shape[2] == min(width, size)
+    for head in range(heads):
+        np.testing.assert_allclose(naive.distances(turned[:, head]), naive.distances(added[:, head]), atol=1e-9)

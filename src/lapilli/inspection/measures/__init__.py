@@ -6,6 +6,7 @@ Each says its paper in its docstring; docs/measures.md has the formulas, what ea
 from lapilli.inspection.measures.alignment import cosine, logit_lens_kl, mean_cosine, procrustes, relative_l2
 from lapilli.inspection.measures.clusters import density_peaks
 from lapilli.inspection.measures.dimension import gride, mle_dimension, two_nn
+from lapilli.inspection.measures.heads import in_output_metric
 from lapilli.inspection.measures.kernels import distance_correlation, linear_cka, participation_ratio, rbf_cka
 from lapilli.inspection.measures.modality import centroid_distance, cluster_homogeneity, modality_probe
 from lapilli.inspection.measures.neighbors import Neighbors, neighbors
@@ -31,6 +32,7 @@ __all__ = [
     "distance_correlation",
     "distinct",
     "gride",
+    "in_output_metric",
     "information_imbalance",
     "largest_variance_share",
     "linear_cka",
