@@ -11,13 +11,13 @@ speed    Gride at all scales and the neighborhood overlap of two spaces, in seco
 
 import argparse
 import json
-import resource
+import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -146,60 +146,54 @@ def spaces(points: int, dimensions: int) -> tuple[NDArray[np.float32], NDArray[n
     return x.astype(np.float32), (x + 0.5 * rng.standard_normal(x.shape)).astype(np.float32)
 
 
-def _ours(points: int, dimensions: int) -> dict[str, Any]:
-    x, y = spaces(points, dimensions)
-    before, start, cpu = _peak(), time.perf_counter(), time.process_time()
-    first, second = measures.neighbors(x, 64), measures.neighbors(y, 64)
-    curve = measures.gride(first)
+_OURS = """
+import torch
+from lapilli.inspection import measures
+torch.set_num_threads(1)
+def both(x, y):
+    first, second = measures.neighbors(x, 64), measures.neighbors(y, 30)
     (overlap,) = measures.neighborhood_overlap(first, second, ks=(30,))
-    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    chance = 30 / (points - 1)
-    return {
-        "gride": [scale.value for scale in curve],
-        "overlap": overlap.value * (1 - chance) + chance,
-        "seconds": seconds,
-        "cpu_seconds": cpu,
-        "mebibytes_more": (_peak() - before) / 1024,
-    }
-
-
-_THEIRS = """
-import json, resource, sys, time, warnings
-warnings.simplefilter("ignore")
-import numpy as np
+    chance = 30 / (len(x) - 1)
+    return [scale.value for scale in measures.gride(first)], overlap.value * (1 - chance) + chance
+"""
+_DADAPY = """
+import warnings
 from dadapy import Data
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+warnings.simplefilter("ignore")
+def both(x, y):
+    data = Data(coordinates=x, maxk=64, n_jobs=1)
+    return data.return_id_scaling_gride(range_max=64)[0].tolist(), float(data.return_data_overlap(coordinates=y, k=30))
+"""
+_TIMED = """
+import json, resource, sys, time
+import numpy as np
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 x, y = np.load(sys.argv[1]), np.load(sys.argv[2])
 before, start, cpu = peak(), time.perf_counter(), time.process_time()
-data = Data(coordinates=x, maxk=64, n_jobs=1)
-curve = data.return_id_scaling_gride(range_max=64)[0]
-overlap = data.return_data_overlap(coordinates=y, k=30)
-print(json.dumps({"gride": curve.tolist(), "overlap": float(overlap), "seconds": time.perf_counter() - start,
+gride, overlap = both(x, y)
+print(json.dumps({"gride": gride, "overlap": overlap, "seconds": time.perf_counter() - start,
     "cpu_seconds": time.process_time() - cpu, "mebibytes_more": (peak() - before) / 1024}))
 """
 
 
-def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def _dadapy(python: Path, points: int, dimensions: int, folder: Path) -> dict[str, Any]:
-    files = folder / "x.npy", folder / "y.npy"
-    for file, array in zip(files, spaces(points, dimensions), strict=True):
-        np.save(file, array)
-    printed = subprocess.check_output([python, "-c", _THEIRS, *files], text=True)
+def _timed(python: Path, program: str, files: Sequence[Path]) -> dict[str, Any]:
+    """A program in a process of its own, on one core: its figures."""
+    alone = os.environ | {"OMP_NUM_THREADS": "1"}
+    printed = subprocess.check_output([python, "-c", program + _TIMED, *files], text=True, env=alone)
     result: dict[str, Any] = json.loads(printed.splitlines()[-1])
     return result
 
 
 def _speed(points: int, dimensions: int, dadapy: Path | None) -> dict[str, Any]:
-    from tempfile import TemporaryDirectory
-
-    result: dict[str, Any] = {"points": points, "dimensions": dimensions, "lapilli": _ours(points, dimensions)}
-    if dadapy is not None:
-        with TemporaryDirectory() as folder:
-            result["dadapy"] = _dadapy(dadapy, points, dimensions, Path(folder))
-        result["times_faster"] = result["dadapy"]["cpu_seconds"] / result["lapilli"]["cpu_seconds"]
+    result: dict[str, Any] = {"points": points, "dimensions": dimensions}
+    with TemporaryDirectory() as folder:
+        files = Path(folder) / "x.npy", Path(folder) / "y.npy"
+        for file, array in zip(files, spaces(points, dimensions), strict=True):
+            np.save(file, array)
+        result["lapilli"] = _timed(Path(sys.executable), _OURS, files)
+        if dadapy is not None:
+            result["dadapy"] = _timed(dadapy, _DADAPY, files)
+            result["times_faster"] = result["dadapy"]["cpu_seconds"] / result["lapilli"]["cpu_seconds"]
     messages.print_json(data=result)
     return result
 

@@ -183,7 +183,8 @@ def _collected(
 
 def _prompt(llava: Llava, sample: Sample) -> Encoded:
     encoded = encode(sample, replace(llava.codec, template=llava.template), for_generation=True)
-    room = llava.model.config.text_config.max_position_embeddings
+    model: Any = llava.model
+    room = model.config.text_config.max_position_embeddings
     if len(encoded.ids) > room:
         raise LapilliError(f"sample {sample.id!r}: {len(encoded.ids)} tokens, and the language model reads {room}")
     return encoded
@@ -264,7 +265,7 @@ def shared_rows(first: States, second: States, position: str) -> tuple[NDArray[n
     Rows of a sample are paired in order. Raises LapilliError where a sample has more of them in one than in the other.
     """
     samples = [states.rows(position)[0] for states in (first, second)]
-    both = np.intersect1d(*samples)
+    both = np.intersect1d(samples[0], samples[1])
     rows = tuple(np.flatnonzero(np.isin(sample, both)) for sample in samples)
     if not np.array_equal(samples[0][rows[0]], samples[1][rows[1]]):
         raise LapilliError(f"{position}: a sample has more tokens in one of the two; compare a mean or a random token")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tests.inspection.measures import naive
 
-from lapilli.inspection.measures.neighbors import MARGIN, nearest, neighbors
+from lapilli.inspection.measures.nearest import MARGIN, nearest, neighbors
 
 
 def cloud(n=300, d=64, seed=0):

@@ -24,7 +24,6 @@ from lapilli.model.llava import Llava
 from lapilli.model.placement import placed
 from lapilli.model.upstream import tensor_of
 
-
 _EMBEDDINGS, _NORM = "model.language_model.embed_tokens", "model.language_model.norm"
 _CONNECTOR, _HEAD = "model.multi_modal_projector", "lm_head"
 

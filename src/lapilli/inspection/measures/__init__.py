@@ -9,7 +9,7 @@ from lapilli.inspection.measures.dimension import gride, mle_dimension, two_nn
 from lapilli.inspection.measures.heads import in_output_metric
 from lapilli.inspection.measures.kernels import distance_correlation, linear_cka, participation_ratio, rbf_cka
 from lapilli.inspection.measures.modality import centroid_distance, cluster_homogeneity, modality_probe
-from lapilli.inspection.measures.neighbors import Neighbors, neighbors
+from lapilli.inspection.measures.nearest import Neighbors, neighbors
 from lapilli.inspection.measures.overlap import information_imbalance, neighborhood_overlap
 from lapilli.inspection.measures.points import Measured, distinct, standardized
 from lapilli.inspection.measures.spectrum import (

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapilli.inspection.measures.dimension import two_nn
-from lapilli.inspection.measures.neighbors import Neighbors, neighbors
+from lapilli.inspection.measures.nearest import Neighbors, neighbors
 from lapilli.inspection.measures.points import Array
 
 Numbers: TypeAlias = NDArray[np.intp]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from lapilli.inspection.measures.neighbors import Neighbors, nearest
+from lapilli.inspection.measures.nearest import Neighbors, nearest
 from lapilli.inspection.measures.points import BLOCK, Array, Measured, as_points, distinct, halving_error, halvings
 
 Distances: TypeAlias = NDArray[np.float64]

@@ -5,14 +5,14 @@ These are local measures: they stay when far points move, and see changes that l
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lapilli.inspection.measures.neighbors import Neighbors, nearest, neighbors
+from lapilli.inspection.measures.nearest import Neighbors, nearest, neighbors, reach
 from lapilli.inspection.measures.points import (
     BLOCK,
     Array,
@@ -41,7 +41,7 @@ def neighborhood_overlap(
     known = _both(x, y, max(ks), block)
     if known is None:
         return tuple(Measured(math.nan, math.nan, k, 0) for k in ks)
-    matches = _matches(*known)
+    matches = _matches(*(_first(part, reach(max(ks))) for part in known))
     halves = [[_inside(matches, half) for half in (first, ~first)] for first in halvings(matches.known[0].n)]
     return tuple(_above_chance(matches, k, halves) for k in ks)
 
@@ -69,6 +69,11 @@ def _both(x: Array | Neighbors, y: Array | Neighbors, k: int, block: int) -> tup
         return None
     first, second = (nearest(part[rows], min(k, len(rows) - 1), block) for part in both)
     return first, second
+
+
+def _first(known: Neighbors, width: int) -> Neighbors:
+    """The first neighbors alone."""
+    return replace(known, index=known.index[:, :width], distance=known.distance[:, :width])
 
 
 def _matches(first: Neighbors, second: Neighbors) -> _Matches:
@@ -148,7 +153,8 @@ def _nearest_inside(known: Neighbors, half: NDArray[np.bool_]) -> NDArray[np.int
     """The nearest neighbor of every point in its own half, (sample,); the last that is known where none is."""
     same = half[known.index] == half[:, None]
     chosen = np.where(same.any(1), same.argmax(1), same.shape[1] - 1)
-    return known.index[np.arange(known.n), chosen]
+    near: NDArray[np.intp] = known.index[np.arange(known.n), chosen]
+    return near
 
 
 def _ranks(points: Tensor, others: Tensor, sets: Tensor, block: int) -> NDArray[np.float64]:

@@ -54,7 +54,7 @@ def neighbors(points: Array, k: int, block: int = BLOCK) -> Neighbors:
     raw = as_points(points)
     if not 1 <= k < len(raw):
         raise ValueError(f"{k} neighbors of {len(raw)} points")
-    exact, width = min(k + MARGIN, len(raw) - 1), min(_reach(k), len(raw) - 1)
+    exact, width = min(k + MARGIN, len(raw) - 1), min(reach(k), len(raw) - 1)
     mean = center(raw)
     scale = _scale(raw, mean)
     near = _near_origin(raw, mean, scale)
@@ -73,7 +73,7 @@ def neighbors(points: Array, k: int, block: int = BLOCK) -> Neighbors:
     return Neighbors(index.cpu().numpy(), squared.clamp_min(0).sqrt().cpu().numpy() * scale, k, len(unsure))
 
 
-def _reach(k: int) -> int:
+def reach(k: int) -> int:
     """So many neighbors that of any half of the points `k` are among them, but for one row in thousands."""
     return max(k + MARGIN, 2 * k + 6 * math.isqrt(k) + 8)
 
@@ -127,7 +127,7 @@ def _candidates(near: Tensor, width: int, block: int) -> tuple[Tensor, Tensor]:
 
 def _merge(best: Tensor, index: Tensor, squared: Tensor, first: int) -> None:
     """Put the points from number `first` on, at these squared distances, among the best of the rows, in place."""
-    values, chosen = squared.topk(min(best.shape[1], squared.shape[1]), largest=False)
+    values, chosen = squared.topk(min(best.shape[1], squared.shape[1]), largest=False, sorted=False)
     values, indices = torch.cat([best, values], 1), torch.cat([index, chosen + first], 1)
     best[:], order = values.topk(best.shape[1], largest=False)
     index[:] = indices.gather(1, order)
