@@ -165,9 +165,9 @@ def both(x, y):
     return data.return_id_scaling_gride(range_max=64)[0].tolist(), float(data.return_data_overlap(coordinates=y, k=30))
 """
 _TIMED = """
-import json, resource, sys, time
+import json, re, sys, time
 import numpy as np
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak(): return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 x, y = np.load(sys.argv[1]), np.load(sys.argv[2])
 before, start, cpu = peak(), time.perf_counter(), time.process_time()
 gride, overlap = both(x, y)

@@ -21,6 +21,7 @@ MARGIN = 16
 
 _CACHED = 1 << 19  # numbers of the differences that a processor computes at a time: they stay in its cache
 _AT_ONCE = 1 << 26  # and that a GPU does
+_SAFE = 2.0**-40, 2.0**40  # sizes of numbers whose squares float32 can sum
 _TIED = 3e-6  # distances in float32 that differ by less, as a share, are computed again in float64
 
 
@@ -151,15 +152,19 @@ def _compute_again(raw: Tensor, rows: Tensor, best: tuple[Tensor, Tensor], sizes
 
 def _summed(raw: Tensor, rows: Tensor, index: Tensor, scale: float, dtype: torch.dtype | None = None) -> Tensor:
     """Sums of squared differences / scale², (row, width) float64, computed in `dtype`, or in the points' own."""
-    size = index.shape[1] * raw.shape[1]
-    step = max(1, (_CACHED if raw.device.type == "cpu" else _AT_ONCE) // max(size, 1))
+    width = index.shape[1]
+    step = max(1, (_CACHED if raw.device.type == "cpu" else _AT_ONCE) // max(width * raw.shape[1], 1))
     squared = torch.empty(index.shape, dtype=torch.float64, device=raw.device)
+    buffer = raw.new_empty((step * width, raw.shape[1]))  # in one place, or half of the time goes into its allocation
     for start in range(0, len(rows), step):
-        part = slice(start, start + step)
-        differences = raw[index[part]].to(dtype or raw.dtype)
-        differences -= raw[rows[part], None].to(differences.dtype)
-        squared[part] = torch.linalg.vector_norm(differences.div_(scale), dim=-1).double() ** 2
-    return squared
+        own = raw[rows[start : start + step], None].to(dtype or raw.dtype)
+        gathered = buffer[: len(own) * width]
+        torch.index_select(raw, 0, index[start : start + step].reshape(-1), out=gathered)
+        differences = gathered.to(own.dtype).unflatten(0, (-1, width)).sub_(own)
+        if not _SAFE[0] < scale < _SAFE[1]:
+            differences.div_(scale)
+        squared[start : start + step] = torch.linalg.vector_norm(differences, dim=-1)
+    return squared**2 if not _SAFE[0] < scale < _SAFE[1] else (squared / scale) ** 2
 
 
 def _unsure(near: Tensor, last: Tensor, bound: Tensor) -> NDArray[np.intp]:
