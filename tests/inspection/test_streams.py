@@ -171,6 +171,7 @@ def test_files_made_apart_and_in_another_order_are_the_same(whole, tmp_path):
             other.touch()  # somebody else's
         collect(run, "deep", llava_of("deep"), SAMPLES, pictures, EVERYTHING)
         for other in others:
+            assert other.stat().st_size == 0  # and left alone
             other.unlink()
     assert contents(run.path) == contents(whole.path)
 

@@ -19,7 +19,7 @@ TIMES = 24
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_error_is_what_values_vary_by(name):
-    """From less by as much as so few values may show, to twice as much, which spaces without anything in common have."""
+    """Not less by more than so few values may show, and not over twice as much, as unrelated spaces have it."""
     result = simulation.held(CASES[name], TIMES, seed=1)
     assert 0.6 * result["sd"] < result["error"] < 2.2 * result["sd"]
     assert result["held"] >= CASES[name].known - 3 * np.sqrt(0.05 * 0.95 / TIMES)
