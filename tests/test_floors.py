@@ -21,7 +21,7 @@ FLOORS = (
 """The floors of the package, the lowest first. Rooms on one floor do not know each other."""
 
 SUB_FLOORS = {
-    "inspection": ({"attribution"}, {"intervention"}),
+    "inspection": ({"attribution", "measures"}, {"intervention"}),
     "report": ({"kit"}, {"quickstart", "explanation", "scorecard", "color", "hallucination", "evaluation", "training"}),
 }
 """The floors inside a room, above the room's own files. Where none are stated the rooms inside are on one floor."""

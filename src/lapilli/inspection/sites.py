@@ -81,6 +81,10 @@ SITES = (
         "llm.layers.{i}.resid_post", _STREAM, "the residual stream after layer i",
         module=_LLM, alias=f"{_BLOCK}.hook_resid_post",
     ),
+    Site(
+        "llm.final_norm", _STREAM, "the residual stream after the last layer, behind the last norm",
+        module="model.language_model.norm",
+    ),
     Site("logits", ("batch", "token", "vocab"), "the logits", module="lm_head"),
 )  # fmt: skip
 """Every kind of place. Layers of the vision encoder after the one that is read do not run: they pass on their input."""

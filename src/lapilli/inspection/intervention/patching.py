@@ -1,0 +1,255 @@
+"""Patching: layers and other parts of one model put into another, and what the hybrids answer.
+
+The two models are a base and its tuned version, in either order: parts of the source go into the target. Where a tuned
+layer put into the base brings part of the gain, it is sufficient for it; where the base's put into the tuned model
+takes it away, it is necessary.
+
+Hybrids of many patches share what they have in common. Each is a path through the layers, of the target's or the
+source's at every depth; a state that several paths have is computed once. All windows of a model of L layers cost
+(L + 2) / (3 L) of what running each hybrid costs, and the 256 hybrids of eight blocks 64 runs.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lapilli.core.errors import LapilliError
+from lapilli.inspection.decoder import Decoder, decoder
+from lapilli.model.llava import Llava
+from lapilli.model.placement import placed
+from lapilli.model.upstream import tensor_of
+
+_EMBEDDINGS, _NORM = "model.language_model.embed_tokens", "model.language_model.norm"
+_CONNECTOR, _HEAD = "model.multi_modal_projector", "lm_head"
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Which parts of a hybrid are the source's; the others are the target's.
+
+    layers      (layer,)
+    embeddings  the vectors of the text's tokens
+    connector   the vectors that take the places of `<image>`, with the vision encoder that they were made of
+    norm, head  the last norm, and what makes the logits
+    """
+
+    layers: tuple[bool, ...]
+    embeddings: bool = False
+    connector: bool = False
+    norm: bool = False
+    head: bool = False
+
+
+def nothing(depth: int) -> Patch:
+    """The target itself."""
+    return Patch((False,) * depth)
+
+
+def everything(depth: int) -> Patch:
+    """The source itself."""
+    return Patch((True,) * depth, embeddings=True, connector=True, norm=True, head=True)
+
+
+def window(depth: int, start: int, stop: int) -> Patch:
+    """The layers from `start` to before `stop`. Raises ValueError unless 0 <= start < stop <= depth."""
+    if not 0 <= start < stop <= depth:
+        raise ValueError(f"layers {start} to before {stop} of {depth}")
+    return Patch(tuple(start <= layer < stop for layer in range(depth)))
+
+
+def windows(depth: int, widths: Sequence[int] | None = None) -> list[Patch]:
+    """Every window of adjacent layers, of these widths or of all: single ones, cumulative ones from both ends too."""
+    return [
+        window(depth, start, start + width)
+        for width in (range(1, depth + 1) if widths is None else widths)
+        for start in range(depth - width + 1)
+    ]
+
+
+def block_sets(depth: int, blocks: int) -> list[Patch]:
+    """Every set of `blocks` blocks of adjacent layers, as even as can be, (2 ** blocks,).
+
+    Bit i of a set's number says whether block i, from the input on, is in it: the order that `shapley_shares` takes.
+    """
+    of_layer = [layer * blocks // depth for layer in range(depth)]
+    return [Patch(tuple(bool(number >> block & 1) for block in of_layer)) for number in range(2**blocks)]
+
+
+@contextmanager
+def patched(target: Llava, source: Llava, patch: Patch) -> Iterator[None]:
+    """Within it the target is the hybrid, by the source's modules in the place of its own; afterwards it is itself.
+
+    For what needs a whole model, such as generation. The hybrid's vision encoder is the target's. Raises LapilliError
+    as `hybrids` does.
+    """
+    _require_pair(target, source, [patch])
+    switches = {_EMBEDDINGS: patch.embeddings, _CONNECTOR: patch.connector, _NORM: patch.norm, _HEAD: patch.head}
+    switches |= {f"model.language_model.layers.{layer}": of_source for layer, of_source in enumerate(patch.layers)}
+    chosen = [name for name, of_source in switches.items() if of_source]
+    own = {name: target.model.get_submodule(name) for name in chosen}
+    try:
+        for name in chosen:
+            target.model.set_submodule(name, source.model.get_submodule(name))
+        yield
+    finally:
+        for name, module in own.items():
+            target.model.set_submodule(name, module)
+
+
+@torch.inference_mode()
+def hybrids(
+    target: Llava,
+    source: Llava,
+    batch: Mapping[str, Tensor],
+    at: tuple[Tensor, Tensor],
+    patches: Sequence[Patch],
+    read: Callable[[Tensor], Tensor],
+) -> list[Tensor]:
+    """What `read` makes of the logits of every hybrid, in the order of the patches.
+
+    `batch` are input_ids and attention_mask (batch, token) and pixel_values, if any. `at` are the sequence and the
+    token of every position whose logits are read, (position,) each; `read` gets them as (position, vocab) float32.
+    Nothing is changed in the models. A hybrid's numbers are those of `patched`, to the bit, as its layers are called as
+    their own model calls them.
+
+    Raises LapilliError for models that are not built like LLaMA and for two that do not have the same parts, and
+    ValueError for a patch of another depth.
+    """
+    _require_pair(target, source, patches)
+    roots = _Roots(target, source, batch)
+    results: dict[int, Tensor] = {}
+    for root in sorted({(patch.embeddings, patch.connector) for patch in patches}):
+        numbers = [n for n, patch in enumerate(patches) if (patch.embeddings, patch.connector) == root]
+        walk = _Walk(roots.paths(*root), [patches[number].layers for number in numbers])
+        for which, state in walk.ends():
+            for index in which:
+                results[numbers[index]] = read(_logits((target, source), patches[numbers[index]], state, at))
+    return [results[number] for number in range(len(patches))]
+
+
+def _logits(models: tuple[Llava, Llava], patch: Patch, state: Tensor, at: tuple[Tensor, Tensor]) -> Tensor:
+    norm = decoder(models[patch.norm].model).norm
+    logits: Tensor = decoder(models[patch.head].model).head(norm(state)[at])
+    return logits.float()
+
+
+@dataclass(frozen=True, eq=False)
+class _Path:
+    """A model's own run: its layers, what it called each with, and the states before them and behind the last."""
+
+    layers: Any
+    keywords: Sequence[Mapping[str, Any]]
+    states: Sequence[Tensor]
+
+    def step(self, layer: int, state: Tensor) -> Tensor:
+        """The state behind a layer, called as in the model's own run."""
+        return tensor_of(self.layers[layer](state, **self.keywords[layer]), "what a layer puts out")
+
+
+class _Roots:
+    """The runs of both models over the vectors that a hybrid begins with."""
+
+    def __init__(self, target: Llava, source: Llava, batch: Mapping[str, Tensor]) -> None:
+        self._models = target, source
+        self._batch = batch
+        self._own: dict[bool, tuple[dict[str, Any], _Path]] = {}
+
+    def paths(self, embeddings: bool, connector: bool) -> tuple[_Path, _Path]:
+        """The target's and the source's run over the text's vectors of one model and the pictures' of one."""
+        arguments, own = self._run(embeddings)
+        if embeddings != connector:
+            is_image = (self._batch["input_ids"] == self._models[0].processor.image_token_id)[..., None]
+            pictures = self._run(connector)[0]["inputs_embeds"]
+            mixed = torch.where(is_image.to(pictures.device), pictures, arguments["inputs_embeds"])
+            arguments = arguments | {"inputs_embeds": mixed}
+        languages = [model.model.model.language_model for model in self._models]
+        first, second = (
+            own if which == embeddings == connector else _path(language, partial(language, **arguments))
+            for which, language in zip((False, True), languages, strict=True)
+        )
+        return first, second
+
+    def _run(self, is_source: bool) -> tuple[dict[str, Any], _Path]:
+        """What a model calls its language model with, and that's run."""
+        if is_source not in self._own:
+            model: Any = self._models[is_source].model
+            arguments: dict[str, Any] = {}
+            hook = model.model.language_model.register_forward_pre_hook(
+                lambda module, positional, keywords: arguments.update(keywords), with_kwargs=True
+            )
+            with ExitStack() as hooks:
+                hooks.callback(hook.remove)
+                inputs = placed(dict(self._batch), model)
+                path = _path(model.model.language_model, partial(model.model, **inputs, use_cache=False))
+            self._own[is_source] = arguments, path
+        return self._own[is_source]
+
+
+def _path(language: Any, run: Callable[[], object]) -> _Path:
+    """Note what passes the layers of a language model while it is run."""
+    states: list[Tensor] = []
+    calls: list[dict[str, Any]] = []
+
+    def enter(module: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        states.append(arguments[0])
+        calls.append(keywords)
+
+    def leave(module: Any, arguments: Any, output: Any) -> None:
+        states.append(tensor_of(output, "what a layer puts out"))
+
+    with ExitStack() as hooks:
+        for layer in language.layers:
+            hooks.callback(layer.register_forward_pre_hook(enter, with_kwargs=True).remove)
+        hooks.callback(language.layers[-1].register_forward_hook(leave).remove)
+        run()
+    return _Path(language.layers, calls, states)
+
+
+class _Walk:
+    """A walk through the tree of hybrids, depth first: one state is kept for every depth, beside the models' own."""
+
+    def __init__(self, paths: tuple[_Path, _Path], choices: Sequence[tuple[bool, ...]]) -> None:
+        self._paths = paths
+        self._choices = choices
+
+    def ends(self) -> Iterator[tuple[list[int], Tensor]]:
+        """The state behind the last layer of every hybrid, with the numbers of the choices that lead there."""
+        yield from self._below((), self._paths[0].states[0], list(range(len(self._choices))))
+
+    def _below(self, prefix: tuple[bool, ...], state: Tensor, numbers: list[int]) -> Iterator[tuple[list[int], Tensor]]:
+        depth = len(prefix)
+        if depth == len(self._paths[0].layers):
+            yield numbers, state
+            return
+        for is_source in (False, True):
+            chosen = [number for number in numbers if self._choices[number][depth] == is_source]
+            if chosen:
+                path, taken = self._paths[is_source], (*prefix, is_source)
+                known = all(taken) if is_source else not any(taken)
+                yield from self._below(taken, path.states[depth + 1] if known else path.step(depth, state), chosen)
+
+
+def _require_pair(target: Llava, source: Llava, patches: Sequence[Patch]) -> None:
+    """Raise LapilliError unless the parts that are exchanged fit, and ValueError for a patch of another depth."""
+    first, second = (decoder(model.model) for model in (target, source))
+    for part in ["blocks", "norm", *["head"] * any(patch.head for patch in patches)]:
+        _require_same(part, _shapes(first, part), _shapes(second, part))
+    for patch in patches:
+        if len(patch.layers) != first.depth:
+            raise ValueError(f"a patch of {len(patch.layers)} layers for models of {first.depth}")
+
+
+def _shapes(model: Decoder, part: str) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(weight.shape) for name, weight in getattr(model, part).named_parameters()}
+
+
+def _require_same(part: str, first: Mapping[str, tuple[int, ...]], second: Mapping[str, tuple[int, ...]]) -> None:
+    for name in sorted(first.keys() | second.keys()):
+        if first.get(name) != second.get(name):
+            shapes = f"{first.get(name, 'nothing')} in one model, {second.get(name, 'nothing')} in the other"
+            raise LapilliError(f"{part}.{name}: {shapes}; patch a base and its tuned version")
