@@ -84,7 +84,7 @@ class Engine:
         messages = self.prompts.messages(job.kind, job.context, job.kind in self.plan.boxes, only)
         purpose = f"data/{job.kind}/{self.prompts.version}"
         about = {"context": job.context.id, "kind": job.kind}
-        return Call(messages, self.plan.model, self.plan.sampling, purpose, job.number, about)
+        return Call(messages, self.plan.model, self.plan.sampling, purpose, sample=job.number, about=about)
 
     async def produce(self, job: Job, asker: Asker) -> Product:
         """Make a sample. Raises StoppedError where no more calls are made."""

@@ -118,6 +118,7 @@ _EMPTY_WORDS = frozenset(
 _LENGTHS: dict[Kind, tuple[int, int]] = {"conversation": (1, 80), "detail": (30, 250), "reasoning": (40, 350)}
 """The usual number of words of an answer."""
 
+_CHOICE = 4  # words of an answer that picks one of those that the question offers
 _LONGEST = 800  # words of an answer that no other sample comes near
 _NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
 _COUNTED = 6  # boxes up to which annotators mark every object
@@ -155,8 +156,8 @@ def _unsupported(one: Checked) -> Iterator[Verdict]:
 
 def _answer_in_question(one: Checked) -> Iterator[Verdict]:
     """Asks what the question itself says: every word of the answer that says anything stands in it."""
-    question, answer = (_content(text) for text in (one.pair.question, one.pair.answer))
-    is_choice = " or " in one.pair.question.lower() or _is_yes_no(one.pair)
+    question, answer = (content_words(text) for text in (one.pair.question, one.pair.answer))
+    is_choice = (" or " in one.pair.question.lower() and len(answer) <= _CHOICE) or _is_yes_no(one.pair)
     if len(answer) >= 2 and answer <= question and not is_choice:
         yield Verdict("answer in the question", one.pair.answer, drops=True)
 
@@ -207,14 +208,15 @@ def same_question(pair: Pair) -> str:
     return " ".join(_WORD.findall(pair.question.lower()))
 
 
+def content_words(text: str) -> set[str]:
+    """The words of a text that say anything, in lower case."""
+    return set(_WORD.findall(text.lower())) - _EMPTY_WORDS
+
+
 def _matches(gate: str, pattern: re.Pattern[str], *texts: str) -> Iterator[Verdict]:
     for text in texts:
         if match := pattern.search(text):
             yield Verdict(gate, match[0].strip(), drops=True)
-
-
-def _content(text: str) -> set[str]:
-    return set(_WORD.findall(text.lower())) - _EMPTY_WORDS
 
 
 def _is_yes_no(pair: Pair) -> bool:
