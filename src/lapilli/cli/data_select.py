@@ -11,6 +11,8 @@ from lapilli.core.errors import LapilliError, UsageError
 
 if TYPE_CHECKING:
     from lapilli.data.contamination import Overlap
+    from lapilli.data.contexts import Context
+    from lapilli.data.generation.judging import Judged
     from lapilli.data.generation.rating import Rating
     from lapilli.data.mix import Part
     from lapilli.data.phrases import Band
@@ -34,24 +36,63 @@ def _rate(
     contexts: Annotated[
         Path | None, typer.Option(help="What is known of their pictures, .jsonl.", show_default=False)
     ] = None,
+    model: Annotated[str, typer.Option(help="A model that judges them too.", show_default=False)] = "",
+    base_url: Annotated[str | None, typer.Option(help="The judge's endpoint.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the judge's answers.", show_default=False)] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of calls.", show_default=False)
+    ] = None,
     as_json: _Json = False,
 ) -> None:
     """Say what is good and bad about each sample, with a score from 0 to 1. Nothing is dropped for a low one.
 
-    With contexts, also whether an answer names objects that nobody knows of, and how much of the picture is used.
+    With contexts, also whether an answer names objects that nobody knows of, and how much of the picture is used. A
+    model judges by a rubric, twice: with its criteria in both orders.
     """
     from lapilli.data.contexts import read_contexts
     from lapilli.data.generation.rating import rate_file
 
+    if len({bool(model), base_url is not None, out is not None}) > 1:
+        raise UsageError("a judge needs all of --model, --base-url and --out; give them, or none")
     known = {context.image: context for context in read_contexts(contexts)} if contexts else {}
     ratings = rate_file(file, known)
+    judged = _judged(file, known, (model, base_url, out), overrides or []) if base_url and out else None
     if as_json:
-        print_json({"file": file, "ratings": ratings})
+        print_json({"file": file, "ratings": ratings, "judged": judged})
         return
     _print_ratings(sorted(ratings, key=lambda rating: rating.score)[:_SHOWN])
     mean = sum(rating.score for rating in ratings) / len(ratings) if ratings else 0.0
     flawless = sum(not rating.bad for rating in ratings)
     say(f"{file}: {len(ratings)} samples, mean score {mean:.3f}, {flawless} without a bad point")
+    if judged:
+        _print_judged(judged)
+
+
+def _judged(file: Path, known: "dict[str, Context]", judge: tuple[str, str, Path], overrides: list[str]) -> "Judged":
+    """The opinions of a model (its name, its endpoint, the folder of its answers)."""
+    from lapilli.data.generation.judging import Judge, judge_samples
+    from lapilli.data.generation.settings import read_settings
+    from lapilli.data.sample import read_samples
+
+    model, base_url, out = judge
+    samples = read_samples(file)
+    settings = read_settings(None, overrides)
+    with steps() as progress:
+        made = Judge(base_url, model, known, settings)
+        judged = judge_samples(samples, made, out, lambda done: progress("opinions", done, len(samples)))
+    if judged.stopped:
+        raise LapilliError(f"{out}: {len(judged.opinions)} of {len(samples)} are judged: {judged.stopped}")
+    return judged
+
+
+def _print_judged(judged: "Judged") -> None:
+    scores = [score for opinion in judged.opinions if (score := opinion.score) is not None]
+    mean = sum(scores) / len(scores) if scores else 0.0
+    failed = len(judged.opinions) - len(scores)
+    say(f"judge: {len(scores)} samples, mean {mean:.2f} of 5; {failed} without an opinion that can be read")
+    both = judged.agreement
+    agreed = f"{100 * both.same:.0f} % the same, {100 * both.within_one:.0f} % at most one apart"
+    say(f"judge, the two orders of the rubric: {agreed}, of {both.n} points")
 
 
 def _print_ratings(ratings: "list[Rating]") -> None:

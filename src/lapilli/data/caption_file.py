@@ -93,8 +93,9 @@ def _caption_of(row: tuple[str, Any]) -> str:
     if isinstance(caption, str):
         return caption
     turns = value.get("conversations") if isinstance(value, dict) else None
-    texts = [turn.get("value") for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
-    if not texts or not all(isinstance(text, str) for text in texts):
+    values = [turn.get("value") for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
+    texts = [text for text in values if isinstance(text, str)]
+    if not texts or len(texts) < len(values):
         raise LapilliError(f"{place}: no caption; {_FORM}")
     return " ".join(texts[1::2])
 

@@ -1,10 +1,14 @@
 """A teacher for tests: it answers in the right form, with what the captions say, always alike."""
 
 import json
+import multiprocessing
 from pathlib import Path
 
-from lapilli.data.contexts import Context, Instance, write_contexts
+from lapilli.data.contexts import Context, Instance, read_contexts, write_contexts
+from lapilli.data.generation.generate import generate, plan_work
+from lapilli.data.generation.kinds import KINDS
 from lapilli.data.generation.prompts import read_prompts
+from lapilli.data.generation.settings import read_settings
 
 PROMPTS = read_prompts("v1")
 KIND = {PROMPTS.texts[f"{kind}.system.txt"]: kind for kind in ("conversation", "detail", "reasoning")}
@@ -60,3 +64,36 @@ def contexts_file(folder, count=12):
 
 def body_key(body):
     return json.dumps(body, sort_keys=True)
+
+
+def work(file, kinds=KINDS, overrides=(), **more):
+    """What is to be made of a file of contexts, with settings for tests."""
+    return plan_work(read_contexts(file), kinds, "teacher", read_settings(None, [*FAST, *overrides]), **more)
+
+
+def make(file, out, url):
+    """Generate; what a process does that is to be killed."""
+    generate(work(file), out, url)
+
+
+def started(file, out, url):
+    """A process that generates, forked from one that has imported all it needs and done nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.data.generation.teacher", "openai"])
+    process = context.Process(target=make, args=(file, out, url))
+    process.start()
+    return process
+
+
+def first_calls(file):
+    """The key of every call that begins a job, by its request."""
+    wanted = work(file)
+    calls = [wanted.engine.call(job) for job in wanted.jobs]
+    return {body_key(json.loads(json.dumps(call.request()))): call.key for call in calls}
+
+
+def journalled(out):
+    """The keys of the whole lines of a journal."""
+    file = out / "journal.jsonl"
+    lines = file.read_bytes().split(b"\n")[:-1] if file.is_file() else []
+    return {json.loads(line)["key"] for line in lines}

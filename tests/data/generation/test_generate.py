@@ -11,15 +11,24 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.data.generation.teacher import CONTEXTS, FAST, asked_of, body_key, contexts_file, is_first, teach
+from tests.data.generation.teacher import (
+    CONTEXTS,
+    FAST,
+    asked_of,
+    body_key,
+    contexts_file,
+    first_calls,
+    is_first,
+    journalled,
+    started,
+    teach,
+    work,
+)
 from tests.llm_server import Server
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.llm.endpoint import KEY_VARIABLE
-from lapilli.data.contexts import read_contexts
-from lapilli.data.generation.generate import estimate, generate, plan_work, write_batch
-from lapilli.data.generation.kinds import KINDS
-from lapilli.data.generation.settings import read_settings
+from lapilli.data.generation.generate import estimate, generate, write_batch
 from lapilli.data.sample import read_samples
 from lapilli.data.validate import problems
 
@@ -34,10 +43,6 @@ UNUSABLE = ("wrong_format", "empty", "not_english", "refusal", "length", "null")
 def server():
     with Server(teach) as server:
         yield server
-
-
-def work(file, kinds=KINDS, overrides=(), **more):
-    return plan_work(read_contexts(file), kinds, "teacher", read_settings(None, [*FAST, *overrides]), **more)
 
 
 def contents(folder):
@@ -236,34 +241,33 @@ def wait_for(condition):
 
 def test_killed_and_started_again_it_loses_nothing_and_asks_nothing_twice(server, tmp_path):
     """`benchmarks/generation.py` kills at fifty moments."""
-    file, out = contexts_file(tmp_path, 20), tmp_path / "out"
-    generate(work(file), tmp_path / "whole", server.url)
-    assert len(server.log) == 60
-    calls = {
-        body_key(json.loads(json.dumps(call.request()))): call.key
-        for call in map(work(file).engine.call, work(file).jobs)
-    }
+    file, out, kept, sent = contexts_file(tmp_path, 20), tmp_path / "out", set(), 0
+    calls = first_calls(file)
     server.seconds = 0.03
-    for moment in (1, 20, 41):
-        server.forget()
-        process = start(server, file, out)
-        wait_for(lambda at=moment: len(server.answered) >= at)
+    for answers in (1, 9, 30, 40, 55):
+        process = started(file, out, server.url)
+        wait_for(lambda at=answers: len(server.answered) >= at)
         process.kill()
-        process.wait()
-        kept = {json.loads(line)["key"] for line in (out / "journal.jsonl").read_bytes().splitlines()[:-1]}
-        assert len(kept) >= moment - 16
-        before = len(server.log)
-        process = start(server, file, out)
-        wait_for(lambda at=before: len(server.log) > at + 3)
-        process.kill()
-        process.wait()
-        assert not kept & {calls[body_key(request.body)] for request in server.log[before:]}
+        process.join()
+        assert not kept & {calls[body_key(request.body)] for request in server.log[sent:]}
+        kept, sent = journalled(out), len(server.log)
+        assert len(kept) >= len(set(map(body_key, (one.body for one in server.answered)))) - 16
+    process = started(file, out, server.url)
+    process.join()
+    assert process.exitcode == 0 and len(journalled(out)) == 60
+    server.seconds = 0
+    generate(work(file), tmp_path / "whole", server.url)
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_the_key_is_in_no_file_and_nothing_that_is_printed(server, tmp_path):
+    file, out = contexts_file(tmp_path, 3), tmp_path / "out"
+    server.fault_of = lambda body, times: "echo_key" if times == 1 else None
     process = start(server, file, out)
     output = process.communicate()[0].decode()
     assert process.returncode == 0, output
-    assert contents(out) == contents(tmp_path / "whole")
     texts = [output, *(path.read_text() for path in out.rglob("*") if path.is_file())]
-    assert not any(CANARY in text for text in texts)
+    assert "[key]" in "".join(texts) and not any(CANARY in text for text in texts)
     assert {request.key for request in server.log} == {f"Bearer {CANARY}"}
 
 

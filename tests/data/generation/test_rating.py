@@ -4,9 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from tests.llm_server import Server
 
+from lapilli.cli import run
+from lapilli.core.llm.call import Reply
 from lapilli.core.statistics.auc import Sides, area
 from lapilli.data.contexts import Context, Instance
+from lapilli.data.generation.judging import CRITERIA, read_opinion
 from lapilli.data.generation.rating import rate_file
 
 CONTEXT = Context(
@@ -101,3 +105,40 @@ def test_a_row_that_is_no_sample_is_rated_too(tmp_path):
     ratings = rate_file(tmp_path / "rows.jsonl", {})
     assert [(rating.row, rating.score) for rating in ratings] == [(0, 0.0), (1, 0.0), (2, 1.0)]
     assert "conversations: missing" in ratings[0].bad[0].evidence
+
+
+def opinion(messages):
+    """Points that follow from the text, and from the order: the criterion that comes first gets one more."""
+    names = [line.split(":")[0] for line in messages[0]["content"].splitlines() if line.split(":")[0] in CRITERIA]
+    low = "zebra" in messages[-1]["content"]
+    return "\n".join(f"{name}: {(1 if low else 4) + (name == names[0])}" for name in names)
+
+
+def test_a_judge_is_asked_in_both_orders_and_its_agreement_is_said(file, tmp_path, capsys):
+    command = ["data", "rate", str(file), "--model", "m", "--out", str(tmp_path / "judge"), "--set", "first_pause=0.01"]
+    with Server(opinion) as server:
+        server.faults = {"500": 2, "half": 1}
+        assert run([*command, "--base-url", server.url, "--json"]) == 0
+        judged = json.loads(capsys.readouterr().out)["judged"]
+        assert len(server.answered) == 60
+        assert run([*command, "--base-url", server.url]) == 0 and len(server.answered) == 60
+    first = judged["opinions"][0]
+    assert list(first["forwards"]) == list(CRITERIA) == list(first["backwards"])[::-1]
+    assert first["forwards"]["correct"] == 5 == first["backwards"]["fluent"] and first["forwards"]["fluent"] == 4
+    assert judged["opinions"][18]["forwards"]["useful"] == 1
+    assert judged["agreement"] == {"n": 150, "same": 0.6, "within_one": 1.0}
+    assert "60 % the same, 100 % at most one apart, of 150 points" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "text", ["", "correct: 5", "Great!", "\n".join(f"{name}: 7" for name in CRITERIA), "correct: 1\n" * 5]
+)
+def test_an_opinion_that_is_none_is_refused(text):
+    with pytest.raises(ValueError, match=r"criteria|points"):
+        read_opinion(Reply(text, "stop", None, ""))
+    assert read_opinion(Reply("\n".join(f"- **{name}**: 3/5" for name in CRITERIA), "stop", None, ""))["clear"] == 3
+
+
+def test_half_a_judge_is_refused(file, capsys):
+    assert run(["data", "rate", str(file), "--model", "m"]) == 2
+    assert "all of --model, --base-url and --out" in capsys.readouterr().err

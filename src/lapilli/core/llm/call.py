@@ -166,10 +166,10 @@ def _usage(value: Any) -> Usage | None:
     details = value.get("prompt_tokens_details")
     details = details if isinstance(details, dict) else {}
     prompt, output = value.get("prompt_tokens"), value.get("completion_tokens")
-    if not all(type(count) is int and count >= 0 for count in (prompt, output)):
+    if not (isinstance(prompt, int) and isinstance(output, int) and prompt >= 0 and output >= 0):
         return None
     cached, written = (_count(details.get(name)) for name in ("cached_tokens", "cache_write_tokens"))
-    return Usage(max(0, prompt - cached - written), cached, written, output)  # type: ignore[operator]  # ints, as checked
+    return Usage(max(0, prompt - cached - written), cached, written, output)
 
 
 def _count(value: Any) -> int:

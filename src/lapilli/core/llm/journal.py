@@ -199,6 +199,14 @@ def _of_batch(line: bytes) -> Entry | None:
     if not row or not isinstance(response, dict) or response.get("status_code", 200) != 200:
         return None
     body = response.get("body")
-    text = body if isinstance(body, str) else json_text(body)
-    about = {"batch": str(row.get("id", ""))}
-    return Entry(key=row["custom_id"], about=about, at="", seconds=0.0, tries=1, body=text)
+    key, name, text = map(_whole, (row["custom_id"], str(row.get("id", "")), _as_text(body)))
+    return Entry(key=key, about={"batch": name}, at="", seconds=0.0, tries=1, body=text)
+
+
+def _as_text(body: Any) -> str:
+    return body if isinstance(body, str) else json_text(body)
+
+
+def _whole(text: str) -> str:
+    """The text with a question mark for half a character, which has no UTF-8."""
+    return text.encode("utf-8", "replace").decode()
