@@ -112,7 +112,8 @@ def throughput(folder: Path, limit: int) -> dict[str, float]:
     ends: list[float] = []
 
     async def measure(url: str) -> float:
-        asker = Asker(Endpoint(url, 30), Journal(folder / f"j{limit}"), Budget(), Pace(limit), Patience())
+        endpoint = Endpoint(url, 30)
+        asker = Asker(endpoint, Journal(folder / f"j{limit}"), Budget(), Pace(limit), Patience())
         calls = iter([Call((Message("user", f"{n}"),), "m", Sampling(), "t") for n in range(40 * limit)])
 
         async def ask() -> None:
@@ -122,6 +123,7 @@ def throughput(folder: Path, limit: int) -> dict[str, float]:
 
         began = time.monotonic()
         await asyncio.gather(*(ask() for _ in range(limit)))
+        await endpoint.close()
         return began
 
     with Server(lambda messages: "text", seconds=1.0) as server:

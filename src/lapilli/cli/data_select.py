@@ -216,6 +216,6 @@ def _import(
     from lapilli.data.own import import_rows
 
     with steps() as progress:
-        made = import_rows(table, images, out, validation, seed, progress)
+        made = import_rows(table, images, out, validation, seed=seed, progress=progress)
     sides = f"{made.train} to train, {made.validation} aside"
     say(f"{out}: {made.questions} questions about {made.pictures} pictures; {sides}")

@@ -35,16 +35,16 @@ class Overlap:
 
 def overlap(samples: Sequence[Sample], file: Path) -> Overlap:
     """What samples share with the questions in a file, .json or .jsonl. Raises LapilliError for a row that is none."""
-    asked = _evaluation(file)
-    names = {name for name, _ in asked}
+    wanted = _evaluation(file)
+    names = {name for name, _ in wanted}
     pictures, questions = [], []
     for row, sample in enumerate(samples):
         shown = {picture_id(image) for image in sample.images}
         if shown & names:
             pictures.append(row)
-        if any((name, text) in asked for name in shown for text in _texts(sample)):
+        if any((name, text) in wanted for name in shown for text in _texts(sample)):
             questions.append(row)
-    return Overlap(file, len(asked), tuple(pictures), tuple(questions))
+    return Overlap(file, len(wanted), tuple(pictures), tuple(questions))
 
 
 def picture_id(name: str) -> str:
@@ -55,15 +55,15 @@ def picture_id(name: str) -> str:
 
 
 def _evaluation(file: Path) -> set[tuple[str, str]]:
-    asked = set()
+    wanted = set()
     for row in read_rows(file):
         value = row.value if isinstance(row.value, dict) else {}
         image = next((value[key] for key in _PICTURES if isinstance(value.get(key), str)), None)
         question = next((value[key] for key in _QUESTIONS if isinstance(value.get(key), str)), "")
         if image is None:
             raise LapilliError(f"{place(file, row.number)}: no picture is named; {_REMEDY}")
-        asked.add((picture_id(image), _plain(question)))
-    return asked
+        wanted.add((picture_id(image), _plain(question)))
+    return wanted
 
 
 def _texts(sample: Sample) -> Iterable[str]:

@@ -133,6 +133,6 @@ def by_frequency(table: PhraseTable, chosen: NDArray[np.bool_], random: NDArray[
     for most in (edge for edge in _EDGES if least <= frequencies.max()):
         inside = (frequencies >= least) & (frequencies <= most)
         before, after, by_chance = (int(numbers[inside].sum()) for numbers in (frequencies, *kept))
-        bands.append(Band(least, most, int(inside.sum()), before, after, by_chance))
+        bands.append(Band(least, most, int(inside.sum()), before=before, after=after, control=by_chance))
         least = most + 1
     return bands

@@ -149,9 +149,9 @@ def _good(pairs: Sequence[Pair], kind: Kind, context: Context | None) -> Iterato
     text = "\n".join(f"{pair.question} {pair.answer}" for pair in pairs)
     if context is not None and (present := [name for name in context.categories if mentions(text, name)]):
         yield Point("grounded", f"names {len(present)} of {len(context.categories)} kinds of objects", 0.0)
-    asked = [name for name, pattern in _TYPES.items() if any(re.search(pattern, p.question, re.I) for p in pairs)]
-    if len(asked) > 1:
-        yield Point("varied", ", ".join(asked), 0.0)
+    types = [name for name, pattern in _TYPES.items() if any(re.search(pattern, p.question, re.I) for p in pairs)]
+    if len(types) > 1:
+        yield Point("varied", ", ".join(types), 0.0)
     if kind == "reasoning" and (match := _REASON.search(pairs[0].answer)):
         yield Point("gives reasons", match[0], 0.0)
     if pairs and all(len(pair.answer.split()) > _SHORT_SENTENCE for pair in pairs):
