@@ -152,6 +152,7 @@ NO_MODEL_NEEDED = {
         "train new.yaml --set validation.benchmarks=[scenes] --set validation.images=lesson/images",
         "report 1 2 3 4 5 6 7 8 9",
         "data generate scenes --out out",
+        "data generate scenes --model m --out out",
         "data generate scenes --model m --out out --kind poem",
         "data generate scenes --model m --out out --shard 3/2",
         "data generate scenes --model m --out out --base-url localhost",

@@ -101,6 +101,8 @@ def _generate(
     elif engine == "template":
         _conclude(put_in_words(work, out, contexts), out, as_json)
     else:
+        if base_url is None and not answers and not (out / "journal.jsonl").is_file():
+            raise UsageError("no --base-url, and no answers to work with; give the address of an endpoint")
         with _display() as tell:
             report = generate(work, out, base_url, most_cost=max_cost, answers=answers or [], on_progress=tell)
         _conclude(report, out, as_json)

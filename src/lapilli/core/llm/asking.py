@@ -223,9 +223,9 @@ class Asker:
         wait, stop = asyncio.ensure_future(waiting), asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait({wait, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if self.stopped and not wait.done():
-                raise StoppedError(self.stopped)
-            return wait.result()
+            if wait.done():
+                return wait.result()
+            raise StoppedError(self.stopped)
         finally:
             for task in (wait, stop):
                 task.cancel()

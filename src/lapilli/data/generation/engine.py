@@ -103,7 +103,7 @@ class Engine:
 
     async def _ask(self, call: Call, product: Product, asker: Asker) -> None:
         """Ask, and ask once more where nothing of the reply can be used."""
-        request = self.prompts.request(f"{product.job.context.id}/{product.job.number}")
+        request = self.prompts.request(product.job.context.id, product.job.number)
         for is_last in (False, True):
             reply = await asker.ask(call)
             product.calls.append(call.key)

@@ -137,6 +137,9 @@ def generate(
             for source in answers:
                 journal.adopt(source, lambda key: True)
             report, products = asyncio.run(_ask_all(work, journal, budget, base_url, on_progress))
+            if report.stopped and not journal:  # nothing was answered: as if it had not been begun
+                run.remove()
+                return report
             write_output(folder, products, work.engine.plan, journal)
         finally:
             journal.close()
@@ -183,8 +186,8 @@ async def _ask_all(
     products = without_repeats(products)
     stopped = asker.stopped if len(products) < len(jobs) else ""
     report = _report(work, products)
-    paid = {"spent": budget.spent, "cost": budget.cost, "spoilt_lines": journal.spoilt}
-    return replace(report, stopped=stopped, calls=asker.counts, **paid), products
+    report = replace(report, stopped=stopped, calls=asker.counts, spoilt_lines=journal.spoilt)
+    return replace(report, spent=budget.spent, cost=budget.cost), products
 
 
 def _report(work: Work, products: Sequence[Product]) -> Report:

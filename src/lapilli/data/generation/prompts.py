@@ -55,10 +55,11 @@ class Prompts:
         """What a teacher is told whose reply cannot be used."""
         return self.texts["again.txt"].format(fault=fault)
 
-    def request(self, name: str) -> str:
-        """The question that a description answers: one of a list, always the same for a name."""
+    def request(self, name: str, number: int) -> str:
+        """The question that the description of that number answers: one of a list, always the same for a name."""
         questions = self.texts["questions.txt"].splitlines()
-        return questions[int(hashlib.sha256(name.encode()).hexdigest(), 16) % len(questions)]
+        first = int(hashlib.sha256(name.encode()).hexdigest(), 16)
+        return questions[(first + number) % len(questions)]
 
 
 def read_prompts(version: str) -> Prompts:
