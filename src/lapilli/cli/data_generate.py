@@ -97,7 +97,8 @@ def _generate(
     elif dry_run:
         _print_estimate(work, out, as_json)
     elif batch is not None:
-        say(f"{batch}: {write_batch(work, out, batch)} requests; take over their results with --answers")
+        for file, count in write_batch(work, out, batch):
+            say(f"{file}: {count} requests; take over their results with --answers")
     elif engine == "template":
         _conclude(put_in_words(work, out, contexts), out, as_json)
     else:

@@ -152,7 +152,8 @@ def test_shards_and_batches_come_together_in_the_same_file(server, tmp_path):
     generate(work(file), tmp_path / "joined", None, answers=journals)
     assert contents(tmp_path / "joined") == contents(tmp_path / "whole")
 
-    assert write_batch(work(file), tmp_path / "batch", tmp_path / "requests.jsonl") == 36
+    requests = tmp_path / "requests.jsonl"
+    assert write_batch(work(file), tmp_path / "batch", requests) == [(requests, 36)]
     rows = [json.loads(line) for line in (tmp_path / "requests.jsonl").read_text().splitlines()]
     answers = [server_answer(row["body"]) for row in rows]
     results = [
@@ -163,7 +164,17 @@ def test_shards_and_batches_come_together_in_the_same_file(server, tmp_path):
     (tmp_path / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in results))
     generate(work(file), tmp_path / "batch", None, answers=[tmp_path / "results.jsonl"])
     assert contents(tmp_path / "batch") == contents(tmp_path / "whole")
-    assert write_batch(work(file), tmp_path / "batch", tmp_path / "requests.jsonl") == 0
+    assert write_batch(work(file), tmp_path / "batch", tmp_path / "requests.jsonl") == []
+
+
+@pytest.mark.parametrize(("limit", "value"), [("_BATCH_LINES", 10), ("_BATCH_BYTES", 90_000)])
+def test_requests_are_written_in_files_that_a_batch_may_have(tmp_path, monkeypatch, limit, value):
+    file = contexts_file(tmp_path)
+    monkeypatch.setattr(f"lapilli.data.generation.generate.{limit}", value)
+    parts = write_batch(work(file), tmp_path / "out", tmp_path / "r.jsonl")
+    assert [path.name for path, _ in parts][:3] == ["r.jsonl", "r.2.jsonl", "r.3.jsonl"] and len(parts) >= 3
+    sizes = [len(path.read_bytes()) if limit == "_BATCH_BYTES" else count for path, count in parts]
+    assert max(sizes) <= value and sum(count for _, count in parts) == 36
 
 
 def server_answer(body):

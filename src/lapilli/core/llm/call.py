@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, TypedDict
@@ -181,8 +181,7 @@ def spent_on(reply: Reply, input_estimate: int) -> Usage:
     return reply.usage or Usage(input=input_estimate, output=len(reply.text) // _CHARACTERS_PER_TOKEN + 1)
 
 
-def request_lines(calls: Sequence[Call]) -> str:
-    """The calls as a file of requests for OpenAI's Batch API and `vllm run-batch`, one a line."""
-    url = "/v1/chat/completions"
-    lines = ({"custom_id": call.key, "method": "POST", "url": url, "body": call.request()} for call in calls)
-    return "".join(json_text(line) + "\n" for line in lines)
+def request_line(call: Call) -> str:
+    """The call as a line of a file of requests for OpenAI's Batch API and `vllm run-batch`."""
+    request = {"custom_id": call.key, "method": "POST", "url": "/v1/chat/completions", "body": call.request()}
+    return json_text(request) + "\n"

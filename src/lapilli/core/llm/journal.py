@@ -17,7 +17,7 @@ from typing import Any
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.files import explain_write
-from lapilli.core.llm.call import Reply, read_reply
+from lapilli.core.llm.call import Reply, Usage, read_reply, spent_on
 from lapilli.core.plain import json_text
 from lapilli.core.read import checked, parsed
 
@@ -49,6 +49,8 @@ class Journal:
 
     def __post_init__(self) -> None:
         self._places = dict[str, tuple[int, int]]()
+        self.used = Usage()
+        """What all answers used, those without a count by the length of their texts."""
         self._unsynced, self._synced_at = 0, time.monotonic()
         with explain_write(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +116,7 @@ class Journal:
         for line in _lines_of(source):
             lines += 1
             entry = _read(line) or _of_batch(line)
-            if entry and entry.key not in self and wanted(entry.key) and _is_answer(entry):
+            if entry and entry.key not in self and wanted(entry.key) and _reply_of(entry):
                 self.append(entry)
         if lines and not any((_read(line) or _batch_row(line)) for line in _lines_of(source)):
             raise LapilliError(f"{source}: neither a journal nor the results of a batch; give journal.jsonl of a run")
@@ -142,8 +144,10 @@ class Journal:
                 self._file.write(b"\n")
 
     def _enter(self, entry: Entry, start: int, length: int) -> None:
-        if entry.key not in self._places and _is_answer(entry):
+        reply = _reply_of(entry)
+        if entry.key not in self._places and reply:
             self._places[entry.key] = start, length
+            self.used += spent_on(reply, 0)
 
 
 def _lines_of(file: Path) -> Iterator[bytes]:
@@ -174,12 +178,12 @@ def _read(line: bytes) -> Entry | None:
         return None
 
 
-def _is_answer(entry: Entry) -> bool:
+def _reply_of(entry: Entry) -> Reply | None:
+    """The answer in a line; None where the endpoint sent none."""
     try:
-        read_reply(entry.body)
+        return read_reply(entry.body)
     except LapilliError:
-        return False
-    return True
+        return None
 
 
 def _batch_row(line: bytes) -> dict[str, Any] | None:

@@ -5,12 +5,13 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from lapilli.core.files import write_atomically
 from lapilli.core.llm.asking import Asker, Counts
 from lapilli.core.llm.budget import Budget
-from lapilli.core.llm.call import Call, Usage, request_lines, spent_on
+from lapilli.core.llm.call import Call, Usage, request_line
 from lapilli.core.llm.endpoint import Endpoint
 from lapilli.core.llm.journal import Journal
 from lapilli.core.llm.pace import Pace
@@ -27,6 +28,8 @@ from lapilli.data.generation.settings import Plan, Settings
 
 JOURNAL = "journal.jsonl"
 
+_BATCH_LINES, _BATCH_BYTES = 50_000, 200_000_000  # the most of a file for OpenAI's Batch API
+
 _LENGTHS: dict[Kind, int] = {"conversation": 350, "detail": 130, "reasoning": 190}
 """Tokens of an answer, for estimates: those of GPT-4 to like prompts."""
 
@@ -39,7 +42,7 @@ class Work:
     engine: Engine
     settings: Settings
 
-    @property
+    @cached_property
     def jobs(self) -> list[Job]:
         """All jobs of this shard."""
         return list(self.engine.jobs(self.contexts))
@@ -108,11 +111,12 @@ def plan_work(
 
 def estimate(work: Work, folder: Path) -> Estimate:
     """What the calls would use and cost that the folder's journal does not answer, without any being made."""
+    usage, count = Usage(), 0
     with _unanswered(work, folder) as calls:
-        pass
-    usage = sum((_expected(call) for call in calls), Usage())
+        for call in calls:
+            usage, count = usage + _expected(call), count + 1
     prices = work.settings.price_list
-    return Estimate(len(calls), len(work.jobs) - len(calls), usage, prices.cost(usage) if prices else None)
+    return Estimate(count, len(work.jobs) - count, usage, prices.cost(usage) if prices else None)
 
 
 def generate(
@@ -159,18 +163,37 @@ def put_in_words(work: Work, folder: Path, scenes: Path) -> Report:
     return report
 
 
-def write_batch(work: Work, folder: Path, file: Path) -> int:
-    """Write the calls that the folder's journal does not answer as requests for a batch; return how many there are."""
+def write_batch(work: Work, folder: Path, file: Path) -> list[tuple[Path, int]]:
+    """Write the calls that the folder's journal does not answer as requests for batches of the sizes that OpenAI takes.
+
+    Returns the files, each with its number of requests: `file`, or requests.2.jsonl and so on behind it.
+    """
+    written = []
     with _unanswered(work, folder) as calls:
-        write_atomically(file, request_lines(calls))
-        return len(calls)
+        for number, lines in enumerate(_batches(map(request_line, calls)), 1):
+            name = file if number == 1 else file.with_suffix(f".{number}{file.suffix}")
+            write_atomically(name, "".join(lines))
+            written.append((name, len(lines)))
+    return written
+
+
+def _batches(lines: Iterator[str]) -> Iterator[list[str]]:
+    """The lines in parts that are not too large."""
+    part, size = list[str](), 0
+    for line in lines:
+        if part and (len(part) == _BATCH_LINES or size + len(line.encode()) > _BATCH_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(line)
+        size += len(line.encode())
+    if part:
+        yield part
 
 
 async def _ask_all(
     work: Work, journal: Journal, budget: Budget, base_url: str | None, on_progress: Callable[[Progress], None]
 ) -> tuple[Report, list[Product]]:
-    for entry in journal.entries():
-        budget.spend(spent_on(journal.reply(entry.key), 0))
+    budget.spend(journal.used)
     settings, jobs = work.settings, work.jobs
     endpoint = Endpoint(base_url, settings.deadline) if base_url else None
     asker = Asker(endpoint, journal, budget, Pace(settings.concurrency), settings.patience)
@@ -203,16 +226,16 @@ def _begun(folder: Path, work: Work) -> RunDir:
 
 
 @contextmanager
-def _unanswered(work: Work, folder: Path) -> Iterator[list[Call]]:
+def _unanswered(work: Work, folder: Path) -> Iterator[Iterator[Call]]:
     """The first calls that the folder's journal does not answer, while nobody else writes there."""
-    calls = list(first_calls(work.engine, work.jobs))
+    calls = first_calls(work.engine, work.jobs)
     if not (folder / JOURNAL).is_file():
         yield calls
         return
     with RunDir.alone(folder):
         journal = Journal(folder / JOURNAL)
         try:
-            yield [call for call in calls if call.key not in journal]
+            yield (call for call in calls if call.key not in journal)
         finally:
             journal.close()
 
