@@ -268,6 +268,13 @@ def test_without_the_library_the_remedy_is_said(tmp_path):
     assert done.stderr.rstrip().endswith("openai: not installed; install it with: pip install 'lapilli[llm]'")
 
 
+def test_what_is_none_is_not_sent_and_the_length_has_the_name_that_is_wanted():
+    plain = {"model": "m", "messages": [{"role": "user", "content": "question 1"}]}
+    assert call(1).request() == plain | {"temperature": 0.0, "top_p": 1.0, "max_tokens": 20, "seed": 0}
+    other = call(1, temperature=None, top_p=None, seed=None, length_name="max_completion_tokens")
+    assert other.request() == plain | {"max_completion_tokens": 20} and other.key != call(1).key
+
+
 def test_nothing_is_sent_without_an_endpoint(tmp_path):
     async def run():
         asker = Asker(None, Journal(tmp_path / "j"), Budget(), Pace(1))

@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from tests.data.generation.teacher import CONTEXTS
+from tests.data.generation.test_gates import SPOILT, published
 from tests.llm_server import Server
 
 from lapilli.cli import run
@@ -11,7 +13,8 @@ from lapilli.core.llm.call import Reply
 from lapilli.core.statistics.auc import Sides, area
 from lapilli.data.contexts import Context, Instance
 from lapilli.data.generation.judging import CRITERIA, read_opinion
-from lapilli.data.generation.rating import rate_file
+from lapilli.data.generation.output import as_sample
+from lapilli.data.generation.rating import rate, rate_file
 
 CONTEXT = Context(
     "1", "1.jpg",
@@ -94,6 +97,16 @@ def test_planted_good_and_bad_samples_are_told_apart(file):
     assert {rating.score for rating in ratings[:15]} == {1.0}, [r.bad for r in ratings[:15] if r.bad]
     assert all(rating.bad and rating.bad[0].evidence for rating in ratings[15:])
     assert all(rating.good for rating in ratings[:15])
+
+
+@pytest.mark.skipif(not CONTEXTS.is_file(), reason=f"{CONTEXTS}: no contexts there")
+def test_answers_of_gpt_4_are_told_from_what_was_spoilt_of_them():
+    rows = published()
+    samples = [(context, pair) for context, _, pair in rows]
+    samples += [(context, spoil(pair)) for spoil in SPOILT.values() for context, _, pair in rows]
+    scores = np.array([rate(0, as_sample("a", one.image, [pair]), one).score for one, pair in samples])
+    pictures = np.unique([one.image for one, _ in samples], return_inverse=True)[1]
+    assert area(scores, Sides(np.arange(len(scores)) < len(rows), np.zeros_like(pictures), pictures)) > 0.99
 
 
 def test_without_contexts_what_needs_none_is_still_seen(file):

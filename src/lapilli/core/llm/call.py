@@ -12,6 +12,7 @@ from lapilli.core.plain import json_text
 from lapilli.core.read import checked, parsed
 
 Role = Literal["system", "user", "assistant"]
+LengthName = Literal["max_tokens", "max_completion_tokens"]
 
 _CHARACTERS_PER_TOKEN = 3  # English has four; an estimate should rather be too high
 _TOKENS_PER_MESSAGE = 4
@@ -27,12 +28,16 @@ class Message:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the model draws its answer; `max_tokens` is the most that an answer may have."""
+    """How the model draws its answer; what is None is not sent, as some models refuse it.
 
-    temperature: float = 0.0
-    top_p: float = 1.0
+    `max_tokens` is the most that an answer may have, sent under the name `length_name`.
+    """
+
+    temperature: float | None = 0.0
+    top_p: float | None = 1.0
     max_tokens: int = 1_024
-    seed: int = 0
+    seed: int | None = 0
+    length_name: LengthName = "max_tokens"
 
 
 @dataclass(frozen=True)
@@ -72,13 +77,12 @@ class Call:
 
     def request(self) -> dict[str, Any]:
         """The body of the request, as OpenAI's chat completions take it."""
+        of = self.sampling
+        drawing = {"temperature": of.temperature, "top_p": of.top_p, of.length_name: of.max_tokens, "seed": of.seed}
         return {
             "model": self.model,
             "messages": [asdict(message) for message in self.messages],
-            "temperature": self.sampling.temperature,
-            "top_p": self.sampling.top_p,
-            "max_tokens": self.sampling.max_tokens,
-            "seed": self.sampling.seed,
+            **{name: value for name, value in drawing.items() if value is not None},
         }
 
 

@@ -115,7 +115,7 @@ _EMPTY_WORDS = frozenset(
         "scene",
     ]
 )
-_LENGTHS: dict[Kind, tuple[int, int]] = {"conversation": (1, 80), "detail": (30, 250), "reasoning": (40, 350)}
+_LENGTHS: dict[Kind, tuple[int, int]] = {"conversation": (1, 150), "detail": (30, 250), "reasoning": (40, 350)}
 """The usual number of words of an answer."""
 
 _CHOICE = 4  # words of an answer that picks one of those that the question offers

@@ -156,7 +156,7 @@ def put_in_words(work: Work, folder: Path, scenes: Path) -> Report:
     facts = scene_facts(scenes)
     with RunDir.alone(folder):
         run = _begun(folder, work)
-        products = without_repeats(produce(job, facts, work.settings.seed) for job in work.jobs)
+        products = without_repeats(produce(job, facts, work.settings.seed or 0) for job in work.jobs)
         write_output(folder, products, work.engine.plan, None)
         report = _report(work, products)
         _finish(run, report)
@@ -219,7 +219,7 @@ def _report(work: Work, products: Sequence[Product]) -> Report:
 
 def _begun(folder: Path, work: Work) -> RunDir:
     """The run in the folder; a finished one of the same plan is opened again, as what follows from it may change."""
-    run = RunDir.begin(folder, work.engine.plan, work.settings.seed)
+    run = RunDir.begin(folder, work.engine.plan, work.settings.seed or 0)
     if run.is_complete:
         (folder / MANIFEST).unlink()
     return run

@@ -128,7 +128,7 @@ def judge_samples(
     recipe = {"judge": judge.model, "version": VERSION, **asdict(settings.sampling)}
     budget = Budget(settings.price_list, None, settings.max_total_tokens)
     with RunDir.alone(folder):
-        RunDir.begin(folder, recipe, settings.seed)
+        RunDir.begin(folder, recipe, settings.seed or 0)
         journal = Journal(folder / "journal.jsonl")
         try:
             endpoint = Endpoint(judge.url, settings.deadline)

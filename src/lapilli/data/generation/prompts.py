@@ -20,7 +20,7 @@ NEWEST = "v1"
 BOXED: tuple[Kind, ...] = ("detail", "reasoning")
 """The kinds whose teacher sees boxes too, as in LLaVA's data."""
 
-_REMEDY = "give a folder with the files of lapilli's own version, or leave --prompts out"
+_REMEDY = "give a folder with the files of lapilli's own version, or leave the setting prompts out"
 
 
 @dataclass(frozen=True)

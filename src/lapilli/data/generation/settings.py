@@ -8,7 +8,7 @@ from lapilli.core.errors import UsageError
 from lapilli.core.fields import Range, require_ranges
 from lapilli.core.llm.asking import Patience
 from lapilli.core.llm.budget import Prices
-from lapilli.core.llm.call import Sampling
+from lapilli.core.llm.call import LengthName, Sampling
 from lapilli.core.recipe import read_recipe
 from lapilli.data.generation.kinds import KINDS, Kind
 from lapilli.data.generation.prompts import BOXED, NEWEST
@@ -33,10 +33,11 @@ class Settings:
 
     prompts: Annotated[str, "The version of the prompts, or a folder of one's own."] = NEWEST
     boxes: Annotated[list[Kind], "The kinds whose teacher sees the boxes."] = field(default_factory=lambda: list(BOXED))
-    temperature: Annotated[float, "0 for the most likely answer.", Range(0, 2)] = 0.0
-    top_p: Annotated[float, "The share of probability that is drawn from.", Range(above=0, most=1)] = 1.0
+    temperature: Annotated[float | None, "0 for the most likely answer; null: not sent.", Range(0, 2)] = 0.0
+    top_p: Annotated[float | None, "The share of probability that is drawn from.", Range(above=0, most=1)] = 1.0
     max_tokens: Annotated[int, "The most tokens of an answer.", Range(1, 100_000)] = 1_024
-    seed: Annotated[int, "Sent with every call.", Range(0, 2**31 - 1)] = 0
+    length_name: Annotated[LengthName, "What the endpoint calls max_tokens."] = "max_tokens"
+    seed: Annotated[int | None, "Sent with every call.", Range(0, 2**31 - 1)] = 0
     samples: Annotated[int, "Samples of a kind for each context.", Range(1, 100)] = 1
     rounds: Annotated[int, "Conversations: how often to ask again about what was not asked yet.", Range(1, 10)] = 1
     concurrency: Annotated[int, "The most calls under way.", Range(1, 256)] = 64
@@ -49,7 +50,7 @@ class Settings:
     @property
     def sampling(self) -> Sampling:
         """How the model draws."""
-        return Sampling(self.temperature, self.top_p, self.max_tokens, self.seed)
+        return Sampling(self.temperature, self.top_p, self.max_tokens, self.seed, self.length_name)
 
     @property
     def patience(self) -> Patience:
