@@ -21,6 +21,7 @@ FLOORS = (
 """The floors of the package, the lowest first. Rooms on one floor do not know each other."""
 
 SUB_FLOORS = {
+    "data": ({"scenes", "plain"}, {"generation"}),
     "inspection": ({"attribution", "measures"}, {"intervention"}),
     "report": ({"kit"}, {"quickstart", "explanation", "scorecard", "color", "hallucination", "evaluation", "training"}),
 }

@@ -19,8 +19,17 @@ from hypothesis import strategies as st
 from tests.parts import picture
 
 from lapilli.core.errors import LapilliError
+from lapilli.core.llm.call import read_reply
+from lapilli.core.llm.journal import Entry, Journal
 from lapilli.core.recipe import read_recipe
 from lapilli.core.run import RunDir
+from lapilli.data.caption_file import filter_captions
+from lapilli.data.contamination import overlap
+from lapilli.data.context_sources import Choice, gather_contexts
+from lapilli.data.generation.rating import rate_file
+from lapilli.data.mix import read_mixture
+from lapilli.data.own import import_rows
+from lapilli.data.phrases import Balance
 from lapilli.data.pictures import open_picture
 from lapilli.data.questions import read_picture_questions
 from lapilli.data.sample import read_sample
@@ -86,7 +95,53 @@ RECIPE = {"stage": "align", "out": "o", "lora": {"rank": 2}, "llm": {"layers": [
 STARTED = {"started": "now", "python": "3", "platform": "p", "versions": {"torch": "2"}}
 CONFIG = {"model_type": "llava", "text_config": {"num_hidden_layers": 2}, "return_dict": True}
 
+CONTEXT = {
+    "id": "1",
+    "image": "a.png",
+    "captions": ["A dog."],
+    "instances": [{"category": "dog", "bbox": [0, 0, 1, 1]}],
+}
+COCO = {"images": [{"id": 9, "file_name": "9.jpg", "width": 20, "height": 10}]}
+COCO |= {
+    "annotations": [{"image_id": 9, "caption": "A dog."}, {"image_id": 9, "category_id": 1, "bbox": [0, 0, 5, 5.5]}]
+}
+COCO |= {"categories": [{"id": 1, "name": "dog"}]}
+GENOME = [{"image_id": 4, "width": 9, "height": 9, "objects": [{"names": ["a"], "x": 0, "y": 0, "w": 1, "h": 1}]}]
+GENOME[0] |= {"regions": [{"phrase": "a", "x": 0, "y": 0, "width": 1, "height": 1}]}
+REPLIED = {"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}], "model": "m"}
+REPLIED |= {"usage": {"prompt_tokens": 3, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 1}}}
+ANSWERED = {"custom_id": "k", "response": {"status_code": 200, "body": REPLIED}}
+MIXTURE = {"seed": 1, "sources": [{"name": "a", "file": "a.json", "format": ["a"], "weight": 2, "turns": 3}]}
+
+
+def adopted(file):
+    """A journal that takes over a file, and is read again."""
+    journal = Journal(file.with_name("other"))
+    journal.adopt(file, lambda key: True)
+    journal.close()
+    return list(Journal(file.with_name("other")).entries())
+
+
+def imported(folder):
+    picture(1, 12, 9).save(folder / "a.png")
+    return import_rows(folder / "table.jsonl", folder, folder / "out", 0.1, 0)
+
+
+def filtered(folder):
+    return filter_captions(folder / "captions.jsonl", folder / "out", Balance(), None, lambda *_: None)
+
+
 JSON_READERS = {
+    "contexts.jsonl": (CONTEXT, lambda folder: gather_contexts([folder / "contexts.jsonl"], Choice())),
+    "coco.json": (COCO, lambda folder: gather_contexts([folder / "coco.json"], Choice())),
+    "genome.json": (GENOME, lambda folder: gather_contexts([folder / "genome.json"], Choice())),
+    "reply.json": (REPLIED, lambda folder: read_reply((folder / "reply.json").read_text(errors="surrogateescape"))),
+    "batch.jsonl": (ANSWERED, lambda folder: adopted(folder / "batch.jsonl")),
+    "mixture.yaml": (MIXTURE, lambda folder: read_mixture(folder / "mixture.yaml", [])),
+    "table.jsonl": ({"image": "a.png", "question": "What?", "answer": "red"}, imported),
+    "captions.jsonl": ({"caption": "A dog.", "phrases": ["dog"]}, filtered),
+    "asked.jsonl": ({"image": "a.png", "question": "What?"}, lambda folder: overlap([], folder / "asked.jsonl")),
+    "rated.json": ([ROW], lambda folder: rate_file(folder / "rated.json", {})),
     "scenes.jsonl": ({"id": "0", "image": "a.png", "background": "light", "things": [THING]}, scenes),
     "questions.jsonl": (QUESTION, read_picture_questions),
     "rows.json": ([ROW], lambda folder: (read_sample(folder / "rows.json", 0), validate(folder / "rows.json", folder))),
@@ -147,7 +202,21 @@ def gguf():
     return header + bytes(-len(header) % 32 + 16)
 
 
+@cache
+def journal():
+    with TemporaryDirectory() as folder:
+        made = Journal(Path(folder) / "journal")
+        made.append(Entry(key="k", about={"a": "b"}, at="now", seconds=0.5, tries=1, body=json.dumps(REPLIED)))
+        made.close()
+        return made.path.read_bytes()
+
+
 OTHER_READERS = {
+    "journal.jsonl": (journal, lambda folder: list(Journal(folder / "journal.jsonl").entries())),
+    "captions.csv": (
+        lambda: b"image,caption,category,x1,y1,x2,y2\na.png,A dog.,dog,0,0,1,1\n",
+        lambda folder: gather_contexts([folder / "captions.csv"], Choice()),
+    ),
     "results/a.npz": (npz, lambda folder: RunDir(folder).load_arrays("a")),
     "model.safetensors": (weights, lambda folder: [one.read() for one in stored_tensors(folder).values()]),
     "picture.png": (png, lambda folder: open_picture(folder, "picture.png")),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from lapilli.cli import data_generate, data_select
 from lapilli.cli.console import note, print_json, progress_bar, results, say, steps
 from lapilli.cli.options import MOST, MOST_SEED
 from lapilli.core.errors import UsageError
@@ -28,6 +29,8 @@ def register(app: typer.Typer) -> None:
     noun.command("scenes")(_scenes)
     noun.command("validate")(_validate)
     noun.command("show")(_show)
+    data_generate.register(noun)
+    data_select.register(noun)
     app.add_typer(noun, name="data")
 
 

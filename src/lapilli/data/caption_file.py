@@ -1,0 +1,124 @@
+"""Files of millions of captions, balanced by their phrases: read a line at a time, and never held whole.
+
+A line is a row of samples, or {"caption": ..}; the phrases of its caption are in `phrases`, or found by spaCy.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lapilli.core.errors import LapilliError
+from lapilli.core.files import explain_write, new_folder, write_atomically
+from lapilli.core.plain import json_text
+from lapilli.core.read import parsed
+from lapilli.data.phrases import Balance, Band, by_frequency, chosen_captions, control, phrase_table
+
+_FORM = 'write one object a line: {"caption": .., "phrases": [..]}, or rows of samples with phrases'
+_AT_ONCE = 1_000  # captions that spaCy gets together
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """What was chosen: of how many captions, with how many different phrases, and what of them by frequency."""
+
+    captions: int
+    chosen: int
+    phrases: int
+    bands: list[Band]
+
+
+def filter_captions(
+    file: Path, out: Path, balance: Balance, spacy_model: str | None, on_progress: Callable[[int, int], None]
+) -> Filtered:
+    """Write the lines that the balance chooses, and as many random ones, to the new folder `out`, as they are.
+
+    `chosen.jsonl`, `control.jsonl` and `report.json`. `on_progress` gets the bytes read, and all. Raises LapilliError
+    with the line for one that has no phrases.
+    """
+    rows = _rows(file, on_progress)
+    phrases = _by_spacy(rows, spacy_model) if spacy_model else map(_phrases_of, rows)
+    table = phrase_table(phrases)
+    if not table.count:
+        raise LapilliError(f"{file}: no captions; {_FORM}")
+    chosen = chosen_captions(table, balance)
+    random = control(table.count, int(chosen.sum()), balance.seed)
+    report = Filtered(table.count, int(chosen.sum()), len(table.names), by_frequency(table, chosen, random))
+    with new_folder(out) as folder:
+        for name, mask in (("chosen", chosen), ("control", random)):
+            _copy_lines(file, folder / f"{name}.jsonl", mask)
+        write_atomically(folder / "report.json", json_text({"balance": balance, **vars(report)}, indent=2) + "\n")
+    return report
+
+
+def _rows(file: Path, on_progress: Callable[[int, int], None]) -> Iterator[tuple[str, Any]]:
+    """The place and the value of every line that holds anything."""
+    if file.suffix != ".jsonl" or (file.exists() and not file.is_file()):
+        raise LapilliError(f"{file}: not a .jsonl; {_FORM}")
+    try:
+        with file.open("rb") as opened:
+            size = os.fstat(opened.fileno()).st_size
+            for number, line in enumerate(opened, 1):
+                if line.strip():
+                    yield f"{file}:{number}", parsed(_text(line, f"{file}:{number}"), f"{file}:{number}", _FORM)
+                if number % 10_000 == 0:
+                    on_progress(opened.tell(), size)
+    except OSError as error:
+        raise LapilliError(f"{file}: cannot be read: {error.strerror}; check the path") from error
+
+
+def _text(line: bytes, place: str) -> str:
+    try:
+        return line.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise LapilliError(f"{place}: not UTF-8 at byte {error.start}; save the file as UTF-8") from error
+
+
+def _phrases_of(row: tuple[str, Any]) -> list[str]:
+    place, value = row
+    phrases = value.get("phrases") if isinstance(value, dict) else None
+    if not isinstance(phrases, list) or not all(isinstance(phrase, str) for phrase in phrases):
+        raise LapilliError(f"{place}: no list of phrases; {_FORM}, or name a model with --spacy")
+    return [" ".join(phrase.lower().split()) for phrase in phrases if phrase.strip()]
+
+
+def _caption_of(row: tuple[str, Any]) -> str:
+    """The caption of a line: its own, or the answers of a sample."""
+    place, value = row
+    caption = value.get("caption") if isinstance(value, dict) else None
+    if isinstance(caption, str):
+        return caption
+    turns = value.get("conversations") if isinstance(value, dict) else None
+    values = [turn.get("value") for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
+    texts = [text for text in values if isinstance(text, str)]
+    if not texts or len(texts) < len(values):
+        raise LapilliError(f"{place}: no caption; {_FORM}")
+    return " ".join(texts[1::2])
+
+
+def _by_spacy(rows: Iterable[tuple[str, Any]], model: str) -> Iterator[list[str]]:
+    """The noun phrases of every caption, in lower case and without articles in front, by a model of spaCy."""
+    try:
+        import spacy
+
+        pipeline = spacy.load(model, exclude=["ner", "lemmatizer"])
+    except ImportError as error:
+        raise LapilliError("spacy: not installed; install it, or give the phrases in the file") from error
+    except OSError as error:
+        raise LapilliError(f"--spacy {model}: no such model; get it with: python -m spacy download {model}") from error
+    for document in pipeline.pipe(map(_caption_of, rows), batch_size=_AT_ONCE):
+        chunks = ([token for token in chunk if token.pos_ not in ("DET", "PRON")] for chunk in document.noun_chunks)
+        yield [" ".join(token.lower_ for token in chunk) for chunk in chunks if chunk]
+
+
+def _copy_lines(file: Path, target: Path, mask: NDArray[np.bool_]) -> None:
+    """Write the lines of the mask, which counts lines that hold anything, as they are."""
+    with explain_write(target), file.open("rb") as opened, target.open("wb") as written:
+        lines = (line for line in opened if line.strip())
+        for line, wanted in zip(lines, mask.tolist(), strict=True):
+            if wanted:
+                written.write(line if line.endswith(b"\n") else line + b"\n")

@@ -1,0 +1,251 @@
+"""The folder of a generation: begun, gone on with, made again from its journal, and estimated before it costs."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from lapilli.core.files import write_atomically
+from lapilli.core.llm.asking import Asker, Counts
+from lapilli.core.llm.budget import Budget
+from lapilli.core.llm.call import Call, Usage, request_line
+from lapilli.core.llm.endpoint import Endpoint
+from lapilli.core.llm.journal import Journal
+from lapilli.core.llm.pace import Pace
+from lapilli.core.manifest import MANIFEST
+from lapilli.core.plain import json_text
+from lapilli.core.run import RunDir
+from lapilli.data.contexts import Context
+from lapilli.data.generation.engine import Engine, Job, Product, counts_of, first_calls, run_jobs
+from lapilli.data.generation.in_words import produce, scene_facts
+from lapilli.data.generation.kinds import Kind
+from lapilli.data.generation.output import without_repeats, write_output
+from lapilli.data.generation.prompts import read_prompts
+from lapilli.data.generation.settings import Plan, Settings
+
+JOURNAL = "journal.jsonl"
+
+_BATCH_LINES, _BATCH_BYTES = 50_000, 200_000_000  # the most of a file for OpenAI's Batch API
+
+_LENGTHS: dict[Kind, int] = {"conversation": 350, "detail": 130, "reasoning": 190}
+"""Tokens of an answer, for estimates: those of GPT-4 to like prompts."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be made: the contexts and the engine with its plan, and the settings that may change."""
+
+    contexts: Sequence[Context]
+    engine: Engine
+    settings: Settings
+
+    @cached_property
+    def jobs(self) -> list[Job]:
+        """All jobs of this shard."""
+        return list(self.engine.jobs(self.contexts))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a generation would take: calls that are still to be made, those in the journal, tokens, and their cost."""
+
+    calls: int
+    reusable: int
+    usage: Usage
+    cost: float | None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a generation is: jobs that are done, of how many; what was spent; and the calls under way."""
+
+    done: int
+    total: int
+    cost: float | None
+    tokens: int
+    under_way: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a generation came to. `stopped` says why it is not whole; "" where it is."""
+
+    jobs: int
+    done: int
+    kinds: dict[str, dict[str, int]]
+    stopped: str = ""
+    calls: Counts = field(default_factory=Counts)
+    spent: Usage = field(default_factory=Usage)
+    cost: float | None = None
+    spoilt_lines: int = 0
+
+
+def plan_work(
+    contexts: Sequence[Context],
+    kinds: tuple[Kind, ...],
+    model: str,
+    settings: Settings,
+    shard: tuple[int, int] = (0, 1),
+) -> Work:
+    """Say what is to be made. Raises UsageError for prompts that are none. With model "", scenes are put into words."""
+    prompts = read_prompts(settings.prompts)
+    content = "".join(json_text(context) + "\n" for context in contexts)
+    plan = Plan(
+        contexts=hashlib.sha256(content.encode()).hexdigest(),
+        kinds=kinds,
+        engine="llm" if model else "template",
+        model=model,
+        prompts=prompts.version,
+        prompts_sha256=prompts.sha256,
+        boxes=tuple(settings.boxes),
+        sampling=settings.sampling,
+        samples=settings.samples,
+        rounds=settings.rounds,
+        shard=shard,
+    )
+    return Work(contexts, Engine(plan, prompts), settings)
+
+
+def estimate(work: Work, folder: Path) -> Estimate:
+    """What the calls would use and cost that the folder's journal does not answer, without any being made."""
+    usage, count = Usage(), 0
+    with _unanswered(work, folder) as calls:
+        for call in calls:
+            usage, count = usage + _expected(call), count + 1
+    prices = work.settings.price_list
+    return Estimate(count, len(work.jobs) - count, usage, prices.cost(usage) if prices else None)
+
+
+def generate(
+    work: Work,
+    folder: Path,
+    base_url: str | None,
+    *,
+    most_cost: float | None = None,
+    answers: Sequence[Path] = (),
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Report:
+    """Make the samples in a new folder, or go on in an existing one of the same plan; `answers` are adopted first.
+
+    Whatever was answered is in the folder's journal and is not asked again; without `base_url` nothing is asked at all.
+    Raises LapilliError for a folder of something else, and where another process writes there.
+    """
+    budget = Budget(work.settings.price_list, most_cost, work.settings.max_total_tokens)
+    with RunDir.alone(folder):
+        run = _begun(folder, work)
+        journal = Journal(folder / JOURNAL)
+        try:
+            for source in answers:
+                journal.adopt(source, lambda key: True)
+            report, products = asyncio.run(_ask_all(work, journal, budget, base_url, on_progress))
+            if report.stopped and not journal:  # nothing was answered: as if it had not been begun
+                run.remove()
+                return report
+            write_output(folder, products, work.engine.plan, journal)
+        finally:
+            journal.close()
+        _finish(run, report)
+    return report
+
+
+def put_in_words(work: Work, folder: Path, scenes: Path) -> Report:
+    """Make the samples of scenes without a teacher, in a new folder. Raises LapilliError as `generate` does."""
+    facts = scene_facts(scenes)
+    with RunDir.alone(folder):
+        run = _begun(folder, work)
+        products = without_repeats(produce(job, facts, work.settings.seed or 0) for job in work.jobs)
+        write_output(folder, products, work.engine.plan, None)
+        report = _report(work, products)
+        _finish(run, report)
+    return report
+
+
+def write_batch(work: Work, folder: Path, file: Path) -> list[tuple[Path, int]]:
+    """Write the calls that the folder's journal does not answer as requests for batches of the sizes that OpenAI takes.
+
+    Returns the files, each with its number of requests: `file`, or requests.2.jsonl and so on behind it.
+    """
+    written = []
+    with _unanswered(work, folder) as calls:
+        for number, lines in enumerate(_batches(map(request_line, calls)), 1):
+            name = file if number == 1 else file.with_suffix(f".{number}{file.suffix}")
+            write_atomically(name, "".join(lines))
+            written.append((name, len(lines)))
+    return written
+
+
+def _batches(lines: Iterator[str]) -> Iterator[list[str]]:
+    """The lines in parts that are not too large."""
+    part, size = list[str](), 0
+    for line in lines:
+        if part and (len(part) == _BATCH_LINES or size + len(line.encode()) > _BATCH_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(line)
+        size += len(line.encode())
+    if part:
+        yield part
+
+
+async def _ask_all(
+    work: Work, journal: Journal, budget: Budget, base_url: str | None, on_progress: Callable[[Progress], None]
+) -> tuple[Report, list[Product]]:
+    budget.spend(journal.used)
+    settings, jobs = work.settings, work.jobs
+    endpoint = Endpoint(base_url, settings.deadline) if base_url else None
+    asker = Asker(endpoint, journal, budget, Pace(settings.concurrency), settings.patience)
+
+    def tell(done: int) -> None:
+        on_progress(Progress(done, len(jobs), budget.cost, budget.spent.tokens, asker.pace.under_way))
+
+    try:
+        products = await run_jobs(work.engine, jobs, asker, settings.concurrency, tell)
+    finally:
+        if endpoint:
+            await endpoint.close()
+    products = without_repeats(products)
+    stopped = asker.stopped if len(products) < len(jobs) else ""
+    report = _report(work, products)
+    report = replace(report, stopped=stopped, calls=asker.counts, spoilt_lines=journal.spoilt)
+    return replace(report, spent=budget.spent, cost=budget.cost), products
+
+
+def _report(work: Work, products: Sequence[Product]) -> Report:
+    return Report(len(work.jobs), len(products), kinds=counts_of(products))
+
+
+def _begun(folder: Path, work: Work) -> RunDir:
+    """The run in the folder; a finished one of the same plan is opened again, as what follows from it may change."""
+    run = RunDir.begin(folder, work.engine.plan, work.settings.seed or 0)
+    if run.is_complete:
+        (folder / MANIFEST).unlink()
+    return run
+
+
+@contextmanager
+def _unanswered(work: Work, folder: Path) -> Iterator[Iterator[Call]]:
+    """The first calls that the folder's journal does not answer, while nobody else writes there."""
+    calls = first_calls(work.engine, work.jobs)
+    if not (folder / JOURNAL).is_file():
+        yield calls
+        return
+    with RunDir.alone(folder):
+        journal = Journal(folder / JOURNAL)
+        try:
+            yield (call for call in calls if call.key not in journal)
+        finally:
+            journal.close()
+
+
+def _finish(run: RunDir, report: Report) -> None:
+    run.save("generation", report)
+    if not report.stopped:
+        run.finish()
+
+
+def _expected(call: Call) -> Usage:
+    kind = call.about["kind"]
+    return Usage(input=call.input_estimate, output=min(call.sampling.max_tokens, _LENGTHS[kind]))  # type: ignore[index]

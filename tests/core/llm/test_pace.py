@@ -1,0 +1,75 @@
+"""How many calls are under way, against servers of known capacity, in a time that is simulated."""
+
+import asyncio
+import heapq
+import itertools
+
+import pytest
+
+from lapilli.core.llm.pace import Pace
+
+
+def simulate(pace, seconds, calls):
+    """Calls that end after `seconds(under way)`; a negative number is a refusal. Returns the level after each."""
+    now, order, ends, levels = [0.0], itertools.count(), [], []
+    pace.clock = lambda: now[0]
+    pace.__post_init__()
+
+    async def run():
+        for _ in range(calls):
+            while pace.under_way < pace.level:
+                began = await pace.enter()
+                duration = seconds(pace.under_way)
+                heapq.heappush(ends, (now[0] + abs(duration), next(order), began, duration > 0))
+            now[0], _, began, answered = heapq.heappop(ends)
+            await pace.leave(began, answered, overloaded=not answered)
+            levels.append(pace.level)
+
+    asyncio.run(run())
+    return levels
+
+
+@pytest.mark.parametrize("limit", [1, 5, 64, 200])
+def test_it_doubles_up_to_the_limit_while_the_server_keeps_up(limit):
+    levels = simulate(Pace(limit), lambda n: 1.0, 20 * limit)
+    assert max(levels) == levels[-1] == limit
+    assert levels.index(limit) <= 2 * limit
+
+
+@pytest.mark.parametrize("capacity", [10, 24, 60])
+def test_it_settles_about_the_capacity_of_a_server_that_refuses(capacity):
+    levels = simulate(Pace(256), lambda n: 1.0 if n <= capacity else -0.01, 200 * capacity)
+    settled = levels[len(levels) // 2 :]
+    assert 0.7 * capacity <= sum(settled) / len(settled) <= 1.1 * capacity
+    assert max(settled) <= 1.2 * capacity + 1
+
+
+@pytest.mark.parametrize("capacity", [12, 40, 100])
+def test_it_does_not_grow_past_a_server_that_only_becomes_slower(capacity):
+    levels = simulate(Pace(1_000), lambda n: max(1.0, n / capacity), 300 * capacity)
+    settled = levels[len(levels) // 2 :]
+    assert 0.7 * capacity <= sum(settled) / len(settled) <= 2.2 * capacity
+    assert max(levels) <= 4.5 * capacity
+
+
+def test_a_burst_of_refusals_is_one():
+    async def run():
+        pace = Pace(8)
+        began = [await pace.enter() for _ in range(8)]
+        for start in began:
+            await pace.leave(start, answered=False, overloaded=True)
+        return pace.level, pace.throttled
+
+    assert asyncio.run(run()) == (6, 8)
+
+
+def test_nothing_begins_during_a_pause():
+    async def run():
+        pace = Pace(4)
+        pace.pause(0.2)
+        pace.pause(0.05)
+        start = pace.clock()
+        times = await asyncio.gather(*(pace.enter() for _ in range(4)))
+        return min(times) - start
+
+    assert asyncio.run(run()) >= 0.2
