@@ -22,7 +22,7 @@ def clustered(right: Sequence[bool], cluster: Sequence[Hashable]) -> Proportion:
     trial. Where all or none are right nothing can be estimated, and the trials of a cluster count as copies.
     """
     trials = np.array(right, np.bool_)
-    return score_interval(int(trials.sum()), len(trials), _independent(trials, _numbered(cluster)))
+    return score_interval(int(trials.sum()), len(trials), _independent(trials, numbered(cluster)))
 
 
 def clustered_mean(values: Sequence[float] | NDArray[Any], cluster: Sequence[Hashable], seed: int = 0) -> Estimate:
@@ -30,7 +30,7 @@ def clustered_mean(values: Sequence[float] | NDArray[Any], cluster: Sequence[Has
 
     n counts the values. nan and n = 0 without any.
     """
-    n, numbers = len(values), _numbered(cluster)
+    n, numbers = len(values), numbered(cluster)
     if not n:
         return Estimate(math.nan, math.nan, math.nan, 0)
     sums, sizes = np.bincount(numbers, np.asarray(values, np.float64)), np.bincount(numbers)
@@ -52,7 +52,8 @@ def clustered_f1(predicted: Sequence[bool], actual: Sequence[bool], cluster: Seq
     return Estimate(value, low, high, share.n)
 
 
-def _numbered(cluster: Sequence[Hashable]) -> NDArray[np.intp]:
+def numbered(cluster: Sequence[Hashable]) -> NDArray[np.intp]:
+    """The number of each trial's cluster, (trial,), from 0 in the order in which they appear."""
     numbers = {name: number for number, name in enumerate(dict.fromkeys(cluster))}
     return np.array([numbers[name] for name in cluster], np.intp)
 
