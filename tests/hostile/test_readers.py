@@ -26,8 +26,8 @@ from lapilli.data.questions import read_picture_questions
 from lapilli.data.sample import read_sample
 from lapilli.data.scenes.facts import asked_about, read_scenes
 from lapilli.data.validate import validate
-from lapilli.evaluation.answer_log import AnswerLog
 from lapilli.evaluation.answer_file import read_answers
+from lapilli.evaluation.answer_log import AnswerLog
 from lapilli.evaluation.published.protocol import published
 from lapilli.evaluation.question_file import read_question_file
 from lapilli.model.card import read_card

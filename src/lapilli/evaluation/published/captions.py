@@ -51,7 +51,7 @@ def read_labels(files: Sequence[Path]) -> dict[Key, tuple[str, ...]]:
         value = parsed(read_text(file, REMEDY), str(file), REMEDY)
         if not isinstance(value, dict):
             raise LapilliError(f"{file}: {kind_of(value)}, annotations or {{image_id: [captions]}} expected; {REMEDY}")
-        if "annotations" not in value:
+        if not isinstance(value.get("annotations"), list):
             labels |= {name: texts_of(texts, f"{file}: {name}") for name, texts in value.items()}
             continue
         for number, row in enumerate(value["annotations"]):

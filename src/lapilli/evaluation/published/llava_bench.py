@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, TypedDict
 
 from lapilli.core.errors import LapilliError
+from lapilli.core.read import checked
 from lapilli.core.statistics.clusters import clustered_mean
 from lapilli.evaluation.answer_file import REMEDY, AnswerRow, identifier, read_objects, text_of
 from lapilli.evaluation.judge import UNPARSED, Scores, published_scores, relative_score, scores_anywhere
@@ -24,6 +23,12 @@ from lapilli.evaluation.published.protocol import ALL, Judged, Published, each
 _STORED = ("tuple", "score")
 _TEXT = ("content", "text")
 _PREFIX = "llava_bench_"
+
+
+class Pair(TypedDict):
+    """The two scores of a review."""
+
+    pair: tuple[float, float]
 
 
 def read_reviews(file: Path) -> list[AnswerRow]:
@@ -41,17 +46,8 @@ def read_reviews(file: Path) -> list[AnswerRow]:
 
 def stored_scores(row: Mapping[str, Any], place: str) -> Scores | None:
     """The two scores that a row states; None where it has none. Raises LapilliError for anything but two numbers."""
-    value = next((row[name] for name in _STORED if row.get(name) is not None), None)
-    if value is None:
-        return None
-    numbers = (
-        [entry for entry in value if isinstance(entry, int | float) and not isinstance(entry, bool)]
-        if isinstance(value, list)
-        else []
-    )
-    if not isinstance(value, list) or len(numbers) != 2 or len(value) != 2 or not np.isfinite(numbers).all():
-        raise LapilliError(f"{place}: tuple: {str(value)[:60]!r}, two numbers expected; {REMEDY}")
-    return (float(numbers[0]), float(numbers[1]))
+    name = next((name for name in _STORED if row.get(name) is not None), None)
+    return checked(Pair, {"pair": row[name]}, place, REMEDY)["pair"] if name else None
 
 
 def judge(row: AnswerRow, _: None) -> Judged:

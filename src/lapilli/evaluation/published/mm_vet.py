@@ -49,8 +49,12 @@ def read_grades(file: Path) -> list[AnswerRow]:
         place = f"{file}: {name}"
         if not checked(Grades, row, place, REMEDY)["score"]:
             raise LapilliError(f"{place}: score: an empty list; {REMEDY}")
-        rows.append(AnswerRow(place, name, "", "\n".join(map(str, row.get("content") or [])), row))
+        rows.append(AnswerRow(place, name, "", _words(row.get("content")), row))
     return rows
+
+
+def _words(content: object) -> str:
+    return "\n".join(map(str, content)) if isinstance(content, list) else str(content or "")
 
 
 def judge(row: AnswerRow, reference: Reference) -> Judged:

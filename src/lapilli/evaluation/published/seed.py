@@ -27,15 +27,15 @@ def read_labels(files: Sequence[Path]) -> dict[Key, Reference]:
     for file in files:
         content = read_mapping(file)
         questions, types = content.get("questions"), content.get("question_type")
-        names = {number: name for name, number in types.items()} if isinstance(types, dict) else {}
+        names = {str(number): name for name, number in types.items()} if isinstance(types, dict) else {}
         for at, row in enumerate(questions if isinstance(questions, list) else []):
             place = f"{file}, question {at}"
             if not isinstance(row, dict):
                 raise LapilliError(f"{place}: an object expected; {REMEDY}")
-            kind = names.get(row.get("question_type_id"), "")
+            kind = names.get(str(row.get("question_type_id")), "")
             letter, shown = text_of(row, ("answer",), place), text_of(row, ("data_type",), place)
             name = identifier(row, ("question_id",), place)
-            labels[name] = (letter, str(kind), shown, str(row.get("data_id", name)))
+            labels[name] = (letter, kind, shown, str(row.get("data_id", name)))
         if not labels:
             raise LapilliError(f"{file}: no list of questions; {REMEDY}")
     return labels
