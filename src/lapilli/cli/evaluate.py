@@ -12,6 +12,7 @@ from lapilli.cli.console import go_on, print_json, results, say, steps
 from lapilli.cli.options import MOST, MOST_SEED, Device, Model, require_models
 from lapilli.core.errors import UsageError
 from lapilli.evaluation.benchmark import BENCHMARKS, benchmark
+from lapilli.evaluation.published.protocol import ASKED
 
 if TYPE_CHECKING:
     from lapilli.evaluation.benchmark import Benchmark
@@ -34,7 +35,10 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="BENCH...",
-            help=f"What to score it on: {_LIST}; or your own questions, a .csv, .json or .jsonl file.",
+            help=(
+                f"What to score it on: {_LIST}; {', '.join(ASKED)} (published, their files in --data); or your own "
+                "questions, a .csv, .json or .jsonl file."
+            ),
             show_default=False,
         ),
     ],
@@ -70,7 +74,7 @@ def evaluate(
 
     own = _OwnQuestions(question_files(benches), images, questions, short)
     own.require_files()
-    registered = {name: benchmark(name) for name in benches if name not in own.files}
+    registered = {name: _registered(name) for name in benches if name not in own.files}
     from lapilli.core.placement import Placement
     from lapilli.model.hub import require_named
 
@@ -90,6 +94,15 @@ def evaluate(
 
     of = Settings(folder, chosen, data=data, count=count, seed=seed, placement=placement)
     _show(_parts(of, out, own, str(model)), out, as_json)
+
+
+def _registered(name: str) -> "Benchmark[Any]":
+    """The benchmark of a name, drawn or published. Raises UsageError for another name."""
+    if name not in ASKED:
+        return benchmark(name)
+    from lapilli.evaluation.published.asking import asked
+
+    return asked(name)
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,10 @@ def _inputs(of: Settings) -> dict[str, str]:
         if benchmark.pictures:
             names = (question.image for question in benchmark.read(benchmark.pictures, "", of.count))
             inputs[benchmark.name] = picture_sizes(benchmark.pictures, names)
+        elif benchmark.inputs and of.data:
+            inputs |= {f"{benchmark.name}/{name}": digest for name, digest in benchmark.inputs(of.data).items()}
+            named = (question.image for question in benchmark.read(of.data, "", of.count) if question.image)
+            inputs[f"{benchmark.name}/{benchmark.picture_folder}"] = picture_sizes(benchmark.images(of.data), named)
         elif of.data:
             inputs |= {split: fingerprint(of.data / split) for split in benchmark.splits}
     return inputs

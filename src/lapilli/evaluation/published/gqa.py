@@ -76,5 +76,7 @@ BENCHMARK = Published(
     judge=each(judge),
     figures=figures,
     upload=upload,
-    layout=Layout("llava_gqa_testdev_balanced.jsonl", ("data/testdev_balanced_questions.json",), "data/images"),
+    layouts={
+        "gqa": Layout("llava_gqa_testdev_balanced.jsonl", ("data/testdev_balanced_questions.json",), "data/images")
+    },
 )

@@ -18,7 +18,7 @@ from lapilli.core.files import write_atomically
 from lapilli.data.table import read_table
 from lapilli.evaluation.answer_file import REMEDY, AnswerRow, listed
 from lapilli.evaluation.published.figures import accuracy, by_group, figure, grouped, share, unparsed
-from lapilli.evaluation.published.protocol import Judged, Key, Layout, Published, Questions, each, require_extra
+from lapilli.evaluation.published.protocol import Judged, Key, Published, Questions, each, require_extra
 
 LETTERS = "ABCD"
 ROTATION = 1_000_000
@@ -145,5 +145,4 @@ BENCHMARK = Published(
     judge=each(judge),
     figures=figures,
     upload=upload,
-    layout=Layout("llava_mmbench.jsonl", ("mmbench_dev_20230712.tsv",), "images"),
 )

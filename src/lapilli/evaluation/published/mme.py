@@ -135,9 +135,11 @@ BENCHMARK = Published(
     identity=key,
     judge=each(judge),
     figures=figures,
-    layout=Layout(
-        "llava_mme.jsonl",
-        tuple(f"eval_tool/Your_Results/{task}.txt" for task in (*PERCEPTION, *COGNITION)),
-        "MME_Benchmark_release_version",
-    ),
+    layouts={
+        "mme": Layout(
+            "llava_mme.jsonl",
+            tuple(f"eval_tool/Your_Results/{task}.txt" for task in (*PERCEPTION, *COGNITION)),
+            "MME_Benchmark_release_version",
+        )
+    },
 )

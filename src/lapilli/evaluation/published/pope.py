@@ -141,9 +141,11 @@ BENCHMARK = Published(
     judge=each(judge),
     figures=figures,
     needs_questions=True,
-    layout=Layout(
-        "llava_pope_test.jsonl",
-        ("coco/coco_pope_adversarial.json", "coco/coco_pope_popular.json", "coco/coco_pope_random.json"),
-        "val2014",
-    ),
+    layouts={
+        "coco-pope": Layout(
+            "llava_pope_test.jsonl",
+            ("coco/coco_pope_adversarial.json", "coco/coco_pope_popular.json", "coco/coco_pope_random.json"),
+            "val2014",
+        )
+    },
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from lapilli.core.errors import LapilliError, UsageError
-from lapilli.evaluation.answer_file import AnswerRow, read_answers
+from lapilli.evaluation.answer_file import AnswerRow, read_answers, read_objects
 
 Key: TypeAlias = Hashable
 """What an answer and its reference have in common: the question's name, or picture and question."""
@@ -57,11 +57,15 @@ def each(judge: Callable[[AnswerRow, R], Judged]) -> Callable[[Sequence[tuple[An
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a model is asked, the authors' files in the data folder: questions, labels, and the folder of pictures."""
+    """Where a model is asked, the authors' files in the data folder: questions, labels, and the folder of pictures.
+
+    rows  a file of questions -> the place and the row of each, with `question_id`, `image`, `text` and its category
+    """
 
     questions: str
     references: tuple[str, ...]
     images: str
+    rows: Callable[[Path], Iterable[tuple[str, Mapping[str, Any]]]] = read_objects
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class Published(Generic[R]):
     upload      what a server of the authors takes, where there is one: (answers, questions) -> JSON
     needs_questions  whether the key is in a file of questions
     missing          the text that stands for an answer that is not there, where the authors' program counts it as wrong
+    layouts          where a model is asked, by the name under which it is (`ASKED`)
     answer_tokens    the longest answer, where a model is asked
     """
 
@@ -94,7 +99,7 @@ class Published(Generic[R]):
     upload: Callable[[Sequence[AnswerRow], Questions], Any] | None = None
     needs_questions: bool = False
     missing: str | None = None
-    layout: Layout | None = None
+    layouts: Mapping[str, Layout] = field(default_factory=dict)
     answer_tokens: int = 128
 
 
@@ -121,6 +126,19 @@ PUBLISHED = {
     "captions": f"{_ROOM}.captions",
 }
 """The module of each published benchmark, by its name, in the order of the help page."""
+
+
+ASKED = {
+    "coco-pope": "pope",
+    "gqa": "gqa",
+    "vqav2": "vqa",
+    "vizwiz": "vqa",
+    "textvqa": "textvqa",
+    "scienceqa": "scienceqa",
+    "mme": "mme",
+    "seed": "seed",
+}
+"""The published benchmarks that a model is asked, by name; `pope` is the name of questions about scenes."""
 
 
 def published(name: str) -> Published[Any]:

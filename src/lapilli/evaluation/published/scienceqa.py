@@ -7,14 +7,15 @@ more character occurs exactly once. LLaVA-1.5's published figures are `image_acc
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lapilli.core.errors import LapilliError
+from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.data.faults import kind_of
-from lapilli.evaluation.answer_file import REMEDY, AnswerRow, read_mapping
+from lapilli.evaluation.answer_file import REMEDY, AnswerRow, read_mapping, read_objects, text_of
 from lapilli.evaluation.published.figures import accuracy, by_group, figure, mean_score, unparsed
 from lapilli.evaluation.published.protocol import Judged, Key, Layout, Published, each
 
@@ -92,6 +93,19 @@ def figures(rows: Sequence[Judged]) -> dict[str, Any]:
     )
 
 
+LETTER = "Answer with the option's letter from the given choices directly."
+"""What LLaVA-1.5 is asked for a letter (arXiv 2310.03744, section 3.2)."""
+
+
+def read_problems(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """LLaVA's file of conversations as rows of questions; the first turn is the question."""
+    for place, row in read_objects(file):
+        turns = row.get("conversations")
+        first = turns[0] if isinstance(turns, list) and turns and isinstance(turns[0], dict) else {}
+        text = text_of(first, ("value",), f"{place}: conversations").replace(IMAGE_MARK, "").strip()
+        yield place, {"question_id": row.get("id"), "image": row.get("image"), "text": f"{text}\n{LETTER}"}
+
+
 BENCHMARK = Published(
     name="scienceqa",
     version="test split of problems.json; LLaVA's eval_science_qa.py",
@@ -100,5 +114,5 @@ BENCHMARK = Published(
     judge=each(judge),
     figures=figures,
     missing="FAILED",
-    layout=Layout("llava_test_CQM-A.json", ("problems.json",), "images/test"),
+    layouts={"scienceqa": Layout("llava_test_CQM-A.json", ("problems.json",), "images/test", read_problems)},
 )

@@ -81,5 +81,5 @@ BENCHMARK = Published(
     judge=each(judge),
     figures=figures,
     missing="",
-    layout=Layout("llava-seed-bench.jsonl", ("SEED-Bench.json",), "."),
+    layouts={"seed": Layout("llava-seed-bench.jsonl", ("SEED-Bench.json",), ".")},
 )

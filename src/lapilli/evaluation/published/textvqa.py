@@ -86,5 +86,5 @@ BENCHMARK = Published(
     identity=key,
     judge=each(judge),
     figures=figures,
-    layout=Layout("llava_textvqa_val_v051_ocr.jsonl", ("TextVQA_0.5.1_val.json",), "train_images"),
+    layouts={"textvqa": Layout("llava_textvqa_val_v051_ocr.jsonl", ("TextVQA_0.5.1_val.json",), "train_images")},
 )

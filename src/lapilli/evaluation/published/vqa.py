@@ -14,10 +14,11 @@ from typing import Any
 from lapilli.core.errors import LapilliError
 from lapilli.core.read import parsed, read_text
 from lapilli.data.faults import kind_of
-from lapilli.evaluation.answer_file import REMEDY, AnswerRow, identifier, texts_of
+from lapilli.evaluation.answer_file import REMEDY, AnswerRow, identifier, read_mapping, read_objects, text_of, texts_of
 from lapilli.evaluation.normalize import normalize_answer
 from lapilli.evaluation.published.annotators import normalised_accuracy, server_accuracy
 from lapilli.evaluation.published.figures import accuracy, by_group, figure, mean_score, share
+from lapilli.evaluation.published.pope import SHORT
 from lapilli.evaluation.published.protocol import Judged, Key, Layout, Published, Questions, each
 
 UNANSWERABLE = "unanswerable"
@@ -110,6 +111,30 @@ def _uploaded(name: str, question: Mapping[str, Any], answer: str) -> dict[str, 
     return {"question_id": int(name), "answer": answer}
 
 
+REFUSE = "When the provided information is insufficient, respond with 'Unanswerable'."
+"""What LLaVA-1.5 is told of VizWiz's questions (arXiv 2310.03744, table 8)."""
+
+
+def read_vqav2_questions(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """VQAv2's own questions about pictures of COCO, as LLaVA-1.5 is asked them."""
+    rows = read_mapping(file).get("questions")
+    for number, row in enumerate(rows if isinstance(rows, list) else []):
+        place = f"{file}, question {number}"
+        if not isinstance(row, dict):
+            raise LapilliError(f"{place}: {kind_of(row)}, an object expected; {REMEDY}")
+        name, image = identifier(row, ("question_id",), place), identifier(row, ("image_id",), place)
+        text = f"{text_of(row, ('question',), place)}\n{SHORT}"
+        yield place, {"question_id": name, "image": f"COCO_val2014_{image:0>12}.jpg", "text": text}
+
+
+def read_vizwiz_questions(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """VizWiz's own questions, named by their pictures, as LLaVA-1.5 is asked them."""
+    for place, row in read_objects(file):
+        image = text_of(row, ("image",), place)
+        text = f"{text_of(row, ('question',), place)}\n{REFUSE}\n{SHORT}"
+        yield place, {"question_id": image, "image": image, "text": text}
+
+
 BENCHMARK = Published(
     name="vqa",
     version="VQAv2 and VizWiz; LLaVA's m4c_evaluator.py, the servers' vqaEval.py beside it",
@@ -121,5 +146,13 @@ BENCHMARK = Published(
     judge=each(judge),
     figures=figures,
     upload=upload,
-    layout=Layout("llava_vqa.jsonl", ("annotations.json",), "images"),
+    layouts={
+        "vqav2": Layout(
+            "v2_OpenEnded_mscoco_val2014_questions.json",
+            ("v2_mscoco_val2014_annotations.json",),
+            "val2014",
+            read_vqav2_questions,
+        ),
+        "vizwiz": Layout("Annotations/val.json", ("Annotations/val.json",), "val", read_vizwiz_questions),
+    },
 )
