@@ -100,9 +100,9 @@ def _registered(name: str) -> "Benchmark[Any]":
     """The benchmark of a name, drawn or published. Raises UsageError for another name."""
     if name not in ASKED:
         return benchmark(name)
-    from lapilli.evaluation.published.asking import asked
+    from lapilli.evaluation.published.asking import published_benchmark
 
-    return asked(name)
+    return published_benchmark(name)
 
 
 @dataclass(frozen=True)

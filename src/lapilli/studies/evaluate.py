@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from lapilli.core.placement import Placement
 from lapilli.core.plain import plain
 from lapilli.core.progress import Progress
+from lapilli.core.read import parsed
 from lapilli.core.run import RunDir
 from lapilli.data.pictures import open_picture
 from lapilli.data.questions import fingerprint, picture_sizes
@@ -19,7 +20,7 @@ from lapilli.evaluation.benchmark import Benchmark, Response
 from lapilli.inference.answer import answerer_of
 from lapilli.inference.likelihood import token_losses
 from lapilli.model.hub import recorded
-from lapilli.model.llava import load
+from lapilli.model.llava import Llava, load
 from lapilli.model.parts import origin
 from lapilli.report.evaluation.page import pictured
 from lapilli.report.kit.pictures import thumbnail
@@ -100,10 +101,22 @@ def evaluate_model(of: Settings, progress: Progress, run: RunDir | None = None) 
             result = evaluate(benchmark, folder, of.count, answer, log.answerer, likelihood=likelihood)
             for part, rows in _parts(benchmark, result, folder).items():
                 parts[part] += [{"benchmark": benchmark.name, **plain(row)} for row in rows]
-    for part, rows in parts.items():
-        if run:
+    if run:
+        run.save("asked", _conditions(llava, of.benchmarks))
+        for part, rows in parts.items():
             run.save(part, rows)
     return parts
+
+
+def _conditions(llava: Llava, benchmarks: Sequence[Benchmark[Any]]) -> dict[str, Any]:
+    """What decides an answer beside the question and the weights: template, preparation of pictures, decoding."""
+    preparation = llava.processor.image_processor.to_json_string()
+    return {
+        "template": llava.template,
+        "preparation": parsed(preparation, "the image processor", "save the model again"),
+        "decoding": "greedy",
+        "answer_tokens": {benchmark.name: benchmark.answer_tokens for benchmark in benchmarks},
+    }
 
 
 def _folders(of: Settings, drawn: Path, progress: Progress) -> dict[Any, Path]:

@@ -10,7 +10,7 @@ from lapilli.cli import run
 from lapilli.core.run import RunDir
 from lapilli.evaluation.answer_log import BATCH, AnswerLog
 from lapilli.evaluation.asking import evaluate
-from lapilli.evaluation.published.asking import asked
+from lapilli.evaluation.published.asking import published_benchmark
 from lapilli.evaluation.published.mme import COGNITION, PERCEPTION
 from lapilli.evaluation.published.protocol import ASKED
 
@@ -122,17 +122,17 @@ def test_right_answers_are_right_and_others_wrong(name, tmp_path):
             shown.extend(open_one(image).size for sample in samples for image in sample.images)
             return [text for _ in samples]
 
-        result = evaluate(asked(name), tmp_path, 10, answer)
+        result = evaluate(published_benchmark(name), tmp_path, 10, answer)
         (figure,) = [row for row in result.scores if row.name == HEADLINE.get(name, "accuracy")]
         assert figure.value == pytest.approx(value * (300 if name == "mme" else 1))  # points of three tasks
         assert len(prompts) == N and len(shown) == N - (name == "scienceqa")
-        assert asked(name).table(result.scores, ()).rows
+        assert published_benchmark(name).table(result.scores, ()).rows
 
 
 @pytest.mark.parametrize("name", list(ASKED))
 def test_a_missing_file_says_where_it_comes_from_and_how_all_are_laid_out(name, tmp_path, capsys):
     LAID_OUT[name](tmp_path)
-    missing = asked(name).inputs(tmp_path)
+    missing = published_benchmark(name).inputs(tmp_path)
     for file in list(missing)[:3]:
         kept = (tmp_path / file).read_bytes()
         (tmp_path / file).unlink()
@@ -170,7 +170,7 @@ def test_cut_off_at_any_of_twenty_moments_an_evaluation_ends_with_the_same_log(t
             return [f"red {sample.id}" for sample in samples]
 
         log = AnswerLog(RunDir(tmp_path / "run"), lambda *_: None)
-        return evaluate(asked("gqa"), tmp_path, 70, answer, log.answerer).scores, prompts
+        return evaluate(published_benchmark("gqa"), tmp_path, 70, answer, log.answerer).scores, prompts
 
     RunDir.create(tmp_path / "run", {}, 0)
     scores, prompts = evaluated()
@@ -189,7 +189,12 @@ def test_a_model_is_asked_as_its_answers_are_scored_alone(tmp_path, capsys):
     command = ["eval", str(joined("clip", "llama")), "gqa", "--data", str(tmp_path), "--out", str(tmp_path / "run")]
     assert run([*command, "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)["scores"]
-    answers = RunDir.open(tmp_path / "run").load("answers")
+    answers, conditions = (RunDir.open(tmp_path / "run").load(name) for name in ("answers", "asked"))
+    assert (
+        conditions["template"]
+        and conditions["preparation"]["image_mean"]
+        and conditions["answer_tokens"] == {"gqa": 128}
+    )
     given = [{"question_id": row["question"]["id"], "prompt": row["prompt"], "text": row["given"]} for row in answers]
     labels = tmp_path / "data/testdev_balanced_questions.json"
     alone = [

@@ -42,7 +42,7 @@ class Figure:
     n: int | None
 
 
-def asked(name: str) -> Benchmark[PublishedQuestion]:
+def published_benchmark(name: str) -> Benchmark[PublishedQuestion]:
     """The published benchmark of this name, to be asked of a model. Raises UsageError for a name that is none."""
     if name not in ASKED:
         raise UsageError(f"no published benchmark {name!r} to be asked; there are: {', '.join(ASKED)}")

@@ -63,22 +63,16 @@ def comparison_table(comparisons: Sequence[Mapping[str, Any]]) -> Table:
     """A row for every pair of files."""
     tests = ", ".join(dict.fromkeys(row["test"] for row in comparisons))
     note = "detectable: the least true difference that so many questions would show four times in five"
-    return Table(tuple(_COMPARED), [_compared(row) for row in comparisons], f"p by {tests}; {note}")
-
-
-_COMPARED = {
-    "first": "first", "second": "second", "n": "n", "first less second": "difference", "95 % interval": "",
-    "p": "p", "p (Holm)": "p_holm", "detectable": "detectable", "only one right": "",
-}  # fmt: skip
+    columns = ("first less second", "n", "difference", "p", "p (Holm)", "detectable", "one right")
+    return Table(columns, [_compared(row) for row in comparisons], f"p by {tests}; {note}")
 
 
 def _compared(row: Mapping[str, Any]) -> list[str]:
-    ends = " to ".join(map(number, row["difference_interval"]))
+    low, high = map(number, row["difference_interval"])
     only = f"{row['first_only']} : {row['second_only']}" if row["first_only"] is not None else ""
-    cells = {"95 % interval": ends, "only one right": only}
-    numbers = {name: row[key] for name, key in _COMPARED.items() if key}
-    cells |= {name: value if isinstance(value, str) else number(value) for name, value in numbers.items()}
-    return [cells[name] for name in _COMPARED]
+    difference = f"{number(row['difference'])} [{low}, {high}]"
+    figures = [number(row[name]) for name in ("p", "p_holm", "detectable")]
+    return [f"{row['first']} less {row['second']}", number(row["n"]), difference, *figures, only]
 
 
 def confusion(rows: Sequence[Mapping[str, Any]]) -> Table | None:
