@@ -48,6 +48,9 @@ def evaluate(
     short: Annotated[
         bool, typer.Option("--short", help="Ask your own questions for one word or phrase, in LLaVA-1.5's words.")
     ] = False,
+    choose: Annotated[
+        bool, typer.Option("--choose", help="Take the likeliest of a published benchmark's choices; generate nothing.")
+    ] = False,
     data: Annotated[
         Path | None,
         typer.Option(help="The folder of a benchmark's questions; scenes are drawn anew without it."),
@@ -84,6 +87,7 @@ def evaluate(
     require_named(model)
     for one in registered.values():
         one.require_questions(data, count)
+    _require_choices(benches, registered, choose)
     by_name = registered | own.benchmarks()
     chosen = [by_name[name] for name in dict.fromkeys(benches)]
     from lapilli.model.placement import settings
@@ -92,7 +96,7 @@ def evaluate(
     (folder,) = require_models([model])
     from lapilli.studies.evaluate import Settings  # last: a refusal should not wait for torch
 
-    of = Settings(folder, chosen, data=data, count=count, seed=seed, placement=placement)
+    of = Settings(folder, chosen, data=data, count=count, seed=seed, placement=placement, choose=choose)
     _show(_parts(of, out, own, str(model)), out, as_json)
 
 
@@ -103,6 +107,12 @@ def _registered(name: str) -> "Benchmark[Any]":
     from lapilli.evaluation.published.asking import published_benchmark
 
     return published_benchmark(name)
+
+
+def _require_choices(benches: list[str], registered: "Mapping[str, Benchmark[Any]]", choose: bool) -> None:
+    without = [name for name in benches if name not in registered or registered[name].choices is None]
+    if choose and without:
+        raise UsageError(f"--choose: {without[0]} has no choices; leave it out")
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,7 @@ class Benchmark(Generic[Q]):
     measure    what says how likely the model finds a text -> more rows, behind those of `score`; None where only
                answers are scored
     answer_tokens  the longest answer
+    choices    a question -> the answers of which the likeliest can be taken; None where any answer may be right
     picture_folder  the folder of the pictures, seen from that of the questions
     inputs     (data folder) -> the SHA-256 of what is read of it, by name; None where it is a folder of questions
     """
@@ -105,6 +106,7 @@ class Benchmark(Generic[Q]):
     expected: Callable[[Q], Sequence[str]] | None = None
     measure: Callable[[Likelihood], Sequence[Any]] | None = None
     answer_tokens: int = 32
+    choices: Callable[[Q], Sequence[str]] | None = None
     picture_folder: str = "images"
     inputs: Callable[[Path], dict[str, str]] | None = None
 

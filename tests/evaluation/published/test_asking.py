@@ -184,6 +184,18 @@ def test_cut_off_at_any_of_twenty_moments_an_evaluation_ends_with_the_same_log(t
         assert again == scores and log.read_bytes() == text and rest == prompts[kept:]
 
 
+def test_the_likeliest_choice_is_an_answer_that_can_be_read(tmp_path, capsys):
+    scienceqa(tmp_path)
+    command = ["eval", str(joined("clip", "llama")), "scienceqa", "--data", str(tmp_path), "--choose"]
+    assert run([*command, "--out", str(tmp_path / "run"), "--json"]) == 0
+    scores = {row["name"]: row["value"] for row in json.loads(capsys.readouterr().out)["scores"]}
+    assert scores["unparsed"] == 0 == scores["not offered"]
+    saved = RunDir.open(tmp_path / "run")
+    assert {row["given"] for row in saved.load("answers")} <= {"A", "B"}
+    assert saved.load("asked")["decoding"] == "likeliest choice"
+    assert run([*command, "scenes"]) == 2 and "--choose: scenes has no choices" in capsys.readouterr().err
+
+
 def test_a_model_is_asked_as_its_answers_are_scored_alone(tmp_path, capsys):
     gqa(tmp_path)
     command = ["eval", str(joined("clip", "llama")), "gqa", "--data", str(tmp_path), "--out", str(tmp_path / "run")]

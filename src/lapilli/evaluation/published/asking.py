@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -58,6 +58,7 @@ def published_benchmark(name: str) -> Benchmark[PublishedQuestion]:
         table=table,
         is_right=lambda response: _judged(of, [response])[0].score == 1,
         expected=lambda question: (_judged(of, [Response(question, "image", "")])[0].expected,),
+        choices=partial(_choices, of.choices) if of.choices else None,
         answer_tokens=of.answer_tokens,
         picture_folder=layout.images,
         inputs=lambda folder: {file: sha256(folder / file) for file in (layout.questions, *layout.references)},
@@ -85,6 +86,10 @@ def read_questions(
     if not questions:
         raise LapilliError(f"{folder / layout.questions}: no questions; check the file")
     return questions
+
+
+def _choices(choices: Callable[[Any], Sequence[str]], question: PublishedQuestion) -> Sequence[str]:
+    return choices(question.label)
 
 
 def _question(of: Published[Any], place: str, row: Mapping[str, Any], labels: Mapping[Any, Any]) -> PublishedQuestion:

@@ -135,6 +135,7 @@ BENCHMARK = Published(
     identity=key,
     judge=each(judge),
     figures=figures,
+    choices=lambda _: ("Yes", "No"),
     layouts={
         "mme": Layout(
             "llava_mme.jsonl",

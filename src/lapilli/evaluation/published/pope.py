@@ -141,6 +141,7 @@ BENCHMARK = Published(
     judge=each(judge),
     figures=figures,
     needs_questions=True,
+    choices=lambda _: ("Yes", "No"),
     layouts={
         "coco-pope": Layout(
             "llava_pope_test.jsonl",

@@ -83,6 +83,7 @@ class Published(Generic[R]):
     upload      what a server of the authors takes, where there is one: (answers, questions) -> JSON
     needs_questions  whether the key is in a file of questions
     missing          the text that stands for an answer that is not there, where the authors' program counts it as wrong
+    choices          the label of a question -> the answers to choose from by their likelihood, where it has such
     layouts          where a model is asked, by the name under which it is (`ASKED`)
     answer_tokens    the longest answer, where a model is asked
     """
@@ -99,6 +100,7 @@ class Published(Generic[R]):
     upload: Callable[[Sequence[AnswerRow], Questions], Any] | None = None
     needs_questions: bool = False
     missing: str | None = None
+    choices: Callable[[R], Sequence[str]] | None = None
     layouts: Mapping[str, Layout] = field(default_factory=dict)
     answer_tokens: int = 128
 

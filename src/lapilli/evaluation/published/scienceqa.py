@@ -114,5 +114,6 @@ BENCHMARK = Published(
     judge=each(judge),
     figures=figures,
     missing="FAILED",
+    choices=lambda reference: reference.choices,
     layouts={"scienceqa": Layout("llava_test_CQM-A.json", ("problems.json",), "images/test", read_problems)},
 )

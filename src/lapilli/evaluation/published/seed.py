@@ -81,5 +81,6 @@ BENCHMARK = Published(
     judge=each(judge),
     figures=figures,
     missing="",
+    choices=lambda _: "ABCD",
     layouts={"seed": Layout("llava-seed-bench.jsonl", ("SEED-Bench.json",), ".")},
 )
