@@ -78,6 +78,7 @@ def evaluate(
     own = _OwnQuestions(question_files(benches), images, questions, short)
     own.require_files()
     registered = {name: _registered(name) for name in benches if name not in own.files}
+    _require_choices(benches, registered, choose)
     from lapilli.core.placement import Placement
     from lapilli.model.hub import require_named
 
@@ -87,7 +88,6 @@ def evaluate(
     require_named(model)
     for one in registered.values():
         one.require_questions(data, count)
-    _require_choices(benches, registered, choose)
     by_name = registered | own.benchmarks()
     chosen = [by_name[name] for name in dict.fromkeys(benches)]
     from lapilli.model.placement import settings
@@ -102,8 +102,13 @@ def evaluate(
 
 def _registered(name: str) -> "Benchmark[Any]":
     """The benchmark of a name, drawn or published. Raises UsageError for another name."""
-    if name not in ASKED:
+    if name in BENCHMARKS:
         return benchmark(name)
+    if name not in ASKED:
+        known = ", ".join([*BENCHMARKS, *ASKED])
+        raise UsageError(
+            f"no benchmark {name!r}; there are: {known}; or give questions in a file (.csv, .json, .jsonl)"
+        )
     from lapilli.evaluation.published.asking import published_benchmark
 
     return published_benchmark(name)

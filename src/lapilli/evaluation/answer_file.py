@@ -104,8 +104,9 @@ def text_of(row: Mapping[str, Any], names: Sequence[str], place: str) -> str:
 def texts_of(value: Any, place: str) -> tuple[str, ...]:
     """A list of texts, or of objects with the text as `answer`. Raises LapilliError for anything else, or none."""
     entries = value if isinstance(value, list) else []
-    texts = [entry.get("answer") if isinstance(entry, dict) else entry for entry in entries]
-    if not texts or not all(isinstance(text, str) for text in texts):
+    values = [entry.get("answer") if isinstance(entry, dict) else entry for entry in entries]
+    texts = [text for text in values if isinstance(text, str)]
+    if not texts or len(texts) < len(values):
         raise LapilliError(f"{place}: {kind_of(value)}, a list of the annotators' answers expected; {REMEDY}")
     return tuple(texts)
 
