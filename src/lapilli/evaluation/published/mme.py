@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from lapilli.core.errors import LapilliError
 from lapilli.core.read import read_text
 from lapilli.evaluation.answer_file import REMEDY, AnswerRow
+from lapilli.evaluation.own import SHORT
 from lapilli.evaluation.published.figures import accuracy, grouped, unparsed
-from lapilli.evaluation.published.pope import SHORT
 from lapilli.evaluation.published.protocol import Judged, Key, Layout, Published, each
 from lapilli.evaluation.published.resampling import interval_of
 

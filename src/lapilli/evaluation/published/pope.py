@@ -22,11 +22,11 @@ from lapilli.core.errors import LapilliError
 from lapilli.core.statistics.clusters import clustered_f1
 from lapilli.data.yes_no import read_yes_no
 from lapilli.evaluation.answer_file import AnswerRow, read_objects, text_of
+from lapilli.evaluation.own import SHORT
 from lapilli.evaluation.published.figures import figure, grouped, share
 from lapilli.evaluation.published.protocol import Judged, Key, Layout, Published, each
 from lapilli.evaluation.published.resampling import interval_of
 
-SHORT = "Answer the question using a single word or phrase."
 _NO = {"No", "not", "no"}
 
 Reference = tuple[str, str, str]

@@ -16,9 +16,9 @@ from lapilli.core.read import parsed, read_text
 from lapilli.data.faults import kind_of
 from lapilli.evaluation.answer_file import REMEDY, AnswerRow, identifier, read_mapping, read_objects, text_of, texts_of
 from lapilli.evaluation.normalize import normalize_answer
+from lapilli.evaluation.own import SHORT
 from lapilli.evaluation.published.annotators import normalised_accuracy, server_accuracy
 from lapilli.evaluation.published.figures import accuracy, by_group, figure, mean_score, share
-from lapilli.evaluation.published.pope import SHORT
 from lapilli.evaluation.published.protocol import Judged, Key, Layout, Published, Questions, each
 
 UNANSWERABLE = "unanswerable"
