@@ -65,7 +65,7 @@ def test_seed(tmp_path, capsys):
 
 CHOICES = {"A": "a dog", "B": "a cat", "C": "a dog house"}
 CHOSEN = {
-    "A": "A", "B.": "B", "(C)": "C", "The answer is B": "B", "A or B": "", "A cat is here": "", "it is a cat": "B",
+    "A": "A", "B.": "B", "(C)": "C", "The answer is B": "B", "A or B": "", "A cat is here": "B", "it is a cat": "B",
     "a dog house": "", "none": "", "": "", "D": "", "Option A": "A", "the choice A is right": "",
 }  # fmt: skip
 

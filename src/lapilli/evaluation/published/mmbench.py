@@ -68,10 +68,12 @@ def chosen_letter(text: str, choices: Mapping[str, str]) -> str:
     """
     words = text.translate(_SIGNS).split()
     letters = [letter for letter in LETTERS if letter in words and (letter in choices or not choices)]
-    if len(letters) == 1:
-        return "" if letters == ["A"] and len(words) > 3 else letters[0]
+    if letters == ["A"] and len(words) > 3:
+        letters = []
+    if letters:
+        return letters[0] if len(letters) == 1 else ""
     texts = [letter for letter, choice in choices.items() if choice.lower() in text.lower()]
-    return texts[0] if not letters and len(texts) == 1 else ""
+    return texts[0] if len(texts) == 1 else ""
 
 
 def judge(row: AnswerRow, reference: Reference) -> Judged:

@@ -135,7 +135,7 @@ BENCHMARK = Published(
     identity=key,
     judge=each(judge),
     figures=figures,
-    choices=lambda _: ("Yes", "No"),
+    choices=lambda _: ("Yes", "No", "yes", "no"),
     layouts={
         "mme": Layout(
             "llava_mme.jsonl",

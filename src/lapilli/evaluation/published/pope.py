@@ -141,7 +141,7 @@ BENCHMARK = Published(
     judge=each(judge),
     figures=figures,
     needs_questions=True,
-    choices=lambda _: ("Yes", "No"),
+    choices=lambda _: ("Yes", "No", "yes", "no"),
     layouts={
         "coco-pope": Layout(
             "llava_pope_test.jsonl",
