@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, norm, ttest_rel
 
+from lapilli.core.statistics import clusters, paired
+from lapilli.core.statistics.clusters import clustered_mean
 from lapilli.core.statistics.paired import detectable, kappa, mcnemar, paired_difference
 
 ALONE = range(200)
@@ -47,8 +49,10 @@ def test_copies_of_a_picture_s_questions_add_nothing():
 
 def test_of_nothing_and_of_what_never_differs_no_p_is_given():
     for values in ([], [1.0], [1.0, 0.0, 1.0]):
-        result = paired_difference(values, values, range(len(values)))
-        assert np.isnan(result.p) and np.isnan(detectable(values, values, range(len(values))))
+        for more in (0, 0.1):
+            higher = [value + more for value in values]
+            result = paired_difference(higher, values, range(len(values)))
+            assert np.isnan(result.p) and np.isnan(detectable(higher, values, range(len(values))))
 
 
 def test_the_least_detectable_difference_is_found_four_times_in_five():
@@ -65,6 +69,22 @@ def test_more_questions_detect_less():
     first, second = rng.normal(0, 1, 800), rng.normal(0, 1, 800)
     least = [detectable(first[:n], second[:n], range(n)) for n in (50, 200, 800)]
     assert all(more > less for more, less in pairwise(least))
+
+
+def test_of_many_clusters_nothing_is_drawn_and_nothing_changes(monkeypatch):
+    rng = np.random.default_rng(8)
+    cluster = np.repeat(np.arange(3_000), rng.integers(1, 4, 3_000))
+    first, second = (rng.normal(gap, 1, len(cluster)) for gap in (0.03, 0))
+    drawn = paired_difference(first, second, cluster), clustered_mean(first, cluster)
+    monkeypatch.setattr(clusters, "MANY", 2_000)
+    monkeypatch.setattr(paired, "MANY", 2_000)
+    normal = paired_difference(first, second, cluster), clustered_mean(first, cluster)
+    for one, other in zip(drawn, normal, strict=True):
+        width = one.high - one.low
+        assert one.value == pytest.approx(other.value) and (one.low, one.high) == pytest.approx(
+            (other.low, other.high), abs=0.04 * width
+        )
+    assert normal[0].p == pytest.approx(drawn[0].p, abs=0.02) and 0.001 < normal[0].p < 0.9
 
 
 def test_kappa_by_hand():

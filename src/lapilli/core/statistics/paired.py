@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr
+from scipy.special import bdtr, ndtr
 
-from lapilli.core.statistics.bootstrap import draws, interval, two_sided
-from lapilli.core.statistics.clusters import numbered
+from lapilli.core.statistics.bootstrap import draws, two_sided
+from lapilli.core.statistics.clusters import MANY, clustered_mean, numbered, ratio_error
 from lapilli.core.statistics.estimate import Tested
 
 POWER = 0.8
@@ -47,12 +47,8 @@ def paired_difference(
     are equal nothing can be said of their spread: p is nan, and the interval has no width.
     """
     apart = np.subtract(first, second, dtype=np.float64)
-    replicates, clusters = _replicates(apart, cluster)
-    value = float(apart.mean()) if apart.size else float("nan")
-    ends = interval(value, replicates, clusters)
-    tail = (min((replicates <= 0).sum(), (replicates >= 0).sum()) + 1) / (len(replicates) + 1)
-    p = two_sided(tail, clusters) if replicates.size and np.ptp(replicates) > 0 else float("nan")
-    return Tested(value, ends.low, ends.high, apart.size, p)
+    estimate = clustered_mean(apart, cluster)
+    return Tested(estimate.value, estimate.low, estimate.high, estimate.n, _p(apart, cluster))
 
 
 def detectable(
@@ -63,11 +59,10 @@ def detectable(
     It is 2.80 standard errors of the difference that was measured (Bloom 1995, Eval. Rev. 19:547); nan for fewer than
     two clusters, and where all differences are equal.
     """
-    replicates, clusters = _replicates(np.subtract(first, second, dtype=np.float64), cluster)
-    if clusters < 2 or np.ptp(replicates) == 0:
-        return float("nan")
-    errors = NormalDist().inv_cdf(0.975) + NormalDist().inv_cdf(POWER)
-    return float(errors * replicates.std() * np.sqrt(clusters / (clusters - 1)))
+    apart = np.subtract(first, second, dtype=np.float64)
+    sums, sizes = _by_cluster(apart, cluster)
+    error = ratio_error(sums, sizes) if len(sizes) > 1 and not _are_equal(apart) else 0.0
+    return (NormalDist().inv_cdf(0.975) + NormalDist().inv_cdf(POWER)) * error if error > 0 else float("nan")
 
 
 def kappa(first: Sequence[bool], second: Sequence[bool]) -> float:
@@ -82,11 +77,27 @@ def kappa(first: Sequence[bool], second: Sequence[bool]) -> float:
     return float(((one == other).mean() - chance) / (1 - chance)) if chance < 1 else float("nan")
 
 
-def _replicates(apart: NDArray[np.float64], cluster: Sequence[Hashable]) -> tuple[NDArray[np.float64], int]:
-    """The mean difference of every draw of clusters, (draw,), and the number of clusters."""
-    if not apart.size:
-        return np.zeros(0), 0
-    numbers = numbered(cluster)
-    sums, sizes = np.bincount(numbers, apart), np.bincount(numbers)
+def _p(apart: NDArray[np.float64], cluster: Sequence[Hashable]) -> float:
+    """The two-sided p of a mean of differences that is 0."""
+    sums, sizes = _by_cluster(apart, cluster)
+    if len(sizes) < 2 or _are_equal(apart) or ratio_error(sums, sizes) == 0:
+        return float("nan")
+    if len(sizes) > MANY:
+        return float(2 * ndtr(-abs(sums.sum() / sizes.sum()) / ratio_error(sums, sizes)))
     weights = draws(len(sizes), 0).weights
-    return (weights @ sums) / (weights @ sizes), len(sizes)
+    replicates = (weights @ sums) / (weights @ sizes)
+    tail = (min((replicates <= 0).sum(), (replicates >= 0).sum()) + 1) / (len(replicates) + 1)
+    return two_sided(tail, len(sizes))
+
+
+def _are_equal(apart: NDArray[np.float64]) -> bool:
+    """Whether all differences are the same, but for what rounding leaves."""
+    return bool(np.ptp(apart) <= 1e-12 * (1 + np.abs(apart).max()))
+
+
+def _by_cluster(
+    apart: NDArray[np.float64], cluster: Sequence[Hashable]
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """The sum and the size of each cluster, (cluster,) each."""
+    numbers = numbered(cluster)
+    return np.bincount(numbers, apart), np.bincount(numbers)
