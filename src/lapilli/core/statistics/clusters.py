@@ -46,7 +46,7 @@ def clustered_mean(values: Sequence[float] | NDArray[Any], cluster: Sequence[Has
     return replace(estimate, n=n)
 
 
-def ratio_error(sums: NDArray[np.floating], sizes: NDArray[np.integer]) -> float:
+def ratio_error(sums: NDArray[Any], sizes: NDArray[Any]) -> float:
     """The standard error of a mean of values in clusters, from each one's sum and size, (cluster,).
 
     Source: the linearised ratio of means (Cochran 1977, Sampling Techniques, section 6.4); for two clusters or more.

@@ -95,9 +95,7 @@ def _are_equal(apart: NDArray[np.float64]) -> bool:
     return bool(np.ptp(apart) <= 1e-12 * (1 + np.abs(apart).max()))
 
 
-def _by_cluster(
-    apart: NDArray[np.float64], cluster: Sequence[Hashable]
-) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+def _by_cluster(apart: NDArray[np.float64], cluster: Sequence[Hashable]) -> tuple[NDArray[Any], NDArray[Any]]:
     """The sum and the size of each cluster, (cluster,) each."""
     numbers = numbered(cluster)
     return np.bincount(numbers, apart), np.bincount(numbers)

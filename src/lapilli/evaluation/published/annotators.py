@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from lapilli.evaluation.normalize import normalize_answer
 
+_normal_label = lru_cache(maxsize=2**16)(normalize_answer)  # most labels are the same few words
 _ENOUGH = 3  # annotators who agree make an answer right
 
 
@@ -18,7 +20,7 @@ def soft_accuracy(answer: str, annotators: Sequence[str]) -> float:
 
 def normalised_accuracy(answer: str, annotators: Sequence[str]) -> float:
     """`soft_accuracy` after VQA's normaliser, as TextVQA's program has it."""
-    return soft_accuracy(normalize_answer(answer), list(map(normalize_answer, annotators)))
+    return soft_accuracy(normalize_answer(answer), list(map(_normal_label, annotators)))
 
 
 def server_accuracy(answer: str, annotators: Sequence[str]) -> float:
