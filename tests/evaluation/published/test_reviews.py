@@ -1,10 +1,13 @@
 """LLaVA-Bench's and MM-Vet's files: of a judge's reviews and a grader's grades."""
 
+import math
 import re
 from pathlib import Path
 
 import pytest
 from tests.evaluation.published.files import lines, refusal, score, whole
+
+from lapilli.evaluation.published.llava_bench import printed_figures
 
 JUDGE = Path(__file__).parents[4] / "shared/data/judge"
 PRINTED = {
@@ -41,6 +44,16 @@ def test_categories_and_rows_that_were_not_read(tmp_path, capsys):
     assert result["unparsed"] == 2  # the text of the fourth has two spaces where the rule wants one
     assert result["without_unparsed"]["conv"]["relative"] == 50 and result["all"]["n"] == 4
     assert result["reparsed"]["unreadable"] == ["2"] and result["reparsed"]["missed"] == ["2", "4"]
+
+
+def test_means_are_rounded_before_they_are_divided():
+    """To three digits, as the authors' program does it."""
+    assert printed_figures(171 / 30, 172.5 / 30) == {"relative": 100.9, "reference": 57.0, "candidate": 57.5}
+    means = (1.0004, 1.0014)
+    assert round(means[1] / means[0] * 100, 1) == 100.1 == printed_figures(*means)["relative"]
+    means = (1.00049, 1.00051)
+    assert round(means[1] / means[0] * 100, 1) == 100.0 != printed_figures(*means)["relative"] == 100.1
+    assert math.isnan(printed_figures(0.0, 5.0)["relative"])
 
 
 @pytest.mark.parametrize("pair", [[1], [1, 2, 3], "1 2", [1, "2"], [1, True], {"a": 1}, [1, float("nan")]])

@@ -9,6 +9,7 @@ at the end, and the published rule reads the first line alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from math import nan
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -98,8 +99,14 @@ def _figures(pairs: Sequence[Scores], clusters: Sequence[Hashable]) -> dict[str,
     ratio = relative_score(pairs, clusters)
     means = [clustered_mean([pair[side] for pair in pairs], clusters) for side in (0, 1)]
     every = figure("relative", ratio) | figure("reference", means[0], 10) | figure("candidate", means[1], 10)
-    printed = {name: round(every[name], 1) for name in ("relative", "reference", "candidate")}
-    return every | printed | {"n": len(pairs)}
+    return every | printed_figures(means[0].value, means[1].value) | {"n": len(pairs)}
+
+
+def printed_figures(reference: float, candidate: float) -> dict[str, float]:
+    """What the authors' program prints of two means, which it rounds to three digits before it divides them."""
+    first, second = round(reference, 3), round(candidate, 3)
+    relative = round(second / first * 100, 1) if first else nan
+    return {"relative": relative, "reference": round(first * 10, 1), "candidate": round(second * 10, 1)}
 
 
 def reparsed(rows: Sequence[Judged]) -> dict[str, Any]:
