@@ -27,6 +27,7 @@ from lapilli.core.statistics.bootstrap import mean, resampled
 from lapilli.core.statistics.clusters import clustered, clustered_f1, clustered_mean
 from lapilli.core.statistics.logistic import out_of_fold
 from lapilli.core.statistics.multiple import holm
+from lapilli.core.statistics.paired import mcnemar, paired_difference
 from lapilli.core.statistics.proportion import newcombe, wilson
 from lapilli.core.statistics.sets import hypergeometric, rank_p
 
@@ -123,6 +124,25 @@ def clustered_mean_held(rng: Random, count: int) -> bool:
     cluster = clusters_of(rng, count)
     found = clustered_mean(rng.normal(0, 1, count)[cluster] + rng.normal(0, 0.5, len(cluster)), cluster.tolist())
     return found.low <= 0 <= found.high
+
+
+def paired_difference_held(rng: Random, count: int, gap: float) -> bool:
+    """A difference of scores of the same trials, which are alike within a cluster."""
+    cluster = clusters_of(rng, count)
+    alike = rng.normal(0, 1, count)[cluster]
+    first, second = (alike + rng.normal(0, 0.4, count)[cluster] + rng.normal(0, 0.5, len(cluster)) for _ in range(2))
+    result = paired_difference(first + gap, second, cluster.tolist())
+    return result.low <= gap <= result.high
+
+
+def files_told_apart(rng: Random, count: int, by: str) -> bool:
+    """Two sets of answers that are right equally often, told apart at .05."""
+    cluster = clusters_of(rng, count) if by == "bootstrap" else np.arange(count)
+    hard = rng.beta(2, 2, count)[cluster]
+    first, second = (rng.random(len(cluster)) < hard for _ in range(2))
+    if by == "bootstrap":
+        return bool(paired_difference(first, second, cluster.tolist()).p < 0.05)
+    return mcnemar(first.tolist(), second.tolist()).p < 0.05
 
 
 def clustered_f1_held(rng: Random, count: int, recall: float, false: float) -> bool:
@@ -309,6 +329,12 @@ def clusters() -> Iterator[Case]:
         yield Case("F1 (clusters)", of, count, HELD, trial, (4000, 600))
     for count in (20, 100):
         yield Case("mean (clusters)", "alike", count, HELD, partial(clustered_mean_held, count=count), (2000, 400))
+    for count in (20, 100):
+        trial = partial(paired_difference_held, count=count, gap=0.3)
+        yield Case("difference of scores (clusters)", "the same trials", count, HELD, trial, (2000, 300))
+    for by, name in (("bootstrap", "difference of scores (clusters)"), ("McNemar", "two sets of answers (McNemar)")):
+        trial = partial(files_told_apart, count=60, by=by)
+        yield Case(name, "right equally often", 60, ERRS, trial, (2000, 300))
 
 
 def means() -> Iterator[Case]:

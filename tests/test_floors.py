@@ -23,7 +23,10 @@ FLOORS = (
 SUB_FLOORS = {
     "data": ({"scenes", "plain"}, {"generation"}),
     "inspection": ({"attribution", "measures"}, {"intervention"}),
-    "report": ({"kit"}, {"quickstart", "explanation", "scorecard", "color", "hallucination", "evaluation", "training"}),
+    "report": (
+        {"kit"},
+        {"quickstart", "explanation", "scorecard", "color", "hallucination", "evaluation", "training", "scoring"},
+    ),
 }
 """The floors inside a room, above the room's own files. Where none are stated the rooms inside are on one floor."""
 

@@ -155,8 +155,8 @@ def test_errors_are_one_line(data, tmp_path, capsys):
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken/file").touch()
     for arguments, code, message in [
-        (("vqav2",), 2, "no benchmark 'vqav2'; there are: scenes, pope"),
-        (("scenes", "pope", "mme"), 2, "no benchmark 'mme'; there are: scenes, pope"),
+        (("mmmu",), 2, "no benchmark 'mmmu'; there are: scenes, pope"),
+        (("scenes", "pope", "mmmu"), 2, "no benchmark 'mmmu'; there are: scenes, pope"),
         (
             ("scenes", "--data", tmp_path / "nowhere"),
             1,

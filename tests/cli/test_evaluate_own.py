@@ -149,7 +149,7 @@ def test_errors_are_one_line_and_leave_nothing(folder, capsys):
         ([folder / "mine.json"], 1, "mine.json: question '0': image: '9.jpg': no such file"),
         ([folder / "mine.txt"], 1, "mine.txt: ending '.txt'; save the questions as one of"),
         (["--images", folder / "none"], 1, "none: no such folder; give the folder of the pictures of"),
-        (["vqav2"], 2, "no benchmark 'vqav2'"),
+        (["mmmu"], 2, "no benchmark 'mmmu'"),
     ]:
         assert run(arguments(folder, *more, "--out", folder / "run")) == code
         said = capsys.readouterr()

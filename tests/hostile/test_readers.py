@@ -35,7 +35,9 @@ from lapilli.data.questions import read_picture_questions
 from lapilli.data.sample import read_sample
 from lapilli.data.scenes.facts import asked_about, read_scenes
 from lapilli.data.validate import validate
+from lapilli.evaluation.answer_file import read_answers
 from lapilli.evaluation.answer_log import AnswerLog
+from lapilli.evaluation.published.protocol import published
 from lapilli.evaluation.question_file import read_question_file
 from lapilli.model.card import read_card
 from lapilli.model.gguf_header import read_header
@@ -142,6 +144,49 @@ JSON_READERS = {
     "captions.jsonl": ({"caption": "A dog.", "phrases": ["dog"]}, filtered),
     "asked.jsonl": ({"image": "a.png", "question": "What?"}, lambda folder: overlap([], folder / "asked.jsonl")),
     "rated.json": ([ROW], lambda folder: rate_file(folder / "rated.json", {})),
+TEN = ["red"] * 10
+LABELS = {
+    "pope": {"question_id": 1, "image": "a.jpg", "text": "Is it?", "label": "yes"},
+    "gqa": {"1": {"answer": "red", "imageId": "2", "types": {"structural": "query"}}},
+    "vqa": {"annotations": [{"question_id": 1, "image_id": 2, "answer_type": "other", "answers": [{"answer": "red"}]}]},
+    "textvqa": {"data": [{"image_id": "1", "question": "What?", "answers": TEN}]},
+    "scienceqa": {"1": {"answer": 1, "choices": ["a", "b"], "image": "a.png", "split": "test", "subject": "s"}},
+    "seed": {
+        "questions": [{"question_id": "1", "answer": "A", "data_type": "image", "question_type_id": 1, "data_id": "1"}],
+        "question_type": {"Scene": 1},
+    },
+    "mm-vet": {"v1_0": {"imagename": "a.png", "answer": "a", "capability": ["ocr"]}},
+    "captions": {"annotations": [{"image_id": 1, "caption": "a dog"}]},
+}
+"""Labels of published benchmarks; those of the others are tables."""
+HELD = {
+    "mm-vet": {"v1_0": {"content": ["good"], "score": [0.5, 1]}},
+    "llava-bench": {"question_id": 1, "category": "conv", "tuple": [8, 9.5], "content": "8 9.5"},
+    "cocoqa": {"sample_id": 1, "predicted_answer": "a dog", "ground_truth": "dog"},
+    "captions": {"image_id": 1, "caption": "a dog"},
+}
+"""Answers of published benchmarks that are not LLaVA's own lines."""
+
+
+def labels_of(name):
+    return lambda folder: published(name).references([folder / f"labels/{name}.json"])
+
+
+def judged_by(name):
+    """Those that hold their own labels are scored too."""
+
+    def read(folder):
+        rows = published(name).answers(folder / f"answers/{name}.jsonl")
+        if published(name).references is None:
+            published(name).figures(published(name).judge([(row, None) for row in rows]))
+
+    return read
+
+
+JSON_READERS = {
+    **{f"labels/{name}.json": (value, labels_of(name)) for name, value in LABELS.items()},
+    **{f"answers/{name}.jsonl": (value, judged_by(name)) for name, value in HELD.items()},
+    "answers.jsonl": ({"question_id": 1, "prompt": "?", "text": "a"}, lambda f: read_answers(f / "answers.jsonl")),
     "scenes.jsonl": ({"id": "0", "image": "a.png", "background": "light", "things": [THING]}, scenes),
     "questions.jsonl": (QUESTION, read_picture_questions),
     "rows.json": ([ROW], lambda folder: (read_sample(folder / "rows.json", 0), validate(folder / "rows.json", folder))),
@@ -221,6 +266,11 @@ OTHER_READERS = {
     "model.safetensors": (weights, lambda folder: [one.read() for one in stored_tensors(folder).values()]),
     "picture.png": (png, lambda folder: open_picture(folder, "picture.png")),
     "own.csv": (lambda: b'image;question;answer\na.png;"What?";red\n', lambda f: read_question_file(f / "own.csv")),
+    "labels/OCR.txt": (lambda: b"1.jpg\tIs it?\tYes\n", lambda f: published("mme").references([f / "labels/OCR.txt"])),
+    "labels/a.tsv": (
+        lambda: b"index\tquestion\tA\tB\tanswer\n1\tWhat?\tx\ty\tA\n",
+        lambda f: published("mmbench").references([f / "labels/a.tsv"]),
+    ),
     "begun/recipe.yaml": (lambda: b"seed: 0\n", lambda folder: begun(folder / "begun")),
 }
 if find_spec("gguf"):  # without the package there is no reader

@@ -12,6 +12,7 @@ from lapilli.cli.console import go_on, print_json, results, say, steps
 from lapilli.cli.options import MOST, MOST_SEED, Device, Model, require_models
 from lapilli.core.errors import UsageError
 from lapilli.evaluation.benchmark import BENCHMARKS, benchmark
+from lapilli.evaluation.published.protocol import ASKED
 
 if TYPE_CHECKING:
     from lapilli.evaluation.benchmark import Benchmark
@@ -34,7 +35,10 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="BENCH...",
-            help=f"What to score it on: {_LIST}; or your own questions, a .csv, .json or .jsonl file.",
+            help=(
+                f"What to score it on: {_LIST}; {', '.join(ASKED)} (published, their files in --data); or your own "
+                "questions, a .csv, .json or .jsonl file."
+            ),
             show_default=False,
         ),
     ],
@@ -43,6 +47,9 @@ def evaluate(
     ] = None,
     short: Annotated[
         bool, typer.Option("--short", help="Ask your own questions for one word or phrase, in LLaVA-1.5's words.")
+    ] = False,
+    choose: Annotated[
+        bool, typer.Option("--choose", help="Take the likeliest of a published benchmark's choices; generate nothing.")
     ] = False,
     data: Annotated[
         Path | None,
@@ -70,7 +77,8 @@ def evaluate(
 
     own = _OwnQuestions(question_files(benches), images, questions, short)
     own.require_files()
-    registered = {name: benchmark(name) for name in benches if name not in own.files}
+    registered = {name: _registered(name) for name in benches if name not in own.files}
+    _require_choices(benches, registered, choose)
     from lapilli.core.placement import Placement
     from lapilli.model.hub import require_named
 
@@ -88,8 +96,28 @@ def evaluate(
     (folder,) = require_models([model])
     from lapilli.studies.evaluate import Settings  # last: a refusal should not wait for torch
 
-    of = Settings(folder, chosen, data=data, count=count, seed=seed, placement=placement)
+    of = Settings(folder, chosen, data=data, count=count, seed=seed, placement=placement, choose=choose)
     _show(_parts(of, out, own, str(model)), out, as_json)
+
+
+def _registered(name: str) -> "Benchmark[Any]":
+    """The benchmark of a name, drawn or published. Raises UsageError for another name."""
+    if name in BENCHMARKS:
+        return benchmark(name)
+    if name not in ASKED:
+        known = ", ".join([*BENCHMARKS, *ASKED])
+        raise UsageError(
+            f"no benchmark {name!r}; there are: {known}; or give questions in a file (.csv, .json, .jsonl)"
+        )
+    from lapilli.evaluation.published.asking import published_benchmark
+
+    return published_benchmark(name)
+
+
+def _require_choices(benches: list[str], registered: "Mapping[str, Benchmark[Any]]", choose: bool) -> None:
+    without = [name for name in benches if name not in registered or registered[name].choices is None]
+    if choose and without:
+        raise UsageError(f"--choose: {without[0]} has no choices; leave it out")
 
 
 @dataclass(frozen=True)

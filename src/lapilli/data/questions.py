@@ -79,7 +79,7 @@ def fingerprint(folder: Path) -> str:
     the names and sizes.
     """
     rows = sorted(file for file in folder.iterdir() if file.suffix in _ROWS and file.is_file())
-    entries = [[file.name, _sha256(file)] for file in rows]
+    entries = [[file.name, sha256(file)] for file in rows]
     for name in _PICTURES:
         inside = [file.relative_to(folder / name).as_posix() for file in (folder / name).rglob("*") if file.is_file()]
         entries.append([name, picture_sizes(folder / name, inside)])
@@ -93,7 +93,8 @@ def picture_sizes(images: Path, names: Iterable[str]) -> str:
     return hashlib.sha256(json.dumps(sizes).encode()).hexdigest()
 
 
-def _sha256(file: Path) -> str:
+def sha256(file: Path) -> str:
+    """The checksum of a file's content."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 

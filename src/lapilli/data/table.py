@@ -7,6 +7,7 @@ and a byte order mark in front. Counted are the lines of the file, from 1, as ed
 import csv
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from lapilli.core.read import read_bytes
 from lapilli.data.extra_fields import excerpt
 from lapilli.data.rows import signature_fault
 
+_LONGEST = 131_072
 _DELIMITERS = ",;\t"
 _AS_UTF8 = 'save it as UTF-8 (in Excel: Save As, "CSV UTF-8")'
 _QUOTES = (
@@ -30,13 +32,14 @@ class Table:
     rows: tuple[tuple[int, dict[str, str]], ...]
 
 
-def read_table(file: Path) -> Table:
+def read_table(file: Path, longest: int = _LONGEST) -> Table:
     """The table in a file; cells that a row lacks are empty, columns without a name are left out.
 
-    Raises LapilliError, with the line, for a file that is no such table, a name that two columns have, and a row with
-    more cells than there are columns.
+    Raises LapilliError, with the line, for a file that is no such table, a name that two columns have, a row with more
+    cells than there are columns, and a cell of more than `longest` characters: a quote that is never closed makes one.
     """
-    lines = _cells(file, _text(file))
+    with _cells_up_to(longest):
+        lines = iter(list(_cells(file, _text(file))))
     _, columns = next(lines, (0, []))
     if not columns:
         raise LapilliError(f"{file}: empty; the first line names the columns, and each other line is a row")
@@ -44,6 +47,15 @@ def read_table(file: Path) -> Table:
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise LapilliError(f"{file}: two columns are called {excerpt(twice)}; rename or remove one")
     return Table(tuple(names), tuple((line, _row(file, line, columns, cells)) for line, cells in lines))
+
+
+@contextmanager
+def _cells_up_to(longest: int) -> Iterator[None]:
+    before = csv.field_size_limit(longest)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def _text(file: Path) -> str:

@@ -110,7 +110,7 @@ def ask(
 
 def _sample(benchmark: Benchmark[Q], question: Q, condition: str) -> Sample:
     prompt = benchmark.prompt(question)
-    if condition in ("language_only", TEXT):
+    if condition in ("language_only", TEXT) or not question.image:
         return Sample(question.id, (), (Turn("user", prompt),))
     return Sample(question.id, (question.image,), (Turn("user", f"{IMAGE_MARK}\n{prompt}"),))
 

@@ -87,6 +87,9 @@ class Benchmark(Generic[Q]):
     measure    what says how likely the model finds a text -> more rows, behind those of `score`; None where only
                answers are scored
     answer_tokens  the longest answer
+    choices    a question -> the answers of which the likeliest can be taken; None where any answer may be right
+    picture_folder  the folder of the pictures, seen from that of the questions
+    inputs     (data folder) -> the SHA-256 of what is read of it, by name; None where it is a folder of questions
     """
 
     name: str
@@ -103,10 +106,13 @@ class Benchmark(Generic[Q]):
     expected: Callable[[Q], Sequence[str]] | None = None
     measure: Callable[[Likelihood], Sequence[Any]] | None = None
     answer_tokens: int = 32
+    choices: Callable[[Q], Sequence[str]] | None = None
+    picture_folder: str = "images"
+    inputs: Callable[[Path], dict[str, str]] | None = None
 
     def images(self, folder: Path) -> Path:
         """Where the pictures are of the questions that were read from `folder`."""
-        return self.pictures or folder / "images"
+        return self.pictures or folder / self.picture_folder
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -10,16 +10,18 @@ from typing import Any, TypeAlias
 from lapilli.core.placement import Placement
 from lapilli.core.plain import plain
 from lapilli.core.progress import Progress
+from lapilli.core.read import parsed
 from lapilli.core.run import RunDir
 from lapilli.data.pictures import open_picture
 from lapilli.data.questions import fingerprint, picture_sizes
 from lapilli.evaluation.answer_log import AnswerLog
-from lapilli.evaluation.asking import Result, evaluate
+from lapilli.evaluation.asking import Answerer, Result, evaluate
 from lapilli.evaluation.benchmark import Benchmark, Response
 from lapilli.inference.answer import answerer_of
+from lapilli.inference.choice import chooser_of
 from lapilli.inference.likelihood import token_losses
 from lapilli.model.hub import recorded
-from lapilli.model.llava import load
+from lapilli.model.llava import Llava, load
 from lapilli.model.parts import origin
 from lapilli.report.evaluation.page import pictured
 from lapilli.report.kit.pictures import thumbnail
@@ -34,6 +36,8 @@ Rows: TypeAlias = list[dict[str, Any]]
 class Settings:
     """What decides the figures of an evaluation: `count` questions of every type of the benchmarks, asked of `model`.
 
+    With `choose` a question's answer is the likeliest of its benchmark's choices, and none is generated.
+
     Without `data` the questions are drawn, once for benchmarks that draw the same; `seed` is that of the drawing.
     """
 
@@ -43,6 +47,7 @@ class Settings:
     count: int
     seed: int
     placement: Placement
+    choose: bool = False
 
 
 def begin(out: Path, of: Settings, own: Mapping[str, Any]) -> RunDir:
@@ -57,6 +62,7 @@ def begin(out: Path, of: Settings, own: Mapping[str, Any]) -> RunDir:
         "data": of.data.resolve() if of.data else None,
         "questions": of.count,
         "seed": of.seed,
+        **({"choose": True} if of.choose else {}),
         "inputs": _inputs(of),
         **own,
     }
@@ -70,6 +76,10 @@ def _inputs(of: Settings) -> dict[str, str]:
         if benchmark.pictures:
             names = (question.image for question in benchmark.read(benchmark.pictures, "", of.count))
             inputs[benchmark.name] = picture_sizes(benchmark.pictures, names)
+        elif benchmark.inputs and of.data:
+            inputs |= {f"{benchmark.name}/{name}": digest for name, digest in benchmark.inputs(of.data).items()}
+            named = (question.image for question in benchmark.read(of.data, "", of.count) if question.image)
+            inputs[f"{benchmark.name}/{benchmark.picture_folder}"] = picture_sizes(benchmark.images(of.data), named)
         elif of.data:
             inputs |= {split: fingerprint(of.data / split) for split in benchmark.splits}
     return inputs
@@ -91,15 +101,34 @@ def evaluate_model(of: Settings, progress: Progress, run: RunDir | None = None) 
         llava, log = load(of.model, of.placement), AnswerLog(run, progress)
         for benchmark in of.benchmarks:
             folder = folders[benchmark.draw]
-            answer = answerer_of(llava, benchmark.answer_tokens)
+            answer = _answerer(of, benchmark, llava, folder)
             likelihood = partial(token_losses, llava)
             result = evaluate(benchmark, folder, of.count, answer, log.answerer, likelihood=likelihood)
             for part, rows in _parts(benchmark, result, folder).items():
                 parts[part] += [{"benchmark": benchmark.name, **plain(row)} for row in rows]
-    for part, rows in parts.items():
-        if run:
+    if run:
+        run.save("asked", _conditions(llava, of.benchmarks, of.choose))
+        for part, rows in parts.items():
             run.save(part, rows)
     return parts
+
+
+def _conditions(llava: Llava, benchmarks: Sequence[Benchmark[Any]], choose: bool) -> dict[str, Any]:
+    """What decides an answer beside the question and the weights: template, preparation of pictures, decoding."""
+    preparation = llava.processor.image_processor.to_json_string()
+    return {
+        "template": llava.template,
+        "preparation": parsed(preparation, "the image processor", "save the model again"),
+        "decoding": "likeliest choice" if choose else "greedy",
+        "answer_tokens": {benchmark.name: benchmark.answer_tokens for benchmark in benchmarks},
+    }
+
+
+def _answerer(of: Settings, benchmark: Benchmark[Any], llava: Llava, folder: Path) -> Answerer:
+    if not (of.choose and benchmark.choices):
+        return answerer_of(llava, benchmark.answer_tokens)
+    questions = [one for split in benchmark.splits for one in benchmark.read(folder / split, split, of.count)]
+    return chooser_of(llava, {question.id: benchmark.choices(question) for question in questions})
 
 
 def _folders(of: Settings, drawn: Path, progress: Progress) -> dict[Any, Path]:
@@ -144,4 +173,5 @@ def _thumbnails(benchmark: Benchmark[Any], answers: Sequence[Mapping[str, Any]],
     return [
         {"split": split, "image": name, "uri": thumbnail(open_picture(benchmark.images(folder / split), name))}
         for split, name in names
+        if name
     ]

@@ -1,0 +1,98 @@
+"""MM-Vet: free answers that a grader gave from 0 to 1. Yu et al. 2023, arXiv 2308.02490.
+
+The file of answers is that of the grades, `{"v1_0": {"content": [...], "score": [1.0, ...]}}`, with one score a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+
+from lapilli.core.errors import LapilliError
+from lapilli.core.read import checked
+from lapilli.core.statistics.clusters import clustered_mean
+from lapilli.evaluation.answer_file import REMEDY, AnswerRow, read_mapping
+from lapilli.evaluation.published.figures import figure, grouped, unparsed
+from lapilli.evaluation.published.protocol import Judged, Key, Published, each
+
+
+class Reference(TypedDict, total=False):
+    """A question of MM-Vet as its file has it."""
+
+    answer: str
+    imagename: str
+    capability: list[str]
+
+
+class Grades(TypedDict):
+    """The grades of an answer, one a run; below 0 where a run gave none."""
+
+    score: list[float]
+
+
+def read_labels(files: Sequence[Path]) -> dict[Key, Reference]:
+    """The questions of `mm-vet.json` by their names."""
+    return {
+        name: checked(Reference, row, f"{file}: {name}", REMEDY)
+        for file in files
+        for name, row in read_mapping(file).items()
+    }
+
+
+def read_grades(file: Path) -> list[AnswerRow]:
+    """A row for each question; its text are the grader's words. Raises LapilliError for a row without grades."""
+    rows = []
+    for name, row in read_mapping(file).items():
+        place = f"{file}: {name}"
+        if not checked(Grades, row, place, REMEDY)["score"]:
+            raise LapilliError(f"{place}: score: an empty list; {REMEDY}")
+        rows.append(AnswerRow(place, name, "", _words(row.get("content")), row))
+    return rows
+
+
+def _words(content: object) -> str:
+    return "\n".join(map(str, content)) if isinstance(content, list) else str(content or "")
+
+
+def judge(row: AnswerRow, reference: Reference) -> Judged:
+    """The mean grade of the runs that gave one from 0 to 1; without any the answer counts as 0, and as failed."""
+    grades = [grade for grade in row.fields["score"] if 0 <= grade <= 1]
+    return Judged(
+        row.id, " ".join(sorted(reference.get("capability", []))), reference.get("imagename", row.id), row.text,
+        parsed=" ".join(f"{grade:g}" for grade in grades),
+        expected=reference.get("answer", ""),
+        score=sum(grades) / len(grades) if grades else 0.0,
+        failed=len(grades) < len(row.fields["score"]),
+        numbers={f"run {at}": grade for at, grade in enumerate(row.fields["score"], 1)},
+    )  # fmt: skip
+
+
+def figures(rows: Sequence[Judged]) -> dict[str, Any]:
+    """The mean grade, that of every run, of every capability and of every set of them."""
+    capabilities = dict.fromkeys(name for row in rows for name in row.group.split())
+    runs = [name for name in rows[0].numbers if all(name in row.numbers for row in rows)]
+    means = [float(np.mean([row.numbers[name] for row in rows])) for name in runs]
+    return (
+        _mean(rows, "total")
+        | {"runs": means, "runs_std": float(np.std(means)), "unparsed": unparsed(rows)}
+        | {"by_capability": {name: _mean([row for row in rows if name in row.group.split()]) for name in capabilities}}
+        | {"by_integration": {name: _mean(of) for name, of in grouped(rows, lambda row: row.group).items()}}
+    )
+
+
+def _mean(rows: Sequence[Judged], name: str = "score") -> dict[str, Any]:
+    return figure(name, clustered_mean([row.score for row in rows], [row.cluster for row in rows])) | {"n": len(rows)}
+
+
+BENCHMARK = Published(
+    name="mm-vet",
+    version="v1, 218 questions; the authors' mm-vet_evaluator",
+    source="github.com/yuweihao/MM-Vet, mm-vet.json: {v1_0: {imagename, answer, capability}}",
+    references=read_labels,
+    answers=read_grades,
+    judge=each(judge),
+    figures=figures,
+)

@@ -1,0 +1,150 @@
+"""MMBench: multiple choice asked in every rotation of the choices. Liu et al. 2023, arXiv 2307.06281.
+
+A question counts as right if it is answered rightly in all its rotations, whose indices are a million apart. Files
+without rotations have one row a question. The letter is read by `chosen_letter`; LLaVA's published figures are those of
+the authors' server, which takes a spreadsheet and asks a language model where no rule reads a letter.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lapilli.core.errors import LapilliError
+from lapilli.core.files import write_atomically
+from lapilli.data.table import read_table
+from lapilli.evaluation.answer_file import REMEDY, AnswerRow, listed
+from lapilli.evaluation.published.figures import accuracy, by_group, figure, grouped, share, unparsed
+from lapilli.evaluation.published.protocol import Judged, Key, Published, Questions, each, require_extra
+
+LETTERS = "ABCD"
+ROTATION = 1_000_000
+"""What the index of a question's next rotation is greater by."""
+
+_SIGNS = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
+_LONGEST = 100_000_000  # characters of a cell, which holds a picture
+_CELL = 32_767  # characters that a cell of a spreadsheet takes
+_DROPPED = {"hint", "category", "source", "image", "comment", "l2-category"}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The right letter, the texts of the choices by letter, and the category."""
+
+    answer: str
+    choices: Mapping[str, str]
+    category: str
+
+
+def read_labels(files: Sequence[Path]) -> dict[Key, Reference]:
+    """The labels of `mmbench_dev_*.tsv` by index. Raises LapilliError for a row without an answer: a test split."""
+    labels: dict[Key, Reference] = {}
+    for file in files:
+        for line, row in read_table(file, longest=_LONGEST).rows:
+            if not {"index", "answer"} <= row.keys():
+                raise LapilliError(f"{file}: no columns index and answer; its columns are {listed(row)}; {REMEDY}")
+            if len(row["answer"]) != 1 or row["answer"] not in LETTERS:
+                raise LapilliError(
+                    f"{file}, line {line}: answer {row['answer']!r}, one of {LETTERS} expected; {REMEDY}"
+                )
+            choices = {letter: row[letter] for letter in LETTERS if row.get(letter)}
+            labels[_index(row["index"])] = Reference(
+                row["answer"], choices, row.get("l2-category") or row.get("category", "")
+            )
+    return labels
+
+
+def _index(text: str) -> str:
+    return text.removesuffix(".0")  # as tables of numbers write whole ones
+
+
+def chosen_letter(text: str, choices: Mapping[str, str]) -> str:
+    """The letter that stands in the answer as a word, or that whose text is in the answer; "" without exactly one.
+
+    Signs count as spaces. A single "A" among more than three words is an article.
+    """
+    words = text.translate(_SIGNS).split()
+    letters = [letter for letter in LETTERS if letter in words and (letter in choices or not choices)]
+    if letters == ["A"] and len(words) > 3:
+        letters = []
+    if letters:
+        return letters[0] if len(letters) == 1 else ""
+    texts = [letter for letter, choice in choices.items() if choice.lower() in text.lower()]
+    return texts[0] if len(texts) == 1 else ""
+
+
+def judge(row: AnswerRow, reference: Reference) -> Judged:
+    """One rotation; its cluster is the question."""
+    letter = chosen_letter(row.text, reference.choices)
+    question = str(int(row.id) % ROTATION) if row.id.isdecimal() else row.id
+    return Judged(
+        row.id, reference.category, question, row.text,
+        parsed=letter,
+        expected=reference.answer,
+        score=float(letter == reference.answer),
+        failed=not letter,
+    )  # fmt: skip
+
+
+def figures(rows: Sequence[Judged]) -> dict[str, Any]:
+    """Accuracy of questions over all rotations, of single rows, and of each category's questions."""
+    circular = [_circular(of) for of in grouped(rows, lambda row: str(row.cluster)).values()]
+    single = share([row.score == 1 for row in rows], [row.cluster for row in rows])
+    return (
+        accuracy(circular)
+        | figure("single_accuracy", single)
+        | {"rows": len(rows), "unparsed": unparsed(rows), "by_category": by_group(circular)}
+    )
+
+
+def _circular(rows: Sequence[Judged]) -> Judged:
+    """A question: right if all its rotations are."""
+    one, every = rows[0], min(row.score for row in rows)
+    return replace(one, id=str(one.cluster), score=every)
+
+
+def write_spreadsheet(table: Path, answers: Sequence[AnswerRow], out: Path) -> None:
+    """The .xlsx that the authors' server takes: the table without pictures and hints, with a column `prediction`.
+
+    Raises LapilliError where openpyxl is not installed, and as `write_atomically` does.
+    """
+    require_extra("openpyxl")
+    from openpyxl import Workbook
+    from openpyxl.cell import WriteOnlyCell
+    from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+
+    def cell(text: str) -> WriteOnlyCell:
+        made = WriteOnlyCell(sheet, ILLEGAL_CHARACTERS_RE.sub("", text)[:_CELL])
+        made.data_type = "s"  # an answer that begins with = is no formula
+        return made
+
+    rows = read_table(table, longest=_LONGEST)
+    columns = [name for name in rows.columns if name not in _DROPPED]
+    texts = {row.id: row.text for row in answers}
+    book = Workbook(write_only=True)
+    sheet = book.create_sheet()
+    sheet.append([*columns, "prediction"])
+    for _, row in rows.rows:
+        sheet.append([*(cell(row[name]) for name in columns), cell(texts.get(_index(row["index"]), ""))])
+    content = io.BytesIO()
+    book.save(content)
+    write_atomically(out, content.getvalue())
+
+
+def upload(answers: Sequence[AnswerRow], _: Questions) -> list[dict[str, str]]:
+    """The predictions by index; `write_spreadsheet` makes the server's file of them."""
+    return [{"index": row.id, "prediction": row.text} for row in answers]
+
+
+BENCHMARK = Published(
+    name="mmbench",
+    version="dev 20230712; circular evaluation, letters by rules",
+    source="opencompass.org.cn/mmbench, mmbench_dev_20230712.tsv: index, question, A to D, answer",
+    references=read_labels,
+    judge=each(judge),
+    figures=figures,
+    upload=upload,
+)
