@@ -133,17 +133,6 @@ def filtered(folder):
     return filter_captions(folder / "captions.jsonl", folder / "out", Balance(), None, lambda *_: None)
 
 
-JSON_READERS = {
-    "contexts.jsonl": (CONTEXT, lambda folder: gather_contexts([folder / "contexts.jsonl"], Choice())),
-    "coco.json": (COCO, lambda folder: gather_contexts([folder / "coco.json"], Choice())),
-    "genome.json": (GENOME, lambda folder: gather_contexts([folder / "genome.json"], Choice())),
-    "reply.json": (REPLIED, lambda folder: read_reply((folder / "reply.json").read_text(errors="surrogateescape"))),
-    "batch.jsonl": (ANSWERED, lambda folder: adopted(folder / "batch.jsonl")),
-    "mixture.yaml": (MIXTURE, lambda folder: read_mixture(folder / "mixture.yaml", [])),
-    "table.jsonl": ({"image": "a.png", "question": "What?", "answer": "red"}, imported),
-    "captions.jsonl": ({"caption": "A dog.", "phrases": ["dog"]}, filtered),
-    "asked.jsonl": ({"image": "a.png", "question": "What?"}, lambda folder: overlap([], folder / "asked.jsonl")),
-    "rated.json": ([ROW], lambda folder: rate_file(folder / "rated.json", {})),
 TEN = ["red"] * 10
 LABELS = {
     "pope": {"question_id": 1, "image": "a.jpg", "text": "Is it?", "label": "yes"},
@@ -184,6 +173,16 @@ def judged_by(name):
 
 
 JSON_READERS = {
+    "contexts.jsonl": (CONTEXT, lambda folder: gather_contexts([folder / "contexts.jsonl"], Choice())),
+    "coco.json": (COCO, lambda folder: gather_contexts([folder / "coco.json"], Choice())),
+    "genome.json": (GENOME, lambda folder: gather_contexts([folder / "genome.json"], Choice())),
+    "reply.json": (REPLIED, lambda folder: read_reply((folder / "reply.json").read_text(errors="surrogateescape"))),
+    "batch.jsonl": (ANSWERED, lambda folder: adopted(folder / "batch.jsonl")),
+    "mixture.yaml": (MIXTURE, lambda folder: read_mixture(folder / "mixture.yaml", [])),
+    "table.jsonl": ({"image": "a.png", "question": "What?", "answer": "red"}, imported),
+    "captions.jsonl": ({"caption": "A dog.", "phrases": ["dog"]}, filtered),
+    "asked.jsonl": ({"image": "a.png", "question": "What?"}, lambda folder: overlap([], folder / "asked.jsonl")),
+    "rated.json": ([ROW], lambda folder: rate_file(folder / "rated.json", {})),
     **{f"labels/{name}.json": (value, labels_of(name)) for name, value in LABELS.items()},
     **{f"answers/{name}.jsonl": (value, judged_by(name)) for name, value in HELD.items()},
     "answers.jsonl": ({"question_id": 1, "prompt": "?", "text": "a"}, lambda f: read_answers(f / "answers.jsonl")),
