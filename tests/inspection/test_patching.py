@@ -12,12 +12,14 @@ from tests.parts import picture
 from lapilli.core.errors import LapilliError
 from lapilli.data.collate import collate
 from lapilli.data.encode import encode
+from lapilli.inspection.capture import capturing
 from lapilli.inspection.intervention import patching
 from lapilli.inspection.intervention.patching import (
     Patch,
     block_sets,
     everything,
     hybrids,
+    local_changes,
     nothing,
     patched,
     window,
@@ -153,6 +155,38 @@ def test_windows_of_some_widths():
     for start, stop in ((2, 2), (-1, 2), (0, 5)):
         with pytest.raises(ValueError, match="of 4"):
             window(4, start, stop)
+
+
+def passing(llava, batch, at, site):
+    with capturing(llava.model, site) as capture, torch.inference_mode():
+        llava.model(**batch)
+    return capture[site][at]
+
+
+def test_a_layers_own_change_is_that_of_the_layer_alone():
+    """By exchanging one layer: what is before it is the same, what is behind it differs by the layer alone."""
+    base, tuned = pair("deep")
+    batch, at = batch_of(base)
+    for own, changes in zip((base, tuned), local_changes(base, tuned, batch, at), strict=True):
+        for layer in range(5):
+            before = passing(own, batch, at, f"llm.layers.{layer}.resid_pre")
+            site, other = f"llm.layers.{layer}.resid_post", tuned if own is base else base
+            kept = passing(own, batch, at, site)
+            with patched(own, other, window(5, layer, layer + 1)):
+                exchanged = passing(own, batch, at, site)
+            by_base = kept if own is base else exchanged
+            expected = (kept - exchanged).norm(dim=1) / (by_base - before).norm(dim=1)
+            torch.testing.assert_close(changes[layer], expected)
+            assert (changes[layer] > 0.01).all()
+
+
+def test_a_layer_that_stayed_has_no_change():
+    base, tuned = pair("deep")
+    batch, at = batch_of(base)
+    with patched(tuned, base, window(5, 1, 3)):
+        changes = local_changes(base, tuned, batch, at)
+    for of in changes:
+        assert (of[[1, 2]] == 0).all() and (of[[0, 3, 4]] > 0).all()
 
 
 def test_models_that_do_not_fit_are_refused():

@@ -13,7 +13,7 @@ def recovered(scores: Sequence[float] | NDArray[np.floating], base: float, tuned
     The share of a gain that is not clearly above its error is no number: test the gain first.
     """
     gain = tuned - base
-    values = np.asarray(scores, np.float64) - base
+    values: NDArray[np.float64] = np.asarray(scores, np.float64) - base
     return values / gain if gain else np.full(values.shape, math.nan)
 
 
@@ -32,4 +32,5 @@ def interference(scores: Sequence[float] | NDArray[np.floating], base: float, tu
 
     The largest of many is above 0 by chance: correct for their number.
     """
-    return np.maximum(min(base, tuned) - np.asarray(scores, np.float64), 0)
+    below: NDArray[np.float64] = np.maximum(min(base, tuned) - np.asarray(scores, np.float64), 0)
+    return below

@@ -80,6 +80,19 @@ def block_sets(depth: int, blocks: int) -> list[Patch]:
     return [Patch(tuple(bool(number >> block & 1) for block in of_layer)) for number in range(2**blocks)]
 
 
+@dataclass(frozen=True, eq=False)
+class _Path:
+    """A model's own run: its layers, what it called each with, and the states before them and behind the last."""
+
+    layers: Any
+    keywords: Sequence[Mapping[str, Any]]
+    states: Sequence[Tensor]
+
+    def step(self, layer: int, state: Tensor) -> Tensor:
+        """The state behind a layer, called as in the model's own run."""
+        return tensor_of(self.layers[layer](state, **self.keywords[layer]), "what a layer puts out")
+
+
 @contextmanager
 def patched(target: Llava, source: Llava, patch: Patch) -> Iterator[None]:
     """Within it the target is the hybrid, by the source's modules in the place of its own; afterwards it is itself.
@@ -132,23 +145,37 @@ def hybrids(
     return [results[number] for number in range(len(patches))]
 
 
+@torch.inference_mode()
+def local_changes(
+    base: Llava, tuned: Llava, batch: Mapping[str, Tensor], at: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """How much each layer itself has changed: both models' layer on the same state, float32, (layer, position) each.
+
+    |tuned layer(h) - base layer(h)| / |base layer(h) - h|, with h the state before the layer in the base, and then in
+    the tuned model. A state's change over depth holds what all layers before have changed; this does not. `batch` and
+    `at` as for `hybrids`; raises LapilliError as it does.
+    """
+    _require_pair(base, tuned, [])
+    roots = _Roots(base, tuned, batch)
+    first, second = (_changes(roots.paths(own, own), own, at) for own in (False, True))
+    return first, second
+
+
+def _changes(paths: tuple[_Path, _Path], own: bool, at: tuple[Tensor, Tensor]) -> Tensor:
+    """The change of every layer on the states of the model's own run, (layer, position)."""
+    states = paths[own].states
+    rows: list[Tensor] = []
+    for layer, state in enumerate(states[:-1]):
+        same, other = states[layer + 1][at].float(), paths[not own].step(layer, state)[at].float()
+        added = (other if own else same) - state[at].float()
+        rows.append((other - same).norm(dim=-1) / added.norm(dim=-1))
+    return torch.stack(rows)
+
+
 def _logits(models: tuple[Llava, Llava], patch: Patch, state: Tensor, at: tuple[Tensor, Tensor]) -> Tensor:
     norm = decoder(models[patch.norm].model).norm
     logits: Tensor = decoder(models[patch.head].model).head(norm(state)[at])
     return logits.float()
-
-
-@dataclass(frozen=True, eq=False)
-class _Path:
-    """A model's own run: its layers, what it called each with, and the states before them and behind the last."""
-
-    layers: Any
-    keywords: Sequence[Mapping[str, Any]]
-    states: Sequence[Tensor]
-
-    def step(self, layer: int, state: Tensor) -> Tensor:
-        """The state behind a layer, called as in the model's own run."""
-        return tensor_of(self.layers[layer](state, **self.keywords[layer]), "what a layer puts out")
 
 
 class _Roots:
