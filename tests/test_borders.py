@@ -42,7 +42,6 @@ PARSERS = {
     ("model/checkpoints/write.py", "_edited"): "a file that was written a moment before",
     ("model/checkpoints/write.py", "_shorter"): "no file: the state of a tokenizer in memory",
     ("model/tokenizer.py", "_merge_by_score"): "no file: the state of a tokenizer in memory",
-    ("training/totals.py", "load"): "a file of a checkpoint whose checksums were compared",
     ("training/trainer.py", "step_of"): "a file of a checkpoint whose checksums were compared",
 }
 """Where JSON, YAML or CSV is parsed, and what it is."""

@@ -142,13 +142,26 @@ def _require_same(journey: Journey) -> None:
 
 
 def _steps(journey: Journey, progress: Progress) -> list[Step]:
-    from lapilli.studies.quickstart import scoring
+    return [*_data(journey, progress), *_training(journey, progress)]
 
-    step = partial(_step, journey)
 
+def _data(journey: Journey, progress: Progress) -> list[Step]:
     def draw(name: str, split: Split, size: int, seed: int = journey.seed) -> Step:
         do = partial(_draw, journey, name, size, partial(progress, f"scenes, {name}"), split=split, seed=seed)
-        return step(f"draw scenes: {name.replace('_', ' ')}", f"data/{name}", do)
+        return _step(journey, f"draw scenes: {name.replace('_', ' ')}", f"data/{name}", do)
+
+    return [
+        draw("train", "train", journey.scenes),
+        draw("held_out", "held_out", journey.tests),
+        draw("compositional", "compositional", journey.tests),
+        draw("fresh", "held_out", 60, journey.seed + 1),
+    ]
+
+
+def _training(journey: Journey, progress: Progress) -> list[Step]:
+    from lapilli.studies.quickstart import scoring
+
+    step, talks = partial(_step, journey), journey.makes.talks
 
     def train(stage: str, name: str) -> Step:
         return step(name, f"{stage}/manifest.json", partial(_train, journey, stage), stage)
@@ -156,12 +169,7 @@ def _steps(journey: Journey, progress: Progress) -> list[Step]:
     mix = step("mix in plain English", "data/train/mixed.json", partial(_mix, journey))
     english = partial(scoring.score_text, journey, progress)
     score_text = step("score its English before and after", "scores/text.json", english)
-    talks = journey.makes.talks
     return [
-        draw("train", "train", journey.scenes),
-        draw("held_out", "held_out", journey.tests),
-        draw("compositional", "compositional", journey.tests),
-        draw("fresh", "held_out", 60, journey.seed + 1),
         step("join the parts", "joined", partial(_join, journey)),
         train("align", "stage 1: align the projector"),
         step("score stage 1", "scores/align.json", partial(scoring.score_align, journey, progress)),

@@ -54,7 +54,6 @@ def collect(journey: Journey) -> Results:
         **_network(journey, llava),
         "stages": [_stage(name, run, steps) | {"row": _row(journey, name, llava)} for name, run in runs.items()],
         **_scores(journey),
-        **_english(journey),
         "steps": steps,
         "next_commands": _next_commands(journey),
     }
@@ -70,7 +69,7 @@ def _versions(run: Path) -> dict[str, str]:
 
 
 def _scores(journey: Journey) -> dict[str, Any]:
-    """What the scoring left: the scores of both stages, the captions of the first, the answers about new scenes."""
+    """What the scoring left: scores of both stages, captions of the first, answers about new scenes, English kept."""
     files = (journey.out / f"scores/{name}.json" for name in ("align", "instruct", "fresh"))
     align, instruct, fresh = (_saved(file) for file in files)
     rows = align["scores"] + instruct["scores"]
@@ -80,6 +79,7 @@ def _scores(journey: Journey) -> dict[str, Any]:
         "constants": _constants(journey),
         "captions": align["captions"],
         "examples": fresh["examples"],
+        **_english(journey),
     }
 
 

@@ -69,9 +69,9 @@ def score_text(journey: Journey, progress: Progress) -> None:
         note = partial(progress, f"plain English, {when}")
         note(0, 1)
         answer = answerer_of(llava, text.BENCHMARK.answer_tokens)
-        asked = evaluate(text.BENCHMARK, journey.data("held_out"), journey.questions, answer)
+        result = evaluate(text.BENCHMARK, journey.data("held_out"), journey.questions, answer)
         scores[when] = {
-            "scores": [asdict(row) for row in asked.scores],
+            "scores": [asdict(row) for row in result.scores],
             "perplexity": [asdict(row) for row in text.prose(partial(token_losses, llava))],
         }
         note(1, 1)
