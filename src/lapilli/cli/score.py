@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _FILES = ("--answers", "--reviews", "--references")
 _PAGE = "score.html"
+_NARROWEST = 16  # characters of the column of names
 
 
 class _SeveralFiles(TyperCommand):
@@ -188,8 +189,14 @@ def _print(table: "Table") -> None:
     from rich.table import Table as Shown
 
     first, *others = table.columns
-    columns = (Column(header, no_wrap=True) for header in others)
-    shown = Shown(Column(first, overflow="fold"), *columns, box=SIMPLE_HEAD, pad_edge=False, caption=table.note)
+    columns = (Column(header) for header in others)  # which wrap where there are many files
+    shown = Shown(
+        Column(first, overflow="fold", min_width=_NARROWEST),
+        *columns,
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        caption=table.note,
+    )
     for row in table.rows:
         shown.add_row(*row)
     results.print(shown)

@@ -1,7 +1,9 @@
 """The tables and the page of scored files, from values by hand."""
 
+import pytest
+
 from lapilli.report.scoring.page import render
-from lapilli.report.scoring.tables import comparison_table, confusion, figure_table, model_table, number
+from lapilli.report.scoring.tables import comparison_table, confusion, figure_table, model_table, number, short_names
 
 RESULT = {
     "splits": {"random": {"n": 3, "accuracy": 0.5, "accuracy_interval": [0.25, 0.75], "tp": 1200}},
@@ -65,3 +67,17 @@ def test_the_page_shows_worst_best_and_changed_answers_as_text():
     assert "1 answer scored differently" in page and "changed" in page
     assert "&lt;i&gt;no" in page and "<i>" not in page and "b&lt;q&gt;" in page and "b<q>" not in page
     assert page.count("Worst: 1 answer") == 1 and page.count("Best: 2 answers") == 1 and "Worst: 2 answers" in page
+
+
+@pytest.mark.parametrize(
+    ("names", "short"),
+    [
+        (["review_bard_vicuna-13b.jsonl", "review_gpt35_vicuna-13b.jsonl"], ["bard", "gpt35"]),
+        (["a/answers.jsonl", "b/answers.jsonl"], ["a", "b"]),
+        (["model.jsonl", "model-2.jsonl"], ["model.jsonl", "model-2.jsonl"]),  # nothing would be left of one
+        (["llava-7b.jsonl", "llava-13b.jsonl"], ["7b", "13b"]),
+        (["only.jsonl"], ["only.jsonl"]),
+    ],
+)
+def test_what_all_names_share_is_left_out_of_tables(names, short):
+    assert list(short_names(names).values()) == short

@@ -1,8 +1,10 @@
 """Results of scored files as tables of text."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from lapilli.report.kit.figures import NONE, is_number
@@ -34,7 +36,21 @@ def model_table(models: Mapping[str, Mapping[str, Any]]) -> Table:
     }
     kinds = dict.fromkeys(figure for of in cells.values() for figure in of)
     rows = [[kind, *(of.get(kind, NONE) for of in cells.values())] for kind in kinds]
-    return Table(("figure", *models), rows, "with 95 % intervals, by picture")
+    return Table(("figure", *short_names(list(models)).values()), rows, "with 95 % intervals, by picture")
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """The names of files without the words that all of them begin and end with, unless nothing is left of one."""
+    words = [re.findall(r"[^_.\-/ ]+|[_.\-/ ]", name) for name in names]
+    start, end = _common(words), _common([row[::-1] for row in words])
+    short = {name: "".join(row[start : len(row) - end]) for name, row in zip(names, words, strict=True)}
+    return short if len(names) > 1 and all(short.values()) else {name: name for name in names}
+
+
+def _common(rows: Sequence[Sequence[str]]) -> int:
+    """How many entries all rows begin with in common."""
+    columns = zip(*rows, strict=False)  # as far as the shortest
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
 
 
 def _rows(of: Mapping[str, Any], path: str, n: str) -> Iterator[list[str]]:
@@ -63,16 +79,26 @@ def comparison_table(comparisons: Sequence[Mapping[str, Any]]) -> Table:
     """A row for every pair of files."""
     tests = ", ".join(dict.fromkeys(row["test"] for row in comparisons))
     note = "detectable: the least true difference that so many questions would show four times in five"
-    columns = ("first less second", "n", "difference", "p", "p (Holm)", "detectable", "one right")
-    return Table(columns, [_compared(row) for row in comparisons], f"p by {tests}; {note}")
+    binary = any(row["first_only"] is not None for row in comparisons)
+    columns = (
+        "first less second",
+        "n",
+        "difference",
+        "p",
+        "p (Holm)",
+        "detectable",
+        *(("one right",) if binary else ()),
+    )
+    short = short_names(list(dict.fromkeys(row[name] for row in comparisons for name in ("first", "second"))))
+    return Table(columns, [_compared(row, short)[: len(columns)] for row in comparisons], f"p by {tests}; {note}")
 
 
-def _compared(row: Mapping[str, Any]) -> list[str]:
+def _compared(row: Mapping[str, Any], short: Mapping[str, str]) -> list[str]:
     low, high = map(number, row["difference_interval"])
     only = f"{row['first_only']} : {row['second_only']}" if row["first_only"] is not None else ""
     difference = f"{number(row['difference'])} [{low}, {high}]"
     figures = [number(row[name]) for name in ("p", "p_holm", "detectable")]
-    return [f"{row['first']} less {row['second']}", number(row["n"]), difference, *figures, only]
+    return [f"{short[row['first']]} less {short[row['second']]}", number(row["n"]), difference, *figures, only]
 
 
 def confusion(rows: Sequence[Mapping[str, Any]]) -> Table | None:
