@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lapilli.cli.console import print_json, progress_bar, results, say, steps
-from lapilli.cli.options import MOST_SEED
+from lapilli.cli.options import MOST, MOST_SEED
 from lapilli.core.errors import LapilliError, UsageError
 
 if TYPE_CHECKING:
@@ -108,8 +108,8 @@ def _print_ratings(ratings: "list[Rating]") -> None:
 def _filter(
     file: Annotated[Path, typer.Argument(help="Captions, a JSON object a line, .jsonl.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder to write; new or empty.", show_default=False)],
-    least: Annotated[int, typer.Option(min=1, help="Phrases of fewer captions are skipped.")] = 3,
-    most: Annotated[int, typer.Option(min=1, help="The most captions of a phrase.")] = 100,
+    least: Annotated[int, typer.Option(min=1, max=MOST, help="Phrases of fewer captions are skipped.")] = 3,
+    most: Annotated[int, typer.Option(min=1, max=MOST, help="The most captions of a phrase.")] = 100,
     counted: Annotated[bool, typer.Option("--counted", help="Chosen captions count towards --most.")] = False,
     spacy: Annotated[
         str | None,
