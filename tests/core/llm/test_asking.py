@@ -245,7 +245,7 @@ def test_the_key_is_sent_and_is_nowhere_else(server, tmp_path, monkeypatch, capl
     monkeypatch.setitem(__import__("tests.llm_server").llm_server.STATUSES, "401", (401, f"wrong key {CANARY}"))
     server.fault_of = lambda body, times: "401"
     found, asker = ask(server, tmp_path / "j2", [5])
-    assert asker.stopped == "status 401: wrong key [key]"
+    assert asker.stopped == "status 401: wrong key [key]; check the key in OPENAI_API_KEY"
     texts = [*(file.read_text() for file in tmp_path.iterdir()), caplog.text, *capfd.readouterr()]
     texts += ["".join(traceback.format_exception(error)) for error in found]
     assert not any(CANARY in text for text in texts)

@@ -116,6 +116,13 @@ def test_what_passes(question, answer):
     assert check(Checked(Pair(question, answer), "conversation", KITCHEN)) == []
 
 
+def test_a_caption_that_is_in_the_picture_may_be_spoken_of():
+    comic = Context("2", "2.jpg", ("A cartoon with the caption Help.",))
+    pair = Pair("What is below the drawing?", "The caption Help is below it.")
+    assert check(Checked(pair, "conversation", comic)) == []
+    assert check(Checked(pair, "conversation", KITCHEN)) != []
+
+
 def test_what_is_only_flagged():
     flag = lambda kind, answer: [(v.gate, v.drops) for v in check(Checked(Pair("What?", answer), kind, KITCHEN))]  # noqa: E731
     assert flag("conversation", "There are four dogs.") == [("count", False)]

@@ -135,8 +135,11 @@ def _format(one: Checked) -> Iterator[Verdict]:
 
 
 def _leak(one: Checked) -> Iterator[Verdict]:
-    """Speaks of captions or boxes, which only the teacher knew of."""
-    yield from _matches("leak", _LEAK, one.pair.question, one.pair.answer)
+    """Speaks of captions or boxes, which only the teacher knew of; where a caption says the word, it may be there."""
+    known = " ".join(one.context.captions).lower() if one.context else ""
+    for verdict in _matches("leak", _LEAK, one.pair.question, one.pair.answer):
+        if verdict.evidence.lower() not in known:
+            yield verdict
 
 
 def _refusal(one: Checked) -> Iterator[Verdict]:
