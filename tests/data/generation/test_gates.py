@@ -127,14 +127,17 @@ def test_what_is_only_flagged():
     flag = lambda kind, answer: [(v.gate, v.drops) for v in check(Checked(Pair("What?", answer), kind, KITCHEN))]  # noqa: E731
     assert flag("conversation", "There are four dogs.") == [("count", False)]
     assert flag("conversation", "There are two dogs.") == []
+    assert flag("conversation", "It is there. It is there.") == []
+    assert flag("conversation", "A dog lies there. A dog lies there.") == [("repetition", False)]
+    assert flag("conversation", "a dog on a dog on a dog on a dog on a dog") == [("repetition", False)]
     assert flag("detail", "A dog.") == [("length", False)]
     assert flag("conversation", "Это большая коричневая собака на кухне.") == [("language", False)]
-    long = "A dog lies there. " * 15
+    long = " ".join(f"Number {n} is a dog that sleeps." for n in range(8))
     assert flag("reasoning", f"{long} A zebra stands beside it.") == [("unsupported object", False)]
 
 
 def test_every_gate_has_been_tried():
-    assert set(GATES) == {*SPOILT, "length", "language", "count"}
+    assert set(GATES) == {*SPOILT, "length", "repetition", "language", "count"}
 
 
 @pytest.mark.parametrize(
