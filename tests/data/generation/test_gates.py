@@ -132,7 +132,7 @@ def test_what_is_only_flagged():
     assert flag("conversation", "a dog on a dog on a dog on a dog on a dog") == [("repetition", False)]
     assert flag("detail", "A dog.") == [("length", False)]
     assert flag("conversation", "Это большая коричневая собака на кухне.") == [("language", False)]
-    long = " ".join(f"Number {n} is a dog that sleeps." for n in range(8))
+    long = " ".join(f"word{n}" for n in range(45)) + "."
     assert flag("reasoning", f"{long} A zebra stands beside it.") == [("unsupported object", False)]
 
 
