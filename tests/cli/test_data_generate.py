@@ -65,7 +65,7 @@ def test_conversations_see_no_boxes_unless_they_are_to(generate, capsys):
 def test_what_stops_it_is_said_in_a_line(server, generate, tmp_path, capsys):
     server.faults = {"401": 99}
     assert generate("--base-url", server.url) == 1
-    assert "15 of 15 samples are left: status 401" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert "0 of 15 samples are done: status 401" in capsys.readouterr().err and not (tmp_path / "out").exists()
     server.faults = {}
     assert generate("--base-url", server.url, "--max-cost", "0.006", *PRICES) == 1
     error = capsys.readouterr().err

@@ -185,10 +185,8 @@ def _conclude(report: "Report", out: Path, as_json: bool) -> None:
         note(f"{out}: stopped; the same command goes on")
         raise typer.Exit(_INTERRUPTED)
     if report.stopped:
-        left = report.jobs - report.done
-        raise LapilliError(
-            f"{out}: {left} of {report.jobs} samples are left: {report.stopped}; the same command goes on"
-        )
+        done = f"{report.done} of {report.jobs} samples are done"
+        raise LapilliError(f"{out}: {done}: {report.stopped}; the same command goes on")
 
 
 def _print_report(report: "Report", out: Path) -> None:

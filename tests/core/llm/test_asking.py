@@ -14,7 +14,7 @@ import pytest
 from tests.llm_server import Server
 
 from lapilli.core.errors import LapilliError, UsageError
-from lapilli.core.llm.asking import Asker, Patience, StoppedError, UnansweredError
+from lapilli.core.llm.asking import Asker, Patience, RefusedError, StoppedError, UnansweredError
 from lapilli.core.llm.budget import Budget, Prices
 from lapilli.core.llm.call import Call, Message, Sampling, Usage, read_reply
 from lapilli.core.llm.endpoint import KEY_VARIABLE, Endpoint
@@ -47,7 +47,7 @@ def ask(server, path, numbers, budget=None, workers=4, patience=FAST, deadline=0
             for at, number in waiting:
                 try:
                     results[at] = (await asker.ask(call(number))).text
-                except (UnansweredError, StoppedError) as error:
+                except (RefusedError, UnansweredError, StoppedError) as error:
                     results[at] = error
 
         await asyncio.gather(*(work() for _ in range(workers)))
@@ -94,18 +94,26 @@ def test_what_will_not_pass_stops_everything(server, tmp_path, fault):
 def test_a_refused_call_is_given_up_and_twenty_in_a_row_stop_everything(server, tmp_path):
     server.fault_of = lambda body, times: "400" if "question 3" in body["messages"][0]["content"] else None
     found, _ = ask(server, tmp_path / "j", range(6))
-    assert isinstance(found[3], UnansweredError) and "content policy" in str(found[3])
+    assert isinstance(found[3], RefusedError) and "content policy" in str(found[3])
     assert found[:3] + found[4:] == answers(3) + answers(6)[4:] and len(server.log) == 6
     server.fault_of = lambda body, times: "400"
     found, asker = ask(server, tmp_path / "j2", range(60), workers=1)
     assert "20 calls in a row were refused" in asker.stopped and len(server.log) == 26
-    assert [type(error) for error in found] == [UnansweredError] * 19 + [StoppedError] * 41
+    assert [type(error) for error in found] == [RefusedError] * 19 + [StoppedError] * 41
 
 
 def test_a_call_that_always_fails_is_given_up_after_its_tries(server, tmp_path):
+    server.fault_of = lambda body, times: "500" if "question 1" in body["messages"][0]["content"] else None
+    found, _ = ask(server, tmp_path / "j", range(3), patience=Patience(tries=3, first=0.01))
+    assert str(found[1]).startswith("no answer after 3 tries: status 500") and len(server.log) == 5
+    assert found[::2] == answers(3)[::2]
+
+
+def test_an_endpoint_that_answers_nothing_stops_everything(server, tmp_path):
     server.fault_of = lambda body, times: "500"
-    found, _ = ask(server, tmp_path / "j", range(2), patience=Patience(tries=3, first=0.01))
-    assert [str(error)[:25] for error in found] == ["no answer after 3 tries: "] * 2 and len(server.log) == 6
+    found, asker = ask(server, tmp_path / "j", range(9), workers=1, patience=Patience(tries=3, first=0.01))
+    assert isinstance(found[0], UnansweredError) and all(isinstance(error, StoppedError) for error in found[1:])
+    assert len(server.log) == 3 and asker.stopped.startswith("no answer after 3 tries")
 
 
 def test_no_call_begins_before_the_time_that_was_asked_for(server, tmp_path):
@@ -237,7 +245,7 @@ def test_the_key_is_sent_and_is_nowhere_else(server, tmp_path, monkeypatch, capl
     monkeypatch.setitem(__import__("tests.llm_server").llm_server.STATUSES, "401", (401, f"wrong key {CANARY}"))
     server.fault_of = lambda body, times: "401"
     found, asker = ask(server, tmp_path / "j2", [5])
-    assert asker.stopped == "status 401: wrong key [key]"
+    assert asker.stopped == "status 401: wrong key [key]; check the key in OPENAI_API_KEY"
     texts = [*(file.read_text() for file in tmp_path.iterdir()), caplog.text, *capfd.readouterr()]
     texts += ["".join(traceback.format_exception(error)) for error in found]
     assert not any(CANARY in text for text in texts)

@@ -116,18 +116,28 @@ def test_what_passes(question, answer):
     assert check(Checked(Pair(question, answer), "conversation", KITCHEN)) == []
 
 
+def test_a_caption_that_is_in_the_picture_may_be_spoken_of():
+    comic = Context("2", "2.jpg", ("A cartoon with the caption Help.",))
+    pair = Pair("What is below the drawing?", "The caption Help is below it.")
+    assert check(Checked(pair, "conversation", comic)) == []
+    assert check(Checked(pair, "conversation", KITCHEN)) != []
+
+
 def test_what_is_only_flagged():
     flag = lambda kind, answer: [(v.gate, v.drops) for v in check(Checked(Pair("What?", answer), kind, KITCHEN))]  # noqa: E731
     assert flag("conversation", "There are four dogs.") == [("count", False)]
     assert flag("conversation", "There are two dogs.") == []
+    assert flag("conversation", "It is there. It is there.") == []
+    assert flag("conversation", "A dog lies there. A dog lies there.") == [("repetition", False)]
+    assert flag("conversation", "a dog on a dog on a dog on a dog on a dog") == [("repetition", False)]
     assert flag("detail", "A dog.") == [("length", False)]
     assert flag("conversation", "Это большая коричневая собака на кухне.") == [("language", False)]
-    long = "A dog lies there. " * 15
+    long = " ".join(f"word{n}" for n in range(45)) + "."
     assert flag("reasoning", f"{long} A zebra stands beside it.") == [("unsupported object", False)]
 
 
 def test_every_gate_has_been_tried():
-    assert set(GATES) == {*SPOILT, "length", "language", "count"}
+    assert set(GATES) == {*SPOILT, "length", "repetition", "language", "count"}
 
 
 @pytest.mark.parametrize(

@@ -83,9 +83,11 @@ def test_what_can_never_be_used_is_set_aside_with_its_reason(server, tmp_path):
     file, reasons = contexts_file(tmp_path), dict(enumerate((*UNUSABLE, "400", "500")))
     number = lambda body: int(asked_of(body["messages"])[1].split("number ")[1].split()[0])  # noqa: E731
     server.fault_of = lambda body, times: reasons.get(number(body))
-    generate(work(file, ("detail",), ["tries=2"]), tmp_path / "out", server.url)
+    report = generate(work(file, ("detail",), ["tries=2"]), tmp_path / "out", server.url)
+    assert report.stopped.startswith("1 calls have no answer, the last: no answer after 2 tries: status 500")
+    assert report.done == report.jobs == 12 and not (tmp_path / "out/manifest.json").exists()
     rows = [json.loads(line) for line in (tmp_path / "out/rejected.jsonl").read_text().splitlines()]
-    gates = ["malformed"] * 3 + ["refusal"] + ["malformed"] * 2 + ["unanswered"] * 2
+    gates = ["malformed"] * 3 + ["refusal"] + ["malformed"] * 2 + ["refused", "unanswered"]
     assert {row["id"]: row["gate"] for row in rows} == {f"made-{at}-detail": gate for at, gate in enumerate(gates)}
     assert all(row["evidence"] for row in rows)
     assert "content policy" in next(row["evidence"] for row in rows if row["id"] == "made-6-detail")

@@ -46,8 +46,12 @@ class StoppedError(LapilliError):
     """No more calls are made: the reason, which is that of the whole run."""
 
 
+class RefusedError(LapilliError):
+    """A call that the endpoint will never answer."""
+
+
 class UnansweredError(LapilliError):
-    """A call that the endpoint refused, or did not answer after all tries."""
+    """A call that the endpoint did not answer in all tries; it may do so another time."""
 
 
 @dataclass
@@ -88,7 +92,7 @@ class Asker:
     async def ask(self, call: Call) -> Reply:
         """Return the answer to a call, which is asked once, however often it is called for.
 
-        Raises UnansweredError where this call has no answer, and StoppedError where no more calls are made.
+        Raises RefusedError and UnansweredError where this call has no answer, and StoppedError where no more are made.
         """
         while call.key in self._being_asked:
             await self._being_asked[call.key].wait()
@@ -206,9 +210,12 @@ class Asker:
         if self.stopped:
             raise StoppedError(self.stopped)
         if failure.effect is Effect.REFUSED:
-            raise UnansweredError(f"refused: {failure.reason}")
+            raise RefusedError(f"refused: {failure.reason}")
         if tries >= self.patience.tries or throttles >= self.patience.throttles:
-            raise UnansweredError(f"no answer after {tries + throttles} tries: {failure.reason}")
+            reason = f"no answer after {tries + throttles} tries: {failure.reason}"
+            if not self.counts.answered:
+                self.stop(reason)
+            raise UnansweredError(reason)
 
     async def _wait(self, failure: Failure, attempt: int) -> None:
         """Pause before the next try, for as long as the endpoint asks for, and a little more."""

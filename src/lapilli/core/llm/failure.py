@@ -16,6 +16,12 @@ _QUOTA = re.compile(
     r"|billing|spend(ing)?[ _]limit|per[ _]day|daily",
     re.I,
 )
+_REMEDIES = {
+    401: "; check the key in OPENAI_API_KEY",
+    403: "; check the key in OPENAI_API_KEY, and what it may do",
+    404: "; check the model's name, and that the endpoint's address ends as its documentation says, mostly in /v1",
+}
+
 _TOO_FAST = re.compile(r"rate.?limit|too many requests|overloaded", re.I)
 
 
@@ -51,7 +57,7 @@ def of_status(status: int, body: str, headers: Mapping[str, str]) -> Failure:
     if status in (429, 503, 529) or (status == 400 and _TOO_FAST.search(body)):
         return Failure(Effect.THROTTLED, reason, wait, overloaded=True)
     if status in (401, 402, 403, 404, 405) or status < 400:
-        return Failure(Effect.STOP, reason)
+        return Failure(Effect.STOP, reason + _REMEDIES.get(status, ""))
     if status in (408, 409, 425) or status >= 500:
         return Failure(Effect.TRANSIENT, reason, wait, overloaded=status in (408, 504))
     return Failure(Effect.REFUSED, reason)

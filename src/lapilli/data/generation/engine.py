@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lapilli.core.llm.asking import Asker, StoppedError, UnansweredError
+from lapilli.core.llm.asking import Asker, RefusedError, StoppedError, UnansweredError
 from lapilli.core.llm.call import Call, Reply
 from lapilli.data.contexts import Context
 from lapilli.data.generation.gates import Checked, Verdict, check, same_question
@@ -18,6 +18,9 @@ from lapilli.data.generation.objects import mentions
 from lapilli.data.generation.prompts import Prompts
 from lapilli.data.generation.reply import MalformedError, read_pairs
 from lapilli.data.generation.settings import Plan
+
+UNANSWERED = "unanswered"
+"""The gate of what may be answered when it is asked for again."""
 
 _SHOWN_AGAIN = 2_000  # characters of a reply that the model is shown with a complaint
 
@@ -93,8 +96,9 @@ class Engine:
         for _ in range(self.plan.rounds if job.kind == "conversation" else 1):
             try:
                 await self._ask(call, product, asker)
-            except UnansweredError as error:
-                product.dropped.append(Dropped("unanswered", str(error)))
+            except (RefusedError, UnansweredError) as error:
+                gate = UNANSWERED if isinstance(error, UnansweredError) else "refused"
+                product.dropped.append(Dropped(gate, str(error)))
             left = unused(product)
             if not product.pairs or not left:
                 break

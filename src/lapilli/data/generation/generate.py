@@ -19,7 +19,7 @@ from lapilli.core.manifest import MANIFEST
 from lapilli.core.plain import json_text
 from lapilli.core.run import RunDir
 from lapilli.data.contexts import Context
-from lapilli.data.generation.engine import Engine, Job, Product, counts_of, first_calls, run_jobs
+from lapilli.data.generation.engine import UNANSWERED, Engine, Job, Product, counts_of, first_calls, run_jobs
 from lapilli.data.generation.in_words import produce, scene_facts
 from lapilli.data.generation.kinds import Kind
 from lapilli.data.generation.output import without_repeats, write_output
@@ -207,10 +207,16 @@ async def _ask_all(
         if endpoint:
             await endpoint.close()
     products = without_repeats(products)
-    stopped = asker.stopped if len(products) < len(jobs) else ""
+    stopped = asker.stopped if len(products) < len(jobs) else _unanswered_jobs(products)
     report = _report(work, products)
     report = replace(report, stopped=stopped, calls=asker.counts, spoilt_lines=journal.spoilt)
     return replace(report, spent=budget.spent, cost=budget.cost), products
+
+
+def _unanswered_jobs(products: Sequence[Product]) -> str:
+    """How many jobs the endpoint left without an answer, and why; "" where there is none."""
+    reasons = [one.evidence for product in products for one in product.dropped if one.gate == UNANSWERED]
+    return f"{len(reasons)} calls have no answer, the last: {reasons[-1]}" if reasons else ""
 
 
 def _report(work: Work, products: Sequence[Product]) -> Report:

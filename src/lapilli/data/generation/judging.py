@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from lapilli.core.llm.asking import Asker, StoppedError, UnansweredError
+from lapilli.core.llm.asking import Asker, RefusedError, StoppedError, UnansweredError
 from lapilli.core.llm.budget import Budget
 from lapilli.core.llm.call import Call, Message, Reply, Sampling
 from lapilli.core.llm.endpoint import Endpoint
@@ -164,7 +164,7 @@ async def _judged(
 async def _opinion(sample: Sample, calls: Sequence[Call], asker: Asker) -> Opinion:
     try:
         forwards, backwards = [read_opinion(await asker.ask(call)) for call in calls]
-    except (UnansweredError, ValueError) as error:
+    except (RefusedError, UnansweredError, ValueError) as error:
         return Opinion(sample.id, failure=str(error))
     return Opinion(sample.id, forwards, backwards)
 

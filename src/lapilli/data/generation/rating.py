@@ -106,11 +106,10 @@ def kind_of_pairs(pairs: Sequence[Pair]) -> Kind:
 def _bad_pairs(pairs: Sequence[Pair], kind: Kind, context: Context | None) -> Iterator[Point]:
     for pair in pairs:
         for verdict in check(Checked(pair, kind, context)):
-            yield Point(verdict.gate, verdict.evidence, _DROPPED if verdict.drops else _FLAGGED)
+            is_grave = verdict.drops or verdict.gate == "repetition"
+            yield Point(verdict.gate, verdict.evidence, _DROPPED if is_grave else _FLAGGED)
         if match := _EMPTY_TALK.search(pair.answer):
             yield Point("says nothing", match[0], 0.3)
-        if phrase := _repeated(pair.answer):
-            yield Point("repeats itself", phrase, 0.6)
         words = pair.answer.split()
         if len(words) > 2 * _SHORT_SENTENCE and pair.answer.rstrip()[-1] not in ".!?\"')”":
             yield Point("unfinished", " ".join(words[-4:]), 0.4)
@@ -132,17 +131,6 @@ def _shared(pairs: Sequence[Pair], context: Context) -> bool:
     text = "\n".join(f"{pair.question} {pair.answer}" for pair in pairs)
     known = content_words(" ".join((*context.captions, *context.categories)))
     return bool(content_words(text) & known) or any(mentions(text, name) for name in context.categories)
-
-
-def _repeated(text: str) -> str:
-    """A run of four words that a text has three times or more, or a sentence that it has twice; "" without one."""
-    words = text.lower().split()
-    runs = Counter(" ".join(words[at : at + 4]) for at in range(len(words) - 3))
-    sentences = Counter(
-        part.strip().lower() for part in re.split(r"[.!?]\s+", text) if len(part.split()) > _SHORT_SENTENCE
-    )
-    often = [run for run, count in runs.items() if count >= 3] + [one for one, count in sentences.items() if count > 1]
-    return often[0] if often else ""
 
 
 def _good(pairs: Sequence[Pair], kind: Kind, context: Context | None) -> Iterator[Point]:

@@ -23,8 +23,8 @@ class PriceList:
 
     input: Annotated[float, "Tokens of the question.", Range(0)]
     output: Annotated[float, "Tokens of the answer.", Range(0)]
-    cached: Annotated[float | None, "Tokens of the question that the endpoint had in its cache."] = None
-    cache_write: Annotated[float | None, "Tokens of the question that it put there."] = None
+    cached: Annotated[float | None, "Tokens of the question that the endpoint had in its cache.", Range(0)] = None
+    cache_write: Annotated[float | None, "Tokens of the question that it put there.", Range(0)] = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Settings:
     deadline: Annotated[float, "Seconds that an answer may take.", Range(above=0, most=3_600)] = 120.0
     tries: Annotated[int, "How often a failed call is tried.", Range(1, 100)] = 6
     first_pause: Annotated[float, "Seconds of the first pause after a failure.", Range(0, 60)] = 1.0
-    max_total_tokens: Annotated[int | None, "The most tokens of all answers together."] = None
+    max_total_tokens: Annotated[int | None, "The most tokens of all answers together.", Range(0)] = None
     prices: Annotated[PriceList | None, "What a million tokens cost."] = None
 
     @property
@@ -69,6 +69,8 @@ def read_settings(file: Path | None, overrides: list[str]) -> Settings:
     settings = read_recipe(file or DEFAULTS, overrides, Settings)
     try:
         require_ranges(settings)
+        if settings.prices:
+            require_ranges(settings.prices)
     except ValueError as error:
         raise UsageError(f"{file or DEFAULTS}: {error}") from error
     return settings
