@@ -22,13 +22,13 @@ class Language:
 
 
 LANGUAGES: Mapping[str, Language] = {
-    # In 500 steps the connector has learned its captions, however many scenes there are.
+    # In so many steps the connector has learned its captions, however many scenes there are.
     "pebble-lm": Language(
         {"align": "align", "instruct": "instruct"}, {"align": ("epochs=null", "max_steps=500"), "instruct": ()}
     ),
     "smollm2": Language(
         {"align": "smollm2-align", "instruct": "smollm2-instruct"},
-        {"align": (), "instruct": ()},
+        {"align": ("epochs=null", "max_steps=250"), "instruct": ("epochs=null", "max_steps=1200")},
         template="own",
         talks=True,
     ),
