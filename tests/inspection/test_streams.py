@@ -17,6 +17,7 @@ from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.layout import Role
 from lapilli.core.run import RunDir
 from lapilli.data.encode import encode
+from lapilli.inspection import streams
 from lapilli.inspection.streams import POSITIONS, Streams, collect, shared_rows, stored
 from lapilli.model.llava import load
 
@@ -96,6 +97,19 @@ def test_tokens_are_of_their_kind(whole):
         assert token["image_all"] == images and token["image_mean"] == [-1] * bool(images)
         assert len(token["image_random"]) == bool(images) and {*token["image_random"]} <= {*images}
         assert layout.role[token["question_random"]] == Role.QUESTION
+
+
+def test_random_tokens_are_drawn_by_the_seed_each_on_its_own():
+    """Over seeds every token comes up, the same for the same seed, and the two kinds do not follow each other."""
+    prompts = [(0, encode(SAMPLES[5], llava_of("deep").codec, for_generation=True))]
+    layout, drawn = prompts[0][1].layout, {}
+    for name, role in (("image_random", Role.IMAGE), ("question_random", Role.QUESTION)):
+        drawn[name] = [int(streams._tokens(prompts, name, seed).token[0]) for seed in range(200)]
+        assert drawn[name] == [int(streams._tokens(prompts, name, seed).token[0]) for seed in range(200)]
+        assert {*drawn[name]} == {*layout.positions(role).tolist()}
+    assert abs(np.corrcoef(drawn["image_random"], drawn["question_random"])[0, 1]) < 0.25
+    other = [int(streams._tokens([(1, prompts[0][1])], "image_random", seed).token[0]) for seed in range(200)]
+    assert other != drawn["image_random"]
 
 
 def test_the_last_layer_is_kept_before_and_behind_the_last_norm(whole):

@@ -277,7 +277,8 @@ def _states(
 
 
 def _tokens(prompts: Sequence[tuple[int, Encoded]], position: str, seed: int) -> _Chosen:
-    picks = [POSITIONS[position](prompt.layout, np.random.default_rng((seed, at))) for at, prompt in prompts]
+    kind = list(POSITIONS).index(position)  # or one draw would choose both random tokens
+    picks = [POSITIONS[position](prompt.layout, np.random.default_rng((seed, kind, at))) for at, prompt in prompts]
     counts = [len(some) for some in picks]
     sample = np.repeat([number for number, _ in prompts], counts).astype(np.int64)
     sequence = np.repeat(np.arange(len(prompts)), counts)
