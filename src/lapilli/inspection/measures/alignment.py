@@ -115,4 +115,5 @@ def mean_cosine(points: Array) -> Measured:
 
 
 def _directions(points: Tensor) -> Tensor:
-    return points.double() / points.double().norm(dim=1, keepdim=True)
+    directions: Tensor = points.double() / points.double().norm(dim=1, keepdim=True)
+    return directions
