@@ -29,7 +29,7 @@ def modality_probe(image: Array, text: Array, seed: int = 0) -> Measured:
     """How often a linear probe tells which modality a state is of: .5 for modalities that lie alike, 1 for apart.
 
     Logistic regression on the first 32 principal components of all states, out of fold; both states of a sample are in
-    the same fold. `samples` has the share of right ones of every sample. The error takes the folds' regressions for one:
+    the same fold. `samples` has the share of right ones of every sample. Its error ignores the folds:
     where modalities lie alike it is too small, and value ± 2 errors holds its mean in 80 of 100 cases, not in 95: test
     "alike" by swapping the modalities of random samples. Source: Alain & Bengio 2017, ICLR workshop.
     Raises LapilliError as `in_one_space` does; nan for fewer than 20 samples.
