@@ -76,7 +76,7 @@ SWITCHES = ("embeddings", "connector", "norm", "head")
 def test_nothing_is_the_target_and_everything_the_source_to_the_bit(name):
     target, source = pair(name)
     batch, at = batch_of(target)
-    none, all_ = hybrids(target, source, batch, at, [nothing(DEPTH[name]), everything(DEPTH[name])], same)
+    none, all_ = hybrids(target, source, batch, at, [nothing(DEPTH[name]), everything(DEPTH[name])], read=same)
     assert torch.equal(none, alone(target, batch, at))
     assert torch.equal(all_, alone(source, batch, at))
     assert not torch.allclose(none, all_, atol=0.05)
@@ -89,7 +89,7 @@ def test_all_windows_are_those_run_again_to_the_bit(name, towards):
     batch, at = batch_of(target)
     patches = windows(DEPTH[name])
     assert len(patches) == DEPTH[name] * (DEPTH[name] + 1) // 2
-    shared = hybrids(target, source, batch, at, patches, same)
+    shared = hybrids(target, source, batch, at, patches, read=same)
     for patch, logits in zip(patches, shared, strict=True):
         assert torch.equal(logits, run_again(target, source, batch, at, patch))
     assert len({tuple(logits.flatten().tolist()) for logits in shared}) == len(patches)
@@ -101,16 +101,14 @@ def test_every_switch_is_its_part(switches):
     batch, at = batch_of(target)
     chosen = {name: bool(switches >> number & 1) for number, name in enumerate(SWITCHES)}
     patch = Patch((False, True, False, False, True), **chosen)
-    vision = source.model.model.vision_tower.state_dict()
-    own = {name: weight.clone() for name, weight in target.model.model.vision_tower.state_dict().items()}
-    (logits,) = hybrids(target, source, batch, at, [patch], same)
-    if chosen["connector"]:  # which goes with the vision encoder that it was trained with
-        target.model.model.vision_tower.load_state_dict(vision)
-    try:
-        again = run_again(target, source, batch, at, patch)
-    finally:
-        target.model.model.vision_tower.load_state_dict(own)
-    torch.testing.assert_close(logits, again, rtol=0, atol=0)
+    (logits,) = hybrids(target, source, batch, at, [patch], read=same)
+    torch.testing.assert_close(logits, run_again(target, source, batch, at, patch), rtol=0, atol=0)
+
+
+def test_everything_exchanged_is_the_source_to_the_bit():
+    target, source = pair("deep")
+    batch, at = batch_of(target)
+    assert torch.equal(run_again(target, source, batch, at, everything(5)), alone(source, batch, at))
 
 
 def test_the_target_is_itself_again_whatever_happens():
@@ -133,10 +131,10 @@ def test_states_that_hybrids_share_are_computed_once(monkeypatch):
     monkeypatch.setattr(
         patching._Path, "step", lambda path, layer, state: steps.append(layer) or step(path, layer, state)
     )
-    hybrids(target, source, batch, at, windows(5), same)
+    hybrids(target, source, batch, at, windows(5), read=same)
     assert len(steps) == 5 * 6 * 7 // 6 - 5
     steps.clear()
-    hybrids(target, source, batch, at, block_sets(5, 5), same)
+    hybrids(target, source, batch, at, block_sets(5, 5), read=same)
     assert len(steps) == 2 + 4 + 8 + 16 + 32 - 10
 
 
@@ -193,11 +191,25 @@ def test_models_that_do_not_fit_are_refused():
     deep, mistral = llava_of("deep"), llava_of("mistral")
     batch, at = batch_of(deep)
     with pytest.raises(LapilliError, match="patch a base and its tuned version"):
-        hybrids(deep, mistral, batch, at, [nothing(5)], same)
+        hybrids(deep, mistral, batch, at, [nothing(5)], read=same)
     with pytest.raises(LapilliError, match="patch a base and its tuned version"), patched(deep, mistral, nothing(5)):
         pass
+    with pytest.raises(LapilliError, match=r"in float32 on cpu of one model, .* in bfloat16 on cpu of the other"):
+        hybrids(deep, llava_of("deep", dtype=torch.bfloat16), batch, at, [nothing(5)], read=same)
     with pytest.raises(ValueError, match="a patch of 4 layers for models of 5"):
-        hybrids(*pair("deep"), batch, at, [nothing(4)], same)
+        hybrids(*pair("deep"), batch, at, [nothing(4)], read=same)
+
+
+SETTINGS = {"num_attention_heads": 2, "rms_norm_eps": 0.5, "hidden_act": "gelu", "rope_parameters": {"rope_theta": 7.0}}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_models_whose_layers_do_something_else_with_like_weights_are_refused(setting, monkeypatch):
+    base, tuned = pair("deep")
+    batch, at = batch_of(base)
+    monkeypatch.setattr(tuned.model.model.language_model.config, setting, SETTINGS[setting])
+    with pytest.raises(LapilliError, match=rf"config\.{setting}: .* patch a base and its tuned version"):
+        local_changes(base, tuned, batch, at)
 
 
 def test_shares_sum_to_what_all_parts_do():
@@ -234,7 +246,7 @@ def test_shared_states_take_the_time_that_they_should():
     patches = windows(5)
     seconds = {}
     for name, run in (
-        ("shared", lambda: hybrids(target, source, batch, at, patches, same)),
+        ("shared", lambda: hybrids(target, source, batch, at, patches, read=same)),
         ("again", lambda: [run_again(target, source, batch, at, patch) for patch in patches]),
     ):
         start = time.process_time()

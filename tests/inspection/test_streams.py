@@ -1,21 +1,25 @@
 """Streams: the states of every sample are those of a pass over it alone, whatever was killed on the way."""
 
+import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
-from tests.inspection.runs import llava_of, sample
+from tests.inspection.runs import llava_of, path_of, sample
 from tests.parts import picture
 
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.layout import Role
 from lapilli.core.run import RunDir
 from lapilli.data.encode import encode
+from lapilli.inspection import streams
 from lapilli.inspection.streams import POSITIONS, Streams, collect, shared_rows, stored
+from lapilli.model.llava import load
 
 SAMPLES = [
     replace(sample(images=images, turns=turns, words=words), id=f"s{images}{turns}{words}")
@@ -40,7 +44,7 @@ def opened(folder, streams=EVERYTHING):
 
 def collected(folder, model="deep", streams=EVERYTHING, samples=SAMPLES):
     run = opened(folder, streams)
-    collect(run, model, llava_of(model), samples, pictures, streams)
+    collect(run, model, llava_of(model), samples, pictures, streams=streams)
     return run
 
 
@@ -93,6 +97,19 @@ def test_tokens_are_of_their_kind(whole):
         assert token["image_all"] == images and token["image_mean"] == [-1] * bool(images)
         assert len(token["image_random"]) == bool(images) and {*token["image_random"]} <= {*images}
         assert layout.role[token["question_random"]] == Role.QUESTION
+
+
+def test_random_tokens_are_drawn_by_the_seed_each_on_its_own():
+    """Over seeds every token comes up, the same for the same seed, and the two kinds do not follow each other."""
+    prompts = [(0, encode(SAMPLES[5], llava_of("deep").codec, for_generation=True))]
+    layout, drawn = prompts[0][1].layout, {}
+    for name, role in (("image_random", Role.IMAGE), ("question_random", Role.QUESTION)):
+        drawn[name] = [int(streams._tokens(prompts, name, seed).token[0]) for seed in range(200)]
+        assert drawn[name] == [int(streams._tokens(prompts, name, seed).token[0]) for seed in range(200)]
+        assert {*drawn[name]} == {*layout.positions(role).tolist()}
+    assert abs(np.corrcoef(drawn["image_random"], drawn["question_random"])[0, 1]) < 0.25
+    other = [int(streams._tokens([(1, prompts[0][1])], "image_random", seed).token[0]) for seed in range(200)]
+    assert other != drawn["image_random"]
 
 
 def test_the_last_layer_is_kept_before_and_behind_the_last_norm(whole):
@@ -161,19 +178,71 @@ def test_a_killed_run_goes_on_and_has_the_same_bytes(whole, tmp_path):
     assert contents(tmp_path / "run") == contents(whole.path)
 
 
-def test_files_made_apart_and_in_another_order_are_the_same(whole, tmp_path):
+def test_files_that_processes_share_out_are_the_same(whole, tmp_path):
     run = opened(tmp_path / "run")
-    files = EVERYTHING.files(run, "deep", len(SAMPLES))
-    for file in reversed(files):
-        others = [other for other in files if other != file and not other.exists()]
-        for other in others:
-            other.parent.mkdir(parents=True, exist_ok=True)
-            other.touch()  # somebody else's
-        collect(run, "deep", llava_of("deep"), SAMPLES, pictures, EVERYTHING)
-        for other in others:
-            assert other.stat().st_size == 0  # and left alone
-            other.unlink()
+    for process, made in ((2, [2]), (0, [0, 2, 3]), (1, [0, 1, 2, 3])):
+        collect(run, "deep", llava_of("deep"), SAMPLES, pictures, streams=EVERYTHING, process=(process, 3))
+        assert [*contents(run.path)] == [f"{number:05}.safetensors" for number in made]
+        if process:
+            continue
+        with pytest.raises(LapilliError, match="files of states are missing"):
+            stored(run, "deep")
     assert contents(run.path) == contents(whole.path)
+
+
+@cache
+def moved():
+    """The model with one number of one weight moved, in the last layer."""
+    llava = load(path_of("deep"))
+    with torch.no_grad():
+        llava.model.model.language_model.layers[-1].mlp.down_proj.weight[0, 0] += 1e-3
+    return llava
+
+
+def reworded(changed):
+    *before, last = changed.turns
+    return replace(changed, turns=(*before, replace(last, text=last.text + " again")))
+
+
+OTHERS = {
+    "model": {"llava": moved},
+    "samples": {"samples": [replace(SAMPLES[0], id="another"), *SAMPLES[1:]]},
+    "texts": {"samples": [reworded(SAMPLES[0]), *SAMPLES[1:]]},
+    "fewer": {"samples": SAMPLES[:3]},
+    "pictures": {"pictures": lambda name: picture(int(name) + 50)},
+    "streams": {"streams": replace(EVERYTHING, seed=4)},
+    "sites": {"streams": replace(EVERYTHING, sites=EVERYTHING.sites[:1])},
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_states_of_something_else_never_join_a_collection(case, whole, tmp_path):
+    shutil.copytree(whole.path, tmp_path / "run")
+    (tmp_path / "run/states/deep/00001.safetensors").unlink()
+    before = contents(tmp_path / "run")
+    changed = {"llava": lambda: llava_of("deep"), "samples": SAMPLES, "pictures": pictures, "streams": EVERYTHING}
+    changed |= OTHERS[case]
+    with pytest.raises(LapilliError, match=r"00000\.safetensors: states of other \w+.* are there"):
+        collect(
+            RunDir.open(tmp_path / "run"), "deep", changed["llava"](), changed["samples"], changed["pictures"],
+            streams=changed["streams"],
+        )  # fmt: skip
+    assert contents(tmp_path / "run") == before
+
+
+def test_a_collection_that_was_killed_or_mixed_is_not_read(whole, tmp_path):
+    shutil.copytree(whole.path, tmp_path / "run")
+    run, folder = RunDir.open(tmp_path / "run"), tmp_path / "run/states/deep"
+    kept = (folder / "00003.safetensors").read_bytes()
+    (folder / "00003.safetensors").unlink()  # the last: the others are numbered without a gap
+    with pytest.raises(LapilliError, match="3 of 4 files of states"):
+        stored(run, "deep")
+    (folder / "00003.safetensors").write_bytes(kept)
+    other = opened(tmp_path / "other")
+    collect(other, "deep", moved(), SAMPLES, pictures, streams=EVERYTHING)
+    shutil.copy(tmp_path / "other/states/deep/00002.safetensors", folder)
+    with pytest.raises(LapilliError, match=r"00002\.safetensors: of another model"):
+        stored(run, "deep")
 
 
 def test_nothing_is_changed_in_the_model(tmp_path):
@@ -201,7 +270,7 @@ def test_the_run_is_sealed_with_its_states(tmp_path):
 def test_two_models_in_one_run_are_paired_by_sample(tmp_path):
     streams = replace(EVERYTHING, sites=("llm.layers.0.resid_pre",), positions=("image_mean", "last", "image_all"))
     run = collected(tmp_path / "run", "deep", streams)
-    collect(run, "llama", llava_of("llama"), SAMPLES[2:], pictures, streams)
+    collect(run, "llama", llava_of("llama"), SAMPLES[2:], pictures, streams=streams)
     first, second = stored(run, "deep"), stored(run, "llama")
     rows = shared_rows(first, second, "last")
     assert np.array_equal(rows[0], np.arange(5)) and np.array_equal(rows[1], np.arange(5))
@@ -222,7 +291,7 @@ def test_what_is_no_stream_is_refused_before_anything_is_run(case, tmp_path):
     streams, message = BAD[case]
     run = opened(tmp_path / "run")
     with pytest.raises(UsageError, match=message):
-        collect(run, "deep", llava_of("deep"), SAMPLES, pictures, streams)
+        collect(run, "deep", llava_of("deep"), SAMPLES, pictures, streams=streams)
     assert not (tmp_path / "run/states").exists()
 
 
@@ -234,7 +303,7 @@ def test_a_prompt_that_is_too_long_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "/a", "a\\b"])
 def test_a_name_that_is_a_path_is_refused(name, tmp_path):
     with pytest.raises(UsageError, match="name"):
-        collect(opened(tmp_path / "run"), name, llava_of("deep"), SAMPLES, pictures, EVERYTHING)
+        collect(opened(tmp_path / "run"), name, llava_of("deep"), SAMPLES, pictures, streams=EVERYTHING)
 
 
 def test_states_that_are_not_there_are_said(whole, tmp_path):
@@ -257,5 +326,5 @@ def test_half_precision_is_kept_as_it_is(tmp_path):
     llava = llava_of("deep", dtype=torch.bfloat16)
     streams = replace(EVERYTHING, sites=("llm.layers.*.resid_post",))
     run = opened(tmp_path / "run", streams)
-    collect(run, "half", llava, SAMPLES, pictures, streams)
+    collect(run, "half", llava, SAMPLES, pictures, streams=streams)
     assert stored(run, "half").at("image_mean", "llm.layers.1.resid_post").dtype == torch.bfloat16

@@ -7,11 +7,14 @@ One pass of a model over its samples serves every measure. The states lie in a r
                                       POSITION:token     (row,) the token's place in its sequence, -1 for a mean
 
 A file is there whole or not at all, and is the same whenever it is made: who is killed goes on with the next, and
-several processes may share the files out among them.
+several processes may share the files out among them. Every file says what it was made of, the model's weights, the
+samples and their pictures: files of two models or of two data files never become one collection.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,12 +23,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.files import write_atomically
 from lapilli.core.layout import Positions, Role, TokenLayout
+from lapilli.core.read import parsed
 from lapilli.core.run import RunDir
 from lapilli.data.collate import collate
 from lapilli.data.encode import Encoded, encode
@@ -39,6 +44,8 @@ Pictures: TypeAlias = Callable[[str], Image.Image]
 """A function of a picture's name that opens it."""
 
 _AGAIN = "remove the file, and collect the states again"
+
+_ORIGIN = "origin"  # the key of what a file's header says of its making: JSON in one value, whose order is certain
 
 _MEAN = -1  # in the place of a token
 
@@ -131,25 +138,31 @@ def collect(
     llava: Llava,
     samples: Sequence[Sample],
     pictures: Pictures,
+    *,
     streams: Streams,
+    process: tuple[int, int] = (0, 1),
     progress: Callable[[int], None] | None = None,
 ) -> None:
     """Keep a model's states of all samples in a run, under a name of its own; files that are there stay as they are.
 
-    The prompts are encoded for this model, and end with the text that asks for the last answer. `progress` gets the
-    number of samples that are done. Raises UsageError before anything is run for a site or a position that is none and
-    for a name that is no plain one, and LapilliError for a sample that cannot be encoded or is too long and for a
-    picture that cannot be opened.
+    The prompts are encoded for this model, and end with the text that asks for the last answer. `process` is the number
+    of this process, from 0, and how many there are: each makes its share of the files. `progress` gets the number of
+    samples that are done. Raises UsageError before anything is run for a site or a position that is none and for a name
+    that is no plain one, and LapilliError for a sample that cannot be encoded or is too long, for a picture that cannot
+    be opened, and for a file that is there and was made of another model, of other samples or pictures, or otherwise.
     """
     sites = stream_sites(llava, streams)
     if not name.strip(".") or set(name) & set("/\\:"):
         raise UsageError(f"name {name!r}: a folder's; leave out /, \\ and :")
-    for number, file in enumerate(streams.files(run, name, len(samples))):
+    files = streams.files(run, name, len(samples))
+    whole = {"model": _weights(llava), "streams": asdict(streams) | {"sites": sites}, "files": len(files)}
+    for number in range(process[0], len(files), process[1]):
         size = streams.batch_size * streams.batches
         numbers = range(number * size, min((number + 1) * size, len(samples)))
-        if not file.is_file():
-            states = _collected(llava, [(at, samples[at]) for at in numbers], pictures, (streams, sites))
-            write_atomically(file, save(states))
+        prompts = [(at, _prompt(llava, samples[at])) for at in numbers]
+        origin = whole | {"samples": hashlib.sha256(repr([samples[at] for at in numbers]).encode()).hexdigest()}
+        make = partial(_collected, llava, prompts, (streams, sites))
+        _keep_file(files[number], origin, prompts, pictures, make)
         if progress is not None:
             progress(numbers.stop)
 
@@ -167,17 +180,66 @@ def stream_sites(llava: Llava, streams: Streams) -> list[str]:
     return sites
 
 
+def _weights(llava: Llava) -> str:
+    """The SHA-256 of all weights of a model, in their formats."""
+    model: Any = llava.model
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _keep_file(
+    file: Path,
+    origin: Mapping[str, Any],
+    prompts: Sequence[tuple[int, Encoded]],
+    pictures: Pictures,
+    make: Callable[[Pictures], dict[str, Tensor]],
+) -> None:
+    """Make a file of states, or require that the one that is there is of the same origin."""
+    digest = hashlib.sha256()
+
+    def opened(name: str) -> Image.Image:
+        picture = pictures(name)
+        digest.update(f"{name} {picture.mode} {picture.size}".encode() + picture.tobytes())
+        return picture
+
+    if not file.is_file():
+        states = make(opened)
+        write_atomically(file, save(states, {_ORIGIN: json.dumps({**origin, "pictures": digest.hexdigest()})}))
+        return
+    for name in (name for _, prompt in prompts for name in prompt.images):
+        opened(name)
+    there, wanted = _origin(file), json.loads(json.dumps({**origin, "pictures": digest.hexdigest()}))
+    if differing := [key for key, value in wanted.items() if there.get(key) != value]:
+        remedy = "choose another name for them, or another folder"
+        raise LapilliError(f"{file}: states of other {', '.join(differing)} are there; {remedy}")
+
+
+def _origin(file: Path) -> dict[str, Any]:
+    """What a file of states was made of. Raises LapilliError for one that does not say it."""
+    try:
+        with safe_open(file, framework="pt") as opened:
+            written = (opened.metadata() or {}).get(_ORIGIN, "")
+    except (SafetensorError, OSError) as error:
+        raise LapilliError(f"{file}: no states: {error}; {_AGAIN}") from error
+    origin = parsed(written, str(file), _AGAIN)
+    if not isinstance(origin, dict):
+        raise LapilliError(f"{file}: it does not say what its states are of; {_AGAIN}")
+    return origin
+
+
 @torch.inference_mode()
 def _collected(
-    llava: Llava, samples: Sequence[tuple[int, Sample]], pictures: Pictures, chosen: tuple[Streams, Sequence[str]]
+    llava: Llava,
+    prompts: Sequence[tuple[int, Encoded]],
+    chosen: tuple[Streams, Sequence[str]],
+    pictures: Pictures,
 ) -> dict[str, Tensor]:
     """The tensors of a file."""
-    streams, sites = chosen
-    parts = []
-    for start in range(0, len(samples), streams.batch_size):
-        batch = samples[start : start + streams.batch_size]
-        prompts = [(number, _prompt(llava, sample)) for number, sample in batch]
-        parts.append(_states(llava, prompts, pictures, (streams, sites)))
+    size = chosen[0].batch_size
+    parts = [_states(llava, prompts[start : start + size], pictures, chosen) for start in range(0, len(prompts), size)]
     return {name: torch.cat([part[name] for part in parts]).contiguous() for name in parts[0]}
 
 
@@ -215,7 +277,8 @@ def _states(
 
 
 def _tokens(prompts: Sequence[tuple[int, Encoded]], position: str, seed: int) -> _Chosen:
-    picks = [POSITIONS[position](prompt.layout, np.random.default_rng((seed, at))) for at, prompt in prompts]
+    kind = list(POSITIONS).index(position)  # or one draw would choose both random tokens
+    picks = [POSITIONS[position](prompt.layout, np.random.default_rng((seed, kind, at))) for at, prompt in prompts]
     counts = [len(some) for some in picks]
     sample = np.repeat([number for number, _ in prompts], counts).astype(np.int64)
     sequence = np.repeat(np.arange(len(prompts)), counts)
@@ -251,11 +314,20 @@ class States:
 
 
 def stored(run: RunDir, model: str) -> States:
-    """The states of a model in a run. Raises LapilliError without any, for a damaged file, and for a missing one."""
+    """The states of a model in a run. Raises LapilliError without any, for a damaged file, and for a missing one.
+
+    A collection that was killed has missing files. Files that are not of one collection are refused too.
+    """
     folder = _folder(run, model)
     files = sorted(folder.glob("*.safetensors"))
     if [file.stem for file in files] != [f"{number:05}" for number in range(len(files))] or not files:
         raise LapilliError(f"{folder}: files of states are missing; collect them again")
+    origins = [_origin(file) for file in files]
+    whole = [{key: origin.get(key) for key in ("model", "streams", "files")} for origin in origins]
+    if differing := [file for file, origin in zip(files, whole, strict=True) if origin != whole[0]]:
+        raise LapilliError(f"{differing[0]}: of another model or collection than {files[0].name}; {_AGAIN}")
+    if whole[0]["files"] != len(files):
+        raise LapilliError(f"{folder}: {len(files)} of {whole[0]['files']} files of states; go on with collecting them")
     return States(tuple(dict(tensors_in(file)) for file in files))
 
 

@@ -66,3 +66,9 @@ def test_no_gain_has_no_shares():
     assert half_recovery([0, 1, 2], np.array([0.6, 0.4, 0.5])) == 2
     assert half_recovery([0, 1], np.array([np.nan, np.nan])) is None
     assert recovered([2], 4, 0).tolist() == [0.5]
+
+
+@pytest.mark.parametrize("shares", [[], [0.1], [0.9, 0.1], [0.9] * 4])
+def test_every_layer_has_a_share(shares):
+    with pytest.raises(ValueError, match=f"3 layers and {len(shares)} shares"):
+        half_recovery([0, 1, 2], np.array(shares))

@@ -99,3 +99,21 @@ def test_the_likelihood_by_its_formula():
     grid = np.linspace(3, 7, 4_001)
     likelihood = [(np.log(d) + 3 * np.log(mu**d - 1) + ((1 - 8) * d - 1) * np.log(mu)).sum() for d in grid]
     assert gride(known("cube 5"))[2].value == pytest.approx(grid[np.argmax(likelihood)], rel=2e-3)
+
+
+@pytest.mark.parametrize("n", [60, 100, 129])
+def test_small_scales_have_errors_where_large_ones_have_none(n):
+    curve = gride(np.random.default_rng(0).standard_normal((n, 3)))
+    known_errors = [not np.isnan(scale.error) for scale in curve]
+    assert known_errors == [scale.scale < n // 2 for scale in curve] and not all(known_errors)
+    assert all(0 < scale.error < scale.value for scale in curve[:3])
+
+
+def test_what_is_no_part_of_the_ratios_is_refused():
+    points = np.random.default_rng(0).standard_normal((50, 3))
+    for fraction in (0, 1, 2, -0.5, np.nan):
+        with pytest.raises(ValueError, match="fraction"):
+            two_nn(points, fraction)
+    for range_max in (1, 0, -4):
+        with pytest.raises(ValueError, match="range_max"):
+            gride(points, range_max)

@@ -13,7 +13,11 @@ simulation = importlib.util.module_from_spec(SPEC)
 sys.modules[SPEC.name] = simulation  # which its dataclass looks itself up in
 SPEC.loader.exec_module(simulation)
 
-CASES = {f"{case.name}, {case.of}": case for case in simulation.CASES if not case.of.startswith("more")}
+CASES = {
+    f"{case.name}, {case.of}": case
+    for case in simulation.CASES
+    if not case.of.startswith("more") and case.known > 0.8  # the others' docstrings say how small their errors are
+}
 TIMES = 24
 
 

@@ -27,6 +27,7 @@ CLOUDS = {
     "two sizes": np.concatenate([cloud(150) * np.float32(1e-3), cloud(150, seed=1) * np.float32(1e4)]),
     "tiny": cloud() * np.float32(1e-30),
     "vast": cloud() * np.float32(1e30),
+    "ten orders apart": np.concatenate([cloud(150) * np.float32(1e-4), cloud(150, seed=1) + np.float32(1e6)]),
     "float64": cloud().astype(np.float64) + 1e9,
 }
 
@@ -96,3 +97,13 @@ def test_known_neighbors_are_taken_as_they_are():
     assert nearest(known, 7) is known
     with pytest.raises(ValueError, match="10 neighbors where 11 are needed"):
         nearest(known, 11)
+
+
+GRID = np.stack(np.meshgrid(*[np.arange(3.0)] * 4), -1).reshape(-1, 4)
+
+
+@pytest.mark.parametrize(
+    "points", [np.eye(100), np.eye(100, dtype=np.float32), np.tile(GRID, (3, 1)), np.ones((60, 2))]
+)
+def test_of_more_equal_distances_than_candidates_the_lower_index_goes_first(points):
+    assert np.array_equal(neighbors(points, 5).index[:, :5], naive.order(points)[:, :5])

@@ -7,17 +7,21 @@ from tests.inspection.measures import naive
 
 from lapilli.core.errors import LapilliError
 from lapilli.inspection.measures import (
+    centroid_distance,
+    cluster_homogeneity,
     cosine,
     distance_correlation,
     information_imbalance,
     linear_cka,
     logit_lens_kl,
+    modality_probe,
     neighborhood_overlap,
     neighbors,
     procrustes,
     rbf_cka,
     relative_l2,
 )
+from lapilli.inspection.measures import overlap as overlaps
 
 RNG = np.random.default_rng(0)
 N = 120
@@ -136,6 +140,58 @@ def test_samples_that_equal_another_one_in_either_space_are_left_out(measure):
     assert measure(x, y).n == N
 
 
+HALF_K = {"as many": 59, "one less": 58, "one more": 60, "nearly all": 118}
+
+
+@pytest.mark.parametrize("k", HALF_K.values(), ids=HALF_K)
+def test_halves_that_have_no_other_points_say_nothing_of_the_error(k):
+    """Of 60 points each has 59 neighbors; there the overlap is 1 by chance, and no halves differ."""
+    (measured,) = neighborhood_overlap(X, Y, ks=(k,))
+    assert measured.value == pytest.approx(naive.overlap(X, Y, k))
+    assert np.isnan(measured.error) if k >= 59 else measured.error > 0
+    for wrong in ((0,), (0, 5), (-1, 5)):
+        with pytest.raises(ValueError, match="1 are needed"):
+            neighborhood_overlap(X, Y, ks=wrong)
+
+
+def test_neighbors_are_matched_in_blocks_of_so_many_pairs(monkeypatch):
+    """All pairs of known neighbors at once would be 10 GB for a thousand of them and 2,048 rows."""
+    largest = []
+    nonzero = np.nonzero
+    monkeypatch.setattr(overlaps.np, "nonzero", lambda same: largest.append(same.size) or nonzero(same))
+    monkeypatch.setattr(overlaps, "BLOCK", 256)
+    blocked = neighborhood_overlap(X, Y, ks=(30,))[0]
+    assert max(largest) <= 256**2
+    monkeypatch.undo()
+    assert blocked.value == neighborhood_overlap(X, Y, ks=(30,))[0].value
+
+
+TIED = np.stack(np.meshgrid(*[np.arange(3.0)] * 4), -1).reshape(-1, 4)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        TIED * 0.1 + 0.7,
+        np.eye(60) + 0.1,
+        np.concatenate([X[:60] * 1e-4, X[60:] + 1e6]).astype(np.float32),
+        np.concatenate([X[:60] * 1e-6, X[60:] + 1e6]),
+    ],
+    ids=["grid", "equal distances", "two sizes", "two sizes in float64"],
+)
+def test_a_space_predicts_itself_whatever_rounding_does(points):
+    for way in information_imbalance(points, points):
+        assert way.value == pytest.approx(2 / len(points), rel=1e-12)
+
+
+def test_states_of_two_spaces_have_no_cosine():
+    """Not even where numpy would take one column for all."""
+    for measure in (cosine, relative_l2, centroid_distance, modality_probe, cluster_homogeneity):
+        for other in (Y[:, :1], Y[:, :3]):
+            with pytest.raises(LapilliError, match=r"10 and \d dimensions: both must be states of one space"):
+                measure(X, other)
+
+
 def test_one_direction_may_know_more_than_the_other():
     """A space with a dimension more predicts the one without; not the other way."""
     forward, backward = information_imbalance(np.column_stack([X, 5 * OTHER]), X)
@@ -185,6 +241,14 @@ def test_what_is_no_pair_of_spaces_is_refused(measure, case):
     x, y, message = BAD[case]
     with pytest.raises(LapilliError, match=message):
         measure(x, y)
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.1, 1 / 3, 1e9 + 0.1])
+@pytest.mark.parametrize("measure", [linear_cka, rbf_cka, distance_correlation, procrustes, biased_cka])
+def test_a_space_without_variance_says_nothing(measure, constant):
+    """Though the mean of forty times .1 in float64 is not .1."""
+    assert np.isnan(measure(np.full((N, 3), constant), Y).value)
+    assert np.isnan(measure(Y, np.full((N, 3), constant)).value)
 
 
 @pytest.mark.parametrize("points", [np.zeros((40, 3)), np.ones((2, 3)), np.empty((0, 3)), np.arange(3.0)[:, None]])

@@ -67,6 +67,13 @@ def test_the_participation_ratio_is_right_where_samples_are_fewer_than_dimension
     assert plain < 200  # the control: as it is usually computed
 
 
+@pytest.mark.parametrize("constant", [0.0, 0.1, 1 / 3, 1e9 + 0.1])
+@pytest.mark.parametrize("measure", [spectrum_entropy, participation_ratio, norm_kurtosis, largest_variance_share])
+def test_points_without_variance_have_no_spectrum(measure, constant):
+    assert np.isnan(measure(np.full((40, 3), constant)).value)
+    assert np.isnan(centroid_distance(np.full((40, 3), constant), np.full((40, 3), constant + 0.1)).value)
+
+
 @pytest.mark.parametrize("measure", [spectrum_entropy, participation_ratio])
 def test_rotation_scale_and_shift_leave_a_space_as_it_is(measure):
     assert measure(X @ TURN * 5 + 2).value == pytest.approx(measure(X).value, rel=1e-9)
@@ -77,6 +84,13 @@ def test_mean_cosine_by_all_pairs():
     assert mean_cosine(X * RNG.random((150, 1))).value == pytest.approx(mean_cosine(X).value, abs=1e-9)
     assert mean_cosine(np.concatenate([np.eye(5), -np.eye(5)])).value == pytest.approx(-1 / 9)
     assert mean_cosine(X).error == pytest.approx(naive.jackknife(naive.mean_cosine, X), rel=0.05)
+
+
+def test_a_state_without_direction_has_no_mean_cosine():
+    assert np.isnan(mean_cosine(np.concatenate([X, np.zeros((1, 12))])).value)
+    assert np.isnan(mean_cosine(X[:1]).value) and np.isnan(mean_cosine(X[:0]).value)
+    for size in (1e-30, 1e30):  # short is not 0
+        assert mean_cosine(size * X).value == pytest.approx(mean_cosine(X).value)
 
 
 def test_norm_kurtosis_is_that_of_the_lengths():
@@ -161,6 +175,23 @@ def test_the_change_of_weights_by_layer_and_part():
     layers = by_layer([up, down, bias, head])
     assert layers[0] == pytest.approx((4, np.sqrt(16 / 80)))
     assert layers[11][0] == 6 and np.isnan(layers[11][1])
+
+
+def test_layers_of_two_stacks_are_not_summed_up():
+    names = ["model.language_model.layers.0.mlp.weight", "model.vision_tower.encoder.layers.0.mlp.weight"]
+    base = {name: torch.ones(2, 2) for name in names}
+    changes = weight_changes(base, {name: 2 * weight for name, weight in base.items()})
+    for some in (changes[:1], changes[1:]):
+        assert by_layer(some) == {0: (2, 1)}
+    with pytest.raises(LapilliError, match=r"layers of 'model\.language_model\.' and of 'model\.vision"):
+        by_layer(changes)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+@pytest.mark.parametrize("ranks", [True, False])
+def test_weights_that_are_no_numbers_are_refused(wrong, ranks):
+    with pytest.raises(LapilliError, match="a: not all of its numbers are finite"):
+        weight_changes({"a": torch.eye(2)}, {"a": torch.full((2, 2), wrong)}, ranks)
 
 
 def test_weights_of_two_kinds_of_models_are_refused():

@@ -20,8 +20,11 @@ def recovered(scores: Sequence[float] | NDArray[np.floating], base: float, tuned
 def half_recovery(layers: Sequence[int], shares: NDArray[np.floating]) -> int | None:
     """The first of the layers, ascending, from which on every share is at least a half; None where the last is less.
 
-    `shares` are those of cumulative hybrids, each with all layers up to its own.
+    `shares` are those of cumulative hybrids, each with all layers up to its own. Raises ValueError unless every layer
+    has a share.
     """
+    if len(layers) != len(shares):
+        raise ValueError(f"{len(layers)} layers and {len(shares)} shares")
     below = np.flatnonzero(~(np.asarray(shares) >= 0.5))
     first = int(below[-1]) + 1 if below.size else 0
     return layers[first] if first < len(layers) else None

@@ -22,10 +22,17 @@ from lapilli.core.errors import LapilliError
 from lapilli.inspection.decoder import Decoder, decoder
 from lapilli.model.llava import Llava
 from lapilli.model.placement import placed
+from lapilli.model.stored import dtype_name
 from lapilli.model.upstream import tensor_of
 
 _EMBEDDINGS, _NORM = "model.language_model.embed_tokens", "model.language_model.norm"
-_CONNECTOR, _HEAD = "model.multi_modal_projector", "lm_head"
+_VISION, _CONNECTOR, _HEAD = "model.vision_tower", "model.multi_modal_projector", "lm_head"
+
+_SETTINGS = (
+    "num_attention_heads", "num_key_value_heads", "hidden_act", "rms_norm_eps", "rope_parameters", "rope_theta",
+    "rope_scaling", "sliding_window", "layer_types", "use_sliding_window", "_attn_implementation",
+)  # fmt: skip
+"""What a layer does beside its weights: `patched` calls the source's layers as the target's are called."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +104,11 @@ class _Path:
 def patched(target: Llava, source: Llava, patch: Patch) -> Iterator[None]:
     """Within it the target is the hybrid, by the source's modules in the place of its own; afterwards it is itself.
 
-    For what needs a whole model, such as generation. The hybrid's vision encoder is the target's. Raises LapilliError
-    as `hybrids` does.
+    For what needs a whole model, such as generation. Raises LapilliError as `hybrids` does.
     """
     _require_pair(target, source, [patch])
-    switches = {_EMBEDDINGS: patch.embeddings, _CONNECTOR: patch.connector, _NORM: patch.norm, _HEAD: patch.head}
+    switches = {_EMBEDDINGS: patch.embeddings, _NORM: patch.norm, _HEAD: patch.head}
+    switches |= {_VISION: patch.connector, _CONNECTOR: patch.connector}
     switches |= {f"model.language_model.layers.{layer}": of_source for layer, of_source in enumerate(patch.layers)}
     chosen = [name for name, of_source in switches.items() if of_source]
     own = {name: target.model.get_submodule(name) for name in chosen}
@@ -121,6 +128,7 @@ def hybrids(
     batch: Mapping[str, Tensor],
     at: tuple[Tensor, Tensor],
     patches: Sequence[Patch],
+    *,
     read: Callable[[Tensor], Tensor],
 ) -> list[Tensor]:
     """What `read` makes of the logits of every hybrid, in the order of the patches.
@@ -130,8 +138,8 @@ def hybrids(
     Nothing is changed in the models. A hybrid's numbers are those of `patched`, to the bit, as its layers are called as
     their own model calls them.
 
-    Raises LapilliError for models that are not built like LLaMA and for two that do not have the same parts, and
-    ValueError for a patch of another depth.
+    Raises LapilliError for models that are not built like LLaMA and for two whose parts differ in shape, format, device
+    or in what a layer does beside its weights, and ValueError for a patch of another depth.
     """
     _require_pair(target, source, patches)
     roots = _Roots(target, source, batch)
@@ -266,17 +274,21 @@ def _require_pair(target: Llava, source: Llava, patches: Sequence[Patch]) -> Non
     first, second = (decoder(model.model) for model in (target, source))
     for part in ["blocks", "norm", *["head"] * any(patch.head for patch in patches)]:
         _require_same(part, _shapes(first, part), _shapes(second, part))
+    _require_same("config", *({name: getattr(one.config, name, None) for name in _SETTINGS} for one in (first, second)))
     for patch in patches:
         if len(patch.layers) != first.depth:
             raise ValueError(f"a patch of {len(patch.layers)} layers for models of {first.depth}")
 
 
-def _shapes(model: Decoder, part: str) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(weight.shape) for name, weight in getattr(model, part).named_parameters()}
+def _shapes(model: Decoder, part: str) -> dict[str, str]:
+    return {
+        name: f"{tuple(weight.shape)} in {dtype_name(weight)} on {weight.device}"
+        for name, weight in getattr(model, part).named_parameters()
+    }
 
 
-def _require_same(part: str, first: Mapping[str, tuple[int, ...]], second: Mapping[str, tuple[int, ...]]) -> None:
+def _require_same(part: str, first: Mapping[str, object], second: Mapping[str, object]) -> None:
     for name in sorted(first.keys() | second.keys()):
         if first.get(name) != second.get(name):
-            shapes = f"{first.get(name, 'nothing')} in one model, {second.get(name, 'nothing')} in the other"
-            raise LapilliError(f"{part}.{name}: {shapes}; patch a base and its tuned version")
+            values = f"{first.get(name, 'nothing')} of one model, {second.get(name, 'nothing')} of the other"
+            raise LapilliError(f"{part}.{name}: {values}; patch a base and its tuned version, loaded alike")

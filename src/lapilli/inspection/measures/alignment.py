@@ -8,7 +8,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lapilli.inspection.measures.points import BLOCK, Array, Measured, as_points, centered, mean_of, paired
+from lapilli.inspection.measures.points import (
+    BLOCK,
+    Array,
+    Measured,
+    as_points,
+    centered,
+    in_one_space,
+    mean_of,
+    paired,
+)
 
 
 def procrustes(x: Array, y: Array, rank: int | None = None) -> Measured:
@@ -49,17 +58,17 @@ def cosine(x: Array, y: Array) -> Measured:
     """The cosine of each sample's two states; `samples` has all of them, nan for a state that is 0.
 
     Of states of two modalities it measures what all have in common: take each modality's mean off to see the rest.
-    Raises LapilliError as `paired` does.
+    Raises LapilliError as `in_one_space` does.
     """
-    return mean_of(_blockwise(paired(x, y), lambda a, b: (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))))
+    return mean_of(_blockwise(in_one_space(x, y), lambda a, b: (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))))
 
 
 def relative_l2(base: Array, tuned: Array) -> Measured:
     """|tuned - base| / |base| of each sample; `samples` has all of them, nan or inf for a base that is 0.
 
-    Raises LapilliError as `paired` does.
+    Raises LapilliError as `in_one_space` does.
     """
-    return mean_of(_blockwise(paired(base, tuned), lambda a, b: (b - a).norm(dim=1) / a.norm(dim=1)))
+    return mean_of(_blockwise(in_one_space(base, tuned), lambda a, b: (b - a).norm(dim=1) / a.norm(dim=1)))
 
 
 def logit_lens_kl(
@@ -94,16 +103,17 @@ def _blockwise(
 def mean_cosine(points: Array) -> Measured:
     """The mean cosine of two different samples: 0 where directions are spread evenly, near 1 in a narrow cone.
 
-    `samples` has each sample's mean cosine with the others. Source: Ethayarajh 2019, EMNLP, 55. Raises LapilliError as
-    `as_points` does.
+    `samples` has each sample's mean cosine with the others; all are nan where a state is 0, which has no direction, and
+    for a single one. Source: Ethayarajh 2019, EMNLP, 55. Raises LapilliError as `as_points` does.
     """
     one = as_points(points)
     n = len(one)
     total = sum((_directions(part).sum(0) for part in one.split(BLOCK)), torch.zeros(one.shape[1]).to(one).double())
     samples = torch.cat([_directions(part) @ total for part in one.split(BLOCK)]).cpu().numpy()
-    measured = mean_of((samples - 1) / max(n - 1, 1))
+    measured = mean_of((samples - 1) / (n - 1) if n > 1 else np.full(n, math.nan))
     return Measured(measured.value, 2 * measured.error, n, n, samples=measured.samples)
 
 
 def _directions(points: Tensor) -> Tensor:
-    return torch.nn.functional.normalize(points.double(), dim=1)
+    directions: Tensor = points.double() / points.double().norm(dim=1, keepdim=True)
+    return directions

@@ -26,8 +26,11 @@ def two_nn(points: Array | Neighbors, fraction: float = 0.9, block: int = BLOCK)
     """The dimension from the ratio of the distances to the second and the first neighbor; scale 2.
 
     The slope of -log(1 - rank / n) over the log of the `fraction` of smallest ratios. Source: TwoNN, Facco, d'Errico,
-    Rodriguez & Laio 2017, Sci. Rep. 7:12140. Duplicates are left out. Raises ValueError for neighbors at distance 0.
+    Rodriguez & Laio 2017, Sci. Rep. 7:12140. Duplicates are left out. Raises ValueError for neighbors at distance 0
+    and unless 0 < `fraction` < 1.
     """
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction {fraction}: of all ratios the largest has no finite place; take less than 1")
 
     def estimate(distance: Distances) -> float:
         ratios = np.sort(np.log(distance[:, 1] / distance[:, 0]))[: int(len(distance) * fraction)]
@@ -42,8 +45,12 @@ def gride(points: Array | Neighbors, range_max: int = 64, block: int = BLOCK) ->
     """The dimension at every scale: from the ratios of the distances to neighbors 2, 4, 8, ... and 1, 2, 4, ...
 
     The last scale is the last power of 2 up to `range_max`; an entry's `scale` is the farther rank. Source: Gride,
-    Denti, Doimo, Laio & Mira 2022, Sci. Rep. 12:20005. Duplicates are left out. Raises ValueError as `two_nn` does.
+    Denti, Doimo, Laio & Mira 2022, Sci. Rep. 12:20005. Duplicates are left out. Where the rank is a tenth of the points
+    or more, errors are too small: value ± 2 errors holds its mean in 89 of 100 samples, not in 95. Errors are nan where
+    half of the points have fewer neighbors. Raises ValueError for neighbors at distance 0, and for a range below 2.
     """
+    if range_max < 2:
+        raise ValueError(f"range_max {range_max}: the first scale is that of neighbors 2 and 1")
     known = _distinct_neighbors(points, range_max, block)
     pairs = [(2**step, 2 ** (step + 1)) for step in range(int(math.log2(range_max)))]
     return tuple(_measured(known, {(near, far): _likeliest(near, far) for near, far in pairs}))
@@ -53,7 +60,8 @@ def mle_dimension(points: Array | Neighbors, k: int = 20, block: int = BLOCK) ->
     """The dimension of which the distances to the first `k` neighbors are likeliest; scale k.
 
     Sources: Levina & Bickel 2004, NIPS 17; that inverse dimensions are averaged, MacKay & Ghahramani 2005, a comment on
-    it. Duplicates are left out. Raises ValueError as `two_nn` does, and for fewer than 3 neighbors.
+    it. Duplicates are left out. The error is too small: value ± 2 errors holds its mean in 88 of 100 samples of 300
+    points at k = 20, not in 95. Raises ValueError for neighbors at distance 0, and for fewer than 3 neighbors.
     """
     if k < 3:
         raise ValueError(f"{k} neighbors; 3 are needed")
@@ -82,15 +90,15 @@ def _distinct_neighbors(points: Array | Neighbors, k: int, block: int) -> Neighb
 def _measured(known: Neighbors, estimates: Mapping[tuple[int, int], Estimate]) -> list[Measured]:
     """Estimates from the distances to the first neighbors; each is of neighbors from a rank to a rank."""
     ranks = [pair for pair in estimates if pair[1] <= known.k and known.n >= 4]
-    reach = max((far for _, far in ranks), default=0)
+    reach = max((far for _, far in ranks if far < known.n // 2), default=0)  # which the smaller half has
     halves = [[_inside(known, half, reach) for half in (first, ~first)] for first in halvings(known.n)] if reach else []
     measured = []
     for (near, far), estimate in estimates.items():
         if (near, far) not in ranks:
             measured.append(Measured(math.nan, math.nan, far, known.n))
             continue
-        values = [[estimate(half) if len(half) > 1 else math.nan for half in pair] for pair in halves]
-        error = halving_error(np.array(values))
+        values = [[estimate(half) if len(half) > 1 else math.nan for half in pair] for pair in halves if far <= reach]
+        error = halving_error(np.array(values)) if values else math.nan
         distance = float(known.distance[:, [near - 1, far - 1]].mean())
         measured.append(Measured(estimate(known.distance), error, far, known.n, distance=distance))
     return measured

@@ -81,14 +81,16 @@ def distance_correlation(x: Array, y: Array, rows: int = ROWS) -> Measured:
 def participation_ratio(points: Array, rows: int = ROWS) -> Measured:
     """The number of dimensions over which the variance is spread: (tr C)² / tr C², both estimated without bias.
 
-    1 to the number of dimensions; d for d equal variances, also where there are fewer samples than dimensions. Source:
-    Chun, Canatar, Chung & Lee 2025, arXiv 2509.26560. Raises LapilliError as `as_points` does.
+    1 to the number of dimensions; d for d equal variances, also where there are fewer samples than dimensions: what few
+    samples say may lie beyond. Source: Chun, Canatar, Chung & Lee 2025, arXiv 2509.26560. Raises LapilliError as
+    `as_points` does; nan for fewer than six samples and without variance.
     """
     one = as_points(points)
     if len(one) < 6:
         return Measured(math.nan, math.nan, len(one), len(one))
     sums = pair_sums(_distances(one, squared=True), None, len(one), rows, diagonal=False)
-    return _with_jackknife(_squared_trace(sums) / _unbiased(sums), len(one))
+    below = _unbiased(sums)
+    return _with_jackknife(_squared_trace(sums) / np.where(below > 0, below, np.nan), len(one))
 
 
 def pair_sums(first: Kernel, second: Kernel | None, n: int, rows: int, diagonal: bool) -> PairSums:

@@ -3,7 +3,7 @@
 |x - y|² = |x|² + |y|² - 2 xy, the form that matrix products are fast in, loses the small distances of points that lie
 far from the origin. So: the mean is taken off first; float32 products choose candidates, more than are needed; their
 distances are computed again as sums of squared differences; and where the rounding of the first step could have hidden
-a neighbor, the row is done again in float64.
+a neighbor, the row is done again in float64; where that could have hidden one too, by the differences to all points.
 """
 
 import math
@@ -64,13 +64,11 @@ def neighbors(points: Array, k: int, block: int = BLOCK) -> Neighbors:
     bound = squared[:, exact - 1].clone()
     squared = squared.double()
     _compute_again(raw, torch.arange(len(raw), device=raw.device), (squared, index), (exact, scale))
-    unsure = _unsure(near, squared[:, k - 1], bound) if exact < len(raw) - 1 else np.empty(0, np.intp)
-    for start in range(0, len(unsure), block):
-        rows = torch.from_numpy(unsure[start : start + block]).to(raw.device)
-        again = _in_float64(raw, mean, rows, (width, block))
-        again[0].div_(scale**2)
-        _compute_again(raw, rows, again, (exact, scale))
-        squared[rows], index[rows] = again
+    norms = (near * near).sum(1).double()
+    unsure = _unsure(squared[:, k - 1], bound, norms + norms.max(), rounding(near))
+    for rows in unsure.split(block) if exact < len(raw) - 1 else ():
+        squared[rows], index[rows] = _again(raw, (mean, scale), rows, (k, exact, width, block))
+    unsure = unsure if exact < len(raw) - 1 else unsure[:0]
     return Neighbors(index.cpu().numpy(), squared.clamp_min(0).sqrt().cpu().numpy() * scale, k, len(unsure))
 
 
@@ -167,12 +165,37 @@ def _summed(raw: Tensor, rows: Tensor, index: Tensor, scale: float, dtype: torch
     return squared**2 if not _SAFE[0] < scale < _SAFE[1] else (squared / scale) ** 2
 
 
-def _unsure(near: Tensor, last: Tensor, bound: Tensor) -> NDArray[np.intp]:
+def rounding(points: Tensor) -> float:
+    """What a squared distance of these by products may be off, as a share of the sum of both squared lengths."""
+    unit = torch.finfo(points.dtype).eps / 2
+    return 2 * unit * (math.sqrt(points.shape[1]) + 4)
+
+
+def _unsure(last: Tensor, bound: Tensor, norms: Tensor, off: float) -> Tensor:
     """The rows whose k-th true distance is not below what the last candidate's may be by rounding, (row,)."""
-    norms = (near * near).sum(1)
-    rounding = 2.0**-24 * math.sqrt(near.shape[1]) + 2.0**-22
-    reach = bound.double() - 2 * rounding * (norms + norms.max()).double()
-    return (~(last < reach)).nonzero()[:, 0].cpu().numpy()
+    return (~(last < bound.double() - off * norms)).nonzero()[:, 0]
+
+
+def _again(
+    raw: Tensor, origin: tuple[Tensor, float], rows: Tensor, sizes: tuple[int, int, int, int]
+) -> tuple[Tensor, Tensor]:
+    """Squared distances / scale² and indices of these rows, (row, width) each, without the rounding of float32.
+
+    `origin` are the mean and the scale; `sizes` are k, how many candidates' distances are exact, width and block.
+    """
+    (mean, scale), (k, exact, width, block) = origin, sizes
+    best = _in_float64(raw, mean, rows, (width, block))
+    best[0].div_(scale**2)
+    bound = best[0][:, exact - 1].clone()
+    _compute_again(raw, rows, best, (exact, scale))
+    norms = torch.cat([((part.double() - mean) / scale).square().sum(1) for part in raw.split(block)])
+    for row in _unsure(best[0][:, k - 1], bound, norms[rows] + norms.max(), rounding(mean[None])).tolist():
+        own = raw[rows[row]].double()
+        squared = torch.cat([((part.double() - own) / scale).square().sum(1) for part in raw.split(block)])
+        squared[rows[row]] = torch.inf
+        ordered, index = squared.sort(stable=True)
+        best[0][row], best[1][row] = ordered[:width], index[:width]
+    return best
 
 
 def _in_float64(raw: Tensor, mean: Tensor, rows: Tensor, sizes: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lapilli.inspection.measures.nearest import Neighbors, nearest, neighbors, reach
+from lapilli.inspection.measures.nearest import Neighbors, nearest, neighbors, reach, rounding
 from lapilli.inspection.measures.points import (
     BLOCK,
     Array,
@@ -35,9 +35,12 @@ def neighborhood_overlap(
 
     0 is what independent spaces have, 1 the same neighbors: (share - c) / (1 - c) with c = k / (n - 1). `samples` are
     those of every point. Samples that equal another one in either space are left out, but for the first; of neighbors
-    none are. Where k is n - 1 or more, all points are neighbors: nan. Source: Doimo, Glielmo, Ansuini & Laio 2020,
-    NeurIPS 33. Raises ValueError as `nearest` does, LapilliError as `paired` does.
+    none are. Where k is n - 1 or more, all points are neighbors: nan. The error comes from halves of the points, and is
+    nan where k is not below half of n - 1. Source: Doimo, Glielmo, Ansuini & Laio 2020, NeurIPS 33. Raises ValueError
+    as `nearest` does and for a k below 1, LapilliError as `paired` does.
     """
+    if min(ks) < 1:
+        raise ValueError(f"{min(ks)} neighbors; 1 are needed")
     known = _both(x, y, max(ks), block)
     if known is None:
         return tuple(Measured(math.nan, math.nan, k, 0) for k in ks)
@@ -78,8 +81,9 @@ def _first(known: Neighbors, width: int) -> Neighbors:
 
 def _matches(first: Neighbors, second: Neighbors) -> _Matches:
     parts = []
-    for start in range(0, first.n, BLOCK):
-        same = first.index[start : start + BLOCK, :, None] == second.index[start : start + BLOCK, None]
+    step = max(1, BLOCK**2 // first.index.shape[1] ** 2)  # every neighbor is compared with every other
+    for start in range(0, first.n, step):
+        same = first.index[start : start + step, :, None] == second.index[start : start + step, None]
         rows, ranks, others = np.nonzero(same)
         parts.append((rows + start, ranks, others))
     row, rank, other = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -117,7 +121,7 @@ def _inside(matches: _Matches, half: NDArray[np.bool_]) -> _Half:
 
 def _calibrated(share: NDArray[np.float64], k: int, n: int) -> NDArray[np.float64]:
     chance = k / (n - 1)
-    return (share - chance) / (1 - chance)
+    return (share - chance) / (1 - chance) if chance < 1 else np.full_like(share, math.nan)  # all are neighbors
 
 
 def information_imbalance(x: Array, y: Array, block: int = BLOCK) -> tuple[Measured, Measured]:
@@ -168,12 +172,13 @@ def _ranks(points: Tensor, others: Tensor, sets: Tensor, block: int) -> NDArray[
     for start in range(0, n, block):
         rows = torch.arange(start, min(start + block, n), device=device)
         own = points[rows].double() - mean
-        limits = [_distance(points[rows], points[near[rows]])[:, None] for near in others]
+        limits = [_distance(own, points[near[rows]].double() - mean)[:, None] for near in others]
         for other in range(0, n, block):
             part = points[other : other + block].double() - mean
             squared = torch.addmm((part * part).sum(1)[None], own, part.T, alpha=-2) + (own * own).sum(1)[:, None]
             column = torch.arange(other, other + len(part), device=device)
             squared[column == rows[:, None]] = torch.inf
+            _settle(squared, limits, (own, part))
             for number, limit in enumerate(limits):
                 best, half = others[number, rows, None], sets[number]
                 nearer = (squared < limit) | ((squared == limit) & (column < best))
@@ -182,5 +187,20 @@ def _ranks(points: Tensor, others: Tensor, sets: Tensor, block: int) -> NDArray[
     return ranks.cpu().numpy()
 
 
+def _settle(squared: Tensor, limits: Sequence[Tensor], vectors: tuple[Tensor, Tensor]) -> None:
+    """Compute squared distances again, in place, where the rounding of products could put them beyond a limit.
+
+    `squared` is (row, column) of the two `vectors`, less the mean; limits are (row, 1) each.
+    """
+    own, part = vectors
+    off = rounding(own) * ((own * own).sum(1)[:, None] + (part * part).sum(1))
+    near = torch.zeros_like(squared, dtype=torch.bool)
+    for limit in limits:
+        near |= (squared - limit).abs() <= off
+    for pairs in near.nonzero().split(max(1, BLOCK**2 // max(own.shape[1], 1))):
+        row, column = pairs.T
+        squared[row, column] = _distance(own[row], part[column])
+
+
 def _distance(x: Tensor, y: Tensor) -> Tensor:
-    return ((x.double() - y.double()) ** 2).sum(1)
+    return ((x - y) ** 2).sum(1)

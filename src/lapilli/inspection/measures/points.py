@@ -69,6 +69,14 @@ def paired(x: Array, y: Array) -> tuple[Tensor, Tensor]:
     return first, second.to(first.device)
 
 
+def in_one_space(x: Array, y: Array) -> tuple[Tensor, Tensor]:
+    """As `paired`; raises LapilliError also unless both have equally many dimensions."""
+    first, second = paired(x, y)
+    if first.shape[1] != second.shape[1]:
+        raise LapilliError(f"{first.shape[1]} and {second.shape[1]} dimensions: both must be states of one space")
+    return first, second
+
+
 def mean_of(samples: NDArray[np.float64], scale: float | None = None) -> Measured:
     """The mean of independent samples (sample,), with its standard error; nan without any."""
     n = len(samples)
@@ -120,9 +128,10 @@ def distinct(*arrays: Array) -> NDArray[np.intp]:
 def center(points: Tensor) -> Tensor:
     """The mean (dimension,), float64."""
     total = torch.zeros(points.shape[1], dtype=torch.float64, device=points.device)
+    first = points[:1].double().sum(0)  # what all points share is taken off before the sum: a constant stays itself
     for start in range(0, len(points), BLOCK):
-        total += points[start : start + BLOCK].double().sum(0)
-    return total / max(len(points), 1)
+        total += (points[start : start + BLOCK].double() - first).sum(0)
+    return first + total / max(len(points), 1)
 
 
 def centered(points: Tensor, start: int = 0, stop: int | None = None, mean: Tensor | None = None) -> Tensor:

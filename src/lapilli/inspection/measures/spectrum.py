@@ -72,8 +72,9 @@ def _entropy(near: Tensor) -> tuple[float, NDArray[np.float64]]:
 def norm_kurtosis(points: Array) -> Measured:
     """The excess kurtosis of the lengths of the states: 0 for normal ones, large where few states are far longer.
 
-    Bias-corrected (G2, Joanes & Gill 1998, The Statistician 47:183). Raises LapilliError as `as_points` does; nan for
-    fewer than 5 samples and for equal lengths.
+    Bias-corrected (G2, Joanes & Gill 1998, The Statistician 47:183). The error is too small: value ± 2 errors holds its
+    mean in 89 of 100 samples of 300 states, not in 95. Raises LapilliError as `as_points` does; nan for fewer than 5
+    samples and for equal lengths.
     """
     norms = torch.cat([part.double().norm(dim=1) for part in as_points(points).split(BLOCK)]).cpu().numpy()
     n = len(norms)

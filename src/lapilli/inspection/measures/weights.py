@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lapilli.core.errors import LapilliError
+from lapilli.model.stored import is_finite
 
 _IN_LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.(.+?)(?:\.(weight|bias))?$")
 
@@ -54,8 +55,12 @@ def weight_changes(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], rank
 def by_layer(changes: Iterable[WeightChange]) -> dict[int, tuple[float, float]]:
     """Of every layer as a whole the length of the change, and that over the length of the base's weights.
 
-    The second is nan for a layer of zeros.
+    The second is nan for a layer of zeros. Raises LapilliError for layers of two stacks, such as those of a vision
+    encoder beside the language model's.
     """
+    changes = [change for change in changes if change.layer is not None]
+    if len(stacks := sorted({change.name.partition("layers.")[0] for change in changes})) > 1:
+        raise LapilliError(f"layers of {' and of '.join(map(repr, stacks))}: take those of one of them")
     squares: dict[int, tuple[float, float]] = {}
     for change in changes:
         if change.layer is not None:
@@ -71,6 +76,8 @@ def _change(name: str, base: Tensor, tuned: Tensor, ranks: bool) -> WeightChange
     if base.shape != tuned.shape:
         raise LapilliError(f"{name}: {tuple(base.shape)} in one model, {tuple(tuned.shape)} in the other")
     moved = tuned.detach().to(base.device).double() - base.detach().double()
+    if not is_finite(moved):
+        raise LapilliError(f"{name}: not all of its numbers are finite in both models; save them again")
     place = _IN_LAYER.search(name)
     return WeightChange(
         name=name,
