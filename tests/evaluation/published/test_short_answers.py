@@ -33,6 +33,12 @@ def test_the_accuracy_among_ten_annotators(agreeing):
         ("dog", ["dog"] * 10, 1, 1),
         ("Two", ["2"] * 4 + ["two"] * 6, 1, 1),
         ("Macy's", ["macy's"] * 10, 1, 0),
+        ("Macy's", ["macy's"] * 9 + ["store"], 1, 0),  # the server's normaliser leaves 's where it is
+        ("red,white", ["red,white"] * 9 + ["flag"], 1, 0),  # and a comma between words becomes a space
+        ("red, white", ["red,white"] * 9 + ["flag"], 0, 1),
+        ("1,000", ["1,000"] * 9 + ["many"], 1, 1),
+        ("1,000-foot", ["1,000-foot"] * 9 + ["far"], 1, 0),  # "1000 foot", and "1000foot"
+        ("The Dog", ["A dog"] * 9 + ["cat"], 1, 1),
         ("1/2", ["1 2"] * 3 + ["half"] * 7, 0.9, 0.9),
         ("", ["a"] * 9 + ["b"], 1, 1),  # nothing is left of "a", as of nothing
     ],
