@@ -91,8 +91,8 @@ def score(
 
     _require_distinct(answers)
     if upload:
-        _upload(benchmark, answers, questions, references or [], upload)
-        if benchmark.references and not references:  # of a split whose labels only the server has
+        labelled = _upload(benchmark, answers, questions, references or [], upload, allow_unmatched)
+        if not labelled:  # of a split whose labels only the server has
             return
     labels = read_labels(benchmark, questions, references or [])
     files = [score_file(benchmark, file, labels, allow_unmatched) for file in answers]
@@ -144,26 +144,40 @@ def _save(
 
 
 def _upload(
-    benchmark: "Published[Any]", answers: Sequence[Path], questions: Path | None, labels: Sequence[Path], out: Path
-) -> None:
-    """Write the file for the authors' server. Raises UsageError where there is none, or several files of answers."""
+    benchmark: "Published[Any]",
+    answers: Sequence[Path],
+    questions: Path | None,
+    labels: Sequence[Path],
+    out: Path,
+    allow: bool,
+) -> bool:
+    """Write the file for the authors' server, and return whether there are labels to score by.
+
+    Raises UsageError where there is no server, or several files of answers, and LapilliError for answers and questions
+    that do not belong together, unless `allow` leaves them out.
+    """
     from lapilli.core.files import write_atomically
     from lapilli.core.plain import json_text
-    from lapilli.evaluation.published.join import read_questions
+    from lapilli.evaluation.published.join import read_questions, require_distinct, require_matched
 
     if benchmark.upload is None or len(answers) > 1:
         why = "of one file of answers" if benchmark.upload else "for gqa, vqa and mmbench"
         raise UsageError(f"--upload: {why}; leave it out")
-    rows = benchmark.answers(answers[0])
+    rows, labelled = benchmark.answers(answers[0]), bool(labels)
+    require_distinct(benchmark, rows)
     if out.suffix.lower() != ".xlsx":
-        write_atomically(out, json_text(benchmark.upload(rows, read_questions(questions) if questions else {})))
+        asked = read_questions(questions) if questions else {}
+        if questions:
+            require_matched(rows, asked, questions, allow)
+        write_atomically(out, json_text(benchmark.upload(rows, asked)))
     elif benchmark.name == "mmbench" and len(labels) == 1:
         from lapilli.evaluation.published.mmbench import write_spreadsheet
 
-        write_spreadsheet(labels[0], rows, out)
+        labelled = write_spreadsheet(labels[0], rows, out, allow)
     else:
         raise LapilliError(f"{out}: a spreadsheet is of mmbench and one table of labels; name it .json")
     note(f"{out}: written")
+    return labelled
 
 
 def _show(parts: Mapping[str, Any], as_json: bool) -> None:

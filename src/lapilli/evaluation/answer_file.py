@@ -6,6 +6,7 @@ list of objects, whatever its name ends in: POPE's lists of labels are lines in 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from lapilli.data.faults import half_character, kind_of
 
 REMEDY = "check the file"
 _LISTED = 5  # of what is at fault, in a message
+_WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,11 @@ def identifier(row: Mapping[str, Any], names: Sequence[str], place: str) -> str:
     if not whole and not (isinstance(value, str) and value.strip()):
         raise LapilliError(f"{place}: {names[0]}: {_shown(value)}, a name or whole number expected; {REMEDY}")
     return _whole(str(value).strip(), names[0], place)
+
+
+def whole_number(name: str) -> int | None:
+    """The number that a name is, as JSON writes one; None for other names, and for one of more than 18 digits."""
+    return int(name) if _WHOLE.fullmatch(name) else None
 
 
 def text_of(row: Mapping[str, Any], names: Sequence[str], place: str) -> str:

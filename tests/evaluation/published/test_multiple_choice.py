@@ -3,6 +3,7 @@
 import pytest
 from tests.evaluation.published.files import answers, lines, refusal, score, whole
 
+from lapilli.cli import run
 from lapilli.evaluation.published.mmbench import chosen_letter
 from lapilli.evaluation.published.scienceqa import letter_of
 
@@ -103,6 +104,22 @@ def test_the_spreadsheet_for_the_server(mmbench, tmp_path, capsys):
     assert [row[-1] for row in rows[1:]] == ["A", "=1+1", "B"]
     cells = [row[-1] for row in openpyxl.load_workbook(out).active.iter_rows(min_row=2)]
     assert all(cell.data_type == "s" for cell in cells)  # an answer is no formula
+
+
+def test_a_table_without_answers_is_uploaded_and_not_scored(mmbench, tmp_path, capsys):
+    openpyxl = pytest.importorskip("openpyxl", reason="no openpyxl")
+    table, out = tmp_path / "test.tsv", tmp_path / "upload.xlsx"
+    table.write_text("index\tquestion\tA\tB\n1\tWhat?\tdog\tcat\n2\tWho?\tme\tyou\n")
+    command = ["mmbench", "--references", table, "--upload", out, "--answers"]
+    for texts, fault in (({1: "A"}, "1 questions have no answer: '2'"), ({1: "A", 2: "B", 3: "C"}, "1 answers are to")):
+        assert fault in refusal(capsys, *command, answers(tmp_path, texts)) and not out.exists()
+    assert run(["score", *map(str, command), str(answers(tmp_path, {1: "A", 2: "B"}))]) == 0
+    rows = [[cell.value for cell in row] for row in openpyxl.load_workbook(out).active.rows]
+    assert rows == [
+        ["index", "question", "A", "B", "prediction"],
+        ["1", "What?", "dog", "cat", "A"],
+        ["2", "Who?", "me", "you", "B"],
+    ]
 
 
 PROMPT = "\nAnswer the question using a single word or phrase."

@@ -86,7 +86,9 @@ def test_annotations_as_vqav2_and_vizwiz_have_them(tmp_path, capsys):
 def test_uploads_need_no_labels(tmp_path, capsys):
     given, out = answers(tmp_path, {1: "The dog.", 3: "Two"}), tmp_path / "upload.json"
     questions = lines(tmp_path / "q.jsonl", [{"question_id": at, "image": "a.jpg", "text": "?"} for at in (1, 2, 3)])
-    assert run(["score", "vqa", "--answers", str(given), "--questions", str(questions), "--upload", str(out)]) == 0
+    command = ["score", "vqa", "--answers", str(given), "--questions", str(questions), "--upload", str(out)]
+    assert "0 answers are to none of its questions, 1 questions have no answer: '2'" in refusal(capsys, *command[1:])
+    assert not out.exists() and run([*command, "--allow-unmatched"]) == 0
     assert json.loads(out.read_text()) == [
         {"question_id": 1, "answer": "dog"}, {"question_id": 2, "answer": ""}, {"question_id": 3, "answer": "2"},
     ]  # fmt: skip
@@ -94,6 +96,26 @@ def test_uploads_need_no_labels(tmp_path, capsys):
     assert json.loads(out.read_text())[0] == {"questionId": "1", "prediction": "the dog"}
     capsys.readouterr()
     assert "--upload" in refusal(capsys, "seed", "--answers", given, "--upload", out)
+
+
+@pytest.mark.parametrize("bench", ["vqa", "gqa"])
+def test_answers_to_other_questions_are_not_uploaded(tmp_path, capsys, bench):
+    """The server would take the empty answers that are left, and score them."""
+    questions = lines(tmp_path / "q.jsonl", [{"question_id": at, "image": "a.jpg", "text": "?"} for at in (1, 2, 3)])
+    out = tmp_path / "upload.json"
+    for texts, option in (({1: "a", 2: "b", 3: "c", 4: "d"}, ()), ({4: "a", 5: "b"}, ("--allow-unmatched",))):
+        command = [bench, "--answers", answers(tmp_path, texts), "--questions", questions, "--upload", out, *option]
+        assert f"{len([key for key in texts if key > 3])} answers are to none" in refusal(capsys, *command)
+    twice = lines(tmp_path / "twice.jsonl", [{"question_id": 1, "text": text} for text in ("a", "b")])
+    assert "a second answer to '1'" in refusal(capsys, bench, "--answers", twice, "--upload", out)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["²", "٣", "9" * 5000, "007", "VizWiz_test_1.jpg", "-1"])
+def test_names_that_only_look_like_numbers_are_pictures(tmp_path, name):
+    out = tmp_path / "upload.json"
+    assert run(["score", "vqa", "--answers", str(answers(tmp_path, {name: "Two"})), "--upload", str(out)]) == 0
+    assert json.loads(out.read_text()) == [{"image": name, "answer": "2"}]
 
 
 def test_gqa(tmp_path, capsys):
