@@ -114,7 +114,7 @@ def _parts(benchmark: "Published[Any]", files: "Sequence[Scored]") -> dict[str, 
     from lapilli.evaluation.published.results import compare, names, result
 
     models = {name: result(benchmark, scored) for name, scored in zip(names(files), files, strict=True)}
-    return {"models": models, "comparisons": compare(files)}
+    return {"models": models, "comparisons": compare(benchmark, files)}
 
 
 def _save(

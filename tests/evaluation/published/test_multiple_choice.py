@@ -106,6 +106,14 @@ def test_the_spreadsheet_for_the_server(mmbench, tmp_path, capsys):
     assert all(cell.data_type == "s" for cell in cells)  # an answer is no formula
 
 
+def test_files_are_compared_by_questions_over_all_rotations(mmbench, tmp_path, capsys):
+    texts = {1: "A", 1000001: "B", 2: "B"}, {1: "A", 1000001: "A", 2: "B"}
+    files = [answers(tmp_path, of, f"{at}.jsonl") for at, of in enumerate(texts)]
+    (row,) = score(capsys, "mmbench", "--references", mmbench, "--answers", *files)["comparisons"]
+    assert (row["n"], row["difference"], row["score"]) == (2, 0.5, "accuracy over all rotations")
+    assert (row["first_only"], row["second_only"], row["test"]) == (1, 0, "McNemar, exact")
+
+
 def test_a_table_without_answers_is_uploaded_and_not_scored(mmbench, tmp_path, capsys):
     openpyxl = pytest.importorskip("openpyxl", reason="no openpyxl")
     table, out = tmp_path / "test.tsv", tmp_path / "upload.xlsx"

@@ -40,6 +40,7 @@ def test_several_files_have_a_column_each():
 
 
 COMPARED = {
+    "score": "accuracy",
     "first": "a", "second": "b", "n": 1200, "difference": 0.1, "difference_interval": [0.05, 0.15],
     "test": "McNemar, exact", "p": 0.01, "p_holm": 0.03, "detectable": 0.07, "first_only": 9, "second_only": 2,
 }  # fmt: skip

@@ -177,4 +177,5 @@ BENCHMARK = Published(
     answers=read_captions,
     judge=judge,
     figures=figures,
+    score="CIDEr",
 )

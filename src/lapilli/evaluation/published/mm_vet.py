@@ -95,4 +95,5 @@ BENCHMARK = Published(
     answers=read_grades,
     judge=each(judge),
     figures=figures,
+    score="grade",
 )

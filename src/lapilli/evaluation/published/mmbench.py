@@ -98,13 +98,18 @@ def judge(row: AnswerRow, reference: Reference) -> Judged:
 
 def figures(rows: Sequence[Judged]) -> dict[str, Any]:
     """Accuracy of questions over all rotations, of single rows, and of each category's questions."""
-    circular = [_circular(of) for of in grouped(rows, lambda row: str(row.cluster)).values()]
+    circular = questions(rows)
     single = share([row.score == 1 for row in rows], [row.cluster for row in rows])
     return (
         accuracy(circular)
         | figure("single_accuracy", single)
         | {"rows": len(rows), "unparsed": unparsed(rows), "by_category": by_group(circular)}
     )
+
+
+def questions(rows: Sequence[Judged]) -> list[Judged]:
+    """One for each question, over all its rotations."""
+    return [_circular(of) for of in grouped(rows, lambda row: str(row.cluster)).values()]
 
 
 def _circular(rows: Sequence[Judged]) -> Judged:
@@ -157,5 +162,7 @@ BENCHMARK = Published(
     references=read_labels,
     judge=each(judge),
     figures=figures,
+    compared=questions,
+    score="accuracy over all rotations",
     upload=upload,
 )

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lapilli.core.errors import LapilliError
 from lapilli.core.statistics.bootstrap import resampled
 from lapilli.core.statistics.clusters import clustered_mean
 from lapilli.core.statistics.multiple import holm
@@ -88,6 +89,7 @@ class _Correlation:
 class Comparison:
     """Two files on the questions that both answer: the first's mean score less the second's.
 
+    score        what that score is
     p            of the hypothesis that both are as good: McNemar's exact one where every answer is right or wrong and
                  no picture has two questions, else that of the bootstrap of pictures
     p_holm       the same, adjusted for all comparisons
@@ -97,6 +99,7 @@ class Comparison:
 
     first: str
     second: str
+    score: str
     n: int
     difference: float
     difference_interval: tuple[float, float]
@@ -108,10 +111,13 @@ class Comparison:
     second_only: int | None
 
 
-def compare(files: Sequence[Scored]) -> list[Comparison]:
-    """Every pair of files. Their names are those of `names`."""
-    pairs = list(combinations(zip(names(files), files, strict=True), 2))
-    compared = [_compare(one, other) for one, other in pairs]
+def compare(benchmark: Published[Any], files: Sequence[Scored]) -> list[Comparison]:
+    """Every pair of files. Their names are those of `names`.
+
+    Raises LapilliError for two files that answer no question in common, as those whose rows have no names.
+    """
+    rows = [(name, benchmark.compared(scored.rows)) for name, scored in zip(names(files), files, strict=True)]
+    compared = [{"score": benchmark.score} | _compare(one, other) for one, other in combinations(rows, 2)]
     adjusted = holm([float(of["p"]) for of in compared])
     return [Comparison(**of, p_holm=p) for of, p in zip(compared, adjusted, strict=True)]
 
@@ -122,9 +128,11 @@ def names(files: Sequence[Scored]) -> list[str]:
     return own if len(set(own)) == len(own) else [str(scored.file) for scored in files]
 
 
-def _compare(one: tuple[str, Scored], other: tuple[str, Scored]) -> dict[str, Any]:
-    seconds = {(row.id, row.group): row for row in other[1].rows}
-    pairs = [(row, seconds[row.id, row.group]) for row in one[1].rows if (row.id, row.group) in seconds]
+def _compare(one: tuple[str, Sequence[Judged]], other: tuple[str, Sequence[Judged]]) -> dict[str, Any]:
+    seconds = {(row.id, row.group): row for row in other[1]}
+    pairs = [(row, seconds[row.id, row.group]) for row in one[1] if (row.id, row.group) in seconds]
+    if not pairs:
+        raise LapilliError(f"{one[0]} and {other[0]}: no question in both; name each row's question with question_id")
     first, second = ([pair[side].score for pair in pairs] for side in (0, 1))
     clusters = [row.cluster for row, _ in pairs]
     apart = paired_difference(first, second, clusters)

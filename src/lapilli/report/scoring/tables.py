@@ -62,9 +62,10 @@ def number(value: float | None) -> str:
 def comparison_table(comparisons: Sequence[Mapping[str, Any]]) -> Table:
     """A row for every pair of files."""
     tests = ", ".join(dict.fromkeys(row["test"] for row in comparisons))
+    scores = ", ".join(dict.fromkeys(row["score"] for row in comparisons))
     note = "detectable: the least true difference that so many questions would show four times in five"
     columns = ("first less second", "n", "difference", "p", "p (Holm)", "detectable", "one right")
-    return Table(columns, [_compared(row) for row in comparisons], f"p by {tests}; {note}")
+    return Table(columns, [_compared(row) for row in comparisons], f"difference of {scores}; p by {tests}; {note}")
 
 
 def _compared(row: Mapping[str, Any]) -> list[str]:
