@@ -12,14 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.statistics.bootstrap import resampled
 from lapilli.core.statistics.clusters import clustered_mean
+from lapilli.core.statistics.estimate import Estimate
 from lapilli.core.statistics.multiple import holm
 from lapilli.core.statistics.paired import detectable, kappa, mcnemar, paired_difference
 from lapilli.evaluation.published.figures import figure, share
 from lapilli.evaluation.published.join import Scored
 from lapilli.evaluation.published.protocol import Judged, Published
+from lapilli.evaluation.published.resampling import Statistic, interval_of
 
+_RANKED = 500  # draws of a correlation of ranks
+_SAME = 1e-20  # what rounding leaves of the spread of equal ranks
 _COMPARED = 12  # rules beside the score whose agreement is measured
 
 
@@ -67,22 +70,35 @@ def _agreement(rows: Sequence[Judged], name: str) -> dict[str, Any]:
     clusters = [row.cluster for row in rows]
     if np.isin(scores, (0, 1)).all() and np.isin(others, (0, 1)).all():
         return figure("same", share((scores == others).tolist(), clusters)) | {"kappa": kappa(scores == 1, others == 1)}
-    return figure("spearman", resampled(_Correlation(scores, others), len(rows), count=500))
+    spearman = _spearman(scores, others)
+    low, high = interval_of(rows, spearman, _RANKED)
+    value = float(spearman(np.ones((1, len(rows))), rows)[0])
+    return figure("spearman", Estimate(value, low, high, len(rows)))
 
 
-@dataclass(frozen=True, eq=False)
-class _Correlation:
-    """Spearman's correlation of the drawn answers' scores by two rules."""
+def _spearman(scores: NDArray[np.float64], others: NDArray[np.float64]) -> Statistic:
+    """Spearman's correlation of two scores of weighted answers; nan where one is the same for all."""
+    first, second = (np.unique(values, return_inverse=True)[1] for values in (scores, others))
+    pairs, at = np.unique(first * len(scores) + second, return_inverse=True)  # of shares among annotators few
+    first, second = np.divmod(pairs, len(scores))
 
-    scores: NDArray[np.float64]
-    others: NDArray[np.float64]
+    def correlations(weights: NDArray[np.float64], _: Sequence[Judged]) -> NDArray[np.float64]:
+        return np.array([_correlation(first, second, np.bincount(at, of) / of.sum()) for of in weights])
 
-    def __call__(self, drawn: NDArray[np.intp]) -> float:
-        from scipy.stats import rankdata
+    return correlations
 
-        first, second = rankdata(self.scores[drawn]), rankdata(self.others[drawn])
-        ranked = np.ptp(first) > 0 and np.ptp(second) > 0
-        return float(np.corrcoef(first, second)[0, 1]) if ranked else nan
+
+def _correlation(first: NDArray[np.intp], second: NDArray[np.intp], shares: NDArray[np.float64]) -> float:
+    """The correlation of the ranks of pairs of levels, from the share of answers that each pair has."""
+    one, other = (_ranks(level, shares) - 0.5 for level in (first, second))  # 1/2 is the mean of ranks
+    spread = (shares @ one**2) * (shares @ other**2)
+    return float(shares @ (one * other) / np.sqrt(spread)) if spread > _SAME else nan
+
+
+def _ranks(level: NDArray[np.intp], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The middle rank of each pair's level, from 0 to 1."""
+    of_level = np.bincount(level, shares)
+    return np.asarray((np.cumsum(of_level) - of_level / 2)[level])
 
 
 @dataclass(frozen=True)
