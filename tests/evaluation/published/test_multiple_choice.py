@@ -64,6 +64,14 @@ def test_seed(tmp_path, capsys):
     assert result["by_type"]["Act"]["n"] == 2
 
 
+@pytest.mark.parametrize("shown", ["n", "accuracy", "", "unparsed", "by_type"])
+def test_seed_shows_pictures_and_films(tmp_path, capsys, shown):
+    """Another name would stand in place of a figure."""
+    rows = [{"question_id": 1, "answer": "A", "data_type": shown}]
+    command = ["seed", "--answers", answers(tmp_path, {1: "A"}), "--references"]
+    assert "data_type" in refusal(capsys, *command, whole(tmp_path / "s.json", {"questions": rows}))
+
+
 CHOICES = {"A": "a dog", "B": "a cat", "C": "a dog house"}
 CHOSEN = {
     "A": "A", "B.": "B", "(C)": "C", "The answer is B": "B", "A or B": "", "A cat is here": "B", "it is a cat": "B",

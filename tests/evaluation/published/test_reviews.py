@@ -114,3 +114,11 @@ def test_mm_vet(tmp_path, capsys):
     assert result["total"] == pytest.approx((0.75 + 0 + 0.4) / 3) and result["unparsed"] == 1
     assert result["by_capability"]["ocr"]["score"] == pytest.approx((0.75 + 0.4) / 2)
     assert result["by_integration"]["rec"]["n"] == 1 and result["runs"][0] == pytest.approx(1.4 / 3)
+    assert result["runs"][1] == pytest.approx(0.5 / 2)  # what a run did not grade is none of its mean
+
+
+@pytest.mark.parametrize("grades", [[-1], [-1, -1], [2.0], [1.5, -0.1]])
+def test_an_answer_without_a_grade_is_in_no_run(tmp_path, capsys, grades):
+    given = whole(tmp_path / "g.json", {"v1_0": {"score": grades}})
+    result = score(capsys, "mm-vet", "--answers", given, "--references", whole(tmp_path / "l.json", {"v1_0": {}}))
+    assert (result["total"], result["runs"], result["runs_std"], result["unparsed"]) == (0, [], None, 1)

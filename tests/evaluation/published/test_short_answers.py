@@ -132,6 +132,14 @@ def test_gqa(tmp_path, capsys):
     assert result["by_structure"]["query"]["n"] == 2
 
 
+@pytest.mark.parametrize("label", [{"imageId": "1"}, {"answer": None}, {"answer": 1}, {}])
+def test_questions_of_gqa_without_an_answer_are_refused(tmp_path, capsys, label):
+    """Those of the test split: every answer would be wrong, and an empty one right."""
+    labels = whole(tmp_path / "l.json", {"1": {"answer": "yes"}, "2": label})
+    command = ["gqa", "--answers", answers(tmp_path, {1: "yes", 2: ""}), "--references", labels]
+    assert "l.json: 2: answer: " in refusal(capsys, *command)
+
+
 OCR = "What is it?\nReference OCR token: a, b\nAnswer the question using a single word or phrase."
 TOKENS_FIRST = "Reference OCR token: a, b\nwhat IS it?\nAnswer the question using a single word or phrase."
 OLDER = "OCR tokens: a, b. Question: What is it? Short answer:"
