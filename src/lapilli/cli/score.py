@@ -1,5 +1,6 @@
 """`lapilli score`: score anybody's answers, without a model."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -105,7 +106,8 @@ def score(
 
 
 def _require_distinct(answers: Sequence[Path]) -> None:
-    if twice := next((file for file in answers if list(answers).count(file) > 1), None):
+    places = [os.path.realpath(file) for file in answers]
+    if twice := next((file for file, place in zip(answers, places, strict=True) if places.count(place) > 1), None):
         raise UsageError(f"{twice}: given twice; give each file of answers once")
 
 
@@ -123,6 +125,7 @@ def _save(
     """Write the run folder: recipe, scores, a row for every answer, and the page."""
     from lapilli.core.plain import plain
     from lapilli.core.run import RunDir
+    from lapilli.core.terminal import printable
     from lapilli.data.questions import sha256
     from lapilli.evaluation.published.results import names
     from lapilli.report.scoring.page import write_page
@@ -131,7 +134,7 @@ def _save(
         "benchmark": benchmark.name,
         "version": benchmark.version,
         "answers": {name: sha256(scored.file) for name, scored in zip(names(files), files, strict=True)},
-        "labels": {str(file): sha256(file) for file in labels},
+        "labels": {printable(str(file)): sha256(file) for file in labels},
     }
     with RunDir.alone(out):
         run = RunDir.create(out, recipe, 0)

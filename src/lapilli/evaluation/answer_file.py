@@ -7,7 +7,7 @@ list of objects, whatever its name ends in: POPE's lists of labels are lines in 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,12 @@ def texts_of(value: Any, place: str) -> tuple[str, ...]:
     if not texts or len(texts) < len(values):
         raise LapilliError(f"{place}: {kind_of(value)}, a list of the annotators' answers expected; {REMEDY}")
     return tuple(texts)
+
+
+def add_label(labels: dict[Any, Any], key: Hashable, label: object, place: str) -> None:
+    """Enter the label of a question. Raises LapilliError where another row has another label for it."""
+    if labels.setdefault(key, label) != label:
+        raise LapilliError(f"{place}: another row has another label for this question; remove one")
 
 
 def listed(names: Iterable[object]) -> str:

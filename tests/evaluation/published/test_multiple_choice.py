@@ -1,5 +1,7 @@
 """ScienceQA, SEED-Bench, MMBench and MME: rules for letters and for yes and no, by cases and by hand."""
 
+import json
+
 import pytest
 from tests.evaluation.published.files import answers, lines, refusal, score, whole
 
@@ -70,6 +72,20 @@ def test_seed_shows_pictures_and_films(tmp_path, capsys, shown):
     rows = [{"question_id": 1, "answer": "A", "data_type": shown}]
     command = ["seed", "--answers", answers(tmp_path, {1: "A"}), "--references"]
     assert "data_type" in refusal(capsys, *command, whole(tmp_path / "s.json", {"questions": rows}))
+
+
+@pytest.mark.parametrize("bench", ["mme", "seed", "mmbench"])
+def test_two_labels_of_one_question_are_refused(tmp_path, capsys, bench):
+    """Else the last one would hold."""
+    rows = [{"question_id": 1, "answer": letter, "data_type": "image"} for letter in "AB"]
+    contents = {
+        "mme": "1.jpg\tIs it?\tYes\n1.png\tIs  it?\tNo\n",
+        "seed": json.dumps({"questions": rows}),
+        "mmbench": "index\tanswer\tA\n1\tA\tx\n1.0\tB\tx\n",
+    }
+    (tmp_path / "labels.tsv").write_text(contents[bench])
+    message = refusal(capsys, bench, "--answers", answers(tmp_path, {1: "A"}), "--references", tmp_path / "labels.tsv")
+    assert "another row has another label" in message and "labels.tsv" in message
 
 
 CHOICES = {"A": "a dog", "B": "a cat", "C": "a dog house"}

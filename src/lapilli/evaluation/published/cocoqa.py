@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lapilli.core.terminal import printable
 from lapilli.data.questions import same_answer
 from lapilli.evaluation.answer_file import AnswerRow, identifier, read_objects, text_of
 from lapilli.evaluation.normalize import normalize_answer
@@ -37,7 +38,7 @@ def read_rows(file: Path) -> list[AnswerRow]:
 
 def _name(row: dict[str, Any], place: str) -> str:
     names = [name for name in _NAMES if name in row]
-    return identifier(row, names, place) if names else place
+    return identifier(row, names, place) if names else printable(place)
 
 
 def contained(answer: str, label: str) -> bool:

@@ -16,6 +16,7 @@ from typing import Any, TypedDict
 from lapilli.core.errors import LapilliError
 from lapilli.core.read import checked
 from lapilli.core.statistics.clusters import clustered_mean
+from lapilli.core.terminal import printable
 from lapilli.evaluation.answer_file import REMEDY, AnswerRow, identifier, read_objects, text_of
 from lapilli.evaluation.judge import UNPARSED, Scores, published_scores, relative_score, scores_anywhere
 from lapilli.evaluation.published.figures import figure
@@ -39,7 +40,7 @@ def read_reviews(file: Path) -> list[AnswerRow]:
         if not any(name in row for name in (*_STORED, *_TEXT)):
             raise LapilliError(f"{place}: no tuple, score, content or text: no review; {REMEDY}")
         names = [name for name in ("question_id", "id") if name in row]
-        name = identifier(row, names, place) if names else place
+        name = identifier(row, names, place) if names else printable(place)
         text = text_of(row, _TEXT, place) if any(key in row for key in _TEXT) else ""
         rows.append(AnswerRow(place, name, "", text, row | {"pair": stored_scores(row, place)}))
     return rows

@@ -16,7 +16,7 @@ from typing import Any
 from lapilli.core.errors import LapilliError
 from lapilli.core.files import write_atomically
 from lapilli.data.table import read_table
-from lapilli.evaluation.answer_file import REMEDY, AnswerRow, listed, whole_number
+from lapilli.evaluation.answer_file import REMEDY, AnswerRow, add_label, listed, whole_number
 from lapilli.evaluation.published.figures import accuracy, by_group, figure, grouped, share, unparsed
 from lapilli.evaluation.published.join import require_matched
 from lapilli.evaluation.published.protocol import Judged, Key, Published, Questions, each, require_extra
@@ -52,9 +52,8 @@ def read_labels(files: Sequence[Path]) -> dict[Key, Reference]:
                     f"{file}, line {line}: answer {row['answer']!r}, one of {LETTERS} expected; {REMEDY}"
                 )
             choices = {letter: row[letter] for letter in LETTERS if row.get(letter)}
-            labels[_index(row["index"])] = Reference(
-                row["answer"], choices, row.get("l2-category") or row.get("category", "")
-            )
+            label = Reference(row["answer"], choices, row.get("l2-category") or row.get("category", ""))
+            add_label(labels, _index(row["index"]), label, f"{file}, line {line}")
     return labels
 
 

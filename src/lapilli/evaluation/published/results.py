@@ -16,6 +16,7 @@ from lapilli.core.statistics.clusters import clustered_mean
 from lapilli.core.statistics.estimate import Estimate
 from lapilli.core.statistics.multiple import holm
 from lapilli.core.statistics.paired import detectable, kappa, mcnemar, paired_difference
+from lapilli.core.terminal import printable
 from lapilli.evaluation.published.figures import figure, share
 from lapilli.evaluation.published.join import Scored
 from lapilli.evaluation.published.protocol import Judged, Published
@@ -139,9 +140,9 @@ def compare(benchmark: Published[Any], files: Sequence[Scored]) -> list[Comparis
 
 
 def names(files: Sequence[Scored]) -> list[str]:
-    """What each file is called: by its own name, or where two have the same one by their paths."""
-    own = [scored.file.name for scored in files]
-    return own if len(set(own)) == len(own) else [str(scored.file) for scored in files]
+    """What each file is called, printable: by its own name, or where two have the same one by their paths."""
+    own = [printable(scored.file.name) for scored in files]
+    return own if len(set(own)) == len(own) else [printable(str(scored.file)) for scored in files]
 
 
 def _compare(one: tuple[str, Sequence[Judged]], other: tuple[str, Sequence[Judged]]) -> dict[str, Any]:
