@@ -92,7 +92,7 @@ def score(
 
     _require_distinct(answers)
     if upload:
-        labelled = _upload(benchmark, answers, questions, references or [], upload, allow_unmatched)
+        labelled = _upload(benchmark, answers, questions, references or [], upload, allow=allow_unmatched)
         if not labelled:  # of a split whose labels only the server has
             return
     labels = read_labels(benchmark, questions, references or [])
@@ -169,10 +169,10 @@ def _upload(
     rows, labelled = benchmark.answers(answers[0]), bool(labels)
     require_distinct(benchmark, rows)
     if out.suffix.lower() != ".xlsx":
-        asked = read_questions(questions) if questions else {}
+        question_rows = read_questions(questions) if questions else {}
         if questions:
-            require_matched(rows, asked, questions, allow)
-        write_atomically(out, json_text(benchmark.upload(rows, asked)))
+            require_matched(rows, question_rows, questions, allow)
+        write_atomically(out, json_text(benchmark.upload(rows, question_rows)))
     elif benchmark.name == "mmbench" and len(labels) == 1:
         from lapilli.evaluation.published.mmbench import write_spreadsheet
 

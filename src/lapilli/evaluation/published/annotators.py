@@ -31,7 +31,8 @@ def server_accuracy(answer: str, annotators: Sequence[str]) -> float:
     which leaves "macy's" as it is, while LLaVA's makes the answer "macy 's". Where all gave the same label it stays as
     it is, so that no answer is right by "the dog".
     """
-    plain, given = [text.replace("\n", " ").replace("\t", " ").strip() for text in annotators], normalize_answer(answer)
+    plain = [text.replace("\n", " ").replace("\t", " ").strip() for text in annotators]
+    normal = normalize_answer(answer)
     if len(set(plain)) == 1:
-        return soft_accuracy(given, plain)
-    return soft_accuracy(normalize_label(given), list(map(_server_label, plain)))
+        return soft_accuracy(normal, plain)
+    return soft_accuracy(normalize_label(normal), list(map(_server_label, plain)))

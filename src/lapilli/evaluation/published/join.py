@@ -105,12 +105,12 @@ def require_distinct(benchmark: Published[Any], answers: Sequence[AnswerRow]) ->
             raise LapilliError(f"{row.place}: a second answer to {row.id!r}, after {other.place}; remove one of them")
 
 
-def require_matched(answers: Sequence[AnswerRow], asked: Collection[str], file: Path, allow: bool) -> None:
-    """Raise LapilliError for answers to what is not among the names asked in a file, and for those without an answer.
+def require_matched(answers: Sequence[AnswerRow], questions: Collection[str], file: Path, allow: bool) -> None:
+    """Raise LapilliError for answers to none of the questions in a file, by name, and for questions without an answer.
 
     With `allow` only where no answer is to any of them.
     """
-    names, every = {row.id for row in answers}, set(asked)
+    names, every = {row.id for row in answers}, set(questions)
     strange, missing = [name for name in names if name not in every], [name for name in every if name not in names]
     if names.isdisjoint(every) or ((strange or missing) and not allow):
         counts = f"{len(strange):,} answers are to none of its questions, {len(missing):,} questions have no answer"
