@@ -1,5 +1,6 @@
 """`lapilli score`: score anybody's answers, without a model."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -92,8 +93,8 @@ def score(
 
     _require_distinct(answers)
     if upload:
-        _upload(benchmark, answers, questions, references or [], upload)
-        if benchmark.references and not references:  # of a split whose labels only the server has
+        labelled = _upload(benchmark, answers, questions, references or [], upload, allow=allow_unmatched)
+        if not labelled:  # of a split whose labels only the server has
             return
     labels = read_labels(benchmark, questions, references or [])
     files = [score_file(benchmark, file, labels, allow_unmatched) for file in answers]
@@ -106,7 +107,8 @@ def score(
 
 
 def _require_distinct(answers: Sequence[Path]) -> None:
-    if twice := next((file for file in answers if list(answers).count(file) > 1), None):
+    places = [os.path.realpath(file) for file in answers]
+    if twice := next((file for file, place in zip(answers, places, strict=True) if places.count(place) > 1), None):
         raise UsageError(f"{twice}: given twice; give each file of answers once")
 
 
@@ -115,7 +117,7 @@ def _parts(benchmark: "Published[Any]", files: "Sequence[Scored]") -> dict[str, 
     from lapilli.evaluation.published.results import compare, names, result
 
     models = {name: result(benchmark, scored) for name, scored in zip(names(files), files, strict=True)}
-    return {"models": models, "comparisons": compare(files)}
+    return {"models": models, "comparisons": compare(benchmark, files)}
 
 
 def _save(
@@ -124,6 +126,7 @@ def _save(
     """Write the run folder: recipe, scores, a row for every answer, and the page."""
     from lapilli.core.plain import plain
     from lapilli.core.run import RunDir
+    from lapilli.core.terminal import printable
     from lapilli.data.questions import sha256
     from lapilli.evaluation.published.results import names
     from lapilli.report.scoring.page import write_page
@@ -132,7 +135,7 @@ def _save(
         "benchmark": benchmark.name,
         "version": benchmark.version,
         "answers": {name: sha256(scored.file) for name, scored in zip(names(files), files, strict=True)},
-        "labels": {str(file): sha256(file) for file in labels},
+        "labels": {printable(str(file)): sha256(file) for file in labels},
     }
     with RunDir.alone(out):
         run = RunDir.create(out, recipe, 0)
@@ -145,26 +148,40 @@ def _save(
 
 
 def _upload(
-    benchmark: "Published[Any]", answers: Sequence[Path], questions: Path | None, labels: Sequence[Path], out: Path
-) -> None:
-    """Write the file for the authors' server. Raises UsageError where there is none, or several files of answers."""
+    benchmark: "Published[Any]",
+    answers: Sequence[Path],
+    questions: Path | None,
+    labels: Sequence[Path],
+    out: Path,
+    allow: bool,
+) -> bool:
+    """Write the file for the authors' server, and return whether there are labels to score by.
+
+    Raises UsageError where there is no server, or several files of answers, and LapilliError for answers and questions
+    that do not belong together, unless `allow` leaves them out.
+    """
     from lapilli.core.files import write_atomically
     from lapilli.core.plain import json_text
-    from lapilli.evaluation.published.join import read_questions
+    from lapilli.evaluation.published.join import read_questions, require_distinct, require_matched
 
     if benchmark.upload is None or len(answers) > 1:
         why = "of one file of answers" if benchmark.upload else "for gqa, vqa and mmbench"
         raise UsageError(f"--upload: {why}; leave it out")
-    rows = benchmark.answers(answers[0])
+    rows, labelled = benchmark.answers(answers[0]), bool(labels)
+    require_distinct(benchmark, rows)
     if out.suffix.lower() != ".xlsx":
-        write_atomically(out, json_text(benchmark.upload(rows, read_questions(questions) if questions else {})))
+        question_rows = read_questions(questions) if questions else {}
+        if questions:
+            require_matched(rows, question_rows, questions, allow)
+        write_atomically(out, json_text(benchmark.upload(rows, question_rows)))
     elif benchmark.name == "mmbench" and len(labels) == 1:
         from lapilli.evaluation.published.mmbench import write_spreadsheet
 
-        write_spreadsheet(labels[0], rows, out)
+        labelled = write_spreadsheet(labels[0], rows, out, allow)
     else:
         raise LapilliError(f"{out}: a spreadsheet is of mmbench and one table of labels; name it .json")
     note(f"{out}: written")
+    return labelled
 
 
 def _show(parts: Mapping[str, Any], as_json: bool) -> None:

@@ -6,7 +6,8 @@ list of objects, whatever its name ends in: POPE's lists of labels are lines in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from lapilli.data.faults import half_character, kind_of
 
 REMEDY = "check the file"
 _LISTED = 5  # of what is at fault, in a message
+_WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,11 @@ def identifier(row: Mapping[str, Any], names: Sequence[str], place: str) -> str:
     return _whole(str(value).strip(), names[0], place)
 
 
+def whole_number(name: str) -> int | None:
+    """The number that a name is, as JSON writes one; None for other names, and for one of more than 18 digits."""
+    return int(name) if _WHOLE.fullmatch(name) else None
+
+
 def text_of(row: Mapping[str, Any], names: Sequence[str], place: str) -> str:
     """The row's text under the first of `names` that it has; null is none. Raises LapilliError for anything else."""
     value = _value(row, names, place)
@@ -109,6 +116,12 @@ def texts_of(value: Any, place: str) -> tuple[str, ...]:
     if not texts or len(texts) < len(values):
         raise LapilliError(f"{place}: {kind_of(value)}, a list of the annotators' answers expected; {REMEDY}")
     return tuple(texts)
+
+
+def add_label(labels: dict[Any, Any], key: Hashable, label: object, place: str) -> None:
+    """Enter the label of a question. Raises LapilliError where another row has another label for it."""
+    if labels.setdefault(key, label) != label:
+        raise LapilliError(f"{place}: another row has another label for this question; remove one")
 
 
 def listed(names: Iterable[object]) -> str:

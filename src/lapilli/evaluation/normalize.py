@@ -9,6 +9,7 @@ its oddities. Of these the largest are that a point goes unless a digit follows 
 
 import re
 
+_THOUSANDS = re.compile(r"\d,\d")
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _POINT = re.compile(r"\.(?!\d)")
 _POINTS = 32  # that go at most: the value of re.UNICODE, which the original hands over as the count
@@ -38,15 +39,22 @@ def normalize_answer(text: str) -> str:
 
     It may leave nothing of an answer.
     """
-    text = text.lower().replace(",", "").replace("?", "").replace("'s", " 's").strip()
+    return normalize_label(text.lower().replace(",", "").replace("?", "").replace("'s", " 's"))
+
+
+def normalize_label(text: str) -> str:
+    """The label as VQAv2's own program compares it, which does less: "macy's" stays, and "red,white" is "red white".
+
+    Where a comma stands between digits all signs go without a space, so that "1,000-foot" is "1000foot".
+    """
     text = _without_punctuation(text.replace("\n", " ").replace("\t", " ").strip())
-    words = (_NUMBERS.get(word, word) for word in text.split())
+    words = (_NUMBERS.get(word, word) for word in text.lower().split())
     return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
 
 
 def _without_punctuation(text: str) -> str:
     """Signs go where one of them stands beside a space, and become spaces elsewhere."""
-    plain = text
+    plain, number = text, _THOUSANDS.search(text)
     for sign in _PUNCTUATION:
-        plain = plain.replace(sign, "" if f"{sign} " in text or f" {sign}" in text else " ")
+        plain = plain.replace(sign, "" if number or f"{sign} " in text or f" {sign}" in text else " ")
     return _POINT.sub("", plain, count=_POINTS)

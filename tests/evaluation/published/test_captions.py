@@ -74,6 +74,14 @@ def test_bleu_by_hand(tmp_path):
     assert bleu(weights, rows, 2)[0] == pytest.approx((3 / 4 * 1 / 3) ** 0.5)
 
 
+@pytest.mark.parametrize("labels", [[""], ["..."], [" ", "!?"], ["\u200b", ""]])
+def test_labels_without_words_are_refused(tmp_path, capsys, labels):
+    given = lines(tmp_path / "a.jsonl", [{"image_id": at, "caption": "a dog"} for at in (1, 2)])
+    for of in ({"1": labels, "2": ["a dog"]}, {"1": labels, "2": labels}):
+        command = ["captions", "--answers", given, "--references", whole(tmp_path / "labels.json", of)]
+        assert "a.jsonl:1: no caption of picture '1' among the labels has words" in refusal(capsys, *command)
+
+
 @pytest.mark.parametrize("value", [[], {"1": []}, {"1": "a"}, {"annotations": [1]}, {"annotations": [{"image_id": 1}]}])
 def test_other_labels_are_refused(files, tmp_path, capsys, value):
     assert "labels" in refusal(

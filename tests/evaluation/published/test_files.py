@@ -1,6 +1,7 @@
 """Files that somebody spoilt, and what is said of several files together."""
 
 import json
+import os
 import random
 
 import pytest
@@ -218,7 +219,25 @@ def test_the_page_of_two_files_says_what_changed(tmp_path, capsys):
 
 def test_one_file_twice_is_refused(tmp_path, capsys):
     given = answers(tmp_path, TEXTS)
-    assert "given twice" in refusal(capsys, "vqa", "--answers", given, given, "--references", labelled(tmp_path))
+    (tmp_path / "link.jsonl").symlink_to(given)
+    for other in (given, tmp_path / "link.jsonl", f"/.{given}"):
+        command = ["vqa", "--answers", given, other, "--references", labelled(tmp_path)]
+        assert "given twice" in refusal(capsys, *command)
+
+
+@pytest.mark.parametrize("bench", ["vqa", "cocoqa", "llava-bench"])
+def test_names_of_files_that_are_no_utf_8_are_written_out(tmp_path, capsys, bench):
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    row = GOOD | {"predicted_answer": "a", "ground_truth": "a", "tuple": [8, 7]}
+    if bench != "vqa":
+        del row["question_id"]
+    labels = whole(folder / os.fsdecode(b"\xfe.json"), {"1": ["red"] * 10}) if bench == "vqa" else None
+    given = lines(folder / os.fsdecode(b"a\xfd.jsonl"), [row])
+    command = ["score", bench, "--answers", given, "--out", tmp_path / "out"]
+    assert run(list(map(str, [*command, *(["--references", labels] if labels else [])]))) == 0, capsys.readouterr().err
+    RunDir.open(tmp_path / "out").verify()
+    assert "a\\udcfd.jsonl" in (tmp_path / "out/score.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
 """ScienceQA, SEED-Bench, MMBench and MME: rules for letters and for yes and no, by cases and by hand."""
 
+import json
+
 import pytest
 from tests.evaluation.published.files import answers, lines, refusal, score, whole
 
+from lapilli.cli import run
 from lapilli.evaluation.published.mmbench import chosen_letter
 from lapilli.evaluation.published.scienceqa import letter_of
 
@@ -63,6 +66,28 @@ def test_seed(tmp_path, capsys):
     assert result["by_type"]["Act"]["n"] == 2
 
 
+@pytest.mark.parametrize("shown", ["n", "accuracy", "", "unparsed", "by_type"])
+def test_seed_shows_pictures_and_films(tmp_path, capsys, shown):
+    """Another name would stand in place of a figure."""
+    rows = [{"question_id": 1, "answer": "A", "data_type": shown}]
+    command = ["seed", "--answers", answers(tmp_path, {1: "A"}), "--references"]
+    assert "data_type" in refusal(capsys, *command, whole(tmp_path / "s.json", {"questions": rows}))
+
+
+@pytest.mark.parametrize("bench", ["mme", "seed", "mmbench"])
+def test_two_labels_of_one_question_are_refused(tmp_path, capsys, bench):
+    """Else the last one would hold."""
+    rows = [{"question_id": 1, "answer": letter, "data_type": "image"} for letter in "AB"]
+    contents = {
+        "mme": "1.jpg\tIs it?\tYes\n1.png\tIs  it?\tNo\n",
+        "seed": json.dumps({"questions": rows}),
+        "mmbench": "index\tanswer\tA\n1\tA\tx\n1.0\tB\tx\n",
+    }
+    (tmp_path / "labels.tsv").write_text(contents[bench])
+    message = refusal(capsys, bench, "--answers", answers(tmp_path, {1: "A"}), "--references", tmp_path / "labels.tsv")
+    assert "another row has another label" in message and "labels.tsv" in message
+
+
 CHOICES = {"A": "a dog", "B": "a cat", "C": "a dog house"}
 CHOSEN = {
     "A": "A", "B.": "B", "(C)": "C", "The answer is B": "B", "A or B": "", "A cat is here": "B", "it is a cat": "B",
@@ -103,6 +128,30 @@ def test_the_spreadsheet_for_the_server(mmbench, tmp_path, capsys):
     assert [row[-1] for row in rows[1:]] == ["A", "=1+1", "B"]
     cells = [row[-1] for row in openpyxl.load_workbook(out).active.iter_rows(min_row=2)]
     assert all(cell.data_type == "s" for cell in cells)  # an answer is no formula
+
+
+def test_files_are_compared_by_questions_over_all_rotations(mmbench, tmp_path, capsys):
+    texts = {1: "A", 1000001: "B", 2: "B"}, {1: "A", 1000001: "A", 2: "B"}
+    files = [answers(tmp_path, of, f"{at}.jsonl") for at, of in enumerate(texts)]
+    (row,) = score(capsys, "mmbench", "--references", mmbench, "--answers", *files)["comparisons"]
+    assert (row["n"], row["difference"], row["score"]) == (2, 0.5, "accuracy over all rotations")
+    assert (row["first_only"], row["second_only"], row["test"]) == (1, 0, "McNemar, exact")
+
+
+def test_a_table_without_answers_is_uploaded_and_not_scored(mmbench, tmp_path, capsys):
+    openpyxl = pytest.importorskip("openpyxl", reason="no openpyxl")
+    table, out = tmp_path / "test.tsv", tmp_path / "upload.xlsx"
+    table.write_text("index\tquestion\tA\tB\n1\tWhat?\tdog\tcat\n2\tWho?\tme\tyou\n")
+    command = ["mmbench", "--references", table, "--upload", out, "--answers"]
+    for texts, fault in (({1: "A"}, "1 questions have no answer: '2'"), ({1: "A", 2: "B", 3: "C"}, "1 answers are to")):
+        assert fault in refusal(capsys, *command, answers(tmp_path, texts)) and not out.exists()
+    assert run(["score", *map(str, command), str(answers(tmp_path, {1: "A", 2: "B"}))]) == 0
+    rows = [[cell.value for cell in row] for row in openpyxl.load_workbook(out).active.rows]
+    assert rows == [
+        ["index", "question", "A", "B", "prediction"],
+        ["1", "What?", "dog", "cat", "A"],
+        ["2", "Who?", "me", "you", "B"],
+    ]
 
 
 PROMPT = "\nAnswer the question using a single word or phrase."

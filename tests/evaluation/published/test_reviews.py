@@ -72,6 +72,36 @@ def test_two_files_of_reviews_are_compared_by_question(tmp_path, capsys):
     assert (compared["n"], compared["difference"], compared["first_only"]) == (30, 1, None)
 
 
+def test_reviews_that_were_not_read_are_no_scores_of_a_comparison(tmp_path, capsys):
+    """At -1 they would be the largest difference of all."""
+    pairs = [[8, 7]] * 5 + [[-1, -1]], [[8, 6]] * 5 + [[8, 7]]
+    files = [
+        lines(tmp_path / f"{name}.jsonl", [{"question_id": at, "tuple": pair} for at, pair in enumerate(of)])
+        for name, of in zip("ab", pairs, strict=True)
+    ]
+    (compared,) = score(capsys, "llava-bench", "--reviews", *files)["comparisons"]
+    assert (compared["n"], compared["difference"]) == (5, 1)
+
+
+REVIEW, ANSWER = {"tuple": [8, 7]}, {"predicted_answer": "a", "ground_truth": "a"}
+
+
+@pytest.mark.parametrize(
+    ("bench", "first", "second"),
+    [
+        ("llava-bench", [REVIEW] * 3, [REVIEW] * 3),
+        ("cocoqa", [ANSWER] * 3, [ANSWER] * 3),
+        ("cocoqa", [ANSWER | {"sample_id": 1}], [ANSWER | {"sample_id": 2}]),
+        ("cocoqa", [ANSWER | {"id": "1"}], [ANSWER] * 2),
+    ],
+)
+def test_nothing_is_compared_by_position(tmp_path, capsys, bench, first, second):
+    files = [lines(tmp_path / "a.jsonl", first), lines(tmp_path / "b.jsonl", second)]
+    assert all(score(capsys, bench, "--answers", file)["unmatched"] == 0 for file in files)
+    message = refusal(capsys, bench, "--answers", *files, "--out", tmp_path / "out")
+    assert "a.jsonl and b.jsonl: no question in both" in message and not (tmp_path / "out").exists()
+
+
 def test_mm_vet(tmp_path, capsys):
     labels = {
         "v1_0": {"imagename": "a.png", "answer": "x", "capability": ["ocr", "math"]},
@@ -84,3 +114,11 @@ def test_mm_vet(tmp_path, capsys):
     assert result["total"] == pytest.approx((0.75 + 0 + 0.4) / 3) and result["unparsed"] == 1
     assert result["by_capability"]["ocr"]["score"] == pytest.approx((0.75 + 0.4) / 2)
     assert result["by_integration"]["rec"]["n"] == 1 and result["runs"][0] == pytest.approx(1.4 / 3)
+    assert result["runs"][1] == pytest.approx(0.5 / 2)  # what a run did not grade is none of its mean
+
+
+@pytest.mark.parametrize("grades", [[-1], [-1, -1], [2.0], [1.5, -0.1]])
+def test_an_answer_without_a_grade_is_in_no_run(tmp_path, capsys, grades):
+    given = whole(tmp_path / "g.json", {"v1_0": {"score": grades}})
+    result = score(capsys, "mm-vet", "--answers", given, "--references", whole(tmp_path / "l.json", {"v1_0": {}}))
+    assert (result["total"], result["runs"], result["runs_std"], result["unparsed"]) == (0, [], None, 1)

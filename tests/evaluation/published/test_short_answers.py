@@ -33,6 +33,12 @@ def test_the_accuracy_among_ten_annotators(agreeing):
         ("dog", ["dog"] * 10, 1, 1),
         ("Two", ["2"] * 4 + ["two"] * 6, 1, 1),
         ("Macy's", ["macy's"] * 10, 1, 0),
+        ("Macy's", ["macy's"] * 9 + ["store"], 1, 0),  # the server's normaliser leaves 's where it is
+        ("red,white", ["red,white"] * 9 + ["flag"], 1, 0),  # and a comma between words becomes a space
+        ("red, white", ["red,white"] * 9 + ["flag"], 0, 1),
+        ("1,000", ["1,000"] * 9 + ["many"], 1, 1),
+        ("1,000-foot", ["1,000-foot"] * 9 + ["far"], 1, 0),  # "1000 foot", and "1000foot"
+        ("The Dog", ["A dog"] * 9 + ["cat"], 1, 1),
         ("1/2", ["1 2"] * 3 + ["half"] * 7, 0.9, 0.9),
         ("", ["a"] * 9 + ["b"], 1, 1),  # nothing is left of "a", as of nothing
     ],
@@ -80,7 +86,9 @@ def test_annotations_as_vqav2_and_vizwiz_have_them(tmp_path, capsys):
 def test_uploads_need_no_labels(tmp_path, capsys):
     given, out = answers(tmp_path, {1: "The dog.", 3: "Two"}), tmp_path / "upload.json"
     questions = lines(tmp_path / "q.jsonl", [{"question_id": at, "image": "a.jpg", "text": "?"} for at in (1, 2, 3)])
-    assert run(["score", "vqa", "--answers", str(given), "--questions", str(questions), "--upload", str(out)]) == 0
+    command = ["score", "vqa", "--answers", str(given), "--questions", str(questions), "--upload", str(out)]
+    assert "0 answers are to none of its questions, 1 questions have no answer: '2'" in refusal(capsys, *command[1:])
+    assert not out.exists() and run([*command, "--allow-unmatched"]) == 0
     assert json.loads(out.read_text()) == [
         {"question_id": 1, "answer": "dog"}, {"question_id": 2, "answer": ""}, {"question_id": 3, "answer": "2"},
     ]  # fmt: skip
@@ -88,6 +96,26 @@ def test_uploads_need_no_labels(tmp_path, capsys):
     assert json.loads(out.read_text())[0] == {"questionId": "1", "prediction": "the dog"}
     capsys.readouterr()
     assert "--upload" in refusal(capsys, "seed", "--answers", given, "--upload", out)
+
+
+@pytest.mark.parametrize("bench", ["vqa", "gqa"])
+def test_answers_to_other_questions_are_not_uploaded(tmp_path, capsys, bench):
+    """The server would take the empty answers that are left, and score them."""
+    questions = lines(tmp_path / "q.jsonl", [{"question_id": at, "image": "a.jpg", "text": "?"} for at in (1, 2, 3)])
+    out = tmp_path / "upload.json"
+    for texts, option in (({1: "a", 2: "b", 3: "c", 4: "d"}, ()), ({4: "a", 5: "b"}, ("--allow-unmatched",))):
+        command = [bench, "--answers", answers(tmp_path, texts), "--questions", questions, "--upload", out, *option]
+        assert f"{len([key for key in texts if key > 3])} answers are to none" in refusal(capsys, *command)
+    twice = lines(tmp_path / "twice.jsonl", [{"question_id": 1, "text": text} for text in ("a", "b")])
+    assert "a second answer to '1'" in refusal(capsys, bench, "--answers", twice, "--upload", out)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["²", "٣", "9" * 5000, "007", "VizWiz_test_1.jpg", "-1"])
+def test_names_that_only_look_like_numbers_are_pictures(tmp_path, name):
+    out = tmp_path / "upload.json"
+    assert run(["score", "vqa", "--answers", str(answers(tmp_path, {name: "Two"})), "--upload", str(out)]) == 0
+    assert json.loads(out.read_text()) == [{"image": name, "answer": "2"}]
 
 
 def test_gqa(tmp_path, capsys):
@@ -102,6 +130,14 @@ def test_gqa(tmp_path, capsys):
     assert (result["accuracy"], result["n"]) == (0.75, 4)
     assert (result["binary"]["accuracy"], result["open"]["accuracy"]) == (1, 0.5)
     assert result["by_structure"]["query"]["n"] == 2
+
+
+@pytest.mark.parametrize("label", [{"imageId": "1"}, {"answer": None}, {"answer": 1}, {}])
+def test_questions_of_gqa_without_an_answer_are_refused(tmp_path, capsys, label):
+    """Those of the test split: every answer would be wrong, and an empty one right."""
+    labels = whole(tmp_path / "l.json", {"1": {"answer": "yes"}, "2": label})
+    command = ["gqa", "--answers", answers(tmp_path, {1: "yes", 2: ""}), "--references", labels]
+    assert "l.json: 2: answer: " in refusal(capsys, *command)
 
 
 OCR = "What is it?\nReference OCR token: a, b\nAnswer the question using a single word or phrase."

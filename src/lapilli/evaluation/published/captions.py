@@ -76,10 +76,13 @@ def whitespace(text: str) -> str:
 def judge(pairs: Sequence[tuple[AnswerRow, tuple[str, ...]]]) -> list[Judged]:
     """Every caption with its CIDEr as the score, its ROUGE-L, and what BLEU is made of.
 
-    Raises LapilliError where pycocoevalcap is not installed.
+    Raises LapilliError where pycocoevalcap is not installed, and for labels without words.
     """
     require_extra("pycocoevalcap")
     plain = [(words(row.text), [words(text) for text in labels]) for row, labels in pairs]
+    for (row, _), (_, labels) in zip(pairs, plain, strict=True):
+        if not any(labels):
+            raise LapilliError(f"{row.place}: no caption of picture {row.id!r} among the labels has words; {REMEDY}")
     raw = [(whitespace(row.text), [whitespace(text) for text in labels]) for row, labels in pairs]
     scores = zip(cider(plain), cider(raw), rouge(plain), bleu_parts(plain), strict=True)
     return [
@@ -177,4 +180,5 @@ BENCHMARK = Published(
     answers=read_captions,
     judge=judge,
     figures=figures,
+    score="CIDEr",
 )

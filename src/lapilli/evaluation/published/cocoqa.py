@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lapilli.core.terminal import printable
 from lapilli.data.questions import same_answer
-from lapilli.evaluation.answer_file import AnswerRow, read_objects, text_of
+from lapilli.evaluation.answer_file import AnswerRow, identifier, read_objects, text_of
 from lapilli.evaluation.normalize import normalize_answer
 from lapilli.evaluation.published.figures import figure, mean_score
 from lapilli.evaluation.published.protocol import Judged, Published, each
@@ -27,16 +28,17 @@ _DIGITS |= {"6": "six", "7": "seven", "8": "eight", "9": "nine"}
 
 
 def read_rows(file: Path) -> list[AnswerRow]:
-    """The answers of a file; a row without a name is called by its number. Raises LapilliError for other rows."""
+    """The answers of a file; a row without a name is called by its place. Raises LapilliError for other rows."""
     return [
-        AnswerRow(place, _name(row, number), "", text_of(row, ("predicted_answer",), place), row)
-        for number, (place, row) in enumerate(read_objects(file))
+        AnswerRow(place, _name(row, place), "", text_of(row, ("predicted_answer",), place), row)
+        for place, row in read_objects(file)
         if text_of(row, ("ground_truth",), place) is not None
     ]
 
 
-def _name(row: dict[str, Any], number: int) -> str:
-    return str(next((row[name] for name in _NAMES if isinstance(row.get(name), str | int)), number))
+def _name(row: dict[str, Any], place: str) -> str:
+    names = [name for name in _NAMES if name in row]
+    return identifier(row, names, place) if names else printable(place)
 
 
 def contained(answer: str, label: str) -> bool:
@@ -98,4 +100,5 @@ BENCHMARK = Published(
     answers=read_rows,
     judge=each(judge),
     figures=figures,
+    score="containment",
 )

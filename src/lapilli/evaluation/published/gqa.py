@@ -21,10 +21,15 @@ class Types(TypedDict, total=False):
     structural: str
 
 
-class Reference(TypedDict, total=False):
-    """A question of GQA as its file has it."""
+class Answered(TypedDict):
+    """What a question must have: those of GQA's test split have no answer, and are scored by its server alone."""
 
     answer: str
+
+
+class Reference(Answered, total=False):
+    """A question of GQA as its file has it."""
+
     imageId: str
     types: Types
 
@@ -45,7 +50,7 @@ def prediction(text: str) -> str:
 
 def judge(row: AnswerRow, reference: Reference) -> Judged:
     """Right is what is the label to the letter, after `prediction`."""
-    parsed, expected = prediction(row.text), reference.get("answer", "")
+    parsed, expected = prediction(row.text), reference["answer"]
     structural = reference.get("types", cast(Types, {})).get("structural", "")
     return Judged(
         row.id, structural, reference.get("imageId", row.id), row.text,

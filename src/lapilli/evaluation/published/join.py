@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def score_file(benchmark: Published[Any], file: Path, labels: Labels, allow: boo
     unless `allow` leaves them out, and where nothing is left.
     """
     answers = benchmark.answers(file)
-    _require_distinct(benchmark, answers)
+    require_distinct(benchmark, answers)
     if benchmark.references is None:
         return Scored(file, tuple(benchmark.judge([(row, None) for row in answers])), (), ())
     keys = [_key(benchmark, row, labels.questions) for row in answers]
@@ -96,12 +96,25 @@ def _key(benchmark: Published[Any], row: AnswerRow, questions: Questions) -> Key
     return benchmark.key(row, questions.get(row.id, {}))
 
 
-def _require_distinct(benchmark: Published[Any], answers: Sequence[AnswerRow]) -> None:
+def require_distinct(benchmark: Published[Any], answers: Sequence[AnswerRow]) -> None:
+    """Raise LapilliError for two answers to one question."""
     first: dict[Key, AnswerRow] = {}
     for row in answers:
         other = first.setdefault(benchmark.identity(row), row)
         if other is not row:
             raise LapilliError(f"{row.place}: a second answer to {row.id!r}, after {other.place}; remove one of them")
+
+
+def require_matched(answers: Sequence[AnswerRow], questions: Collection[str], file: Path, allow: bool) -> None:
+    """Raise LapilliError for answers to none of the questions in a file, by name, and for questions without an answer.
+
+    With `allow` only where no answer is to any of them.
+    """
+    names, every = {row.id for row in answers}, set(questions)
+    strange, missing = [name for name in names if name not in every], [name for name in every if name not in names]
+    if names.isdisjoint(every) or ((strange or missing) and not allow):
+        counts = f"{len(strange):,} answers are to none of its questions, {len(missing):,} questions have no answer"
+        raise LapilliError(f"{file}: {counts}: {listed(sorted(strange) + sorted(missing))}; {_ALLOW}")
 
 
 def _mismatch(alone: Sequence[str], unanswered: Sequence[str]) -> str:

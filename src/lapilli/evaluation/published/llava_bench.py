@@ -16,6 +16,7 @@ from typing import Any, TypedDict
 from lapilli.core.errors import LapilliError
 from lapilli.core.read import checked
 from lapilli.core.statistics.clusters import clustered_mean
+from lapilli.core.terminal import printable
 from lapilli.evaluation.answer_file import REMEDY, AnswerRow, identifier, read_objects, text_of
 from lapilli.evaluation.judge import UNPARSED, Scores, published_scores, relative_score, scores_anywhere
 from lapilli.evaluation.published.figures import figure
@@ -33,13 +34,13 @@ class Pair(TypedDict):
 
 
 def read_reviews(file: Path) -> list[AnswerRow]:
-    """The reviews of a file; a row without a name is called by its number. Raises LapilliError for what is none."""
+    """The reviews of a file; one without a name is called by its place. Raises LapilliError for what is none."""
     rows = []
-    for number, (place, row) in enumerate(read_objects(file)):
+    for place, row in read_objects(file):
         if not any(name in row for name in (*_STORED, *_TEXT)):
             raise LapilliError(f"{place}: no tuple, score, content or text: no review; {REMEDY}")
         names = [name for name in ("question_id", "id") if name in row]
-        name = identifier(row, names, place) if names else str(number)
+        name = identifier(row, names, place) if names else printable(place)
         text = text_of(row, _TEXT, place) if any(key in row for key in _TEXT) else ""
         rows.append(AnswerRow(place, name, "", text, row | {"pair": stored_scores(row, place)}))
     return rows
@@ -141,6 +142,8 @@ BENCHMARK = Published(
     name="llava-bench",
     version="COCO and In-the-Wild; LLaVA's summarize_gpt_review.py",
     source="the reviews themselves",
+    compared=lambda rows: [row for row in rows if not row.failed],
+    score="the candidate's score, of reviews that were read",
     answers=read_reviews,
     judge=each(judge),
     figures=figures,

@@ -6,6 +6,7 @@ The file of answers is that of the grades, `{"v1_0": {"content": [...], "score":
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import nan
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -59,25 +60,26 @@ def _words(content: object) -> str:
 
 def judge(row: AnswerRow, reference: Reference) -> Judged:
     """The mean grade of the runs that gave one from 0 to 1; without any the answer counts as 0, and as failed."""
-    grades = [grade for grade in row.fields["score"] if 0 <= grade <= 1]
+    runs = {f"run {at}": grade for at, grade in enumerate(row.fields["score"], 1) if 0 <= grade <= 1}
+    grades = list(runs.values())
     return Judged(
         row.id, " ".join(sorted(reference.get("capability", []))), reference.get("imagename", row.id), row.text,
         parsed=" ".join(f"{grade:g}" for grade in grades),
         expected=reference.get("answer", ""),
         score=sum(grades) / len(grades) if grades else 0.0,
         failed=len(grades) < len(row.fields["score"]),
-        numbers={f"run {at}": grade for at, grade in enumerate(row.fields["score"], 1)},
+        numbers=runs,
     )  # fmt: skip
 
 
 def figures(rows: Sequence[Judged]) -> dict[str, Any]:
-    """The mean grade, that of every run, of every capability and of every set of them."""
+    """The mean grade, that of what every run graded, of every capability and of every set of them."""
     capabilities = dict.fromkeys(name for row in rows for name in row.group.split())
-    runs = [name for name in rows[0].numbers if all(name in row.numbers for row in rows)]
-    means = [float(np.mean([row.numbers[name] for row in rows])) for name in runs]
+    runs = sorted({name for row in rows for name in row.numbers}, key=lambda name: int(name.split()[1]))
+    means = [float(np.mean([row.numbers[name] for row in rows if name in row.numbers])) for name in runs]
     return (
         _mean(rows, "total")
-        | {"runs": means, "runs_std": float(np.std(means)), "unparsed": unparsed(rows)}
+        | {"runs": means, "runs_std": float(np.std(means)) if means else nan, "unparsed": unparsed(rows)}
         | {"by_capability": {name: _mean([row for row in rows if name in row.group.split()]) for name in capabilities}}
         | {"by_integration": {name: _mean(of) for name, of in grouped(rows, lambda row: row.group).items()}}
     )
@@ -95,4 +97,5 @@ BENCHMARK = Published(
     answers=read_grades,
     judge=each(judge),
     figures=figures,
+    score="grade",
 )

@@ -16,8 +16,9 @@ from typing import Any
 from lapilli.core.errors import LapilliError
 from lapilli.core.files import write_atomically
 from lapilli.data.table import read_table
-from lapilli.evaluation.answer_file import REMEDY, AnswerRow, listed
+from lapilli.evaluation.answer_file import REMEDY, AnswerRow, add_label, listed, whole_number
 from lapilli.evaluation.published.figures import accuracy, by_group, figure, grouped, share, unparsed
+from lapilli.evaluation.published.join import require_matched
 from lapilli.evaluation.published.protocol import Judged, Key, Published, Questions, each, require_extra
 
 LETTERS = "ABCD"
@@ -43,18 +44,22 @@ def read_labels(files: Sequence[Path]) -> dict[Key, Reference]:
     """The labels of `mmbench_dev_*.tsv` by index. Raises LapilliError for a row without an answer: a test split."""
     labels: dict[Key, Reference] = {}
     for file in files:
-        for line, row in read_table(file, longest=_LONGEST).rows:
-            if not {"index", "answer"} <= row.keys():
-                raise LapilliError(f"{file}: no columns index and answer; its columns are {listed(row)}; {REMEDY}")
+        table = read_table(file, longest=_LONGEST)
+        _require_columns(file, table.columns, "index", "answer")
+        for line, row in table.rows:
             if len(row["answer"]) != 1 or row["answer"] not in LETTERS:
                 raise LapilliError(
                     f"{file}, line {line}: answer {row['answer']!r}, one of {LETTERS} expected; {REMEDY}"
                 )
             choices = {letter: row[letter] for letter in LETTERS if row.get(letter)}
-            labels[_index(row["index"])] = Reference(
-                row["answer"], choices, row.get("l2-category") or row.get("category", "")
-            )
+            label = Reference(row["answer"], choices, row.get("l2-category") or row.get("category", ""))
+            add_label(labels, _index(row["index"]), label, f"{file}, line {line}")
     return labels
+
+
+def _require_columns(file: Path, columns: Sequence[str], *names: str) -> None:
+    if not set(names) <= set(columns):
+        raise LapilliError(f"{file}: no columns {' and '.join(names)}; its columns are {listed(columns)}; {REMEDY}")
 
 
 def _index(text: str) -> str:
@@ -79,7 +84,8 @@ def chosen_letter(text: str, choices: Mapping[str, str]) -> str:
 def judge(row: AnswerRow, reference: Reference) -> Judged:
     """One rotation; its cluster is the question."""
     letter = chosen_letter(row.text, reference.choices)
-    question = str(int(row.id) % ROTATION) if row.id.isdecimal() else row.id
+    number = whole_number(row.id)
+    question = row.id if number is None else str(number % ROTATION)
     return Judged(
         row.id, reference.category, question, row.text,
         parsed=letter,
@@ -91,7 +97,7 @@ def judge(row: AnswerRow, reference: Reference) -> Judged:
 
 def figures(rows: Sequence[Judged]) -> dict[str, Any]:
     """Accuracy of questions over all rotations, of single rows, and of each category's questions."""
-    circular = [_circular(of) for of in grouped(rows, lambda row: str(row.cluster)).values()]
+    circular = questions(rows)
     single = share([row.score == 1 for row in rows], [row.cluster for row in rows])
     return (
         accuracy(circular)
@@ -100,16 +106,22 @@ def figures(rows: Sequence[Judged]) -> dict[str, Any]:
     )
 
 
+def questions(rows: Sequence[Judged]) -> list[Judged]:
+    """One for each question, over all its rotations."""
+    return [_circular(of) for of in grouped(rows, lambda row: str(row.cluster)).values()]
+
+
 def _circular(rows: Sequence[Judged]) -> Judged:
     """A question: right if all its rotations are."""
     one, every = rows[0], min(row.score for row in rows)
     return replace(one, id=str(one.cluster), score=every)
 
 
-def write_spreadsheet(table: Path, answers: Sequence[AnswerRow], out: Path) -> None:
+def write_spreadsheet(table: Path, answers: Sequence[AnswerRow], out: Path, allow: bool = False) -> bool:
     """The .xlsx that the authors' server takes: the table without pictures and hints, with a column `prediction`.
 
-    Raises LapilliError where openpyxl is not installed, and as `write_atomically` does.
+    Returns whether the table has answers to score by: those of test splits have none. Raises LapilliError where
+    openpyxl is not installed, for what `require_matched` refuses, and as `write_atomically` does.
     """
     require_extra("openpyxl")
     from openpyxl import Workbook
@@ -122,6 +134,8 @@ def write_spreadsheet(table: Path, answers: Sequence[AnswerRow], out: Path) -> N
         return made
 
     rows = read_table(table, longest=_LONGEST)
+    _require_columns(table, rows.columns, "index")
+    require_matched(answers, [_index(row["index"]) for _, row in rows.rows], table, allow)
     columns = [name for name in rows.columns if name not in _DROPPED]
     texts = {row.id: row.text for row in answers}
     book = Workbook(write_only=True)
@@ -132,6 +146,7 @@ def write_spreadsheet(table: Path, answers: Sequence[AnswerRow], out: Path) -> N
     content = io.BytesIO()
     book.save(content)
     write_atomically(out, content.getvalue())
+    return any(row.get("answer") for _, row in rows.rows)
 
 
 def upload(answers: Sequence[AnswerRow], _: Questions) -> list[dict[str, str]]:
@@ -146,5 +161,7 @@ BENCHMARK = Published(
     references=read_labels,
     judge=each(judge),
     figures=figures,
+    compared=questions,
+    score="accuracy over all rotations",
     upload=upload,
 )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.read import read_text
-from lapilli.evaluation.answer_file import REMEDY, AnswerRow
+from lapilli.evaluation.answer_file import REMEDY, AnswerRow, add_label
 from lapilli.evaluation.own import SHORT
 from lapilli.evaluation.published.figures import accuracy, grouped, unparsed
 from lapilli.evaluation.published.protocol import Judged, Key, Layout, Published, each
@@ -45,7 +45,8 @@ def read_labels(files: Sequence[Path]) -> dict[Key, Reference]:
             if line.strip() and (len(cells) < 3 or cells[2].lower() not in ("yes", "no")):
                 raise LapilliError(f"{file}:{number}: not picture, question, and yes or no between tabs; {REMEDY}")
             if line.strip():
-                labels[_question(file.stem, cells[0], cells[1])] = (file.stem, cells[0], cells[2].lower())
+                label = (file.stem, cells[0], cells[2].lower())
+                add_label(labels, _question(file.stem, cells[0], cells[1]), label, f"{file}:{number}")
     return labels
 
 

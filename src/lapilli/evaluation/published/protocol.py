@@ -79,6 +79,8 @@ class Published(Generic[R]):
     figures     judged answers -> JSON, each figure with its `_interval`
     key         (answer, its question) -> the key of its label; of the question by name where questions are read
     identity    what no two answers may share
+    compared    answers as they were scored -> those whose scores are compared with another file's, each by its name
+    score       what the score of such an answer is
     answers     how a file of answers is read
     upload      what a server of the authors takes, where there is one: (answers, questions) -> JSON
     needs_questions  whether the key is in a file of questions
@@ -96,6 +98,8 @@ class Published(Generic[R]):
     references: Callable[[Sequence[Path]], dict[Key, R]] | None = None
     key: Callable[[AnswerRow, Mapping[str, Any]], Key] = lambda row, _: row.id
     identity: Callable[[AnswerRow], Key] = lambda row: row.id
+    compared: Callable[[Sequence[Judged]], Sequence[Judged]] = lambda rows: rows
+    score: str = "accuracy"
     answers: Callable[[Path], list[AnswerRow]] = read_answers
     upload: Callable[[Sequence[AnswerRow], Questions], Any] | None = None
     needs_questions: bool = False

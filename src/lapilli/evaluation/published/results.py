@@ -11,14 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lapilli.core.statistics.bootstrap import resampled
+from lapilli.core.errors import LapilliError
 from lapilli.core.statistics.clusters import clustered_mean
+from lapilli.core.statistics.estimate import Estimate
 from lapilli.core.statistics.multiple import holm
 from lapilli.core.statistics.paired import detectable, kappa, mcnemar, paired_difference
+from lapilli.core.terminal import printable
 from lapilli.evaluation.published.figures import figure, share
 from lapilli.evaluation.published.join import Scored
 from lapilli.evaluation.published.protocol import Judged, Published
+from lapilli.evaluation.published.resampling import Statistic, interval_of
 
+_RANKED = 500  # draws of a correlation of ranks
+_SAME = 1e-20  # what rounding leaves of the spread of equal ranks
 _COMPARED = 12  # rules beside the score whose agreement is measured
 
 
@@ -66,28 +71,42 @@ def _agreement(rows: Sequence[Judged], name: str) -> dict[str, Any]:
     clusters = [row.cluster for row in rows]
     if np.isin(scores, (0, 1)).all() and np.isin(others, (0, 1)).all():
         return figure("same", share((scores == others).tolist(), clusters)) | {"kappa": kappa(scores == 1, others == 1)}
-    return figure("spearman", resampled(_Correlation(scores, others), len(rows), count=500))
+    spearman = _spearman(scores, others)
+    low, high = interval_of(rows, spearman, _RANKED)
+    value = float(spearman(np.ones((1, len(rows))), rows)[0])
+    return figure("spearman", Estimate(value, low, high, len(rows)))
 
 
-@dataclass(frozen=True, eq=False)
-class _Correlation:
-    """Spearman's correlation of the drawn answers' scores by two rules."""
+def _spearman(scores: NDArray[np.float64], others: NDArray[np.float64]) -> Statistic:
+    """Spearman's correlation of two scores of weighted answers; nan where one is the same for all."""
+    first, second = (np.unique(values, return_inverse=True)[1] for values in (scores, others))
+    pairs, at = np.unique(first * len(scores) + second, return_inverse=True)  # of shares among annotators few
+    first, second = np.divmod(pairs, len(scores))
 
-    scores: NDArray[np.float64]
-    others: NDArray[np.float64]
+    def correlations(weights: NDArray[np.float64], _: Sequence[Judged]) -> NDArray[np.float64]:
+        return np.array([_correlation(first, second, np.bincount(at, of) / of.sum()) for of in weights])
 
-    def __call__(self, drawn: NDArray[np.intp]) -> float:
-        from scipy.stats import rankdata
+    return correlations
 
-        first, second = rankdata(self.scores[drawn]), rankdata(self.others[drawn])
-        ranked = np.ptp(first) > 0 and np.ptp(second) > 0
-        return float(np.corrcoef(first, second)[0, 1]) if ranked else nan
+
+def _correlation(first: NDArray[np.intp], second: NDArray[np.intp], shares: NDArray[np.float64]) -> float:
+    """The correlation of the ranks of pairs of levels, from the share of answers that each pair has."""
+    one, other = (_ranks(level, shares) - 0.5 for level in (first, second))  # 1/2 is the mean of ranks
+    spread = (shares @ one**2) * (shares @ other**2)
+    return float(shares @ (one * other) / np.sqrt(spread)) if spread > _SAME else nan
+
+
+def _ranks(level: NDArray[np.intp], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The middle rank of each pair's level, from 0 to 1."""
+    of_level = np.bincount(level, shares)
+    return np.asarray((np.cumsum(of_level) - of_level / 2)[level])
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Two files on the questions that both answer: the first's mean score less the second's.
 
+    score        what that score is
     p            of the hypothesis that both are as good: McNemar's exact one where every answer is right or wrong and
                  no picture has two questions, else that of the bootstrap of pictures
     p_holm       the same, adjusted for all comparisons
@@ -97,6 +116,7 @@ class Comparison:
 
     first: str
     second: str
+    score: str
     n: int
     difference: float
     difference_interval: tuple[float, float]
@@ -108,23 +128,28 @@ class Comparison:
     second_only: int | None
 
 
-def compare(files: Sequence[Scored]) -> list[Comparison]:
-    """Every pair of files. Their names are those of `names`."""
-    pairs = list(combinations(zip(names(files), files, strict=True), 2))
-    compared = [_compare(one, other) for one, other in pairs]
+def compare(benchmark: Published[Any], files: Sequence[Scored]) -> list[Comparison]:
+    """Every pair of files. Their names are those of `names`.
+
+    Raises LapilliError for two files that answer no question in common, as those whose rows have no names.
+    """
+    rows = [(name, benchmark.compared(scored.rows)) for name, scored in zip(names(files), files, strict=True)]
+    compared = [{"score": benchmark.score} | _compare(one, other) for one, other in combinations(rows, 2)]
     adjusted = holm([float(of["p"]) for of in compared])
     return [Comparison(**of, p_holm=p) for of, p in zip(compared, adjusted, strict=True)]
 
 
 def names(files: Sequence[Scored]) -> list[str]:
-    """What each file is called: by its own name, or where two have the same one by their paths."""
-    own = [scored.file.name for scored in files]
-    return own if len(set(own)) == len(own) else [str(scored.file) for scored in files]
+    """What each file is called, printable: by its own name, or where two have the same one by their paths."""
+    own = [printable(scored.file.name) for scored in files]
+    return own if len(set(own)) == len(own) else [printable(str(scored.file)) for scored in files]
 
 
-def _compare(one: tuple[str, Scored], other: tuple[str, Scored]) -> dict[str, Any]:
-    seconds = {(row.id, row.group): row for row in other[1].rows}
-    pairs = [(row, seconds[row.id, row.group]) for row in one[1].rows if (row.id, row.group) in seconds]
+def _compare(one: tuple[str, Sequence[Judged]], other: tuple[str, Sequence[Judged]]) -> dict[str, Any]:
+    seconds = {(row.id, row.group): row for row in other[1]}
+    pairs = [(row, seconds[row.id, row.group]) for row in one[1] if (row.id, row.group) in seconds]
+    if not pairs:
+        raise LapilliError(f"{one[0]} and {other[0]}: no question in both; name each row's question with question_id")
     first, second = ([pair[side].score for pair in pairs] for side in (0, 1))
     clusters = [row.cluster for row, _ in pairs]
     apart = paired_difference(first, second, clusters)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lapilli.core.errors import LapilliError
-from lapilli.evaluation.answer_file import REMEDY, AnswerRow, identifier, read_mapping, text_of
+from lapilli.data.extra_fields import excerpt
+from lapilli.evaluation.answer_file import REMEDY, AnswerRow, add_label, identifier, read_mapping, text_of
 from lapilli.evaluation.published.figures import accuracy, by_group, figure, grouped, mean_score, unparsed
 from lapilli.evaluation.published.protocol import Judged, Key, Layout, Published, each
 
@@ -34,8 +35,10 @@ def read_labels(files: Sequence[Path]) -> dict[Key, Reference]:
                 raise LapilliError(f"{place}: an object expected; {REMEDY}")
             kind = names.get(str(row.get("question_type_id")), "")
             letter, shown = text_of(row, ("answer",), place), text_of(row, ("data_type",), place)
+            if shown not in ("image", "video"):
+                raise LapilliError(f"{place}: data_type {excerpt(shown)}, image or video expected; {REMEDY}")
             name = identifier(row, ("question_id",), place)
-            labels[name] = (letter, kind, shown, str(row.get("data_id", name)))
+            add_label(labels, name, (letter, kind, shown, str(row.get("data_id", name))), place)
         if not labels:
             raise LapilliError(f"{file}: no list of questions; {REMEDY}")
     return labels

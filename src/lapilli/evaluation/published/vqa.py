@@ -14,7 +14,16 @@ from typing import Any
 from lapilli.core.errors import LapilliError
 from lapilli.core.read import parsed, read_text
 from lapilli.data.faults import kind_of
-from lapilli.evaluation.answer_file import REMEDY, AnswerRow, identifier, read_mapping, read_objects, text_of, texts_of
+from lapilli.evaluation.answer_file import (
+    REMEDY,
+    AnswerRow,
+    identifier,
+    read_mapping,
+    read_objects,
+    text_of,
+    texts_of,
+    whole_number,
+)
 from lapilli.evaluation.normalize import normalize_answer
 from lapilli.evaluation.own import SHORT
 from lapilli.evaluation.published.annotators import normalised_accuracy, server_accuracy
@@ -106,9 +115,10 @@ def upload(answers: Sequence[AnswerRow], questions: Questions) -> list[dict[str,
 
 
 def _uploaded(name: str, question: Mapping[str, Any], answer: str) -> dict[str, Any]:
-    if not name.isdigit():
+    number = whole_number(name)
+    if number is None:
         return {"image": question.get("image", name), "answer": answer}
-    return {"question_id": int(name), "answer": answer}
+    return {"question_id": number, "answer": answer}
 
 
 REFUSE = "When the provided information is insufficient, respond with 'Unanswerable'."

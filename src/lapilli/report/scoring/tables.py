@@ -78,19 +78,13 @@ def number(value: float | None) -> str:
 def comparison_table(comparisons: Sequence[Mapping[str, Any]]) -> Table:
     """A row for every pair of files."""
     tests = ", ".join(dict.fromkeys(row["test"] for row in comparisons))
+    scores = ", ".join(dict.fromkeys(row["score"] for row in comparisons))
     note = "detectable: the least true difference that so many questions would show four times in five"
     binary = any(row["first_only"] is not None for row in comparisons)
-    columns = (
-        "first less second",
-        "n",
-        "difference",
-        "p",
-        "p (Holm)",
-        "detectable",
-        *(("one right",) if binary else ()),
-    )
+    columns = ("first less second", "n", "difference", "p", "p (Holm)", "detectable", "one right")[: 7 if binary else 6]
     short = short_names(list(dict.fromkeys(row[name] for row in comparisons for name in ("first", "second"))))
-    return Table(columns, [_compared(row, short)[: len(columns)] for row in comparisons], f"p by {tests}; {note}")
+    rows = [_compared(row, short)[: len(columns)] for row in comparisons]
+    return Table(columns, rows, f"difference of {scores}; p by {tests}; {note}")
 
 
 def _compared(row: Mapping[str, Any], short: Mapping[str, str]) -> list[str]:
