@@ -73,3 +73,38 @@ def test_nothing_begins_during_a_pause():
         return min(times) - start
 
     assert asyncio.run(run()) >= 0.2
+
+
+@pytest.mark.parametrize("windows", [1, 3, 20])
+def test_a_call_that_was_late_lowers_the_level_however_many_were_answered_meanwhile(windows):
+    async def run():
+        pace = Pace(8)
+        late = [await pace.enter() for _ in range(4)]
+        for _ in range(8 * windows):
+            await pace.leave(await pace.enter(), answered=True)
+        for began in late:
+            await pace.leave(began, answered=False, overloaded=True)
+        return pace.level
+
+    assert asyncio.run(run()) == 6
+
+
+@pytest.mark.parametrize("limit", [24, 32, 64, 100])
+def test_calls_that_end_together_do_not_hide_that_more_of_them_bring_more(limit):
+    """Each place is taken up again as it becomes free, before the last call of a burst has ended."""
+
+    async def run():
+        now, pace, ends, levels = [0.0], Pace(limit), [], []
+        pace.clock = lambda: now[0]
+        pace.__post_init__()
+        for _ in range(40 * limit):
+            while pace.under_way < pace.level:
+                ends.append((now[0] + 1.0, await pace.enter()))
+            end, began = ends.pop(0)
+            now[0] = max(now[0] + 1e-6, end)
+            await pace.leave(began, answered=True)
+            levels.append(pace.level)
+        return levels
+
+    levels = asyncio.run(run())
+    assert levels[-30 * limit :] == [limit] * (30 * limit)
