@@ -44,12 +44,17 @@ def test_it_settles_about_the_capacity_of_a_server_that_refuses(capacity):
     assert max(settled) <= 1.2 * capacity + 1
 
 
-@pytest.mark.parametrize("capacity", [12, 40, 100])
+@pytest.mark.parametrize("capacity", [40, 100, 150])
 def test_it_does_not_grow_past_a_server_that_only_becomes_slower(capacity):
     levels = simulate(Pace(1_000), lambda n: max(1.0, n / capacity), 300 * capacity)
     settled = levels[len(levels) // 2 :]
     assert 0.7 * capacity <= sum(settled) / len(settled) <= 2.2 * capacity
     assert max(levels) <= 4.5 * capacity
+
+
+@pytest.mark.parametrize("limit", [1, 32, 64])
+def test_a_usual_limit_holds_from_the_start(limit):
+    assert simulate(Pace(limit), lambda n: 1.0, 20 * limit) == [limit] * 20 * limit
 
 
 def test_a_burst_of_refusals_is_one():
@@ -89,7 +94,7 @@ def test_a_call_that_was_late_lowers_the_level_however_many_were_answered_meanwh
     assert asyncio.run(run()) == 6
 
 
-@pytest.mark.parametrize("limit", [24, 32, 64, 100])
+@pytest.mark.parametrize("limit", [64, 100, 192, 256])
 def test_calls_that_end_together_do_not_hide_that_more_of_them_bring_more(limit):
     """Each place is taken up again as it becomes free, before the last call of a burst has ended."""
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-_START = 16
+_START = 64  # a ramp from less costs seconds, and what throttles says so at once
 _CUT = 0.75
 _GAIN = 1.05  # the least by which a higher level must answer more calls a second
 _FLAT = 2  # windows without that gain, after which the level goes back
