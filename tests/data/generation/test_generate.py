@@ -329,6 +329,7 @@ def test_answers_to_other_calls_are_refused_before_all_are_paid_again(server, tm
     }.items():
         with pytest.raises(LapilliError, match="none of its 6 answers is to a call that is to be made"):
             generate(other, tmp_path / name, server.url, answers=[tmp_path / "one/journal.jsonl"])
+        assert not (tmp_path / name).exists()
     assert len(server.log) == sent
 
 

@@ -139,8 +139,7 @@ def generate(
         run = _begun(folder, work)
         journal = Journal(folder / JOURNAL)
         try:
-            for source in answers:
-                _adopt(journal, source, work)
+            _adopt_all(journal, answers, work, run)
             report, products = asyncio.run(_ask_all(work, journal, budget, base_url, on_progress))
             if report.stopped and journal.is_empty:  # nothing was answered: as if it had not been begun
                 run.remove()
@@ -189,6 +188,18 @@ def _batches(lines: Iterator[str]) -> Iterator[list[str]]:
         size += len(line.encode())
     if part:
         yield part
+
+
+def _adopt_all(journal: Journal, sources: Sequence[Path], work: Work, run: RunDir) -> None:
+    """Take answers over; a run that had none before is removed where that cannot be done."""
+    is_new = journal.is_empty
+    try:
+        for source in sources:
+            _adopt(journal, source, work)
+    except LapilliError:
+        if is_new:
+            run.remove()
+        raise
 
 
 def _adopt(journal: Journal, source: Path, work: Work) -> None:
