@@ -118,8 +118,8 @@ def _of_coco(files: Sequence[tuple[Path, Any]], choice: Choice) -> list[Context]
     if not captions and not boxes:
         raise LapilliError(f"{files[0][0]}: no annotations; {_COCO}")
     rows = sorted(image for image in images if image in captions or image in boxes)
-    names = [images[row]["file_name"] for row in rows]
-    made = zip(_ids(names, files[0][0]), names, rows, strict=True)
+    paths = [images[row]["file_name"] for row in rows]
+    made = zip(_ids(paths, files[0][0]), paths, rows, strict=True)
     return [_chosen(Context(id_, name, tuple(captions[row]), tuple(boxes[row])), choice) for id_, name, row in made]
 
 
