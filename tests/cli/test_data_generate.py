@@ -108,3 +108,12 @@ def test_contexts_are_made(tmp_path, capsys):
     (tmp_path / "own.csv").write_text("image,caption\na.jpg,A dog.\na.jpg,A cat.\n")
     assert run(["data", "contexts", str(tmp_path / "own.csv"), "--out", str(tmp_path / "c.jsonl")]) == 0
     assert "1 pictures, 2 captions, 0 boxes" in capsys.readouterr().out
+
+
+def test_damaged_lines_of_the_journal_are_reported(server, generate, tmp_path, capsys):
+    assert generate("--base-url", server.url, "--kind", "detail") == 0
+    journal = tmp_path / "out/journal.jsonl"
+    journal.write_bytes(journal.read_bytes().replace(b"stop", b"slop", 2))
+    assert generate("--base-url", server.url, "--kind", "detail") == 0 and len(server.log) == 7
+    printed = capsys.readouterr()
+    assert "2 damaged lines of the journal were left out" in printed.out + printed.err

@@ -210,3 +210,40 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path):
         gather_contexts(saved(tmp_path, *GENOME[1:]), Choice())
     with pytest.raises(LapilliError, match="no annotations"):
         gather_contexts(saved(tmp_path, COCO_CAPTIONS | {"annotations": []}), Choice())
+
+
+@pytest.mark.parametrize("kind", ["coco", "table"])
+@pytest.mark.parametrize(
+    ("names", "ids"),
+    [
+        (("a/1.jpg", "b/1.jpg"), ["a/1", "b/1"]),
+        (("1.jpg", "1.png", "2.jpg"), ["1.jpg", "1.png", "2"]),
+        (("1.jpg", "sub/1.jpg"), ["1", "sub/1"]),
+        ((".hidden", "x"), [".hidden", "x"]),
+    ],
+)
+def test_pictures_of_like_names_get_ids_of_their_own(tmp_path, kind, names, ids):
+    contexts = gather_contexts([named(tmp_path, kind, names)], Choice())
+    assert [context.id for context in contexts] == ids
+    write_contexts(tmp_path / "c.jsonl", contexts)
+    assert read_contexts(tmp_path / "c.jsonl") == contexts
+
+
+@pytest.mark.parametrize("kind", ["coco", "table"])
+@pytest.mark.parametrize("name", [".", "/", "..", "a/.."])
+def test_what_names_no_file_is_no_picture(tmp_path, kind, name):
+    with pytest.raises(LapilliError, match="no name of a file"):
+        gather_contexts([named(tmp_path, kind, ("1.jpg", name))], Choice())
+
+
+def named(folder, kind, names):
+    """A file with a caption for each picture."""
+    if kind == "table":
+        file = folder / "t.csv"
+        file.write_text("image,caption\n" + "".join(f"{name},A dog.\n" for name in names))
+        return file
+    images = [{"id": at, "file_name": name, "width": 10, "height": 10} for at, name in enumerate(names)]
+    rows = [{"image_id": at, "caption": "A dog."} for at in range(len(names))]
+    file = folder / "coco.json"
+    file.write_text(json.dumps({"images": images, "annotations": rows}))
+    return file

@@ -13,7 +13,7 @@ from tests.parts import picture
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.data.caption_file import filter_captions
 from lapilli.data.contamination import overlap, picture_id
-from lapilli.data.mix import merged, mix, read_mixture, split
+from lapilli.data.mix import drawn, merged, mix, read_mixture, split
 from lapilli.data.own import import_rows
 from lapilli.data.phrases import Balance, by_frequency, chosen_captions, control, phrase_table
 from lapilli.data.sample import Sample, Turn, read_samples, write_samples
@@ -267,3 +267,23 @@ def test_what_is_wrong_in_a_table_is_named_and_nothing_is_written(pictures, name
     with pytest.raises(LapilliError, match=f"{name}.*{message}"):
         import_rows(pictures / name, pictures / "images", pictures / "out", 0.2, 0)
     assert not (pictures / "out").exists()
+
+
+@pytest.mark.parametrize(("asked", "most"), [(15, 10), (3, 10), (10, 10), (12, 1)])
+def test_a_conversation_is_cut_to_questions_that_are_drawn(asked, most):
+    whole = merged([sample(f"{at}", "a.jpg", f"q{at}") for at in range(asked)])[0]
+    cut = drawn(whole, most, random.Random(0))
+    texts = [turn.text.removeprefix("<image>\n") for turn in cut.turns]
+    before = [turn.text.removeprefix("<image>\n") for turn in whole.turns]
+    pairs = list(zip(before[::2], before[1::2], strict=True))
+    kept = list(zip(texts[::2], texts[1::2], strict=True))
+    assert len(kept) == min(asked, most) and [pair for pair in pairs if pair in kept] == kept
+    assert [turn.text.count("<image>") for turn in cut.turns] == [1] + [0] * (len(cut.turns) - 1)
+    assert asked <= most or kept != pairs[:most]
+
+
+def test_the_published_mixture_draws_ten_annotations_of_a_picture():
+    file = Path(__file__).parents[2] / "src/lapilli/data/mixtures/mix665k.yaml"
+    sources = {source.name: source for source in read_mixture(file, []).sources}
+    assert (sources["vg"].draw, sources["vg"].turns) == (10, None)
+    assert (sources["refcoco"].draw, sources["refcoco"].turns) == (None, 9)

@@ -210,4 +210,6 @@ def _print_report(report: "Report", out: Path) -> None:
         cost = "" if report.cost is None else f", {report.cost:.4g} in money"
         estimated = f" ({calls.without_usage} estimated)" if calls.without_usage else ""
         say(f"{report.spent.tokens:,} tokens{estimated}{cost}")
+    if report.spoilt_lines:
+        note(f"{out}: {report.spoilt_lines} damaged lines of the journal were left out; their calls were made again")
     say(f"{out}: {sum(row['samples'] for row in report.kinds.values())} samples")

@@ -1,6 +1,6 @@
 """Contexts from the files of others: COCO's captions and instances, Visual Genome's regions and objects, a table."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,8 +118,22 @@ def _of_coco(files: Sequence[tuple[Path, Any]], choice: Choice) -> list[Context]
     if not captions and not boxes:
         raise LapilliError(f"{files[0][0]}: no annotations; {_COCO}")
     rows = sorted(image for image in images if image in captions or image in boxes)
-    made = ((images[row]["file_name"], captions[row], boxes[row]) for row in rows)
-    return [_chosen(Context(Path(name).stem, name, tuple(some), tuple(others)), choice) for name, some, others in made]
+    paths = [images[row]["file_name"] for row in rows]
+    made = zip(_ids(paths, files[0][0]), paths, rows, strict=True)
+    return [_chosen(Context(id_, name, tuple(captions[row]), tuple(boxes[row])), choice) for id_, name, row in made]
+
+
+def _ids(images: Sequence[str], file: Path) -> list[str]:
+    """An id for each picture: its path, without the ending if no other one has that. Raises LapilliError."""
+    if nameless := next((image for image in images if Path(image).name in ("", "..")), None):
+        raise LapilliError(f"{file}: image {excerpt(nameless)}: no name of a file; name the picture's file")
+    paths = [Path(image) for image in images]
+    bare = [path.with_suffix("").as_posix() for path in paths]
+    counts = Counter(bare)
+    ids = [name if counts[name] == 1 else path.as_posix() for name, path in zip(bare, paths, strict=True)]
+    if twice := next((id_ for id_, count in Counter(ids).items() if count > 1), None):
+        raise LapilliError(f"{file}: image {excerpt(twice)}: two pictures have the name; give each its own")
+    return ids
 
 
 def _add_annotation(
@@ -185,9 +199,9 @@ def _of_table(file: Path, table: Table) -> list[Context]:
             raise LapilliError(f"{file}, line {line}: no image; name the picture's file")
         captions[image] += [caption] if (caption := row.get("caption", "")) else []
         boxes[image] += [_cells(row, f"{file}, line {line}")] if row.get("category") else []
+    ids = _ids(list(captions), file)
     made = [
-        Context(Path(name).with_suffix("").as_posix(), name, tuple(captions[name]), tuple(boxes[name]))
-        for name in captions
+        Context(id_, name, tuple(captions[name]), tuple(boxes[name])) for id_, name in zip(ids, captions, strict=True)
     ]
     if bare := next((context for context in made if not context.captions and not context.instances), None):
         raise LapilliError(f"{file}: {excerpt(bare.image)} has neither a caption nor a category; write what is in it")

@@ -30,6 +30,7 @@ class Source:
         default_factory=list
     )
     turns: Annotated[int | None, "The most questions of a conversation; longer ones are split."] = None
+    draw: Annotated[int | None, "The most questions of a conversation; of more, so many are drawn at random."] = None
     limit: Annotated[int | None, "The most samples, drawn at random."] = None
     weight: Annotated[float, "How often each sample is taken: 2 is twice, 0.5 every second one.", Range(above=0)] = 1.0
 
@@ -62,7 +63,7 @@ def read_mixture(file: Path, overrides: Sequence[str]) -> Mixture:
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"{file}: sources: two are called {twice!r}; give each a name of its own")
     for source in mixture.sources:
-        for name in ("turns", "limit"):
+        for name in ("turns", "draw", "limit"):
             if (value := getattr(source, name)) is not None and value < 1:
                 raise UsageError(f"{file}: {source.name}: {name} {value}: at least 1, or null")
         if not 0 < source.weight <= _HEAVIEST:
@@ -89,8 +90,10 @@ def mix(mixture: Mixture) -> tuple[list[Sample], list[Part]]:
 
 
 def _taken(source: Source, rows: Sequence[Sample], generator: random.Random) -> list[Sample]:
-    """What becomes of a source: merged, told its format, split, drawn, named."""
+    """What becomes of a source: merged, cut, told its format, split, drawn, named."""
     samples = merged(rows) if source.merge else list(rows)
+    if source.draw:
+        samples = [drawn(sample, source.draw, generator) for sample in samples]
     if source.format:
         samples = [_formatted(sample, generator.choice(source.format)) for sample in samples]
     if source.turns:
@@ -113,6 +116,17 @@ def merged(samples: Iterable[Sample]) -> list[Sample]:
             turns = tuple(replace(turn, text=_without_mark(turn.text)) for turn in sample.turns)
             conversations[key] = replace(before, turns=before.turns + turns)
     return list(conversations.values())
+
+
+def drawn(sample: Sample, questions: int, generator: random.Random) -> Sample:
+    """The sample with at most so many of its questions, drawn at random, in their order; its pictures stay first."""
+    count = len(sample.turns) // 2
+    if count <= questions or len(sample.images) > 1:
+        return sample
+    kept = sorted(generator.sample(range(count), questions))
+    first, *rest = (turn for at in kept for turn in sample.turns[2 * at : 2 * at + 2])
+    mark = f"{IMAGE_MARK}\n" if sample.images else ""
+    return replace(sample, turns=(replace(first, text=mark + _without_mark(first.text)), *rest))
 
 
 def split(sample: Sample, questions: int) -> list[Sample]:

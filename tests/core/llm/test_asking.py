@@ -62,6 +62,19 @@ def answers(count):
     return [f"answer to question {number}" for number in range(count)]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def imported():
+    """The client imports much of itself with its first call, which the short deadlines here are not to see."""
+
+    async def send():
+        endpoint = Endpoint(server.url, 60)
+        await endpoint.send(call(0))
+        await endpoint.close()
+
+    with Server(lambda messages: "text") as server:
+        asyncio.run(send())
+
+
 TRANSIENT = ("500", "502", "reset", "half", "broken_json", "empty_body", "error_object", "no_choices", "html", "hang",
              "drip", "429", "400_fast", "503", "529")  # fmt: skip
 
@@ -181,6 +194,24 @@ def test_the_budget_is_never_exceeded(server, tmp_path, most, paid):
     assert budget.cost == pytest.approx(prices.cost(budget.spent)) and budget.cost <= most
     assert paid <= len(server.answered) <= paid + 1 and budget.reserved == Usage()
     assert ("could exceed a cost" in asker.stopped) == (most < 0.01)
+
+
+@pytest.mark.parametrize("fault", ["hang", "half", "drip", "no_choices", "broken_json"])
+def test_what_may_be_charged_without_an_answer_counts_against_the_budget(server, tmp_path, fault):
+    server.fault_of = lambda body, times: fault
+    budget = Budget(most_tokens=100)  # a call is set aside for 27 or so
+    patience = Patience(tries=50, first=0.001, longest=0.001)
+    _, asker = ask(server, tmp_path / "j", range(9), budget, patience=patience, deadline=0.1)
+    assert len(server.log) == 3 and budget.reserved == Usage()
+    assert "could exceed 100 tokens" in asker.stopped and "perhaps for calls without an answer" in asker.stopped
+
+
+@pytest.mark.parametrize("fault", ["500", "429", "503"])
+def test_what_is_not_charged_does_not(server, tmp_path, fault):
+    server.faults = {fault: 12}
+    budget = Budget(most_tokens=200)
+    found, _ = ask(server, tmp_path / "j", range(3), budget, patience=Patience(tries=20, first=0.001), workers=1)
+    assert found == answers(3) and budget.doubtful == Usage()
 
 
 def test_reservations_learn_how_many_tokens_a_text_has():

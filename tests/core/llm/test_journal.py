@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -125,3 +126,19 @@ def test_on_a_full_disk_it_ends_with_whole_lines(tmp_path):
     assert "cannot be written: File too large" in message, done.stderr
     journal = Journal(tmp_path / "j")
     assert len(journal) == int(number) > 5 and journal.spoilt == 0
+
+
+@pytest.mark.parametrize("text", ["", "a" * 30, SIGNS])
+def test_what_no_endpoint_counts_is_as_much_when_the_journal_is_read_again(tmp_path, text):
+    journal = Journal(tmp_path / "j")
+    journal.append(replace(entry(1, text), input_estimate=70))
+    assert journal.used.input == 70
+    journal.close()
+    assert Journal(tmp_path / "j").used == journal.used
+
+
+def test_lines_without_an_answer_are_lines(tmp_path):
+    for number, content in enumerate((b"", b"spoilt\n", b'{"key": "x"}\n')):
+        (tmp_path / str(number)).write_bytes(content)
+        journal = Journal(tmp_path / str(number))
+        assert len(journal) == 0 and journal.is_empty == (not content)

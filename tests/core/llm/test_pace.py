@@ -44,12 +44,17 @@ def test_it_settles_about_the_capacity_of_a_server_that_refuses(capacity):
     assert max(settled) <= 1.2 * capacity + 1
 
 
-@pytest.mark.parametrize("capacity", [12, 40, 100])
+@pytest.mark.parametrize("capacity", [40, 100, 150])
 def test_it_does_not_grow_past_a_server_that_only_becomes_slower(capacity):
     levels = simulate(Pace(1_000), lambda n: max(1.0, n / capacity), 300 * capacity)
     settled = levels[len(levels) // 2 :]
     assert 0.7 * capacity <= sum(settled) / len(settled) <= 2.2 * capacity
     assert max(levels) <= 4.5 * capacity
+
+
+@pytest.mark.parametrize("limit", [1, 32, 64])
+def test_a_usual_limit_holds_from_the_start(limit):
+    assert simulate(Pace(limit), lambda n: 1.0, 20 * limit) == [limit] * 20 * limit
 
 
 def test_a_burst_of_refusals_is_one():
@@ -73,3 +78,38 @@ def test_nothing_begins_during_a_pause():
         return min(times) - start
 
     assert asyncio.run(run()) >= 0.2
+
+
+@pytest.mark.parametrize("windows", [1, 3, 20])
+def test_a_call_that_was_late_lowers_the_level_however_many_were_answered_meanwhile(windows):
+    async def run():
+        pace = Pace(8)
+        late = [await pace.enter() for _ in range(4)]
+        for _ in range(8 * windows):
+            await pace.leave(await pace.enter(), answered=True)
+        for began in late:
+            await pace.leave(began, answered=False, overloaded=True)
+        return pace.level
+
+    assert asyncio.run(run()) == 6
+
+
+@pytest.mark.parametrize("limit", [64, 100, 192, 256])
+def test_calls_that_end_together_do_not_hide_that_more_of_them_bring_more(limit):
+    """Each place is taken up again as it becomes free, before the last call of a burst has ended."""
+
+    async def run():
+        now, pace, ends, levels = [0.0], Pace(limit), [], []
+        pace.clock = lambda: now[0]
+        pace.__post_init__()
+        for _ in range(40 * limit):
+            while pace.under_way < pace.level:
+                ends.append((now[0] + 1.0, await pace.enter()))
+            end, began = ends.pop(0)
+            now[0] = max(now[0] + 1e-6, end)
+            await pace.leave(began, answered=True)
+            levels.append(pace.level)
+        return levels
+
+    levels = asyncio.run(run())
+    assert levels[-30 * limit :] == [limit] * (30 * limit)

@@ -306,3 +306,41 @@ def test_two_processes_do_not_write_one_folder(server, tmp_path):
         generate(work(file), out, server.url)
     process.kill()
     process.communicate()
+
+
+@pytest.mark.parametrize("content", ["spoilt line\n", '{"key": "1", "crc32": "00000000"}\n'])
+def test_a_journal_of_spoilt_lines_is_not_removed_with_a_run_that_stops(server, tmp_path, content):
+    file, out = contexts_file(tmp_path, 2), tmp_path / "out"
+    generate(work(file), out, server.url)
+    (out / "journal.jsonl").write_text(content)
+    server.fault_of = lambda body, times: "401"
+    assert "status 401" in generate(work(file), out, server.url).stopped
+    assert (out / "journal.jsonl").read_text() == content
+
+
+def test_answers_to_other_calls_are_refused_before_all_are_paid_again(server, tmp_path):
+    file = contexts_file(tmp_path, 2)
+    generate(work(file), tmp_path / "one", server.url)
+    sent = len(server.log)
+    for name, other in {
+        "sampling": work(file, overrides=["temperature=0.5"]),
+        "boxes": work(contexts_file(tmp_path, 2), ("conversation",), ["boxes=[conversation]"]),
+        "length": work(file, overrides=["max_tokens=500"]),
+    }.items():
+        with pytest.raises(LapilliError, match="none of its 6 answers is to a call that is to be made"):
+            generate(other, tmp_path / name, server.url, answers=[tmp_path / "one/journal.jsonl"])
+        assert not (tmp_path / name).exists()
+    assert len(server.log) == sent
+
+
+@pytest.mark.parametrize("missing", [{0}, {0, 1, 2, 3}, {1, 5, 9}])
+def test_all_that_the_journal_answers_is_made_when_a_run_stops(server, tmp_path, missing):
+    file, out = contexts_file(tmp_path), tmp_path / "out"
+    wanted = work(file, ("detail",), ["concurrency=2"])
+    generate(wanted, out, server.url)
+    keys = {wanted.engine.call(job).key for at, job in enumerate(wanted.jobs) if at in missing}
+    lines = (out / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    (out / "journal.jsonl").write_bytes(b"".join(line for line in lines if json.loads(line)["key"] not in keys))
+    report = generate(wanted, out, None)
+    assert report.done == 12 - len(missing) and "no endpoint is given" in report.stopped
+    assert len(read_samples(out / "samples.json")) == report.done

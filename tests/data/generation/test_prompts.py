@@ -62,3 +62,26 @@ def test_a_folder_without_a_text_is_refused(tmp_path, name):
 def test_another_version_is_refused(name):
     with pytest.raises(UsageError, match=r"no such version or folder|missing or empty"):
         read_prompts(name)
+
+
+def test_a_folder_of_prompts_is_the_same_version_wherever_it_lies(tmp_path, monkeypatch):
+    """Or all answers would be paid for again on another machine, or where the path is written in another way."""
+    file = contexts_file(tmp_path, 1)
+    shipped = Path(prompts.__file__).parent / "versions/v1"
+    for place in ("one/mine", "other/mine"):
+        shutil.copytree(shipped, tmp_path / place)
+    monkeypatch.chdir(tmp_path / "one")
+    keys = set()
+    for name in ("mine", "./mine", "mine/", str(tmp_path / "other/mine"), "../other/mine"):
+        wanted = work(file, overrides=[f"prompts={name}"])
+        keys.add((wanted.engine.plan.prompts, wanted.engine.call(wanted.jobs[0]).key))
+    assert len(keys) == 1
+
+
+@pytest.mark.parametrize("name", ["again.txt", "unused.txt"])
+@pytest.mark.parametrize("text", ["no field", "{other}", "{0}", "{", "a } b {fault}{facts}", "{fault.x}{facts.x}"])
+def test_a_text_that_does_not_take_its_field_is_refused_before_anything_is_paid(tmp_path, name, text):
+    shutil.copytree(Path(prompts.__file__).parent / "versions/v1", tmp_path / "mine")
+    (tmp_path / "mine" / name).write_text(text)
+    with pytest.raises(UsageError, match=f"{name}: write {{fa"):
+        read_prompts(str(tmp_path / "mine"))

@@ -101,7 +101,7 @@ class Asker:
             return self.journal.reply(call.key)
         self._being_asked[call.key] = asyncio.Event()
         try:
-            return await self._ask_within_budget(call)
+            return await self._ask_until_answered(call)
         finally:
             self._being_asked.pop(call.key).set()
 
@@ -127,14 +127,6 @@ class Asker:
             with suppress(ValueError, RuntimeError):
                 loop.remove_signal_handler(signal.SIGINT)
 
-    async def _ask_within_budget(self, call: Call) -> Reply:
-        reserved = await self._reserve(call)
-        try:
-            return await self._ask_until_answered(call)
-        finally:
-            self.budget.release(reserved)
-            self._released.set()
-
     async def _reserve(self, call: Call) -> Usage:
         """Set the call's cost aside, when calls under way have cost less than they could have if need be."""
         while True:
@@ -149,7 +141,7 @@ class Asker:
     async def _ask_until_answered(self, call: Call) -> Reply:
         tries = throttles = 0
         while True:
-            reply, failure = await self._attempt(call, tries + throttles + 1)
+            reply, failure = await self._attempt_within_budget(call, tries + throttles + 1)
             if reply is not None:
                 return reply
             assert failure is not None
@@ -157,6 +149,18 @@ class Asker:
             tries += failure.effect is not Effect.THROTTLED
             self._give_up(failure, tries, throttles)
             await self._wait(failure, max(tries, throttles))
+
+    async def _attempt_within_budget(self, call: Call, attempt: int) -> tuple[Reply | None, Failure | None]:
+        """Try a call; what an endpoint may have charged for a try without an answer stays set aside."""
+        reserved = await self._reserve(call)
+        try:
+            reply, failure = await self._attempt(call, attempt)
+            if failure and failure.perhaps_paid:
+                self.budget.doubt(reserved)
+            return reply, failure
+        finally:
+            self.budget.release(reserved)
+            self._released.set()
 
     async def _attempt(self, call: Call, attempt: int) -> tuple[Reply | None, Failure | None]:
         began = await self._unless_stopped(self.pace.enter())
@@ -183,7 +187,8 @@ class Asker:
         body = await self.endpoint.send(call)
         at = datetime.now(UTC).isoformat(timespec="seconds")
         seconds = round(time.monotonic() - began, 3)
-        self.journal.append(Entry(call.key, dict(call.about), at, seconds, tries=attempt, body=body))
+        estimate = call.input_estimate
+        self.journal.append(Entry(call.key, dict(call.about), at, seconds, attempt, body, input_estimate=estimate))
         try:
             reply = read_reply(body)
         except LapilliError as error:

@@ -33,7 +33,8 @@ class BudgetError(LapilliError):
 class Budget:
     """What may be spent, and what is: `most_cost` in the currency of `prices`, `most_tokens` of all classes.
 
-    None is without bound. Reservations hold what calls under way can cost at most.
+    None is without bound. Reservations hold what calls under way can cost at most, `doubtful` what those without an
+    answer may have cost.
     """
 
     prices: Prices | None = None
@@ -41,6 +42,7 @@ class Budget:
     most_tokens: int | None = None
     spent: Usage = field(default_factory=Usage)
     reserved: Usage = field(default_factory=Usage)
+    doubtful: Usage = field(default_factory=Usage)
     excess: float = 1.0
     """How many times the estimate a call's input has been, at most: languages and tokenizers differ."""
 
@@ -56,12 +58,13 @@ class Budget:
     def reserve(self, call: Call) -> Usage:
         """Set aside, and return, what a call can use at most. Raises BudgetError where that is more than is left."""
         most = Usage(input=int(call.input_estimate * self.excess), output=call.sampling.max_tokens)
-        wanted = self.spent + self.reserved + most
+        wanted = self.spent + self.reserved + self.doubtful + most
         if self.most_tokens is not None and wanted.tokens > self.most_tokens:
-            raise BudgetError(f"the next call could exceed {self.most_tokens:,} tokens; {self.spent.tokens:,} are used")
+            so_far = self._so_far(self.spent.tokens, self.doubtful.tokens)
+            raise BudgetError(f"the next call could exceed {self.most_tokens:,} tokens; {so_far}")
         if self.prices and self.most_cost is not None and self.prices.cost(wanted) > self.most_cost:
-            spent = self.prices.cost(self.spent)
-            raise BudgetError(f"the next call could exceed a cost of {self.most_cost:g}; {spent:.4g} is spent")
+            so_far = self._so_far(self.prices.cost(self.spent), self.prices.cost(self.doubtful))
+            raise BudgetError(f"the next call could exceed a cost of {self.most_cost:g}; {so_far}")
         self.reserved += most
         return most
 
@@ -69,8 +72,22 @@ class Budget:
         """Give back what was set aside for a call."""
         self.reserved -= reserved
 
+    def doubt(self, usage: Usage) -> None:
+        """Count what a call without an answer may have used: the endpoint may charge for it all the same."""
+        self.doubtful += usage
+
     def spend(self, usage: Usage, call: Call | None = None) -> None:
         """Count what an answer used; with its `call`, the next reservations learn from it."""
         self.spent += usage
         if call is not None:
             self.excess = max(self.excess, (usage.tokens - usage.output) / call.input_estimate)
+
+    @staticmethod
+    def _so_far(spent: float, doubtful: float) -> str:
+        doubts = f", and {_number(doubtful)} perhaps for calls without an answer" if doubtful else ""
+        return f"{_number(spent)} is spent{doubts}"
+
+
+def _number(amount: float) -> str:
+    """Tokens as they are, money with four digits."""
+    return f"{amount:,}" if isinstance(amount, int) else f"{amount:.4g}"

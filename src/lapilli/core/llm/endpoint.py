@@ -57,7 +57,8 @@ class Endpoint:
             raise FailedError(of_status(error.status_code, body, error.response.headers)) from None
         except openai.APIError as error:  # no connection, or one that broke
             cause = error.__cause__ or error
-            reason = self.hide(one_line(f"no connection: {type(cause).__name__}: {cause}", 300))
+            text = self.hide(f"no connection: {type(cause).__name__}: {cause}")
+            reason = one_line(text, 300)  # after the key is out, of which a cut would leave a part
             never_sent = "ConnectError" in type(cause).__name__
             raise FailedError(Failure(Effect.TRANSIENT, reason, perhaps_paid=not never_sent)) from None
 

@@ -24,11 +24,15 @@ from lapilli.core.read import checked, parsed
 _CRC = ', "crc32": "{:08x}"}}'
 _CRC_LENGTH = len(_CRC.format(0))
 _LINES, _SECONDS = 64, 1.0  # after which the disk is told
+_SYNC = getattr(os, "fdatasync", os.fsync)  # macOS has fsync alone
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line: the call's key and its `about`, the raw `body` of the response, and when it came."""
+    """A line: the call's key and its `about`, the raw `body` of the response, and when it came.
+
+    `input_estimate` is that of the call, for endpoints that do not count tokens; 0 where it is not known.
+    """
 
     key: str
     about: dict[str, str]
@@ -36,6 +40,7 @@ class Entry:
     seconds: float
     tries: int
     body: str
+    input_estimate: int = 0
     v: int = 1
 
 
@@ -50,7 +55,7 @@ class Journal:
     def __post_init__(self) -> None:
         self._places = dict[str, tuple[int, int]]()
         self.used = Usage()
-        """What all answers used, those without a count by the length of their texts."""
+        """What all answers used, those without a count by the length of the texts."""
         self._unsynced, self._synced_at = 0, time.monotonic()
         with explain_write(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,6 +67,11 @@ class Journal:
 
     def __len__(self) -> int:
         return len(self._places)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no line at all, not even a damaged one or one without an answer."""
+        return os.fstat(self._file.fileno()).st_size == 0
 
     def entry(self, key: str) -> Entry:
         """The line of an answer."""
@@ -98,7 +108,7 @@ class Journal:
     def sync(self) -> None:
         """Tell the disk to hold all lines. A failure ends the run: what was written may be lost, and nobody knows."""
         with explain_write(self.path):
-            os.fdatasync(self._file.fileno())
+            _SYNC(self._file.fileno())
         self._unsynced, self._synced_at = 0, time.monotonic()
 
     def close(self) -> None:
@@ -147,7 +157,7 @@ class Journal:
         reply = _reply_of(entry)
         if entry.key not in self._places and reply:
             self._places[entry.key] = start, length
-            self.used += spent_on(reply, 0)
+            self.used += spent_on(reply, entry.input_estimate)
 
 
 def _lines_of(file: Path) -> Iterator[bytes]:

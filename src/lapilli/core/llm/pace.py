@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-_START = 8
+_START = 64  # a ramp from less costs seconds, and what throttles says so at once
 _CUT = 0.75
 _GAIN = 1.05  # the least by which a higher level must answer more calls a second
 _FLAT = 2  # windows without that gain, after which the level goes back
@@ -35,6 +35,7 @@ class Pace:
         self.level = min(self.limit, _START)
         self._free = asyncio.Condition()
         self._paused_until = 0.0
+        self._cut_at = self.clock()
         self._doubling = True
         self._best = 0.0, self.level  # calls a second, and at which level
         self._flat, self._resting = 0, 0
@@ -59,7 +60,7 @@ class Pace:
             self.under_way -= 1
             if overloaded:
                 self._cut(began)
-            elif answered and began >= self._window_began:
+            elif answered:
                 self._count()
             self._free.notify_all()
 
@@ -77,22 +78,26 @@ class Pace:
     def _cut(self, began: float) -> None:
         """Lower the level, once for all calls that were under way together."""
         self.throttled += 1
-        if began >= self._window_began:
+        if began >= self._cut_at:
+            self._cut_at = self.clock()
             self.level = max(1, int(self.level * _CUT))
             self._doubling, self._best, self._flat = False, (0.0, self.level), 0
-            self._begin_window()
+            self._begin_window(self.under_way)
 
-    def _begin_window(self) -> None:
-        self._window_began, self._answered = self.clock(), 0
+    def _begin_window(self, after: int = 0) -> None:
+        """Begin to measure, after so many answers: those of calls that were under way at another level."""
+        self._window_began, self._answered = self.clock(), -after
 
     def _count(self) -> None:
-        """Count an answer; a window has as many as calls may be under way, all begun in it."""
+        """Count an answer; a window has as many as calls may be under way, which is each of them once."""
         self._answered += 1
+        if self._answered == 0:
+            self._window_began = self.clock()
         if self._answered < self.level:
             return
-        rate = self._answered / max(1e-9, self.clock() - self._window_began)
-        self._weigh(rate)
-        self._begin_window()
+        level = self.level
+        self._weigh(self._answered / max(1e-9, self.clock() - self._window_began))
+        self._begin_window(0 if self.level == level else self.under_way)
 
     def _weigh(self, rate: float) -> None:
         """Raise the level while that brings more answers a second, and go back where it does not."""

@@ -161,7 +161,7 @@ def unused(product: Product) -> list[str]:
 async def run_jobs(
     engine: Engine, jobs: Sequence[Job], asker: Asker, workers: int, on_done: Callable[[int], None]
 ) -> list[Product]:
-    """Do all jobs, several at once; return what came of them in their order, without those that the stop cut off.
+    """Do all jobs, several at once; return what came of them in their order, without those that a stop cut off.
 
     `on_done` gets the number of jobs that are done.
     """
@@ -173,7 +173,7 @@ async def run_jobs(
             try:
                 products[at] = await engine.produce(job, asker)
             except StoppedError:
-                return
+                continue  # what the journal has is made all the same
             on_done(len(products))
 
     async with asker.interruptible():

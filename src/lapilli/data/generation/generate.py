@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from lapilli.core.errors import LapilliError
 from lapilli.core.files import write_atomically
 from lapilli.core.llm.asking import Asker, Counts
 from lapilli.core.llm.budget import Budget
@@ -138,10 +139,9 @@ def generate(
         run = _begun(folder, work)
         journal = Journal(folder / JOURNAL)
         try:
-            for source in answers:
-                journal.adopt(source, lambda key: True)
+            _adopt_all(journal, answers, work, run)
             report, products = asyncio.run(_ask_all(work, journal, budget, base_url, on_progress))
-            if report.stopped and not journal:  # nothing was answered: as if it had not been begun
+            if report.stopped and journal.is_empty:  # nothing was answered: as if it had not been begun
                 run.remove()
                 return report
             write_output(folder, products, work.engine.plan, journal)
@@ -188,6 +188,28 @@ def _batches(lines: Iterator[str]) -> Iterator[list[str]]:
         size += len(line.encode())
     if part:
         yield part
+
+
+def _adopt_all(journal: Journal, sources: Sequence[Path], work: Work, run: RunDir) -> None:
+    """Take answers over; a run that had none before is removed where that cannot be done."""
+    is_new = journal.is_empty
+    try:
+        for source in sources:
+            _adopt(journal, source, work)
+    except LapilliError:
+        if is_new:
+            run.remove()
+        raise
+
+
+def _adopt(journal: Journal, source: Path, work: Work) -> None:
+    """Take answers over. Raises LapilliError where none is to a call of this work, all of which would be paid again."""
+    before = len(journal)
+    journal.adopt(source, lambda key: True)
+    new = len(journal) - before
+    if new and not any(call.key in journal for call in first_calls(work.engine, work.jobs)):
+        remedy = "give the contexts, model, prompts and settings that it was made with, and a new --out"
+        raise LapilliError(f"{source}: none of its {new} answers is to a call that is to be made; {remedy}")
 
 
 async def _ask_all(

@@ -81,12 +81,7 @@ def supported(context: Context) -> set[str]:
 def named(text: str) -> set[str]:
     """COCO's categories, without people, that a text names in the singular or the plural."""
     lowered = text.lower()
-    for longer, name in (
-        ("hot dog", "hotdog"),
-        ("teddy bear", "teddy"),
-        ("polar bear", "bear"),
-        ("bean bag", "beanbag"),
-    ):
+    for longer, name in _LONGER:
         lowered = lowered.replace(longer, name)
     return {name for name, pattern in _patterns().items() if pattern.search(lowered)}
 

@@ -77,9 +77,22 @@ def read_prompts(version: str) -> Prompts:
     for name in (*needed, "questions.txt", "again.txt", "unused.txt"):
         if not texts.get(name):
             raise UsageError(f"{folder / name}: missing or empty; {_REMEDY}")
+    for name, field in (("again.txt", "fault"), ("unused.txt", "facts")):
+        _require_template(texts[name], field, folder / name)
     examples = read_contexts(folder / "contexts.jsonl")
     texts["contexts"] = repr(examples)
-    return Prompts(version, texts, tuple(examples))
+    # By its name alone, which calls are kept under: another way to write its path would have them all paid again.
+    return Prompts(version if folder is shipped else folder.resolve().name, texts, tuple(examples))
+
+
+def _require_template(text: str, field: str, file: Path) -> None:
+    """Raise UsageError for a text that does not take its field, as it would once answers are paid for."""
+    try:
+        is_taken = "\0" in text.format(**{field: "\0"})
+    except (LookupError, ValueError, AttributeError, TypeError):
+        is_taken = False
+    if not is_taken:
+        raise UsageError(f"{file}: write {{{field}}} once where it is to stand, and other braces twice: {{{{ }}}}")
 
 
 def described(context: Context, boxes: bool) -> str:
