@@ -30,6 +30,7 @@ from torch import Tensor
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.files import write_atomically
 from lapilli.core.layout import Positions, Role, TokenLayout
+from lapilli.core.plain import plain
 from lapilli.core.read import parsed
 from lapilli.core.run import RunDir
 from lapilli.data.collate import collate
@@ -211,7 +212,7 @@ def _keep_file(
         return
     for name in (name for _, prompt in prompts for name in prompt.images):
         opened(name)
-    there, wanted = _origin(file), json.loads(json.dumps({**origin, "pictures": digest.hexdigest()}))
+    there, wanted = _origin(file), plain({**origin, "pictures": digest.hexdigest()})
     if differing := [key for key, value in wanted.items() if there.get(key) != value]:
         remedy = "choose another name for them, or another folder"
         raise LapilliError(f"{file}: states of other {', '.join(differing)} are there; {remedy}")

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -187,8 +187,8 @@ class Asker:
         body = await self.endpoint.send(call)
         at = datetime.now(UTC).isoformat(timespec="seconds")
         seconds = round(time.monotonic() - began, 3)
-        estimate = call.input_estimate
-        self.journal.append(Entry(call.key, dict(call.about), at, seconds, attempt, body, input_estimate=estimate))
+        entry = Entry(call.key, dict(call.about), at, seconds, tries=attempt, body=body)
+        self.journal.append(replace(entry, input_estimate=call.input_estimate))
         try:
             reply = read_reply(body)
         except LapilliError as error:
