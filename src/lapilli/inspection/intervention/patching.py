@@ -23,14 +23,14 @@ from lapilli.inspection.decoder import Decoder, decoder
 from lapilli.model.llava import Llava
 from lapilli.model.placement import placed
 from lapilli.model.stored import dtype_name
-from lapilli.model.upstream import tensor_of
+from lapilli.model.upstream import attention_of, tensor_of
 
 _EMBEDDINGS, _NORM = "model.language_model.embed_tokens", "model.language_model.norm"
 _VISION, _CONNECTOR, _HEAD = "model.vision_tower", "model.multi_modal_projector", "lm_head"
 
 _SETTINGS = (
     "num_attention_heads", "num_key_value_heads", "hidden_act", "rms_norm_eps", "rope_parameters", "rope_theta",
-    "rope_scaling", "sliding_window", "layer_types", "use_sliding_window", "_attn_implementation",
+    "rope_scaling", "sliding_window", "layer_types", "use_sliding_window",
 )  # fmt: skip
 """What a layer does beside its weights: `patched` calls the source's layers as the target's are called."""
 
@@ -275,6 +275,7 @@ def _require_pair(target: Llava, source: Llava, patches: Sequence[Patch]) -> Non
     for part in ["blocks", "norm", *["head"] * any(patch.head for patch in patches)]:
         _require_same(part, _shapes(first, part), _shapes(second, part))
     _require_same("config", *({name: getattr(one.config, name, None) for name in _SETTINGS} for one in (first, second)))
+    _require_same("attention", *({"implementation": attention_of(one)} for one in (first, second)))
     for patch in patches:
         if len(patch.layers) != first.depth:
             raise ValueError(f"a patch of {len(patch.layers)} layers for models of {first.depth}")
