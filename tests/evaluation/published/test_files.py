@@ -211,7 +211,7 @@ def test_the_page_of_two_files_says_what_changed(tmp_path, capsys):
     command = ["score", "vqa", "--answers", *files[:2], "--references", labels, "--out", out]
     assert run([str(word) for word in command]) == 0
     printed = capsys.readouterr().out
-    assert "a.jsonl" in printed and "McNemar, exact" in printed
+    assert "a less b" in printed and "McNemar, exact" in printed
     page = (out / "score.html").read_text(encoding="utf-8")
     differ = sum(made["a"][key] != made["b"][key] for key in made["a"])
     assert f"{differ} answers scored differently" in page
