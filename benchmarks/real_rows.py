@@ -7,7 +7,7 @@ by the recipe align in processes of their own: between the parts that come with 
 set aside and the best weights kept; and 3 steps between an encoder of the shape of CLIP-L/14-336 and a language model
 of that of SmolLM2, both of random weights. Prints JSON:
 
-small.training    the loss before the first and over the last epoch
+small.training    the loss of the first step and the mean of the last epoch
 small.validation  the loss after each epoch; the weights of the lowest, at validation_step, are kept
 large             the loss of each step, seconds a step, tokens of a row, and the most memory
 """

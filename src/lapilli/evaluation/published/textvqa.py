@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from lapilli.core.errors import LapilliError
 from lapilli.evaluation.answer_file import REMEDY, AnswerRow, identifier, read_mapping, text_of, texts_of
@@ -72,11 +71,6 @@ def judge(row: AnswerRow, reference: Reference) -> Judged:
     )  # fmt: skip
 
 
-def figures(rows: Sequence[Judged]) -> dict[str, Any]:
-    """The accuracy, with n."""
-    return accuracy(rows)
-
-
 BENCHMARK = Published(
     name="textvqa",
     version="0.5.1; LLaVA's eval_textvqa.py and m4c_evaluator.py",
@@ -85,6 +79,6 @@ BENCHMARK = Published(
     key=key,
     identity=key,
     judge=each(judge),
-    figures=figures,
+    figures=accuracy,
     layouts={"textvqa": Layout("llava_textvqa_val_v051_ocr.jsonl", ("TextVQA_0.5.1_val.json",), "train_images")},
 )
