@@ -93,6 +93,24 @@ def test_an_error_is_one_line_and_leaves_no_run(file, capsys, arguments, code, m
     assert not (file.parent / "run").exists()
 
 
+def test_a_finished_run_goes_on_to_a_later_end(file, capsys):
+    assert run(["train", str(file), "--set", "keep_checkpoint=true", "--json"]) == 0
+    kept = ["train", str(file), "--set", "keep_checkpoint=true", "--json"]
+    assert run([*kept, "--extend", "epochs=1.5"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["steps"] == 6
+    assert run([*kept, "--resume"]) == 1
+    assert run([*kept, "--extend", "max_steps=6"]) == 2
+    assert "--extend: 6 steps, but the run at" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("extension", ["6", "epochs", "epochs=", "batch_size=3", "=6", "learning_rate=1e-3"])
+def test_only_the_end_of_a_run_can_be_extended(file, capsys, extension):
+    assert run(["train", str(file), "--extend", extension]) == 2
+    assert f"--extend: {extension}; write epochs=N or max_steps=N" in capsys.readouterr().err
+    assert run(["train", str(file), "--extend", "epochs=2"]) == 1
+    assert "no run to resume" in capsys.readouterr().err
+
+
 def test_an_error_in_the_middle_says_how_to_go_on(file, capsys, monkeypatch):
     train, damaged = loop.train, file.parent / "lesson/images/3.png"
     whole = damaged.read_bytes()

@@ -35,6 +35,14 @@ def _train(
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field, such as data.file.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run of this recipe.")] = False,
+    extend: Annotated[
+        str | None,
+        typer.Option(
+            "--extend",
+            metavar="FIELD=N",
+            help="Go on with the run of this recipe, finished or not, to a later end: epochs=N or max_steps=N.",
+        ),
+    ] = None,
     check_pictures: Annotated[
         bool, typer.Option("--check-pictures", help="Decode every picture before the first step.")
     ] = False,
@@ -58,14 +66,17 @@ def _train(
         list_recipes()
         raise UsageError("train: name a recipe, one of these or a file of your own")
     overrides = [decoded("--set", one) for one in override or ()]
+    if extend:
+        overrides += _end(decoded("--extend", extend))
     resolved = read_recipe(recipe, overrides, recipe_type(recipe))
     if show:
         print_recipe(resolved, as_json)
     elif isinstance(resolved, TrainRecipe):
-        started = _Started(resume, check_pictures, changed_data)
+        started = _Started(resume or bool(extend), check_pictures, changed_data, extend=bool(extend))
         _train_stage(resolved, recipe, overrides, started, as_json)
-    elif check_pictures or changed_data:
-        raise UsageError(f"{resolved.stage}: draws its own pictures; leave --check-pictures and --changed-data out")
+    elif check_pictures or changed_data or extend:
+        options = "--check-pictures, --changed-data and --extend"
+        raise UsageError(f"{resolved.stage}: draws its own pictures, in one go; leave {options} out")
     else:
         _train_part(resolved, resume, as_json)
 
@@ -77,6 +88,16 @@ class _Started:
     resume: bool
     check_pictures: bool
     changed_data: bool
+    extend: bool
+
+
+def _end(extension: str) -> list[str]:
+    """The overrides that make an extension the only end of a run."""
+    field, _, value = extension.partition("=")
+    other = {"epochs": "max_steps", "max_steps": "epochs"}.get(field)
+    if other is None or not value:
+        raise UsageError(f"--extend: {extension}; write epochs=N or max_steps=N")
+    return [extension, f"{other}=null"]
 
 
 def _train_stage(resolved: "TrainRecipe", recipe: Path, overrides: list[str], started: _Started, as_json: bool) -> None:
@@ -85,7 +106,7 @@ def _train_stage(resolved: "TrainRecipe", recipe: Path, overrides: list[str], st
 
     go_on = _command(recipe, overrides)
     with RunDir.alone(resolved.out), TemporaryDirectory() as drawn:
-        resolved = startable(resolved, started.resume)
+        resolved = startable(resolved, started.resume, started.extend)
         samples = _samples(resolved, started)
         on_eval = _questions(resolved, samples, Path(drawn))
         from lapilli.training.loop import StoppedError, train  # last: what is refused should not wait for torch
@@ -93,7 +114,14 @@ def _train_stage(resolved: "TrainRecipe", recipe: Path, overrides: list[str], st
         if on_eval:
             on_eval.require_room()
         try:
-            run = train(resolved, started.resume, on_eval=on_eval, samples=samples, changed_data=started.changed_data)
+            run = train(
+                resolved,
+                started.resume,
+                on_eval=on_eval,
+                samples=samples,
+                changed_data=started.changed_data,
+                extend=started.extend,
+            )
         except StoppedError as error:
             raise LapilliError(f"{error.reason}; mend that, and go on from step {error.step} with: {go_on}") from error
         except KeyboardInterrupt:

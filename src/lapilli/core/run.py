@@ -89,6 +89,15 @@ class RunDir:
             raise LapilliError(f"{path}: not a run folder: it has no recipe.yaml")
         return cls(path)
 
+    def reopen(self) -> None:
+        """Make a finished run an unfinished one, whose results may change."""
+        self._manifest.unlink(missing_ok=True)
+
+    def replace_recipe(self, recipe: Any) -> None:
+        """Write another recipe as the run's. Raises LapilliError for a finished run."""
+        self._require_unfinished()
+        write_atomically(self.path / "recipe.yaml", dump(recipe))
+
     @classmethod
     def begin(cls, path: Path, recipe: Any, seed: int) -> RunDir:
         """Start a new run, or return the existing run of the same recipe, finished or to be continued.

@@ -30,6 +30,7 @@ from torch import nn
 from transformers import PrinterCallback, TrainingArguments
 
 from lapilli.core.errors import LapilliError
+from lapilli.core.recipe import read_recipe
 from lapilli.core.run import RunDir
 from lapilli.model.hub import model_folder
 from lapilli.model.llava import Llava, load, save, with_image_position
@@ -45,15 +46,25 @@ from lapilli.training.preflight import (
     CHECKPOINTS,
     MODEL,
     SKIPPED,
+    START,
     RunSamples,
+    is_extended,
     is_trained,
     run_samples,
     startable,
 )
 from lapilli.training.recipe import Length, TrainRecipe
-from lapilli.training.sources import SOURCES, changes, require_same_sources, sources_of
+from lapilli.training.sources import (
+    SOURCES,
+    changes,
+    extensions,
+    note_change,
+    note_extension,
+    require_same_sources,
+    sources_of,
+)
 from lapilli.training.stages import STAGES, modes, requirements
-from lapilli.training.start import START, start_of
+from lapilli.training.start import start_of
 from lapilli.training.totals import Totals
 from lapilli.training.trainer import (
     StageTrainer,
@@ -110,11 +121,13 @@ def train(
     progress: bool = True,
     samples: RunSamples | None = None,
     changed_data: bool = False,
+    extend: bool = False,
 ) -> RunDir:
     """Run the recipe and return its finished run folder, with the trained model in the folder `model` of it.
 
     `samples` are the recipe's, where they have been read already. `changed_data` lets a run be resumed whose file of
-    samples has changed since it began, as long as it has as many.
+    samples has changed since it began, as long as it has as many. `extend` lets a run be resumed, also a finished one
+    that kept a checkpoint, whose recipe has a later end; the rates are those of the longer schedule from there on.
 
     `on_eval` gets the model at every evaluation, and its figures are logged; a list of rows among them, `samples`, goes
     into samples.jsonl, each row with its step. Raises LapilliError when recipe, model or samples are at fault, or
@@ -122,9 +135,9 @@ def train(
     StoppedError for any other error, and KeyboardInterrupt after Ctrl-C or SIGTERM, when a checkpoint has been written.
     """
     with RunDir.alone(recipe.out):  # no other process writes this run
-        recipe = startable(recipe, resume)
+        recipe = startable(recipe, resume, extend)
         if resume and is_trained(recipe):  # it was killed between its model and its manifest
-            return _finish(RunDir.resume(recipe.out, recipe.seed))
+            return _finish(RunDir.resume(recipe.out, recipe.seed), recipe.keep_checkpoint)
 
         # Whatever can be refused is refused here: model, samples, optimizer, precision. Nothing is written before.
         setup = _prepare(recipe, samples, progress)
@@ -139,7 +152,7 @@ def train(
 
         # The results, then the model: once that is there, nothing is trained again. The manifest comes last.
         _save(setup, run, _figures(trainer, totals))
-        return _finish(run)
+        return _finish(run, recipe.keep_checkpoint)
 
 
 def _prepare(recipe: TrainRecipe, samples: RunSamples | None, progress: bool) -> _Setup:
@@ -197,12 +210,16 @@ def _create(setup: _Setup) -> RunDir:
 
 
 def _save_start(setup: _Setup, run: RunDir) -> None:
-    """Save what the run starts from: its extent, the samples that it leaves out or sets aside, and the checksums."""
-    run.save(START, start_of(setup.recipe, setup.llava, setup.learning, setup.examples, setup.validation))
+    """Save what the run starts from: its size, the samples that it leaves out or sets aside, and the checksums."""
+    _save_size(setup, run)
     run.save(SKIPPED, setup.samples.skipped)
     if setup.recipe.data.validation_share:
         run.save(ASIDE, setup.samples.aside)
     run.save(SOURCES, setup.sources)
+
+
+def _save_size(setup: _Setup, run: RunDir) -> None:
+    run.save(START, start_of(setup.recipe, setup.llava, setup.learning, setup.examples, setup.validation))
 
 
 def _reopen(setup: _Setup, changed_data: bool) -> tuple[RunDir, Path | None]:
@@ -211,11 +228,30 @@ def _reopen(setup: _Setup, changed_data: bool) -> tuple[RunDir, Path | None]:
     if not run.has(SOURCES):  # killed before anything was trained
         _save_start(setup, run)
     checkpoint = last_checkpoint(run.path / CHECKPOINTS)
-    require_same_sources(run, setup.sources, changed_data, step_of(checkpoint))
+    require_same_sources(run, setup.sources, changed_data)
+    if is_extended(setup.recipe):
+        _extend(setup, run, checkpoint)
+    note_change(run, setup.sources, step_of(checkpoint))
     remove_newer(run.path / CHECKPOINTS, checkpoint)
     remove_newer_weights(run.path / CHECKPOINTS, step_of(checkpoint))
     run.rewind(step_of(checkpoint))
     return run, checkpoint
+
+
+def _extend(setup: _Setup, run: RunDir, checkpoint: Path | None) -> None:
+    """Give the run its later end. A kill in between leaves the run as it was, or unfinished at its last checkpoint."""
+    if run.is_complete and checkpoint is None:
+        raise LapilliError(f"{run.path / CHECKPOINTS}: no whole checkpoint to go on from; train its model in a new run")
+    before = read_recipe(run.path / "recipe.yaml", [], TrainRecipe)
+    if is_exhausted(run, before.validation):
+        raise LapilliError(f"{run.path}: its patience ended it, and would again; train its model in a new run")
+    run.reopen()
+    shutil.rmtree(run.path / MODEL, ignore_errors=True)
+    run.product("training").unlink(missing_ok=True)
+    samples = len(setup.examples)
+    note_extension(run, Length(before, samples), Length(setup.recipe, samples), step_of(checkpoint))
+    _save_size(setup, run)
+    run.replace_recipe(setup.recipe)
 
 
 def _fit(
@@ -231,19 +267,21 @@ def _fit(
     Raises KeyboardInterrupt where it was requested to stop.
     """
     totals, every = Totals(), setup.recipe.validation.every
+    length = Length(setup.recipe, len(setup.examples))
     with stop_on_signal() as request, training_bar(progress) as bar:
         watcher = Watcher(run, totals, bar=bar, request=request, every=every, report=line_printer(progress))
         trainer = _trainer(setup, run, totals, watcher, on_eval)
         if progress:
-            length = Length(setup.recipe, len(setup.examples))
             announce(bar, opening(setup.learning, length, step_of(checkpoint), setup.arguments.device.type))
         with _steps_saved_on_error(trainer, checkpoint, run), quiet():
             if checkpoint:
-                trainer.restore(checkpoint)  # and evaluate, where it was stopped before that
+                trainer.restore(checkpoint, length.steps)  # and evaluate, where it was stopped before that
             if not _is_done(setup, run, trainer):
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if request.stop and not _is_done(setup, run, trainer):
         raise KeyboardInterrupt
+    if setup.recipe.keep_checkpoint and step_of(last_checkpoint(run.path / CHECKPOINTS)) < trainer.state.global_step:
+        trainer.save_last_step()
     return trainer, totals
 
 
@@ -335,6 +373,8 @@ def _save(setup: _Setup, run: RunDir, figures: Mapping[str, float]) -> None:
     note = f"{recipe.stage}: {figures['steps']} steps on the {len(examples)} samples of {recipe.data.file.name}"
     if changed := changes(run):
         note += ", which was changed after step " + ", ".join(str(change["after_step"]) for change in changed)
+    for longer in extensions(run):
+        note += f", extended from {longer['from']} to {longer['to']} steps after step {longer['after_step']}"
     llava = replace(llava, card=replace(llava.card, notes=(*llava.card.notes, note)))
     if setup.updates is None:
         llava.model.float()  # in one format, or a reader would round what was learned to that of the rest
@@ -343,9 +383,9 @@ def _save(setup: _Setup, run: RunDir, figures: Mapping[str, float]) -> None:
         save_updates(recipe, setup.updates, llava, run.path / MODEL)
 
 
-def _finish(run: RunDir) -> RunDir:
-    """Remove the checkpoints of a run whose model is saved, and write its manifest."""
-    if (run.path / CHECKPOINTS).exists():
+def _finish(run: RunDir, keep_checkpoint: bool) -> RunDir:
+    """Remove the checkpoints of a run whose model is saved, unless it is to keep them, and write its manifest."""
+    if (run.path / CHECKPOINTS).exists() and not keep_checkpoint:
         shutil.rmtree(run.path / CHECKPOINTS)
     run.finish()
     return run

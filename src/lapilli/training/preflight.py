@@ -20,7 +20,7 @@ from lapilli.data.pictures import check_paths, check_pictures
 from lapilli.data.sample import Sample, read_samples
 from lapilli.data.split import rows_aside
 from lapilli.model.hub import pinned
-from lapilli.training.recipe import TrainRecipe
+from lapilli.training.recipe import Length, TrainRecipe
 from lapilli.training.tuning import LlmTuning, with_layers_read
 
 MODEL = "model"
@@ -35,20 +35,25 @@ ASIDE = "validation_rows"
 SKIPPED = "skipped"
 """The result of a run that lists the samples that were left out."""
 
-_FREE_ON_RESUME = ("save_every", "log_every", "workers", "report_to")  # they do not change what is computed
+START = "start"
+"""The result of a run that says how large it is."""
+
+_LENGTH = ("epochs", "max_steps")
+_FREE_ON_RESUME = ("save_every", "keep_checkpoint", "log_every", "workers", "report_to")  # they change no figure
 
 
-def startable(recipe: TrainRecipe, resume: bool) -> TrainRecipe:
+def startable(recipe: TrainRecipe, resume: bool, extend: bool = False) -> TrainRecipe:
     """Return the recipe, with the commit of a model of the hub and the layers of a file in it.
 
-    So the run's recipe names the very weights.
+    So the run's recipe names the very weights. With `resume` and `extend`, the run may be of fewer steps than the
+    recipe, and finished.
 
     Raises LapilliError for a run that exists already, a resumption of one that does not, and a missing file;
     UsageError for a model that is neither a folder nor an id, and where a resumed run began with another recipe.
     """
     recipe = replace(recipe, model=pinned(recipe.model), llm=_llm(recipe, resume))
     _require_trackers(recipe)
-    _require_place(recipe, resume)
+    _require_place(recipe, resume, extend)
     if not is_trained(recipe):
         _require_data(recipe)
     return recipe
@@ -56,9 +61,8 @@ def startable(recipe: TrainRecipe, resume: bool) -> TrainRecipe:
 
 def _llm(recipe: TrainRecipe, resume: bool) -> LlmTuning:
     """How the language model is tuned, with the layers of a file: those that a resumed run read, if it is gone."""
-    begun = recipe.out / "recipe.yaml"
-    if resume and isinstance(recipe.llm.layers, str) and not Path(recipe.llm.layers).is_file() and begun.is_file():
-        return replace(recipe.llm, layers=read_recipe(begun, [], TrainRecipe).llm.layers)
+    if resume and isinstance(recipe.llm.layers, str) and not Path(recipe.llm.layers).is_file():
+        recipe = replace(recipe, llm=replace(recipe.llm, layers=_begun(recipe).llm.layers))
     return with_layers_read(recipe.llm)
 
 
@@ -73,7 +77,18 @@ def _require_trackers(recipe: TrainRecipe) -> None:
 
 def is_trained(recipe: TrainRecipe) -> bool:
     """Whether nothing is left to train: the model is written after all else, and appears as a whole."""
-    return (recipe.out / MODEL).exists()
+    return (recipe.out / MODEL).exists() and not is_extended(recipe)
+
+
+def is_extended(recipe: TrainRecipe) -> bool:
+    """Whether the run at the recipe's folder has another end than the recipe."""
+    return any(getattr(_begun(recipe), name) != getattr(recipe, name) for name in _LENGTH)
+
+
+def _begun(recipe: TrainRecipe) -> TrainRecipe:
+    """The recipe of the run in the recipe's folder; itself where there is none."""
+    file = recipe.out / "recipe.yaml"
+    return read_recipe(file, [], TrainRecipe) if file.is_file() else recipe
 
 
 def _require_data(recipe: TrainRecipe) -> None:
@@ -85,25 +100,48 @@ def _require_data(recipe: TrainRecipe) -> None:
         raise LapilliError(f"{recipe.data.validation}: cannot be read: no such file; correct data.validation")
 
 
-def _require_place(recipe: TrainRecipe, resume: bool) -> None:
+def _require_place(recipe: TrainRecipe, resume: bool, extend: bool) -> None:
     if not (recipe.out / "recipe.yaml").is_file():
         if resume:
             raise LapilliError(f"{recipe.out}: no run to resume; start it without --resume")
         refuse_occupied(recipe.out)
         return
-    if RunDir.open(recipe.out).is_complete:
+    finished = RunDir.open(recipe.out).is_complete
+    if finished and not extend:
         raise LapilliError(f"{recipe.out}: the run there has finished; name another out, or remove the folder")
     if not resume:
         raise LapilliError(f"{recipe.out}: an unfinished run is there; go on with --resume, or remove the folder")
-    _require_same(recipe)
+    _require_same(recipe, _FREE_ON_RESUME + (_LENGTH if extend else ()))
+    if extend:
+        _require_longer(recipe, finished)
 
 
-def _require_same(recipe: TrainRecipe) -> None:
-    before = read_recipe(recipe.out / "recipe.yaml", [], TrainRecipe)
+def _require_same(recipe: TrainRecipe, free: Sequence[str]) -> None:
     for field in fields(TrainRecipe):
-        old, new = getattr(before, field.name), getattr(recipe, field.name)
-        if old != new and field.name not in _FREE_ON_RESUME:
+        old, new = getattr(_begun(recipe), field.name), getattr(recipe, field.name)
+        if old != new and field.name not in free:
             raise UsageError(f"{field.name}: {new}, but the run at {recipe.out} began with {old}; change it back")
+
+
+def _require_longer(recipe: TrainRecipe, finished: bool) -> None:
+    """Refuse an end that is not later than the run's, and a finished run without a checkpoint to go on from."""
+    run = RunDir.open(recipe.out)
+    if not run.has(START):  # killed before its first step
+        return
+    start = checked(_Size, run.load(START), f"{run.path}: results/{START}.json", "start a new run")
+    before, after = Length(_begun(recipe), start.samples).steps, Length(recipe, start.samples).steps
+    if after < before or (finished and after == before):
+        raise UsageError(f"--extend: {after:,} steps, but the run at {recipe.out} has {before:,}; name a later end")
+    if finished and not (recipe.out / CHECKPOINTS).is_dir():
+        what = "the run has finished without a checkpoint to go on from, as keep_checkpoint leaves one"
+        raise LapilliError(f"{recipe.out}: {what}; train its model in a new run")
+
+
+@dataclass(frozen=True)
+class _Size:
+    """What an extension needs of a run's `START`."""
+
+    samples: int
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,9 @@ class TrainRecipe:
         "Programs that get losses and figures too, if they are installed.",
     ] = ()
     save_every: Annotated[int | None, "Steps between checkpoints; null: only when the run is stopped.", COUNT] = None
+    keep_checkpoint: Annotated[
+        bool, "Whether the checkpoint of the last step stays in the finished run, from which --extend trains on."
+    ] = False
     log_every: Annotated[int, "Steps between lines of metrics.jsonl.", COUNT] = 10
     image_position: Annotated[
         Literal["as_written", "first"] | None,

@@ -9,7 +9,7 @@ from lapilli.core.errors import LapilliError
 from lapilli.core.read import checked
 from lapilli.core.run import RunDir
 from lapilli.model.parts import origin
-from lapilli.training.recipe import TrainRecipe
+from lapilli.training.recipe import Length, TrainRecipe
 
 SOURCES = "sources"
 """The result of a run that has the checksums."""
@@ -17,8 +17,14 @@ SOURCES = "sources"
 CHANGED = "changed_data"
 """The result of a run that was resumed after its file of samples was changed: the step, and both checksums."""
 
+EXTENDED = "extended"
+"""The result of a run whose end was made later: after which step, and both numbers of steps."""
+
 Change = TypedDict("Change", {"after_step": int, "from": str, "to": str})
 """One change of the file of samples."""
+
+Extension = TypedDict("Extension", {"after_step": int, "from": int, "to": int})
+"""One later end of a run, in steps."""
 
 
 def sources_of(recipe: TrainRecipe, model: Path, samples: int) -> dict[str, str]:
@@ -29,8 +35,8 @@ def sources_of(recipe: TrainRecipe, model: Path, samples: int) -> dict[str, str]
     return sources
 
 
-def require_same_sources(run: RunDir, sources: Mapping[str, str], changed_data: bool, step: int) -> None:
-    """Refuse to resume with another model or other samples; note a change of the file that is allowed."""
+def require_same_sources(run: RunDir, sources: Mapping[str, str], changed_data: bool) -> None:
+    """Refuse to resume with another model or other samples, but for a change of the file that is allowed."""
     before = checked(dict[str, str], run.load(SOURCES), f"{run.path}: results/sources.json", "start a new run")
     if before.keys() != sources.keys():
         raise LapilliError(f"{run.path}: results/sources.json: not {', '.join(sources)}; start a new run")
@@ -38,9 +44,29 @@ def require_same_sources(run: RunDir, sources: Mapping[str, str], changed_data: 
         if before[name] != sources[name] and not (name == "data" and changed_data):
             way = ", or go on with --changed-data" if name == "data" else ""
             raise LapilliError(f"{run.path}: the {name} it began with has changed since; start a new run{way}")
+
+
+def note_change(run: RunDir, sources: Mapping[str, str], step: int) -> None:
+    """Save that the file of samples has changed, if it has."""
+    before = run.load(SOURCES)
     if before["data"] != sources["data"]:
         run.save(CHANGED, [*changes(run), {"after_step": step, "from": before["data"], "to": sources["data"]}])
         run.save(SOURCES, sources)
+
+
+def note_extension(run: RunDir, before: Length, after: Length, step: int) -> None:
+    """Save that the run's end is later from this step on."""
+    extension = {"after_step": step, "from": before.steps, "to": after.steps}
+    earlier = extensions(run)
+    if extension not in earlier:  # a process that was killed right here may have saved it
+        run.save(EXTENDED, [*earlier, extension])
+
+
+def extensions(run: RunDir) -> list[Extension]:
+    """The later ends of the run, in their order."""
+    if not run.has(EXTENDED):
+        return []
+    return checked(list[Extension], run.load(EXTENDED), f"{run.path}: results/{EXTENDED}.json", "start a new run")
 
 
 def changes(run: RunDir) -> list[Change]:

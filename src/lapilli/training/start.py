@@ -13,9 +13,6 @@ from lapilli.training.recipe import Length, TrainRecipe
 from lapilli.training.stages import modes
 from lapilli.training.tuning import Part
 
-START = "start"
-"""The result of a run that holds its `Start`."""
-
 
 @dataclass(frozen=True)
 class TunedPart:

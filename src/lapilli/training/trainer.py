@@ -109,7 +109,7 @@ class StageTrainer(Trainer):
     def require_known(cls) -> None:
         """Raise LapilliError for a transformers whose Trainer no longer has the methods that are overridden here."""
         overridden = (cls.training_step, cls._get_train_sampler, cls._save_checkpoint, cls._save)
-        require_overridden(Trainer, *overridden, cls._load_from_checkpoint)
+        require_overridden(Trainer, *overridden, cls._load_from_checkpoint, cls._load_optimizer_and_scheduler)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Forward and backward of one batch. Raises LapilliError, before any weight moves, if the loss is no number."""
@@ -127,10 +127,11 @@ class StageTrainer(Trainer):
         self.log({f"eval_{name}": value for name, value in figures.items()})
         return figures
 
-    def restore(self, checkpoint: Path) -> None:
-        """Take over the weights and the state of a run's last checkpoint, after which there is nothing to train."""
+    def restore(self, checkpoint: Path, steps: int) -> None:
+        """Take over the weights and the state of a run's last checkpoint, for a run of so many steps."""
         self._load_from_checkpoint(str(checkpoint))
         self.state = TrainerState.load_from_json(str(checkpoint / _STATE))
+        self.state.max_steps = steps
         self.callback_handler.on_train_begin(self.args, self.state, self.control)
 
     def save_last_step(self) -> Path | None:
@@ -179,6 +180,13 @@ class StageTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         read_weights(self._learned, Path(resume_from_checkpoint))
         self._totals.load(Path(resume_from_checkpoint) / _TOTALS)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            schedule: Any = self.lr_scheduler  # an extended run's is not the one that set the checkpoint's rates
+            schedule.last_epoch -= 1
+            schedule.step()
 
 
 def _counts(inputs: dict[str, Any]) -> Counts:
