@@ -90,6 +90,11 @@ class _Started:
     changed_data: bool
     extend: bool
 
+    @property
+    def allowed(self) -> dict[str, bool]:
+        """What a resumed run may have changed since it began, as `train` takes it."""
+        return {"changed_data": self.changed_data, "extend": self.extend}
+
 
 def _end(extension: str) -> list[str]:
     """The overrides that make an extension the only end of a run."""
@@ -114,14 +119,7 @@ def _train_stage(resolved: "TrainRecipe", recipe: Path, overrides: list[str], st
         if on_eval:
             on_eval.require_room()
         try:
-            run = train(
-                resolved,
-                started.resume,
-                on_eval=on_eval,
-                samples=samples,
-                changed_data=started.changed_data,
-                extend=started.extend,
-            )
+            run = train(resolved, started.resume, on_eval=on_eval, samples=samples, **started.allowed)
         except StoppedError as error:
             raise LapilliError(f"{error.reason}; mend that, and go on from step {error.step} with: {go_on}") from error
         except KeyboardInterrupt:

@@ -128,7 +128,7 @@ def _require_longer(recipe: TrainRecipe, finished: bool) -> None:
     run = RunDir.open(recipe.out)
     if not run.has(START):  # killed before its first step
         return
-    start = checked(_Size, run.load(START), f"{run.path}: results/{START}.json", "start a new run")
+    start = checked(_RunSize, run.load(START), f"{run.path}: results/{START}.json", "start a new run")
     before, after = Length(_begun(recipe), start.samples).steps, Length(recipe, start.samples).steps
     if after < before or (finished and after == before):
         raise UsageError(f"--extend: {after:,} steps, but the run at {recipe.out} has {before:,}; name a later end")
@@ -138,7 +138,7 @@ def _require_longer(recipe: TrainRecipe, finished: bool) -> None:
 
 
 @dataclass(frozen=True)
-class _Size:
+class _RunSize:
     """What an extension needs of a run's `START`."""
 
     samples: int

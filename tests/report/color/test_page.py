@@ -80,7 +80,7 @@ def test_it_is_one_file_that_asks_for_nothing(result, tmp_path):
     path = write_page(result, tmp_path)
     page = path.read_text()
     assert path.name == "color.html" and "<script" not in page
-    assert not re.findall(r'(?:src|href)="(?!#)', page) and "url(" not in page and "@import" not in page
+    assert not re.findall(r'(?:src|href)="(?!#|data:)', page) and "url(" not in page and "@import" not in page
     assert "default-src 'none'" in page and "light dark" in page
 
 
