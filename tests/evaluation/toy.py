@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lapilli.core.read import read_json_lines
+from lapilli.core.read import checked, read_json_lines
 from lapilli.core.statistics.clusters import clustered
 from lapilli.core.statistics.proportion import Proportion
 from lapilli.evaluation.benchmark import Benchmark, Response, Table, percent
@@ -22,6 +22,16 @@ class ToyQuestion:
 
 
 @dataclass(frozen=True)
+class Row:
+    """A line of toy.jsonl; a `Literal` or another dataclass would be checked too."""
+
+    id: str
+    image: str
+    text: str
+    answers: list[str]
+
+
+@dataclass(frozen=True)
 class ToyScore:
     """The share of answers that are among the right ones."""
 
@@ -31,10 +41,16 @@ class ToyScore:
 
 def read(folder: Path, split: str, count: int) -> list[ToyQuestion]:
     """The first questions of toy.jsonl."""
-    rows = [value for _, value in read_json_lines(folder / "toy.jsonl", "write it again")]
-    for row in rows[:count]:
-        require_picture(folder, row["id"], row["image"])
-    return [ToyQuestion(row["id"], row["image"], row["text"], tuple(row["answers"])) for row in rows[:count]]
+    rows = read_rows(folder / "toy.jsonl")[:count]
+    for row in rows:
+        require_picture(folder, row.id, row.image)
+    return [ToyQuestion(row.id, row.image, row.text, tuple(row.answers)) for row in rows]
+
+
+def read_rows(file: Path) -> list[Row]:
+    """All rows. Raises LapilliError with file, row and field for one that is none."""
+    remedy = 'a row is {"id": "1", "image": "a.jpg", "text": "Which animal?", "answers": ["cat"]}'
+    return [checked(Row, value, place, remedy) for place, value in read_json_lines(file, remedy)]
 
 
 def normalise(text: str) -> str:
@@ -69,7 +85,7 @@ def table(scores: Sequence[ToyScore], constants: Sequence[ToyScore]) -> Table:
 
 BENCHMARK = Benchmark(
     name="toy",
-    rounds=(("", "image"), ("", "language_only")),
+    rounds=(("", "image"), ("", "language_only")),  # "": the data folder itself, which --data names
     read=read,
     normalise=normalise,
     score=score,

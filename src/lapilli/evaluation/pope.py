@@ -7,7 +7,8 @@ questions about present objects of the same pictures in the same words, so that 
 The same questions are asked with a blank picture and with another scene's, and beside all stands who always says yes:
 of constant answers the best, as its accuracy is that of always no and its F1 is higher.
 
-`scores` and `constants` serve any yes-or-no questions; `table` shows these kinds alone.
+`scores` and `constants` serve any yes-or-no questions, with precision and recall of the answer yes; `table` shows these
+kinds alone.
 """
 
 from __future__ import annotations
