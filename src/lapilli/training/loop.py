@@ -71,6 +71,7 @@ from lapilli.training.trainer import (
     last_checkpoint,
     remove_newer,
     step_of,
+    tensorboard,
     training_arguments,
 )
 from lapilli.training.tuning import Part
@@ -317,7 +318,7 @@ def _trainer(
         train_dataset=examples,
         data_collator=batcher,
         optimizers=(setup.optimizer, None),
-        callbacks=[watcher, evaluator],
+        callbacks=[watcher, evaluator, *tensorboard(recipe)],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.integrations import TensorBoardCallback
 from transformers.utils.import_utils import is_torch_bf16_gpu_available
 
 from lapilli.core.errors import LapilliError, UsageError
@@ -70,9 +71,21 @@ def training_arguments(recipe: TrainRecipe, checkpoints: Path) -> TrainingArgume
         remove_unused_columns=False,
         label_names=["labels"],
         disable_tqdm=True,
-        report_to=list(recipe.report_to) or "none",
+        report_to=[name for name in recipe.report_to if name != "tensorboard"] or "none",
         run_name=recipe.out.name,
     )
+
+
+def tensorboard(recipe: TrainRecipe) -> list[TrainerCallback]:
+    """What writes TensorBoard's files, if the run reports to it: into TENSORBOARD_LOGGING_DIR, else the run's folder.
+
+    The Trainer's own would write among the checkpoints, which go when the run has finished.
+    """
+    if "tensorboard" not in recipe.report_to:
+        return []
+    callback = TensorBoardCallback()
+    callback.logging_dir = callback.logging_dir or str(recipe.out / "tensorboard")
+    return [callback]
 
 
 def _require_precision(precision: str) -> None:
