@@ -37,7 +37,7 @@ from lapilli.model.llava import Llava, load, save, with_image_position
 from lapilli.model.reading import quiet
 from lapilli.training.feed import Batcher, Examples, SimilarLengths
 from lapilli.training.learning import set_learning
-from lapilli.training.lora import save_updates, with_updates
+from lapilli.training.lora import placement_of, save_updates, with_updates
 from lapilli.training.muon import Muon
 from lapilli.training.objective import AnswerLoss, prepare_passes
 from lapilli.training.optimizer import optimizer_of
@@ -162,7 +162,7 @@ def _prepare(recipe: TrainRecipe, samples: RunSamples | None, progress: bool) ->
     samples = samples or run_samples(recipe)
     StageTrainer.require_known()
     folder = model_folder(recipe.model)
-    llava = load(folder)
+    llava = load(folder, placement_of(recipe))
     llava = with_image_position(llava, recipe.image_position or llava.card.image_position)
     updates = with_updates(recipe, llava)
     learning = set_learning(recipe, llava)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lapilli.core.errors import UsageError
+from lapilli.core.placement import AS_STORED, AUTO, Placement
 from lapilli.model.card import BASE
 from lapilli.model.checkpoints.adapter import is_adapter
 from lapilli.model.hub import model_folder
@@ -26,6 +27,20 @@ _ROOTS: Mapping[Part, str] = {
     "projector": "model.multi_modal_projector",
     "llm": "model.language_model",
 }
+
+
+def placement_of(recipe: TrainRecipe) -> Placement:
+    """Where and how the model is read: as it is stored, or for QLoRA with a language model of 4 bits.
+
+    Raises UsageError for bits of a language model that has no updates.
+    """
+    if recipe.lora.bits is None:
+        return AS_STORED
+    if (mode := modes(recipe)["llm"]) != "lora":
+        raise UsageError(
+            f"lora.bits: {recipe.lora.bits}, but llm.mode is {mode}; set it to lora, or leave the bits out"
+        )
+    return Placement(AUTO, recipe.precision, recipe.lora.bits)
 
 
 def with_updates(recipe: TrainRecipe, llava: Llava) -> Any:
@@ -79,6 +94,7 @@ def save_updates(recipe: TrainRecipe, updates: Any, llava: Llava, out: Path) -> 
     base = model_folder(recipe.model)
     name = str(base.resolve()) if Path(recipe.model).is_dir() else str(recipe.model)
     card = replace(llava.card, parts={**llava.card.parts, BASE: origin(base)})
+    vars(llava.model.config).pop("quantization_config", None)  # the base, which updates are merged into, is whole
     every = {**get_peft_model_state_dict(updates), **tensors}
     save_adapter(replace(llava, card=card), config, every, name, out)
 

@@ -15,10 +15,11 @@ from lapilli.training.recipe import TrainRecipe
 def prepare_passes(recipe: TrainRecipe, llava: Llava) -> None:
     """Set the formats of the weights, and whether layers are recomputed and compiled, as a recipe has it.
 
-    What learns does so in fp32, which bf16 is too coarse for; with bf16, what is frozen stays as it is stored.
+    What learns does so in fp32, which bf16 is too coarse for; with bf16, what is frozen stays as it is stored, and so
+    do matrices of 4 bits.
     """
     for parameter in llava.model.parameters():
-        if parameter.requires_grad or recipe.precision == "fp32":
+        if parameter.is_floating_point() and (parameter.requires_grad or recipe.precision == "fp32"):
             parameter.data = parameter.data.float()
     if recipe.recompute:
         llava.model.activation_checkpointing_enable({"use_reentrant": False})

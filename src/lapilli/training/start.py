@@ -75,4 +75,5 @@ def _parameters(part: Part, llava: Llava) -> list[nn.Parameter]:
 
 
 def _count(parameters: Sequence[nn.Parameter]) -> int:
-    return sum(parameter.numel() for parameter in parameters)
+    shapes = [getattr(parameter, "quant_state", parameter).shape for parameter in parameters]  # two of 4 bits a byte
+    return sum(shape.numel() for shape in shapes)

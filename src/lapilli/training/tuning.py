@@ -98,6 +98,10 @@ class Lora:
     alpha: Annotated[float | None, "The update is scaled by alpha / rank; null: twice the rank.", RATE] = None
     dropout: Annotated[float, "The share of a matrix' inputs that its update does not see.", Range(0, below=1)] = 0.0
     dora: Annotated[bool, "Whether a column's length learns apart from its direction (arXiv 2402.09353)."] = False
+    bits: Annotated[
+        Literal[4] | None,
+        "Of the frozen matrices of a language model in mode lora, on a CUDA GPU (QLoRA, arXiv 2305.14314); null: all.",
+    ] = None
 
     def __post_init__(self) -> None:
         """Raises ValueError for a number out of its range."""
