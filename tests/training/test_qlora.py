@@ -61,7 +61,7 @@ def test_it_resumes_bit_for_bit(tmp_path, on_cpu):
     assert all(torch.equal(one[name], other[name]) for name in other)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="no machine without a CUDA GPU")
 def test_without_a_gpu_it_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(LapilliError, match="bits 4: bitsandbytes needs a CUDA GPU, and torch finds none"):
         train(recipe(tmp_path, lora=Lora(bits=4), **LORA), progress=False)
