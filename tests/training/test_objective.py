@@ -1,13 +1,22 @@
 """The loss over labelled positions is transformers' loss, to the number and the gradient."""
 
+import shutil
+from functools import partial
+
 import pytest
 import torch
-from tests.lessons import recipe
+from tests.lessons import recipe, write_lesson
 from tests.parts import joined, picture
+from torch._dynamo.utils import counters
 
+from lapilli.data.pictures import open_picture
+from lapilli.data.sample import read_samples
+from lapilli.inference.answer import answer
 from lapilli.model.llava import load
 from lapilli.training.learning import set_learning
+from lapilli.training.loop import train
 from lapilli.training.objective import AnswerLoss, prepare_passes
+from lapilli.training.tuning import LlmTuning, Lora
 
 
 def _batch(llava):
@@ -100,3 +109,38 @@ def test_frozen_weights_keep_their_format_with_bf16_and_those_that_learn_do_not(
         prepare_passes(wanted, llava)
         formats = {p.requires_grad: p.dtype for p in llava.model.parameters()}
         assert formats == {True: torch.float32, False: frozen}
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "aot_eager",
+        pytest.param(
+            "inductor",
+            marks=[pytest.mark.slow, pytest.mark.skipif(not shutil.which("c++"), reason="no C++ compiler")],
+        ),
+    ],
+)
+def test_compiled_layers_learn_the_same_and_are_compiled_once_for_all_of_them(tmp_path, monkeypatch, backend):
+    tuned = {"llm": LlmTuning(mode="lora"), "lora": Lora(2), "data": write_lesson(tmp_path / "lesson", 20)}
+    plain = train(recipe(tmp_path / "plain", **tuned), progress=False)
+    compiled, answers, compile_module = [], [], torch.nn.Module.compile
+
+    def compile_with(module, **options):
+        compiled.append(type(module).__name__)
+        compile_module(module, backend=backend, **options)
+
+    def ask(llava):
+        samples = read_samples(tuned["data"].file)[:2]
+        answers.extend(answer(llava, samples, partial(open_picture, tuned["data"].images), 3))
+        return {}
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_with)
+    torch._dynamo.reset()
+    counters.clear()
+    run = train(recipe(tmp_path / "compiled", compile=True, **tuned), on_eval=ask, progress=False)
+    assert compiled == ["LlamaDecoderLayer"] * 2
+    assert 1 <= counters["stats"]["unique_graphs"] <= 2  # of batches with pictures, whose rows have gradients, and not
+    assert answers
+    losses, others = ([line["loss"] for line in one.metrics() if "loss" in line] for one in (run, plain))
+    assert losses == pytest.approx(others, rel=1e-4)

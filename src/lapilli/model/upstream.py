@@ -154,8 +154,12 @@ def eager_attention(language: Any) -> Iterator[None]:
 
 def recomputed_layers(module: Any) -> list[Any]:
     """The layers inside a module whose activations are recomputed on the way back, as transformers was told to."""
-    layers = (layer for layer in module.modules() if isinstance(layer, GradientCheckpointingLayer))
-    return [layer for layer in layers if layer.gradient_checkpointing]
+    return [layer for layer in layers_of(module) if layer.gradient_checkpointing]
+
+
+def layers_of(module: Any) -> list[Any]:
+    """The transformer layers inside a module, in order."""
+    return [layer for layer in module.modules() if isinstance(layer, GradientCheckpointingLayer)]
 
 
 def rotated(vectors: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:

@@ -1,5 +1,6 @@
 """The loss: the cross-entropy of the answers' tokens, and of no others."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from lapilli.data.encode import IGNORED
 from lapilli.model.llava import Llava
-from lapilli.model.upstream import recomputed_layers
+from lapilli.model.upstream import layers_of, recomputed_layers
 from lapilli.training.recipe import TrainRecipe
 
 
@@ -24,12 +25,18 @@ def prepare_passes(recipe: TrainRecipe, llava: Llava) -> None:
     if recipe.recompute:
         llava.model.activation_checkpointing_enable({"use_reentrant": False})
     if recipe.compile:
-        llava.model.model.language_model.compile(dynamic=True)
+        for layer in layers_of(llava.model.model.language_model):
+            layer.compile(dynamic=True)  # one by one: they are alike, so that the compiler works once for all of them
 
 
 def passes_of(recipe: TrainRecipe, device: torch.device) -> Any:
     """A block in which passes are computed as the recipe's are: autocast to bf16, or in the weights' own format."""
     return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
+
+
+def uncompiled(recipe: TrainRecipe) -> Any:
+    """A block in which compiled layers run as they are written: to compile them for answers would take minutes."""
+    return torch.compiler.set_stance("force_eager") if recipe.compile else nullcontext()
 
 
 class AnswerLoss(nn.Module):

@@ -110,9 +110,10 @@ class TrainRecipe:
         bool,
         "Whether layers are computed again on the way back (gradient checkpointing): less memory, more time.",
     ] = False
-    compile: Annotated[bool, "Whether torch.compile compiles the language model; on a CPU it needs a C++ compiler."] = (
-        False
-    )
+    compile: Annotated[
+        bool,
+        "Whether torch.compile compiles the language model's layers, once; on a CPU it needs a C++ compiler.",
+    ] = False
     report_to: Annotated[
         tuple[Tracker, ...],
         "Programs that get losses and figures too, if they are installed.",

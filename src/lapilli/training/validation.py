@@ -18,7 +18,7 @@ from lapilli.core.files import new_folder
 from lapilli.core.run import RunDir
 from lapilli.model.llava import Llava
 from lapilli.training.feed import Batcher, Examples
-from lapilli.training.objective import AnswerLoss, passes_of
+from lapilli.training.objective import AnswerLoss, passes_of, uncompiled
 from lapilli.training.recipe import TrainRecipe, Validation
 from lapilli.training.weights import FinalError, write_weights
 
@@ -76,7 +76,8 @@ class Evaluator(TrainerCallback):
 
     def _evaluated(self) -> dict[str, Any]:
         model: Any = self._llava.model
-        with torch.random.fork_rng(), passes_of(self._recipe, model.device):  # it must not change the training
+        rounding = passes_of(self._recipe, model.device)
+        with torch.random.fork_rng(), rounding, uncompiled(self._recipe):  # it must not change the training
             model.eval()  # the Trainer's next step sets it back
             losses = {LOSS: self._losses()} if self._losses else {}
             figures = dict(self._figures(self._llava)) if self._figures else {}
