@@ -73,6 +73,7 @@ def test_a_finished_run_becomes_the_longer_one(tmp_path, changes, end):
     run = _extended(wanted, **end)
     _assert_same(run, _straight(wanted, tmp_path, **end))
     run.verify()
+    assert len(list(run.path.glob("checkpoints/*"))) == 1
     (extension,) = run.load("extended")
     assert extension == {"after_step": 4, "from": 4, "to": run.load("training")["steps"]}
     assert run.load("start")["steps"] == run.load("training")["steps"]

@@ -281,8 +281,8 @@ def _fit(
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if request.stop and not _is_done(setup, run, trainer):
         raise KeyboardInterrupt
-    if setup.recipe.keep_checkpoint and step_of(last_checkpoint(run.path / CHECKPOINTS)) < trainer.state.global_step:
-        trainer.save_last_step()
+    if setup.recipe.keep_checkpoint:
+        trainer.keep_last_step()
     return trainer, totals
 
 

@@ -155,6 +155,16 @@ class StageTrainer(Trainer):
                 self._save_checkpoint(self.model_wrapped, None)
         return last_checkpoint(Path(str(self.args.output_dir)))
 
+    def keep_last_step(self) -> None:
+        """Leave one checkpoint, that of the last step."""
+        folder = Path(str(self.args.output_dir))
+        if step_of(last_checkpoint(folder)) < self.state.global_step:
+            self.save_last_step()
+        newest = last_checkpoint(folder)
+        for path in _checkpoints(folder):
+            if newest is not None and path != newest:
+                shutil.rmtree(path)
+
     @property
     def _learned(self) -> nn.Module:
         model: Any = self.model
