@@ -23,7 +23,7 @@ TORCH := ==2.13.0
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 # Two tests at a time on two cores are faster than one test on both, whose networks are tiny.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --durations 25 --durations-min 5
 
 .PHONY: quickstart test test-oldest test-newest docs lock tests
 .DELETE_ON_ERROR:
