@@ -103,12 +103,26 @@ def test_a_finished_run_goes_on_to_a_later_end(file, capsys):
     assert "--extend: 6 steps, but the run at" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("extension", ["6", "epochs", "epochs=", "batch_size=3", "=6", "learning_rate=1e-3"])
+@pytest.mark.parametrize("extension", ["", "6", "epochs", "epochs=", "epochs= ", "epochs=null", "max_steps=~", "batch_size=3", "=6"])
 def test_only_the_end_of_a_run_can_be_extended(file, capsys, extension):
     assert run(["train", str(file), "--extend", extension]) == 2
     assert f"--extend: {extension}; write epochs=N or max_steps=N" in capsys.readouterr().err
     assert run(["train", str(file), "--extend", "epochs=2"]) == 1
     assert "no run to resume" in capsys.readouterr().err
+
+
+def test_stopped_before_it_has_its_later_end_a_run_names_the_command_that_gives_it(file, capsys, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    kept = ["train", str(file), "--set", "keep_checkpoint=true"]
+    assert run(kept) == 0
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_reopen", stop)
+        assert run([*kept, "--extend", "epochs=1.5"]) == 130
+    command = next(line for line in capsys.readouterr().err.splitlines() if "go on with: " in line)
+    assert run(shlex.split(command.partition("go on with: lapilli ")[2])) == 0
 
 
 def test_an_error_in_the_middle_says_how_to_go_on(file, capsys, monkeypatch):

@@ -1,9 +1,13 @@
 """A run with a later end: the same as if it had had it from the beginning, where its rates do not depend on its end."""
 
+import os
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from tests.lessons import recipe, write_lesson
 
@@ -12,7 +16,8 @@ from lapilli.core.manifest import MANIFEST
 from lapilli.core.recipe import read_recipe
 from lapilli.core.run import RunDir
 from lapilli.model.llava import load
-from lapilli.training import loop
+from lapilli.report.training.read import read_runs
+from lapilli.training import loop, trainer
 from lapilli.training.loop import train
 from lapilli.training.recipe import TrainRecipe, Validation
 from lapilli.training.tuning import LlmTuning, Lora
@@ -158,6 +163,127 @@ def test_killed_before_it_had_its_later_end_it_may_be_finished_as_it_was(tmp_pat
     monkeypatch.undo()
     after = _weights(train(wanted, resume=True, progress=False))
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def _killed_at_every_event(monkeypatch, work, again):
+    """Call `work` in fresh states that `again` makes, ended before its first, second, ... change of a file."""
+    left, changes = [0], ("replace", "unlink", "rmdir", "mkdir")
+
+    def counted(name):
+        change = getattr(os, name)
+
+        def counting(*words, **more):
+            if not left[0]:
+                raise _KilledError
+            left[0] -= 1
+            return change(*words, **more)
+
+        return counting
+
+    for number in range(100):
+        state = again()
+        left[0] = number
+        with monkeypatch.context() as patch:
+            for name in changes:
+                patch.setattr(os, name, counted(name))
+            try:
+                work()
+            except _KilledError:
+                yield state
+                continue
+        return
+
+
+def test_whatever_it_is_killed_before_its_folder_says_what_is_true(tmp_path, monkeypatch):
+    wanted = _steady(tmp_path)
+    run = train(wanted, progress=False)
+    shutil.copytree(run.path, tmp_path / "finished")
+    whole = {file.relative_to(tmp_path / "finished"): text for file, text in _bytes(tmp_path / "finished").items()}
+    longer = replace(wanted, epochs=2.0)
+    setup, same = (loop._prepare(one, None, False) for one in (longer, wanted))
+
+    def again():
+        shutil.rmtree(run.path)
+        shutil.copytree(tmp_path / "finished", run.path)
+
+    kills = 0
+    for _ in _killed_at_every_event(monkeypatch, lambda: loop._reopen(setup, False), again):
+        kills += 1
+        with RunDir.alone(run.path):
+            pass  # as the next process begins
+        now = {file.relative_to(run.path): text for file, text in _bytes(run.path).items()}
+        is_longer = read_recipe(run.path / "recipe.yaml", [], TrainRecipe).epochs == 2.0
+        if (run.path / "model").exists():
+            assert not is_longer
+            assert {name: text for name, text in now.items() if name.name != MANIFEST} == {
+                name: text for name, text in whole.items() if name in now and name.name != MANIFEST
+            } and {name for name in whole if name not in now} <= {Path(MANIFEST)}
+        else:
+            loop._reopen(setup if is_longer else same, False)
+            assert run.load("start")["steps"] == (8 if is_longer else 4)
+            assert run.has("extended") == is_longer
+            assert not run.is_complete
+    assert kills >= 8
+
+
+def test_a_run_that_is_killed_without_its_manifest_or_its_checkpoint_keeps_its_model(tmp_path):
+    wanted = replace(_steady(tmp_path), keep_checkpoint=False)
+    run = train(wanted, progress=False)
+    run.reopen()  # as a kill right before the manifest leaves it
+    before = _bytes(run.path)
+    for end in ({"epochs": 2.0}, {"max_steps": 9}, {"max_steps": 4}):
+        with pytest.raises(LapilliError, match="finished without a checkpoint to go on from"):
+            _extended(wanted, **end)
+    (run.path / "checkpoints/checkpoint-4").mkdir(parents=True)  # half of one, as a kill of its removal leaves it
+    with pytest.raises(LapilliError, match="no whole checkpoint to go on from"):
+        _extended(wanted, epochs=2.0)
+    assert _bytes(run.path) == before
+    _extended(wanted, epochs=1.0).verify()  # its own end: it lacks its manifest alone
+
+
+def test_one_that_an_older_release_began_is_extended(tmp_path):
+    wanted = replace(_steady(tmp_path, save_every=1), epochs=2.0, validation=Validation(every=5))
+    with pytest.raises(_KilledError):
+        train(wanted, on_eval=_die, progress=False)
+    file = wanted.out / "recipe.yaml"
+    fields = yaml.safe_load(file.read_text())
+    del fields["keep_checkpoint"], fields["lora"]["bits"]
+    file.write_text(yaml.safe_dump(fields))
+    (wanted.out / "results/start.json").unlink()
+    run = _extended(wanted, epochs=3.0)
+    assert run.load("training")["steps"] == run.load("start")["steps"] == 12
+    assert "extended from 8 to 12 steps" in load(run.path / "model").card.notes[-1]
+
+
+def test_a_model_that_is_a_link_is_replaced_and_what_it_names_stays(tmp_path):
+    wanted = _steady(tmp_path)
+    run = train(wanted, progress=False)
+    elsewhere = (run.path / "model").rename(tmp_path / "elsewhere")
+    (run.path / "model").symlink_to(elsewhere)
+    before = _bytes(elsewhere)
+    assert _extended(wanted, epochs=1.5).load("training")["steps"] == 6
+    assert _bytes(elsewhere) == before and not (run.path / "model").is_symlink()
+
+
+def test_its_page_says_that_it_was_extended(tmp_path):
+    wanted = _steady(tmp_path)
+    train(wanted, progress=False)
+    run = _extended(replace(wanted), epochs=1.5)
+    (read,) = read_runs([run.path])
+    assert read.state.sentence == "It finished after 6 steps. It was extended from 4 to 6 steps after step 4."
+    assert read.start.steps == read.steps == 6
+
+
+def test_a_checkpoint_that_the_disk_has_no_room_for_costs_no_trained_step(tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    wanted = _steady(tmp_path)
+    monkeypatch.setattr(trainer.torch, "save", full)
+    run = train(wanted, progress=False)
+    run.verify()
+    assert "the checkpoint of step 4, the last, cannot be written" in capsys.readouterr().err
+    assert not list(run.path.glob("checkpoints/*"))
 
 
 @pytest.mark.parametrize(

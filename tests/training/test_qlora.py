@@ -68,10 +68,12 @@ def test_without_a_gpu_it_is_refused_before_anything_is_written(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("mode", ["full", "frozen"])
-def test_bits_of_a_language_model_without_updates_are_refused(tmp_path, mode):
-    with pytest.raises(UsageError, match=f"lora.bits: 4, but llm.mode is {mode}; set it to lora"):
-        train(recipe(tmp_path, lora=Lora(bits=4), llm=LlmTuning(mode=mode)), progress=False)
+@pytest.mark.parametrize(("mode", "name"), [("full", "full"), ("frozen", "frozen"), ("null", "that of the stage")])
+def test_bits_of_a_language_model_without_updates_are_refused(tmp_path, mode, name):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(f"stage: instruct\nmodel: m\nout: o\ndata: {{file: d}}\nlora: {{bits: 4}}\nllm: {{mode: {mode}}}\n")
+    with pytest.raises(UsageError, match=f"lora.bits: 4, but llm.mode is {name}; set it to lora"):
+        read_recipe(file, [], TrainRecipe)
 
 
 def test_other_bits_are_refused(tmp_path):

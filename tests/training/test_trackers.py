@@ -4,10 +4,12 @@ import struct
 from dataclasses import replace
 
 import pytest
+from tensorboardX import SummaryWriter
 from tensorboardX.proto.event_pb2 import Event
 from tests.lessons import recipe, write_lesson
 
 from lapilli.core.errors import UsageError
+from lapilli.training import loop
 from lapilli.training.loop import train
 from lapilli.training.recipe import Validation
 
@@ -52,6 +54,21 @@ def test_tensorboard_gets_the_figures_of_the_log(tmp_path, monkeypatch, place):
         assert board["train/loss", step] == pytest.approx(loss, rel=1e-3)
     for step, loss in validated.items():
         assert board["eval/validation_loss", step] == pytest.approx(loss, rel=1e-6)
+
+
+def test_a_run_that_was_killed_behind_its_last_step_closes_its_files_before_they_count(tmp_path, monkeypatch):
+    def die(*_):
+        raise KeyboardInterrupt
+
+    wanted = recipe(tmp_path, report_to=("tensorboard",), save_every=2)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "_save", die)
+        train(wanted, progress=False)
+    closed, close = [], SummaryWriter.close
+    monkeypatch.setattr(SummaryWriter, "close", lambda writer: (close(writer), closed.append(writer))[0])
+    run = train(wanted, resume=True, progress=False)
+    assert len(closed) == 1
+    run.verify()
 
 
 @pytest.mark.parametrize("tracker", ["wandb", "trackio", "mlflow"])

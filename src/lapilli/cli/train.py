@@ -66,15 +66,15 @@ def _train(
         list_recipes()
         raise UsageError("train: name a recipe, one of these or a file of your own")
     overrides = [decoded("--set", one) for one in override or ()]
-    if extend:
-        overrides += _end(decoded("--extend", extend))
-    resolved = read_recipe(recipe, overrides, recipe_type(recipe))
+    end = [] if extend is None else _end(decoded("--extend", extend))
+    resolved = read_recipe(recipe, [*overrides, *end], recipe_type(recipe))
     if show:
         print_recipe(resolved, as_json)
     elif isinstance(resolved, TrainRecipe):
-        started = _Started(resume or bool(extend), check_pictures, changed_data, extend=bool(extend))
-        _train_stage(resolved, recipe, overrides, started, as_json)
-    elif check_pictures or changed_data or extend:
+        started = _Started(resume or bool(end), check_pictures, changed_data, extend=bool(end))
+        go_on = _command(recipe, overrides, extend)
+        _train_stage(resolved, started, go_on, as_json)
+    elif check_pictures or changed_data or end:
         options = "--check-pictures, --changed-data and --extend"
         raise UsageError(f"{resolved.stage}: draws its own pictures, in one go; leave {options} out")
     else:
@@ -100,16 +100,23 @@ def _end(extension: str) -> list[str]:
     """The overrides that make an extension the only end of a run."""
     field, _, value = extension.partition("=")
     other = {"epochs": "max_steps", "max_steps": "epochs"}.get(field)
-    if other is None or not value:
+    if other is None or not _is_number(value):
         raise UsageError(f"--extend: {extension}; write epochs=N or max_steps=N")
     return [extension, f"{other}=null"]
 
 
-def _train_stage(resolved: "TrainRecipe", recipe: Path, overrides: list[str], started: _Started, as_json: bool) -> None:
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _train_stage(resolved: "TrainRecipe", started: _Started, go_on: str, as_json: bool) -> None:
     from lapilli.core.run import RunDir
     from lapilli.training.preflight import startable
 
-    go_on = _command(recipe, overrides)
     with RunDir.alone(resolved.out), TemporaryDirectory() as drawn:
         resolved = startable(resolved, started.resume, started.extend)
         samples = _samples(resolved, started)
@@ -194,6 +201,7 @@ def _name_report(run: Path) -> None:
     note(f"a page of how it went: {shlex.join(['lapilli', 'report', str(run)])}")
 
 
-def _command(recipe: Path, overrides: list[str]) -> str:
+def _command(recipe: Path, overrides: list[str], extend: str | None) -> str:
+    """What goes on with a run that is stopped, also before it had its later end."""
     sets = [part for override in overrides for part in ("--set", override)]
-    return shlex.join(["lapilli", "train", str(recipe), *sets, "--resume"])
+    return shlex.join(["lapilli", "train", str(recipe), *sets, *(["--extend", extend] if extend else ["--resume"])])

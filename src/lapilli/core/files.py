@@ -102,6 +102,20 @@ def sweep(folder: Path) -> None:
             pass  # whose end removes it
 
 
+def discard(folder: Path) -> None:
+    """Remove a folder, if it is there: whatever interrupts that, it is there as a whole or not at all.
+
+    Raises LapilliError when it cannot be removed.
+    """
+    part = _part_beside(folder)
+    with explain_write(folder), suppress(FileNotFoundError):
+        os.replace(folder, part)  # noqa: PTH105 - as above
+        if part.is_symlink():
+            part.unlink()
+        else:
+            shutil.rmtree(part)
+
+
 def holds_only_leftovers(folder: Path) -> bool:
     """Whether `folder` holds nothing but half-written files and the lock of a run."""
     return all(file.name == LOCK or _name_of(file) for file in folder.iterdir())

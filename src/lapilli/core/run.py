@@ -90,8 +90,9 @@ class RunDir:
         return cls(path)
 
     def reopen(self) -> None:
-        """Make a finished run an unfinished one, whose results may change."""
-        self._manifest.unlink(missing_ok=True)
+        """Make a finished run an unfinished one, whose results may change. Raises LapilliError where that cannot be."""
+        with explain_write(self._manifest):
+            self._manifest.unlink(missing_ok=True)
 
     def replace_recipe(self, recipe: Any) -> None:
         """Write another recipe as the run's. Raises LapilliError for a finished run."""

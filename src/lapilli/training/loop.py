@@ -30,6 +30,7 @@ from torch import nn
 from transformers import PrinterCallback, TrainingArguments
 
 from lapilli.core.errors import LapilliError
+from lapilli.core.files import discard
 from lapilli.core.recipe import read_recipe
 from lapilli.core.run import RunDir
 from lapilli.model.hub import model_folder
@@ -51,6 +52,7 @@ from lapilli.training.preflight import (
     is_extended,
     is_trained,
     run_samples,
+    size_of,
     startable,
 )
 from lapilli.training.recipe import Length, TrainRecipe
@@ -230,8 +232,11 @@ def _reopen(setup: _Setup, changed_data: bool) -> tuple[RunDir, Path | None]:
         _save_start(setup, run)
     checkpoint = last_checkpoint(run.path / CHECKPOINTS)
     require_same_sources(run, setup.sources, changed_data)
+    begun = read_recipe(run.path / "recipe.yaml", [], TrainRecipe)
     if is_extended(setup.recipe):
-        _extend(setup, run, checkpoint)
+        _require_extendable(run, begun, checkpoint)
+        _remove_model(run)
+    _set_end(setup, run, begun, step_of(checkpoint))
     note_change(run, setup.sources, step_of(checkpoint))
     remove_newer(run.path / CHECKPOINTS, checkpoint)
     remove_newer_weights(run.path / CHECKPOINTS, step_of(checkpoint))
@@ -239,20 +244,32 @@ def _reopen(setup: _Setup, changed_data: bool) -> tuple[RunDir, Path | None]:
     return run, checkpoint
 
 
-def _extend(setup: _Setup, run: RunDir, checkpoint: Path | None) -> None:
-    """Give the run its later end. A kill in between leaves the run as it was, or unfinished at its last checkpoint."""
-    if run.is_complete and checkpoint is None:
+def _require_extendable(run: RunDir, begun: TrainRecipe, checkpoint: Path | None) -> None:
+    """Refuse a later end where the run would begin again at its first step, or end where it did."""
+    trained = (run.path / MODEL).exists()
+    if trained and checkpoint is None:
         raise LapilliError(f"{run.path / CHECKPOINTS}: no whole checkpoint to go on from; train its model in a new run")
-    before = read_recipe(run.path / "recipe.yaml", [], TrainRecipe)
-    if is_exhausted(run, before.validation):
-        raise LapilliError(f"{run.path}: its patience ended it, and would again; train its model in a new run")
+    if is_exhausted(run, begun.validation):
+        remedy = "train its model in a new run" if trained else "finish it with --resume"
+        raise LapilliError(f"{run.path}: its patience ended it, and would again; {remedy}")
+
+
+def _remove_model(run: RunDir) -> None:
+    """Make the run one that is not trained; killed in between, it lacks its manifest alone."""
     run.reopen()
-    shutil.rmtree(run.path / MODEL, ignore_errors=True)
+    discard(run.path / MODEL)
     run.product("training").unlink(missing_ok=True)
+
+
+def _set_end(setup: _Setup, run: RunDir, begun: TrainRecipe, step: int) -> None:
+    """Give the run the recipe's end: its records first, then its recipe, by which an interrupted change is undone."""
     samples = len(setup.examples)
-    note_extension(run, Length(before, samples), Length(setup.recipe, samples), step_of(checkpoint))
-    _save_size(setup, run)
-    run.replace_recipe(setup.recipe)
+    before, after = Length(begun, samples), Length(setup.recipe, samples)
+    note_extension(run, before, after, step)
+    if (size := size_of(run)) is None or size.steps != after.steps:
+        _save_size(setup, run)
+    if is_extended(setup.recipe):
+        run.replace_recipe(setup.recipe)
 
 
 def _fit(
@@ -277,12 +294,14 @@ def _fit(
         with _steps_saved_on_error(trainer, checkpoint, run), quiet():
             if checkpoint:
                 trainer.restore(checkpoint, length.steps)  # and evaluate, where it was stopped before that
-            if not _is_done(setup, run, trainer):
+            if _is_done(setup, run, trainer):
+                trainer.end()
+            else:
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if request.stop and not _is_done(setup, run, trainer):
-        raise KeyboardInterrupt
-    if setup.recipe.keep_checkpoint:
-        trainer.keep_last_step()
+        if request.stop and not _is_done(setup, run, trainer):
+            raise KeyboardInterrupt
+        if setup.recipe.keep_checkpoint and (fault := trainer.keep_last_step()):
+            announce(bar, [f"{fault}; the model is saved without it"])  # the steps must not be lost to it
     return trainer, totals
 
 

@@ -30,17 +30,8 @@ _ROOTS: Mapping[Part, str] = {
 
 
 def placement_of(recipe: TrainRecipe) -> Placement:
-    """Where and how the model is read: as it is stored, or for QLoRA with a language model of 4 bits.
-
-    Raises UsageError for bits of a language model that has no updates.
-    """
-    if recipe.lora.bits is None:
-        return AS_STORED
-    if (mode := modes(recipe)["llm"]) != "lora":
-        raise UsageError(
-            f"lora.bits: {recipe.lora.bits}, but llm.mode is {mode}; set it to lora, or leave the bits out"
-        )
-    return Placement(AUTO, recipe.precision, recipe.lora.bits)
+    """Where and how the model is read: as it is stored, or for QLoRA with a language model of 4 bits."""
+    return Placement(AUTO, recipe.precision, recipe.lora.bits) if recipe.lora.bits else AS_STORED
 
 
 def with_updates(recipe: TrainRecipe, llava: Llava) -> Any:

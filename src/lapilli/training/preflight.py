@@ -111,37 +111,45 @@ def _require_place(recipe: TrainRecipe, resume: bool, extend: bool) -> None:
         raise LapilliError(f"{recipe.out}: the run there has finished; name another out, or remove the folder")
     if not resume:
         raise LapilliError(f"{recipe.out}: an unfinished run is there; go on with --resume, or remove the folder")
-    _require_same(recipe, _FREE_ON_RESUME + (_LENGTH if extend else ()))
+    begun = _begun(recipe)
+    _require_same(recipe, begun, _FREE_ON_RESUME + (_LENGTH if extend else ()))
     if extend:
-        _require_longer(recipe, finished)
+        _require_longer(recipe, begun, finished)
 
 
-def _require_same(recipe: TrainRecipe, free: Sequence[str]) -> None:
+def _require_same(recipe: TrainRecipe, begun: TrainRecipe, free: Sequence[str]) -> None:
     for field in fields(TrainRecipe):
-        old, new = getattr(_begun(recipe), field.name), getattr(recipe, field.name)
+        old, new = getattr(begun, field.name), getattr(recipe, field.name)
         if old != new and field.name not in free:
             raise UsageError(f"{field.name}: {new}, but the run at {recipe.out} began with {old}; change it back")
 
 
-def _require_longer(recipe: TrainRecipe, finished: bool) -> None:
-    """Refuse an end that is not later than the run's, and a finished run without a checkpoint to go on from."""
-    run = RunDir.open(recipe.out)
-    if not run.has(START):  # killed before its first step
-        return
-    start = checked(_RunSize, run.load(START), f"{run.path}: results/{START}.json", "start a new run")
-    before, after = Length(_begun(recipe), start.samples).steps, Length(recipe, start.samples).steps
-    if after < before or (finished and after == before):
-        raise UsageError(f"--extend: {after:,} steps, but the run at {recipe.out} has {before:,}; name a later end")
-    if finished and not (recipe.out / CHECKPOINTS).is_dir():
+def _require_longer(recipe: TrainRecipe, begun: TrainRecipe, finished: bool) -> None:
+    """Refuse an end that is not later than the run's, and a trained run without a checkpoint to go on from."""
+    trained = finished or ((recipe.out / MODEL).exists() and is_extended(recipe))  # else it lacks its manifest alone
+    if trained and not (recipe.out / CHECKPOINTS).is_dir():
         what = "the run has finished without a checkpoint to go on from, as keep_checkpoint leaves one"
         raise LapilliError(f"{recipe.out}: {what}; train its model in a new run")
+    if not (size := size_of(RunDir.open(recipe.out))):  # killed before its first step
+        return
+    before, after = Length(begun, size.samples).steps, Length(recipe, size.samples).steps
+    if after < before or (trained and after == before):
+        raise UsageError(f"--extend: {after:,} steps, but the run at {recipe.out} has {before:,}; name a later end")
 
 
 @dataclass(frozen=True)
-class _RunSize:
-    """What an extension needs of a run's `START`."""
+class RunSize:
+    """The samples that a run learns from, and its steps, as its `START` has them."""
 
     samples: int
+    steps: int
+
+
+def size_of(run: RunDir) -> RunSize | None:
+    """How large the run is; None where that was not saved. Raises LapilliError for a damaged file."""
+    if not run.has(START):
+        return None
+    return checked(RunSize, run.load(START), f"{run.path}: results/{START}.json", "start a new run")
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,11 @@ class TrainRecipe:
             object.__setattr__(self, "epochs", 1.0)  # a recipe is saved and shown as resolved
         if (self.validation.keep == "best" or self.validation.patience) and not self.data.has_validation:
             raise ValueError("validation: keep best and patience go by a validation loss; name data.validation")
+        if self.lora.bits and self.llm.mode != "lora":
+            mode = self.llm.mode or "that of the stage"
+            raise ValueError(
+                f"lora.bits: {self.lora.bits}, but llm.mode is {mode}; set it to lora, or leave the bits out"
+            )
         require_ranges(self)
 
 

@@ -55,11 +55,18 @@ def note_change(run: RunDir, sources: Mapping[str, str], step: int) -> None:
 
 
 def note_extension(run: RunDir, before: Length, after: Length, step: int) -> None:
-    """Save that the run's end is later from this step on."""
-    extension = {"after_step": step, "from": before.steps, "to": after.steps}
-    earlier = extensions(run)
-    if extension not in earlier:  # a process that was killed right here may have saved it
-        run.save(EXTENDED, [*earlier, extension])
+    """Save that the run's end is later from this step on, if it is.
+
+    Ends that are later than `before` are forgotten: a process that saved them was killed before the recipe had them.
+    """
+    saved = extensions(run)
+    ends = [end for end in saved if end["to"] <= before.steps]
+    if after.steps > before.steps:
+        ends.append({"after_step": step, "from": before.steps, "to": after.steps})
+    if ends and ends != saved:
+        run.save(EXTENDED, ends)
+    elif not ends:
+        run.product(EXTENDED).unlink(missing_ok=True)
 
 
 def extensions(run: RunDir) -> list[Extension]:

@@ -147,6 +147,10 @@ class StageTrainer(Trainer):
         self.state.max_steps = steps
         self.callback_handler.on_train_begin(self.args, self.state, self.control)
 
+    def end(self) -> None:
+        """End a run that has nothing left to train, so that the programs that it reports to close their files."""
+        self.callback_handler.on_train_end(self.args, self.state, self.control)
+
     def save_last_step(self) -> Path | None:
         """Save the last whole step after an error, if its weights are intact, and return the newest checkpoint."""
         if self._last_step.random is not None and not self._is_mid_step:
@@ -155,15 +159,18 @@ class StageTrainer(Trainer):
                 self._save_checkpoint(self.model_wrapped, None)
         return last_checkpoint(Path(str(self.args.output_dir)))
 
-    def keep_last_step(self) -> None:
-        """Leave one checkpoint, that of the last step."""
-        folder = Path(str(self.args.output_dir))
-        if step_of(last_checkpoint(folder)) < self.state.global_step:
-            self.save_last_step()
+    def keep_last_step(self) -> str:
+        """Leave one checkpoint, that of the last step; return what is wrong where it cannot be written, else ""."""
+        folder, step = Path(str(self.args.output_dir)), self.state.global_step
         newest = last_checkpoint(folder)
+        if step_of(newest) < step:
+            newest = self.save_last_step()
+        if step_of(newest) < step:
+            return f"{folder}: the checkpoint of step {step}, the last, cannot be written: is the disk full?"
         for path in _checkpoints(folder):
-            if newest is not None and path != newest:
+            if path != newest:
                 shutil.rmtree(path)
+        return ""
 
     @property
     def _learned(self) -> nn.Module:

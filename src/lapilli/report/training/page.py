@@ -56,6 +56,7 @@ def drawn(runs: Sequence[TrainingRun]) -> list[dict[str, Any]]:
             "state": run.state,
             "steps": run.steps,
             "start": run.start,
+            "extended": run.extended,
             "results": run.results,
             "curves": {name: points for name in names if (points := run.points(name))},
             "accuracy": {name: rows for name in charts.benchmarks(runs) if (rows := charts.accuracy_rows(run, name))},

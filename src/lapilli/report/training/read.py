@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.files import LOCK
@@ -74,6 +74,10 @@ class SampleAnswer:
     images: list[str] = field(default_factory=list)
 
 
+Extension = TypedDict("Extension", {"after_step": float, "from": float, "to": float})
+"""A later end of a run, in steps."""
+
+
 @dataclass(frozen=True)
 class State:
     """Where a run stands, in one word and in a sentence, and the command that goes on, if there is something to do."""
@@ -97,6 +101,7 @@ class TrainingRun:
     start: Start
     results: Mapping[str, float]
     skipped: int
+    extended: Sequence[Extension]
     state: State
 
     @property
@@ -124,6 +129,7 @@ def _read(path: Path, name: str) -> TrainingRun:
     start = _result(run, "start", Start, Start())
     results = _numbers(_result(run, "training", dict[str, Any], {}))
     skipped = len(_result(run, "skipped", list[Any], []))
+    extended = _result(run, "extended", list[Extension], [])
     steps = int(max((line["step"] for line in lines), default=0))
     return TrainingRun(
         path,
@@ -136,7 +142,8 @@ def _read(path: Path, name: str) -> TrainingRun:
         start=start,
         results=results,
         skipped=skipped,
-        state=_state(path, recipe, results, steps, start.steps),
+        extended=extended,
+        state=_with_extensions(_state(path, recipe, results, steps, start.steps), extended),
     )
 
 
@@ -197,6 +204,15 @@ def _state(
             "stopped", f"It was stopped after step {whole(steps)}; a part is trained in one go: start it again."
         )
     return State("stopped", f"It was stopped after step {whole(steps)}{of}; {_rest(path)}.", _command(path, recipe))
+
+
+def _with_extensions(state: State, extended: Sequence[Extension]) -> State:
+    """The same, with the later ends that the run was given, at which its learning rates may leap."""
+    ends = [
+        f"from {whole(end['from'])} to {whole(end['to'])} steps after step {whole(end['after_step'])}"
+        for end in extended
+    ]
+    return replace(state, sentence=f"{state.sentence} It was extended {', then '.join(ends)}.") if ends else state
 
 
 def _rest(path: Path) -> str:
