@@ -103,7 +103,9 @@ def test_a_finished_run_goes_on_to_a_later_end(file, capsys):
     assert "--extend: 6 steps, but the run at" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("extension", ["", "6", "epochs", "epochs=", "epochs= ", "epochs=null", "max_steps=~", "batch_size=3", "=6"])
+@pytest.mark.parametrize(
+    "extension", ["", "6", "epochs", "epochs=", "epochs= ", "epochs=null", "max_steps=~", "batch_size=3", "=6"]
+)
 def test_only_the_end_of_a_run_can_be_extended(file, capsys, extension):
     assert run(["train", str(file), "--extend", extension]) == 2
     assert f"--extend: {extension}; write epochs=N or max_steps=N" in capsys.readouterr().err

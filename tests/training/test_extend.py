@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -181,17 +182,14 @@ def _killed_at_every_event(monkeypatch, work, again):
         return counting
 
     for number in range(100):
-        state = again()
+        again()
         left[0] = number
-        with monkeypatch.context() as patch:
+        with monkeypatch.context() as patch, suppress(_KilledError):
             for name in changes:
                 patch.setattr(os, name, counted(name))
-            try:
-                work()
-            except _KilledError:
-                yield state
-                continue
-        return
+            work()
+            return
+        yield
 
 
 def test_whatever_it_is_killed_before_its_folder_says_what_is_true(tmp_path, monkeypatch):
@@ -211,13 +209,11 @@ def test_whatever_it_is_killed_before_its_folder_says_what_is_true(tmp_path, mon
         kills += 1
         with RunDir.alone(run.path):
             pass  # as the next process begins
-        now = {file.relative_to(run.path): text for file, text in _bytes(run.path).items()}
         is_longer = read_recipe(run.path / "recipe.yaml", [], TrainRecipe).epochs == 2.0
         if (run.path / "model").exists():
-            assert not is_longer
-            assert {name: text for name, text in now.items() if name.name != MANIFEST} == {
-                name: text for name, text in whole.items() if name in now and name.name != MANIFEST
-            } and {name for name in whole if name not in now} <= {Path(MANIFEST)}
+            now = {file.relative_to(run.path): text for file, text in _bytes(run.path).items()}
+            assert not is_longer and {**whole, **now} == whole
+            assert whole.keys() - now.keys() <= {Path(MANIFEST)}
         else:
             loop._reopen(setup if is_longer else same, False)
             assert run.load("start")["steps"] == (8 if is_longer else 4)
@@ -265,10 +261,21 @@ def test_a_model_that_is_a_link_is_replaced_and_what_it_names_stays(tmp_path):
     assert _bytes(elsewhere) == before and not (run.path / "model").is_symlink()
 
 
+def test_a_run_whose_folder_is_named_by_a_link_or_was_moved_goes_on(tmp_path):
+    wanted = _steady(tmp_path)
+    run = train(wanted, progress=False)
+    (tmp_path / "link").symlink_to(run.path)
+    assert _extended(replace(wanted, out=tmp_path / "link"), epochs=1.5).load("training")["steps"] == 6
+    run.verify()
+    moved = run.path.rename(tmp_path / "moved")
+    assert _extended(replace(wanted, epochs=1.5, out=moved), epochs=1.75).load("training")["steps"] == 7
+    assert read_recipe(moved / "recipe.yaml", [], TrainRecipe).out == moved
+
+
 def test_its_page_says_that_it_was_extended(tmp_path):
     wanted = _steady(tmp_path)
     train(wanted, progress=False)
-    run = _extended(replace(wanted), epochs=1.5)
+    run = _extended(wanted, epochs=1.5)
     (read,) = read_runs([run.path])
     assert read.state.sentence == "It finished after 6 steps. It was extended from 4 to 6 steps after step 4."
     assert read.start.steps == read.steps == 6

@@ -39,7 +39,8 @@ START = "start"
 """The result of a run that says how large it is."""
 
 _LENGTH = ("epochs", "max_steps")
-_FREE_ON_RESUME = ("save_every", "keep_checkpoint", "log_every", "workers", "report_to")  # they change no figure
+_FREE_ON_RESUME = ("out", "save_every", "keep_checkpoint", "log_every", "workers", "report_to")
+"""What changes no figure; `out` is another name of the folder in which the run was found."""
 
 
 def startable(recipe: TrainRecipe, resume: bool, extend: bool = False) -> TrainRecipe:
