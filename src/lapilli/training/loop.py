@@ -30,12 +30,12 @@ from torch import nn
 from transformers import PrinterCallback, TrainingArguments
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.files import discard
 from lapilli.core.recipe import read_recipe
 from lapilli.core.run import RunDir
 from lapilli.model.hub import model_folder
 from lapilli.model.llava import Llava, load, save, with_image_position
 from lapilli.model.reading import quiet
+from lapilli.training.extension import extensions, note_extension, remove_model, require_extendable
 from lapilli.training.feed import Batcher, Examples, SimilarLengths
 from lapilli.training.learning import set_learning
 from lapilli.training.lora import placement_of, save_updates, with_updates
@@ -59,9 +59,7 @@ from lapilli.training.recipe import Length, TrainRecipe
 from lapilli.training.sources import (
     SOURCES,
     changes,
-    extensions,
     note_change,
-    note_extension,
     require_same_sources,
     sources_of,
 )
@@ -234,31 +232,14 @@ def _reopen(setup: _Setup, changed_data: bool) -> tuple[RunDir, Path | None]:
     require_same_sources(run, setup.sources, changed_data)
     begun = read_recipe(run.path / "recipe.yaml", [], TrainRecipe)
     if is_extended(setup.recipe):
-        _require_extendable(run, begun, checkpoint)
-        _remove_model(run)
+        require_extendable(run, begun, checkpoint)
+        remove_model(run)
     _set_end(setup, run, begun, step_of(checkpoint))
     note_change(run, setup.sources, step_of(checkpoint))
     remove_newer(run.path / CHECKPOINTS, checkpoint)
     remove_newer_weights(run.path / CHECKPOINTS, step_of(checkpoint))
     run.rewind(step_of(checkpoint))
     return run, checkpoint
-
-
-def _require_extendable(run: RunDir, begun: TrainRecipe, checkpoint: Path | None) -> None:
-    """Refuse a later end where the run would begin again at its first step, or end where it did."""
-    trained = (run.path / MODEL).exists()
-    if trained and checkpoint is None:
-        raise LapilliError(f"{run.path / CHECKPOINTS}: no whole checkpoint to go on from; train its model in a new run")
-    if is_exhausted(run, begun.validation):
-        remedy = "train its model in a new run" if trained else "finish it with --resume"
-        raise LapilliError(f"{run.path}: its patience ended it, and would again; {remedy}")
-
-
-def _remove_model(run: RunDir) -> None:
-    """Make the run one that is not trained; killed in between, it lacks its manifest alone."""
-    run.reopen()
-    discard(run.path / MODEL)
-    run.product("training").unlink(missing_ok=True)
 
 
 def _set_end(setup: _Setup, run: RunDir, begun: TrainRecipe, step: int) -> None:

@@ -9,7 +9,7 @@ from lapilli.core.errors import LapilliError
 from lapilli.core.read import checked
 from lapilli.core.run import RunDir
 from lapilli.model.parts import origin
-from lapilli.training.recipe import Length, TrainRecipe
+from lapilli.training.recipe import TrainRecipe
 
 SOURCES = "sources"
 """The result of a run that has the checksums."""
@@ -17,14 +17,8 @@ SOURCES = "sources"
 CHANGED = "changed_data"
 """The result of a run that was resumed after its file of samples was changed: the step, and both checksums."""
 
-EXTENDED = "extended"
-"""The result of a run whose end was made later: after which step, and both numbers of steps."""
-
 Change = TypedDict("Change", {"after_step": int, "from": str, "to": str})
 """One change of the file of samples."""
-
-Extension = TypedDict("Extension", {"after_step": int, "from": int, "to": int})
-"""One later end of a run, in steps."""
 
 
 def sources_of(recipe: TrainRecipe, model: Path, samples: int) -> dict[str, str]:
@@ -52,28 +46,6 @@ def note_change(run: RunDir, sources: Mapping[str, str], step: int) -> None:
     if before["data"] != sources["data"]:
         run.save(CHANGED, [*changes(run), {"after_step": step, "from": before["data"], "to": sources["data"]}])
         run.save(SOURCES, sources)
-
-
-def note_extension(run: RunDir, before: Length, after: Length, step: int) -> None:
-    """Save that the run's end is later from this step on, if it is.
-
-    Ends that are later than `before` are forgotten: a process that saved them was killed before the recipe had them.
-    """
-    saved = extensions(run)
-    ends = [end for end in saved if end["to"] <= before.steps]
-    if after.steps > before.steps:
-        ends.append({"after_step": step, "from": before.steps, "to": after.steps})
-    if ends and ends != saved:
-        run.save(EXTENDED, ends)
-    elif not ends:
-        run.product(EXTENDED).unlink(missing_ok=True)
-
-
-def extensions(run: RunDir) -> list[Extension]:
-    """The later ends of the run, in their order."""
-    if not run.has(EXTENDED):
-        return []
-    return checked(list[Extension], run.load(EXTENDED), f"{run.path}: results/{EXTENDED}.json", "start a new run")
 
 
 def changes(run: RunDir) -> list[Change]:
