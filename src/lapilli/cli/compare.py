@@ -48,8 +48,8 @@ def compare(
 
     context.with_resource(RunDir.alone(out))
     placement = Placement(device)
-    given = {"base": base, "tuned": tuned, "floor": floor, "control": format_control}
-    named = {role: path for role, path in given.items() if path is not None}
+    roles = {"base": base, "tuned": tuned, "floor": floor, "control": format_control}
+    named = {role: path for role, path in roles.items() if path is not None}
     of = settings(dict(zip(named, require_models(list(named.values())), strict=True)), data, samples, seed)
     from lapilli.report.compare.page import write_page
     from lapilli.studies.compare.study import opened, study  # last: a refusal should not wait for torch

@@ -43,13 +43,7 @@ def render(result: Result) -> str:
         main=_row(result, story.MAIN),
         others=[_row(result, measure) for measure in OTHERS],
         local=[(PLACES[one["kind"], one["position"]], charts.local_chart(one)) for one in result["local"]],
-        spaces=[
-            (
-                story.SPACES[measure],
-                [(words, charts.space_chart(result, place, measure)) for place, words in PLACES.items()],
-            )
-            for measure in SPACES
-        ],
+        spaces=[(story.SPACES[measure], _spaces(result, measure)) for measure in SPACES],
         floors={floor: words for floor, words in story.FLOORS.items() if floor in result["pairs"]},
         rows=list(story.rows(result)),
         weights=_weights(result["weights"]["change"]),
@@ -65,6 +59,11 @@ def _row(result: Result, measure: str) -> dict[str, Any]:
     title, says = story.MEASURES[measure]
     drawn = [(words, charts.profile_chart(result, place, measure)) for place, words in PLACES.items()]
     return {"title": title, "says": says, "charts": drawn}
+
+
+def _spaces(result: Result, measure: str) -> list[tuple[str, Markup]]:
+    """A measure of one model with a chart for every place."""
+    return [(words, charts.space_chart(result, place, measure)) for place, words in PLACES.items()]
 
 
 def _weights(change: dict[str, Any]) -> dict[str, Any]:

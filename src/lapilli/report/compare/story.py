@@ -88,18 +88,18 @@ def sites(result: Result, numbers: Sequence[int]) -> str:
 
 def beyond(result: Result, place: tuple[str, str], measure: str = MAIN) -> list[int]:
     """The sites at which the tuning changed more than every floor that there is."""
-    found = [set(one["beyond"]) for one in verdicts_of(result, place, measure).values()]
-    return sorted(set.intersection(*found))
+    these = [set(one["beyond"]) for one in verdicts_of(result, place, measure).values()]
+    return sorted(set.intersection(*these))
 
 
 def _most(result: Result) -> tuple[tuple[str, str], int] | None:
     """The place and the site with fewest neighbors left, of those beyond every floor; None where none is."""
-    found = [
+    these = [
         (profile_of(result, place, MAIN)["curves"]["change"]["value"][site], place, site)
         for place in PLACES
         for site in beyond(result, place)
     ]
-    return min(found)[1:] if found else None
+    return min(these)[1:] if these else None
 
 
 def headline(result: Result) -> str:
@@ -148,7 +148,7 @@ def _floor(result: Result, floor: str) -> str:
     by_range: dict[str, list[str]] = {}
     for place, words in PLACES.items():
         by_range.setdefault(sites(result, verdicts_of(result, place, MAIN)[floor]["beyond"]), []).append(words)
-    where = [f"{', '.join(words)} ({found})" for found, words in by_range.items() if found]
+    where = [f"{', '.join(words)} ({these})" for these, words in by_range.items() if these]
     nowhere = f"; nowhere: {', '.join(by_range[''])}" if "" in by_range and where else ""
     return f"Beyond {FLOORS[floor]}, by these neighbors: {'; '.join(where) or 'nowhere'}{nowhere}."
 
@@ -190,9 +190,9 @@ def _dimensions(result: Result) -> str:
     words = []
     for sign, name in ((1, "more"), (-1, "fewer")):
         where = [
-            f"{PLACES[one['kind'], one['position']]} ({sites(result, found)})"
+            f"{PLACES[one['kind'], one['position']]} ({sites(result, these)})"
             for one in result["dimensions"]
-            if (found := [site for site, own in enumerate(one["sign"]) if own == sign])
+            if (these := [site for site, own in enumerate(one["sign"]) if own == sign])
         ]
         words += [f"{name} dimensions at {'; '.join(where)}"] if where else []
     if not words:

@@ -12,28 +12,28 @@ from lapilli.studies.compare.settings import AGAIN, BASE, Settings
 
 
 class Models:
-    """The models by role, of which only those of the last call of `held` are in memory."""
+    """The models by role, of which only those of the last call of `loaded` are in memory."""
 
     def __init__(self, of: Settings, placement: Placement) -> None:
         self._of = of
         self._placement = placement
-        self._held: dict[str, Llava] = {}
+        self._in_memory: dict[str, Llava] = {}
 
-    def held(self, *roles: str) -> tuple[Llava, ...]:
+    def loaded(self, *roles: str) -> tuple[Llava, ...]:
         """These models, in this order; others are let go first. Raises LapilliError as `load` does."""
-        self._held = {role: llava for role, llava in self._held.items() if role in roles}
+        self._in_memory = {role: llava for role, llava in self._in_memory.items() if role in roles}
         for role in roles:
-            if role not in self._held:
-                self._held[role] = self._again() if role == AGAIN else self._loaded(self._placement, role)
-        return tuple(self._held[role] for role in roles)
+            if role not in self._in_memory:
+                self._in_memory[role] = self._again() if role == AGAIN else self._load(self._placement, role)
+        return tuple(self._in_memory[role] for role in roles)
 
-    def _loaded(self, placement: Placement, role: str = BASE) -> Llava:
+    def _load(self, placement: Placement, role: str = BASE) -> Llava:
         return load(self._of.models[role], placement)
 
     def _again(self) -> Llava:
         """The base in another number format than its own: bfloat16, or float32 where it is not stored in that."""
-        whole = self._loaded(self._placement).model.dtype == torch.float32
-        return self._loaded(replace(self._placement, dtype="bf16" if whole else "fp32"))
+        whole = self._load(self._placement).model.dtype == torch.float32
+        return self._load(replace(self._placement, dtype="bf16" if whole else "fp32"))
 
 
 def require_same_tokens(of: Settings) -> None:

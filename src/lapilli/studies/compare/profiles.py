@@ -49,10 +49,10 @@ class Measurements:
         pairs = []
         for place, values in self.values.items():
             if place[:2] == (kind, position):
-                found: Any = values
+                figure: Any = values
                 for name in path:
-                    found = found.get(name, {})
-                pairs.append([found.get("value"), found.get("error")])
+                    figure = figure.get(name, {})
+                pairs.append([figure.get("value"), figure.get("error")])
         value, error = np.array(pairs, np.float64).T
         return value, error
 
@@ -62,11 +62,11 @@ class Measurements:
 
 
 def brought_together(
-    of: Settings, sites: Sequence[str], found: Measurements, runs: Mapping[str, Any]
+    of: Settings, sites: Sequence[str], measurements: Measurements, runs: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Floats]]:
     """The content of the page as plain values, and its profiles as arrays by `KIND-POSITION-MEASURE-PAIR`, (site,)."""
     places = [(kind, position) for kind, positions in KINDS.items() for position in positions]
-    profiles = [_profile(of, found, *place, measure) for place in places for measure in CHANGED]
+    profiles = [_profile(of, measurements, *place, measure) for place in places for measure in CHANGED]
     made = {
         "models": {
             model: {"label": of.labels.get(model, of.labels[BASE]), "dtype": run["dtype"], "batch": run["batch_size"]}
@@ -77,11 +77,11 @@ def brought_together(
         "sites": [_site(site) for site in sites],
         "pairs": of.pairs,
         "profiles": profiles,
-        "verdicts": [verdict for place in places for verdict in _verdicts(of, found, *place)],
-        "spaces": [_space(of, found, *place, measure) for place in places for measure in SPACES],
-        "dimensions": [_dimension(found, *place) for place in places],
-        "local": [_local(of, found, *place) for place in places],
-        "weights": found.weights,
+        "verdicts": [verdict for place in places for verdict in _verdicts(of, measurements, *place)],
+        "spaces": [_space(of, measurements, *place, measure) for place in places for measure in SPACES],
+        "dimensions": [_dimension(measurements, *place) for place in places],
+        "local": [_local(of, measurements, *place) for place in places],
+        "weights": measurements.weights,
     }  # fmt: skip
     arrays = {
         "-".join((one["kind"], one["position"], one["measure"], pair)): curve["value"]
@@ -108,13 +108,13 @@ def _width(error: Floats) -> float:
     return NormalDist().inv_cdf(1 - LEVEL / 2 / max(1, int(np.isfinite(error).sum())))
 
 
-def _profile(of: Settings, found: Measurements, kind: str, position: str, measure: str) -> dict[str, Any]:
+def _profile(of: Settings, measurements: Measurements, kind: str, position: str, measure: str) -> dict[str, Any]:
     return {
-        "kind": kind, "position": position, "measure": measure, "n": found.counts(kind, position),
+        "kind": kind, "position": position, "measure": measure, "n": measurements.counts(kind, position),
         "curves": {
-            pair: banded(*found.profile(kind, position, "pairs", pair, measure)) for pair in of.pairs
+            pair: banded(*measurements.profile(kind, position, "pairs", pair, measure)) for pair in of.pairs
         },
-        "shuffled": found.profile(kind, position, "shuffled", measure)[0],
+        "shuffled": measurements.profile(kind, position, "shuffled", measure)[0],
     }  # fmt: skip
 
 
@@ -123,33 +123,35 @@ def floors(of: Settings) -> list[str]:
     return [pair for pair in (AGAIN, FLOOR) if pair in of.pairs]
 
 
-def _verdicts(of: Settings, found: Measurements, kind: str, position: str) -> Iterator[dict[str, Any]]:
+def _verdicts(of: Settings, measurements: Measurements, kind: str, position: str) -> Iterator[dict[str, Any]]:
     """Of every measure and floor, where the tuning changed more than the floor does."""
     for measure, sign in CHANGED.items():
-        value, _ = found.profile(kind, position, "pairs", "change", measure)
+        value, _ = measurements.profile(kind, position, "pairs", "change", measure)
         changed = sign * value
         for floor in floors(of):
-            excess = banded(*_excess(found, (kind, position), measure, floor))
+            excess = banded(*_excess(measurements, (kind, position), measure, floor))
             most = int(np.nanargmax(changed)) if np.isfinite(changed).any() else None
             yield {
                 "kind": kind, "position": position, "measure": measure, "floor": floor, "most": most,
-                "n": found.counts(kind, position), "excess": excess,
+                "n": measurements.counts(kind, position), "excess": excess,
                 "beyond": [int(site) for site in np.flatnonzero(excess["low"] > 0)],
                 "below": [int(site) for site in np.flatnonzero(excess["high"] < 0)],
             }  # fmt: skip
 
 
-def _excess(found: Measurements, place: tuple[str, str], measure: str, floor: str) -> tuple[Floats, Floats]:
+def _excess(measurements: Measurements, place: tuple[str, str], measure: str, floor: str) -> tuple[Floats, Floats]:
     """By how much more the tuning changed than the floor, and its standard error, (site,) each.
 
     Samples are paired where a measure is a mean of theirs. For others the errors are added as if both were independent;
     they are of the same samples, so that the true error is smaller.
     """
     sign = CHANGED[measure]
-    (value, error), (other, floor_error) = (found.profile(*place, "pairs", pair, measure) for pair in ("change", floor))
+    (value, error), (other, floor_error) = (
+        measurements.profile(*place, "pairs", pair, measure) for pair in ("change", floor)
+    )
     if measure in _PAIRED:
         return sign * (value - other), np.array(
-            [_paired_error(each, measure, floor) for at, each in found.samples.items() if at[:2] == place]
+            [_paired_error(each, measure, floor) for at, each in measurements.samples.items() if at[:2] == place]
         )
     return sign * (value - other), np.hypot(error, floor_error)
 
@@ -161,16 +163,17 @@ def _paired_error(samples: Mapping[str, Floats], measure: str, floor: str) -> fl
     return float(apart.std(ddof=1) / np.sqrt(len(apart)))
 
 
-def _space(of: Settings, found: Measurements, kind: str, position: str, measure: str) -> dict[str, Any]:
+def _space(of: Settings, measurements: Measurements, kind: str, position: str, measure: str) -> dict[str, Any]:
     return {
-        "kind": kind, "position": position, "measure": measure, "n": found.counts(kind, position),
+        "kind": kind, "position": position, "measure": measure, "n": measurements.counts(kind, position),
         "curves": {
-            model: banded(*found.profile(kind, position, "models", model, measure)) for model in [*of.models, AGAIN]
+            model: banded(*measurements.profile(kind, position, "models", model, measure))
+            for model in [*of.models, AGAIN]
         },
     }  # fmt: skip
 
 
-def _dimension(found: Measurements, kind: str, position: str) -> dict[str, Any]:
+def _dimension(measurements: Measurements, kind: str, position: str) -> dict[str, Any]:
     """Where the tuned model's states have more or fewer dimensions: 1 or -1 where all measures of it agree, else 0.
 
     One estimate says little: all scales and the participation ratio must differ beyond their errors, to the same side.
@@ -178,24 +181,27 @@ def _dimension(found: Measurements, kind: str, position: str) -> dict[str, Any]:
     signs = []
     for measure in (*SCALES, "participation_ratio"):
         (value, error), (other, other_error) = (
-            found.profile(kind, position, "models", model, measure) for model in (TUNED, BASE)
+            measurements.profile(kind, position, "models", model, measure) for model in (TUNED, BASE)
         )
         band = banded(value - other, np.hypot(error, other_error))
         signs.append(np.where(band["low"] > 0, 1, np.where(band["high"] < 0, -1, 0)))
     agreed = np.array(signs)
     sign = np.where((agreed == agreed[0]).all(0), agreed[0], 0)
-    return {"kind": kind, "position": position, "n": found.counts(kind, position), "sign": sign}
+    return {"kind": kind, "position": position, "n": measurements.counts(kind, position), "sign": sign}
 
 
-def _local(of: Settings, found: Measurements, kind: str, position: str) -> dict[str, Any]:
+def _local(of: Settings, measurements: Measurements, kind: str, position: str) -> dict[str, Any]:
     """The change of each layer itself, on the first model's states and on the second's, and which is the largest."""
     curves, most, over = {}, {}, {}
-    for pair in (pair for pair in of.pairs if (pair, kind) in found.local):
-        arrays = found.local[pair, kind]
+    for pair in (pair for pair in of.pairs if (pair, kind) in measurements.local):
+        arrays = measurements.local[pair, kind]
         curves[pair] = {states: banded(*_mean(arrays[f"{position}.{states}"])) for states in ("first", "second")}
         most[pair] = _largest(arrays[f"{position}.first"], of.seed)
     if FLOOR in curves:
-        apart = found.local["change", kind][f"{position}.first"] - found.local[FLOOR, kind][f"{position}.first"]
+        apart = (
+            measurements.local["change", kind][f"{position}.first"]
+            - measurements.local[FLOOR, kind][f"{position}.first"]
+        )
         over = banded(*_mean(apart))
     count = len(of.questions)
     return {"kind": kind, "position": position, "n": count, "curves": curves, "most": most, "over_floor": over}

@@ -115,7 +115,7 @@ class _Comparison:
         return result(self.run, f"states/{model}-{kind}", partial(self._collect, model, kind, note))
 
     def _collect(self, model: str, kind: str, note: Note) -> dict[str, Any]:
-        (llava,) = self.models.held(model)
+        (llava,) = self.models.loaded(model)
         halved = 2 if model == AGAIN else 1
         streams = Streams(positions=KINDS[kind], batch_size=BATCH // halved, batches=BATCH * halved)
         samples = self.of.prompts[kind]
@@ -140,7 +140,7 @@ class _Comparison:
 
     @cached_property
     def _lenses(self) -> dict[str, tuple[Lens, Lens]]:
-        return {model: lenses(self.models.held(model)[0]) for model in self._names}
+        return {model: lenses(self.models.loaded(model)[0]) for model in self._names}
 
     def _measuring(self, kind: str, position: str, number: int) -> Task:
         name = measured_name(kind, position, number)
@@ -159,7 +159,7 @@ class _Comparison:
         return Task(self.run.product(name), partial(self._change, name, pair, kind, note))
 
     def _change(self, name: str, pair: str, kind: str, note: Note) -> None:
-        first, second = self.models.held(*self._tuned[pair])
+        first, second = self.models.loaded(*self._tuned[pair])
         samples = self.of.prompts[kind]
         self.run.save_arrays(name, changed_layers((first, second), samples, self._picture, KINDS[kind], note))
         self.run.save(name, {"n": len(samples)})
@@ -168,7 +168,7 @@ class _Comparison:
         """Of every pair the change of the language model's layers, of their parts, and of what is in no layer of it."""
         changes = {}
         for pair, names in self._tuned.items():
-            first, second = (llava.model.state_dict() for llava in self.models.held(*names))
+            first, second = (llava.model.state_dict() for llava in self.models.loaded(*names))
             changes[pair] = _moved(weight_changes(first, second, ranks=False))
         return changes
 
