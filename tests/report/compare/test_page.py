@@ -79,6 +79,6 @@ def test_without_a_second_tuning_the_page_says_that_seeds_are_not_known():
     result["verdicts"] = [one for one in result["verdicts"] if one["floor"] != "floor"]
     for one in result["profiles"] + result["local"]:
         one["curves"].pop("floor", None)
-    del result["models"]["floor"]
+    del result["models"]["floor"], result["weights"]["floor"]
     page = render(result)
     assert "No second tuning was given" in page and "two tunings" not in page.lower()

@@ -27,17 +27,22 @@ def base():
 
 
 @cache
-def changed(layer, seed=0):
-    """The base with one matrix of a layer moved, or, of None, a copy of it."""
-    folder = Path(_HOLD.name) / f"changed-{layer}-{seed}"
-    shutil.copytree(base(), folder)
+def changed(layer, seed=0, size=2.0, start=None):
+    """The base, or `start`, with one matrix of a layer moved by `size` of its spread, or, of None, a copy of it."""
+    folder = Path(_HOLD.name) / f"changed-{layer}-{seed}-{size}"
+    shutil.copytree(start or base(), folder)
     if layer is not None:
         tensors = load_file(folder / "model.safetensors")
         (name,) = [name for name in tensors if name.endswith(f".{layer}.mlp.down_proj.weight")]
         noise = torch.randn(tensors[name].shape, generator=torch.Generator().manual_seed(seed))
-        tensors[name] = tensors[name] + 2 * tensors[name].std() * noise
+        tensors[name] = tensors[name] + size * tensors[name].std() * noise
         save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     return folder
+
+
+def second_tuning():
+    """The model whose layer PLANTED is changed, with a small change of the layer behind it."""
+    return changed(PLANTED + 1, size=0.1, start=changed(PLANTED))
 
 
 @cache
@@ -50,7 +55,7 @@ def questions():
         picture(number).save(folder / "images" / f"{number}.png")
         question = f"Is {number} red?"
         rows.append({"id": str(number), "image": f"{number}.png", "question": question, "answer": "yes"})
-    rows.append({"id": "again", "image": "0.png", "question": "Is 1 red?", "answer": "no"})
+    rows.append({"id": "again", "image": "0.png", "question": "Is it green?", "answer": "no"})
     (folder / "questions.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return folder
 
@@ -68,8 +73,8 @@ def compared(folder, settings, progress=lambda *_: None):
 
 @cache
 def planted():
-    """The run of a model whose layer PLANTED is changed, beside one with another change of the layer after it."""
-    return compared(Path(_HOLD.name) / "planted", of(changed(PLANTED), changed(PLANTED + 1)))
+    """The run of a model whose layer PLANTED is changed; its floor has a small change of the layer behind it too."""
+    return compared(Path(_HOLD.name) / "planted", of(changed(PLANTED), second_tuning()))
 
 
 @cache

@@ -75,9 +75,8 @@ def test_only_the_planted_layer_has_changed_itself():
             values = local["curves"]["change"][states]["value"]
             assert [layer for layer, value in enumerate(values) if value] == [PLANTED]
         assert local["most"]["change"][PLANTED] == 1
-        assert [layer for layer, value in enumerate(local["curves"]["floor"]["first"]["value"]) if value] == [
-            PLANTED, PLANTED + 1,
-        ]  # fmt: skip
+        floor = local["curves"]["floor"]["first"]["value"]
+        assert [layer for layer, value in enumerate(floor) if value] == [PLANTED + 1]
     moved = [layer["relative"] for layer in result["weights"]["change"]["layers"]]
     assert [layer for layer, value in enumerate(moved) if value] == [PLANTED]
 
@@ -129,7 +128,7 @@ compared(out, settings.settings(named, data, COUNT, 0))
 def test_a_killed_run_goes_on_and_has_the_same_bytes(tmp_path):
     """Killed between the arrays and the values of a measurement; what was there before is not made again."""
     whole, out = made.planted().path, tmp_path / "run"
-    models = [made.base(), made.changed(PLANTED), made.changed(PLANTED + 1)]
+    models = [made.base(), made.changed(PLANTED), made.second_tuning()]
     command = [sys.executable, "-c", KILLED, *map(str, [out, made.questions(), *models])]
     assert subprocess.run(command).returncode == -signal.SIGKILL
     left = contents(out)
@@ -137,7 +136,7 @@ def test_a_killed_run_goes_on_and_has_the_same_bytes(tmp_path):
     assert "results/measured/image-image_mean-003.json" not in left
     times = {name: (out / name).stat().st_mtime_ns for name in left if name.endswith((".json", ".safetensors"))}
     with RunDir.alone(out):
-        made.compared(out, made.of(made.changed(PLANTED), made.changed(PLANTED + 1)))
+        made.compared(out, made.of(made.changed(PLANTED), made.second_tuning()))
     assert {name: (out / name).stat().st_mtime_ns for name in times} == times
     assert contents(out) == contents(whole)
 
