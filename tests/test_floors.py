@@ -25,7 +25,8 @@ SUB_FLOORS = {
     "inspection": ({"attribution", "measures"}, {"intervention"}),
     "report": (
         {"kit"},
-        {"quickstart", "explanation", "scorecard", "color", "hallucination", "evaluation", "training", "scoring"},
+        {"quickstart", "explanation", "scorecard", "color", "hallucination", "compare"}
+        | {"evaluation", "training", "scoring"},
     ),
 }
 """The floors inside a room, above the room's own files. Where none are stated the rooms inside are on one floor."""

@@ -150,7 +150,12 @@ def test_a_wrong_name_among_several_is_found_before_anything_is_fetched(hub, tmp
     hub.push(ID, joined("clip", "llama"))
     (tmp_path / "data").mkdir()
     out = ["--data", tmp_path / "data", "--out", tmp_path / "out"]
-    for command in (["study", "color", ID, "org/none", *out], ["study", "hallucination", ID, "org/none", *out]):
+    compare = ["compare", ID, "org/none", *out[1:]]
+    for command in (
+        ["study", "color", ID, "org/none", *out],
+        ["study", "hallucination", ID, "org/none", *out],
+        compare,
+    ):
         assert "org/none: no such folder, and no model at" in said(capsys, *command, code=1).err
     build = ["model", "build", tmp_path / "out", "--vision", ID, "--language", "org/none"]
     assert "org/none: no such folder, and no model at" in said(capsys, *build, code=1).err

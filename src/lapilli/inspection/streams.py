@@ -160,7 +160,7 @@ def collect(
     for number in range(process[0], len(files), process[1]):
         size = streams.batch_size * streams.batches
         numbers = range(number * size, min((number + 1) * size, len(samples)))
-        prompts = [(at, _prompt(llava, samples[at])) for at in numbers]
+        prompts = [(at, prompt_of(llava, samples[at])) for at in numbers]
         origin = whole | {"samples": hashlib.sha256(repr([samples[at] for at in numbers]).encode()).hexdigest()}
         make = partial(_collected, llava, prompts, (streams, sites))
         _keep_file(files[number], origin, prompts, pictures, make)
@@ -244,7 +244,11 @@ def _collected(
     return {name: torch.cat([part[name] for part in parts]).contiguous() for name in parts[0]}
 
 
-def _prompt(llava: Llava, sample: Sample) -> Encoded:
+def prompt_of(llava: Llava, sample: Sample) -> Encoded:
+    """The prompt whose states are kept: it asks for the sample's last answer.
+
+    Raises LapilliError for a sample that cannot be encoded or is too long for the model.
+    """
     encoded = encode(sample, replace(llava.codec, template=llava.template), for_generation=True)
     model: Any = llava.model
     room = model.config.text_config.max_position_embeddings

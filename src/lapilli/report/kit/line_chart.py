@@ -1,4 +1,4 @@
-"""Figures over steps, several curves in the same axes. Its style is line_chart.css."""
+"""Figures over steps or layers, several curves in the same axes. Its style is line_chart.css."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -44,19 +44,22 @@ class Curve:
         return thinned(smoothed(self.points, half_life([step for step, _ in self.points])))
 
 
-def line_chart(curves: Sequence[Curve], title: str, words: Callable[[float], str], top: float | None = None) -> Markup:
+def line_chart(
+    curves: Sequence[Curve], title: str, words: Callable[[float], str], top: float | None = None, unit: str = "step"
+) -> Markup:
     """Curves over the steps from 0; those without points are left out. `words` writes a value.
 
-    The upright axis ends at `top` and begins at 0, where that is given, or else it is one that suits the values.
+    The upright axis ends at `top` and begins at 0, where that is given, or else it is one that suits the values. `unit`
+    is what the curves are over, if it is not steps.
     """
     curves = [curve for curve in curves if curve.points]
     across = Axis(0.0, max((curve.points[-1][0] for curve in curves), default=1.0) or 1.0, _LEFT, WIDTH - _RIGHT)
     values = [value for curve in curves for _, value in curve.points]
     up = Axis(0.0, top, _FLOOR, _TOP) if top else upright_axis(values, _FLOOR, _TOP)
     few = max((len(curve.points) for curve in curves), default=0) <= _FEW
-    drawn = [_drawn(curve, across, up, words, few) for curve in curves]
-    summary = " ".join(_summary(curve, words) for curve in curves) or "Nothing was logged."
-    children = (_grid(across, up, words), *drawn, *_last_values(curves, across, up, words))
+    drawn = [_drawn(curve, across, up, words, few=few, unit=unit) for curve in curves]
+    summary = " ".join(_summary(curve, words, unit) for curve in curves) or "Nothing was logged."
+    children = (_grid(across, up, words, unit), *drawn, *_last_values(curves, across, up, words))
     return chart(*children, width=WIDTH, height=_HEIGHT, title=title, summary=summary)
 
 
@@ -70,7 +73,7 @@ def _classes(color: int, dashed: bool) -> str:
     return f"series c{color}{' dashed' if dashed else ''}"
 
 
-def _grid(across: Axis, up: Axis, words: Callable[[float], str]) -> Markup:
+def _grid(across: Axis, up: Axis, words: Callable[[float], str], unit: str) -> Markup:
     parts = []
     for value in up.ticks(4):
         parts.append(line(across.start, up.at(value), across.end, up.at(value), "grid"))
@@ -78,11 +81,11 @@ def _grid(across: Axis, up: Axis, words: Callable[[float], str]) -> Markup:
     for value in across.ticks(4):
         if value.is_integer():
             parts.append(text(across.at(value), up.start + 18, figures.whole(value), "tick", "middle"))
-    parts.append(text(across.end, up.start + 34, "steps", "tick", "end"))
+    parts.append(text(across.end, up.start + 34, f"{unit}s", "tick", "end"))
     return group(*parts, line(across.start, up.start, across.end, up.start, "base"))
 
 
-def _drawn(curve: Curve, across: Axis, up: Axis, words: Callable[[float], str], few: bool) -> Markup:
+def _drawn(curve: Curve, across: Axis, up: Axis, words: Callable[[float], str], *, few: bool, unit: str) -> Markup:
     """A curve with its intervals behind it, and its points where they are faint or few."""
     parts = list(_intervals(curve, across, up, few))
     if curve.noisy:
@@ -90,7 +93,7 @@ def _drawn(curve: Curve, across: Axis, up: Axis, words: Callable[[float], str], 
         parts.append(group(*faint))
     parts.append(polyline([(across.at(x), up.at(y)) for x, y in curve.line], "curve"))
     if not curve.noisy and few:
-        parts += [_point(curve, index, across, up, words) for index in range(len(curve.points))]
+        parts += [_point(curve, index, across, up, words=words, unit=unit) for index in range(len(curve.points))]
     return group(*parts, class_=_classes(curve.color, curve.dashed))
 
 
@@ -109,9 +112,9 @@ def _intervals(curve: Curve, across: Axis, up: Axis, few: bool) -> Iterator[Mark
     yield element("polygon", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in corners), class_="span")
 
 
-def _point(curve: Curve, index: int, across: Axis, up: Axis, words: Callable[[float], str]) -> Markup:
+def _point(curve: Curve, index: int, across: Axis, up: Axis, *, words: Callable[[float], str], unit: str) -> Markup:
     step, value = curve.points[index]
-    about = f"{curve.name}, step {figures.whole(step)}: {words(value)}"
+    about = f"{curve.name}, {unit} {figures.whole(step)}: {words(value)}"
     if curve.intervals:
         low, high = curve.intervals[index]
         about += f" [{words(low)}, {words(high)}]"
@@ -139,9 +142,9 @@ def _apart(heights: Sequence[float]) -> list[float]:
     return moved
 
 
-def _summary(curve: Curve, words: Callable[[float], str]) -> str:
+def _summary(curve: Curve, words: Callable[[float], str], unit: str) -> str:
     (first, start), (last, end) = curve.points[0], curve.points[-1]
     if first == last:
-        return f"{curve.name}: {words(start)} at step {figures.whole(first)}."
-    steps = f"steps {figures.whole(first)} to {figures.whole(last)}"
+        return f"{curve.name}: {words(start)} at {unit} {figures.whole(first)}."
+    steps = f"{unit}s {figures.whole(first)} to {figures.whole(last)}"
     return f"{curve.name}: {words(start)} to {words(end)}, {steps}."

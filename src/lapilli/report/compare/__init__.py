@@ -1,0 +1,1 @@
+"""The page of a comparison: what a tuning changed, over depth, beside what changes without it."""
