@@ -84,5 +84,5 @@ def write_page(run: RunDir, out: Path) -> None:
         curves.append(Curve(position, color, points))
     templates = environment("kit")
     styles = style(templates, "page.css", "line_chart.css")
-    chart = line_chart(curves, "Linear CKA over depth", "{:.2f}".format)
+    chart = line_chart(curves, "Linear CKA over depth", "{:.2f}".format, unit="layer")
     write_atomically(out, templates.from_string(_PAGE).render(style=styles, title=RESULT, chart=chart))
