@@ -72,7 +72,7 @@ def _logits(head: Any, norm: Any, states: Tensor) -> Tensor:
 
 def measured(
     states: Mapping[str, Tensor], lens: Mapping[str, Lens], pairs: Mapping[str, tuple[str, str]], seed: int
-) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """The values of all pairs and models at one site, and what each sample contributes to those that are means.
 
     `states` of every model are (sample, d_model), row i of the same sample. A sample whose state equals another's in
