@@ -32,6 +32,7 @@ PACKAGE = Path(lapilli.__file__).parent
 RELEASE = dependency("transformers").installed
 _ALOUD = {  # modules whose names are used as they are: where they have changed, the import fails, aloud
     "transformers",
+    "transformers.integrations",
     "transformers.utils",
     "transformers.utils.import_utils",
     "transformers.generation.streamers",

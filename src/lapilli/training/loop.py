@@ -35,7 +35,17 @@ from lapilli.core.run import RunDir
 from lapilli.model.hub import model_folder
 from lapilli.model.llava import Llava, load, save, with_image_position
 from lapilli.model.reading import quiet
-from lapilli.training.extension import extensions, note_extension, remove_model, require_extendable
+from lapilli.training.changes import (
+    SOURCES,
+    changes,
+    extensions,
+    note_change,
+    note_extension,
+    remove_model,
+    require_extendable,
+    require_same_sources,
+    sources_of,
+)
 from lapilli.training.feed import Batcher, Examples, SimilarLengths
 from lapilli.training.learning import set_learning
 from lapilli.training.lora import placement_of, save_updates, with_updates
@@ -56,13 +66,6 @@ from lapilli.training.preflight import (
     startable,
 )
 from lapilli.training.recipe import Length, TrainRecipe
-from lapilli.training.sources import (
-    SOURCES,
-    changes,
-    note_change,
-    require_same_sources,
-    sources_of,
-)
 from lapilli.training.stages import STAGES, modes, requirements
 from lapilli.training.start import start_of
 from lapilli.training.totals import Totals

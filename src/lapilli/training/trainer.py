@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.integrations.integration_utils import TensorBoardCallback
+from transformers.integrations import TensorBoardCallback  # type: ignore[attr-defined]  # public, but handed on lazily
 from transformers.utils.import_utils import is_torch_bf16_gpu_available
 
 from lapilli.core.errors import LapilliError, UsageError
