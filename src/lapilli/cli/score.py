@@ -124,10 +124,10 @@ def _save(
     benchmark: "Published[Any]", files: "Sequence[Scored]", parts: Mapping[str, Any], labels: Sequence[Path], out: Path
 ) -> None:
     """Write the run folder: recipe, scores, a row for every answer, and the page."""
+    from lapilli.core.files import sha256
     from lapilli.core.plain import plain
     from lapilli.core.run import RunDir
     from lapilli.core.terminal import printable
-    from lapilli.data.questions import sha256
     from lapilli.evaluation.published.results import names
     from lapilli.report.scoring.page import write_page
 

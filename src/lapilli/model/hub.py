@@ -7,7 +7,6 @@ compared. Whatever stops a download, the same command goes on where it stopped.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -50,7 +49,7 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import WeakFileLock, build_hf_headers, disable_progress_bars, validate_repo_id  # type: ignore[attr-defined]
 
 from lapilli.core.errors import LapilliError, UsageError
-from lapilli.core.files import explain_write
+from lapilli.core.files import explain_write, sha256
 from lapilli.core.terminal import Terminal
 
 _DESCRIBING = ("*.json", "*.jinja", "*.model", "*.txt")  # configurations, tokenizers, templates; nothing that is run
@@ -321,9 +320,7 @@ def _resume(one: _Download) -> None:
 
 
 def _require_same(one: _Download) -> None:
-    with one.partial.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != one.sha256:
+    if sha256(one.partial) != one.sha256:
         one.partial.unlink()
         raise LapilliError(f"{one.url}: what came has another SHA-256 than was announced; fetch it again")
 

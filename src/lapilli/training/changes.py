@@ -4,13 +4,12 @@ The sources are the model and the data that the run starts from; only the file o
 allowed. The end may become later: whether it can, and what of the run goes first.
 """
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.files import discard
+from lapilli.core.files import discard, sha256
 from lapilli.core.read import checked
 from lapilli.core.run import RunDir
 from lapilli.model.parts import origin
@@ -36,9 +35,9 @@ Extension = TypedDict("Extension", {"after_step": int, "from": int, "to": int})
 
 def sources_of(recipe: TrainRecipe, model: Path, samples: int) -> dict[str, str]:
     """The checksums of the model's folder and of the recipe's files, and how many samples are learned from."""
-    sources = {"model": origin(model).sha256, "data": _sha256(recipe.data.file), "number of samples": str(samples)}
+    sources = {"model": origin(model).sha256, "data": sha256(recipe.data.file), "number of samples": str(samples)}
     if recipe.data.validation:
-        sources["validation data"] = _sha256(recipe.data.validation)
+        sources["validation data"] = sha256(recipe.data.validation)
     return sources
 
 
@@ -105,8 +104,3 @@ def extensions(run: RunDir) -> list[Extension]:
     if not run.has(EXTENDED):
         return []
     return checked(list[Extension], run.load(EXTENDED), f"{run.path}: results/{EXTENDED}.json", "start a new run")
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

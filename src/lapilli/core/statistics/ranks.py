@@ -8,10 +8,14 @@ it less often than it should. Two corrections:
   other: r = r_between / sqrt(r_first * r_second) (Spearman 1904, Am. J. Psychol. 15:72)
 - the members of a set are drawn from the posterior of the true means (empirical Bayes; Efron & Morris 1973, JASA
   68:117)
+
+The interval of a rank correlation holds both that of the corrected draws and that of the posterior: the first is too
+narrow where noise is little, the second where it is much.
 """
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,9 +51,10 @@ def spearman(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArr
 def rank_correlation(first: NDArray[np.floating], second: NDArray[np.floating], seed: int = 0) -> Estimate:
     """Spearman's correlation of the true means of two tables (sample, item) of the same samples, with its interval.
 
-    It is 0 by chance, and nan where the tables do not agree with themselves: their ranking is noise. In simulations (20
-    and 256 items, normal to heavy-tailed means, noise of .15 to .5 of their spread) the interval covers the truth 82 to
-    100 times in 100, 92 on average.
+    It is 0 by chance, and nan where the tables do not agree with themselves: their ranking is noise. The interval is
+    the least that holds two: the bootstrap's of the corrected value, and that of draws of the true means. In
+    simulations (20 and 256 items, normal to heavy-tailed means, noise of .15 to .5 of their spread) it covers the truth
+    91 to 100 times in 100.
     """
     n = len(first)
     if n < 4:
@@ -65,7 +70,12 @@ def rank_correlation(first: NDArray[np.floating], second: NDArray[np.floating], 
     corrected = np.clip(between / scale, -1, 1)
     if np.isnan(corrected[0]):  # of draws there may be some that agree with themselves, by chance
         return Estimate(math.nan, math.nan, math.nan, n)
-    return interval(float(corrected[0]), corrected[1:], n)
+    bootstrap = interval(float(corrected[0]), corrected[1:], n)
+    posterior = interval(
+        bootstrap.value, np.concatenate([spearman(*pair) for pair in _true_means(first, second, seed)]), n
+    )
+    low, high = np.fmin(bootstrap.low, posterior.low), np.fmax(bootstrap.high, posterior.high)
+    return replace(bootstrap, low=float(low), high=float(high))
 
 
 def _halves(n: int, seed: int) -> Iterator[NDArray[np.float64]]:

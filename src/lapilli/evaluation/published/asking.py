@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lapilli.core.errors import LapilliError, UsageError
+from lapilli.core.files import sha256
 from lapilli.data.paths import PictureError, picture_path
-from lapilli.data.questions import sha256
 from lapilli.evaluation.answer_file import AnswerRow, identifier, text_of
 from lapilli.evaluation.benchmark import Benchmark, Response, Table, with_interval
 from lapilli.evaluation.published.protocol import ASKED, Judged, Layout, Published, published
