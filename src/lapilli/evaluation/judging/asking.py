@@ -68,13 +68,13 @@ def judge(
     """
     settings = work.settings
     budget = Budget(settings.price_list, most_cost, settings.max_total_tokens)
+    endpoint = Endpoint(base_url, settings.deadline) if base_url else None  # first: what is refused leaves no folder
     with RunDir.alone(folder):
         run = RunDir.begin(folder, work.plan, settings.seed or 0)
         run.reopen()  # what follows from the judgements may change with the version
         journal = Journal(folder / JOURNAL)
         try:
             budget.spend(journal.used)
-            endpoint = Endpoint(base_url, settings.deadline) if base_url else None
             asker = Asker(endpoint, journal, budget, Pace(settings.concurrency), settings.patience)
             judgements = asyncio.run(_judged(work, asker, on_progress))
             nothing = journal.is_empty
