@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tests.evaluation.judging.judges import FAST, files, honest, lines
+from tests.evaluation.judging.judges import FAST, files, honest, lines, only
 from tests.llm_server import Server
 
 from lapilli.cli import run
@@ -48,7 +48,7 @@ def test_it_is_estimated_shown_made_and_made_again(server, judge, tmp_path, caps
 
 @pytest.mark.parametrize("procedure", [["--published"], []])
 def test_its_reviews_are_scored_as_it_scores_them(server, judge, tmp_path, capsys, procedure):
-    server.fault_of = lambda body, times: "wrong_format" if "Question 3?" in body["messages"][-1]["content"] else None
+    server.fault_of = only(3, "wrong_format")
     assert judge("--base-url", server.url, "--json", *procedure) == 0
     ours = json.loads(capsys.readouterr().out)
     assert run(["score", "llava-bench", "--reviews", str(tmp_path / "out/reviews.jsonl"), "--json"]) == 0

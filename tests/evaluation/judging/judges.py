@@ -1,4 +1,4 @@
-"""Judges for tests, as replies of a server, and files of questions for them: three categories, two questions a picture."""
+"""Judges for tests, as replies of a server, and questions for them: three categories, two questions a picture."""
 
 import json
 import re
@@ -60,3 +60,8 @@ def biased(messages):
     """A judge that gives two points more to whatever stands first."""
     first, second = worths(messages)
     return verdict(messages, min(10, first + 2), second)
+
+
+def only(question, fault):
+    """A fault of the calls about one question."""
+    return lambda body, times: fault if f"Question {question}?" in body["messages"][-1]["content"] else None

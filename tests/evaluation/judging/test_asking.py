@@ -1,4 +1,4 @@
-"""Judges that lie, stall, prefer a place, write prose, throttle and obey: nothing is lost, and nothing is paid twice."""
+"""Judges that lie, stall, prefer a place, write prose, throttle and obey: nothing is lost or paid twice."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from tests.evaluation.judging.judges import FAST, asked, biased, files, honest, verdict, worth_of
+from tests.evaluation.judging.judges import FAST, asked, biased, files, honest, only, verdict, worth_of
 from tests.llm_server import Server
 
 from lapilli.core.errors import LapilliError
@@ -108,16 +108,13 @@ def test_an_endpoint_that_lies_and_stalls_costs_nothing_but_time(tmp_path):
 
 
 def test_what_is_refused_is_set_aside_and_what_is_unanswered_is_asked_again(tmp_path):
-    def fault(name):
-        return lambda body, times: name if "Question 5?" in body["messages"][-1]["content"] else None
-
     with Server(honest) as server:
         work = made(tmp_path, "tries=2")
-        server.fault_of = fault("500")
+        server.fault_of = only(5, "500")
         report = judge(work, tmp_path / "out", server.url)
         assert report.stopped.startswith("4 calls have no answer") and report.done == 44
         assert not (tmp_path / "out/manifest.json").exists()
-        server.fault_of = fault("400")
+        server.fault_of = only(5, "400")
         report = judge(work, tmp_path / "out", server.url)
     assert (report.stopped, report.figures["refused"], report.figures["all"]["n"]) == ("", 4, 11)
 

@@ -19,7 +19,9 @@ def test_they_are_joined_by_name_whatever_their_order(tmp_path):
 def test_what_does_not_match_is_listed_or_left_out(tmp_path):
     questions, answers, references, _ = files(tmp_path)
     lines(answers, [{"question_id": at, "text": "a"} for at in range(1, 14)])
-    with pytest.raises(LapilliError, match=r"answers.jsonl: 2 rows answer none .*, 1 questions have no row: 12, 13, 0"):
+    with pytest.raises(
+        LapilliError, match=r"answers.jsonl: 2 rows answer none .*, 1 questions have no row: '12', '13', '0';"
+    ):
         read_pairs(Files(questions, answers, references))
     paired = read_pairs(Files(questions, answers, references), allow=True)
     assert (len(paired.pairs), paired.left_out) == (11, ("12", "13", "0"))
@@ -31,7 +33,7 @@ def test_what_does_not_match_is_listed_or_left_out(tmp_path):
 def test_two_answers_to_one_question_are_refused_and_a_context_must_be_there(tmp_path):
     questions, answers, references, contexts = files(tmp_path)
     lines(contexts, [{"image": "0.jpg", "caption": "x"}])
-    with pytest.raises(LapilliError, match="no context of '1.jpg', the picture of question 2"):
+    with pytest.raises(LapilliError, match=r"no context of '1.jpg', the picture of question 2"):
         read_pairs(Files(questions, answers, references, contexts))
     lines(answers, [{"question_id": 1, "text": "a"}, {"question_id": "1", "text": "b"}])
     with pytest.raises(LapilliError, match=r"answers.jsonl:2: a second answer to '1', after .*:1"):

@@ -14,8 +14,8 @@ def pair(answer="A cat.", name="7"):
     return Pair(name, "conv", "a.jpg", "What is it?", "A dog on grass.", "A dog.", answer)
 
 
-def work(procedure="balanced", samples=2, overrides=(), pairs=(pair(),)):
-    return plan_work(pairs, procedure, samples, "m", read_settings(None, list(overrides)))
+def work(procedure="balanced", samples=2, overrides=(), pairs=()):
+    return plan_work(pairs or (pair(),), procedure, samples, "m", read_settings(None, list(overrides)))
 
 
 def test_every_judgement_has_its_own_seed_key_and_mark():
@@ -89,4 +89,4 @@ def test_rubrics_are_named_and_checked(tmp_path):
     with pytest.raises(UsageError, match="no such version or folder"):
         read_rubric("v99")
     with pytest.raises(UsageError, match="role: empty"):
-        read_settings(None, ["role= "])
+        read_settings(None, ["role=' '"])

@@ -5,6 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from lapilli.core.terminal import printable
 from lapilli.report.kit.figures import is_number, number
 from lapilli.report.kit.svg import Axis, chart, group, line, shape, text
 
@@ -17,7 +18,7 @@ _DIAMOND = ((0.0, -6.0), (6.0, 0.0), (0.0, 6.0), (-6.0, 0.0))
 
 def score_chart(rows: Mapping[str, Mapping[str, Any]]) -> Markup:
     """The relative score of each category, all first: 100 is as good as the reference."""
-    known = {name: row for name, row in rows.items() if is_number(row.get("relative"))}
+    known = {printable(name): row for name, row in rows.items() if is_number(row.get("relative"))}
     if not known:
         return Markup("")
     values = [_EQUAL, *(value for row in known.values() for value in _span(row))]
