@@ -56,6 +56,12 @@ def test_the_worst_and_the_best_come_first():
     assert [[one["id"] for one in of] for of in kinds.values()] == [["e", "a"], ["f", "b"], ["c"]]
 
 
+def test_of_many_pairs_the_first_are_shown_and_all_are_counted():
+    page = render(PLAN, REPORT, [pair(f"pair-{at:03}", 1.0, 2 + at / 100) for at in range(140)])
+    assert "Worse than the reference: 140 pairs<" in page and "The first 100 are shown" in page
+    assert "pair-139" in page and "pair-039" not in page
+
+
 def test_categories_are_those_that_have_a_score():
     beside = {"without_unparsed": {"all": FIGURES}, "reparsed": {}, "audit": {"words": 3}, "unparsed": 2}
     assert list(by_category({"all": FIGURES, "conv": FIGURES} | beside)) == ["all", "conv"]

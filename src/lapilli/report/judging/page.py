@@ -10,7 +10,7 @@ from lapilli.report.judging.chart import score_chart
 from lapilli.report.kit import figures
 from lapilli.report.kit.environment import environment, style
 
-_LISTED = 100  # pairs of each kind
+_LISTED = 100  # pairs of each kind that are shown
 _LONGEST = 1_200  # characters of a text
 _APART = "_interval"
 
@@ -39,7 +39,8 @@ def render(plan: Mapping[str, Any], report: Mapping[str, Any], pairs: Pairs) -> 
         pairs=pairs,
         kinds=worst_and_best(pairs),
         apart=[pair for pair in pairs if pair["agree"] is False],
-        unread=[pair for pair in pairs if any(_is_unread(one) for one in pair["judgements"])][:_LISTED],
+        unread=[pair for pair in pairs if any(_is_unread(one) for one in pair["judgements"])],
+        most=_LISTED,
     )
 
 
@@ -58,9 +59,9 @@ def worst_and_best(pairs: Pairs) -> dict[str, list[Mapping[str, Any]]]:
     read = [pair for pair in pairs if pair["score"] is not None]
     ordered = sorted(read, key=_gain)
     return {
-        "Worse than the reference": [pair for pair in ordered if _gain(pair) < 0][:_LISTED],
-        "Better than the reference": [pair for pair in reversed(ordered) if _gain(pair) > 0][:_LISTED],
-        "As good": [pair for pair in ordered if _gain(pair) == 0][:_LISTED],
+        "Worse than the reference": [pair for pair in ordered if _gain(pair) < 0],
+        "Better than the reference": [pair for pair in reversed(ordered) if _gain(pair) > 0],
+        "As good": [pair for pair in ordered if _gain(pair) == 0],
     }
 
 
