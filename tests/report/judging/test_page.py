@@ -57,7 +57,7 @@ def test_the_worst_and_the_best_come_first():
 
 
 def test_of_many_pairs_the_first_are_shown_and_all_are_counted():
-    page = render(PLAN, REPORT, [pair(f"pair-{at:03}", 1.0, 2 + at / 100) for at in range(140)])
+    page = render(PLAN, REPORT, [pair(f"pair-{at:03}", 1.0, 2 + at / 100) | {"judgements": []} for at in range(140)])
     assert "Worse than the reference: 140 pairs<" in page and "The first 100 are shown" in page
     assert "pair-139" in page and "pair-039" not in page
 
