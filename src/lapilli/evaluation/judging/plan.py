@@ -91,7 +91,7 @@ class Work:
         seed = None if plan.sampling.seed is None else plan.sampling.seed + trial.sample
         about = {"id": pair.id, "order": "answer first" if trial.swapped else "reference first"}
         purpose = f"judge/{plan.procedure}/{plan.rubric}"
-        return Call(messages, plan.model, replace(plan.sampling, seed=seed), purpose, trial.sample, about)
+        return Call(messages, plan.model, replace(plan.sampling, seed=seed), purpose, sample=trial.sample, about=about)
 
     def mark(self, trial: Trial) -> str:
         """The mark of a call's fences: another one for each, always the same for one, and in none of its texts."""
