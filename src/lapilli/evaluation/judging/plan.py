@@ -88,7 +88,7 @@ class Work:
         else:
             text = fenced_prompt(pair.context, pair.question, answers, self.mark(trial), rule)
         messages = (Message("system", self.rubric.texts["system"]), Message("user", text))
-        seed = None if plan.sampling.seed is None else plan.sampling.seed + trial.sample
+        seed = None if plan.sampling.seed is None else (plan.sampling.seed + trial.sample) % 2**31
         about = {"id": pair.id, "order": "answer first" if trial.swapped else "reference first"}
         purpose = f"judge/{plan.procedure}/{plan.rubric}"
         return Call(messages, plan.model, replace(plan.sampling, seed=seed), purpose, sample=trial.sample, about=about)
