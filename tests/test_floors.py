@@ -22,11 +22,12 @@ FLOORS = (
 
 SUB_FLOORS = {
     "data": ({"scenes", "plain"}, {"generation"}),
+    "evaluation": ({"published"}, {"judging"}),
     "inspection": ({"attribution", "measures"}, {"intervention"}),
     "report": (
         {"kit"},
         {"quickstart", "explanation", "scorecard", "color", "hallucination", "compare"}
-        | {"evaluation", "training", "scoring"},
+        | {"evaluation", "training", "scoring", "judging"},
     ),
 }
 """The floors inside a room, above the room's own files. Where none are stated the rooms inside are on one floor."""

@@ -37,6 +37,7 @@ from lapilli.data.scenes.facts import asked_about, read_scenes
 from lapilli.data.validate import validate
 from lapilli.evaluation.answer_file import read_answers
 from lapilli.evaluation.answer_log import AnswerLog
+from lapilli.evaluation.judging.pairs import Files, read_contexts, read_pairs
 from lapilli.evaluation.published.protocol import published
 from lapilli.evaluation.question_file import read_question_file
 from lapilli.model.card import read_card
@@ -133,6 +134,16 @@ def filtered(folder):
     return filter_captions(folder / "captions.jsonl", folder / "out", Balance(), None, lambda *_: None)
 
 
+JUDGED = {"image": "a.png", "captions": ["A dog."], "instances": [{"category": "dog", "bbox": [0, 0, 1, 1.5]}]}
+ASKED = {"question_id": 1, "image": "a.png", "category": "conv", "text": "What?"}
+
+
+def paired(folder):
+    """The one question, beside two answers to it."""
+    (folder / "replies.jsonl").write_text('{"question_id": 1, "text": "a"}')
+    return read_pairs(Files(folder / "pairs.jsonl", *[folder / "replies.jsonl"] * 2))
+
+
 TEN = ["red"] * 10
 LABELS = {
     "pope": {"question_id": 1, "image": "a.jpg", "text": "Is it?", "label": "yes"},
@@ -186,6 +197,8 @@ JSON_READERS = {
     **{f"labels/{name}.json": (value, labels_of(name)) for name, value in LABELS.items()},
     **{f"answers/{name}.jsonl": (value, judged_by(name)) for name, value in HELD.items()},
     "answers.jsonl": ({"question_id": 1, "prompt": "?", "text": "a"}, lambda f: read_answers(f / "answers.jsonl")),
+    "judged.jsonl": (JUDGED, lambda folder: read_contexts(folder / "judged.jsonl")),
+    "pairs.jsonl": (ASKED, paired),
     "scenes.jsonl": ({"id": "0", "image": "a.png", "background": "light", "things": [THING]}, scenes),
     "questions.jsonl": (QUESTION, read_picture_questions),
     "rows.json": ([ROW], lambda folder: (read_sample(folder / "rows.json", 0), validate(folder / "rows.json", folder))),

@@ -28,7 +28,7 @@ _LONGEST = 2_000  # characters of a message
 
 NOUNS = (
     "quickstart", "ask", "chat", "explain", "scorecard", "study", "compare", "data", "model", "train", "report",
-    "evaluate", "score", "doctor",
+    "evaluate", "score", "judge", "doctor",
 )  # fmt: skip
 """The files of commands, in the order of the help page."""
 

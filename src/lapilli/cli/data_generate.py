@@ -1,21 +1,16 @@
 """`lapilli data contexts` and `lapilli data generate`."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lapilli.cli.console import note, print_json, progress_bar, results, say
+from lapilli.cli.calls import INTERRUPTED, display, print_call, print_estimate, print_spent, require_endpoint
+from lapilli.cli.console import note, print_json, results, say
 from lapilli.core.errors import LapilliError, UsageError
 
 if TYPE_CHECKING:
-    from lapilli.data.generation.generate import Progress, Report, Work
-
-_EVERY = 60  # seconds between lines of progress off a terminal
-_INTERRUPTED = 130
+    from lapilli.data.generation.generate import Report, Work
 
 
 def register(noun: typer.Typer) -> None:
@@ -104,21 +99,18 @@ def _generate(
     else:
         if base_url is None and not answers and not (out / "journal.jsonl").is_file():
             raise UsageError("no --base-url, and no answers to work with; give the address of an endpoint")
-        with _display() as tell:
+        with display("samples") as tell:
             report = generate(work, out, base_url, most_cost=max_cost, answers=answers or [], on_progress=tell)
         _conclude(report, out, as_json)
 
 
 def _require_one_engine(engine: str, model: str, base_url: str | None) -> None:
-    from lapilli.core.llm.endpoint import read_key, require_address
-
     if engine == "template" and (model or base_url):
         raise UsageError("--engine template needs no model; leave --model and --base-url out")
     if engine == "llm" and not model:
         raise UsageError("no --model; name the model as its endpoint does")
     if base_url is not None:
-        require_address(base_url)
-        read_key()
+        require_endpoint(base_url)
 
 
 def _part(shard: str) -> tuple[int, int]:
@@ -133,46 +125,14 @@ def _print_prompts(work: "Work") -> None:
     for kind in work.engine.plan.kinds:
         for job in (job for job in work.jobs if job.kind == kind):
             call = work.engine.call(job)
-            say(f"=== {job.id}, about {call.input_estimate} tokens")
-            for message in call.messages:
-                say(f"--- {message.role}\n{message.content}")
+            print_call(job.id, call)
             break
 
 
 def _print_estimate(work: "Work", out: Path, as_json: bool) -> None:
     from lapilli.data.generation.generate import estimate
 
-    expected = estimate(work, out)
-    if as_json:
-        print_json(expected)
-        return
-    say(f"{expected.calls} calls to make, {expected.reusable} answers in the journal")
-    say(f"about {expected.usage.input:,} tokens of questions and {expected.usage.output:,} of answers, without repairs")
-    cost = (
-        "unknown: give prices with --set 'prices={input: .., output: ..}'"
-        if expected.cost is None
-        else f"{expected.cost:.2f}"
-    )
-    say(f"about what it costs: {cost}")
-
-
-@contextmanager
-def _display() -> Iterator[Callable[["Progress"], None]]:
-    """A bar with the cost and the time that is left; off a terminal, a line a minute."""
-    last = time.monotonic()
-    with progress_bar() as bar:
-        task = bar.add_task("samples", total=None)
-
-        def tell(progress: "Progress") -> None:
-            nonlocal last
-            spent = f"{progress.tokens:,} tokens" if progress.cost is None else f"{progress.cost:.2f} spent"
-            line = f"samples, {spent}, {progress.under_way} under way"
-            bar.update(task, description=line, completed=progress.done, total=progress.total)
-            if bar.disable and time.monotonic() - last >= _EVERY:
-                last = time.monotonic()
-                note(f"{progress.done} of {progress.total} {line}")
-
-        yield tell
+    print_estimate(estimate(work, out), ", without repairs", as_json)
 
 
 def _conclude(report: "Report", out: Path, as_json: bool) -> None:
@@ -183,7 +143,7 @@ def _conclude(report: "Report", out: Path, as_json: bool) -> None:
         _print_report(report, out)
     if report.stopped == "interrupted":
         note(f"{out}: stopped; the same command goes on")
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
     if report.stopped:
         done = f"{report.done} of {report.jobs} samples are done"
         raise LapilliError(f"{out}: {done}: {report.stopped}; the same command goes on")
@@ -201,15 +161,7 @@ def _print_report(report: "Report", out: Path) -> None:
         counts = [str(row[name]) for name in ("samples", "pairs", "set aside")]
         table.add_row(kind, *counts, dropped, flagged)
     results.print(table)
-    calls = report.calls
-    if calls.requests or calls.reused:
-        say(
-            f"{calls.requests} requests, {calls.answered} answers, {calls.reused} from the journal, "
-            f"{calls.throttled} throttled, {calls.failed} failed, {calls.perhaps_paid} perhaps paid without an answer"
-        )
-        cost = "" if report.cost is None else f", {report.cost:.4g} in money"
-        estimated = f" ({calls.without_usage} estimated)" if calls.without_usage else ""
-        say(f"{report.spent.tokens:,} tokens{estimated}{cost}")
+    print_spent(report.calls, report.spent, report.cost)
     if report.spoilt_lines:
         note(f"{out}: {report.spoilt_lines} damaged lines of the journal were left out; their calls were made again")
     say(f"{out}: {sum(row['samples'] for row in report.kinds.values())} samples")

@@ -1,6 +1,6 @@
 """A language model as a judge of two answers: what it is asked, how its reply is read, what its scores say together.
 
-Pure functions; no command asks a judge yet. There are two procedures.
+Pure functions; `judging/` asks a judge with them. There are two procedures.
 
 published  LLaVA's (arXiv 2304.08485, section 5.1): the reference answer always comes first, the two scores are to stand
            on the first line, and a reply that has them elsewhere scores -1 and -1, which enter the means.

@@ -4,13 +4,13 @@ The answers are in the journal, and all else follows from them: with a full jour
 without a call, also by a later version with other gates.
 """
 
-import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lapilli.core.llm.asking import Asker, RefusedError, StoppedError, UnansweredError
+from lapilli.core.llm.asking import Asker, RefusedError, UnansweredError
 from lapilli.core.llm.call import Call, Reply
+from lapilli.core.llm.many import do_all
 from lapilli.data.contexts import Context
 from lapilli.data.generation.gates import Checked, Verdict, check, same_question
 from lapilli.data.generation.kinds import Kind, Pair
@@ -165,20 +165,7 @@ async def run_jobs(
 
     `on_done` gets the number of jobs that are done.
     """
-    products: dict[int, Product] = {}
-    waiting = iter(enumerate(jobs))
-
-    async def work() -> None:
-        for at, job in waiting:
-            try:
-                products[at] = await engine.produce(job, asker)
-            except StoppedError:
-                continue  # what the journal has is made all the same
-            on_done(len(products))
-
-    async with asker.interruptible():
-        await asyncio.gather(*(work() for _ in range(min(workers, len(jobs)))))
-    return [products[at] for at in sorted(products)]
+    return await do_all(jobs, lambda job: engine.produce(job, asker), asker, workers, on_done)
 
 
 def first_calls(engine: Engine, jobs: Iterable[Job]) -> Iterator[Call]:

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +14,7 @@ from lapilli.core.llm.budget import Budget
 from lapilli.core.llm.call import Call, Usage, request_line
 from lapilli.core.llm.endpoint import Endpoint
 from lapilli.core.llm.journal import Journal
+from lapilli.core.llm.many import JOURNAL, Estimate, Progress, estimated, progress_of, unanswered
 from lapilli.core.llm.pace import Pace
 from lapilli.core.manifest import MANIFEST
 from lapilli.core.plain import json_text
@@ -26,8 +26,6 @@ from lapilli.data.generation.kinds import Kind
 from lapilli.data.generation.output import without_repeats, write_output
 from lapilli.data.generation.prompts import read_prompts
 from lapilli.data.generation.settings import Plan, Settings
-
-JOURNAL = "journal.jsonl"
 
 _BATCH_LINES, _BATCH_BYTES = 50_000, 200_000_000  # the most of a file for OpenAI's Batch API
 
@@ -47,27 +45,6 @@ class Work:
     def jobs(self) -> list[Job]:
         """All jobs of this shard."""
         return list(self.engine.jobs(self.contexts))
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a generation would take: calls that are still to be made, those in the journal, tokens, and their cost."""
-
-    calls: int
-    reusable: int
-    usage: Usage
-    cost: float | None
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a generation is: jobs that are done, of how many; what was spent; and the calls under way."""
-
-    done: int
-    total: int
-    cost: float | None
-    tokens: int
-    under_way: int
 
 
 @dataclass(frozen=True)
@@ -112,12 +89,8 @@ def plan_work(
 
 def estimate(work: Work, folder: Path) -> Estimate:
     """What the calls would use and cost that the folder's journal does not answer, without any being made."""
-    usage, count = Usage(), 0
-    with _unanswered(work, folder) as calls:
-        for call in calls:
-            usage, count = usage + _expected(call), count + 1
-    prices = work.settings.price_list
-    return Estimate(count, len(work.jobs) - count, usage, prices.cost(usage) if prices else None)
+    calls = list(first_calls(work.engine, work.jobs))
+    return estimated(calls, folder, work.settings.price_list, _length)
 
 
 def generate(
@@ -169,7 +142,7 @@ def write_batch(work: Work, folder: Path, file: Path) -> list[tuple[Path, int]]:
     Returns the files, each with its number of requests: `file`, or requests.2.jsonl and so on behind it.
     """
     written = []
-    with _unanswered(work, folder) as calls:
+    with unanswered(first_calls(work.engine, work.jobs), folder) as calls:
         for number, lines in enumerate(_batches(map(request_line, calls)), 1):
             name = file if number == 1 else file.with_suffix(f".{number}{file.suffix}")
             write_atomically(name, "".join(lines))
@@ -221,7 +194,7 @@ async def _ask_all(
     asker = Asker(endpoint, journal, budget, Pace(settings.concurrency), settings.patience)
 
     def tell(done: int) -> None:
-        on_progress(Progress(done, len(jobs), budget.cost, budget.spent.tokens, asker.pace.under_way))
+        on_progress(progress_of(asker, done, len(jobs)))
 
     try:
         products = await run_jobs(work.engine, jobs, asker, settings.concurrency, tell)
@@ -253,27 +226,11 @@ def _begun(folder: Path, work: Work) -> RunDir:
     return run
 
 
-@contextmanager
-def _unanswered(work: Work, folder: Path) -> Iterator[Iterator[Call]]:
-    """The first calls that the folder's journal does not answer, while nobody else writes there."""
-    calls = first_calls(work.engine, work.jobs)
-    if not (folder / JOURNAL).is_file():
-        yield calls
-        return
-    with RunDir.alone(folder):
-        journal = Journal(folder / JOURNAL)
-        try:
-            yield (call for call in calls if call.key not in journal)
-        finally:
-            journal.close()
-
-
 def _finish(run: RunDir, report: Report) -> None:
     run.save("generation", report)
     if not report.stopped:
         run.finish()
 
 
-def _expected(call: Call) -> Usage:
-    kind = call.about["kind"]
-    return Usage(input=call.input_estimate, output=min(call.sampling.max_tokens, _LENGTHS[kind]))  # type: ignore[index]
+def _length(call: Call) -> int:
+    return _LENGTHS[call.about["kind"]]  # type: ignore[index]

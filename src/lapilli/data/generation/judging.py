@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from lapilli.core.llm.asking import Asker, RefusedError, StoppedError, UnansweredError
+from lapilli.core.llm.asking import Asker, RefusedError, UnansweredError
 from lapilli.core.llm.budget import Budget
 from lapilli.core.llm.call import Call, Message, Reply, Sampling
 from lapilli.core.llm.endpoint import Endpoint
 from lapilli.core.llm.journal import Journal
+from lapilli.core.llm.many import JOURNAL, do_all
 from lapilli.core.llm.pace import Pace
 from lapilli.core.run import RunDir
 from lapilli.data.contexts import Context
@@ -129,7 +130,7 @@ def judge_samples(
     budget = Budget(settings.price_list, None, settings.max_total_tokens)
     with RunDir.alone(folder):
         RunDir.begin(folder, recipe, settings.seed or 0)
-        journal = Journal(folder / "journal.jsonl")
+        journal = Journal(folder / JOURNAL)
         try:
             endpoint = Endpoint(judge.url, settings.deadline)
             asker = Asker(endpoint, journal, budget, Pace(settings.concurrency), settings.patience)
@@ -143,22 +144,12 @@ def judge_samples(
 async def _judged(
     samples: Sequence[Sample], judge: Judge, asker: Asker, on_progress: Callable[[int], None]
 ) -> list[Opinion]:
-    opinions: dict[int, Opinion] = {}
-    waiting = iter(enumerate(samples))
-
-    async def work() -> None:
-        for at, sample in waiting:
-            try:
-                opinions[at] = await _opinion(sample, judge.calls(sample), asker)
-            except StoppedError:
-                return
-            on_progress(len(opinions))
-
-    async with asker.interruptible():
-        await asyncio.gather(*(work() for _ in range(min(asker.pace.limit, len(samples)))))
+    opinions = await do_all(
+        samples, lambda sample: _opinion(sample, judge.calls(sample), asker), asker, asker.pace.limit, on_progress
+    )
     if asker.endpoint:
         await asker.endpoint.close()
-    return [opinions[at] for at in sorted(opinions)]
+    return opinions
 
 
 async def _opinion(sample: Sample, calls: Sequence[Call], asker: Asker) -> Opinion:

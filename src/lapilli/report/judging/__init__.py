@@ -1,0 +1,1 @@
+"""The page `judging.html`: what a judge said of answers beside references."""
