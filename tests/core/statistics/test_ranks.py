@@ -56,6 +56,13 @@ def test_without_noise_both_are_what_is_seen():
     assert (shared.value, shared.low, shared.high) == (len(tops[0] & tops[1]),) * 3
 
 
+def test_a_table_agrees_with_itself_even_where_its_means_are_equal():
+    table = np.random.default_rng(5).normal(size=(N, 20)) * 0.1 + np.arange(20) // 2
+    table[:, 1] = table[:, 0]
+    found = rank_correlation(table, table.copy())
+    assert (found.value, found.low, found.high) == pytest.approx((1, 1, 1))
+
+
 def test_of_noise_nothing_is_said():
     first, second = np.random.default_rng(4).normal(size=(2, N, 20))
     estimate = rank_correlation(first, second)

@@ -71,6 +71,8 @@ def rank_correlation(first: NDArray[np.floating], second: NDArray[np.floating], 
     if np.isnan(corrected[0]):  # of draws there may be some that agree with themselves, by chance
         return Estimate(math.nan, math.nan, math.nan, n)
     bootstrap = interval(float(corrected[0]), corrected[1:], n)
+    if np.array_equal(first, second):  # 1; drawn, items of one mean would be ranked by rounding errors
+        return bootstrap
     posterior = interval(
         bootstrap.value, np.concatenate([spearman(*pair) for pair in _true_means(first, second, seed)]), n
     )
