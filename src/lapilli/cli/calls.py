@@ -3,17 +3,20 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from lapilli.cli.console import note, print_json, progress_bar, say
+from lapilli.core.errors import LapilliError
 
 if TYPE_CHECKING:
     from lapilli.core.llm.asking import Counts
     from lapilli.core.llm.call import Call, Usage
     from lapilli.core.llm.many import Estimate, Progress
 
-INTERRUPTED = 130
-"""The exit code of work that was stopped, as shells have it."""
+_INTERRUPTED = 130  # as shells have it
 
 _EVERY = 60  # seconds between lines of progress off a terminal
 
@@ -78,3 +81,12 @@ def print_spent(calls: "Counts", spent: "Usage", cost: float | None) -> None:
     money = "" if cost is None else f", {cost:.4g} in money"
     estimated = f" ({calls.without_usage} estimated)" if calls.without_usage else ""
     say(f"{spent.tokens:,} tokens{estimated}{money}")
+
+
+def require_whole(out: Path, stopped: str, done: str) -> None:
+    """Fail for work that was stopped, with the reason and what of it is done; the same command goes on."""
+    if stopped == "interrupted":
+        note(f"{out}: stopped; the same command goes on")
+        raise typer.Exit(_INTERRUPTED)
+    if stopped:
+        raise LapilliError(f"{out}: {done}: {stopped}; the same command goes on")

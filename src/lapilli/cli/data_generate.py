@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lapilli.cli.calls import INTERRUPTED, display, print_call, print_estimate, print_spent, require_endpoint
+from lapilli.cli.calls import display, print_call, print_estimate, print_spent, require_endpoint, require_whole
 from lapilli.cli.console import note, print_json, results, say
-from lapilli.core.errors import LapilliError, UsageError
+from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from lapilli.data.generation.generate import Report, Work
@@ -141,12 +141,7 @@ def _conclude(report: "Report", out: Path, as_json: bool) -> None:
         print_json(report)
     else:
         _print_report(report, out)
-    if report.stopped == "interrupted":
-        note(f"{out}: stopped; the same command goes on")
-        raise typer.Exit(INTERRUPTED)
-    if report.stopped:
-        done = f"{report.done} of {report.jobs} samples are done"
-        raise LapilliError(f"{out}: {done}: {report.stopped}; the same command goes on")
+    require_whole(out, report.stopped, f"{report.done} of {report.jobs} samples are done")
 
 
 def _print_report(report: "Report", out: Path) -> None:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lapilli.cli.calls import INTERRUPTED, display, print_call, print_estimate, print_spent, require_endpoint
+from lapilli.cli.calls import display, print_call, print_estimate, print_spent, require_endpoint, require_whole
 from lapilli.cli.console import note, print_json, results, say
-from lapilli.core.errors import LapilliError, UsageError
+from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from lapilli.evaluation.judging.asking import Report
@@ -106,12 +106,7 @@ def _run(work: "Work", paired: "Paired", out: Path, endpoint: tuple[str | None, 
     if (out / JOURNAL).is_file():
         _draw(work, out)
     _show(report, paired.left_out, out, as_json)
-    if report.stopped == "interrupted":
-        note(f"{out}: stopped; the same command goes on")
-        raise typer.Exit(INTERRUPTED)
-    if report.stopped:
-        done = f"{report.done} of {report.trials} judgements are made"
-        raise LapilliError(f"{out}: {done}: {report.stopped}; the same command goes on")
+    require_whole(out, report.stopped, f"{report.done} of {report.trials} judgements are made")
 
 
 def _draw(work: "Work", out: Path) -> None:
