@@ -17,7 +17,6 @@ from typer.exceptions import TyperException
 from lapilli import __version__
 from lapilli.cli.console import note, prepare_streams, say
 from lapilli.cli.options import require_usable
-from lapilli.core.dependencies import missing, untested
 from lapilli.core.errors import LapilliError
 from lapilli.core.terminal import printable
 from lapilli.core.trial import tokenizing
@@ -67,11 +66,25 @@ def _start(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     context.obj.debug = debug
-    if context.invoked_subcommand in INSIDE and (line := untested()):
-        context.obj.untested = line
-        note(f"lapilli: {line}")
+    if context.invoked_subcommand in INSIDE:
+        context.obj.untested = _untested()
     if context.invoked_subcommand is None:
         say(context.get_help())
+
+
+def _untested() -> str:
+    """Say which packages are not tested. What reads releases is imported here: the help page need not wait for it."""
+    from lapilli.core.dependencies import untested
+
+    if line := untested():
+        note(f"lapilli: {line}")
+    return line
+
+
+def _missing(error: ImportError) -> str:
+    from lapilli.core.dependencies import missing
+
+    return missing(error)
 
 
 def register_nouns() -> None:
@@ -98,7 +111,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except typer.Abort:
         return _fail("aborted", 1, settings)
     except ImportError as error:
-        return _fail(missing(error), 1, settings)
+        return _fail(_missing(error), 1, settings)
     except MemoryError as error:
         return _fail(f"out of memory{f': {error}' if str(error) else ''}; give it less, or more memory", 1, settings)
     except Exception as error:  # noqa: BLE001 - the border of the process: nothing above could handle it

@@ -4,17 +4,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from lapilli.cli.console import print_json, results
-from lapilli.core.dependencies import Dependency, dependencies, missing
-from lapilli.core.environment import versions
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.finding import Finding
+
+if TYPE_CHECKING:
+    from lapilli.core.dependencies import Dependency
 
 _EXTRAS = {
     "bitsandbytes": "models in 8 or 4 bits: pip install 'lapilli[quant]'",
@@ -36,6 +37,9 @@ def _doctor(
     With a model, say whether that does what it should too. The exit code is 1 where a check fails. Models are checked
     in float32, in which rounding decides no answer.
     """
+    from lapilli.core.dependencies import dependencies
+    from lapilli.core.environment import versions
+
     with suppress(ImportError):  # which is a finding, below
         from lapilli.model.hub import require_named
 
@@ -60,6 +64,8 @@ def _installation() -> Iterator[Finding]:
         from lapilli.model.placement import devices
         from lapilli.selftest.installation import check_installation
     except ImportError as error:
+        from lapilli.core.dependencies import missing
+
         yield Finding("its packages fit", False, missing(error))
         return
     yield Finding("devices", True, "; ".join(devices()))
@@ -95,11 +101,11 @@ def _shown(what: str, findings: Iterable[Finding], shown: bool) -> list[Finding]
     return made
 
 
-def _described(one: Dependency) -> dict[str, Any]:
+def _described(one: "Dependency") -> dict[str, Any]:
     return {**asdict(one), "verdict": one.verdict}
 
 
-def _print_packages(known: Iterable[Dependency], extras: dict[str, str | None]) -> None:
+def _print_packages(known: Iterable["Dependency"], extras: dict[str, str | None]) -> None:
     table = Table("package", "installed", "tested", "")
     for one in known:
         tested = one.oldest if one.oldest == one.newest else f"{one.oldest} to {one.newest}"

@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 _EXCERPT = 60  # characters of a value that is not what it should be
 
+_KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a truth value", int: "a number", float: "a number"}
+
 
 class MissingFileError(LapilliError):
     """There is no file of that name: what that means, the reader of its folder can say."""
@@ -75,6 +77,20 @@ def parsed(text: str, place: str, remedy: str, finite: bool = False) -> Any:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+def half_character(text: str) -> str | None:
+    """The first half of a surrogate pair in `text`, spelled out: JSON can hold one, UTF-8 and tokenizers cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return ascii(text[error.start])
+    return None
+
+
+def json_kind(value: object) -> str:
+    """A JSON value, in words."""
+    return _KINDS.get(type(value), "null")
 
 
 def checked(kind: type[T], value: Any, place: str, remedy: str) -> T:
@@ -148,9 +164,7 @@ class _Check:
     def _text(self, value: Any, path: str) -> str:
         if not isinstance(value, str):
             self._no(value, path, "text")
-        try:
-            value.encode()
-        except UnicodeEncodeError:
+        if half_character(value):
             self._fail(f"{path}: half a character, {value[:_EXCERPT]!a}")
         return value
 

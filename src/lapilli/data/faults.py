@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from lapilli.core.prompt.template import IMAGE_MARK
+from lapilli.core.read import half_character, json_kind
 from lapilli.data.extra_fields import excerpt, extra_fields, names_pictures
 
 Speaker = Literal["user", "assistant"]
@@ -19,8 +20,6 @@ IMAGE_FIELDS = ("image", "images")
 
 _INVISIBLE = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # Unicode's categories of invisible characters
 _WHOLE = "write the whole surrogate pair"
-
-_KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a truth value", int: "a number", float: "a number"}
 
 _SYNONYMS = {"from": "role", "value": "content"}  # of a turn's fields
 
@@ -43,7 +42,7 @@ def faults(row: object) -> Iterator[Fault]:
         yield row
     elif not isinstance(row, dict):
         yield Fault(
-            "row", f"{kind_of(row)}, an object expected", 'write {"id": .., "image": .., "conversations": [..]}'
+            "row", f"{json_kind(row)}, an object expected", 'write {"id": .., "image": .., "conversations": [..]}'
         )
     else:
         yield from _id_faults(row)
@@ -58,7 +57,7 @@ def _id_faults(row: dict[str, Any]) -> Iterator[Fault]:
     if value is None or value == "":
         yield Fault("id", "missing", "give every row an id of its own")
     elif isinstance(value, bool) or not isinstance(value, str | int):
-        yield Fault("id", f"{kind_of(value)}, a string or a whole number expected", "give every row an id of its own")
+        yield Fault("id", f"{json_kind(value)}, a string or a whole number expected", "give every row an id of its own")
     elif half := half_character(str(value)):
         yield Fault("id", f"half a character, {half}", _WHOLE)
 
@@ -68,11 +67,11 @@ def _image_faults(row: dict[str, Any]) -> Iterator[Fault]:
     if all(row.get(field) for field in IMAGE_FIELDS):
         yield Fault("images", "a second list of pictures, beside image", "name all pictures in one of the two")
     if not isinstance(row.get(name), str | list | None):
-        yield Fault(name, f"{kind_of(row[name])}, a path or a list of paths expected", "name the picture's file")
+        yield Fault(name, f"{json_kind(row[name])}, a path or a list of paths expected", "name the picture's file")
         return
     for index, path in enumerate(images_of(row)):
         if not isinstance(path, str):
-            yield Fault(name, f"number {index} is {kind_of(path)}, a path expected", "name the picture's file")
+            yield Fault(name, f"number {index} is {json_kind(path)}, a path expected", "name the picture's file")
         elif not path.strip():
             yield Fault(name, f"number {index} is empty", "name the picture's file, or leave the field out")
 
@@ -90,7 +89,7 @@ def _unread_faults(row: dict[str, Any]) -> Iterator[Fault]:
 def _conversation_faults(row: dict[str, Any]) -> Iterator[Fault]:
     turns = row.get("conversations")
     if not isinstance(turns, list):
-        what = "missing" if turns is None else f"{kind_of(turns)}, a list of turns expected"
+        what = "missing" if turns is None else f"{json_kind(turns)}, a list of turns expected"
         yield Fault("conversations", what, 'write [{"from": "human", "value": ..}, {"from": "gpt", "value": ..}]')
     elif not turns:
         yield Fault("conversations", "no turns", "write a question and its answer, or remove the row")
@@ -102,7 +101,7 @@ def _conversation_faults(row: dict[str, Any]) -> Iterator[Fault]:
 
 def _turn_faults(turn: object, name: str) -> Iterator[Fault]:
     if not isinstance(turn, dict):
-        yield Fault(name, f"{kind_of(turn)}, an object expected", 'write {"from": "human", "value": ..}')
+        yield Fault(name, f"{json_kind(turn)}, an object expected", 'write {"from": "human", "value": ..}')
         return
     speaker, text = speaker_of(turn), text_of(turn)
     for field, synonym in _SYNONYMS.items():
@@ -113,7 +112,7 @@ def _turn_faults(turn: object, name: str) -> Iterator[Fault]:
     elif _role(turn) is None:
         yield Fault(name, f"unknown role {speaker!r}", f"known roles: {', '.join(SPEAKERS)}")
     if not isinstance(text, str):
-        what = 'no "value"' if text is None else f"value is {kind_of(text)}, a string expected"
+        what = 'no "value"' if text is None else f"value is {json_kind(text)}, a string expected"
         yield Fault(name, what, "write what is said")
         return
     yield from _text_faults(text, _role(turn), name)
@@ -126,15 +125,6 @@ def _text_faults(text: str, role: Speaker | None, name: str) -> Iterator[Fault]:
         yield Fault(name, f"{IMAGE_MARK} in an answer", f"only questions show pictures: remove {IMAGE_MARK}")
     if half := half_character(text):
         yield Fault(name, f"half a character, {half}", _WHOLE)
-
-
-def half_character(text: str) -> str | None:
-    """The first half of a surrogate pair in `text`, spelled out: JSON can hold one, UTF-8 and tokenizers cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        return ascii(text[error.start])
-    return None
 
 
 def _order_faults(roles: list[Speaker | None]) -> Iterator[Fault]:
@@ -199,8 +189,3 @@ def text_of(turn: dict[str, Any]) -> Any:
 def _role(turn: object) -> Speaker | None:
     speaker = speaker_of(turn) if isinstance(turn, dict) else None
     return SPEAKERS.get(speaker) if isinstance(speaker, str) else None
-
-
-def kind_of(value: object) -> str:
-    """A JSON value, in words."""
-    return _KINDS.get(type(value), "null")

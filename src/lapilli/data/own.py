@@ -8,9 +8,8 @@ from lapilli.core.errors import LapilliError
 from lapilli.core.files import new_folder
 from lapilli.core.progress import Progress
 from lapilli.core.prompt.template import IMAGE_MARK
-from lapilli.core.read import read_json_lines
+from lapilli.core.read import half_character, read_json_lines
 from lapilli.data.extra_fields import excerpt
-from lapilli.data.faults import half_character
 from lapilli.data.pictures import check_pictures
 from lapilli.data.sample import Sample, Turn, write_samples
 from lapilli.data.split import rows_aside

@@ -21,7 +21,8 @@ from lapilli.core import spelling
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.files import sha256
 from lapilli.core.prompt.template import IMAGE_MARK
-from lapilli.data.faults import Fault, half_character, kind_of
+from lapilli.core.read import half_character, json_kind
+from lapilli.data.faults import Fault
 from lapilli.data.rows import place, read_rows
 from lapilli.data.sample import Sample, Turn
 
@@ -119,7 +120,7 @@ def _question(where: str, row: object) -> PictureQuestion:
         raise LapilliError(f"{where}: a question has the texts {', '.join(_TEXTS)}; this one lacks some of them")
     texts = {name: row[name] for name in _TEXTS} | {"type": spelling.name(row.get("type") or "")}
     if not isinstance(texts["type"], str):
-        raise LapilliError(f"{where}: type: {kind_of(texts['type'])}, a string expected; name the kind of question")
+        raise LapilliError(f"{where}: type: {json_kind(texts['type'])}, a string expected; name the kind of question")
     if half := next(filter(None, map(half_character, texts.values())), None):
         raise LapilliError(f"{where}: half a character, {half}; write the whole surrogate pair")
     if IMAGE_MARK in row["question"]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lapilli.core.errors import LapilliError
-from lapilli.data.faults import Fault, kind_of
+from lapilli.core.read import json_kind
+from lapilli.data.faults import Fault
 
 _AS_LINES = "write its rows as JSON, one object a line, into a .jsonl"
 _UTF8 = "save the file as UTF-8"
@@ -99,7 +100,7 @@ def _rows_of_list(raw: bytes) -> list[Row]:
         if len(lines) > 1 and isinstance(_decode(lines[0][1], 1), dict):  # one row a line, whatever its ending
             return [Row(row, _decode(line, number)) for row, (number, line) in enumerate(lines)]
     else:
-        value = Fault("file", f"holds {kind_of(value)}, a list of rows expected", "wrap the rows in [ and ]")
+        value = Fault("file", f"holds {json_kind(value)}, a list of rows expected", "wrap the rows in [ and ]")
     return [Row(None, value)]
 
 

@@ -13,16 +13,8 @@ from typing import Any
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.files import write_atomically
-from lapilli.data.faults import (
-    IMAGE_FIELDS,
-    SPEAKERS,
-    Speaker,
-    faults,
-    half_character,
-    images_of,
-    speaker_of,
-    text_of,
-)
+from lapilli.core.read import half_character
+from lapilli.data.faults import IMAGE_FIELDS, SPEAKERS, Speaker, faults, images_of, speaker_of, text_of
 from lapilli.data.rows import is_lines, place, read_rows
 
 

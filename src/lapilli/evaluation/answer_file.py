@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.read import parsed, read_text
+from lapilli.core.read import half_character, json_kind, parsed, read_text
 from lapilli.data.extra_fields import excerpt
-from lapilli.data.faults import half_character, kind_of
 
 REMEDY = "check the file"
 _LISTED = 5  # of what is at fault, in a message
@@ -58,7 +57,7 @@ def read_objects(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         raise LapilliError(f"{file}: empty; write one object a line")
     for place, row in rows:
         if not isinstance(row, dict):
-            raise LapilliError(f"{place}: {kind_of(row)}, an object expected; {REMEDY}")
+            raise LapilliError(f"{place}: {json_kind(row)}, an object expected; {REMEDY}")
         yield place, row
 
 
@@ -66,7 +65,7 @@ def read_mapping(file: Path) -> dict[str, Any]:
     """The one object in a file, by its keys. Raises LapilliError where there is another value, or none."""
     value = parsed(read_text(file, "give the file as UTF-8 JSON"), str(file), REMEDY)
     if not isinstance(value, dict):
-        raise LapilliError(f"{file}: {kind_of(value)}, one object expected; {REMEDY}")
+        raise LapilliError(f"{file}: {json_kind(value)}, one object expected; {REMEDY}")
     return value
 
 
@@ -114,7 +113,7 @@ def texts_of(value: Any, place: str) -> tuple[str, ...]:
     values = [entry.get("answer") if isinstance(entry, dict) else entry for entry in entries]
     texts = [text for text in values if isinstance(text, str)]
     if not texts or len(texts) < len(values):
-        raise LapilliError(f"{place}: {kind_of(value)}, a list of the annotators' answers expected; {REMEDY}")
+        raise LapilliError(f"{place}: {json_kind(value)}, a list of the annotators' answers expected; {REMEDY}")
     return tuple(texts)
 
 
@@ -140,7 +139,7 @@ def _value(row: Mapping[str, Any], names: Sequence[str], place: str) -> Any:
 
 
 def _shown(value: object) -> str:
-    return str(value) if isinstance(value, float) else kind_of(value)
+    return str(value) if isinstance(value, float) else json_kind(value)
 
 
 def _whole(text: str, name: str, place: str) -> str:

@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.prompt.template import IMAGE_MARK
+from lapilli.core.read import half_character, json_kind
 from lapilli.data.extra_fields import excerpt
-from lapilli.data.faults import Fault, half_character, kind_of
+from lapilli.data.faults import Fault
 from lapilli.data.questions import plain_answer
 from lapilli.data.rows import place, read_rows
 from lapilli.data.table import read_table
@@ -100,7 +101,7 @@ def _rows(file: Path) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
         if isinstance(value, Fault):
             raise LapilliError(f"{where}: {value}")
         if not isinstance(value, dict):
-            raise LapilliError(f"{where}: {kind_of(value)}, an object expected; it has {', '.join(_NEEDED)}")
+            raise LapilliError(f"{where}: {json_kind(value)}, an object expected; it has {', '.join(_NEEDED)}")
         names = _names(where, value, "keys")
         yield where, entry.number or 0, {name: value[key] for name, key in names.items()}
 
@@ -165,7 +166,7 @@ class _Row:
     def _required(self, name: str) -> str:
         value = self.values[name]
         if not isinstance(value, str):
-            self._fail(name, f"{kind_of(value)}, text expected", f"write the {name} in quotes")
+            self._fail(name, f"{json_kind(value)}, text expected", f"write the {name} in quotes")
         if _is_blank(value):
             self._fail(name, "empty", "write it, or remove the row")
         return self._text(name, value)
@@ -178,7 +179,7 @@ class _Row:
     def _text(self, name: str, value: object) -> str:
         text = _as_text(value)
         if text is None:
-            self._fail(name, f"{kind_of(value)}, text expected", "write it as text")
+            self._fail(name, f"{json_kind(value)}, text expected", "write it as text")
         if len(text) > _LONGEST:
             self._fail(name, f"{len(text):,} characters, up to {_LONGEST:,} are read", "shorten it")
         if half := half_character(text):

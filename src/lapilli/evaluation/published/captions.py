@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.read import parsed, read_text
+from lapilli.core.read import json_kind, parsed, read_text
 from lapilli.core.statistics.clusters import clustered_mean
-from lapilli.data.faults import kind_of
 from lapilli.evaluation.answer_file import REMEDY, AnswerRow, identifier, read_objects, text_of, texts_of
 from lapilli.evaluation.published.figures import figure
 from lapilli.evaluation.published.protocol import Judged, Key, Published, require_extra
@@ -50,14 +49,16 @@ def read_labels(files: Sequence[Path]) -> dict[Key, tuple[str, ...]]:
     for file in files:
         value = parsed(read_text(file, REMEDY), str(file), REMEDY)
         if not isinstance(value, dict):
-            raise LapilliError(f"{file}: {kind_of(value)}, annotations or {{image_id: [captions]}} expected; {REMEDY}")
+            raise LapilliError(
+                f"{file}: {json_kind(value)}, annotations or {{image_id: [captions]}} expected; {REMEDY}"
+            )
         if not isinstance(value.get("annotations"), list):
             labels |= {name: texts_of(texts, f"{file}: {name}") for name, texts in value.items()}
             continue
         for number, row in enumerate(value["annotations"]):
             place = f"{file}, row {number}"
             if not isinstance(row, dict):
-                raise LapilliError(f"{place}: {kind_of(row)}, an object expected; {REMEDY}")
+                raise LapilliError(f"{place}: {json_kind(row)}, an object expected; {REMEDY}")
             name = identifier(row, ("image_id",), place)
             labels[name] = (*labels.get(name, ()), text_of(row, ("caption",), place))
     return labels

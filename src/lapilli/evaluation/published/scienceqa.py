@@ -14,7 +14,7 @@ from typing import Any
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.prompt.template import IMAGE_MARK
-from lapilli.data.faults import kind_of
+from lapilli.core.read import json_kind
 from lapilli.evaluation.answer_file import REMEDY, AnswerRow, read_mapping, read_objects, text_of
 from lapilli.evaluation.published.figures import accuracy, by_group, figure, mean_score, unparsed
 from lapilli.evaluation.published.protocol import Judged, Key, Layout, Published, each
@@ -45,7 +45,7 @@ def read_labels(files: Sequence[Path]) -> dict[Key, Reference]:
 
 def _reference(row: Any, place: str) -> Reference:
     if not isinstance(row, dict):
-        raise LapilliError(f"{place}: {kind_of(row)}, an object expected; {REMEDY}")
+        raise LapilliError(f"{place}: {json_kind(row)}, an object expected; {REMEDY}")
     choices, answer = row.get("choices"), row.get("answer")
     letters = LETTERS[: len(choices)] if isinstance(choices, list) else LETTERS
     if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(letters):

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.read import parsed, read_text
-from lapilli.data.faults import kind_of
+from lapilli.core.read import json_kind, parsed, read_text
 from lapilli.evaluation.answer_file import (
     REMEDY,
     AnswerRow,
@@ -64,11 +63,11 @@ def _references(file: Path) -> Iterator[tuple[str, Reference]]:
         return
     rows = value["annotations"] if isinstance(value, dict) else value
     if not isinstance(rows, list):
-        raise LapilliError(f"{file}: {kind_of(rows)}, annotations or {{question_id: [answers]}} expected; {REMEDY}")
+        raise LapilliError(f"{file}: {json_kind(rows)}, annotations or {{question_id: [answers]}} expected; {REMEDY}")
     for number, row in enumerate(rows):
         place = f"{file}, row {number}"
         if not isinstance(row, dict):
-            raise LapilliError(f"{place}: {kind_of(row)}, an object expected; {REMEDY}")
+            raise LapilliError(f"{place}: {json_kind(row)}, an object expected; {REMEDY}")
         name = identifier(row, ("question_id", "image"), place)
         image = identifier(row, ("image_id", "image", "question_id"), place)
         yield name, Reference(texts_of(row.get("answers"), place), image, _kind(row))
@@ -131,7 +130,7 @@ def read_vqav2_questions(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, row in enumerate(rows if isinstance(rows, list) else []):
         place = f"{file}, question {number}"
         if not isinstance(row, dict):
-            raise LapilliError(f"{place}: {kind_of(row)}, an object expected; {REMEDY}")
+            raise LapilliError(f"{place}: {json_kind(row)}, an object expected; {REMEDY}")
         name, image = identifier(row, ("question_id",), place), identifier(row, ("image_id",), place)
         text = f"{text_of(row, ('question',), place)}\n{SHORT}"
         yield place, {"question_id": name, "image": f"COCO_val2014_{image:0>12}.jpg", "text": text}

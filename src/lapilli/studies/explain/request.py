@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lapilli.core.errors import UsageError
-from lapilli.data.faults import half_character
+from lapilli.core.read import half_character
 from lapilli.data.questions import one_question
 from lapilli.data.sample import Sample
 
