@@ -84,7 +84,7 @@ def go_on(run: "RunDir", measure: Callable[[Progress], object]) -> None:
     """
     if run.is_complete:
         run.verify(pages=False)
-        note(f"{run.path}: the run has finished; its page is drawn again, and nothing is measured")
+        note(f"{run.path}: the run has finished; nothing is measured again")
         return
     try:
         with run.or_nothing(), steps() as progress:

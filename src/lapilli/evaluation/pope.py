@@ -7,8 +7,8 @@ questions about present objects of the same pictures in the same words, so that 
 The same questions are asked with a blank picture and with another scene's, and beside all stands who always says yes:
 of constant answers the best, as its accuracy is that of always no and its F1 is higher.
 
-`scores` and `constants` serve any yes-or-no questions, with precision and recall of the answer yes; `table` shows these
-kinds alone.
+`is_right`, `scores`, `constants`, `COLUMNS` and `cells` serve any yes-or-no questions, with precision and recall of the
+answer yes; `table` shows these kinds alone.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ from lapilli.evaluation.scenes import EVERY_TYPE, SceneQuestion, draw, expected,
 
 ALWAYS_YES = "always yes"
 """The condition of whoever says yes without being asked."""
+
+COLUMNS = ("type", "n", "accuracy", "precision", "recall", "F1", "yes", "other")
+"""The columns of `cells`."""
 
 _LINES = {"blank": "blank", "swapped": "another", ALWAYS_YES: ALWAYS_YES}
 _NOTE = "%; half of the right answers are yes. Controls: a blank picture, another one; who always says yes"
@@ -122,11 +125,11 @@ def table(scores: Sequence[Score], constants: Sequence[Score]) -> Table:
     every = [score for score in (*scores, *constants) if score.type == EVERY_TYPE]
     lines = {kind: lines[kind] for kind in (*KINDS, EVERY_TYPE)}
     lines |= {_LINES[score.condition]: score for score in every if score.condition in _LINES}
-    columns = ("type", "n", "accuracy", "precision", "recall", "F1", "yes", "other")
-    return Table(columns, [_row(name, score) for name, score in lines.items()], _NOTE)
+    return Table(COLUMNS, [cells(name, score) for name, score in lines.items()], _NOTE)
 
 
-def _row(name: str, score: Score) -> list[str]:
+def cells(name: str, score: Score) -> list[str]:
+    """A row of a table that begins with a name."""
     return [
         name,
         str(score.accuracy.n),
