@@ -320,7 +320,7 @@ def shares() -> Iterator[Case]:
 
 def clusters() -> Iterator[Case]:
     """Shares and means of trials in clusters."""
-    for count, share in ((20, 0.5), (100, 0.5), (100, 0.9)):
+    for count, share in ((20, 0.5), (100, 0.5), (100, 0.9), (100, 0.97)):
         trial = partial(clustered_share_held, count=count, share=share)
         yield Case("share (clusters)", f"alike within a cluster, truth {share}", count, HELD, trial, (4000, 600))
     for count, recall, false in ((20, 0.8, 0.3), (100, 0.8, 0.3), (100, 0.95, 0.1)):

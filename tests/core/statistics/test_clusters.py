@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
+from scipy.stats import t as student
 
 from lapilli.core.statistics.bootstrap import mean
 from lapilli.core.statistics.clusters import clustered, clustered_mean
-from lapilli.core.statistics.proportion import wilson
+from lapilli.core.statistics.proportion import score_interval, wilson
 
 TIMES = 600
 
@@ -48,6 +50,15 @@ def test_where_all_are_right_or_none_a_cluster_counts_once(right):
     assert (found.low, found.high) == pytest.approx((alone.low, alone.high)) and found.n == 40
     one = clustered([True, False, True], ["a.png"] * 3)
     assert one.low < 0.15 and one.high > 0.9
+
+
+@pytest.mark.parametrize("wrong", [1, 2, 30])
+def test_few_clusters_with_the_rarer_result_tell_little_of_their_variance(wrong):
+    """Whole clusters of three are right or wrong: three times the variance, of at most twice `wrong` degrees."""
+    found = clustered([at // 3 >= wrong for at in range(300)], [at // 3 for at in range(300)])
+    independent = 300 / (3 * 100 / 99 * 299 / 300) * (norm.ppf(0.975) / student.ppf(0.975, min(99, 2 * wrong))) ** 2
+    expected = score_interval(300 - 3 * wrong, 300, independent)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_what_clusters_are_called_does_not_matter():

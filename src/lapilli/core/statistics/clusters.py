@@ -22,7 +22,9 @@ def clustered(right: Sequence[bool], cluster: Sequence[Hashable]) -> Proportion:
 
     Wilson's interval at the effective number of independent trials (Franco et al. 2019, J. Surv. Stat. Methodol.
     7:334), which is estimated from the differences between clusters. It is that of `wilson` where each cluster has one
-    trial. Where all or none are right nothing can be estimated, and the trials of a cluster count as copies.
+    trial. Near 0 and 1 few clusters tell how much they differ, those with the rarer result: the degrees of freedom are
+    at most twice as many. Where all or none are right nothing can be estimated, and the trials of a cluster count as
+    copies.
     """
     trials = np.array(right, np.bool_)
     return score_interval(int(trials.sum()), len(trials), _independent(trials, numbered(cluster)))
@@ -81,10 +83,11 @@ def _independent(right: NDArray[np.bool_], cluster: NDArray[np.intp]) -> float:
     count = len(sizes)
     if count == n:
         return n
-    share = float(right.mean())
+    hits, share = np.bincount(cluster, right), float(right.mean())
     if count == 1 or share in (0, 1):
         return n * n / float((sizes**2).sum())
-    between = float(((np.bincount(cluster, right) - share * sizes) ** 2).sum()) * count / (count - 1)
+    between = float(((hits - share * sizes) ** 2).sum()) * count / (count - 1)
     alone = n * n * share * (1 - share) / (n - 1)
-    few = (Z / float(stdtrit(count - 1, 0.975))) ** 2  # the fewer they are, the less is known of their variance
+    rarer = np.count_nonzero(hits if share < 0.5 else sizes - hits)
+    few = (Z / float(stdtrit(min(count - 1, 2 * rarer), 0.975))) ** 2  # the less is known of their variance
     return n / max(1.0, between / alone) * few
