@@ -20,6 +20,7 @@ from lapilli.core.fields import list_fields
 from lapilli.core.files import write_atomically
 from lapilli.core.prompt.template import TEMPLATES
 from lapilli.data.sample import Turn
+from lapilli.evaluation.benchmark import BENCHMARKS
 from lapilli.training.recipe import TrainRecipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -112,6 +113,12 @@ def methods() -> str:
     return _table(("family", "`--method`"), [*rows, ("as released, with known faults", faulty)])
 
 
+def benchmarks() -> str:
+    """Every benchmark that asks a model, apart from the published ones."""
+    rows = [(f"`{name}`", entry.summary, entry.figures) for name, entry in BENCHMARKS.items()]
+    return _table(("benchmark", "asks", "gives"), rows)
+
+
 def templates() -> str:
     """Every chat template, with how it asks a first question."""
     question = [Turn("user", "<image>\nWhat is this?")]
@@ -132,6 +139,7 @@ def _cell(value: Any) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "benchmarks": benchmarks,
     "commands": commands,
     "fields": fields,
     "methods": methods,

@@ -17,6 +17,9 @@ KEPT_IN_FILES = {("studies/scorecard/job.py", "given")}
 
 ROOT = Path(__file__).parent.parent
 
+EXAMPLES = [*sorted((ROOT / "tests").rglob("toy*.py")), ROOT / "tests/model/test_pixel_shuffle.py"]
+"""What CONTRIBUTING says to copy."""
+
 SPELLED = ("src", "docs", "benchmarks", "tests", "README.md", "CONTRIBUTING.md", "pyproject.toml")
 """Where `color` has one spelling. The change log and the log tell the past in its own words."""
 
@@ -107,6 +110,14 @@ def test_every_name_says_what_it_holds():
 
 def test_no_call_passes_more_than_five_things_by_position():
     assert faults(crowded) == []
+
+
+@pytest.mark.parametrize("check", [crowded, long])
+def test_what_is_copied_keeps_the_rules_too(check):
+    assert len(EXAMPLES) > 3
+    assert {file.name: list(check(ast.parse(file.read_text(encoding="utf-8")))) for file in EXAMPLES} == {
+        file.name: [] for file in EXAMPLES
+    }
 
 
 def texts(root):

@@ -37,7 +37,7 @@ def evaluate(*arguments):
 @pytest.mark.parametrize("name", list(BENCHMARKS))
 def test_every_entry_leads_to_a_benchmark_of_its_name(name):
     one = benchmark(name)
-    assert one.name == name and BENCHMARKS[name].summary
+    assert one.name == name and BENCHMARKS[name].summary and BENCHMARKS[name].figures
     assert one.rounds and {condition for _, condition in one.rounds} <= {*CONDITIONS, TEXT}
     assert len(set(one.rounds)) == len(one.rounds)
 
@@ -46,13 +46,13 @@ def test_an_unknown_name_is_refused_with_the_list_of_the_registry(monkeypatch):
     for wrong in ("vqav2", "", "Scenes", "scenes,pope"):
         with pytest.raises(UsageError, match=f"no benchmark {wrong!r}; there are: {', '.join(BENCHMARKS)}; or give"):
             benchmark(wrong)
-    monkeypatch.setitem(BENCHMARKS, "toy", Entry("tests.evaluation.toy", "a toy"))
+    monkeypatch.setitem(BENCHMARKS, "toy", Entry("tests.evaluation.toy", "a toy", "shares"))
     with pytest.raises(UsageError, match=f"there are: {', '.join(BENCHMARKS)}; or give"):
         benchmark("vqav2")
 
 
 def test_a_benchmark_of_one_s_own_needs_one_entry(data, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(BENCHMARKS, "toy", Entry("tests.evaluation.toy", "a toy"))
+    monkeypatch.setitem(BENCHMARKS, "toy", Entry("tests.evaluation.toy", "a toy", "shares"))
     assert evaluate("toy", "--data", data, "--questions", 2, "--json", "--out", tmp_path / "run") == 0
     found = json.loads(capsys.readouterr().out)
     assert [(row["benchmark"], row["condition"], row["share"]["n"]) for row in found["scores"]] == [
@@ -67,7 +67,7 @@ def test_a_benchmark_of_one_s_own_needs_one_entry(data, tmp_path, capsys, monkey
 
 
 def test_questions_that_are_not_drawn_need_their_folder(data, capsys, monkeypatch):
-    monkeypatch.setitem(BENCHMARKS, "toy", Entry("tests.evaluation.toy", "a toy"))
+    monkeypatch.setitem(BENCHMARKS, "toy", Entry("tests.evaluation.toy", "a toy", "shares"))
     assert evaluate("toy") == 2
     assert "toy: its questions are not drawn but read; give their folder with --data" in capsys.readouterr().err
 

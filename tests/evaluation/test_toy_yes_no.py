@@ -37,7 +37,8 @@ def test_figures_of_known_answers(tmp_path):
 
 
 def test_a_model_is_asked(tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(BENCHMARKS, "toy_yes_no", Entry("tests.evaluation.toy_yes_no", "own yes-or-no questions"))
+    entry = Entry("tests.evaluation.toy_yes_no", "yes or no: your own questions", "accuracy, precision, recall, F1")
+    monkeypatch.setitem(BENCHMARKS, "toy_yes_no", entry)
     arguments = ["toy_yes_no", "--data", str(written(tmp_path, *LABELS)), "--questions", "3", "--json"]
     assert run(["eval", str(joined("clip", "llama")), *arguments]) == 0
     found = json.loads(capsys.readouterr().out)["scores"]

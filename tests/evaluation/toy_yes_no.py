@@ -34,7 +34,10 @@ def read(folder: Path, split: str, count: int) -> list[SceneQuestion]:
         raise LapilliError(f"{file}: no questions; write a line for each")
     for number, row in enumerate(rows):
         require_picture(folder, str(number), row.image)
-    return [SceneQuestion(str(n), split, row.image, "own", row.question, row.label) for n, row in enumerate(rows)]
+    return [
+        SceneQuestion(str(number), split, row.image, type="own", question=row.question, answer=row.label)
+        for number, row in enumerate(rows)
+    ]
 
 
 def read_rows(file: Path) -> list[Row]:

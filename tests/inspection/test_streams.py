@@ -18,7 +18,7 @@ from lapilli.core.layout import Role
 from lapilli.core.run import RunDir
 from lapilli.data.encode import encode
 from lapilli.inspection import streams
-from lapilli.inspection.streams import POSITIONS, Streams, collect, shared_rows, stored
+from lapilli.inspection.streams import POSITIONS, Streams, collect, shared_rows, stored, stream_sites
 from lapilli.model.llava import load
 
 SAMPLES = [
@@ -117,6 +117,12 @@ def test_the_last_layer_is_kept_before_and_behind_the_last_norm(whole):
     before, behind = states.at("last", "llm.layers.4.resid_post"), states.at("last", "llm.final_norm")
     torch.testing.assert_close(norm(before), behind)
     assert not torch.allclose(before, behind, atol=0.1)
+
+
+def test_sites_are_named_over_depth_and_positions_as_they_were_asked_for(whole):
+    names, sites = stored(whole, "deep").names, stream_sites(llava_of("deep"), EVERYTHING)
+    assert list(names) == [(position, site) for position in EVERYTHING.positions for site in sites]
+    assert len(names) > 1 and list(names) != sorted(names)
 
 
 def test_heads_stay_apart(whole):

@@ -46,7 +46,7 @@ class PixelShuffle(nn.Module):
     def forward(self, features):
         images, patches, width = features.shape
         half = round(patches**0.5) // 2
-        squares = features.reshape(images, half, 2, half, 2, width).transpose(2, 3)
+        squares = features.reshape((images, half, 2, half, 2, width)).transpose(2, 3)
         return self.mlp(self.norm(squares.reshape(images, half * half, 4 * width)))
 
 

@@ -39,6 +39,8 @@ def test_two_models_are_compared_and_what_is_done_is_not_done_again(arguments, t
     made.verify()
     rows = made.load(RESULT)
     assert {(row["position"], row["n"]) for row in rows} == {("image_mean", 12), ("question_end", 12)}
+    over_depth = ["layers.0.resid_pre", "layers.0.resid_post", "layers.1.resid_post", "final_norm"]
+    assert [row["site"].removeprefix("llm.") for row in rows if row["position"] == "image_mean"] == over_depth
     by_site = {(row["position"], row["site"]): row["value"] for row in rows}
     assert by_site["question_end", "llm.layers.0.resid_pre"] is None  # the same token everywhere: nothing varies
     assert 0.2 < by_site["image_mean", "llm.final_norm"] < 1

@@ -61,11 +61,17 @@ class Settings:
         return read_samples(self.data)
 
 
+def settings(models: dict[str, Path], data: Path, images: Path) -> Settings:
+    """The settings. Raises UsageError for too few samples: without torch, and before anything is written."""
+    of = Settings(models, data, images)
+    if len(of.samples) < FEWEST:
+        raise UsageError(f"{data}: {len(of.samples)} samples, at least {FEWEST} are needed; add some")
+    return of
+
+
 def opened(out: Path, of: Settings, placement: Placement) -> RunDir:
     """The run folder: new, interrupted, or finished. Raises LapilliError where it is of another recipe."""
     device_settings(placement)  # refused before anything is written
-    if len(of.samples) < FEWEST:
-        raise UsageError(f"{of.data}: {len(of.samples)} samples, at least {FEWEST} are needed; add some")
     pictures = {name for sample in of.samples for name in sample.images}
     recipe = {"study": RESULT, "models": {name: recorded(path) for name, path in of.models.items()}}
     recipe |= {"weights": [origin(path).sha256 for path in of.models.values()], "streams": asdict(STREAMS)}
@@ -121,15 +127,19 @@ def toy(
     base: Model,
     tuned: Model,
     data: Annotated[Path, typer.Argument(help="A file of samples.", show_default=False)],
-    images: Annotated[Path, typer.Option(help="The folder that the samples' image paths start from.")],
-    out: Annotated[Path, typer.Option(help="A run folder, with the page; an interrupted run continues.")],
+    images: Annotated[
+        Path, typer.Option(help="The folder that the samples' image paths start from.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option(help="A run folder, with the page; an interrupted run continues.", show_default=False)
+    ],
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """How alike two models are at every layer. `register` of cli/study.py adds it: `study.command("toy")(toy)`."""
     context.with_resource(RunDir.alone(out))  # one process at a time
     placement = Placement(device)
-    of = Settings(dict(zip(("base", "tuned"), require_models([base, tuned]), strict=True)), data, images)
+    of = settings(dict(zip(("base", "tuned"), require_models([base, tuned]), strict=True)), data, images)
     run = opened(out, of, placement)
     go_on(run, lambda progress: study(of, run, placement, progress))
     write_page(run, out / "toy.html")  # after the run has finished

@@ -138,16 +138,29 @@ class Benchmark(Generic[Q]):
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a benchmark is, which is not imported before it is asked for, and what it asks, in a few words."""
+    """Where a benchmark is, which is not imported before it is asked for; what it asks, and what it gives, in words."""
 
     module: str
     summary: str
+    figures: str
 
 
 BENCHMARKS = {
-    "scenes": Entry("lapilli.evaluation.scenes", "short answers about scenes, by type of question"),
-    "pope": Entry("lapilli.evaluation.pope", "yes or no: objects that are in a scene, and objects that are not"),
-    "text": Entry("lapilli.evaluation.text", "no pictures: instructions, scenes in words, perplexity"),
+    "scenes": Entry(
+        "lapilli.evaluation.scenes",
+        "short answers about scenes: color, shape, count, existence, place, relation, text, comparison, reasoning",
+        "accuracy by type",
+    ),
+    "pope": Entry(
+        "lapilli.evaluation.pope",
+        "yes or no: objects that are in a scene, and objects that are not",
+        "accuracy, precision, recall, F1, share of yes, by kind",
+    ),
+    "text": Entry(
+        "lapilli.evaluation.text",
+        "no pictures: 50 instructions, questions about scenes in words, a story to predict",
+        "shares of instructions followed and of right answers by type, perplexity",
+    ),
 }
 """All benchmarks by name, in the order of the help page."""
 

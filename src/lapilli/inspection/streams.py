@@ -31,7 +31,7 @@ from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.files import write_atomically
 from lapilli.core.layout import Positions, Role, TokenLayout
 from lapilli.core.plain import plain
-from lapilli.core.read import parsed
+from lapilli.core.read import checked, parsed
 from lapilli.core.run import RunDir
 from lapilli.data.collate import collate
 from lapilli.data.encode import Encoded, encode
@@ -290,16 +290,22 @@ def _tokens(prompts: Sequence[tuple[int, Encoded]], position: str, seed: int) ->
     return _Chosen(sequence, sample, np.concatenate(picks), position == "image_mean")
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """What a file says of the states that it holds."""
+
+    positions: list[str]
+    sites: list[str]
+
+
 @dataclass(frozen=True, eq=False)
 class States:
     """The states of one model in a run, as `collect` has left them: `stored` finds them, nothing is read before."""
 
-    files: tuple[Mapping[str, Source], ...]
+    names: tuple[tuple[str, str], ...]
+    """The positions and sites that there are, in the order of `Streams`: by default sites are over depth."""
 
-    @property
-    def names(self) -> list[tuple[str, str]]:
-        """The positions and sites that there are."""
-        return [(position, site) for position, site in map(_parts, self.files[0]) if site not in ("sample", "token")]
+    files: tuple[Mapping[str, Source], ...]
 
     def at(self, position: str, site: str) -> Tensor:
         """The states of all rows, (row, ...), as the model made them. Raises LapilliError where there are none."""
@@ -313,7 +319,7 @@ class States:
     def _sources(self, position: str, site: str) -> Iterator[Source]:
         for tensors in self.files:
             if f"{position}:{site}" not in tensors:
-                there = ", ".join(sorted({":".join(name) for name in self.names}))
+                there = ", ".join(":".join(name) for name in self.names)
                 raise LapilliError(f"no states of {position}:{site}; the run has {there}")
             yield tensors[f"{position}:{site}"]
 
@@ -333,7 +339,11 @@ def stored(run: RunDir, model: str) -> States:
         raise LapilliError(f"{differing[0]}: of another model or collection than {files[0].name}; {_AGAIN}")
     if whole[0]["files"] != len(files):
         raise LapilliError(f"{folder}: {len(files)} of {whole[0]['files']} files of states; go on with collecting them")
-    return States(tuple(dict(tensors_in(file)) for file in files))
+    kept = checked(
+        _Kept, whole[0]["streams"], str(files[0]), _AGAIN
+    )  # in a file, tensors are in the order of the alphabet
+    names = tuple((position, site) for position in kept.positions for site in kept.sites)
+    return States(names, tuple(dict(tensors_in(file)) for file in files))
 
 
 def shared_rows(first: States, second: States, position: str) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -351,8 +361,3 @@ def shared_rows(first: States, second: States, position: str) -> tuple[NDArray[n
 
 def _folder(run: RunDir, model: str) -> Path:
     return run.path / "states" / model
-
-
-def _parts(name: str) -> tuple[str, str]:
-    position, _, site = name.partition(":")
-    return position, site

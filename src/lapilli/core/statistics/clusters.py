@@ -88,6 +88,6 @@ def _independent(right: NDArray[np.bool_], cluster: NDArray[np.intp]) -> float:
         return n * n / float((sizes**2).sum())
     between = float(((hits - share * sizes) ** 2).sum()) * count / (count - 1)
     alone = n * n * share * (1 - share) / (n - 1)
-    rarer = np.count_nonzero(hits if share < 0.5 else sizes - hits)
-    few = (Z / float(stdtrit(min(count - 1, 2 * rarer), 0.975))) ** 2  # the less is known of their variance
+    rarer = int(np.count_nonzero(hits if share < 0.5 else sizes - hits))
+    few = (Z / float(stdtrit(float(min(count - 1, 2 * rarer)), 0.975))) ** 2  # the less is known of their variance
     return n / max(1.0, between / alone) * few
