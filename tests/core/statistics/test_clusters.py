@@ -52,13 +52,27 @@ def test_where_all_are_right_or_none_a_cluster_counts_once(right):
     assert one.low < 0.15 and one.high > 0.9
 
 
-@pytest.mark.parametrize("wrong", [1, 2, 30])
+def few(degrees):
+    return (norm.ppf(0.975) / student.ppf(0.975, degrees)) ** 2
+
+
+@pytest.mark.parametrize("wrong", [1, 12, 60])
 def test_few_clusters_with_the_rarer_result_tell_little_of_their_variance(wrong):
-    """Whole clusters of three are right or wrong: three times the variance, of at most twice `wrong` degrees."""
-    found = clustered([at // 3 >= wrong for at in range(300)], [at // 3 for at in range(300)])
-    independent = 300 / (3 * 100 / 99 * 299 / 300) * (norm.ppf(0.975) / student.ppf(0.975, min(99, 2 * wrong))) ** 2
-    expected = score_interval(300 - 3 * wrong, 300, independent)
+    """Of 100 clusters of six `wrong` have half of their trials wrong: of 1 nothing is told, and trials are copies."""
+    hits = np.array([3] * wrong + [6] * (100 - wrong))
+    share, n = hits.mean() / 6, 600
+    between, alone = ((hits - 6 * share) ** 2).sum() * 100 / 99, n * n * share * (1 - share) / (n - 1)
+    measured = n / max(1, between / alone) * few(min(99, 2 * wrong))
+    expected = score_interval(hits.sum(), n, max(measured, 100 * few(99)))
+    found = clustered([trial < hit for hit in hits for trial in range(6)], [at // 6 for at in range(n)])
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert (measured < 100 * few(99)) == (wrong == 1)
+
+
+def test_one_cluster_that_went_wrong_leaves_an_interval_near_that_of_single_trials():
+    found = clustered([at > 1 for at in range(50)], [max(at, 1) for at in range(50)])
+    alone = wilson(48, 50)
+    assert alone.low - 0.03 < found.low < alone.low and alone.high < found.high < 1
 
 
 def test_what_clusters_are_called_does_not_matter():

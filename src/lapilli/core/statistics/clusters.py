@@ -23,8 +23,8 @@ def clustered(right: Sequence[bool], cluster: Sequence[Hashable]) -> Proportion:
     Wilson's interval at the effective number of independent trials (Franco et al. 2019, J. Surv. Stat. Methodol.
     7:334), which is estimated from the differences between clusters. It is that of `wilson` where each cluster has one
     trial. Near 0 and 1 few clusters tell how much they differ, those with the rarer result: the degrees of freedom are
-    at most twice as many. Where all or none are right nothing can be estimated, and the trials of a cluster count as
-    copies.
+    at most twice as many. The trials of a cluster count as copies at most, and do where all or none are right, so that
+    nothing can be estimated.
     """
     trials = np.array(right, np.bool_)
     return score_interval(int(trials.sum()), len(trials), _independent(trials, numbered(cluster)))
@@ -83,11 +83,17 @@ def _independent(right: NDArray[np.bool_], cluster: NDArray[np.intp]) -> float:
     count = len(sizes)
     if count == n:
         return n
+    copies = n * n / float((sizes**2).sum())
     hits, share = np.bincount(cluster, right), float(right.mean())
     if count == 1 or share in (0, 1):
-        return n * n / float((sizes**2).sum())
+        return copies
     between = float(((hits - share * sizes) ** 2).sum()) * count / (count - 1)
     alone = n * n * share * (1 - share) / (n - 1)
     rarer = int(np.count_nonzero(hits if share < 0.5 else sizes - hits))
-    few = (Z / float(stdtrit(float(min(count - 1, 2 * rarer)), 0.975))) ** 2  # the less is known of their variance
-    return n / max(1.0, between / alone) * few
+    measured = n / max(1.0, between / alone) * _few(min(count - 1, 2 * rarer))
+    return max(measured, copies * _few(count - 1))
+
+
+def _few(degrees: int) -> float:
+    """What a trial counts where a variance is known from so few: the less is known, the less."""
+    return float(Z / stdtrit(float(degrees), 0.975)) ** 2
