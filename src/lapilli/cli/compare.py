@@ -44,13 +44,14 @@ def compare(
     """
     from lapilli.core.placement import Placement
     from lapilli.core.run import RunDir
-    from lapilli.studies.compare.settings import RESULT, settings
+    from lapilli.studies.compare.settings import RESULT
+    from lapilli.studies.tuning import tuning
 
     context.with_resource(RunDir.alone(out))
     placement = Placement(device)
     roles = {"base": base, "tuned": tuned, "floor": floor, "control": format_control}
     named = {role: path for role, path in roles.items() if path is not None}
-    of = settings(dict(zip(named, require_models(list(named.values())), strict=True)), data, samples, seed)
+    of = tuning(dict(zip(named, require_models(list(named.values())), strict=True)), data, samples, seed)
     from lapilli.report.compare.page import write_page
     from lapilli.studies.compare.study import opened, study  # last: a refusal should not wait for torch
 
