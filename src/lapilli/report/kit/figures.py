@@ -1,6 +1,7 @@
 """Numbers as text. The same number always reads the same, in the text, the tables and the charts."""
 
 import math
+from collections.abc import Callable
 from typing import TypeGuard
 
 from lapilli.core.statistics.proportion import Proportion
@@ -36,6 +37,13 @@ def percent(share: float | None, digits: int = 1) -> str:
 def interval(low: float, high: float) -> str:
     """0.6932, 0.7321 -> 69.3–73.2 %."""
     return f"{100 * low:.1f}–{100 * high:.1f}{THIN}%"
+
+
+def within(
+    value: float | None, low: float | None, high: float | None, words: Callable[[float | None], str] = number
+) -> str:
+    """A value with its interval, each as `words` writes it: 0.43 [0.35, 0.54]."""
+    return f"{words(value)} [{words(low)}, {words(high)}]"
 
 
 def points(difference: float | None) -> str:

@@ -1,0 +1,284 @@
+"""What a patching study says in words: what brings the gain back, beside which control, and what does not fit."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeAlias
+
+from lapilli.report.kit.figures import is_number, number, percent, within
+
+Result: TypeAlias = Mapping[str, Any]
+"""The content of results/patch.json."""
+
+MAIN = ("image", "content")
+"""The kind of prompts and the read-out that the page opens with."""
+
+KINDS = {"image": "with the picture", "text": "without the picture"}
+READOUTS = {
+    "content": ("Content", "log p(right answer | candidates), nats"),
+    "format": ("Format", "log p(any candidate), nats"),
+    "log_p": ("Both", "log p(right answer) = content + format, nats"),
+    "likeliest": ("Right by content", "the right candidate is the likeliest, share of samples"),
+    "exact": ("Right word for word", "every token of the right answer is the likeliest, share of samples"),
+}
+"""The read-outs: title, and what they are."""
+
+PARTS = {
+    "layers": "all layers",
+    "connector": "the connector",
+    "embeddings": "the embeddings",
+    "norm": "the last norm",
+    "head": "the head",
+    "all": "everything",
+}
+"""What is exchanged as one, as the page calls it."""
+
+WAYS = {"base": ("tuned", "tuned parts in the base"), "tuned": ("base", "base parts in the tuned model")}
+"""By target: the source, and what the hybrids are."""
+
+CONTROLS = {
+    "random": "random changes of the same size",
+    "floor": "another seed's tuning",
+    "control": "the format control",
+}
+"""The sources of the controls."""
+
+share_of = partial(percent, digits=0)
+
+
+def exchange(result: Result, target: str, source: str, place: tuple[str, str] = MAIN) -> Mapping[str, Any]:
+    """The figures of an exchange."""
+    wanted = (*place, target, source)
+    return next(
+        one for one in result["exchanges"] if (one["kind"], one["readout"], one["target"], one["source"]) == wanted
+    )
+
+
+def controls_of(result: Result) -> list[str]:
+    """The sources of the controls that were run."""
+    sources = {one["source"] for one in result["exchanges"]}
+    return [source for source in CONTROLS if source in sources]
+
+
+def share_at(one: Mapping[str, Any], at: int, column: str = "share") -> tuple[float | None, float | None, float | None]:
+    """The share of the gain of a hybrid in an exchange, with the ends of its interval."""
+    index = one["numbers"].index(at)
+    value, low, high = (one[column][name][index] for name in ("value", "low", "high"))
+    return value, low, high
+
+
+def window_at(result: Result, start: int, stop: int) -> int:
+    """The hybrid of the layers from `start` to before `stop`."""
+    number_of: int = next(one["at"] for one in result["windows"] if (one["start"], one["stop"]) == (start, stop))
+    return number_of
+
+
+def layers(start: int, stop: int) -> str:
+    """Layers in words: layer 2, layers 0 to 2."""
+    return f"layer {start}" if stop - start == 1 else f"layers {start} to {stop - 1}"
+
+
+def score(result: Result, place: tuple[str, str]) -> Mapping[str, Any]:
+    """A read-out of both models and its gain."""
+    return next(one for one in result["scores"] if (one["kind"], one["readout"]) == place)
+
+
+def estimate(one: Mapping[str, Any]) -> str:
+    """An estimate with its interval."""
+    return within(one["value"], one["low"], one["high"])
+
+
+def has_gain(result: Result, place: tuple[str, str] = MAIN) -> bool:
+    """Whether the interval of the gain leaves out 0; without a gain nothing has a share of it."""
+    gain = score(result, place)["gain"]
+    return is_number(gain["low"]) and (gain["low"] > 0 or gain["high"] < 0)
+
+
+def strongest(result: Result) -> str | None:
+    """The part that alone brings most back, of those beyond random changes; None where none is."""
+    true, random = exchange(result, "base", "tuned"), exchange(result, "base", "random")
+    shares = {
+        part: share_at(true, at)[0] or 0.0
+        for part, at in result["parts"].items()
+        if part != "all" and (share_at(random, at, "beyond")[1] or 0.0) > 0
+    }
+    return max(shares, key=lambda part: shares[part]) if shares else None
+
+
+def half(result: Result) -> int | None:
+    """How many of the first layers bring half of the gain back; None where even all do not."""
+    depth = exchange(result, "base", "tuned")["half"]["value"]
+    return int(depth) + 1 if is_number(depth) and depth < result["depth"] else None
+
+
+def headline(result: Result) -> str:
+    """The finding in a few words."""
+    if not has_gain(result):
+        return "There is no gain to bring back"
+    part = strongest(result)
+    if part is None:
+        return "No part brings more back than random changes do"
+    if part != "layers":
+        value, *_ = share_at(exchange(result, "base", "tuned"), result["parts"][part])
+        return f"{_capital(PARTS[part])} alone brings {share_of(value)} of the gain back"
+    if (count := half(result)) is None:
+        return "Half of the gain does not come back with all layers"
+    return f"{_capital(layers(0, count))} bring half of the gain back".replace("Layer 0 bring ", "Layer 0 brings ")
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+def opening(result: Result) -> list[str]:
+    """The finding, sentence by sentence."""
+    sentences = [_gain(result)]
+    if has_gain(result):
+        sentences += [_parts(result), _from_below(result), _blocks(result), _necessity(result)]
+    return [*sentences, _interference(result), _form(result)]
+
+
+def _gain(result: Result) -> str:
+    """What there is to bring back, with the picture and without."""
+    with_picture, without = (score(result, (kind, "content")) for kind in KINDS)
+    right = score(result, ("image", "likeliest"))
+    known = "" if has_gain(result) else " Its interval holds 0, so there is no gain to recover."
+    return (
+        f"Among the candidates, the tuning made the right answer likelier by {estimate(with_picture['gain'])} nats with "
+        f"the picture (n = {with_picture['gain']['n']}) and by {estimate(without['gain'])} without; with the picture it "
+        f"is the likeliest in {share_of(right['base']['value'])} of samples in the base and in "
+        f"{share_of(right['tuned']['value'])} in the tuned model.{known}"
+    )
+
+
+def beside(result: Result, target: str, at: int, place: tuple[str, str] = MAIN) -> str:
+    """The share of a hybrid, with those of all controls beside it."""
+    source, _ = WAYS[target]
+    own = within(*share_at(exchange(result, target, source, place), at), share_of)
+    others = [
+        f"{CONTROLS[control]} {within(*share_at(exchange(result, target, control, place), at), share_of)}"
+        for control in controls_of(result)
+    ]
+    return f"{own} (with {'; with '.join(others)})"
+
+
+def _parts(result: Result) -> str:
+    words = [f"{PARTS[part]} {beside(result, 'base', result['parts'][part])}" for part in ("layers", "connector")]
+    rest = [
+        f"{PARTS[part]} {share_of(share_at(exchange(result, 'base', 'tuned'), result['parts'][part])[0])}"
+        for part in ("embeddings", "norm", "head")
+    ]
+    return f"Put into the base alone, {' and '.join(words)} bring back, {', '.join(rest)}."
+
+
+def _from_below(result: Result) -> str:
+    """How many of the first layers it takes for half of the gain."""
+    depth = exchange(result, "base", "tuned")["half"]
+    if (count := half(result)) is None:
+        return "From the first layer upwards, no number of layers brings half of the gain back without the connector."
+    at = window_at(result, 0, count)
+    return (
+        f"From the first layer upwards, half of the gain is back with {layers(0, count)} "
+        f"(last layer: {number(depth['low'], 0)} to {number(depth['high'], 0)} in redrawn samples): "
+        f"{beside(result, 'base', at)}."
+    )
+
+
+def _blocks(result: Result) -> str:
+    """Which block of layers has the largest share, whatever order they are put in."""
+    shares = shapley(result, "base")["share"]
+    most = max(range(len(shares["value"])), key=lambda block: shares["value"][block])
+    inside = result["blocks"][most]
+    values = within(*(shares[name][most] for name in ("value", "low", "high")), share_of)
+    return f"Of the layers, whatever order they are put in, {layers(inside[0], inside[-1] + 1)} has most: {values}."
+
+
+def shapley(result: Result, target: str, place: tuple[str, str] = MAIN) -> Mapping[str, Any]:
+    """The shares of the blocks."""
+    return next(one for one in result["shapley"] if (one["kind"], one["readout"], one["target"]) == (*place, target))
+
+
+def _necessity(result: Result) -> str:
+    words = [f"{PARTS[part]} {beside(result, 'tuned', result['parts'][part])}" for part in ("layers", "connector")]
+    return f"With the base's in its place, the tuned model loses of the gain, for {' and for '.join(words)}."
+
+
+def interfering(result: Result) -> list[Mapping[str, Any]]:
+    """The windows that end below both models, beyond what so many tests find by chance."""
+    return [
+        one
+        for one in result["tests"]
+        if one["test"] == "interference" and is_number(one["holm"]) and one["holm"] < 0.05 and one["high"] < 0
+    ]
+
+
+def _interference(result: Result) -> str:
+    if not (those := interfering(result)):
+        return "No window of layers ends below the worse of both models, beyond what so many tests find by chance."
+    worst = min(those, key=lambda one: one["value"])
+    return (
+        f"{len(those)} hybrids end below the worse of both models: layers that do not fit. Furthest below is "
+        f"{WAYS[worst['target']][1]}, {layers(worst['start'], worst['stop'])}, {KINDS[worst['kind']]}: by "
+        f"{estimate(worst)} nats (n = {worst['n']})."
+    )
+
+
+def _form(result: Result) -> str:
+    """How much of the gain is form."""
+    both, form = (score(result, ("image", readout))["gain"] for readout in ("log_p", "format"))
+    return (
+        f"Of {estimate(both)} nats that the right answer gained in all, {estimate(form)} are format: that any of the "
+        "candidates is said at all."
+    )
+
+
+def gain_rows(result: Result) -> Iterator[dict[str, str]]:
+    """Every read-out of both models, with the test of its gain."""
+    for kind, words in KINDS.items():
+        for readout, (title, says) in READOUTS.items():
+            one = score(result, (kind, readout))
+            test = next(
+                test
+                for test in result["tests"]
+                if test["test"] == "gain" and (test["kind"], test["readout"]) == (kind, readout)
+            )
+            yield {
+                "kind": words, "title": title, "says": says, "n": one["gain"]["n"],
+                **{name: estimate(one[name]) for name in ("base", "tuned", "gain")}, "p": number(test["holm"], 3),
+            }  # fmt: skip
+
+
+def part_rows(result: Result, place: tuple[str, str]) -> Iterator[dict[str, Any]]:
+    """The share of every part alone, both ways, with the controls and the test of the likeliest candidate."""
+    for target, (source, way) in WAYS.items():
+        for part, words in PARTS.items():
+            at = result["parts"][part]
+            test = answer_test(result, place[0], target, at)
+            yield {
+                "way": way, "part": words, "n": test["n"],
+                "share": within(*share_at(exchange(result, target, source, place), at), share_of),
+                "controls": [
+                    within(*share_at(exchange(result, target, control, place), at), share_of)
+                    for control in controls_of(result)
+                ],
+                "answers": f"+{test['gained']}, −{test['lost']}", "p": number(test["holm"], 3),
+            }  # fmt: skip
+
+
+def answer_test(result: Result, kind: str, target: str, at: int) -> Mapping[str, Any]:
+    """McNemar's test of a hybrid and its target."""
+    wanted = (kind, target, at)
+    return next(
+        test
+        for test in result["tests"]
+        if test["test"] == "likeliest" and (test["kind"], test["target"], test["at"]) == wanted
+    )
+
+
+def window_rows(result: Result, place: tuple[str, str]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Every window, with its share both ways."""
+    for window in result["windows"]:
+        shares = [
+            within(*share_at(exchange(result, target, source, place), window["at"]), share_of)
+            for target, (source, _) in WAYS.items()
+        ]
+        yield layers(window["start"], window["stop"]), shares
