@@ -26,8 +26,8 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 _LONGEST = 2_000  # characters of a message
 
 NOUNS = (
-    "quickstart", "ask", "chat", "explain", "scorecard", "study", "compare", "patch", "data", "model", "train", "report",
-    "evaluate", "score", "judge", "doctor",
+    "quickstart", "ask", "chat", "explain", "scorecard", "study", "compare", "patch", "data", "model", "train",
+    "report", "evaluate", "score", "judge", "doctor",
 )  # fmt: skip
 """The files of commands, in the order of the help page."""
 

@@ -40,7 +40,7 @@ def interval(low: float, high: float) -> str:
 
 
 def within(
-    value: float | None, low: float | None, high: float | None, words: Callable[[float | None], str] = number
+    value: float | None, low: float | None, high: float | None, *, words: Callable[[float | None], str] = number
 ) -> str:
     """A value with its interval, each as `words` writes it: 0.43 [0.35, 0.54]."""
     return f"{words(value)} [{words(low)}, {words(high)}]"

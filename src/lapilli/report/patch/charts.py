@@ -83,7 +83,7 @@ def blocks_chart(result: Result, target: str, place: tuple[str, str]) -> Markup:
             text(axis.at(value), floor + 17, share_of(value), "tick", "middle"),
         )
     ]
-    summary = "; ".join(f"{name} {within(*row, share_of)}" for name, row in zip(names, rows, strict=True))
+    summary = "; ".join(f"{name} {within(*row, words=share_of)}" for name, row in zip(names, rows, strict=True))
     title = f"Shapley shares of the gain, {WAYS[target][1]}"
     return chart(*ticks, *bars, width=WIDTH, height=floor + _FOOT, title=title, summary=summary)
 
@@ -95,5 +95,5 @@ def _bar(name: str, row: Sequence[float | None], axis: Axis, top: float) -> Mark
         left, right = sorted((axis.at(0.0), axis.at(value)))
         parts.append(element("rect", x=left, y=top + 5, width=right - left, height=_ROW - 10, class_="bar"))
         parts.append(line(axis.at(low), middle, axis.at(high), middle, "whisker"))
-        parts.append(text(axis.end + 10, middle + 4.5, within(value, low, high, share_of), "tick"))
+        parts.append(text(axis.end + 10, middle + 4.5, within(value, low, high, words=share_of), "tick"))
     return group(*parts)

@@ -139,13 +139,13 @@ def opening(result: Result) -> list[str]:
 
 def _gain(result: Result) -> str:
     """What there is to bring back, with the picture and without."""
-    with_picture, without = (score(result, (kind, "content")) for kind in KINDS)
+    gain, without = (score(result, (kind, "content"))["gain"] for kind in KINDS)
     right = score(result, ("image", "likeliest"))
     known = "" if has_gain(result) else " Its interval holds 0, so there is no gain to recover."
     return (
-        f"Among the candidates, the tuning made the right answer likelier by {estimate(with_picture['gain'])} nats with "
-        f"the picture (n = {with_picture['gain']['n']}) and by {estimate(without['gain'])} without; with the picture it "
-        f"is the likeliest in {share_of(right['base']['value'])} of samples in the base and in "
+        f"Among the candidates, the tuning made the right answer likelier by {estimate(gain)} nats with the "
+        f"picture (n = {gain['n']}) and by {estimate(without)} without; with the picture it is the likeliest "
+        f"in {share_of(right['base']['value'])} of samples in the base and in "
         f"{share_of(right['tuned']['value'])} in the tuned model.{known}"
     )
 
@@ -153,9 +153,9 @@ def _gain(result: Result) -> str:
 def beside(result: Result, target: str, at: int, place: tuple[str, str] = MAIN) -> str:
     """The share of a hybrid, with those of all controls beside it."""
     source, _ = WAYS[target]
-    own = within(*share_at(exchange(result, target, source, place), at), share_of)
+    own = within(*share_at(exchange(result, target, source, place), at), words=share_of)
     others = [
-        f"{CONTROLS[control]} {within(*share_at(exchange(result, target, control, place), at), share_of)}"
+        f"{CONTROLS[control]} {within(*share_at(exchange(result, target, control, place), at), words=share_of)}"
         for control in controls_of(result)
     ]
     return f"{own} (with {'; with '.join(others)})"
@@ -188,7 +188,7 @@ def _blocks(result: Result) -> str:
     shares = shapley(result, "base")["share"]
     most = max(range(len(shares["value"])), key=lambda block: shares["value"][block])
     inside = result["blocks"][most]
-    values = within(*(shares[name][most] for name in ("value", "low", "high")), share_of)
+    values = within(*(shares[name][most] for name in ("value", "low", "high")), words=share_of)
     return f"Of the layers, whatever order they are put in, {layers(inside[0], inside[-1] + 1)} has most: {values}."
 
 
@@ -255,9 +255,9 @@ def part_rows(result: Result, place: tuple[str, str]) -> Iterator[dict[str, Any]
             test = answer_test(result, place[0], target, at)
             yield {
                 "way": way, "part": words, "n": test["n"],
-                "share": within(*share_at(exchange(result, target, source, place), at), share_of),
+                "share": within(*share_at(exchange(result, target, source, place), at), words=share_of),
                 "controls": [
-                    within(*share_at(exchange(result, target, control, place), at), share_of)
+                    within(*share_at(exchange(result, target, control, place), at), words=share_of)
                     for control in controls_of(result)
                 ],
                 "answers": f"+{test['gained']}, −{test['lost']}", "p": number(test["holm"], 3),
@@ -278,7 +278,7 @@ def window_rows(result: Result, place: tuple[str, str]) -> Iterator[tuple[str, S
     """Every window, with its share both ways."""
     for window in result["windows"]:
         shares = [
-            within(*share_at(exchange(result, target, source, place), window["at"]), share_of)
+            within(*share_at(exchange(result, target, source, place), window["at"]), words=share_of)
             for target, (source, _) in WAYS.items()
         ]
         yield layers(window["start"], window["stop"]), shares
