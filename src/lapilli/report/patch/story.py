@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
-from lapilli.report.kit.figures import is_number, number, percent, within
+from lapilli.report.kit.figures import counted, is_number, number, percent, within
 
 Result: TypeAlias = Mapping[str, Any]
 """The content of results/patch.json."""
@@ -216,8 +216,8 @@ def _interference(result: Result) -> str:
         return "No window of layers ends below the worse of both models, beyond what so many tests find by chance."
     worst = min(those, key=lambda one: one["value"])
     return (
-        f"{len(those)} hybrids end below the worse of both models: layers that do not fit. Furthest below is "
-        f"{WAYS[worst['target']][1]}, {layers(worst['start'], worst['stop'])}, {KINDS[worst['kind']]}: by "
+        f"Below the worse of both models, so made of layers that do not fit: {counted(len(those), 'hybrid')}. "
+        f"Furthest is {WAYS[worst['target']][1]}, {layers(worst['start'], worst['stop'])}, {KINDS[worst['kind']]}: by "
         f"{estimate(worst)} nats (n = {worst['n']})."
     )
 
