@@ -37,8 +37,8 @@ def test_it_says_first_which_layers_bring_the_gain_back_beside_random_changes():
         "100\u202f% [100\u202f%, 100\u202f%] (with random changes of the same size 10\u202f% [0\u202f%, 20\u202f%]"
         in words
     )
-    assert f"whatever order they are put in, layer {PLANTED} has most: 100\u202f%" in words
-    assert "the connector 0\u202f% [0\u202f%, 0\u202f%]" in words and "another seed's tuning" in words
+    assert f"whatever order they are put in, layer {PLANTED}, 100\u202f% [100, 100], has most" in words
+    assert "The connector, put into the base alone, brought back 0\u202f% [0, 0]" in words
 
 
 def test_what_random_changes_do_too_is_not_claimed():

@@ -1,7 +1,6 @@
 """Numbers as text. The same number always reads the same, in the text, the tables and the charts."""
 
 import math
-from collections.abc import Callable
 from typing import TypeGuard
 
 from lapilli.core.statistics.proportion import Proportion
@@ -31,7 +30,7 @@ def percent(share: float | None, digits: int = 1) -> str:
     """0.7134 -> 71.3 %, with a true minus sign; a dash for no number."""
     if not is_number(share):
         return NONE
-    return f"{100 * share:.{digits}f}{THIN}%".replace("-", "−")
+    return f"{number(100 * share, digits)}{THIN}%"
 
 
 def interval(low: float, high: float) -> str:
@@ -39,11 +38,9 @@ def interval(low: float, high: float) -> str:
     return f"{100 * low:.1f}–{100 * high:.1f}{THIN}%"
 
 
-def within(
-    value: float | None, low: float | None, high: float | None, *, words: Callable[[float | None], str] = number
-) -> str:
-    """A value with its interval, each as `words` writes it: 0.43 [0.35, 0.54]."""
-    return f"{words(value)} [{words(low)}, {words(high)}]"
+def within(value: float | None, low: float | None, high: float | None) -> str:
+    """A value with its interval: 0.43 [0.35, 0.54]."""
+    return f"{number(value)} [{number(low)}, {number(high)}]"
 
 
 def points(difference: float | None) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lapilli.report.kit.figures import is_number, within
+from lapilli.report.kit.figures import is_number
 from lapilli.report.kit.heat_map import Labels, heat_map
 from lapilli.report.kit.line_chart import Curve, line_chart
 from lapilli.report.kit.svg import WIDTH, Axis, chart, element, group, line, text
@@ -20,6 +20,7 @@ from lapilli.report.patch.story import (
     shapley,
     share_at,
     share_of,
+    shared,
     window_at,
 )
 
@@ -83,7 +84,7 @@ def blocks_chart(result: Result, target: str, place: tuple[str, str]) -> Markup:
             text(axis.at(value), floor + 17, share_of(value), "tick", "middle"),
         )
     ]
-    summary = "; ".join(f"{name} {within(*row, words=share_of)}" for name, row in zip(names, rows, strict=True))
+    summary = "; ".join(f"{name} {shared(*row)}" for name, row in zip(names, rows, strict=True))
     title = f"Shapley shares of the gain, {WAYS[target][1]}"
     return chart(*ticks, *bars, width=WIDTH, height=floor + _FOOT, title=title, summary=summary)
 
@@ -95,5 +96,5 @@ def _bar(name: str, row: Sequence[float | None], axis: Axis, top: float) -> Mark
         left, right = sorted((axis.at(0.0), axis.at(value)))
         parts.append(element("rect", x=left, y=top + 5, width=right - left, height=_ROW - 10, class_="bar"))
         parts.append(line(axis.at(low), middle, axis.at(high), middle, "whisker"))
-        parts.append(text(axis.end + 10, middle + 4.5, within(value, low, high, words=share_of), "tick"))
+        parts.append(text(axis.end + 10, middle + 4.5, shared(value, low, high), "tick"))
     return group(*parts)

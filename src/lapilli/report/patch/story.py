@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
-from lapilli.report.kit.figures import counted, is_number, number, percent, within
+from lapilli.report.kit.figures import NONE, counted, is_number, number, percent, within
 
 Result: TypeAlias = Mapping[str, Any]
 """The content of results/patch.json."""
@@ -43,6 +43,13 @@ CONTROLS = {
 """The sources of the controls."""
 
 share_of = partial(percent, digits=0)
+
+
+def shared(value: float | None, low: float | None, high: float | None) -> str:
+    """A share with its interval in per cent: 62 % [42, 79]; a dash for none."""
+    if not (is_number(value) and is_number(low) and is_number(high)):
+        return NONE
+    return f"{share_of(value)} [{number(100 * low, 0)}, {number(100 * high, 0)}]"
 
 
 def exchange(result: Result, target: str, source: str, place: tuple[str, str] = MAIN) -> Mapping[str, Any]:
@@ -133,7 +140,7 @@ def opening(result: Result) -> list[str]:
     """The finding, sentence by sentence."""
     sentences = [_gain(result)]
     if has_gain(result):
-        sentences += [_parts(result), _from_below(result), _blocks(result), _necessity(result)]
+        sentences += [*_parts(result), _from_below(result), _blocks(result)]
     return [*sentences, _interference(result), _form(result)]
 
 
@@ -151,23 +158,24 @@ def _gain(result: Result) -> str:
 
 
 def beside(result: Result, target: str, at: int, place: tuple[str, str] = MAIN) -> str:
-    """The share of a hybrid, with those of all controls beside it."""
+    """The share of a hybrid, and what the controls have in its place."""
     source, _ = WAYS[target]
-    own = within(*share_at(exchange(result, target, source, place), at), words=share_of)
+    own = shared(*share_at(exchange(result, target, source, place), at))
     others = [
-        f"{CONTROLS[control]} {within(*share_at(exchange(result, target, control, place), at), words=share_of)}"
+        f"{CONTROLS[control]} {shared(*share_at(exchange(result, target, control, place), at))}"
         for control in controls_of(result)
     ]
-    return f"{own} (with {'; with '.join(others)})"
+    return f"{own}; {', '.join(others)}"
 
 
-def _parts(result: Result) -> str:
-    words = [f"{PARTS[part]} {beside(result, 'base', result['parts'][part])}" for part in ("layers", "connector")]
-    rest = [
-        f"{PARTS[part]} {share_of(share_at(exchange(result, 'base', 'tuned'), result['parts'][part])[0])}"
-        for part in ("embeddings", "norm", "head")
-    ]
-    return f"Put into the base alone, {' and '.join(words)} bring back, {', '.join(rest)}."
+def _parts(result: Result) -> Iterator[str]:
+    """What each part alone brings back, and what the tuned model loses without it."""
+    for part in ("connector", "layers"):
+        at = result["parts"][part]
+        yield (
+            f"{_capital(PARTS[part])}, put into the base alone, brought back {beside(result, 'base', at)}. "
+            f"Taken from the base, the tuned model lost {beside(result, 'tuned', at)}."
+        )
 
 
 def _from_below(result: Result) -> str:
@@ -184,22 +192,22 @@ def _from_below(result: Result) -> str:
 
 
 def _blocks(result: Result) -> str:
-    """Which block of layers has the largest share, whatever order they are put in."""
+    """Which blocks of layers have the largest and the least share, whatever order they are put in."""
     shares = shapley(result, "base")["share"]
-    most = max(range(len(shares["value"])), key=lambda block: shares["value"][block])
-    inside = result["blocks"][most]
-    values = within(*(shares[name][most] for name in ("value", "low", "high")), words=share_of)
-    return f"Of the layers, whatever order they are put in, {layers(inside[0], inside[-1] + 1)} has most: {values}."
+    order = sorted(range(len(shares["value"])), key=lambda block: shares["value"][block])
+    least, most = (_block(result, shares, block) for block in (order[0], order[-1]))
+    return f"Of the layers, whatever order they are put in, {most}, has most, and {least}, least."
+
+
+def _block(result: Result, shares: Mapping[str, Any], block: int) -> str:
+    inside = result["blocks"][block]
+    values = shared(*(shares[name][block] for name in ("value", "low", "high")))
+    return f"{layers(inside[0], inside[-1] + 1)}, {values}"
 
 
 def shapley(result: Result, target: str, place: tuple[str, str] = MAIN) -> Mapping[str, Any]:
     """The shares of the blocks."""
     return next(one for one in result["shapley"] if (one["kind"], one["readout"], one["target"]) == (*place, target))
-
-
-def _necessity(result: Result) -> str:
-    words = [f"{PARTS[part]} {beside(result, 'tuned', result['parts'][part])}" for part in ("layers", "connector")]
-    return f"With the base's in its place, the tuned model loses of the gain, for {' and for '.join(words)}."
 
 
 def interfering(result: Result) -> list[Mapping[str, Any]]:
@@ -255,9 +263,9 @@ def part_rows(result: Result, place: tuple[str, str]) -> Iterator[dict[str, Any]
             test = answer_test(result, place[0], target, at)
             yield {
                 "way": way, "part": words, "n": test["n"],
-                "share": within(*share_at(exchange(result, target, source, place), at), words=share_of),
+                "share": shared(*share_at(exchange(result, target, source, place), at)),
                 "controls": [
-                    within(*share_at(exchange(result, target, control, place), at), words=share_of)
+                    shared(*share_at(exchange(result, target, control, place), at))
                     for control in controls_of(result)
                 ],
                 "answers": f"+{test['gained']}, −{test['lost']}", "p": number(test["holm"], 3),
@@ -278,7 +286,7 @@ def window_rows(result: Result, place: tuple[str, str]) -> Iterator[tuple[str, S
     """Every window, with its share both ways."""
     for window in result["windows"]:
         shares = [
-            within(*share_at(exchange(result, target, source, place), window["at"]), words=share_of)
+            shared(*share_at(exchange(result, target, source, place), window["at"]))
             for target, (source, _) in WAYS.items()
         ]
         yield layers(window["start"], window["stop"]), shares
