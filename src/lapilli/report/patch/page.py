@@ -1,5 +1,6 @@
 """The page `patch.html`: one patching study in one self-contained file."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def render(result: Result) -> str:
         parts=list(story.part_rows(result, MAIN)),
         windows=list(story.window_rows(result, MAIN)),
         gains=list(story.gain_rows(result)),
+        families=Counter(test["test"] for test in result["tests"]),
     )
 
 

@@ -186,9 +186,13 @@ def _from_below(result: Result) -> str:
     at = window_at(result, 0, count)
     return (
         f"From the first layer upwards, half of the gain is back with {layers(0, count)} "
-        f"(last layer: {number(depth['low'], 0)} to {number(depth['high'], 0)} in redrawn samples): "
+        f"({_until(result, depth['low'])} to {_until(result, depth['high'])} in redrawn samples): "
         f"{beside(result, 'base', at)}."
     )
+
+
+def _until(result: Result, layer: float) -> str:
+    return f"layer {number(layer, 0)}" if layer < result["depth"] else "not with all"
 
 
 def _blocks(result: Result) -> str:
@@ -239,6 +243,10 @@ def _form(result: Result) -> str:
     )
 
 
+def _p(value: float | None) -> str:
+    return "< 0.001" if is_number(value) and value < 0.001 else number(value, 3)
+
+
 def gain_rows(result: Result) -> Iterator[dict[str, str]]:
     """Every read-out of both models, with the test of its gain."""
     for kind, words in KINDS.items():
@@ -251,7 +259,7 @@ def gain_rows(result: Result) -> Iterator[dict[str, str]]:
             )
             yield {
                 "kind": words, "title": title, "says": says, "n": one["gain"]["n"],
-                **{name: estimate(one[name]) for name in ("base", "tuned", "gain")}, "p": number(test["holm"], 3),
+                **{name: estimate(one[name]) for name in ("base", "tuned", "gain")}, "p": _p(test["holm"]),
             }  # fmt: skip
 
 
@@ -268,7 +276,7 @@ def part_rows(result: Result, place: tuple[str, str]) -> Iterator[dict[str, Any]
                     shared(*share_at(exchange(result, target, control, place), at))
                     for control in controls_of(result)
                 ],
-                "answers": f"+{test['gained']}, −{test['lost']}", "p": number(test["holm"], 3),
+                "answers": f"+{test['gained']}, −{test['lost']}", "p": _p(test["holm"]),
             }  # fmt: skip
 
 

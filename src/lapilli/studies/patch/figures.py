@@ -78,9 +78,8 @@ def brought_together(
     each sample has.
     """
     shares = _Shares(plan, readings, of.seed)
-    tests = [*_gain_tests(shares), *_answer_tests(shares), *_interference_tests(shares)]
-    for test, adjusted in zip(tests, holm([test["p"] for test in tests]), strict=True):
-        test["holm"] = adjusted
+    families = (_gain_tests, _answer_tests, _interference_tests)
+    tests = [test for family in families for test in _adjusted(list(family(shares)))]
     made = {
         "models": {role: {"label": label} for role, label in of.labels.items()},
         "settings": {"samples": len(of.questions), "seed": of.seed, "data": of.data.name, "most_candidates": MOST,
@@ -156,6 +155,11 @@ def _shapley(shares: _Shares, kind: str, target: str, source: str, readout: str)
     return {**place, "n": values.shape[1], "share": _columns(estimates)}
 
 
+def _adjusted(family: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The tests of one question, adjusted for all of them."""
+    return [{**test, "holm": p} for test, p in zip(family, holm([test["p"] for test in family]), strict=True)]
+
+
 def _gain_tests(shares: _Shares) -> Iterator[dict[str, Any]]:
     """Whether there is a gain, by kind and read-out."""
     for kind in KINDS:
@@ -181,12 +185,17 @@ def _answer_tests(shares: _Shares) -> Iterator[dict[str, Any]]:
 
 
 def _interference_tests(shares: _Shares) -> Iterator[dict[str, Any]]:
-    """How far every window is above the worse of both models: whole intervals below 0 are layers that do not fit."""
+    """How far every window is above the worse of both models: whole intervals below 0 are layers that do not fit.
+
+    p is that of the sign test, whether as many samples are above as below: a p of draws would not survive the number.
+    """
     for kind in KINDS:
         worse = min((shares.own(kind, role, MAIN) for role in (BASE, TUNED)), key=np.mean)
         for target, source in DIRECTIONS:
             one = shares.readings[kind, target, source]
             for (start, stop), at in _at(shares.plan, shares.plan.windows):
-                tested = paired_difference(one.of(MAIN, at), worse, range(len(worse)))
+                hybrid = one.of(MAIN, at)
+                signs = mcnemar(list(hybrid > worse), list(hybrid < worse))
                 place = {"kind": kind, "target": target, "source": source, "at": at, "start": start, "stop": stop}
-                yield {"test": "interference", **place, **asdict(tested)}
+                apart = asdict(_mean(hybrid - worse, shares.seed))
+                yield {"test": "interference", **place, **apart, "p": signs.p}
