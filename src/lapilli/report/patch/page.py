@@ -14,6 +14,8 @@ from lapilli.report.kit.line_chart import key
 from lapilli.report.patch import charts, story
 from lapilli.report.patch.story import KINDS, MAIN, READOUTS, WAYS, Result
 
+STYLES = ("page.css", "line_chart.css", "heat_map.css", "charts.css", "patch.css")
+
 DETAILS = (("image", "log_p"), ("image", "format"), ("image", "likeliest"), ("text", "content"))
 """What has charts beside the main read-out, where there is a gain."""
 
@@ -29,7 +31,7 @@ def render(result: Result) -> str:
     templates = environment("patch", (figures.percent, figures.counted, figures.number))
     details = [place for place in DETAILS if story.has_gain(result, place)]
     return templates.get_template("patch.html.jinja").render(
-        style=style(templates, "page.css", "line_chart.css", "heat_map.css", "charts.css", "patch.css"),
+        style=style(templates, *STYLES),
         headline=story.headline(result),
         opening=story.opening(result),
         result=result,
