@@ -10,8 +10,7 @@ from tests.studies.compare.made import COUNT, LAYERS, PLANTED, base, changed, qu
 from tests.studies.patch import made
 
 from lapilli.core.run import RunDir
-from lapilli.studies.patch.figures import DIRECTIONS
-from lapilli.studies.patch.settings import READOUTS, RESULT
+from lapilli.studies.patch.settings import OTHER, READOUTS, RESULT
 from lapilli.studies.tuning import KINDS
 
 
@@ -26,7 +25,7 @@ def figures(result, kind, target, source, readout="content"):
 def test_what_is_planted_is_brought_back_by_its_layer_alone():
     result = made.planted().load(RESULT)
     for kind in KINDS:
-        for target, source in DIRECTIONS:
+        for target, source in OTHER.items():
             one = figures(result, kind, target, source)
             for window in result["windows"]:
                 inside = window["start"] <= PLANTED < window["stop"]
@@ -44,8 +43,7 @@ def test_what_is_planted_is_brought_back_by_its_layer_alone():
 def test_a_second_tuning_that_is_the_same_brings_as_much_and_a_control_of_another_layer_comes_later():
     result = made.planted().load(RESULT)
     for target in ("base", "tuned"):
-        source = "tuned" if target == "base" else "base"
-        true = figures(result, "image", target, source)
+        true = figures(result, "image", target, OTHER[target])
         for control in ("random", "floor", "control"):
             one = figures(result, "image", target, control)
             shares = dict(zip(one["numbers"], one["share"]["value"], strict=True))
@@ -74,7 +72,7 @@ def test_shares_are_those_by_hand():
     assert len(arrays) == len(KINDS) * len(READOUTS) * (2 + 2 * 3)  # both directions, and three controls of each
     for kind in KINDS:
         for readout in READOUTS:
-            into_base, into_tuned = (arrays["-".join((kind, *way, readout))] for way in DIRECTIONS)
+            into_base, into_tuned = (arrays["-".join((kind, *way, readout))] for way in OTHER.items())
             gain = into_tuned[0] - into_base[0]
             assert into_base.shape == (len(result["configurations"]), COUNT)
             one = figures(result, kind, "base", "tuned", readout)

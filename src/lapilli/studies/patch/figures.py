@@ -15,11 +15,8 @@ from lapilli.core.statistics.paired import mcnemar, paired_difference
 from lapilli.core.statistics.recovery import half_recovery_depth, shares_of_gain
 from lapilli.inspection.intervention.shapley import shapley_shares
 from lapilli.studies.patch.plan import Plan
-from lapilli.studies.patch.settings import MAIN, MOST, READOUTS
+from lapilli.studies.patch.settings import MAIN, MOST, OTHER, READOUTS
 from lapilli.studies.tuning import BASE, KINDS, TUNED, Tuning
-
-DIRECTIONS = ((BASE, TUNED), (TUNED, BASE))
-"""A target and a source: tuned parts put into the base, and the base's put into the tuned model."""
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -51,13 +48,11 @@ class _Shares:
 
     def own(self, kind: str, role: str, readout: str) -> Floats:
         """A read-out of the base or of the tuned model itself, (sample,)."""
-        other = TUNED if role == BASE else BASE
-        return self.readings[kind, role, other].of(readout, 0)
+        return self.readings[kind, role, OTHER[role]].of(readout, 0)
 
     def gains(self, kind: str, target: str, readout: str) -> Floats:
         """The way from the target to the model whose parts are put into it, (sample,)."""
-        other = TUNED if target == BASE else BASE
-        return self.own(kind, other, readout) - self.own(kind, target, readout)
+        return self.own(kind, OTHER[target], readout) - self.own(kind, target, readout)
 
     def changes(self, exchange: Exchange, readout: str) -> Floats:
         """What the hybrids of an exchange differ from their target by, (patch, sample)."""
@@ -93,7 +88,7 @@ def brought_together(
                    for block in range(plan.blocks)],
         "scores": [_score(shares, kind, readout) for kind in KINDS for readout in READOUTS],
         "exchanges": [_exchange(shares, exchange, readout) for exchange in readings for readout in READOUTS],
-        "shapley": [_shapley(shares, kind, *way, readout) for kind in KINDS for way in DIRECTIONS
+        "shapley": [_shapley(shares, kind, *way, readout) for kind in KINDS for way in OTHER.items()
                     for readout in READOUTS],
         "tests": tests,
     }  # fmt: skip
@@ -121,7 +116,6 @@ def _exchange(shares: _Shares, exchange: Exchange, readout: str) -> dict[str, An
     """Of every hybrid its read-out and its share of the gain; of a control also what the true parts have beyond it."""
     kind, target, source = exchange
     one, changes = shares.readings[exchange], shares.changes(exchange, readout)
-    other = TUNED if target == BASE else BASE
     made = {
         "kind": kind, "target": target, "source": source, "readout": readout, "n": changes.shape[1],
         "numbers": one.numbers,
@@ -130,8 +124,8 @@ def _exchange(shares: _Shares, exchange: Exchange, readout: str) -> dict[str, An
         "half": half_recovery_depth(_from_below(shares.plan, one, changes), shares.gains(kind, target, readout),
                                     shares.seed),
     }  # fmt: skip
-    if source != other:
-        true = shares.changes((kind, target, other), readout)[list(one.numbers)]
+    if source != OTHER[target]:
+        true = shares.changes((kind, target, OTHER[target]), readout)[list(one.numbers)]
         made["beyond"] = _columns(shares.shares(exchange, readout, true - changes))
     return made
 
@@ -174,7 +168,7 @@ def _answer_tests(shares: _Shares) -> Iterator[dict[str, Any]]:
     plan = shares.plan
     numbers = dict.fromkeys(plan.numbers([*plan.windows.values(), *plan.parts.values()]))
     for kind in KINDS:
-        for target, source in DIRECTIONS:
+        for target, source in OTHER.items():
             one = shares.readings[kind, target, source]
             own = list(shares.own(kind, target, "likeliest") > 0)
             for at in numbers:
@@ -191,7 +185,7 @@ def _interference_tests(shares: _Shares) -> Iterator[dict[str, Any]]:
     """
     for kind in KINDS:
         worse = min((shares.own(kind, role, MAIN) for role in (BASE, TUNED)), key=np.mean)
-        for target, source in DIRECTIONS:
+        for target, source in OTHER.items():
             one = shares.readings[kind, target, source]
             for (start, stop), at in _at(shares.plan, shares.plan.windows):
                 hybrid = one.of(MAIN, at)

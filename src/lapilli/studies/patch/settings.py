@@ -4,9 +4,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from lapilli.data.questions import PictureQuestion
+from lapilli.studies.tuning import BASE, TUNED
 
 RESULT = "patch"
 """The name of the study's result in its run folder."""
+
+OTHER = {BASE: TUNED, TUNED: BASE}
+"""Both directions, a target and whose parts are put into it: what is sufficient for the gain, and what is necessary."""
 
 RANDOM = "random"
 """In the place of a model: the target with a random change in every tensor, as long as the tuning's."""

@@ -25,7 +25,7 @@ from lapilli.studies.patch.figures import Readings, brought_together
 from lapilli.studies.patch.plan import Plan
 from lapilli.studies.patch.random_change import change_at_random
 from lapilli.studies.patch.reading import read_answers, readouts
-from lapilli.studies.patch.settings import RANDOM, RESULT, candidates
+from lapilli.studies.patch.settings import OTHER, RANDOM, RESULT, candidates
 from lapilli.studies.steps import Step, Task, carry_out, result
 from lapilli.studies.tuned_models import Models, begun
 from lapilli.studies.tuning import BASE, CONTROL, FLOOR, KINDS, TUNED, Tuning
@@ -55,7 +55,7 @@ def study(of: Tuning, run: RunDir, placement: Placement, progress: Progress) -> 
 def exchanges(of: Tuning) -> list[tuple[str, str]]:
     """The targets and the sources: both directions, then each target with the controls in the source's place."""
     controls = [RANDOM, *(role for role in (FLOOR, CONTROL) if role in of.models)]
-    return [(BASE, TUNED), (TUNED, BASE), *((target, source) for target in (BASE, TUNED) for source in controls)]
+    return [*OTHER.items(), *((target, source) for target in OTHER for source in controls)]
 
 
 def _loaded(of: Tuning, placement: Placement, role: str) -> Llava:
@@ -63,8 +63,7 @@ def _loaded(of: Tuning, placement: Placement, role: str) -> Llava:
     random, _, target = role.partition("-")
     if random != RANDOM:
         return load(of.models[role], placement)
-    other = TUNED if target == BASE else BASE
-    return change_at_random(load(of.models[target], placement), load(of.models[other], placement), of.seed)
+    return change_at_random(load(of.models[target], placement), load(of.models[OTHER[target]], placement), of.seed)
 
 
 @dataclass(frozen=True, eq=False)
