@@ -1,6 +1,7 @@
 """The page of a patching study: what it says first, and that it is one file in which text stays text."""
 
 import copy
+import html
 import re
 
 from tests.studies.compare.made import LAYERS, PLANTED
@@ -96,7 +97,7 @@ def test_the_map_has_a_cell_for_every_window_and_none_below_the_diagonal():
 
 def test_curves_begin_at_the_target_and_have_their_controls():
     result = planted()
-    drawn = str(charts.cumulative_chart(result, "base", story.MAIN, True))
+    drawn = html.unescape(str(charts.cumulative_chart(result, "base", story.MAIN, True)))
     for name in ("the true parts", *story.CONTROLS.values()):
         assert f"{name}, layer {LAYERS}" in drawn
     assert re.search(rf"the true parts, layer {PLANTED + 1}: 100\u202f% \[100\u202f%, 100\u202f%\]", drawn)
