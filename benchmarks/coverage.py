@@ -29,6 +29,7 @@ from lapilli.core.statistics.logistic import out_of_fold
 from lapilli.core.statistics.multiple import holm
 from lapilli.core.statistics.paired import mcnemar, paired_difference
 from lapilli.core.statistics.proportion import newcombe, wilson
+from lapilli.core.statistics.recovery import half_recovery_depth, shares_of_gain
 from lapilli.core.statistics.sets import hypergeometric, rank_p
 
 Random = np.random.Generator
@@ -163,6 +164,21 @@ def mean_held(rng: Random, n: int, shape: str) -> bool:
     }[shape]()
     found = mean(made)
     return found.low <= 1e-12 and found.high >= -1e-12
+
+
+def share_of_gain_held(rng: Random, n: int) -> bool:
+    """A share of a half of a mean gain, of a change that follows the gain with noise."""
+    gains = rng.normal(1, 1, n)
+    (found,) = shares_of_gain((0.5 * gains + rng.normal(0, 0.5, n))[None], gains)
+    return found.low <= 0.5 <= found.high
+
+
+def half_recovery_held(rng: Random, n: int) -> bool:
+    """The layer from which on half of a gain is there, of six whose shares grow, the nearest by a twentieth away."""
+    gains = rng.normal(1, 1, n)
+    shares = np.array([0.1, 0.3, 0.45, 0.6, 0.8, 1.0])
+    found = half_recovery_depth(shares[:, None] * gains + rng.normal(0, 0.5, (6, n)), gains)
+    return found.low <= 3 <= found.high
 
 
 def slope_held(rng: Random, n: int) -> bool:
@@ -344,6 +360,10 @@ def means() -> Iterator[Case]:
         for n in (10, 20, 60):
             trial = partial(mean_held, n=n, shape=shape)
             yield Case("mean (bootstrap)", shape, n, HELD, trial, (2000, 1000), fewer.get((shape, n)))
+    yield Case(
+        "share of a gain", "a gain as large as its spread", 60, HELD, partial(share_of_gain_held, n=60), (2000, 300)
+    )
+    yield Case("half-recovery depth", "six layers", 60, HELD, partial(half_recovery_held, n=60), (500, 50))
     statistic = "any statistic (bootstrap)"
     for n in (20, 60):
         yield Case(statistic, "a slope through 0", n, HELD, partial(slope_held, n=n), (1000, 100))

@@ -26,7 +26,7 @@ SUB_FLOORS = {
     "inspection": ({"attribution", "measures"}, {"intervention"}),
     "report": (
         {"kit"},
-        {"quickstart", "explanation", "scorecard", "color", "hallucination", "compare"}
+        {"quickstart", "explanation", "scorecard", "color", "hallucination", "compare", "patch"}
         | {"evaluation", "training", "scoring", "judging"},
     ),
 }

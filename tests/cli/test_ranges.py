@@ -50,6 +50,7 @@ def test_an_option_has_a_least_and_a_most(name):
         ("scorecard nowhere nowhere --out {} --questions 1000000000000", "--questions"),
         ("study hallucination nowhere --data nowhere --out {} --seed 4294967296", "--seed"),
         ("compare nowhere nowhere nowhere --out {} --samples 1000000000000", "--samples"),
+        ("patch nowhere nowhere nowhere --out {} --samples 1000000000000", "--samples"),
         ("judge nowhere --answers n --references n --model m --out {} --samples 1000", "--samples"),
         ("quickstart --out {} --seed -1", "--seed"),
         ("data scenes {} --count 100000000000000000000000000000", "--count"),

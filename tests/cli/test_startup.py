@@ -90,6 +90,7 @@ NO_MODEL_NEEDED = {
         "study color model model --data nowhere --out out",
         "study hallucination model --data nowhere --out out",
         "compare model spoilt nowhere --out out",
+        "patch model spoilt nowhere --out out",
         "train begun.yaml",
         "train finished.yaml --resume",
         "train finished.yaml --extend epochs=2",

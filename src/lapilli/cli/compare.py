@@ -6,7 +6,17 @@ from typing import Annotated, Any
 import typer
 
 from lapilli.cli.console import go_on, print_json, say
-from lapilli.cli.options import MOST, MOST_SEED, Device, require_models
+from lapilli.cli.options import (
+    MOST,
+    MOST_SEED,
+    Base,
+    Device,
+    FormatControl,
+    PictureQuestions,
+    SecondTuning,
+    Tuned,
+    require_tuning,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -16,9 +26,9 @@ def register(app: typer.Typer) -> None:
 
 def compare(
     context: typer.Context,
-    base: Annotated[Path, typer.Argument(help="The model before the tuning.", show_default=False)],
-    tuned: Annotated[Path, typer.Argument(help="The model after it.", show_default=False)],
-    data: Annotated[Path, typer.Argument(help="A folder of questions about pictures.", show_default=False)],
+    base: Base,
+    tuned: Tuned,
+    data: PictureQuestions,
     out: Annotated[Path, typer.Option(help="A run folder, with the page compare.html; an interrupted one continues.")],
     samples: Annotated[
         int,
@@ -26,13 +36,8 @@ def compare(
             min=1, max=MOST, help="Questions, of one picture and wording each; fewer where there are no more."
         ),
     ] = 500,
-    floor: Annotated[
-        Path | None, typer.Option(help="The base tuned with another seed: what a seed changes.", show_default=False)
-    ] = None,
-    format_control: Annotated[
-        Path | None,
-        typer.Option(help="The base tuned on the same data with its pictures shuffled.", show_default=False),
-    ] = None,
+    floor: SecondTuning = None,
+    format_control: FormatControl = None,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Draws pictures and questions.")] = 0,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -44,13 +49,12 @@ def compare(
     """
     from lapilli.core.placement import Placement
     from lapilli.core.run import RunDir
-    from lapilli.studies.compare.settings import RESULT, settings
+    from lapilli.studies.compare.settings import RESULT
+    from lapilli.studies.tuning import tuning
 
     context.with_resource(RunDir.alone(out))
     placement = Placement(device)
-    roles = {"base": base, "tuned": tuned, "floor": floor, "control": format_control}
-    named = {role: path for role, path in roles.items() if path is not None}
-    of = settings(dict(zip(named, require_models(list(named.values())), strict=True)), data, samples, seed)
+    of = tuning(require_tuning(base, tuned, floor, format_control), data, samples, seed)
     from lapilli.report.compare.page import write_page
     from lapilli.studies.compare.study import opened, study  # last: a refusal should not wait for torch
 

@@ -14,6 +14,17 @@ Model = Annotated[
     typer.Argument(help="A model's folder, or its hub id: org/name, org/name@revision.", show_default=False),
 ]
 
+Base = Annotated[Path, typer.Argument(help="The model before the tuning.", show_default=False)]
+Tuned = Annotated[Path, typer.Argument(help="The model after it.", show_default=False)]
+PictureQuestions = Annotated[Path, typer.Argument(help="A folder of questions about pictures.", show_default=False)]
+SecondTuning = Annotated[
+    Path | None, typer.Option(help="The base tuned with another seed: what a seed changes.", show_default=False)
+]
+FormatControl = Annotated[
+    Path | None,
+    typer.Option(help="The base tuned on the same data with its pictures shuffled.", show_default=False),
+]
+
 MOST_SEED = 2**32 - 1
 """The largest seed: numpy's generators take no larger one."""
 
@@ -63,3 +74,10 @@ def require_models(models: Sequence[Path]) -> list[Path]:
 
     pins = [pinned(model) for model in models]
     return [model_folder(model) for model in pins]
+
+
+def require_tuning(base: Path, tuned: Path, floor: Path | None, control: Path | None) -> dict[str, Path]:
+    """The folders of the models of a study of a tuning, by role, as `require_models` has them."""
+    roles = {"base": base, "tuned": tuned, "floor": floor, "control": control}
+    named = {role: path for role, path in roles.items() if path is not None}
+    return dict(zip(named, require_models(list(named.values())), strict=True))

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any, TypeAlias
 
@@ -72,6 +73,30 @@ def read_picture_questions(folder: Path) -> list[PictureQuestion]:
     if not rows:
         raise LapilliError(f"{file}: no questions; write one object a line")
     return [_question(place(file, row.number), row.value) for row in rows]
+
+
+def drawn(questions: Sequence[PictureQuestion], count: int, seed: int) -> list[PictureQuestion]:
+    """At most `count` questions, no two of them about one picture or in the same words: samples must be independent.
+
+    Pictures, and the question of each, are drawn by the seed.
+    """
+    rng = random.Random(seed)
+    by_picture: dict[str, list[PictureQuestion]] = {}
+    for question in questions:
+        by_picture.setdefault(question.image, []).append(question)
+    chosen: dict[str, PictureQuestion] = {}
+    for picture in rng.sample(list(by_picture), len(by_picture)):
+        fresh = [question for question in by_picture[picture] if question.question not in chosen]
+        if fresh and len(chosen) < count:
+            question = rng.choice(fresh)
+            chosen[question.question] = question
+    return list(chosen.values())
+
+
+def without_pictures(sample: Sample) -> Sample:
+    """The same question with no picture to it."""
+    (turn,) = sample.turns
+    return replace(sample, images=(), turns=(Turn(turn.role, turn.text.partition("\n")[2]),))
 
 
 def fingerprint(folder: Path) -> str:

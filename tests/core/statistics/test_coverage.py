@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lapilli.core.statistics import auc, bootstrap, clusters, multiple, paired, proportion, ranks, sets
+from lapilli.core.statistics import auc, bootstrap, clusters, multiple, paired, proportion, ranks, recovery, sets
 
 MADE_OF = ("interval", "score_interval")  # what the others use
 SCRIPT = Path(__file__).parents[3] / "benchmarks/coverage.py"
@@ -36,7 +36,7 @@ def test_what_is_stated_holds(case):
 def test_every_statistic_with_an_interval_or_an_error_rate_is_simulated():
     """A new one brings its simulation."""
     source = SCRIPT.read_text(encoding="utf-8")
-    for module in (auc, bootstrap, clusters, multiple, paired, proportion, ranks, sets):
+    for module in (auc, bootstrap, clusters, multiple, paired, proportion, ranks, recovery, sets):
         for name, function in inspect.getmembers(module, inspect.isfunction):
             returned = str(inspect.signature(function).return_annotation)
             if function.__module__ == module.__name__ and any(

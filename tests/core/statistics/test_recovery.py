@@ -6,7 +6,15 @@ Layers 0 to l of LLaVA-1.5-7B put into its base: Palacios, "How LLaVA Learns to 
 import numpy as np
 import pytest
 
-from lapilli.core.statistics.recovery import half_recovery, interference, recovered
+from lapilli.core.statistics.bootstrap import draws
+from lapilli.core.statistics.recovery import (
+    half_recovery,
+    half_recovery_depth,
+    has_gain,
+    interference,
+    recovered,
+    shares_of_gain,
+)
 
 LAYERS = range(1, 32, 2)
 COLUMNS = {
@@ -72,3 +80,35 @@ def test_no_gain_has_no_shares():
 def test_every_layer_has_a_share(shares):
     with pytest.raises(ValueError, match=f"3 layers and {len(shares)} shares"):
         half_recovery([0, 1, 2], np.array(shares))
+
+
+def test_shares_are_ratios_of_means_of_the_same_draws():
+    rng = np.random.default_rng(0)
+    gains = 1 + rng.standard_normal(60)
+    changes = np.stack([0.3 * gains, 0.3 * gains + 0.5 * rng.standard_normal(60), -gains])
+    exact, noisy, lost = shares_of_gain(changes, gains, seed=4)
+    assert (exact.value, exact.low, exact.high) == pytest.approx((0.3, 0.3, 0.3)) and exact.n == 60
+    assert lost.value == pytest.approx(-1) and lost.high == pytest.approx(-1)
+    assert noisy.value == pytest.approx(changes[1].mean() / gains.mean())
+    weights = draws(60, 4).weights
+    drawn = (weights @ changes[1]) / (weights @ gains)
+    assert noisy.low < np.quantile(drawn, 0.03) and noisy.high > np.quantile(drawn, 0.97)
+
+
+def test_of_no_gain_there_is_no_share():
+    gains = np.array([1.0, -1.0] * 30)
+    assert not has_gain(gains) and has_gain(gains + 1) and has_gain(gains - 1) and not has_gain(np.zeros(60))
+    (share,) = shares_of_gain(gains[None], gains)
+    assert np.isnan([share.value, share.low, share.high]).all() and share.n == 60
+    assert np.isnan(half_recovery_depth(gains[None], gains).value)
+
+
+def test_half_recovery_has_the_depths_of_its_draws():
+    gains = np.ones(80)
+    sure = half_recovery_depth(np.stack([0.1 * gains, 0.6 * gains, gains]), gains)
+    assert (sure.value, sure.low, sure.high, sure.n) == (1, 1, 1, 80)
+    some = np.array([1.0] * 44 + [0.0] * 36)
+    open_ = half_recovery_depth(np.stack([0 * gains, some, gains]), gains)
+    assert (open_.value, open_.low, open_.high) == (1, 1, 2)
+    never = half_recovery_depth(np.stack([0 * gains, 0.1 * gains]), gains)
+    assert (never.value, never.low, never.high) == (2, 2, 2)

@@ -12,8 +12,8 @@ from tests.inspection.runs import path_of
 from tests.parts import picture
 
 from lapilli.core.placement import Placement
-from lapilli.studies.compare.settings import BASE, FLOOR, TUNED, settings
 from lapilli.studies.compare.study import opened, study
+from lapilli.studies.tuning import BASE, FLOOR, TUNED, tuning
 
 _HOLD = TemporaryDirectory(prefix="lapilli-compare-")
 COUNT = 52
@@ -62,7 +62,7 @@ def questions():
 
 def of(tuned, floor=None):
     models = {BASE: base(), TUNED: tuned} | ({} if floor is None else {FLOOR: floor})
-    return settings(models, questions(), COUNT, 0)
+    return tuning(models, questions(), COUNT, 0)
 
 
 def compared(folder, settings, progress=lambda *_: None):

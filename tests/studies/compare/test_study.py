@@ -13,15 +13,16 @@ from tests.studies.compare.made import COUNT, LAYERS, PLANTED
 
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.run import RunDir
-from lapilli.data.questions import PictureQuestion
+from lapilli.data.questions import PictureQuestion, drawn
 from lapilli.studies.compare.profiles import CHANGED, banded
-from lapilli.studies.compare.settings import KINDS, RESULT, drawn, settings
+from lapilli.studies.compare.settings import POSITIONS, RESULT, pairs_of
+from lapilli.studies.tuning import tuning
 
 SAME = {
     "overlap_10": 1, "overlap_30": 1, "cka": 1, "cosine": 1,
     "relative_l2": 0, "lens_kl": 0, "imbalance": 2 / COUNT, "imbalance_back": 2 / COUNT,
 }  # fmt: skip
-PLACES = [(kind, position) for kind, positions in KINDS.items() for position in positions]
+PLACES = [(kind, position) for kind, positions in POSITIONS.items() for position in positions]
 
 
 def curves(result, pair):
@@ -112,7 +113,7 @@ import os, signal, sys
 from pathlib import Path
 from lapilli.core.run import RunDir
 from tests.studies.compare.made import COUNT, compared
-from lapilli.studies.compare import settings
+from lapilli.studies import tuning
 out, data, *models = map(Path, sys.argv[1:])
 save = RunDir.save
 def killed(run, name, result):
@@ -120,8 +121,8 @@ def killed(run, name, result):
         os.kill(os.getpid(), signal.SIGKILL)
     save(run, name, result)
 RunDir.save = killed
-named = dict(zip((settings.BASE, settings.TUNED, settings.FLOOR), models))
-compared(out, settings.settings(named, data, COUNT, 0))
+named = dict(zip((tuning.BASE, tuning.TUNED, tuning.FLOOR), models))
+compared(out, tuning.tuning(named, data, COUNT, 0))
 """
 
 
@@ -185,13 +186,13 @@ def test_bands_are_wide_enough_for_all_sites_together():
 
 def test_a_format_control_adds_what_it_and_what_the_pictures_changed():
     models = {**made.of(made.changed(PLANTED)).models, "control": made.changed(PLANTED + 1)}
-    pairs = settings(models, made.questions(), COUNT, 0).pairs
+    pairs = pairs_of(tuning(models, made.questions(), COUNT, 0))
     assert pairs["control"] == ("base", "control") and pairs["gain"] == ("control", "tuned")
 
 
 def test_few_pictures_are_refused():
     with pytest.raises(UsageError, match="49 samples of different pictures and questions; 50 are needed"):
-        settings(dict(made.of(made.changed(PLANTED)).models), made.questions(), 49, 0)
+        tuning(dict(made.of(made.changed(PLANTED)).models), made.questions(), 49, 0)
 
 
 def test_a_model_of_other_words_is_refused_before_anything_is_written(tmp_path):

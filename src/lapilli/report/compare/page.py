@@ -31,7 +31,7 @@ def render(result: Result) -> str:
     result = plain(result)
     templates = environment("compare", (figures.percent, figures.counted, figures.number))
     return templates.get_template("compare.html.jinja").render(
-        style=style(templates, "page.css", "line_chart.css", "compare.css"),
+        style=style(templates, "page.css", "line_chart.css", "charts.css"),
         headline=story.headline(result),
         opening=story.opening(result),
         result=result,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from lapilli.report.kit.figures import is_number, number, percent
+from lapilli.report.kit.figures import is_number, number, percent, within
 
 Result: TypeAlias = Mapping[str, Any]
 """The content of results/compare.json."""
@@ -46,11 +46,6 @@ SPACES = {
 
 FLOORS = {"again": "the base run again", "floor": "two tunings"}
 """The floors, as the page calls them."""
-
-
-def within(value: float | None, low: float | None, high: float | None) -> str:
-    """A value with its band."""
-    return f"{number(value)} [{number(low)}, {number(high)}]"
 
 
 def at(curve: Mapping[str, Sequence[float | None]], site: int) -> str:

@@ -30,12 +30,17 @@ def percent(share: float | None, digits: int = 1) -> str:
     """0.7134 -> 71.3 %, with a true minus sign; a dash for no number."""
     if not is_number(share):
         return NONE
-    return f"{100 * share:.{digits}f}{THIN}%".replace("-", "−")
+    return f"{number(100 * share, digits)}{THIN}%"
 
 
 def interval(low: float, high: float) -> str:
     """0.6932, 0.7321 -> 69.3–73.2 %."""
     return f"{100 * low:.1f}–{100 * high:.1f}{THIN}%"
+
+
+def within(value: float | None, low: float | None, high: float | None) -> str:
+    """A value with its interval: 0.43 [0.35, 0.54]."""
+    return f"{number(value)} [{number(low)}, {number(high)}]"
 
 
 def points(difference: float | None) -> str:

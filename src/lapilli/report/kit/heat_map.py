@@ -30,13 +30,15 @@ def heat_map(
     """A matrix of figures, its rows from the bottom up: vermillion raises, blue lowers, full color at `largest`.
 
     `table` has `value`, `low` and `high`, (row, column) each, and `n`. The cells of `framed`, (row, column) each, have
-    a frame. Every cell has its value, interval and n as a title.
+    a frame. Every cell has its value, interval and n as a title; where there is no value, there is no cell.
     """
     high, wide = len(table["value"]), len(table["value"][0])
     side = min(26.0, 150.0 / wide, 220.0 / high)
     cells = []
     for row, values in enumerate(table["value"]):
         for column, value in enumerate(values):
+            if value is None:
+                continue
             x, y = _LEFT + side * column, side * (high - 1 - row)
             parts = _cell(x, y, side, value=value, largest=largest, words=_words(table, labels, row, column))
             cells.append(group(*parts, *([_frame(x, y, side)] if (row, column) in framed else [])))

@@ -55,7 +55,8 @@ def line_chart(
     curves = [curve for curve in curves if curve.points]
     across = Axis(0.0, max((curve.points[-1][0] for curve in curves), default=1.0) or 1.0, _LEFT, WIDTH - _RIGHT)
     values = [value for curve in curves for _, value in curve.points]
-    up = Axis(0.0, top, _FLOOR, _TOP) if top else upright_axis(values, _FLOOR, _TOP)
+    bounds = [end for curve in curves for interval in curve.intervals for end in interval]
+    up = Axis(0.0, top, _FLOOR, _TOP) if top else upright_axis(values + bounds, _FLOOR, _TOP)
     few = max((len(curve.points) for curve in curves), default=0) <= _FEW
     drawn = [_drawn(curve, across, up, words, few=few, unit=unit) for curve in curves]
     summary = " ".join(_summary(curve, words, unit) for curve in curves) or "Nothing was logged."

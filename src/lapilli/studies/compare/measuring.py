@@ -30,7 +30,7 @@ from lapilli.inspection.measures import (
     two_nn,
 )
 from lapilli.model.llava import Llava
-from lapilli.studies.compare.settings import FEWEST
+from lapilli.studies.tuning import FEWEST
 
 KS = (10, 30)
 """The numbers of neighbors of which the overlap is taken."""

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from lapilli.core.environment import versions
 from lapilli.core.statistics.bootstrap import draws
 from lapilli.studies.compare.measuring import KS, RANKS
-from lapilli.studies.compare.settings import AGAIN, BASE, FLOOR, KINDS, TUNED, Settings
+from lapilli.studies.compare.settings import AGAIN, POSITIONS, pairs_of
+from lapilli.studies.tuning import BASE, FLOOR, TUNED, Tuning
 
 CHANGED = {
     **{f"overlap_{k}": -1 for k in KS}, "cka": -1, "cosine": -1,
@@ -62,10 +63,10 @@ class Measurements:
 
 
 def brought_together(
-    of: Settings, sites: Sequence[str], measurements: Measurements, runs: Mapping[str, Any]
+    of: Tuning, sites: Sequence[str], measurements: Measurements, runs: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Floats]]:
     """The content of the page as plain values, and its profiles as arrays by `KIND-POSITION-MEASURE-PAIR`, (site,)."""
-    places = [(kind, position) for kind, positions in KINDS.items() for position in positions]
+    places = [(kind, position) for kind, positions in POSITIONS.items() for position in positions]
     profiles = [_profile(of, measurements, *place, measure) for place in places for measure in CHANGED]
     made = {
         "models": {
@@ -75,7 +76,7 @@ def brought_together(
         "settings": {"samples": len(of.questions), "seed": of.seed, "level": LEVEL, "ks": KS, "data": of.data.name,
                      "versions": versions()},
         "sites": [_site(site) for site in sites],
-        "pairs": of.pairs,
+        "pairs": pairs_of(of),
         "profiles": profiles,
         "verdicts": [verdict for place in places for verdict in _verdicts(of, measurements, *place)],
         "spaces": [_space(of, measurements, *place, measure) for place in places for measure in SPACES],
@@ -108,22 +109,22 @@ def _width(error: Floats) -> float:
     return NormalDist().inv_cdf(1 - LEVEL / 2 / max(1, int(np.isfinite(error).sum())))
 
 
-def _profile(of: Settings, measurements: Measurements, kind: str, position: str, measure: str) -> dict[str, Any]:
+def _profile(of: Tuning, measurements: Measurements, kind: str, position: str, measure: str) -> dict[str, Any]:
     return {
         "kind": kind, "position": position, "measure": measure, "n": measurements.counts(kind, position),
         "curves": {
-            pair: banded(*measurements.profile(kind, position, "pairs", pair, measure)) for pair in of.pairs
+            pair: banded(*measurements.profile(kind, position, "pairs", pair, measure)) for pair in pairs_of(of)
         },
         "shuffled": measurements.profile(kind, position, "shuffled", measure)[0],
     }  # fmt: skip
 
 
-def floors(of: Settings) -> list[str]:
+def floors(of: Tuning) -> list[str]:
     """The pairs that say how much changes without the tuning, or with any other."""
-    return [pair for pair in (AGAIN, FLOOR) if pair in of.pairs]
+    return [pair for pair in (AGAIN, FLOOR) if pair in pairs_of(of)]
 
 
-def _verdicts(of: Settings, measurements: Measurements, kind: str, position: str) -> Iterator[dict[str, Any]]:
+def _verdicts(of: Tuning, measurements: Measurements, kind: str, position: str) -> Iterator[dict[str, Any]]:
     """Of every measure and floor, where the tuning changed more than the floor does."""
     for measure, sign in CHANGED.items():
         value, _ = measurements.profile(kind, position, "pairs", "change", measure)
@@ -163,7 +164,7 @@ def _paired_error(samples: Mapping[str, Floats], measure: str, floor: str) -> fl
     return float(apart.std(ddof=1) / np.sqrt(len(apart)))
 
 
-def _space(of: Settings, measurements: Measurements, kind: str, position: str, measure: str) -> dict[str, Any]:
+def _space(of: Tuning, measurements: Measurements, kind: str, position: str, measure: str) -> dict[str, Any]:
     return {
         "kind": kind, "position": position, "measure": measure, "n": measurements.counts(kind, position),
         "curves": {
@@ -190,10 +191,10 @@ def _dimension(measurements: Measurements, kind: str, position: str) -> dict[str
     return {"kind": kind, "position": position, "n": measurements.counts(kind, position), "sign": sign}
 
 
-def _local(of: Settings, measurements: Measurements, kind: str, position: str) -> dict[str, Any]:
+def _local(of: Tuning, measurements: Measurements, kind: str, position: str) -> dict[str, Any]:
     """The change of each layer itself, on the first model's states and on the second's, and which is the largest."""
     curves, most, over = {}, {}, {}
-    for pair in (pair for pair in of.pairs if (pair, kind) in measurements.local):
+    for pair in (pair for pair in pairs_of(of) if (pair, kind) in measurements.local):
         arrays = measurements.local[pair, kind]
         curves[pair] = {states: banded(*_mean(arrays[f"{position}.{states}"])) for states in ("first", "second")}
         most[pair] = _largest(arrays[f"{position}.first"], of.seed)

@@ -9,29 +9,28 @@ results/compare                     what the page shows
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import torch
 from PIL import Image
 
 from lapilli.core.placement import AS_STORED, Placement
 from lapilli.core.progress import Progress
 from lapilli.core.run import RunDir
 from lapilli.data.pictures import open_picture
-from lapilli.data.questions import fingerprint
 from lapilli.inspection.measures import WeightChange, by_layer, weight_changes
 from lapilli.inspection.streams import Streams, collect, stored, stream_sites
-from lapilli.model.hub import recorded
-from lapilli.model.parts import origin
-from lapilli.model.placement import settings as device_settings
+from lapilli.model.llava import Llava, load
 from lapilli.studies.compare.local import changed_layers
 from lapilli.studies.compare.measuring import Lens, lenses, measured
-from lapilli.studies.compare.models import Models, require_same_tokens
 from lapilli.studies.compare.profiles import Measurements, brought_together
-from lapilli.studies.compare.settings import AGAIN, BASE, KINDS, RESULT, Settings
+from lapilli.studies.compare.settings import AGAIN, POSITIONS, RESULT, pairs_of
 from lapilli.studies.steps import Step, Task, carry_out, result
+from lapilli.studies.tuned_models import Models, begun
+from lapilli.studies.tuning import BASE, Tuning
 
 VERSION = 1
 """Of what is measured. A folder that was begun with another is not gone on with."""
@@ -45,36 +44,35 @@ Note: TypeAlias = Callable[[int], None]
 _LANGUAGE = "model.language_model.layers."
 
 
-def opened(out: Path, of: Settings, placement: Placement = AS_STORED) -> RunDir:
-    """The run folder of a comparison: new, interrupted, or finished.
-
-    Raises LapilliError as `RunDir.begin` does, and, before anything is written, where the models' place is not there or
-    they read other tokens.
-    """
-    device_settings(placement)
-    require_same_tokens(of)
-    recipe: dict[str, Any] = {"study": RESULT, "version": VERSION, "data": str(of.data.resolve())}
-    recipe |= {"samples": of.samples, "seed": of.seed, "data_sha256": fingerprint(of.data)}
-    recipe |= {"models": {role: recorded(path) for role, path in of.models.items()}}
-    recipe |= {"weights": {role: origin(path).sha256 for role, path in of.models.items()}}
-    return RunDir.begin(out, recipe, of.seed)
+def opened(out: Path, of: Tuning, placement: Placement = AS_STORED) -> RunDir:
+    """The run folder of a comparison: new, interrupted, or finished. Raises LapilliError as `begun` does."""
+    return begun(out, of, placement, RESULT, VERSION)
 
 
-def study(of: Settings, run: RunDir, placement: Placement, progress: Progress) -> dict[str, Any]:
+def study(of: Tuning, run: RunDir, placement: Placement, progress: Progress) -> dict[str, Any]:
     """Keep the states of all models, measure them, and save what comes of it; what the run has is not done again.
 
     Raises LapilliError for models that are no base and its tuned version: other layers, shapes or weights.
     """
-    carry_out(_Comparison(of, run, Models(of, placement), progress).steps(), progress)
+    models = Models(partial(_loaded, of, placement))
+    carry_out(_Comparison(of, run, models, progress).steps(), progress)
     made: dict[str, Any] = run.load(RESULT)
     return made
+
+
+def _loaded(of: Tuning, placement: Placement, role: str) -> Llava:
+    """A model; AGAIN is the base in bfloat16, or in float32 where it is not stored in that."""
+    if role != AGAIN:
+        return load(of.models[role], placement)
+    whole = load(of.models[BASE], placement).model.dtype == torch.float32
+    return load(of.models[BASE], replace(placement, dtype="bf16" if whole else "fp32"))
 
 
 @dataclass(frozen=True, eq=False)
 class _Comparison:
     """What the steps have in common."""
 
-    of: Settings
+    of: Tuning
     run: RunDir
     models: Models
     progress: Progress
@@ -82,9 +80,9 @@ class _Comparison:
     def steps(self) -> Iterator[Step]:
         """Every model's states, then what is measured of them and of the models themselves."""
         for model in self._names:
-            yield from self._counted(f"{model}: states", [(model, kind) for kind in KINDS], self._collecting)
+            yield from self._counted(f"{model}: states", [(model, kind) for kind in POSITIONS], self._collecting)
         yield Step("measuring", [self._measuring(*place) for place in self._places])
-        pairs = [(pair, kind) for pair in self._tuned for kind in KINDS]
+        pairs = [(pair, kind) for pair in self._tuned for kind in POSITIONS]
         yield from self._counted("layers by themselves", pairs, self._changing)
         yield Step("weights", [result(self.run, "weights", self._weights)], counted=False)
         yield Step("results", [Task(self.run.product(RESULT), self._bring_together)], counted=False)
@@ -96,7 +94,7 @@ class _Comparison:
     @property
     def _tuned(self) -> dict[str, tuple[str, str]]:
         """The pairs of two sets of weights: the base run again has no others, and no layer of it has changed."""
-        return {pair: models for pair, models in self.of.pairs.items() if AGAIN not in models}
+        return {pair: models for pair, models in pairs_of(self.of).items() if AGAIN not in models}
 
     def _counted(
         self, what: str, parts: Sequence[tuple[str, str]], task: Callable[[str, str, Note], Task]
@@ -117,7 +115,7 @@ class _Comparison:
     def _collect(self, model: str, kind: str, note: Note) -> dict[str, Any]:
         (llava,) = self.models.loaded(model)
         halved = 2 if model == AGAIN else 1
-        streams = Streams(positions=KINDS[kind], batch_size=BATCH // halved, batches=BATCH * halved)
+        streams = Streams(positions=POSITIONS[kind], batch_size=BATCH // halved, batches=BATCH * halved)
         samples = self.of.prompts[kind]
         collect(self.run, f"{model}-{kind}", llava, samples, self._picture, streams=streams, progress=note)
         dtype = str(llava.model.dtype).removeprefix("torch.")
@@ -125,7 +123,7 @@ class _Comparison:
 
     @cached_property
     def _sites(self) -> list[str]:
-        sites: list[str] = self.run.load(f"states/{BASE}-{next(iter(KINDS))}")["sites"]
+        sites: list[str] = self.run.load(f"states/{BASE}-{next(iter(POSITIONS))}")["sites"]
         return sites
 
     @property
@@ -133,7 +131,7 @@ class _Comparison:
         """Every kind, position and number of a site."""
         return [
             (kind, position, number)
-            for kind, positions in KINDS.items()
+            for kind, positions in POSITIONS.items()
             for position in positions
             for number in range(len(self._sites))
         ]
@@ -150,7 +148,7 @@ class _Comparison:
         states = {model: stored(self.run, f"{model}-{kind}").at(position, site) for model in self._names}
         behind_norm = site == "llm.final_norm"
         lens = {model: pair[behind_norm] for model, pair in self._lenses.items()}
-        values, samples = measured(states, lens, self.of.pairs, self.of.seed)
+        values, samples = measured(states, lens, pairs_of(self.of), self.of.seed)
         self.run.save_arrays(name, samples)
         self.run.save(name, values)
 
@@ -161,7 +159,7 @@ class _Comparison:
     def _change(self, name: str, pair: str, kind: str, note: Note) -> None:
         first, second = self.models.loaded(*self._tuned[pair])
         samples = self.of.prompts[kind]
-        self.run.save_arrays(name, changed_layers((first, second), samples, self._picture, KINDS[kind], note))
+        self.run.save_arrays(name, changed_layers((first, second), samples, self._picture, POSITIONS[kind], note))
         self.run.save(name, {"n": len(samples)})
 
     def _weights(self) -> dict[str, Any]:
@@ -176,10 +174,10 @@ class _Comparison:
         measurements = Measurements(
             {place: self.run.load(measured_name(*place)) for place in self._places},
             {place: self.run.load_arrays(measured_name(*place)) for place in self._places},
-            {(pair, kind): self.run.load_arrays(f"local/{pair}-{kind}") for pair in self._tuned for kind in KINDS},
+            {(pair, kind): self.run.load_arrays(f"local/{pair}-{kind}") for pair in self._tuned for kind in POSITIONS},
             self.run.load("weights"),
         )
-        runs = {model: self.run.load(f"states/{model}-{next(iter(KINDS))}") for model in self._names}
+        runs = {model: self.run.load(f"states/{model}-{next(iter(POSITIONS))}") for model in self._names}
         made, arrays = brought_together(self.of, self._sites, measurements, runs)
         self.run.save_arrays(RESULT, arrays)
         self.run.save(RESULT, made)

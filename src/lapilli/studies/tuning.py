@@ -1,0 +1,65 @@
+"""What a study of a tuning is about: a base, its tuned version and models beside them, and questions that all read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from lapilli.core.errors import UsageError
+from lapilli.core.names import shortest_ends
+from lapilli.data.questions import PictureQuestion, drawn, read_picture_questions, without_pictures
+from lapilli.data.sample import Sample
+from lapilli.model.hub import recorded, require_different
+
+BASE, TUNED, FLOOR, CONTROL = "base", "tuned", "floor", "control"
+"""The models by what they are for: `floor` is tuned with another seed, `control` on shuffled pictures."""
+
+KINDS = ("image", "text")
+"""The kinds of prompts: questions with their pictures, and without."""
+
+FEWEST = 50
+"""The least number of samples: the neighbors of fewer are those of chance, and a share of a gain has no bounds."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What decides the figures. `models` are folders by role, `labels` what pages call them."""
+
+    models: Mapping[str, Path]
+    labels: Mapping[str, str]
+    data: Path
+    samples: int
+    seed: int
+
+    @cached_property
+    def all_questions(self) -> list[PictureQuestion]:
+        """Every question of the data."""
+        return read_picture_questions(self.data)
+
+    @cached_property
+    def questions(self) -> list[PictureQuestion]:
+        """The questions that the models read, as `drawn` draws them."""
+        return drawn(self.all_questions, self.samples, self.seed)
+
+    @cached_property
+    def prompts(self) -> dict[str, list[Sample]]:
+        """The samples of every kind, one of each question."""
+        with_picture = [question.sample for question in self.questions]
+        return dict(zip(KINDS, (with_picture, [without_pictures(sample) for sample in with_picture]), strict=True))
+
+
+def tuning(models: Mapping[str, Path], data: Path, samples: int, seed: int) -> Tuning:
+    """What a study of these models is about. Raises UsageError for a model that is given twice and too few samples.
+
+    Raises LapilliError for a folder without questions.
+    """
+    require_different(list(models.values()))
+    labels = shortest_ends([recorded(model) for model in models.values()])
+    of = Tuning(dict(models), dict(zip(models, labels, strict=True)), data, samples, seed)
+    if len(of.questions) < FEWEST:
+        raise UsageError(
+            f"{data}: {len(of.questions)} samples of different pictures and questions; {FEWEST} are needed, add some"
+        )
+    return of

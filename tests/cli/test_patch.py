@@ -1,0 +1,64 @@
+"""`lapilli patch`, from the command line to the page."""
+
+import json
+import shutil
+
+import pytest
+from tests.parts import joined
+from tests.studies.compare.made import COUNT, PLANTED, base, changed, questions
+from tests.studies.patch import made
+
+from lapilli.cli import run
+from lapilli.core.run import RunDir
+
+
+def _patch(*arguments):
+    return run(["patch", *map(str, arguments)])
+
+
+def test_from_two_models_and_questions_to_a_page(tmp_path, capsys):
+    """Then again: nothing is measured, the page is drawn from what is saved, and other settings are refused.
+
+    All hybrids were run before, by the study itself; the command goes on with its folder.
+    """
+    out, line = tmp_path / "out", (base(), changed(None), questions(), "--samples", COUNT)
+    shutil.copytree(made.identical().path, out)
+    assert _patch(*line, "--out", out, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    saved = RunDir.open(out)
+    saved.verify()
+    assert {name: value for name, value in said.items() if name != "folder"} == saved.load("patch")
+    assert said["settings"]["samples"] == COUNT
+    page = (out / "patch.html").read_text()
+    (out / "patch.html").unlink()
+    assert _patch(*line, "--out", out) == 0
+    again = capsys.readouterr()
+    assert again.out.startswith("There is no gain to bring back.\n") and again.out.endswith(f"{out / 'patch.html'}\n")
+    assert "nothing is measured" in again.err and (out / "patch.html").read_text() == page
+    assert _patch(*line, "--out", out, "--seed", 1) == 1
+    assert "of another recipe (seed)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("tuned", "options", "code", "message"),
+    [
+        (lambda: changed(PLANTED), ["--samples", 49], 2, "50 are needed"),
+        (base, [], 2, "given twice"),
+        (lambda: changed(PLANTED), ["--format-control", "nowhere"], 2, "nowhere"),
+        (lambda: "nowhere", [], 2, "nowhere"),
+        (lambda: changed(PLANTED), ["--device", "gpu"], 2, "device 'gpu'"),
+        (lambda: joined("clip", "qwen2"), [], 1, "compare models of one tokenizer and template"),
+    ],
+)
+def test_what_cannot_be_patched_starts_nothing(tuned, options, code, message, tmp_path, capsys):
+    assert _patch(base(), tuned(), questions(), "--out", tmp_path / "out", *options) == code
+    said = capsys.readouterr()
+    assert message in said.err and said.err.count("\n") == 1 and said.out == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_models_of_other_shapes_are_one_line(tmp_path, capsys):
+    """The same words, and other layers: it shows when the first hybrid is run."""
+    assert _patch(base(), joined("clip", "llama"), questions(), "--out", tmp_path / "out") == 1
+    said = capsys.readouterr().err
+    assert "patch a base and its tuned version" in said and said.count("\n") <= 2
