@@ -27,7 +27,10 @@ class Row:
 
 
 def read(folder: Path, split: str, count: int) -> list[SceneQuestion]:
-    """The first questions, named by their number. Raises LapilliError without any, and for a missing picture."""
+    """The first `count` questions of every type, here of one, named by their number.
+
+    Raises LapilliError without any, and for a missing picture.
+    """
     file = folder / "questions.jsonl"
     rows = read_rows(file)[:count]
     if not rows:
@@ -50,7 +53,7 @@ def table(scores: Sequence[Score], constants: Sequence[Score]) -> Table:
     """A row for each condition, and one for who always says yes; of one type, so that all together are enough."""
     every = [score for score in (*scores, *constants) if score.type == EVERY_TYPE]
     columns = ("picture", *COLUMNS[1:])
-    return Table(columns, [cells(score.condition, score) for score in every], "%, with 95 % intervals")
+    return Table(columns, [cells(score.condition, score) for score in every], "%; accuracy with its 95 % interval")
 
 
 BENCHMARK = Benchmark(
