@@ -52,21 +52,35 @@ def test_where_all_are_right_or_none_a_cluster_counts_once(right):
     assert one.low < 0.15 and one.high > 0.9
 
 
-def few(degrees):
-    return (norm.ppf(0.975) / student.ppf(0.975, degrees)) ** 2
-
-
 @pytest.mark.parametrize("wrong", [1, 12, 60])
-def test_few_clusters_with_the_rarer_result_tell_little_of_their_variance(wrong):
-    """Of 100 clusters of six `wrong` have half of their trials wrong: of 1 nothing is told, and trials are copies."""
+def test_few_clusters_with_the_rarer_result_tell_little_of_how_alike_trials_are(wrong):
+    """Of 100 clusters of six `wrong` have half of their trials wrong: one counts as much as that trials are copies."""
     hits = np.array([3] * wrong + [6] * (100 - wrong))
     share, n = hits.mean() / 6, 600
     between, alone = ((hits - 6 * share) ** 2).sum() * 100 / 99, n * n * share * (1 - share) / (n - 1)
-    measured = n / max(1, between / alone) * few(min(99, 2 * wrong))
-    expected = score_interval(hits.sum(), n, max(measured, 100 * few(99)))
+    effect = (wrong * min(max(1, between / alone), 6) + 6) / (wrong + 1)
+    independent = n / effect * (norm.ppf(0.975) / student.ppf(0.975, 99)) ** 2
+    expected = score_interval(hits.sum(), n, independent)
     found = clustered([trial < hit for hit in hits for trial in range(6)], [at // 6 for at in range(n)])
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
-    assert (measured < 100 * few(99)) == (wrong == 1)
+
+
+@pytest.mark.parametrize(("clusters", "size"), [(49, 8), (20, 10), (100, 2)])
+def test_a_first_wrong_answer_does_not_make_a_share_much_surer(clusters, size):
+    lows = [
+        clustered(
+            [at >= wrong * size or at % size > 0 for at in range(clusters * size)], np.arange(clusters * size) // size
+        ).low
+        for wrong in range(4)
+    ]
+    assert max(lows) - lows[0] < 0.08 and lows[3] - lows[1] < 0.03
+
+
+def test_right_and_wrong_are_mirror_images():
+    right = [False, False, False, False, *[True] * 6, False, False]
+    cluster = [0, 0, 1, 2, *[3] * 7, 2]
+    found, other = clustered(right, cluster), clustered([not one for one in right], cluster)
+    assert (found.low, found.high) == pytest.approx((1 - other.high, 1 - other.low))
 
 
 def test_one_cluster_that_went_wrong_leaves_an_interval_near_that_of_single_trials():

@@ -98,6 +98,7 @@ def test_shares_are_ratios_of_means_of_the_same_draws():
 def test_of_no_gain_there_is_no_share():
     gains = np.array([1.0, -1.0] * 30)
     assert not has_gain(gains) and has_gain(gains + 1) and has_gain(gains - 1) and not has_gain(np.zeros(60))
+    assert not has_gain(np.array([1.0] * 8 + [-1.0] * 2 + [0.0] * 40))  # whose lower end is a rounding error, 3e-18
     (share,) = shares_of_gain(gains[None], gains)
     assert np.isnan([share.value, share.low, share.high]).all() and share.n == 60
     assert np.isnan(half_recovery_depth(gains[None], gains).value)

@@ -58,10 +58,26 @@ def test_a_part_that_brings_more_than_the_layers_is_named():
     assert "no number of layers brings half of the gain back" in " ".join(story.opening(result))
 
 
+def test_a_window_that_does_no_more_than_random_changes_is_not_the_headline():
+    result = with_random(planted(), 0.1)
+    random = story.exchange(result, "base", "random")
+    for stop in range(1, LAYERS):
+        random["beyond"]["low"][random["numbers"].index(story.window_at(result, 0, stop))] = -0.1
+    words = f"All layers bring more back than random changes do, layers 0 to {PLANTED} no more"
+    assert story.headline(result) == words
+
+
+def test_a_loss_is_no_gain():
+    result = planted()
+    story.score(result, story.MAIN)["gain"].update({"value": -1.2, "low": -2.0, "high": -0.5})
+    assert story.headline(result) == "There is no gain to bring back"
+    assert "brought back" not in " ".join(story.opening(result))
+
+
 def test_without_a_gain_it_says_so_and_shows_no_share():
     result = made.identical().load(RESULT)
     assert story.headline(result) == "There is no gain to bring back"
-    assert "Its interval holds 0, so there is no gain to recover." in story.opening(result)[0]
+    assert "Its interval is not above 0, so there is no gain to recover." in story.opening(result)[0]
     page = render(result)
     assert "Every window" not in page and "No gain to recover: " in page and "No second tuning was given" in page
 
@@ -73,7 +89,9 @@ def test_windows_below_both_models_are_counted_and_the_worst_named():
             test |= {"holm": 1.0}
     assert "No window of layers ends below" in " ".join(story.opening(result))
     chosen = next(test for test in result["tests"] if test["test"] == "interference" and test["start"] == 1)
-    chosen |= {"value": -3.0, "low": -4.0, "high": -2.0, "holm": 0.001}
+    chosen |= {"value": -3.0, "low": -4.0, "high": -2.0, "holm": 0.001, "above": 40, "below": 12}
+    assert "No window of layers ends below" in " ".join(story.opening(result))  # few samples far below, most above
+    chosen |= {"above": 12, "below": 40}
     assert "made of layers that do not fit: 1 hybrid. Furthest is" in " ".join(story.opening(result))
     assert "by −3.00 [−4.00, −2.00] nats" in " ".join(story.opening(result))
 

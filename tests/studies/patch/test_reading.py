@@ -8,6 +8,8 @@ import torch
 from tests.inspection.runs import llava_of, path_of
 from tests.parts import picture
 
+from lapilli.core.errors import LapilliError
+from lapilli.core.placement import Placement
 from lapilli.data.collate import collate
 from lapilli.data.encode import IGNORED
 from lapilli.data.questions import PictureQuestion, without_pictures
@@ -15,10 +17,12 @@ from lapilli.inference.choice import answer_losses
 from lapilli.inspection.intervention.patching import patched
 from lapilli.inspection.recording import answered
 from lapilli.model.llava import load
+from lapilli.studies.patch import study
 from lapilli.studies.patch.plan import Plan
 from lapilli.studies.patch.random_change import change_at_random
 from lapilli.studies.patch.reading import AT_ONCE, read_answers, readouts
 from lapilli.studies.patch.settings import MOST, candidates
+from lapilli.studies.tuning import Tuning
 
 TEXTS = [["red", "a blue square", "three"], ["yes", "no"], ["green", *(f"{number} red" for number in range(7))]]
 SAMPLES = [PictureQuestion(str(number), str(number), f"What is {number}?", "").sample for number in range(len(TEXTS))]
@@ -127,6 +131,8 @@ def test_candidates_are_the_most_frequent_of_a_type_with_the_right_one_first():
     few, frequent, yes_no = candidates([*counting, *existence], chosen)
     assert few == ["11", *map(str, range(MOST - 1))] and frequent == list(map(str, range(MOST)))
     assert yes_no == ["no", "yes"]
+    spelled = asks("existence", "Yes", "yes", "yes.", "no", "No")
+    assert candidates(spelled, [spelled[1], spelled[4]]) == [["yes", "no"], ["No", "Yes"]]
 
 
 def test_random_changes_are_as_long_as_the_tunings_tensor_by_tensor():
@@ -142,6 +148,16 @@ def test_random_changes_are_as_long_as_the_tunings_tensor_by_tensor():
     again, differing = (change_at_random(load(path_of("deep")), other, seed).model.state_dict() for seed in (3, 4))
     assert all(torch.equal(weight, again[name]) for name, weight in made.model.state_dict().items())
     assert any(not torch.equal(weight, differing[name]) for name, weight in made.model.state_dict().items())
+
+
+def test_changes_that_fewer_bits_would_round_away_are_refused_and_a_study_reads_in_float32(monkeypatch):
+    half = load(path_of("deep"), Placement(dtype="bf16"))
+    with pytest.raises(LapilliError, match="not in float32"):
+        change_at_random(half, llava_of("deep"), 0)
+    asked_for = []
+    monkeypatch.setattr(study, "load", lambda path, placement: asked_for.append(placement.dtype))
+    study._loaded(Tuning({"base": path_of("deep")}, {}, path_of("deep"), 1, 0), Placement(dtype="bf16"), "base")
+    assert asked_for == ["fp32"]
 
 
 def test_a_deep_model_has_single_sliding_and_cumulative_windows():

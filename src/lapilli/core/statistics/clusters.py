@@ -22,9 +22,9 @@ def clustered(right: Sequence[bool], cluster: Sequence[Hashable]) -> Proportion:
 
     Wilson's interval at the effective number of independent trials (Franco et al. 2019, J. Surv. Stat. Methodol.
     7:334), which is estimated from the differences between clusters. It is that of `wilson` where each cluster has one
-    trial. Near 0 and 1 few clusters tell how much they differ, those with the rarer result: the degrees of freedom are
-    at most twice as many. The trials of a cluster count as copies at most, and do where all or none are right, so that
-    nothing can be estimated.
+    trial. Near 0 and 1 few clusters tell how alike their trials are, those with the rarer result. So the estimate is
+    drawn towards that of trials which are copies, by the weight of one such cluster; and where all or none are right,
+    it is that.
     """
     trials = np.array(right, np.bool_)
     return score_interval(int(trials.sum()), len(trials), _independent(trials, numbered(cluster)))
@@ -80,20 +80,15 @@ def numbered(cluster: Sequence[Hashable]) -> NDArray[np.intp]:
 def _independent(right: NDArray[np.bool_], cluster: NDArray[np.intp]) -> float:
     """The effective number of trials: that of independent trials whose share has the same variance."""
     n, sizes = len(right), np.bincount(cluster)
-    count = len(sizes)
+    count, copies = len(sizes), float((sizes**2).sum()) / max(n, 1)  # the design effect, were they copies
     if count == n:
         return n
-    copies = n * n / float((sizes**2).sum())
     hits, share = np.bincount(cluster, right), float(right.mean())
     if count == 1 or share in (0, 1):
-        return copies
+        return n / copies
     between = float(((hits - share * sizes) ** 2).sum()) * count / (count - 1)
-    alone = n * n * share * (1 - share) / (n - 1)
-    rarer = int(np.count_nonzero(hits if share < 0.5 else sizes - hits))
-    measured = n / max(1.0, between / alone) * _few(min(count - 1, 2 * rarer))
-    return max(measured, copies * _few(count - 1))
-
-
-def _few(degrees: int) -> float:
-    """What a trial counts where a variance is known from so few: the less is known, the less."""
-    return float(Z / stdtrit(float(degrees), 0.975)) ** 2
+    measured = min(max(1.0, between * (n - 1) / (n * n * share * (1 - share))), copies)
+    rarer = min(np.count_nonzero(hits), np.count_nonzero(sizes - hits))
+    effect = (rarer * measured + copies) / (rarer + 1)
+    few = (Z / float(stdtrit(count - 1, 0.975))) ** 2  # the fewer they are, the less is known of their variance
+    return n / effect * few

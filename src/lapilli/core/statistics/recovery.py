@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from lapilli.core.statistics.bootstrap import draws, ends, interval
 from lapilli.core.statistics.estimate import Estimate
 
+ROUNDING = 1e-9
+"""What an interval's end is off 0 by at least: sums of as many gains as losses may come out as 1e-18."""
+
 
 def recovered(scores: Sequence[float] | NDArray[np.floating], base: float, tuned: float) -> NDArray[np.float64]:
     """The share of the gain that each hybrid has: 0 as the base, 1 as the tuned model; nan without a gain.
@@ -35,9 +38,9 @@ def shares_of_gain(changes: NDArray[np.floating], gains: NDArray[np.floating], s
 
 
 def has_gain(gains: NDArray[np.floating], seed: int = 0) -> bool:
-    """Whether the 95 % interval of a mean gain, (sample,), leaves out 0."""
+    """Whether the 95 % interval of a mean gain or loss, (sample,), leaves out 0."""
     low, high = draws(len(gains), seed).bounds(np.asarray(gains))
-    return bool(low > 0 or high < 0)
+    return bool(low > ROUNDING or high < -ROUNDING)
 
 
 def half_recovery_depth(changes: NDArray[np.floating], gains: NDArray[np.floating], seed: int = 0) -> Estimate:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
+from lapilli.core.statistics.recovery import ROUNDING
 from lapilli.report.kit.figures import NONE, counted, is_number, number, percent, within
 
 Result: TypeAlias = Mapping[str, Any]
@@ -95,20 +96,25 @@ def estimate(one: Mapping[str, Any]) -> str:
 
 
 def has_gain(result: Result, place: tuple[str, str] = MAIN) -> bool:
-    """Whether the interval of the gain leaves out 0; without a gain nothing has a share of it."""
+    """Whether the interval of the gain is above 0; of a loss, or of neither, nothing has a share."""
     gain = score(result, place)["gain"]
-    return is_number(gain["low"]) and (gain["low"] > 0 or gain["high"] < 0)
+    return is_number(gain["low"]) and gain["low"] > ROUNDING
 
 
 def strongest(result: Result) -> str | None:
     """The part that alone brings most back, of those beyond random changes; None where none is."""
-    true, random = exchange(result, "base", "tuned"), exchange(result, "base", "random")
+    true = exchange(result, "base", "tuned")
     shares = {
         part: share_at(true, at)[0] or 0.0
         for part, at in result["parts"].items()
-        if part != "all" and (share_at(random, at, "beyond")[1] or 0.0) > 0
+        if part != "all" and _is_beyond(result, at)
     }
     return max(shares, key=lambda part: shares[part]) if shares else None
+
+
+def _is_beyond(result: Result, at: int) -> bool:
+    """Whether a hybrid brings more back than the random changes in its place."""
+    return (share_at(exchange(result, "base", "random"), at, "beyond")[1] or 0.0) > 0
 
 
 def half(result: Result) -> int | None:
@@ -129,6 +135,8 @@ def headline(result: Result) -> str:
         return f"{_capital(PARTS[part])} alone brings {share_of(value)} of the gain back"
     if (count := half(result)) is None:
         return "Half of the gain does not come back with all layers"
+    if not _is_beyond(result, window_at(result, 0, count)):
+        return f"All layers bring more back than random changes do, {layers(0, count)} no more"
     return f"{_capital(layers(0, count))} bring half of the gain back".replace("Layer 0 bring ", "Layer 0 brings ")
 
 
@@ -148,7 +156,7 @@ def _gain(result: Result) -> str:
     """What there is to bring back, with the picture and without."""
     gain, without = (score(result, (kind, "content"))["gain"] for kind in KINDS)
     right = score(result, ("image", "likeliest"))
-    known = "" if has_gain(result) else " Its interval holds 0, so there is no gain to recover."
+    known = "" if has_gain(result) else " Its interval is not above 0, so there is no gain to recover."
     return (
         f"Among the candidates, the tuning made the right answer likelier by {estimate(gain)} nats with the "
         f"picture (n = {gain['n']}) and by {estimate(without)} without; with the picture it is the likeliest "
@@ -215,12 +223,9 @@ def shapley(result: Result, target: str, place: tuple[str, str] = MAIN) -> Mappi
 
 
 def interfering(result: Result) -> list[Mapping[str, Any]]:
-    """The windows that end below both models, beyond what so many tests find by chance."""
-    return [
-        one
-        for one in result["tests"]
-        if one["test"] == "interference" and is_number(one["holm"]) and one["holm"] < 0.05 and one["high"] < 0
-    ]
+    """The windows that end below both models, on average and in most samples, beyond what so many find by chance."""
+    tests = [one for one in result["tests"] if one["test"] == "interference" and is_number(one["holm"])]
+    return [one for one in tests if one["holm"] < 0.05 and one["high"] < 0 and one["below"] > one["above"]]
 
 
 def _interference(result: Result) -> str:

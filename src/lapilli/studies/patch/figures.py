@@ -192,4 +192,5 @@ def _interference_tests(shares: _Shares) -> Iterator[dict[str, Any]]:
                 signs = mcnemar(list(hybrid > worse), list(hybrid < worse))
                 place = {"kind": kind, "target": target, "source": source, "at": at, "start": start, "stop": stop}
                 apart = asdict(_mean(hybrid - worse, shares.seed))
-                yield {"test": "interference", **place, **apart, "p": signs.p}
+                counts = {"above": signs.first_only, "below": signs.second_only, "p": signs.p}
+                yield {"test": "interference", **place, **apart, **counts}

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from lapilli.data.questions import PictureQuestion
+from lapilli.data.questions import PictureQuestion, plain_answer
 from lapilli.studies.tuning import BASE, TUNED
 
 RESULT = "patch"
@@ -29,13 +29,18 @@ MAIN = "content"
 def candidates(questions: Sequence[PictureQuestion], chosen: Sequence[PictureQuestion]) -> list[list[str]]:
     """The candidates of every chosen question: its right answer first, then the most frequent others of its type.
 
-    They are answers of `questions`, the more frequent first, and at most MOST with the right one.
+    They are answers of `questions`, the more frequent first, and at most MOST with the right one. Of an answer in
+    several spellings there is the first.
     """
     counts: dict[str, Counter[str]] = {}
+    spelled: dict[str, str] = {}
     for question in questions:
-        counts.setdefault(question.type, Counter())[question.answer] += 1
+        plain = plain_answer(question.answer)
+        spelled.setdefault(plain, question.answer)
+        counts.setdefault(question.type, Counter())[plain] += 1
     listed = []
     for question in chosen:
-        others = [answer for answer, _ in counts[question.type].most_common(MOST) if answer != question.answer]
-        listed.append([question.answer, *others[: MOST - 1]])
+        right = plain_answer(question.answer)
+        others = [plain for plain, _ in counts[question.type].most_common(MOST) if plain != right]
+        listed.append([question.answer, *(spelled[plain] for plain in others[: MOST - 1])])
     return listed

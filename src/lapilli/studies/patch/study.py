@@ -6,7 +6,7 @@ results/patch                         what the page shows
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,11 @@ def exchanges(of: Tuning) -> list[tuple[str, str]]:
 
 
 def _loaded(of: Tuning, placement: Placement, role: str) -> Llava:
-    """A model; a random one is called `random-TARGET`."""
+    """A model, in float32; a random one is called `random-TARGET`.
+
+    In formats of fewer bits a small change of every weight is rounded away, and the control would be no change.
+    """
+    placement = replace(placement, dtype="fp32")
     random, _, target = role.partition("-")
     if random != RANDOM:
         return load(of.models[role], placement)
