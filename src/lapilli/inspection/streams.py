@@ -339,9 +339,8 @@ def stored(run: RunDir, model: str) -> States:
         raise LapilliError(f"{differing[0]}: of another model or collection than {files[0].name}; {_AGAIN}")
     if whole[0]["files"] != len(files):
         raise LapilliError(f"{folder}: {len(files)} of {whole[0]['files']} files of states; go on with collecting them")
-    kept = checked(
-        _Kept, whole[0]["streams"], str(files[0]), _AGAIN
-    )  # in a file, tensors are in the order of the alphabet
+    kept = checked(_Kept, whole[0]["streams"], str(files[0]), _AGAIN)
+    # From the header, as a file has its tensors in alphabetical order.
     names = tuple((position, site) for position in kept.positions for site in kept.sites)
     return States(names, tuple(dict(tensors_in(file)) for file in files))
 
