@@ -1,6 +1,6 @@
 """What `lapilli explain` costs at LLaVA's shape, beside `lapilli ask`, as commands in processes of their own.
 
-    python benchmarks/explain_large.py [--model DIR] [--controls 20] [--threads N] [--json FILE]
+    python benchmarks/explain_large.py [--model DIR] [--dtype fp32] [--controls 20] [--threads N] [--json FILE]
 
 The model is random, in bfloat16: CLIP-L/14-336 (24 layers, 1,024 wide) and a LLaMA of TinyLlama's shape (22 layers,
 2,048 wide, 32 heads, 4 of them of keys and values, a vocabulary of 32,000). It is made in --model, 2.9 GB, if nothing
@@ -44,6 +44,7 @@ def main() -> None:
     """Parse, make the model, measure both commands, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="where the model is, or is to be made")
+    parser.add_argument("--dtype", help="as the commands' own; fp32 where the processor has no arithmetic of 16 bits")
     parser.add_argument("--controls", type=int, default=20, help="as explain's own")
     parser.add_argument("--threads", type=int, help="of each command; torch's default, if not given")
     parser.add_argument("--json", type=Path, help="a file for the figures")
@@ -53,7 +54,7 @@ def main() -> None:
         if not model.exists():
             save(random_llava(Path(folder) / "parts", VISION, LANGUAGE, dtype=torch.bfloat16), model)
         photo = big_photo(Path(folder) / "photo.jpg")
-        found = measure(model, photo, options.controls, options.threads)
+        found = measure(model, photo, options.controls, options.threads, options.dtype)
     print(json.dumps(found, indent=1))
     if options.json:
         write_atomically(options.json, json.dumps(found, indent=1) + "\n")
@@ -70,13 +71,14 @@ def big_photo(file: Path) -> Path:
     return file
 
 
-def measure(model: Path, photo: Path, controls: int, threads: int | None) -> dict[str, Any]:
+def measure(model: Path, photo: Path, controls: int, threads: int | None, dtype: str | None) -> dict[str, Any]:
     """The figures of both commands, and their ratios."""
-    asked = [str(model), str(photo), QUESTION, "--json"]
+    asked = [str(model), str(photo), QUESTION, "--json", *(() if dtype is None else ("--dtype", dtype))]
     ask = run(["ask", *asked], threads)
     explain = run(["explain", *asked, "--answer", ANSWER, "--controls", str(controls)], threads)
     return {
         "controls": controls,
+        "dtype": dtype or "bf16",
         "ask": ask,
         "explain": explain,
         "ratio": explain["seconds"] / ask["seconds"],

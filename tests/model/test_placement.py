@@ -1,10 +1,13 @@
 """Where a model's numbers lie: real loads in every format of the CPU, and one line where a device is missing."""
 
+import warnings
+
 import pytest
 import torch
 from tests.parts import joined, picture
 
-from lapilli.core.errors import LapilliError, UsageError
+from lapilli.cli import run
+from lapilli.core.errors import LapilliError, LapilliWarning, UsageError
 from lapilli.core.placement import DTYPES, Placement
 from lapilli.data.sample import Sample, Turn
 from lapilli.inference.answer import answer
@@ -150,3 +153,46 @@ def test_fewer_bits_on_a_gpu(bits, linear):
     kinds = {name: type(part).__name__ for name, part in model.named_modules() if "Linear" in type(part).__name__}
     quantised = {name for name, kind in kinds.items() if kind == linear}
     assert quantised == {name for name in kinds if ".language_model." in name}
+
+
+@pytest.fixture
+def slow_halves(monkeypatch):
+    """A processor that takes six times as long for products of 16 bits."""
+    monkeypatch.setattr(module, "slowness_of", lambda dtype: 6.0)
+
+
+def test_a_format_that_the_processor_is_slow_in_is_warned_of(tmp_path, slow_halves):
+    """Unless it is named; and in fp32 there is nothing to say."""
+    save(load(joined("clip", "llama"), Placement(dtype="bf16")), tmp_path / "half")
+    with pytest.warns(LapilliWarning, match=r"bf16 6 times as slowly as .*; choose the dtype fp32, if 0\.0 GB"):
+        load(tmp_path / "half")
+    with warnings.catch_warnings(action="error"):
+        load(tmp_path / "half", Placement(dtype="bf16"))
+        load(tmp_path / "half", Placement(dtype="fp32"))
+        load(joined("clip", "llama"))
+
+
+def test_nothing_is_said_of_a_processor_that_is_fast_in_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "slowness_of", lambda dtype: 1.2)
+    save(load(joined("clip", "llama"), Placement(dtype="fp16")), tmp_path / "half")
+    with warnings.catch_warnings(action="error"):
+        load(tmp_path / "half")
+
+
+def test_the_slowness_is_measured(monkeypatch):
+    """A format against itself takes as long, but for the clock."""
+    module.slowness_of.cache_clear()
+    assert 0.3 < module.slowness_of(torch.float32) < 3
+    assert module.slowness_of(torch.bfloat16) > 0.02
+    module.slowness_of.cache_clear()
+
+
+def test_the_command_line_says_it_in_one_line(tmp_path, slow_halves, capsys):
+    save(load(joined("clip", "llama"), Placement(dtype="bf16")), tmp_path / "half")
+    picture(1).save(tmp_path / "a.png")
+    capsys.readouterr()
+    assert run(["ask", str(tmp_path / "half"), str(tmp_path / "a.png"), "What is it?"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("lapilli: this processor multiplies matrices of bf16 6 times as slowly as")
+    assert run(["ask", str(tmp_path / "half"), str(tmp_path / "a.png"), "What is it?", "--dtype", "fp32"]) == 0
+    assert "processor" not in capsys.readouterr().err

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from dataclasses import replace
 from multiprocessing import active_children
 
@@ -22,13 +23,15 @@ from tests.lessons import recipe, write_captions, write_lesson
 from tests.parts import joined
 from transformers import AutoModelForImageTextToText
 
-from lapilli.core.errors import LapilliError, UsageError
+from lapilli.core.errors import LapilliError, LapilliWarning, UsageError
 from lapilli.core.manifest import seal
+from lapilli.core.placement import Placement
 from lapilli.core.recipe import dump
 from lapilli.core.run import RunDir
 from lapilli.data.sample import read_samples
 from lapilli.inference.answer import answer
-from lapilli.model.llava import load
+from lapilli.model import placement
+from lapilli.model.llava import load, save
 from lapilli.model.reading import quiet
 from lapilli.training.loop import StoppedError, train
 from lapilli.training.muon import Muon
@@ -367,6 +370,18 @@ def test_bf16_is_refused_in_time_where_an_accelerator_does_not_have_it(tmp_path,
     with pytest.raises(UsageError, match=r"^precision: bf16; this .* does not compute in it; set precision to fp32$"):
         train(wanted, progress=False)
     assert not wanted.out.exists()
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="the training would be on it")
+def test_bf16_is_warned_of_where_the_processor_is_slow_in_it(tmp_path, monkeypatch):
+    """And nothing is said of the stored format, which the training does not compute in."""
+    monkeypatch.setattr(placement, "slowness_of", lambda dtype: 6.0)
+    save(load(joined("clip", "llama"), Placement(dtype="bf16")), tmp_path / "half")
+    wanted = recipe(tmp_path, model=tmp_path / "half", max_steps=1)
+    with warnings.catch_warnings(action="error", category=LapilliWarning):
+        train(wanted, progress=False)
+    with pytest.warns(LapilliWarning, match=r"^precision: bf16; this processor .* 6 times .*; set precision to fp32$"):
+        train(replace(wanted, out=tmp_path / "bf16", precision="bf16"), progress=False)
 
 
 def test_a_full_disk_ends_the_run_until_there_is_room(tmp_path, monkeypatch):

@@ -6,10 +6,12 @@ rooms inside their commands, so that `lapilli --help` never waits for torch.
 
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.exceptions import TyperException
@@ -17,7 +19,7 @@ from typer.exceptions import TyperException
 from lapilli import __version__
 from lapilli.cli.console import note, prepare_streams, say
 from lapilli.cli.options import require_usable
-from lapilli.core.errors import LapilliError
+from lapilli.core.errors import LapilliError, LapilliWarning
 from lapilli.core.terminal import printable
 from lapilli.core.trial import tokenizing
 
@@ -102,7 +104,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         require_usable(arguments)
-        with tokenizing():
+        with tokenizing(), _warnings_noted():
             code = app(arguments, prog_name="lapilli", standalone_mode=False, obj=settings)
     except LapilliError as error:
         return _fail(str(error), error.exit_code, settings)
@@ -122,6 +124,22 @@ def run(arguments: Sequence[str] | None = None) -> int:
     if code == INTERRUPTED:
         return _fail("interrupted", INTERRUPTED, settings)
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _warnings_noted() -> Iterator[None]:
+    """A block in which this package's warnings are a line on stderr each, without the place in its code."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, LapilliWarning):
+                note(f"lapilli: {message}")
+            else:
+                others(message, category, *where)
+
+        warnings.showwarning = show
+        yield
 
 
 def _fail(message: str, exit_code: int, settings: Settings) -> int:

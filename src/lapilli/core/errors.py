@@ -1,4 +1,4 @@
-"""The errors that a user is meant to read."""
+"""The errors and warnings that a user is meant to read."""
 
 from typing import ClassVar
 
@@ -17,3 +17,7 @@ class UsageError(LapilliError):
     """A command or a recipe with a mistake; nothing has been started."""
 
     exit_code: ClassVar[int] = 2
+
+
+class LapilliWarning(UserWarning):
+    """What a user may want to change, though nothing is wrong; the command line prints its line on stderr."""

@@ -51,7 +51,7 @@ from lapilli.model.parts import (
     read_vision,
 )
 from lapilli.model.pixels import Pixels
-from lapilli.model.placement import settings
+from lapilli.model.placement import settings, warn_of_slow_format
 from lapilli.model.processor import add_tokens, generation_config, new_processor, read_processor
 from lapilli.model.reading import explained, quiet
 from lapilli.model.stored import Source, in_memory
@@ -185,7 +185,9 @@ def load(path: Path | str, placement: Placement = AS_STORED) -> Llava:
     where = settings(placement)  # a device that is not there is said before anything is fetched
     path = model_folder(path)
     if is_adapter(path):
-        return _merged(path, where)
+        merged = _merged(path, where)
+        warn_of_slow_format(merged.model, placement)
+        return merged
     require_whole(path)
     card = card_of(path)
     _, model_class = architecture.classes(card.connector)
@@ -193,6 +195,7 @@ def load(path: Path | str, placement: Placement = AS_STORED) -> Llava:
     _require_tokens(path, processor.tokenizer, config)
     model = read_model(model_class, path, **where)
     require_ids(path, model.generation_config, config.text_config.vocab_size)
+    warn_of_slow_format(model, placement)
     return Llava(without_unused_layers(model), processor, card)
 
 

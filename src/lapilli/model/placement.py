@@ -1,5 +1,8 @@
 """Where a model's numbers lie, and in what format: devices, dtypes, and weights of 8 or 4 bits."""
 
+import time
+import warnings
+from functools import cache
 from typing import Any
 
 import torch
@@ -7,10 +10,12 @@ from torch import Tensor
 from transformers import BitsAndBytesConfig
 from transformers.utils.import_utils import is_bitsandbytes_available
 
-from lapilli.core.errors import LapilliError
+from lapilli.core.errors import LapilliError, LapilliWarning
 from lapilli.core.placement import AUTO, BALANCED, REST, Placement
 
 TORCH_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_HALVES = {torch.bfloat16: "bf16", torch.float16: "fp16"}
+_MOST_SLOWNESS = 2.0  # of a format, that nobody is told of
 _UNQUANTISED = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
 
 
@@ -37,6 +42,40 @@ def devices() -> list[str]:
     if torch.backends.mps.is_available():
         names.append("mps")
     return names
+
+
+def warn_of_slow_format(model: Any, placement: Placement) -> None:
+    """Warn where a model is on a CPU that multiplies far more slowly in its stored format than in fp32.
+
+    Many processors have no arithmetic of 16 bits. Whoever names a format is not warned.
+    """
+    if placement.dtype is None and model.device.type == "cpu" and (what := slow_format(model.dtype)):
+        size = sum(weight.numel() for weight in model.parameters()) * torch.float32.itemsize / 1e9
+        warnings.warn(f"{what}; choose the dtype fp32, if {size:.1f} GB of memory are there", LapilliWarning, 3)
+
+
+def slow_format(dtype: torch.dtype) -> str:
+    """Say that the CPU is slow in a format of 16 bits; nothing where it is not."""
+    if dtype not in _HALVES or (slowness := slowness_of(dtype)) < _MOST_SLOWNESS:
+        return ""
+    return f"this processor multiplies matrices of {_HALVES[dtype]} {slowness:.0f} times as slowly as those of fp32"
+
+
+@cache
+def slowness_of(dtype: torch.dtype) -> float:
+    """How many times as long the CPU takes for a product of wide matrices in this format as in fp32, measured here."""
+    return _seconds_of_product(dtype) / _seconds_of_product(torch.float32)
+
+
+def _seconds_of_product(dtype: torch.dtype) -> float:
+    """The least of three, as other programs may be running."""
+    left, right = torch.ones(256, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
+    taken = []
+    for _ in range(4):  # the first prepares the routine
+        begun = time.perf_counter()
+        torch.mm(left, right)
+        taken.append(time.perf_counter() - begun)
+    return min(taken[1:])
 
 
 def placed(batch: dict[str, Tensor], model: Any) -> dict[str, Tensor]:

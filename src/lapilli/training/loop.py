@@ -19,6 +19,7 @@ have had without the interruption, to the last bit.
 
 import shutil
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,7 +30,7 @@ from typing import Any
 from torch import nn
 from transformers import PrinterCallback, TrainingArguments
 
-from lapilli.core.errors import LapilliError
+from lapilli.core.errors import LapilliError, LapilliWarning
 from lapilli.core.recipe import read_recipe
 from lapilli.core.run import RunDir
 from lapilli.model.hub import model_folder
@@ -165,7 +166,8 @@ def _prepare(recipe: TrainRecipe, samples: RunSamples | None, progress: bool) ->
     samples = samples or run_samples(recipe)
     StageTrainer.require_known()
     folder = model_folder(recipe.model)
-    llava = load(folder, placement_of(recipe))
+    with warnings.catch_warnings(action="ignore", category=LapilliWarning):  # the precision decides, not the stored
+        llava = load(folder, placement_of(recipe))
     llava = with_image_position(llava, recipe.image_position or llava.card.image_position)
     updates = with_updates(recipe, llava)
     learning = set_learning(recipe, llava)

@@ -1,0 +1,122 @@
+"""What a small language model behind a real server makes of the data engine and of the judge.
+
+    python benchmarks/served.py --contexts CONTEXTS.jsonl --questions Q.jsonl --answers A.jsonl [--count 20] [--out DIR]
+
+SmolLM2-135M-Instruct, as `lapilli model fetch smollm2` has it, behind `transformers serve` on this machine; the
+environment is lapilli's with [dev]. It is far too small a model for either task: what is tried is the way there and
+back. --out keeps the folders of both, and a second run goes on there.
+
+generation  `lapilli data generate --kind all` for --count contexts, spread over the file: how many samples were made,
+            set aside and flagged, by kind, and examples of both
+judging     `lapilli judge` on --count pairs of an answer (--answers) and that to the next question as its reference:
+            the share of parsed judgements, and how often the right answer is preferred. The control is the same
+            command with the answers as their own references.
+
+Prints JSON.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from clients.children.serve import server
+
+from lapilli.core.files import write_atomically
+from lapilli.data.generation.output import REJECTED, SAMPLES
+from lapilli.model.fetched import fetch
+from lapilli.model.gguf_language import read_gguf
+
+EXAMPLES = 3  # of either end that are printed
+PROGRAM = "import sys; from lapilli.cli import run; sys.exit(run(sys.argv[1:]))"
+SETTINGS = ("concurrency=1", "deadline=600", "max_tokens=512")  # two cores answer one call at a time
+
+
+def main() -> None:
+    """Serve the model, try both, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("contexts", "questions", "answers"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--out", type=Path, help="where everything is kept; a temporary folder, if not given")
+    parser.add_argument("--json", type=Path, help="a file for the figures")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        out = options.out or Path(temporary)
+        model = language_model(out / "smollm2")
+        with server(str(model)) as url:
+            endpoint = ["--model", str(model), "--base-url", f"{url}/v1"]
+            found = {
+                "generation": generated(endpoint, spread(options.contexts, options.count), out),
+                "judging": judged(endpoint, options.questions, options.answers, options.count, out),
+            }
+    text = json.dumps(found, indent=1, ensure_ascii=False)
+    print(text)
+    if options.json:
+        write_atomically(options.json, text + "\n")
+
+
+def language_model(folder: Path) -> Path:
+    """The fetched model as a folder that transformers serves."""
+    if not folder.is_dir():
+        language = read_gguf(fetch("smollm2"))
+        language.model.save_pretrained(folder)
+        language.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def spread(file: Path, count: int) -> list[str]:
+    """So many lines of a file, as far from each other as can be."""
+    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line]
+    return [lines[len(lines) * index // count] for index in range(count)]
+
+
+def generated(endpoint: list[str], contexts: list[str], out: Path) -> dict[str, Any]:
+    """What the data engine reports, its seconds, and an example of either end."""
+    chosen, folder = out / "contexts.jsonl", out / "generated"
+    write_atomically(chosen, "\n".join(contexts) + "\n")
+    begun = time.perf_counter()
+    report = command("data", "generate", chosen, "--kind", "all", "--out", folder, *endpoint)
+    accepted = json.loads((folder / SAMPLES).read_text(encoding="utf-8"))[:EXAMPLES]
+    rejected = [json.loads(line) for line in (folder / REJECTED).read_text(encoding="utf-8").splitlines()[:EXAMPLES]]
+    seconds = time.perf_counter() - begun
+    return {
+        "contexts": len(contexts), "seconds": seconds, "report": report, "accepted": accepted, "rejected": rejected,
+    }  # fmt: skip
+
+
+def judged(endpoint: list[str], questions: Path, answers: Path, count: int, out: Path) -> dict[str, Any]:
+    """The figures of right answers against those to other questions, and of answers against themselves."""
+    chosen = [json.loads(line) for line in spread(questions, count)]
+    texts = {row["question_id"]: row["text"] for row in map(json.loads, answers.read_text("utf-8").splitlines())}
+    right = [texts[question["question_id"]] for question in chosen]
+    tables = {"questions": chosen}
+    for name, column in (("right", right), ("shifted", right[1:] + right[:1])):
+        tables[name] = [
+            {"question_id": question["question_id"], "text": text}
+            for question, text in zip(chosen, column, strict=True)
+        ]
+    for name, rows in tables.items():
+        write_atomically(out / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    return {
+        name: command(
+            *("judge", out / "questions.jsonl", "--answers", out / "right.jsonl"),
+            *("--references", out / f"{name}.jsonl", "--out", out / f"judged-{name}", *endpoint),
+        )
+        for name in ("shifted", "right")
+    }
+
+
+def command(*words: object) -> Any:
+    """What a command of lapilli prints with --json. Raises CalledProcessError where it fails."""
+    settings = [part for setting in SETTINGS for part in ("--set", setting)]
+    arguments = [sys.executable, "-c", PROGRAM, *map(str, words), *settings, "--json"]
+    return json.loads(subprocess.run(arguments, check=True, stdout=subprocess.PIPE).stdout)
+
+
+if __name__ == "__main__":
+    main()
