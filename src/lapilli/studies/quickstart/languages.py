@@ -28,7 +28,7 @@ LANGUAGES: Mapping[str, Language] = {
     ),
     "smollm2": Language(
         {"align": "smollm2-align", "instruct": "smollm2-instruct"},
-        {"align": ("epochs=null", "max_steps=250"), "instruct": ("epochs=null", "max_steps=1200")},
+        {"align": ("epochs=null", "max_steps=80"), "instruct": ("epochs=null", "max_steps=750")},
         template="own",
         talks=True,
     ),
