@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 from transformers import BitsAndBytesConfig
 from transformers.utils.import_utils import is_bitsandbytes_available
 
@@ -64,16 +65,21 @@ def slow_format(dtype: torch.dtype) -> str:
 @cache
 def slowness_of(dtype: torch.dtype) -> float:
     """How many times as long the CPU takes for a product of wide matrices in this format as in fp32, measured here."""
-    return _seconds_of_product(dtype) / _seconds_of_product(torch.float32)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # several wait for each other where other programs are running
+    try:
+        return _seconds_of_product(dtype) / _seconds_of_product(torch.float32)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _seconds_of_product(dtype: torch.dtype) -> float:
-    """The least of three, as other programs may be running."""
-    left, right = torch.ones(256, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
+    """The least of three."""
+    states, weight = torch.ones(256, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
     taken = []
     for _ in range(4):  # the first prepares the routine
         begun = time.perf_counter()
-        torch.mm(left, right)
+        linear(states, weight)  # as layers multiply: other routines serve weights that are not transposed
         taken.append(time.perf_counter() - begun)
     return min(taken[1:])
 
