@@ -211,3 +211,25 @@ def test_rows_are_those_of_the_file(tmp_path):
     assert found.rows == tuple(range(1, 15)) and found.samples[0].id == "color-1"
     (skipped,) = found.skipped
     assert isinstance(skipped, Skipped) and skipped.reason.startswith("'0.png': cannot be decoded")
+
+
+def test_pictures_are_shuffled_between_the_samples_that_are_learned_from(tmp_path):
+    """The same rows, turns and samples to validate on, which keep their own pictures."""
+    wanted = recipe(tmp_path)
+    wanted = replace(wanted, data=replace(wanted.data, validation_share=0.3))
+    own = run_samples(wanted)
+    shuffled = run_samples(replace(wanted, data=replace(wanted.data, shuffle_pictures=True)))
+    assert replace(shuffled, samples=own.samples) == own
+    for one, other in zip(own.samples, shuffled.samples, strict=True):
+        assert (one.id, one.turns) == (other.id, other.turns)
+        assert one.images != other.images or not one.images
+
+
+def test_one_picture_for_all_cannot_be_shuffled(tmp_path):
+    wanted = recipe(tmp_path)
+    rows = [row | {"image": "0.png"} if "image" in row else row for row in _rows(wanted.data)]
+    _write(wanted.data, rows)
+    with pytest.raises(
+        LapilliError, match=r"lesson\.json: .* samples show 0\.png: .*; leave data.shuffle_pictures out$"
+    ):
+        run_samples(replace(wanted, data=replace(wanted.data, shuffle_pictures=True)))

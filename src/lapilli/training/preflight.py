@@ -18,6 +18,7 @@ from lapilli.core.run import RunDir
 from lapilli.data.faults import Fault
 from lapilli.data.pictures import check_paths, check_pictures
 from lapilli.data.sample import Sample, read_samples
+from lapilli.data.shuffled import with_other_pictures
 from lapilli.data.split import rows_aside
 from lapilli.model.hub import pinned
 from lapilli.training.recipe import Length, TrainRecipe
@@ -197,6 +198,17 @@ def run_samples(recipe: TrainRecipe, check: bool = False, progress: Progress | N
     samples, for a bad picture unless it is to be skipped, where no sample is left, and where a skipped sample has moved
     in its file; UsageError where samples name pictures and the recipe no folder.
     """
+    found = _own_samples(recipe, check, progress)
+    if not recipe.data.shuffle_pictures:
+        return found
+    try:
+        return replace(found, samples=with_other_pictures(found.samples, recipe.seed))
+    except LapilliError as error:
+        raise LapilliError(f"{recipe.data.file}: {error}; leave data.shuffle_pictures out") from error
+
+
+def _own_samples(recipe: TrainRecipe, check: bool, progress: Progress | None) -> RunSamples:
+    """Samples with their own pictures."""
     samples = read_samples(recipe.data.file)
     if not samples:
         raise LapilliError(f"{recipe.data.file}: no samples; a training needs at least one")

@@ -27,6 +27,10 @@ class Data:
         "Or the share of the samples of file that is set aside, by picture.",
         Range(above=0, below=1),
     ] = None
+    shuffle_pictures: Annotated[
+        bool,
+        "Whether every sample that is learned from is shown another's pictures: a control, which cannot learn to see.",
+    ] = False
 
     def __post_init__(self) -> None:
         """Raises ValueError for a share out of its range, and for both a file and a share."""
