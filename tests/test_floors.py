@@ -26,7 +26,7 @@ SUB_FLOORS = {
     "inspection": ({"attribution", "measures"}, {"intervention"}),
     "report": (
         {"kit"},
-        {"quickstart", "explanation", "scorecard", "color", "hallucination", "compare", "patch"}
+        {"quickstart", "explanation", "scorecard", "color", "hallucination", "compare", "patch", "claims"}
         | {"evaluation", "training", "scoring", "judging"},
     ),
 }

@@ -372,7 +372,7 @@ def test_bf16_is_refused_in_time_where_an_accelerator_does_not_have_it(tmp_path,
     assert not wanted.out.exists()
 
 
-@pytest.mark.skipif(torch.accelerator.is_available(), reason="the training would be on it")
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="no machine without an accelerator")
 def test_bf16_is_warned_of_where_the_processor_is_slow_in_it(tmp_path, monkeypatch):
     """And nothing is said of the stored format, which the training does not compute in."""
     monkeypatch.setattr(placement, "slowness_of", lambda dtype: 6.0)

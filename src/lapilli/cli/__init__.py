@@ -28,12 +28,25 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 _LONGEST = 2_000  # characters of a message
 
 NOUNS = (
-    "quickstart", "ask", "chat", "explain", "scorecard", "study", "compare", "patch", "data", "model", "train",
-    "report", "evaluate", "score", "judge", "doctor",
+    "quickstart", "ask", "chat", "explain", "scorecard", "study", "compare", "patch", "claims", "data", "model",
+    "train", "report", "evaluate", "score", "judge", "doctor",
 )  # fmt: skip
 """The files of commands, in the order of the help page."""
 
-INSIDE = {"quickstart", "ask", "chat", "explain", "scorecard", "study", "compare", "patch", "model", "train", "eval"}
+INSIDE = {
+    "quickstart",
+    "ask",
+    "chat",
+    "explain",
+    "scorecard",
+    "study",
+    "compare",
+    "patch",
+    "claims",
+    "model",
+    "train",
+    "eval",
+}
 """The commands that read what is no public interface of another package; they say so where its release is untested."""
 
 app = typer.Typer(

@@ -198,11 +198,11 @@ def run_samples(recipe: TrainRecipe, check: bool = False, progress: Progress | N
     samples, for a bad picture unless it is to be skipped, where no sample is left, and where a skipped sample has moved
     in its file; UsageError where samples name pictures and the recipe no folder.
     """
-    found = _own_samples(recipe, check, progress)
+    own = _own_samples(recipe, check, progress)
     if not recipe.data.shuffle_pictures:
-        return found
+        return own
     try:
-        return replace(found, samples=with_other_pictures(found.samples, recipe.seed))
+        return replace(own, samples=with_other_pictures(own.samples, recipe.seed))
     except LapilliError as error:
         raise LapilliError(f"{recipe.data.file}: {error}; leave data.shuffle_pictures out") from error
 

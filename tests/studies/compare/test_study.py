@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -96,7 +97,25 @@ def test_profiles_are_saved_as_arrays_too():
     arrays, result = run.load_arrays(RESULT), run.load(RESULT)
     for (kind, position, measure), values in curves(result, "change").items():
         np.testing.assert_array_equal(arrays[f"{kind}-{position}-{measure}-change"], values)
-    assert len(arrays) == len(PLACES) * len(CHANGED) * len(result["pairs"])
+    profiles = [name for name in arrays if not name.endswith("-samples")]
+    assert len(profiles) == len(PLACES) * len(CHANGED) * len(result["pairs"])
+
+
+def test_what_each_sample_contributes_is_saved():
+    """The means over the samples are the profiles."""
+    run = made.planted()
+    arrays, result = run.load_arrays(RESULT), run.load(RESULT)
+    for kind, position in PLACES:
+        for pair in result["pairs"]:
+            for measure in ("cosine", "relative_l2", "lens_kl"):
+                samples = arrays[f"{kind}-{position}-{measure}-{pair}-samples"]
+                assert samples.shape == (len(result["sites"]), made.COUNT)
+                with warnings.catch_warnings(action="ignore"):  # of sites where nothing is measured
+                    means = np.nanmean(samples, 1)
+                np.testing.assert_allclose(means, arrays[f"{kind}-{position}-{measure}-{pair}"], rtol=1e-6, atol=1e-9)
+        local = arrays[f"{kind}-{position}-local-change-samples"]
+        assert local.shape == (made.LAYERS, made.COUNT)
+        assert np.flatnonzero(local.mean(1) > 1e-6).tolist() == [made.PLANTED]
 
 
 def contents(folder):

@@ -24,12 +24,18 @@ from lapilli.core.statistics.estimate import Estimate
 DRAWS = 4_000
 """The number of draws."""
 
+LEVEL = 0.05
+"""How often an interval may miss the truth, where nothing else is said."""
 
-def ends(n: int) -> tuple[float, float]:
-    """The quantiles of the replicates at the ends of a 95 % interval from `n` samples; nan for fewer than two."""
+
+def ends(n: int, level: float = LEVEL) -> tuple[float, float]:
+    """The quantiles of the replicates at the ends of an interval from `n` samples; nan for fewer than two.
+
+    Its coverage is 1 - `level`.
+    """
     if n < 2:
         return math.nan, math.nan
-    tail = float(ndtr(-math.sqrt(n / (n - 1)) * stdtrit(n - 1, 0.975)))
+    tail = float(ndtr(-math.sqrt(n / (n - 1)) * stdtrit(n - 1, 1 - level / 2)))
     return tail, 1 - tail
 
 
@@ -43,10 +49,10 @@ def two_sided(tail: float, n: int) -> float:
     return float(min(1.0, 2 * stdtr(n - 1, ndtri(min(tail, 0.5)) / math.sqrt(n / (n - 1)))))
 
 
-def interval(value: float, replicates: NDArray[np.floating], n: int) -> Estimate:
+def interval(value: float, replicates: NDArray[np.floating], n: int, level: float = LEVEL) -> Estimate:
     """A figure of `n` samples with the interval of its finite replicates, (draw,)."""
     replicates = replicates[np.isfinite(replicates)]
-    low, high = np.quantile(replicates, ends(n)) if replicates.size and n > 1 else (math.nan, math.nan)
+    low, high = np.quantile(replicates, ends(n, level)) if replicates.size and n > 1 else (math.nan, math.nan)
     return Estimate(value, float(low), float(high), n)
 
 

@@ -20,7 +20,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lapilli.core.statistics.bootstrap import draws, interval
+from lapilli.core.statistics.bootstrap import LEVEL, draws, interval
 from lapilli.core.statistics.estimate import Estimate
 
 _DRAWS = 1_000
@@ -48,7 +48,9 @@ def spearman(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArr
     return np.where(ranked, correlation, math.nan)
 
 
-def rank_correlation(first: NDArray[np.floating], second: NDArray[np.floating], seed: int = 0) -> Estimate:
+def rank_correlation(
+    first: NDArray[np.floating], second: NDArray[np.floating], seed: int = 0, level: float = LEVEL
+) -> Estimate:
     """Spearman's correlation of the true means of two tables (sample, item) of the same samples, with its interval.
 
     It is 0 by chance, and nan where the tables do not agree with themselves: their ranking is noise. The interval is
@@ -70,11 +72,11 @@ def rank_correlation(first: NDArray[np.floating], second: NDArray[np.floating], 
     corrected = np.clip(between / scale, -1, 1)
     if np.isnan(corrected[0]):  # of draws there may be some that agree with themselves, by chance
         return Estimate(math.nan, math.nan, math.nan, n)
-    bootstrap = interval(float(corrected[0]), corrected[1:], n)
+    bootstrap = interval(float(corrected[0]), corrected[1:], n, level)
     if np.array_equal(first, second):  # 1; drawn, items of one mean would be ranked by rounding errors
         return bootstrap
     posterior = interval(
-        bootstrap.value, np.concatenate([spearman(*pair) for pair in _true_means(first, second, seed)]), n
+        bootstrap.value, np.concatenate([spearman(*pair) for pair in _true_means(first, second, seed)]), n, level
     )
     low, high = np.fmin(bootstrap.low, posterior.low), np.fmax(bootstrap.high, posterior.high)
     return replace(bootstrap, low=float(low), high=float(high))

@@ -65,7 +65,10 @@ class Measurements:
 def brought_together(
     of: Tuning, sites: Sequence[str], measurements: Measurements, runs: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Floats]]:
-    """The content of the page as plain values, and its profiles as arrays by `KIND-POSITION-MEASURE-PAIR`, (site,)."""
+    """The content of the page as plain values, and arrays of its profiles, `KIND-POSITION-MEASURE-PAIR`, (site,).
+
+    Beside them are arrays of what every sample contributes.
+    """
     places = [(kind, position) for kind, positions in POSITIONS.items() for position in positions]
     profiles = [_profile(of, measurements, *place, measure) for place in places for measure in CHANGED]
     made = {
@@ -89,7 +92,26 @@ def brought_together(
         for one in profiles
         for pair, curve in one["curves"].items()
     }
-    return made, arrays
+    return made, arrays | dict(_of_samples(of, measurements))
+
+
+def _of_samples(of: Tuning, measurements: Measurements) -> Iterator[tuple[str, Floats]]:
+    """What every sample contributes to the measures that are means of theirs, and to the change of every layer.
+
+    `KIND-POSITION-MEASURE-PAIR-samples`, (site, sample), nan where a sample was left out of a site, and
+    `KIND-POSITION-local-PAIR-samples`, (layer, sample), of the first model's states.
+    """
+    for kind, position in dict.fromkeys(place[:2] for place in measurements.samples):
+        sites = [arrays for place, arrays in measurements.samples.items() if place[:2] == (kind, position)]
+        for pair, measure in ((pair, measure) for pair in pairs_of(of) for measure in _PAIRED):
+            values = np.full((len(sites), len(of.questions)), np.nan)
+            for row, arrays in zip(values, sites, strict=True):
+                if arrays:
+                    row[arrays["row"].astype(np.intp)] = arrays[f"{pair}.{measure}"]
+            yield f"{kind}-{position}-{measure}-{pair}-samples", values
+        for pair in (pair for pair in pairs_of(of) if (pair, kind) in measurements.local):
+            changes = measurements.local[pair, kind][f"{position}.first"]
+            yield f"{kind}-{position}-local-{pair}-samples", changes
 
 
 def _site(site: str) -> str:

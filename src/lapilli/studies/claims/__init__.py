@@ -1,0 +1,1 @@
+"""What is claimed of visual instruction tuning, tested on a base and its tuned version."""

@@ -1,0 +1,105 @@
+"""Results of a comparison and of a patching study whose truth is known: what each layer brings, and how it changed."""
+
+import numpy as np
+
+from lapilli.studies.claims.evidence import Evidence
+from lapilli.studies.patch.plan import Plan
+from lapilli.studies.patch.settings import OTHER, RANDOM
+
+N = 80
+GAIN = 2.0  # nats of content
+
+
+def evidence(weights, *, random=0.0, form=0.0, text=None, local=None, dimensions=(8.0, 10.0), floor=0.01, seed=0):
+    """What two studies would save of a tuning in which layer l has the share `weights[l]` of the gain.
+
+    random       the share that random changes of all layers bring
+    form         nats of format gained
+    text         the shares of the layers without the picture; the same, if none
+    local        the change of every layer itself; as `weights`, if none
+    dimensions   those of the tuned and of the base's states in the middle
+    floor        how far a second tuning's states are apart
+    """
+    weights = np.asarray(weights, float)
+    rng, plan = np.random.default_rng(seed), Plan(len(weights))
+    local = weights + 0.01 if local is None else np.asarray(local, float)
+    return Evidence(
+        _compared(plan.depth, dimensions),
+        _states(plan.depth, local, floor, rng),
+        _patched(plan),
+        _answers(plan, {"image": weights, "text": weights if text is None else text}, random, form, rng),
+        seed,
+    )
+
+
+def _patched(plan):
+    numbers = plan.numbers(plan.controls)
+    ways = [*OTHER.items(), *((target, RANDOM) for target in OTHER)]
+    return {
+        "depth": plan.depth,
+        "settings": {"samples": N},
+        "windows": [{"start": a, "stop": b, "at": at} for (a, b), at in _at(plan, plan.windows)],
+        "parts": dict(_at(plan, plan.parts)),
+        "exchanges": [
+            {
+                "kind": kind, "target": target, "source": source, "readout": readout,
+                "numbers": numbers if source == RANDOM else list(range(len(plan.patches))),
+            }
+            for kind in ("image", "text") for target, source in ways
+            for readout in ("content", "format", "log_p", "likeliest")
+        ],
+    }  # fmt: skip
+
+
+def _at(plan, patches):
+    return zip(patches, plan.numbers(list(patches.values())), strict=True)
+
+
+def _answers(plan, weights, random, form, rng):
+    """Every sample gains about GAIN; a hybrid has the share of its layers, and no two hybrids the same noise."""
+    answers = {}
+    for kind, shares in weights.items():
+        gains = GAIN + 0.3 * rng.standard_normal(N)
+        has = np.array([np.asarray(shares)[list(patch.layers)].sum() for patch in plan.patches])[:, None]
+        controls = np.array([random * np.mean(patch.layers) for patch in plan.controls])[:, None]
+        for target, source in OTHER.items():
+            share = has if target == "base" else 1 - has
+            true = share * gains + 0.05 * rng.standard_normal((len(plan.patches), N))
+            true[0] = gains * (target == "tuned")
+            by_chance = (controls if target == "base" else 1 - controls) * gains
+            for name, content in ((source, true), (RANDOM, by_chance)):
+                place = f"{kind}-{target}-{name}"
+                answers[f"{place}-content"] = content
+                answers[f"{place}-format"] = form * content / GAIN
+                answers[f"{place}-log_p"] = content * (1 + form / GAIN)
+                answers[f"{place}-likeliest"] = (content > GAIN / 2).astype(float)
+    return answers
+
+
+def _compared(depth, dimensions):
+    def curve(middle):
+        value = np.full(depth + 2, 5.0)
+        value[depth // 2] = middle
+        return {"value": value.tolist(), "high": (value + 0.3).tolist()}
+
+    measures = ("gride_2", "gride_4", "gride_8", "gride_16", "gride_32", "participation_ratio")
+    curves = dict(zip(("tuned", "base"), map(curve, dimensions), strict=True))
+    spaces = [{"kind": "image", "position": "last", "measure": measure, "curves": curves} for measure in measures]
+    return {
+        "pairs": {"change": ("base", "tuned"), "floor": ("tuned", "floor")},
+        "settings": {"level": 0.05},
+        "spaces": spaces,
+    }
+
+
+def _states(depth, local, floor, rng):
+    """States move apart as the layers before them changed; cosines fall with that."""
+    apart = np.concatenate([[0.0], np.cumsum(local), [local.sum()]])[:, None] * (1 + 0.1 * rng.standard_normal((1, N)))
+    noise = 1 + 0.1 * rng.standard_normal((depth, N))
+    return {
+        "image-last-relative_l2-change-samples": apart,
+        "image-last-relative_l2-floor-samples": np.full_like(apart, floor),
+        "image-last-cosine-change-samples": 1 - apart * (1 - 0.5 * np.arange(depth + 2)[:, None] / depth),
+        "image-image_mean-local-change-samples": local[:, None] * noise,
+        "text-question_end-local-change-samples": 0.2 * local[:, None] * noise,
+    }
