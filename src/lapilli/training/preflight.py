@@ -18,8 +18,7 @@ from lapilli.core.run import RunDir
 from lapilli.data.faults import Fault
 from lapilli.data.pictures import check_paths, check_pictures
 from lapilli.data.sample import Sample, read_samples
-from lapilli.data.shuffled import with_other_pictures
-from lapilli.data.split import rows_aside
+from lapilli.data.split import rows_aside, with_other_pictures
 from lapilli.model.hub import pinned
 from lapilli.training.recipe import Length, TrainRecipe
 from lapilli.training.tuning import LlmTuning, with_layers_read

@@ -7,7 +7,7 @@ import pytest
 
 from lapilli.core.errors import LapilliError
 from lapilli.data.sample import Sample, Turn
-from lapilli.data.shuffled import with_other_pictures
+from lapilli.data.split import with_other_pictures
 
 
 def _sample(number, *images):
