@@ -22,8 +22,8 @@ from scipy.stats import norm, wilcoxon
 from lapilli.cli.console import messages
 from lapilli.core.files import write_atomically
 from lapilli.core.plain import json_text
-from lapilli.core.statistics import auc, ranks
-from lapilli.core.statistics.bootstrap import mean, resampled
+from lapilli.core.statistics import auc, joint, ranks
+from lapilli.core.statistics.bootstrap import LEVEL, mean, resampled
 from lapilli.core.statistics.clusters import clustered, clustered_f1, clustered_mean
 from lapilli.core.statistics.logistic import out_of_fold
 from lapilli.core.statistics.multiple import holm
@@ -170,6 +170,28 @@ def share_of_gain_held(rng: Random, n: int) -> bool:
     """A share of a half of a mean gain, of a change that follows the gain with noise."""
     gains = rng.normal(1, 1, n)
     (found,) = shares_of_gain((0.5 * gains + rng.normal(0, 0.5, n))[None], gains)
+    return found.low <= 0.5 <= found.high
+
+
+def joint_held(rng: Random, n: int, items: int) -> bool:
+    """The largest of the means of skewed samples whose truths are equal in fours."""
+    truths = np.repeat(rng.normal(0, 0.3, items // 4), 4)
+    found = joint.largest_mean_at(truths[:, None] + rng.exponential(1, (items, n)) - 1, 0, LEVEL)
+    return found.low <= truths.max() <= found.high
+
+
+def place_held(rng: Random, n: int) -> bool:
+    """Where the largest of six means lies, the next a fifth of a sample's spread away."""
+    values = np.array([0.0, 0.5, 1.0, 0.8, 0.4, 0.0])[:, None] + rng.normal(0, 1, (6, n))
+    found = joint.place_of_largest_at(values, np.arange(6.0), 0, LEVEL)
+    return found.low <= 2 <= found.high
+
+
+def level_held(rng: Random, n: int, share: bool) -> bool:
+    """A mean, or its share in another, at a level that is given."""
+    gains = rng.normal(1, 1, n)
+    changes = 0.5 * gains + rng.normal(0, 0.5, n)
+    found = joint.share_at(changes, gains, 0, LEVEL) if share else joint.mean_at(changes, 0, LEVEL)
     return found.low <= 0.5 <= found.high
 
 
@@ -364,6 +386,12 @@ def means() -> Iterator[Case]:
         "share of a gain", "a gain as large as its spread", 60, HELD, partial(share_of_gain_held, n=60), (2000, 300)
     )
     yield Case("half-recovery depth", "six layers", 60, HELD, partial(half_recovery_held, n=60), (500, 50))
+    for of, share in (("a mean", False), ("a share of a gain", True)):
+        yield Case("at any level", of, 60, HELD, partial(level_held, n=60, share=share), (2000, 300))
+    for items in (24, 176):
+        trial = partial(joint_held, n=60, items=items)
+        yield Case("largest of several (max-T)", f"{items} skewed means", 60, HELD, trial, (1000, 100))
+    yield Case("place of the largest", "of six means", 60, HELD, partial(place_held, n=60), (1000, 100))
     statistic = "any statistic (bootstrap)"
     for n in (20, 60):
         yield Case(statistic, "a slope through 0", n, HELD, partial(slope_held, n=n), (1000, 100))

@@ -26,7 +26,7 @@ from typing import Any
 
 from clients.children.serve import server
 
-from lapilli.core.files import write_atomically
+from lapilli.core.files import new_folder, write_atomically
 from lapilli.data.generation.output import REJECTED, SAMPLES
 from lapilli.model.fetched import fetch
 from lapilli.model.gguf_language import read_gguf
@@ -64,8 +64,9 @@ def language_model(folder: Path) -> Path:
     """The fetched model as a folder that transformers serves."""
     if not folder.is_dir():
         language = read_gguf(fetch("smollm2"))
-        language.model.save_pretrained(folder)
-        language.tokenizer.save_pretrained(folder)
+        with new_folder(folder) as unfinished:
+            language.model.save_pretrained(unfinished)
+            language.tokenizer.save_pretrained(unfinished)
     return folder
 
 

@@ -19,6 +19,7 @@ def _drawn(seed):
     rng = np.random.default_rng(seed)
     names = [f"{number}.png" for number in range(rng.integers(3, 30))]
     rows = [tuple(rng.choice(names, rng.integers(0, 3)).tolist()) for _ in range(rng.integers(8, 40))]
+    rows += [row[::-1] for row in rows]  # the same pictures in another order
     for number in (1, 2):
         rows += [tuple(f"{half}-{copy}.png" for copy in range(number)) for half in "ab" for _ in range(40)]
     order = rng.permutation(len(rows))
@@ -33,7 +34,7 @@ def test_nobody_keeps_a_picture_and_none_is_lost(seed):
     assert Counter(one.images for one in others) == Counter(one.images for one in samples)
     for sample, other in zip(samples, others, strict=True):
         assert len(sample.images) == len(other.images)
-        assert sample.images != other.images or not sample.images
+        assert set(sample.images) != set(other.images) or not sample.images
 
 
 def test_the_seed_draws_who_gets_whose():
@@ -44,7 +45,9 @@ def test_the_seed_draws_who_gets_whose():
 
 def test_a_picture_that_most_samples_show_is_refused():
     samples = [_sample(0, "a.png"), _sample(1, "a.png"), _sample(2, "b.png")]
-    with pytest.raises(LapilliError, match=r"^2 of 3 samples show a\.png: too many for others to be shown$"):
+    with pytest.raises(
+        LapilliError, match=r"^pictures cannot be shuffled: 2 of the 3 samples with 1 of them show a\.png$"
+    ):
         with_other_pictures(samples, 0)
     assert with_other_pictures([], 0) == ()
     assert with_other_pictures([_sample(0)], 0) == (_sample(0),)

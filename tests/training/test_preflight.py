@@ -230,6 +230,7 @@ def test_one_picture_for_all_cannot_be_shuffled(tmp_path):
     rows = [row | {"image": "0.png"} if "image" in row else row for row in _rows(wanted.data)]
     _write(wanted.data, rows)
     with pytest.raises(
-        LapilliError, match=r"lesson\.json: .* samples show 0\.png: .*; leave data.shuffle_pictures out$"
+        LapilliError,
+        match=r"lesson\.json: pictures cannot be shuffled: .* show 0\.png; leave data.shuffle_pictures out$",
     ):
         run_samples(replace(wanted, data=replace(wanted.data, shuffle_pictures=True)))

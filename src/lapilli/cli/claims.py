@@ -1,11 +1,12 @@
 """`lapilli claims`: what is claimed of visual instruction tuning, tested on a base and its tuned version."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lapilli.cli.console import go_on, note, print_json, say
+from lapilli.cli.console import go_on, print_json, say
 from lapilli.cli.options import (
     MOST,
     MOST_SEED,
@@ -60,15 +61,15 @@ def claims(
     placement = Placement(device)
     of = tuning(require_tuning(base, tuned, floor, format_control), data, samples, seed)
     from lapilli.report.claims.page import write_page
+    from lapilli.studies.claims.evidence import COMPARISON, PATCHING
     from lapilli.studies.claims.study import RESULT, opened, study  # last: a refusal should not wait for torch
 
     run = opened(out, of, placement)
     if run.is_complete:
         go_on(run, lambda progress: None)
     else:
-        comparison, patching = _compared(out, of, placement), _patched(out, of, placement)
-        note("testing the claims")
-        study(of, run, comparison, patching)
+        with run.or_nothing():
+            study(of, run, _compared(out / COMPARISON, of, placement), _patched(out / PATCHING, of, placement))
         run.finish()
     made, page = run.load(RESULT), out / "claims.html"
     write_page(made, page)
@@ -79,24 +80,31 @@ def claims(
 
 
 def _compared(out: Path, of: "Tuning", placement: "Placement") -> "RunDir":
+    """The comparison's run, finished; in float32, as smaller formats round small changes of a layer."""
+    from lapilli.core.run import RunDir
     from lapilli.report.compare.page import write_page
     from lapilli.studies.compare.settings import RESULT
     from lapilli.studies.compare.study import opened, study
 
-    run = opened(out / RESULT, of, placement)
-    go_on(run, lambda progress: study(of, run, placement, progress))
-    write_page(run.load(RESULT), run.path / "compare.html")
+    placement = replace(placement, dtype="fp32")
+    with RunDir.alone(out):
+        run = opened(out, of, placement)
+        go_on(run, lambda progress: study(of, run, placement, progress))
+        write_page(run.load(RESULT), out / "compare.html")
     return run
 
 
 def _patched(out: Path, of: "Tuning", placement: "Placement") -> "RunDir":
+    """The patching study's run, finished."""
+    from lapilli.core.run import RunDir
     from lapilli.report.patch.page import write_page
     from lapilli.studies.patch.settings import RESULT
     from lapilli.studies.patch.study import opened, study
 
-    run = opened(out / RESULT, of, placement)
-    go_on(run, lambda progress: study(of, run, placement, progress))
-    write_page(run.load(RESULT), run.path / "patch.html")
+    with RunDir.alone(out):
+        run = opened(out, of, placement)
+        go_on(run, lambda progress: study(of, run, placement, progress))
+        write_page(run.load(RESULT), out / "patch.html")
     return run
 
 

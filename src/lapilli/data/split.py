@@ -48,11 +48,11 @@ def _groups(samples: Sequence[Sample]) -> list[list[int]]:
 
 
 def with_other_pictures(samples: Sequence[Sample], seed: int) -> tuple[Sample, ...]:
-    """The samples in their order, each with the pictures of another, and none with its own.
+    """The samples in their order, each with the pictures of another, which are not the same ones.
 
-    Pictures go between samples that have equally many of them; every sample's are used once, so that all are seen as
-    often as before. `seed` draws who gets whose. Samples without pictures stay as they are. Raises LapilliError where
-    most samples with so many pictures have the same ones.
+    Pictures go between samples that have equally many of them; of several one may be the sample's own. Every sample's
+    are used once, so that all are seen as often as before. `seed` draws who gets whose. Samples without pictures stay
+    as they are. Raises LapilliError where most samples with so many pictures have the same ones.
     """
     donors = list(range(len(samples)))
     for number in {len(sample.images) for sample in samples} - {0}:
@@ -63,19 +63,20 @@ def with_other_pictures(samples: Sequence[Sample], seed: int) -> tuple[Sample, .
 
 
 def _donors(pictures: Sequence[tuple[str, ...]], seed: int) -> list[int]:
-    """For each place another, whose pictures differ.
+    """For each place another, whose pictures differ, in any order.
 
-    Equal ones lie side by side in an order drawn by the seed; a step as long as the longest run of them leaves it.
+    The same ones lie side by side in an order drawn by the seed; a step as long as the longest run of them leaves it.
     """
-    counts = Counter(pictures)
-    step = max(counts.values())
-    if 2 * step > len(pictures):
-        most = counts.most_common(1)[0][0]
-        raise LapilliError(f"{step} of {len(pictures)} samples show {', '.join(most)}: too many for others to be shown")
+    same = [tuple(sorted(names)) for names in pictures]
+    counts = Counter(same)
+    most, step = counts.most_common(1)[0]
+    if 2 * step > len(same):
+        what = f"{step} of the {len(same)} samples with {len(most)} of them show {', '.join(most)}"
+        raise LapilliError(f"pictures cannot be shuffled: {what}")
     drawn = np.random.default_rng(seed).permutation(len(counts))
     places = dict(zip(counts, drawn.tolist(), strict=True))
-    order = sorted(range(len(pictures)), key=lambda row: places[pictures[row]])
-    donors = [0] * len(pictures)
+    order = sorted(range(len(same)), key=lambda row: places[same[row]])
+    donors = [0] * len(same)
     for at, row in enumerate(order):
         donors[row] = order[(at + step) % len(order)]
     return donors

@@ -48,11 +48,18 @@ def devices() -> list[str]:
 def warn_of_slow_format(model: Any, placement: Placement) -> None:
     """Warn where a model is on a CPU that multiplies far more slowly in its stored format than in fp32.
 
-    Many processors have no arithmetic of 16 bits. Whoever names a format is not warned.
+    Many processors have no arithmetic of 16 bits. Whoever names a format is not warned, and nobody twice of a model of
+    the same size.
     """
     if placement.dtype is None and model.device.type == "cpu" and (what := slow_format(model.dtype)):
         size = sum(weight.numel() for weight in model.parameters()) * torch.float32.itemsize / 1e9
-        warnings.warn(f"{what}; choose the dtype fp32, if {size:.1f} GB of memory are there", LapilliWarning, 3)
+        _warn_once(f"{what}; with --dtype fp32, where a command has that, the model takes {size:.1f} GB")
+
+
+@cache
+def _warn_once(line: str) -> None:
+    """Python's own memory of what it has warned of does not survive the blocks that keep other packages quiet."""
+    warnings.warn(line, LapilliWarning, 4)
 
 
 def slow_format(dtype: torch.dtype) -> str:

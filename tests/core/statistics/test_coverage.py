@@ -7,9 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lapilli.core.statistics import auc, bootstrap, clusters, multiple, paired, proportion, ranks, recovery, sets
+from lapilli.core.statistics import (
+    auc,
+    bootstrap,
+    clusters,
+    joint,
+    multiple,
+    paired,
+    proportion,
+    ranks,
+    recovery,
+    sets,
+)
 
-MADE_OF = ("interval", "score_interval")  # what the others use
+MADE_OF = ("interval", "score_interval", "largest_at", "_spread_only")  # what the others use
 SCRIPT = Path(__file__).parents[3] / "benchmarks/coverage.py"
 SPEC = importlib.util.spec_from_file_location("coverage_by_simulation", SCRIPT)
 coverage = importlib.util.module_from_spec(SPEC)
@@ -36,7 +47,7 @@ def test_what_is_stated_holds(case):
 def test_every_statistic_with_an_interval_or_an_error_rate_is_simulated():
     """A new one brings its simulation."""
     source = SCRIPT.read_text(encoding="utf-8")
-    for module in (auc, bootstrap, clusters, multiple, paired, proportion, ranks, recovery, sets):
+    for module in (auc, bootstrap, clusters, joint, multiple, paired, proportion, ranks, recovery, sets):
         for name, function in inspect.getmembers(module, inspect.isfunction):
             returned = str(inspect.signature(function).return_annotation)
             if function.__module__ == module.__name__ and any(

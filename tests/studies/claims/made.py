@@ -10,7 +10,19 @@ N = 80
 GAIN = 2.0  # nats of content
 
 
-def evidence(weights, *, random=0.0, form=0.0, text=None, local=None, dimensions=(8.0, 10.0), floor=0.01, seed=0):
+def evidence(
+    weights,
+    *,
+    random=0.0,
+    form=0.0,
+    text=None,
+    local=None,
+    dimensions=(8.0, 10.0),
+    floor=0.01,
+    connector=0.0,
+    gain=GAIN,
+    seed=0,
+):
     """What two studies would save of a tuning in which layer l has the share `weights[l]` of the gain.
 
     random       the share that random changes of all layers bring
@@ -19,6 +31,8 @@ def evidence(weights, *, random=0.0, form=0.0, text=None, local=None, dimensions
     local        the change of every layer itself; as `weights`, if none
     dimensions   those of the tuned and of the base's states in the middle
     floor        how far a second tuning's states are apart
+    connector    the share that is in no layer
+    gain         nats of content gained
     """
     weights = np.asarray(weights, float)
     rng, plan = np.random.default_rng(seed), Plan(len(weights))
@@ -27,7 +41,9 @@ def evidence(weights, *, random=0.0, form=0.0, text=None, local=None, dimensions
         _compared(plan.depth, dimensions),
         _states(plan.depth, local, floor, rng),
         _patched(plan),
-        _answers(plan, {"image": weights, "text": weights if text is None else text}, random, form, rng),
+        _answers(
+            plan, {"image": weights, "text": weights if text is None else text}, random, form, (connector, gain), rng
+        ),
         seed,
     )
 
@@ -55,16 +71,18 @@ def _at(plan, patches):
     return zip(patches, plan.numbers(list(patches.values())), strict=True)
 
 
-def _answers(plan, weights, random, form, rng):
-    """Every sample gains about GAIN; a hybrid has the share of its layers, and no two hybrids the same noise."""
-    answers = {}
+def _answers(plan, weights, random, form, more, rng):
+    """Every sample gains about as much; a hybrid has the share of its parts, and no two hybrids the same noise."""
+    answers, (connector, gain) = {}, more
     for kind, shares in weights.items():
-        gains = GAIN + 0.3 * rng.standard_normal(N)
-        has = np.array([np.asarray(shares)[list(patch.layers)].sum() for patch in plan.patches])[:, None]
+        gains = gain + 0.3 * rng.standard_normal(N) * (gain > 0)
+        has = np.array(
+            [np.asarray(shares)[list(patch.layers)].sum() + connector * patch.connector for patch in plan.patches]
+        )[:, None]
         controls = np.array([random * np.mean(patch.layers) for patch in plan.controls])[:, None]
         for target, source in OTHER.items():
             share = has if target == "base" else 1 - has
-            true = share * gains + 0.05 * rng.standard_normal((len(plan.patches), N))
+            true = share * gains + 0.05 * rng.standard_normal((len(plan.patches), N)) * (gain > 0)
             true[0] = gains * (target == "tuned")
             by_chance = (controls if target == "base" else 1 - controls) * gains
             for name, content in ((source, true), (RANDOM, by_chance)):
@@ -96,10 +114,16 @@ def _states(depth, local, floor, rng):
     """States move apart as the layers before them changed; cosines fall with that."""
     apart = np.concatenate([[0.0], np.cumsum(local), [local.sum()]])[:, None] * (1 + 0.1 * rng.standard_normal((1, N)))
     noise = 1 + 0.1 * rng.standard_normal((depth, N))
+    cosines = 1 - apart * (1 - 0.5 * np.arange(depth + 2)[:, None] / depth)
     return {
-        "image-last-relative_l2-change-samples": apart,
-        "image-last-relative_l2-floor-samples": np.full_like(apart, floor),
-        "image-last-cosine-change-samples": 1 - apart * (1 - 0.5 * np.arange(depth + 2)[:, None] / depth),
+        "image-last-cosine-change-samples": _first_unmeasured(cosines),
+        "image-last-cosine-floor-samples": _first_unmeasured(np.ones_like(apart) - floor * noise.mean(0)),
         "image-image_mean-local-change-samples": local[:, None] * noise,
         "text-question_end-local-change-samples": 0.2 * local[:, None] * noise,
     }
+
+
+def _first_unmeasured(values):
+    """Before the first layer the last token is the same for all samples: nothing is measured there."""
+    values[0] = np.nan
+    return values

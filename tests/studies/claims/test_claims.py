@@ -8,8 +8,7 @@ import pytest
 from tests.studies.claims.made import N, evidence
 
 from lapilli.core.statistics.estimate import Estimate
-from lapilli.studies.claims.claim import LEVEL, decided, finding_of
-from lapilli.studies.claims.figures import largest_of, mean_of, place_of_largest, share_of
+from lapilli.studies.claims.claim import LEVEL, _needed, decided, finding_of
 from lapilli.studies.claims.study import CLAIMS
 
 DEPTH = 24
@@ -100,35 +99,48 @@ def test_the_whole_interval_decides(low, high, least, most, verdict):
     assert decided(Estimate((low + high) / 2, low, high, N), least, most) == verdict
 
 
-def _rate(figure, truth, runs=300):
-    """How often an interval misses the truth."""
-    missed = 0
-    for run in range(runs):
-        one = figure(np.random.default_rng(run))
-        missed += not one.low <= truth <= one.high
-    return missed / runs
+@pytest.mark.parametrize(
+    ("changes", "ids", "why"),
+    [
+        ({"local": np.zeros(DEPTH)}, ("G4",), "no layer of the language model changed"),
+        ({"local": np.zeros(DEPTH)}, ("G3",), "no samples differ"),
+        ({"weights": np.zeros(DEPTH), "connector": 1.0}, ("P8",), "the tuned layers bring no more themselves"),
+        ({"weights": FALLING / 3, "connector": 2 / 3}, ("P6",), "bring less than half of the gain with the pictures"),
+        ({"dimensions": (math.nan, 10.0)}, ("G5",), "too few distinct states"),
+    ],
+)
+def test_what_says_nothing_is_not_tested(changes, ids, why):
+    """Where nothing changed, or others have the gain, a figure of 0 is no finding."""
+    made = evidence(**({"weights": FALLING} | changes))
+    for claim in CLAIMS:
+        if claim.id in ids:
+            finding = finding_of(claim, made, LEVEL / len(CLAIMS))
+            assert finding.verdict == "untested" and why in finding.why
 
 
-@pytest.mark.parametrize("level", [0.05, 0.2])
-def test_intervals_miss_the_truth_as_often_as_they_may(level):
-    spare = 3 * math.sqrt(level * (1 - level) / 300)
-    mean = _rate(lambda rng: mean_of(rng.standard_normal(N), 0, level), 0.0)
-    assert level - spare < mean < level + spare
-    share = _rate(
-        lambda rng: share_of(0.5 + rng.standard_normal(N) * 0.3, 1 + rng.standard_normal(N) * 0.3, 0, level), 0.5
-    )
-    assert level - spare < share < level + spare
-    several = _rate(lambda rng: largest_of([mean_of(rng.standard_normal(N), 0, level / 6) for _ in range(6)]), 0.0)
-    assert several < level + spare
+def test_identical_models_support_nothing():
+    """All claims at once: no verdict is said of a tuning that changed nothing."""
+    made = evidence(np.zeros(DEPTH), local=np.zeros(DEPTH), dimensions=(10.0, 10.0), floor=0.0, gain=0.0)
+    found = verdicts(made)
+    assert "supported" not in found.values()
+    assert "refuted" not in {found[name] for name in found if name[0] == "P"}
 
 
-def test_the_place_of_the_largest_is_in_its_interval():
-    values = np.array([0.0, 1.0, 0.9, 0.0])[:, None] + 0.5 * np.random.default_rng(0).standard_normal((4, N))
-    one = place_of_largest(values, np.array([0.0, 0.25, 0.5, 0.75]), 0, 0.05)
-    assert (one.low, one.high) == (0.25, 0.5)
+@pytest.mark.parametrize("depth", [1, 2, 5, 8, 9, 24])
+def test_every_depth_has_its_windows(depth):
+    assert len(verdicts(evidence(np.full(depth, 1 / depth)))) == len(CLAIMS)
 
 
 def test_what_would_change_a_verdict_is_said():
     by_id = {claim.id: finding_of(claim, evidence(FALLING), 0.05) for claim in CLAIMS}
     assert by_id["P1"].needed.startswith("a figure beyond 0.9, ")
     assert by_id["P9"].needed.startswith("a figure beyond 0.3, ")
+
+
+def test_samples_are_named_where_they_decide_and_only_there():
+    claims = {claim.id: claim for claim in CLAIMS}
+    made = Estimate(0.5, 0.3, 0.6, 200)
+    assert (
+        _needed(replace(claims["P4"], most=0.55), made, "inconclusive") == "about 800 samples, if the figure stays 0.5"
+    )
+    assert _needed(claims["P3"], made, "inconclusive") == ""

@@ -30,7 +30,7 @@ def with_verdict(result: Result, verdict: str) -> list[Mapping[str, Any]]:
 
 
 def headline(result: Result) -> str:
-    """How many claims have each verdict, and of which pair of models."""
+    """How many claims have each verdict."""
     counts = {verdict: len(with_verdict(result, verdict)) for verdict in VERDICTS}
     words = [f"{count} {_COUNTED[verdict]}" for verdict, count in counts.items() if count]
     return f"{counted(len(result['claims']), 'claim')}: {', '.join(words)}"

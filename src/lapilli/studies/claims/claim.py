@@ -24,11 +24,12 @@ Of what cannot be measured it says why.
 class Claim:
     """What is claimed, and the figures for which it is true: those from `least` to `most`.
 
-    id       as the list of the literature has it: G of geometry, P of patching
-    says     the claim, in a sentence
-    measure  what its figure is, in words, with its unit
-    source   who claims it, or the opposite
-    test     measures the figure
+    id          G of geometry, P of patching
+    says        the claim, in a sentence
+    measure     what its figure is, in words, with its unit
+    source      who claims it, or the opposite
+    test        measures the figure
+    by_samples  whether more samples make the interval of the figure narrower; of a layer's place they may not
     """
 
     id: str
@@ -38,6 +39,7 @@ class Claim:
     test: Test
     least: float = -math.inf
     most: float = math.inf
+    by_samples: bool = True
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,9 @@ def finding_of(claim: Claim, evidence: Evidence, level: float) -> Finding:
     if isinstance(figure, str):
         return _finding(claim, "untested", None, why=figure)
     if not (math.isfinite(figure.low) and math.isfinite(figure.high)):
-        return _finding(claim, "untested", figure, why="the figure has no interval: too few samples differ")
+        return _finding(
+            claim, "untested", figure, why="the figure has no interval: no samples differ, or what differs is noise"
+        )
     verdict = decided(figure, claim.least, claim.most)
     return _finding(claim, verdict, figure, needed=_needed(claim, figure, verdict))
 
@@ -88,12 +92,17 @@ def _finding(claim: Claim, verdict: Verdict, figure: Estimate | None, why: str =
 
 def _needed(claim: Claim, figure: Estimate, verdict: Verdict) -> str:
     """What would change the verdict: more samples, if the figure stays what it is, or a figure beyond a bound."""
-    ends = [end for end in (claim.least, claim.most) if math.isfinite(end)]
-    nearest = min(ends, key=lambda end: abs(figure.value - end))
+    bounds = [bound for bound in (claim.least, claim.most) if math.isfinite(bound)]
+    nearest = min(bounds, key=lambda bound: abs(figure.value - bound))
     if verdict != "inconclusive":
         return f"a figure beyond {nearest:g}, {abs(figure.value - nearest):.2g} away"
-    half = max(figure.high - figure.value, figure.value - figure.low)
-    if figure.value == nearest or half == 0:
+    if not claim.by_samples:
+        return ""
+    inside = [bound for bound in bounds if figure.low < bound < figure.high and bound != figure.value]
+    if not inside:
         return "another measure: the figure is the bound"
-    count = math.ceil(figure.n * (half / abs(figure.value - nearest)) ** 2)
-    return f"about {count:,} samples, if the figure stays {figure.value:.2g}"
+    ratios = [
+        (figure.high - figure.value if bound > figure.value else figure.value - figure.low) / abs(figure.value - bound)
+        for bound in inside
+    ]
+    return f"about {math.ceil(figure.n * max(ratios) ** 2):,} samples, if the figure stays {figure.value:.2g}"

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapilli.core.run import RunDir
-from lapilli.core.statistics.recovery import has_gain
+from lapilli.core.statistics.joint import mean_at
+from lapilli.core.statistics.recovery import ROUNDING
 from lapilli.studies.tuning import BASE, FLOOR, TUNED
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -102,10 +103,10 @@ class Evidence:
         gains: Floats = self.own(kind, TUNED, readout) - self.own(kind, BASE, readout)
         return gains
 
-    def has_gain(self, kind: str, readout: str) -> bool:
-        """Whether the tuning gained anything, beyond the 95 % interval of the mean."""
-        gains = self.gains(kind, readout)
-        return bool(gains.mean() > 0) and has_gain(gains, self.seed)
+    def has_gain(self, kind: str, readout: str, level: float) -> bool:
+        """Whether the tuning gained anything: the interval of the mean, at this level, is above 0."""
+        gain = mean_at(self.gains(kind, readout), self.seed, level)
+        return gain.low > ROUNDING
 
     def hybrids(self, numbers: Sequence[int], kind: str, target: str, readout: str, source: str = "") -> Floats:
         """What the target with parts of a source, or of the other model, makes of every sample, (hybrid, sample)."""

@@ -10,58 +10,71 @@ from statistics import NormalDist
 import numpy as np
 
 from lapilli.core.statistics.estimate import Estimate
+from lapilli.core.statistics.joint import largest_mean_at, mean_at, place_of_largest_at
 from lapilli.studies.claims.claim import Claim
 from lapilli.studies.claims.evidence import Evidence, Floats
-from lapilli.studies.claims.figures import largest_of, mean_of, place_of_largest
 from lapilli.studies.tuning import BASE, FLOOR, TUNED
 
-_DIMENSIONS = ("gride_2", "gride_4", "gride_8", "gride_16", "gride_32", "participation_ratio")
-_PEAK = "gride_32"
+_SCALES = (2, 4, 8, 16, 32)
 _NO_DIMENSION = "too few distinct states for their dimensions"
+_UNCHANGED = "no layer of the language model changed"
 _DRAWS = 10_000
 
 
 def _changed_above_floor(evidence: Evidence, level: float) -> Estimate | str:
-    """By how much more the tuning moved the states than another seed of it does, in the layer where that is most."""
+    """By how much further the tuning turned the states than another seed of it does, where that is most."""
     if not evidence.has_floor:
         return "needs a second tuning: --floor"
-    change, floor = (evidence.apart("image", "last", "relative_l2", pair) for pair in ("change", FLOOR))
-    layers = range(1, evidence.depth + 1)
-    part = level / len(layers)
-    return largest_of([mean_of(change[site] - floor[site], evidence.seed, part) for site in layers])
+    change, floor = (1 - _cosines(evidence, pair) for pair in ("change", FLOOR))
+    apart = change - floor
+    return largest_mean_at(apart[:, np.isfinite(apart).all(0)], evidence.seed, level)
+
+
+def _cosines(evidence: Evidence, pair: str) -> Floats:
+    """Of two models' states of the last token behind every layer with enough distinct states, (layer, sample)."""
+    cosines = evidence.apart("image", "last", "cosine", pair)[1 : evidence.depth + 1]
+    return cosines[np.isfinite(cosines).any(1)]
 
 
 def _image_changes_more(evidence: Evidence, level: float) -> Estimate:
     """By how much more the shallow half of the layers changed at image tokens than at the question alone."""
     half = slice(0, math.ceil(evidence.depth / 2))
     image, text = evidence.local("image", "image_mean")[half], evidence.local("text", "question_end")[half]
-    return mean_of((image - text).mean(0), evidence.seed, level)
+    return mean_at((image - text).mean(0), evidence.seed, level)
 
 
 def _least_similar(evidence: Evidence, level: float) -> Estimate:
-    """The depth at which both models' states are least alike."""
-    cosine = evidence.apart("image", "last", "cosine", "change")[: evidence.depth + 1]
-    return place_of_largest(-cosine, np.arange(len(cosine)) / evidence.depth, evidence.seed, level)
+    """The depth behind the layer at which both models' states are least alike."""
+    cosines = evidence.apart("image", "last", "cosine", "change")[1 : evidence.depth + 1]
+    return place_of_largest_at(-cosines, (np.arange(len(cosines)) + 1) / evidence.depth, evidence.seed, level)
 
 
-def _centre_of_change(evidence: Evidence, level: float) -> Estimate:
+def _centre_of_change(evidence: Evidence, level: float) -> Estimate | str:
     """The depth at the centre of the layers' changes at image tokens; .5 where all changed alike."""
     changes = evidence.local("image", "image_mean")
+    if not changes.sum(0).all():
+        return _UNCHANGED
     depths = (np.arange(evidence.depth) + 0.5) / evidence.depth
-    return mean_of((depths @ changes) / changes.sum(0), evidence.seed, level)
+    return mean_at((depths @ changes) / changes.sum(0), evidence.seed, level)
 
 
 def _compression(evidence: Evidence, level: float) -> Estimate | str:
     """By what share the tuned states have more dimensions in the middle, by the measure that says most."""
-    quantile = NormalDist().inv_cdf(1 - level / 2 / len(_DIMENSIONS))
+    measures = [f"gride_{scale}" for scale in _scales(evidence)] + ["participation_ratio"]
+    quantile = NormalDist().inv_cdf(1 - level / 2 / len(measures))
     figures = []
-    for measure in _DIMENSIONS:
+    for measure in measures:
         (tuned, error), (base, base_error) = (_middle(evidence, measure, model) for model in (TUNED, BASE))
         if not (math.isfinite(error) and math.isfinite(base_error) and base > 0):
             return _NO_DIMENSION
         value, half = tuned / base - 1, quantile * math.hypot(error, base_error * tuned / base) / base
-        figures.append(Estimate(value, value - half, value + half, evidence.n))
-    return largest_of(figures)
+        figures.append((value, value - half, value + half))
+    return Estimate(*(max(ends) for ends in zip(*figures, strict=True)), evidence.n)
+
+
+def _scales(evidence: Evidence) -> list[int]:
+    """The scales whose neighbors are nearer than a tenth of the samples: of others the errors are too small."""
+    return [scale for scale in _SCALES if scale < evidence.n / 10]
 
 
 def _middle(evidence: Evidence, measure: str, model: str) -> tuple[float, float]:
@@ -72,7 +85,8 @@ def _middle(evidence: Evidence, measure: str, model: str) -> tuple[float, float]
 def _earlier_peak(evidence: Evidence, level: float) -> Estimate | str:
     """By how much deeper the tuned states have most dimensions; errors of sites are drawn as if independent."""
     rng = np.random.default_rng(evidence.seed)
-    peaks = [_peaks(*evidence.space(_PEAK, model), evidence.depth, rng) for model in (TUNED, BASE)]
+    measure = f"gride_{_scales(evidence)[-1]}"
+    peaks = [_peaks(*evidence.space(measure, model), evidence.depth, rng) for model in (TUNED, BASE)]
     if any(np.isnan(drawn).any() for drawn in peaks):
         return _NO_DIMENSION
     apart = peaks[0] - peaks[1]
@@ -93,16 +107,16 @@ def _peaks(value: Floats, error: Floats, depth: int, rng: np.random.Generator) -
 CLAIMS: Sequence[Claim] = (
     Claim(
         "G1",
-        "Somewhere, tuning moves the states further than another seed of the tuning does.",
-        "relative distance of the last token's states, tuned from base less second tuning from tuned, where it is most",
+        "Behind some layer, tuning turns the states further than another seed of the tuning does.",
+        "1 - cosine of the last token's states, base and tuned less tuned and second tuning, where it is most",
         "implied wherever profiles are read without a second tuning beside them",
         _changed_above_floor,
         least=0.0,
     ),
     Claim(
         "G2",
-        "Shallow layers change more for image tokens than for text.",
-        "change of the layers' own updates in the shallow half, at image tokens less at the question without a picture",
+        "Shallow layers change more at image tokens than at the end of a question without its picture.",
+        "relative change of what the layers of the shallow half add, at image tokens less at the question",
         "for: earlier studies of LLaVA on COCO and ScienceQA",
         _image_changes_more,
         least=0.05,
@@ -115,6 +129,7 @@ CLAIMS: Sequence[Claim] = (
         _least_similar,
         least=0.15,
         most=0.55,
+        by_samples=False,
     ),
     Claim(
         "G4",
@@ -139,5 +154,6 @@ CLAIMS: Sequence[Claim] = (
         "for: an earlier peak goes with a better model",
         _earlier_peak,
         most=-0.06,
+        by_samples=False,
     ),
 )

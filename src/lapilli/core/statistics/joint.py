@@ -1,0 +1,75 @@
+"""Figures whose intervals may miss the truth at any level, such as a part of 5 %: claims that hold together need them.
+
+A figure without spread, whose samples are all alike, has no interval here: it says nothing of other samples.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri, stdtrit
+
+from lapilli.core.statistics.bootstrap import draws, interval
+from lapilli.core.statistics.estimate import Estimate
+
+_NO_SPREAD = 1e-12  # of a figure beside its size
+
+
+def mean_at(values: NDArray[np.floating], seed: int, level: float) -> Estimate:
+    """The mean over the samples, (sample,), without those that are nan."""
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    return _spread_only(interval(float(values.mean()), draws(len(values), seed).means(values), len(values), level))
+
+
+def share_at(changes: NDArray[np.floating], gains: NDArray[np.floating], seed: int, level: float) -> Estimate:
+    """The share that a mean change has of a mean gain, of the same samples, (sample,) each; they are drawn together."""
+    drawn = draws(len(gains), seed)
+    replicates = drawn.means(changes) / drawn.means(gains)
+    return _spread_only(interval(float(changes.mean() / gains.mean()), replicates, len(gains), level))
+
+
+def _spread_only(figure: Estimate) -> Estimate:
+    if figure.high - figure.low > _NO_SPREAD * max(1.0, abs(figure.value)):
+        return figure
+    return Estimate(figure.value, math.nan, math.nan, figure.n)
+
+
+def largest_mean_at(values: NDArray[np.floating], seed: int, level: float) -> Estimate:
+    """The largest of the means of values (item, sample); `largest_at` says how."""
+    return largest_at(values.mean(1), draws(values.shape[1], seed).means(values.T), values.shape[1], level)
+
+
+def largest_at(values: NDArray[np.floating], replicates: NDArray[np.floating], n: int, level: float) -> Estimate:
+    """The largest of several figures, (item,), with replicates (draw, item).
+
+    Its interval reaches from the largest low end to the largest high one of intervals that hold for all items together:
+    value -+ q spread, with q the quantile of the largest |replicate - value| / spread of a draw (max-T; Westfall &
+    Young 1993, Resampling-Based Multiple Testing, 2.3), widened as Student's t is. Items without spread are left out.
+    """
+    spread = replicates.std(0) * math.sqrt(n / (n - 1))
+    usable = np.isfinite(values) & (spread > _NO_SPREAD)
+    if not usable.any():
+        return Estimate(math.nan, math.nan, math.nan, n)
+    values, replicates, spread = values[usable], replicates[:, usable], spread[usable]
+    farthest = (np.abs(replicates - values) / spread).max(1)
+    student = float(stdtrit(n - 1, 1 - level / 2) / ndtri(1 - level / 2))
+    half = student * float(np.quantile(farthest, 1 - level)) * spread
+    return Estimate(float(values.max()), float((values - half).max()), float((values + half).max()), n)
+
+
+def place_of_largest_at(
+    values: NDArray[np.floating], places: NDArray[np.floating], seed: int, level: float
+) -> Estimate:
+    """The place at which the mean of values (place, sample) is largest; `places` are their numbers, (place,).
+
+    Places where every sample is nan are left out, then samples that are nan anywhere. Its interval may have no width.
+    """
+    measured = np.isfinite(values).any(1)
+    values, places = values[measured], places[measured]
+    values = values[:, np.isfinite(values).all(0)]
+    if not values.size or np.ptp(values.mean(1)) <= _NO_SPREAD:
+        return Estimate(math.nan, math.nan, math.nan, values.shape[1])
+    means = draws(values.shape[1], seed).means(values.T)
+    return interval(float(places[values.mean(1).argmax()]), places[means.argmax(1)], values.shape[1], level)
