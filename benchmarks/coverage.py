@@ -177,7 +177,7 @@ def joint_held(rng: Random, n: int, items: int) -> bool:
     """The largest of the means of skewed samples whose truths are equal in fours."""
     truths = np.repeat(rng.normal(0, 0.3, items // 4), 4)
     found = joint.largest_mean_at(truths[:, None] + rng.exponential(1, (items, n)) - 1, 0, LEVEL)
-    return found.low <= truths.max() <= found.high
+    return found.low <= float(truths.max()) <= found.high
 
 
 def place_held(rng: Random, n: int) -> bool:

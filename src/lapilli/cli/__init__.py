@@ -145,11 +145,11 @@ def _warnings_noted() -> Iterator[None]:
     with warnings.catch_warnings():
         others = warnings.showwarning
 
-        def show(message: Any, category: type[Warning], *where: Any) -> None:
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, LapilliWarning):
                 note(f"lapilli: {message}")
             else:
-                others(message, category, *where)
+                others(message, category, *where, **more)
 
         warnings.showwarning = show
         yield

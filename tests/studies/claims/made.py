@@ -84,12 +84,14 @@ def _answers(plan, weights, random, form, more, rng):
             share = has if target == "base" else 1 - has
             true = share * gains + 0.05 * rng.standard_normal((len(plan.patches), N)) * (gain > 0)
             true[0] = gains * (target == "tuned")
-            by_chance = (controls if target == "base" else 1 - controls) * gains
+            noise = 0.05 * rng.standard_normal((len(plan.controls), N))
+            by_chance = (controls if target == "base" else 1 - controls) * gains + noise * (gain > 0)
             for name, content in ((source, true), (RANDOM, by_chance)):
                 place = f"{kind}-{target}-{name}"
+                also = form * content / GAIN + 0.05 * rng.standard_normal(content.shape) * (gain > 0)
                 answers[f"{place}-content"] = content
-                answers[f"{place}-format"] = form * content / GAIN
-                answers[f"{place}-log_p"] = content * (1 + form / GAIN)
+                answers[f"{place}-format"] = also
+                answers[f"{place}-log_p"] = content + also
                 answers[f"{place}-likeliest"] = (content > GAIN / 2).astype(float)
     return answers
 

@@ -62,14 +62,15 @@ def _compression(evidence: Evidence, level: float) -> Estimate | str:
     """By what share the tuned states have more dimensions in the middle, by the measure that says most."""
     measures = [f"gride_{scale}" for scale in _scales(evidence)] + ["participation_ratio"]
     quantile = NormalDist().inv_cdf(1 - level / 2 / len(measures))
-    figures = []
+    figures: list[tuple[float, float, float]] = []
     for measure in measures:
         (tuned, error), (base, base_error) = (_middle(evidence, measure, model) for model in (TUNED, BASE))
         if not (math.isfinite(error) and math.isfinite(base_error) and base > 0):
             return _NO_DIMENSION
         value, half = tuned / base - 1, quantile * math.hypot(error, base_error * tuned / base) / base
         figures.append((value, value - half, value + half))
-    return Estimate(*(max(ends) for ends in zip(*figures, strict=True)), evidence.n)
+    value, low, high = (max(ends) for ends in zip(*figures, strict=True))
+    return Estimate(value, low, high, evidence.n)
 
 
 def _scales(evidence: Evidence) -> list[int]:
