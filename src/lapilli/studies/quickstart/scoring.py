@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from lapilli.core.files import write_atomically
 from lapilli.core.plain import json_text
 from lapilli.core.progress import Progress
+from lapilli.core.read import checked, read_json
 from lapilli.data.pictures import open_picture
 from lapilli.data.sample import Sample, Turn
 from lapilli.evaluation import text
-from lapilli.evaluation.asking import Answerer, ask, ask_rounds, evaluate
+from lapilli.evaluation.asking import Answerer, Round, ask, ask_rounds, evaluate
 from lapilli.evaluation.benchmark import Benchmark, Response
 from lapilli.evaluation.captions import colors_mentioned, scene_colors
 from lapilli.evaluation.scenes import BENCHMARK, SceneQuestion, is_right, read_questions, scores
@@ -32,12 +36,14 @@ FRESH = 12
 CAPTIONS = 200
 SHOWN_CAPTIONS = 6
 
+_AGAIN = "remove it, and run the quickstart again"
+
 
 def score_align(journey: Journey, progress: Progress) -> None:
     """After stage 1: held-out questions, and captions against the colors of the pictures."""
     model = journey.out / "align/model"
     held_out = replace(BENCHMARK, rounds=(("held_out", "image"),))
-    responses = _ask(journey, answerer(model, ANSWER_TOKENS), held_out, progress, "questions after stage 1")
+    responses = _ask(journey, answerer(model, ANSWER_TOKENS), held_out, progress, "align")
     images = journey.data("held_out")
     truths = scene_colors(images, CAPTIONS)
     samples = [Sample(name, (name,), (Turn("user", "<image>\nDescribe the picture."),)) for name in truths]
@@ -51,14 +57,16 @@ def score_align(journey: Journey, progress: Progress) -> None:
     block |= {"gain": asdict(colors.gain)} if colors.gain else {}
     block["examples"] = shown
     _keep(journey.out / "scores/align.json", {"scores": _rows("align", responses), "captions": block})
+    shutil.rmtree(journey.out / "scores/align")
 
 
 def score_instruct(journey: Journey, progress: Progress) -> None:
     """After stage 2: both splits, and on the held-out one the three controls."""
     answer = answerer(journey.out / "instruct/model", ANSWER_TOKENS)
-    responses = _ask(journey, answer, BENCHMARK, progress, "questions after stage 2")
+    responses = _ask(journey, answer, BENCHMARK, progress, "instruct")
     answers = [asdict(one.question) | {"condition": one.condition, "given": one.answer} for one in responses]
     _keep(journey.out / "scores/instruct.json", {"scores": _rows("instruct", responses), "answers": answers})
+    shutil.rmtree(journey.out / "scores/instruct")
 
 
 def score_text(journey: Journey, progress: Progress) -> None:
@@ -94,13 +102,27 @@ def answer_fresh(journey: Journey) -> None:
 
 
 def _ask(
-    journey: Journey, answer: Answerer, benchmark: Benchmark[SceneQuestion], progress: Progress, name: str
+    journey: Journey, answer: Answerer, benchmark: Benchmark[SceneQuestion], progress: Progress, stage: str
 ) -> list[Response[SceneQuestion]]:
-    total = len(benchmark.rounds)
+    """Ask every round; those of an interrupted step are not asked again."""
+    name, total = f"questions after stage {1 if stage == 'align' else 2}", len(benchmark.rounds)
     progress(name, 0, total)
     done = iter(range(1, total + 1))
     folder, note = journey.out / "data", partial(progress, name)
-    return ask_rounds(benchmark, folder, journey.questions, answer, lambda: note(next(done), total))
+    keep = partial(_kept, journey.out / "scores" / stage)
+    return ask_rounds(benchmark, folder, journey.questions, answer, lambda: note(next(done), total), keep=keep)
+
+
+def _kept(folder: Path, answer: Answerer, of_round: Round) -> Answerer:
+    """An answerer whose answers of a round are a file in `folder`, and are read from there if it is whole."""
+    file = folder / f"{'-'.join(of_round)}.json"
+
+    def answer_once(samples: Sequence[Sample], pictures: Callable[[str], Image.Image]) -> Sequence[str]:
+        if not file.is_file():
+            write_atomically(file, json_text(list(answer(samples, pictures))) + "\n")
+        return checked(list[str], read_json(file, _AGAIN), str(file), _AGAIN)
+
+    return answer_once
 
 
 def _rows(stage: str, responses: Sequence[Response[SceneQuestion]]) -> list[dict[str, Any]]:
