@@ -35,4 +35,5 @@ def render(result: Result) -> str:
 def _described(claim: Result) -> dict[str, object]:
     """A claim with what is said and drawn of it."""
     drawn = "" if claim["verdict"] == "untested" else strip(claim)
-    return {**claim, "figure": figure(claim), "bounds": bounds(claim), "strip": drawn}
+    sentences = {name: claim[name][:1].upper() + claim[name][1:] for name in ("measure", "source")}
+    return {**claim, **sentences, "figure": figure(claim), "bounds": bounds(claim), "strip": drawn}

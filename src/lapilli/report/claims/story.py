@@ -38,10 +38,10 @@ def headline(result: Result) -> str:
 
 def bounds(claim: Mapping[str, Any]) -> str:
     """The figures for which a claim is true, in words."""
-    least, most = claim["least"], claim["most"]
+    least, most = (None if end is None else f"{end:g}".replace("-", "−") for end in (claim["least"], claim["most"]))
     if most is None:
-        return f"at least {least:g}"
-    return f"at most {most:g}" if least is None else f"{least:g} to {most:g}"
+        return f"at least {least}"
+    return f"at most {most}" if least is None else f"{least} to {most}"
 
 
 def figure(claim: Mapping[str, Any]) -> str:
