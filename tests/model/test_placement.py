@@ -14,7 +14,7 @@ from lapilli.inference.answer import answer
 from lapilli.inference.chat import Chat
 from lapilli.model import placement as module
 from lapilli.model.llava import load, save
-from lapilli.model.placement import TORCH_DTYPES, placed, settings
+from lapilli.model.placement import TORCH_DTYPES, placed, settings, warn_of_slow_precision
 
 PAIRS = [("clip", "llama"), ("siglip", "qwen2")]
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="no machine without a CUDA GPU")
@@ -198,3 +198,11 @@ def test_the_command_line_says_it_in_one_line(tmp_path, slow_halves, capsys):
     assert line.startswith("lapilli: this processor multiplies matrices of bf16 6 times as slowly as")
     assert run(["ask", str(tmp_path / "half"), str(tmp_path / "a.png"), "What is it?", "--dtype", "fp32"]) == 0
     assert "processor" not in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="no machine without an accelerator")
+def test_a_training_in_bf16_is_warned_of_where_the_processor_is_slow_in_it(slow_halves):
+    with pytest.warns(LapilliWarning, match=r"^precision: bf16; this processor .* 6 times .*; set precision to fp32$"):
+        warn_of_slow_precision("bf16")
+    with warnings.catch_warnings(action="error"):
+        warn_of_slow_precision("fp32")

@@ -121,8 +121,10 @@ def _train_stage(resolved: "TrainRecipe", started: _Started, go_on: str, as_json
         resolved = startable(resolved, started.resume, started.extend)
         samples = _samples(resolved, started)
         on_eval = _questions(resolved, samples, Path(drawn))
+        from lapilli.model.placement import warn_of_slow_precision
         from lapilli.training.loop import StoppedError, train  # last: what is refused should not wait for torch
 
+        warn_of_slow_precision(resolved.precision)
         if on_eval:
             on_eval.require_room()
         try:

@@ -56,6 +56,12 @@ def warn_of_slow_format(model: Any, placement: Placement) -> None:
         _warn_once(f"{what}; with --dtype fp32, where a command has that, the model takes {size:.1f} GB")
 
 
+def warn_of_slow_precision(precision: str) -> None:
+    """Warn of a training in bf16 on a CPU that multiplies far more slowly in it than in fp32."""
+    if precision == "bf16" and not torch.accelerator.is_available() and (what := slow_format(torch.bfloat16)):
+        _warn_once(f"precision: bf16; {what}; set precision to fp32")
+
+
 @cache
 def _warn_once(line: str) -> None:
     """Python's own memory of what it has warned of does not survive the blocks that keep other packages quiet."""

@@ -8,7 +8,6 @@ import json
 import math
 import random
 import shutil
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -23,9 +22,8 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.integrations import TensorBoardCallback  # type: ignore[attr-defined]  # public, but handed on lazily
 from transformers.utils.import_utils import is_torch_bf16_gpu_available
 
-from lapilli.core.errors import LapilliError, LapilliWarning, UsageError
+from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.manifest import changed, seal
-from lapilli.model.placement import slow_format
 from lapilli.model.upstream import require_overridden
 from lapilli.training.recipe import TrainRecipe
 from lapilli.training.totals import Counts, Totals
@@ -49,7 +47,7 @@ Evaluate: TypeAlias = Callable[[TrainerState, TrainerControl], dict[str, float]]
 def training_arguments(recipe: TrainRecipe, checkpoints: Path) -> TrainingArguments:
     """The Trainer's settings, but for `max_steps`, which depends on the number of samples; nothing is written.
 
-    Warns of a precision in which the processor is slow. Raises UsageError for one that the device does not have.
+    Raises UsageError for a precision that the device does not have.
     """
     _require_precision(recipe.precision)
     return TrainingArguments(
@@ -94,8 +92,6 @@ def _require_precision(precision: str) -> None:
     if precision == "bf16" and torch.accelerator.is_available() and not is_torch_bf16_gpu_available():
         device = torch.accelerator.current_accelerator()
         raise UsageError(f"precision: bf16; this {device} does not compute in it; set precision to fp32")
-    if precision == "bf16" and not torch.accelerator.is_available() and (what := slow_format(torch.bfloat16)):
-        warnings.warn(f"precision: bf16; {what}; set precision to fp32", LapilliWarning, 2)
 
 
 class StageTrainer(Trainer):

@@ -217,9 +217,12 @@ def _read(journey: Journey, stage: str) -> TrainRecipe:
 
 
 def _train(journey: Journey, stage: str) -> None:
+    from lapilli.model.placement import warn_of_slow_precision
     from lapilli.training.loop import train
 
-    train(_read(journey, stage), resume=(journey.out / stage / "recipe.yaml").exists())
+    recipe = _read(journey, stage)
+    warn_of_slow_precision(recipe.precision)
+    train(recipe, resume=(journey.out / stage / "recipe.yaml").exists())
 
 
 def _set_out(journey: Journey) -> None:
