@@ -4,7 +4,8 @@
 
 SmolLM2-135M-Instruct, as `lapilli model fetch smollm2` has it, behind `transformers serve` on this machine; the
 environment is lapilli's with [dev]. It is far too small a model for either task: what is tried is the way there and
-back. --out keeps the folders of both, and a second run goes on there.
+back. --base-url takes a server that runs already instead, such as llama.cpp's with the fetched file. --out keeps the
+folders of both, and a second run goes on there.
 
 generation  `lapilli data generate --kind all` for --count contexts, spread over the file: how many samples were made,
             set aside and flagged, by kind, and examples of both
@@ -21,6 +22,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,7 @@ from lapilli.model.gguf_language import read_gguf
 
 EXAMPLES = 3  # of either end that are printed
 PROGRAM = "import sys; from lapilli.cli import run; sys.exit(run(sys.argv[1:]))"
-SETTINGS = ("concurrency=1", "deadline=600", "max_tokens=512")  # two cores answer one call at a time
+SETTINGS = ("deadline=600", "max_tokens=320")
 
 
 def main() -> None:
@@ -42,22 +45,34 @@ def main() -> None:
     for name in ("contexts", "questions", "answers"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--only", choices=("generation", "judging"), help="one of both; both, if not given")
+    parser.add_argument("--base-url", help="a server that runs already; its model is called smollm2")
     parser.add_argument("--out", type=Path, help="where everything is kept; a temporary folder, if not given")
     parser.add_argument("--json", type=Path, help="a file for the figures")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         out = options.out or Path(temporary)
-        model = language_model(out / "smollm2")
-        with server(str(model)) as url:
-            endpoint = ["--model", str(model), "--base-url", f"{url}/v1"]
-            found = {
-                "generation": generated(endpoint, spread(options.contexts, options.count), out),
-                "judging": judged(endpoint, options.questions, options.answers, options.count, out),
-            }
+        with endpoint(options.base_url, out) as server_arguments:
+            found: dict[str, Any] = {}
+            if options.only != "judging":
+                found["generation"] = generated(server_arguments, spread(options.contexts, options.count), out)
+            if options.only != "generation":
+                found["judging"] = judged(server_arguments, options.questions, options.answers, options.count, out)
     text = json.dumps(found, indent=1, ensure_ascii=False)
     print(text)
     if options.json:
         write_atomically(options.json, text + "\n")
+
+
+@contextmanager
+def endpoint(base_url: str | None, out: Path) -> Iterator[list[str]]:
+    """The options of both commands that name the server and its model."""
+    if base_url:
+        yield ["--model", "smollm2", "--base-url", base_url, "--set", "concurrency=1"]
+        return
+    model = language_model(out / "smollm2")
+    with server(str(model)) as url:
+        yield ["--model", str(model), "--base-url", f"{url}/v1", "--set", "concurrency=1"]  # it takes one at a time
 
 
 def language_model(folder: Path) -> Path:
