@@ -9,9 +9,9 @@ folders of both, and a second run goes on there.
 
 generation  `lapilli data generate --kind all` for --count contexts, spread over the file: how many samples were made,
             set aside and flagged, by kind, and examples of both
-judging     `lapilli judge` on --count pairs of an answer (--answers) and that to the next question as its reference:
-            the share of parsed judgements, and how often the right answer is preferred. The control is the same
-            command with the answers as their own references.
+judging     `lapilli judge` on --count pairs of an answer (--answers) and that to the next question as its reference,
+            by the published procedure and in both orders: the share of parsed judgements, and how often the right
+            answer is preferred. The control of the first is the same with the answers as their own references.
 
 Prints JSON.
 """
@@ -37,6 +37,7 @@ from lapilli.model.gguf_language import read_gguf
 EXAMPLES = 3  # of either end that are printed
 PROGRAM = "import sys; from lapilli.cli import run; sys.exit(run(sys.argv[1:]))"
 SETTINGS = ("deadline=600", "max_tokens=320")
+SHORT = ("--set", "max_tokens=64")  # the published procedure has both scores in the first line
 
 
 def main() -> None:
@@ -118,19 +119,22 @@ def judged(endpoint: list[str], questions: Path, answers: Path, count: int, out:
         ]
     for name, rows in tables.items():
         write_atomically(out / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    pairs = ("judge", out / "questions.jsonl", "--answers", out / "right.jsonl", *endpoint)
+
+    def judgement(name: str, *procedure: object) -> Any:
+        folder = out / "-".join(["judged", name, *map(str, procedure[:1])])
+        return command(*pairs, "--references", out / f"{name}.jsonl", "--out", folder, *procedure)
+
     return {
-        name: command(
-            *("judge", out / "questions.jsonl", "--answers", out / "right.jsonl"),
-            *("--references", out / f"{name}.jsonl", "--out", out / f"judged-{name}", *endpoint),
-        )
-        for name in ("shifted", "right")
+        "published": {name: judgement(name, "--published", *SHORT) for name in ("shifted", "right")},
+        "balanced": {"shifted": judgement("shifted", "--samples", 1)},
     }
 
 
 def command(*words: object) -> Any:
     """What a command of lapilli prints with --json. Raises CalledProcessError where it fails."""
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
-    arguments = [sys.executable, "-c", PROGRAM, *map(str, words), *settings, "--json"]
+    arguments = [sys.executable, "-c", PROGRAM, *map(str, words[:2]), *settings, *map(str, words[2:]), "--json"]
     return json.loads(subprocess.run(arguments, check=True, stdout=subprocess.PIPE).stdout)
 
 
