@@ -96,7 +96,9 @@ def test_queries_before_and_inside_the_image():
     before = run.trace.queries < run.trace.layout.positions(Role.IMAGE)[0]
     assert before.any() and np.array_equal(late.log_prob[:, before], np.tile(late.clean_log_prob[before], (2, 1)))
     for entry, log_prob in zip((2, 5), late.log_prob, strict=True):
-        np.testing.assert_allclose(log_prob, log_probs(run, late_by_hand(llava_of("deep", "eager"), run, entry)), **CLOSE)
+        np.testing.assert_allclose(
+            log_prob, log_probs(run, late_by_hand(llava_of("deep", "eager"), run, entry)), **CLOSE
+        )
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -116,12 +116,11 @@ def enter_late(trace: Trace, layers: Sequence[int], target: Target | None = None
         raise ValueError(f"images enter before layers {wrong}, of {depth}")
     suffix = _Suffix(trace, _require_replayable(trace), int(image[0]), int(trace.queries.max()) + 1)
     first = int(np.searchsorted(trace.queries, image[0]))
-    order = np.argsort(layers, kind="stable")
-    size = max(1, suffix.fitting() - 1)  # beside the run on text alone
-    batches = [
-        _read(trace, suffix.run_late([layers[at] for at in order[begin : begin + size]]), trace.next_ids[first:], target)
-        for begin in range(0, len(order), size)
-    ]
+    order, size = np.argsort(layers, kind="stable"), max(1, suffix.fitting() - 1)  # beside the run on text alone
+    batches = []
+    for begin in range(0, len(order), size):
+        streams = suffix.run_late([layers[int(at)] for at in order[begin : begin + size]])
+        batches.append(_read(trace, streams, trace.next_ids[first:], target))
     late, places = concatenated(batches), np.argsort(order)
     return _behind(trace, first, (late[0][places], late[1][places], late[2][places]), target)
 
