@@ -51,7 +51,8 @@ Variant: TypeAlias = Sequence[Cut]
 def readers(layout: TokenLayout) -> Positions:
     """The positions that can attend to an image and are none: all text behind the first image."""
     (text,) = np.nonzero(layout.role != Role.IMAGE)
-    return text[text > layout.positions(Role.IMAGE).min(initial=layout.length)]
+    behind: Positions = text[text > layout.positions(Role.IMAGE).min(initial=layout.length)]
+    return behind
 
 
 @torch.inference_mode()
