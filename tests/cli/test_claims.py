@@ -6,6 +6,7 @@ import shutil
 import pytest
 from tests.studies.compare import made as comparison
 from tests.studies.compare.made import COUNT, PLANTED, base, changed, of, questions
+from tests.studies.flow import made as flow
 from tests.studies.patch import made as patching
 
 from lapilli.cli import run
@@ -19,11 +20,12 @@ def _claims(*arguments):
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory):
-    """A run that was stopped before the claims: both studies have finished."""
+    """A run that was stopped before the claims: the studies have finished, but for the mark of the last."""
     folder = tmp_path_factory.mktemp("claims") / "out"
     settings = of(changed(PLANTED))
     comparison.compared(folder / "compare", settings).finish()
     patching.patched(folder / "patch", settings).finish()
+    shutil.copytree(flow.planted().path, folder / "flow")
     return folder
 
 

@@ -50,8 +50,9 @@ def claims(
 ) -> None:
     """What is claimed of visual instruction tuning, tested on these models: supported, refuted, or not decided.
 
-    It compares the models and patches them, as `lapilli compare` and `lapilli patch` do, in folders inside --out, and
-    tests every claim on what they found, with intervals that hold for all of them together. Interrupted, run it again.
+    It compares the models and patches them, as `lapilli compare` and `lapilli patch` do, and hides pictures from text
+    in some layers, in folders inside --out. Every claim is tested on what came out, with intervals that hold for all of
+    them together. Interrupted, run it again.
     """
     from lapilli.core.placement import Placement
     from lapilli.core.run import RunDir
@@ -61,7 +62,7 @@ def claims(
     placement = Placement(device)
     of = tuning(require_tuning(base, tuned, floor, format_control), data, samples, seed)
     from lapilli.report.claims.page import write_page
-    from lapilli.studies.claims.evidence import COMPARISON, PATCHING
+    from lapilli.studies.claims.evidence import COMPARISON, FLOW, PATCHING
     from lapilli.studies.claims.study import RESULT, opened, study  # last: a refusal should not wait for torch
 
     run = opened(out, of, placement)
@@ -69,7 +70,8 @@ def claims(
         go_on(run, lambda progress: None)
     else:
         with run.or_nothing():
-            study(of, run, _compared(out / COMPARISON, of, placement), _patched(out / PATCHING, of, placement))
+            inside = ((COMPARISON, _compared), (PATCHING, _patched), (FLOW, _flow))
+            study(of, run, *(finished(out / name, of, placement) for name, finished in inside))
         run.finish()
     made, page = run.load(RESULT), out / "claims.html"
     write_page(made, page)
@@ -105,6 +107,18 @@ def _patched(out: Path, of: "Tuning", placement: "Placement") -> "RunDir":
         run = opened(out, of, placement)
         go_on(run, lambda progress: study(of, run, placement, progress))
         write_page(run.load(RESULT), out / "patch.html")
+    return run
+
+
+def _flow(out: Path, of: "Tuning", placement: "Placement") -> "RunDir":
+    """The flow study's run, finished; in float32, as the others. Its curves are on the page of claims."""
+    from lapilli.core.run import RunDir
+    from lapilli.studies.flow.study import opened, study
+
+    placement = replace(placement, dtype="fp32")
+    with RunDir.alone(out):
+        run = opened(out, of, placement)
+        go_on(run, lambda progress: study(of, run, placement, progress))
     return run
 
 

@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest, multinomial
 
 from lapilli.core.statistics.bootstrap import ends
-from lapilli.core.statistics.joint import largest_mean_at, mean_at, place_of_largest_at, share_at
+from lapilli.core.statistics.joint import largest_change_at, largest_mean_at, mean_at, place_of_largest_at, share_at
 
 N, RUNS = 80, 400
 LEVELS = (0.2, 0.05 / 16)
@@ -72,3 +73,32 @@ def test_the_place_of_the_largest_leaves_out_what_was_not_measured():
     values[0], values[2, 3] = np.nan, np.nan
     one = place_of_largest_at(values, np.array([0.0, 0.25, 0.5, 0.75]), 0, 0.05)
     assert (one.low, one.high, one.n) == (0.25, 0.5, N - 1)
+
+
+def test_the_interval_of_changed_answers_is_that_of_both_counts():
+    """Of none the end is where (1 - p) ** n is a quarter of the level; two items have half a level each."""
+    none, lost = np.zeros((1, 100)), np.zeros((1, 100))
+    lost[0, :7], lost[0, 7:10] = 1, -1
+    nothing, alone = largest_change_at(none, 0.04), largest_change_at(lost, 0.04)
+    end = 1 - 0.01 ** (1 / 100)
+    assert (nothing.value, nothing.low, nothing.high) == pytest.approx((0, -end, end))
+    seven, three = (binomtest(count, 100).proportion_ci(0.98, "exact") for count in (7, 3))
+    assert (alone.value, alone.low, alone.high) == pytest.approx((0.04, seven.low - three.high, seven.high - three.low))
+    both = largest_change_at(np.concatenate([lost, none]), 0.08)
+    assert (both.value, both.low, both.high) == pytest.approx((0.04, max(alone.low, -end), alone.high))
+    assert largest_change_at(np.ones((1, 100)), 0.04).high == 1
+
+
+@pytest.mark.parametrize("level", [0.05, 0.05 / 20])
+@pytest.mark.parametrize(("lost", "won"), [(0.005, 0.0), (0.02, 0.0), (0.05, 0.05), (0.3, 0.1)])
+def test_changes_of_few_and_of_many_answers_are_covered(level, lost, won):
+    """By all outcomes of 60 answers, with their probabilities."""
+    covered = 0.0
+    for first in range(61):
+        for second in range(61 - first):
+            chance = multinomial.pmf([first, second, 60 - first - second], 60, [lost, won, 1 - lost - won])
+            if chance > 1e-9:
+                changes = np.repeat([1.0, -1.0, 0.0], [first, second, 60 - first - second])
+                figure = largest_change_at(changes[None], level)
+                covered += chance * (figure.low <= lost - won <= figure.high)
+    assert covered >= 1 - level - 1e-6

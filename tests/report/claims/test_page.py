@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from markupsafe import escape
 from tests.studies.claims.made import N, evidence
+from tests.studies.flow import made as made_flow
 
 from lapilli.core.plain import plain
 from lapilli.report.claims.page import render, write_page
 from lapilli.report.claims.story import bounds, headline, lines
 from lapilli.studies.claims.claim import LEVEL, finding_of
-from lapilli.studies.claims.study import CLAIMS, ELSEWHERE
+from lapilli.studies.claims.study import CLAIMS, DRAWN, ELSEWHERE
 
 SHARES = 0.7 ** np.arange(24) / (0.7 ** np.arange(24)).sum()
 
@@ -20,10 +21,13 @@ SHARES = 0.7 ** np.arange(24) / (0.7 ** np.arange(24)).sum()
 @pytest.fixture(scope="module")
 def result():
     """What the study saves of a tuning whose shallow layers have the gain."""
-    findings = [asdict(finding_of(claim, evidence(SHARES), LEVEL / len(CLAIMS))) for claim in CLAIMS]
+    made = evidence(SHARES)
+    findings = [asdict(finding_of(claim, made, LEVEL / len(CLAIMS))) for claim in CLAIMS]
+    drawn = made_flow.result(SHARES)
+    flow = {name: drawn[name] for name in DRAWN}
     settings = {"samples": N, "level": LEVEL, "claims": len(CLAIMS), "depth": 24}
     models = {role: {"label": f"<{role}>"} for role in ("base", "tuned")}
-    return plain({"models": models, "settings": settings, "claims": findings, "elsewhere": ELSEWHERE})
+    return plain({"models": models, "settings": settings, "claims": findings, "elsewhere": ELSEWHERE, "flow": flow})
 
 
 def test_what_is_refuted_comes_first(result):
@@ -47,7 +51,9 @@ def test_every_figure_has_its_range_its_interval_and_a_drawing(result):
         assert escape(claim["says"]) in page
         assert escape(claim["why"] if claim["verdict"] == "untested" else bounds(claim)) in page
     drawn = [claim for claim in result["claims"] if claim["verdict"] != "untested"]
-    assert page.count("<svg") - page.count('class="brand-mark"') == len(drawn)
+    before, _, depths = page.partition("<h2>Where the picture is read</h2>")
+    assert before.count("<svg") - page.count('class="brand-mark"') == len(drawn)
+    assert depths.count("<figcaption>") == 6 and depths.count("<svg") == 6 + 5  # charts, and what the legend shows
     assert "about the same list" not in page and "Not tested here" in page
 
 

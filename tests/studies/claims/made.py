@@ -1,6 +1,7 @@
 """Results of a comparison and of a patching study whose truth is known: what each layer brings, and how it changed."""
 
 import numpy as np
+from tests.studies.flow import made as made_flow
 
 from lapilli.studies.claims.evidence import Evidence
 from lapilli.studies.patch.plan import Plan
@@ -22,6 +23,7 @@ def evidence(
     connector=0.0,
     gain=GAIN,
     seed=0,
+    flow=None,
 ):
     """What two studies would save of a tuning in which layer l has the share `weights[l]` of the gain.
 
@@ -33,6 +35,7 @@ def evidence(
     floor        how far a second tuning's states are apart
     connector    the share that is in no layer
     gain         nats of content gained
+    flow         what a flow study saved; that of text which reads most in the middle, if none
     """
     weights = np.asarray(weights, float)
     rng, plan = np.random.default_rng(seed), Plan(len(weights))
@@ -45,6 +48,7 @@ def evidence(
             plan, {"image": weights, "text": weights if text is None else text}, random, form, (connector, gain), rng
         ),
         seed,
+        *(flow or made_flow.flow(np.hanning(plan.depth + 2)[1:-1])),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tests.studies.claims.made import N, evidence
+from tests.studies.flow import made as made_flow
 
 from lapilli.core.statistics.estimate import Estimate
 from lapilli.studies.claims.claim import LEVEL, _needed, decided, finding_of
@@ -120,7 +121,8 @@ def test_what_says_nothing_is_not_tested(changes, ids, why):
 
 def test_identical_models_support_nothing():
     """All claims at once: no verdict is said of a tuning that changed nothing."""
-    made = evidence(np.zeros(DEPTH), local=np.zeros(DEPTH), dimensions=(10.0, 10.0), floor=0.0, gain=0.0)
+    flow = made_flow.flow(np.ones(DEPTH), gives=0.0, nats=0.0, base_nats=0.0)
+    made = evidence(np.zeros(DEPTH), local=np.zeros(DEPTH), dimensions=(10.0, 10.0), floor=0.0, gain=0.0, flow=flow)
     found = verdicts(made)
     assert "supported" not in found.values()
     assert "refuted" not in {found[name] for name in found if name[0] == "P"}

@@ -17,11 +17,11 @@ from lapilli.inference.choice import answer_losses
 from lapilli.inspection.intervention.patching import patched
 from lapilli.inspection.recording import answered
 from lapilli.model.llava import load
+from lapilli.studies.candidates import MOST, candidates, readouts
 from lapilli.studies.patch import study
 from lapilli.studies.patch.plan import Plan
 from lapilli.studies.patch.random_change import change_at_random
-from lapilli.studies.patch.reading import AT_ONCE, read_answers, readouts
-from lapilli.studies.patch.settings import MOST, candidates
+from lapilli.studies.patch.reading import AT_ONCE, read_answers
 from lapilli.studies.tuning import Tuning
 
 TEXTS = [["red", "a blue square", "three"], ["yes", "no"], ["green", *(f"{number} red" for number in range(7))]]

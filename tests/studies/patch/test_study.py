@@ -10,7 +10,8 @@ from tests.studies.compare.made import COUNT, LAYERS, PLANTED, base, changed, qu
 from tests.studies.patch import made
 
 from lapilli.core.run import RunDir
-from lapilli.studies.patch.settings import OTHER, READOUTS, RESULT
+from lapilli.studies.candidates import READOUTS
+from lapilli.studies.patch.settings import OTHER, RESULT
 from lapilli.studies.tuning import KINDS
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapilli.core.layout import Positions, Role, TokenLayout
-from lapilli.inspection.intervention.replay import Cut, replay
+from lapilli.inspection.intervention.replay import Cut, readers, replay
 from lapilli.inspection.readings import Readings
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Trace
@@ -28,11 +28,8 @@ def read_knockout(
     does.
     """
     hidden = _positions(trace.layout, sets)
-    image = trace.layout.positions(Role.IMAGE)
-    (text,) = np.nonzero(trace.layout.role != Role.IMAGE)
-    readers = text[text > image.min(initial=trace.layout.length)]
-    layers = range(trace.decoder.depth)
-    return replay(trace, [[Cut(readers, keys, layers)] if keys.size else [] for keys in hidden], target)
+    text, layers = readers(trace.layout), range(trace.decoder.depth)
+    return replay(trace, [[Cut(text, keys, layers)] if keys.size else [] for keys in hidden], target)
 
 
 def _positions(layout: TokenLayout, sets: NDArray[np.bool_] | Sequence[Positions]) -> list[Positions]:

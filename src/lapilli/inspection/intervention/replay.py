@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.layout import Positions
+from lapilli.core.layout import Positions, Role, TokenLayout
 from lapilli.inspection.readings import Predictions, Readings, clean, concatenated, predictions, readings_of
 from lapilli.inspection.target import Target
 from lapilli.inspection.trace import Stream, Trace, require_keys
@@ -46,6 +46,13 @@ class Cut:
 
 
 Variant: TypeAlias = Sequence[Cut]
+
+
+def readers(layout: TokenLayout) -> Positions:
+    """The positions that can attend to an image and are none: all text behind the first image."""
+    (text,) = np.nonzero(layout.role != Role.IMAGE)
+    behind: Positions = text[text > layout.positions(Role.IMAGE).min(initial=layout.length)]
+    return behind
 
 
 @torch.inference_mode()
@@ -87,10 +94,44 @@ def read_on(trace: Trace, start: int, embeddings: Tensor, target: Target | None 
     batches = []
     for some in embeddings[:, : suffix.length].split(suffix.fitting()):
         batches.append(_read(trace, suffix.run_on(some), trace.next_ids[first:], target))
+    return _behind(trace, first, concatenated(batches), target)
+
+
+@torch.inference_mode()
+def enter_late(trace: Trace, layers: Sequence[int], target: Target | None = None) -> Readings:
+    """The predictions of a trace's queries with its images entering before each of these layers, not before the first.
+
+    The layers below run on text alone: an image's tokens pass them unchanged, as the connector made them, and no other
+    position attends to them. From the layer on, all is as ever. Every position keeps its number. Layer 0 is the model
+    itself, run again, and the number of layers a model whose text sees no image. The trace must have been recorded
+    whole.
+
+    Raises LapilliError for a sequence without an image, and what `replay` does; ValueError for a layer that does not
+    exist.
+    """
+    target, depth = target or Target(), trace.decoder.depth
+    image = trace.layout.positions(Role.IMAGE)
+    if not image.size:
+        raise LapilliError("the sequence shows no image; one is needed to enter late")
+    if wrong := [layer for layer in layers if not 0 <= layer <= depth]:
+        raise ValueError(f"images enter before layers {wrong}, of {depth}")
+    suffix = _Suffix(trace, _require_replayable(trace), int(image[0]), int(trace.queries.max()) + 1)
+    first = int(np.searchsorted(trace.queries, image[0]))
+    order, size = np.argsort(layers, kind="stable"), max(1, suffix.fitting() - 1)  # beside the run on text alone
+    batches = []
+    for begin in range(0, len(order), size):
+        streams = suffix.run_late([layers[int(at)] for at in order[begin : begin + size]])
+        batches.append(_read(trace, streams, trace.next_ids[first:], target))
+    late, places = concatenated(batches), np.argsort(order)
+    return _behind(trace, first, (late[0][places], late[1][places], late[2][places]), target)
+
+
+def _behind(trace: Trace, first: int, variants: Predictions, target: Target) -> Readings:
+    """Readings of predictions from query number `first` on, (variant, query) each; those before it are the trace's."""
     unchanged = clean(trace, target)
-    before = [np.broadcast_to(part[:first], (len(embeddings), first)) for part in unchanged]
+    before = [np.broadcast_to(part[:first], (len(variants[0]), first)) for part in unchanged]
     target_of, log_prob, likeliest = (
-        np.concatenate([old, new], axis=1) for old, new in zip(before, concatenated(batches), strict=True)
+        np.concatenate([old, new], axis=1) for old, new in zip(before, variants, strict=True)
     )
     return readings_of((target_of, log_prob, likeliest), unchanged)
 
@@ -238,6 +279,22 @@ class _Suffix:
         for layer in range(self._trace.decoder.depth):
             hidden = self._layer(layer, hidden, self._additive_mask(layer, [()]))
         return hidden
+
+    def run_late(self, layers: Sequence[int]) -> Tensor:
+        """The queries' streams with images that enter before each of these layers, ascending; as `run_on`."""
+        depth, layout = self._trace.decoder.depth, self._trace.layout
+        is_image = torch.from_numpy(layout.role[self._start : self._end] == Role.IMAGE).to(self._resid.device)[:, None]
+        unread = [Cut(readers(layout), layout.positions(Role.IMAGE), range(depth))]
+        below = self._resid[0, None]
+        hidden = below[:0]
+        for layer in range(depth):
+            hidden = torch.cat([hidden, below.expand(layers.count(layer), -1, -1)])
+            mask = self._additive_mask(layer, [*[()] * len(hidden), unread])
+            streams = self._layer(layer, torch.cat([hidden, below]), mask)
+            if layer == depth - 1:
+                is_image, below = is_image[self._queries], below[:, self._queries]
+            hidden, below = streams[:-1], torch.where(is_image, below, streams[-1:])
+        return torch.cat([hidden, below.expand(layers.count(depth), -1, -1)])
 
     def _layer(self, layer: int, hidden: Tensor, mask: Tensor) -> Tensor:
         """The streams behind a layer; behind the last layer those of the queries alone."""

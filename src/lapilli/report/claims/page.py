@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lapilli.core.files import write_atomically
 from lapilli.core.plain import plain
+from lapilli.report.claims import depths
 from lapilli.report.claims.chart import strip
 from lapilli.report.claims.story import VERDICTS, Result, bounds, figure, headline, with_verdict
 from lapilli.report.kit import figures
@@ -25,10 +26,11 @@ def render(result: Result) -> str:
         if with_verdict(result, verdict)
     ]
     return templates.get_template("claims.html.jinja").render(
-        style=style(templates, "page.css", "charts.css", "claims.css"),
+        style=style(templates, "page.css", "line_chart.css", "charts.css", "claims.css"),
         headline=headline(result),
         result=result,
         groups=groups,
+        depths=depths.described(result["flow"]),
     )
 
 

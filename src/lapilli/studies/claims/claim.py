@@ -24,7 +24,7 @@ Of what cannot be measured it says why.
 class Claim:
     """What is claimed, and the figures for which it is true: those from `least` to `most`.
 
-    id          G of geometry, P of patching
+    id          G of geometry, P of patching, F of flow: the layers in which pictures are read
     says        the claim, in a sentence
     measure     what its figure is, in words, with its unit
     source      who claims it, or the opposite

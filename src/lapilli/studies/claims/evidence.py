@@ -1,4 +1,4 @@
-"""What claims are tested on: what a comparison and a patching study of the same models and questions have kept."""
+"""What claims are tested on: what three studies of the same models and questions have kept."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from lapilli.studies.tuning import BASE, FLOOR, TUNED
 
 Floats: TypeAlias = NDArray[np.float64]
 
-COMPARISON, PATCHING = "compare", "patch"
-"""The results of both studies, and the folders of their runs in that of the claims."""
+COMPARISON, PATCHING, FLOW = "compare", "patch", "flow"
+"""The results of the studies, and the folders of their runs in that of the claims."""
 
 _OTHER = {BASE: TUNED, TUNED: BASE}
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """The results of both studies as they saved them: values, and arrays by name.
+    """The results of the studies as they saved them: values, and arrays by name.
 
     compared, states   of the comparison: profiles and what each sample contributes to them
     patched, answers   of the patching study: its hybrids, and what each made of every sample
+    flow, readings     of the flow study, which hides pictures in some layers: the same of its variants
     """
 
     compared: Mapping[str, Any]
@@ -37,16 +38,20 @@ class Evidence:
     patched: Mapping[str, Any]
     answers: Mapping[str, Floats]
     seed: int
+    flow: Mapping[str, Any]
+    readings: Mapping[str, Floats]
 
     @classmethod
-    def of(cls, comparison: RunDir, patching: RunDir, seed: int) -> Evidence:
-        """What two finished runs hold. Raises LapilliError for a damaged file."""
+    def of(cls, comparison: RunDir, patching: RunDir, flow: RunDir, seed: int) -> Evidence:
+        """What finished runs hold. Raises LapilliError for a damaged file."""
         return cls(
             comparison.load(COMPARISON),
             comparison.load_arrays(COMPARISON),
             patching.load(PATCHING),
             patching.load_arrays(PATCHING),
             seed,
+            flow=flow.load(FLOW),
+            readings=flow.load_arrays(FLOW),
         )
 
     @property

@@ -6,13 +6,12 @@ The gain is of content, log p(right answer | candidates), about questions with t
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from statistics import NormalDist
 
 import numpy as np
 
 from lapilli.core.statistics.bootstrap import draws, interval
 from lapilli.core.statistics.estimate import Estimate
-from lapilli.core.statistics.joint import largest_at, place_of_largest_at, share_at
+from lapilli.core.statistics.joint import largest_at, largest_change_at, place_of_largest_at, share_at
 from lapilli.core.statistics.ranks import rank_correlation, spearman
 from lapilli.core.statistics.recovery import half_recovery
 from lapilli.studies.claims.claim import LEVEL, Claim
@@ -97,19 +96,13 @@ def _largest_single(evidence: Evidence, level: float) -> Estimate | str:
 
 
 def _interference(evidence: Evidence, level: float) -> Estimate | str:
-    """By how many answers the worst window of layers is below the worse of both models, as a share of the samples.
-
-    The variance of a share is that of its changed answers and one more, as where none is changed another may be. The
-    intervals of all windows hold together (Bonferroni).
-    """
+    """By how many answers the worst window of layers is below the worse of both models, as a share of the samples."""
     numbers = [at for width in range(1, evidence.depth) for at in evidence.windows(width)]
     if not numbers:
         return "one layer has no windows but all of it"
     worse = min((evidence.own("image", role, "likeliest") for role in (BASE, TUNED)), key=np.mean)
     hybrids = np.vstack([evidence.hybrids(numbers, "image", role, "likeliest") for role in (BASE, TUNED)])
-    below, spread = (worse - hybrids).mean(1), np.sqrt((hybrids != worse).sum(1) + 1) / evidence.n
-    half = NormalDist().inv_cdf(1 - level / 2 / len(hybrids)) * spread
-    return Estimate(float(below.max()), float((below - half).max()), float((below + half).max()), evidence.n)
+    return largest_change_at(worse - hybrids, level)
 
 
 def _depths_differ(evidence: Evidence, level: float) -> Estimate | str:

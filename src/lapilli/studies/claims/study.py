@@ -1,7 +1,8 @@
-"""From the runs of a comparison and of a patching study to verdicts on the claims.
+"""From the runs of three studies to verdicts on the claims.
 
 compare/         the run of the comparison, with its page
 patch/           the run of the patching study, with its page
+flow/            the run of the flow study, which hides pictures in some layers
 results/claims   what the page shows
 """
 
@@ -13,7 +14,7 @@ from typing import Any
 from lapilli.core.environment import versions
 from lapilli.core.placement import AS_STORED, Placement
 from lapilli.core.run import RunDir
-from lapilli.studies.claims import geometry, patching
+from lapilli.studies.claims import flow, geometry, patching
 from lapilli.studies.claims.claim import LEVEL, Claim, finding_of
 from lapilli.studies.claims.evidence import Evidence
 from lapilli.studies.tuned_models import begun
@@ -22,16 +23,18 @@ from lapilli.studies.tuning import Tuning
 RESULT = "claims"
 """The name of the study's result in its run folder."""
 
-VERSION = 1
+VERSION = 2
 """Of what is measured. A folder that was begun with another is not gone on with."""
 
-CLAIMS: Sequence[Claim] = (*geometry.CLAIMS, *patching.CLAIMS)
+CLAIMS: Sequence[Claim] = (*geometry.CLAIMS, *patching.CLAIMS, *flow.CLAIMS)
 """Every claim that is tested."""
+
+DRAWN = ("depth", "width", "hidden", "late", "scores", "between", "half")
+"""What the page draws of the flow study."""
 
 ELSEWHERE = {
     "G7, G8, G9": "how image tokens settle over depth, and the gap between pictures and captions: other states",
     "P10": "whether early layers act on image tokens: patches at some positions only",
-    "F1, F2, F3": "whether pictures are read late: image tokens withdrawn, injected and cut off at a depth",
     "T1 to T4": "which layers to train: trainings",
 }
 """Claims of the same list that are not tested, and what they are about and would take."""
@@ -42,9 +45,9 @@ def opened(out: Path, of: Tuning, placement: Placement = AS_STORED) -> RunDir:
     return begun(out, of, placement, RESULT, VERSION)
 
 
-def study(of: Tuning, run: RunDir, comparison: RunDir, patching_run: RunDir) -> None:
-    """Test every claim on two finished runs, and save the findings."""
-    evidence = Evidence.of(comparison, patching_run, of.seed)
+def study(of: Tuning, run: RunDir, comparison: RunDir, patching_run: RunDir, flow_run: RunDir) -> None:
+    """Test every claim on finished runs, and save the findings."""
+    evidence = Evidence.of(comparison, patching_run, flow_run, of.seed)
     findings = [finding_of(claim, evidence, LEVEL / len(CLAIMS)) for claim in CLAIMS]
     made: dict[str, Any] = {
         "models": {role: {"label": label} for role, label in of.labels.items()},
@@ -52,5 +55,6 @@ def study(of: Tuning, run: RunDir, comparison: RunDir, patching_run: RunDir) -> 
                      "claims": len(CLAIMS), "depth": evidence.depth, "versions": versions()},
         "claims": [asdict(finding) for finding in findings],
         "elsewhere": ELSEWHERE,
+        "flow": {name: evidence.flow[name] for name in DRAWN},
     }  # fmt: skip
     run.save(RESULT, made)

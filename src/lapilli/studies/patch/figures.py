@@ -14,8 +14,9 @@ from lapilli.core.statistics.multiple import holm
 from lapilli.core.statistics.paired import mcnemar, paired_difference
 from lapilli.core.statistics.recovery import half_recovery_depth, shares_of_gain
 from lapilli.inspection.intervention.shapley import shapley_shares
+from lapilli.studies.candidates import MOST, READOUTS
 from lapilli.studies.patch.plan import Plan
-from lapilli.studies.patch.settings import MAIN, MOST, OTHER, READOUTS
+from lapilli.studies.patch.settings import MAIN, OTHER
 from lapilli.studies.tuning import BASE, KINDS, TUNED, Tuning
 
 Floats: TypeAlias = NDArray[np.float64]

@@ -16,7 +16,7 @@ from lapilli.inference.greedy import require_numbers
 from lapilli.inspection.intervention.patching import Patch, hybrids
 from lapilli.inspection.recording import answered
 from lapilli.model.llava import Llava
-from lapilli.studies.patch.settings import MOST
+from lapilli.studies.candidates import MOST
 
 AT_ONCE = 16
 """The sequences of a call: the states of both models are kept at every depth."""
@@ -78,17 +78,3 @@ def _of_batch(
         return torch.zeros(2, len(sequences), dtype=torch.float64).index_add_(1, sequence, of_tokens)
 
     return torch.stack(hybrids(*pair, batch, (sequence, token - 1), patches, read=read)).numpy()
-
-
-def readouts(log_p: Floats, exact: NDArray[np.bool_]) -> dict[str, Floats]:
-    """Every read-out of READOUTS, (patch, sample), of what `read_answers` returns: log p(a) = content + format."""
-    right = log_p[:, :, 0]
-    together = np.logaddexp.reduce(np.where(np.isnan(log_p), -np.inf, log_p), 2)
-    likeliest = right >= np.nanmax(log_p, 2)
-    return {
-        "log_p": right,
-        "content": right - together,
-        "format": together,
-        "likeliest": likeliest.astype(np.float64),
-        "exact": exact.astype(np.float64),
-    }

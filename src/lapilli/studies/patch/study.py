@@ -21,11 +21,12 @@ from lapilli.data.pictures import open_picture
 from lapilli.inspection.decoder import decoder
 from lapilli.inspection.intervention.patching import Patch
 from lapilli.model.llava import Llava, load
+from lapilli.studies.candidates import candidates, readouts
 from lapilli.studies.patch.figures import Readings, brought_together
 from lapilli.studies.patch.plan import Plan
 from lapilli.studies.patch.random_change import change_at_random
-from lapilli.studies.patch.reading import read_answers, readouts
-from lapilli.studies.patch.settings import OTHER, RANDOM, RESULT, candidates
+from lapilli.studies.patch.reading import read_answers
+from lapilli.studies.patch.settings import OTHER, RANDOM, RESULT
 from lapilli.studies.steps import Step, Task, carry_out, result
 from lapilli.studies.tuned_models import Models, begun
 from lapilli.studies.tuning import BASE, CONTROL, FLOOR, KINDS, TUNED, Tuning
