@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lapilli.cli.options import (
+    MOST,
     MOST_SEED,
     AsJson,
     Base,
@@ -19,6 +20,7 @@ from lapilli.cli.options import (
     Tuned,
 )
 from lapilli.cli.tuning import Result, TuningOptions, carry_out, finished, run_folder
+from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from lapilli.core.placement import Placement
@@ -41,6 +43,22 @@ def compare(
     floor: SecondTuning = None,
     format_control: FormatControl = None,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Draws pictures and questions.")] = 0,
+    suggest: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST,
+            help="Write masks of so many layers, a selector each, which llm.layers of a recipe takes.",
+            show_default=False,
+        ),
+    ] = None,
+    patched: Annotated[
+        Path | None,
+        typer.Option(
+            help="A run of `lapilli patch` on these models: with --suggest, a mask of the layers that bring most back.",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -53,22 +71,29 @@ def compare(
         base=base, tuned=tuned, data=data, out=out, samples=samples,
         floor=floor, format_control=format_control, seed=seed, device=device, as_json=as_json,
     )  # fmt: skip
-    carry_out(context, options, compared, "compare", _lines)
+    if patched and suggest is None:
+        raise UsageError(f"--patched {patched}: nothing is suggested; add --suggest with a number of layers")
+    carry_out(context, options, partial(compared, suggest=suggest, patched=patched), "compare", _lines)
 
 
-def compared(out: Path, of: "Tuning", placement: "Placement") -> "RunDir":
+def compared(
+    out: Path, of: "Tuning", placement: "Placement", suggest: int | None = None, patched: Path | None = None
+) -> "RunDir":
     """The run of a comparison, finished, with its page."""
     from lapilli.report.compare.page import write_page
-    from lapilli.studies.compare.settings import RESULT
+    from lapilli.studies.compare.settings import RESULT, Suggestion
     from lapilli.studies.compare.study import opened, study  # last: a refusal should not wait for torch
 
-    run = opened(out, of, placement)
-    return finished(run, RESULT, partial(study, of, run, placement), write_page)
+    suggestion = None if suggest is None else Suggestion(suggest, patched)
+    run = opened(out, of, placement, suggestion)
+    return finished(run, RESULT, partial(study, of, run, placement, suggestion=suggestion), write_page)
 
 
 def _lines(made: Result) -> Iterator[str]:
     """What changed most."""
     from lapilli.report.compare.story import headline, opening
+    from lapilli.report.compare.suggestion import lines
 
     yield f"{headline(made)}."
     yield from opening(made)
+    yield from lines(made)

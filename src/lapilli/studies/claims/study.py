@@ -13,7 +13,7 @@ from typing import Any
 from lapilli.core.environment import versions
 from lapilli.core.placement import AS_STORED, Placement
 from lapilli.core.run import RunDir
-from lapilli.studies.claims import geometry, patching
+from lapilli.studies.claims import geometry, modality, patching
 from lapilli.studies.claims.claim import LEVEL, Claim, finding_of
 from lapilli.studies.claims.evidence import Evidence
 from lapilli.studies.tuned_models import begun
@@ -22,14 +22,14 @@ from lapilli.studies.tuning import Tuning
 RESULT = "claims"
 """The name of the study's result in its run folder."""
 
-VERSION = 1
+VERSION = 2
 """Of what is measured. A folder that was begun with another is not gone on with."""
 
-CLAIMS: Sequence[Claim] = (*geometry.CLAIMS, *patching.CLAIMS)
+CLAIMS: Sequence[Claim] = (*geometry.CLAIMS, *modality.CLAIMS, *patching.CLAIMS)
 """Every claim that is tested."""
 
 ELSEWHERE = {
-    "G7, G8, G9": "how image tokens settle over depth, and the gap between pictures and captions: other states",
+    "G10": "whether neighbors see a relation that CKA does not: both measured again on permuted pairs",
     "P10": "whether early layers act on image tokens: patches at some positions only",
     "F1, F2, F3": "whether pictures are read late: image tokens withdrawn, injected and cut off at a depth",
     "T1 to T4": "which layers to train: trainings",
