@@ -88,7 +88,8 @@ def _core_grows(evidence: Evidence, level: float) -> Estimate | str:
 def _gap_narrows(evidence: Evidence, level: float) -> Estimate | str:
     """By what the third of four measures of the gap changed, of which three or more fell by as much.
 
-    The intervals of the four hold together (Bonferroni), and so does that of the third.
+    The intervals of the four hold together (Bonferroni), and so does that of the third. One that is the same for all
+    samples in both models, as of a probe that is always right, says nothing of other samples.
     """
     if not evidence.has_captions:
         return _NO_CAPTIONS
@@ -99,9 +100,9 @@ def _gap_narrows(evidence: Evidence, level: float) -> Estimate | str:
     value, error = np.array(changes).T
     if not np.isfinite(value).all():
         return "too few distinct states for the gap between pictures and captions"
-    if not value.any():
-        return "no measure of the gap differs between the models"
-    half = NormalDist().inv_cdf(1 - level / 2 / len(changes)) * error
+    if (alike := int((error == 0).sum())) > len(changes) - _ENOUGH:
+        return f"{alike} of the four measures of the gap are the same in both models, for all samples: they say nothing"
+    half = np.where(error > 0, NormalDist().inv_cdf(1 - level / 2 / len(changes)) * error, math.inf)
     third, low, high = (float(np.sort(ends)[_ENOUGH - 1]) for ends in (value, value - half, value + half))
     return Estimate(third, low, high, evidence.n)
 

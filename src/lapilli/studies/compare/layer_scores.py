@@ -1,9 +1,10 @@
 """What a layer is worth before any tuning: scores of every layer of a base, each with a pass of its own."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from lapilli.model.llava import Llava
 from lapilli.model.placement import placed
 from lapilli.studies.compare.local import BATCH, batch_of
 
-Floats = NDArray[np.float64]
+Floats: TypeAlias = NDArray[np.float64]
 
 
 def gradient_norms(
@@ -52,7 +53,7 @@ def gradient_norms(
 
 
 def _length(tensors: Sequence[Tensor]) -> float:
-    return sum(float(tensor.detach().float().norm()) ** 2 for tensor in tensors) ** 0.5
+    return math.hypot(*(float(tensor.detach().float().norm()) for tensor in tensors))
 
 
 @torch.inference_mode()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +17,16 @@ from lapilli.inspection.measures import (
     modality_probe,
     neighborhood_overlap,
 )
-from lapilli.inspection.measures.points import Array, centered, halvings
+from lapilli.inspection.measures.points import centered, halvings
 from lapilli.inspection.streams import States
 from lapilli.studies.compare.settings import TOKENS
 
 K = 10
 """The number of neighbors of which the overlap of pictures and captions is taken."""
 
-Floats = NDArray[np.float64]
+Floats: TypeAlias = NDArray[np.float64]
 
-Pair = tuple[Tensor, Tensor]
+Pair: TypeAlias = tuple[Tensor, Tensor]
 """The states of pictures and of their captions at one site, (sample, d_model) each."""
 
 
@@ -76,13 +77,13 @@ def _overlaps(pairs: list[Pair]) -> Floats:
     return values
 
 
-BY_SAMPLES: Mapping[str, Callable[[Array, Array], Measured]] = {
+BY_SAMPLES: Mapping[str, Callable[[Tensor, Tensor], Measured]] = {
     "probe": modality_probe,
     "cosine": lambda image, text: cosine(centered(image), centered(text)),
 }
 """What each sample says of how two modalities lie: how often a probe tells them apart, and how alike a pair is."""
 
-BY_HALVES: Mapping[str, Callable[[Array, Array], Measured]] = {
+BY_HALVES: Mapping[str, Callable[[Tensor, Tensor], Measured]] = {
     "centroids": centroid_distance,
     "homogeneity": cluster_homogeneity,
 }
