@@ -12,6 +12,7 @@ from tests.studies.patch import made as patching
 from lapilli.cli import run
 from lapilli.core.run import RunDir
 from lapilli.studies.claims.study import CLAIMS, VERSION
+from lapilli.studies.compare.study import VERSION as COMPARED
 
 
 def _claims(*arguments):
@@ -58,7 +59,7 @@ def _recipe(begun):
         (begun / "compare/recipe.yaml")
         .read_text()
         .replace("study: compare", "study: claims")
-        .replace("version: 2", f"version: {VERSION}")
+        .replace(f"version: {COMPARED}", f"version: {VERSION}")
     )
 
 

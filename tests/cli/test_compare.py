@@ -75,3 +75,19 @@ def test_a_missing_picture_is_named_and_leaves_nothing(tmp_path, capsys):
     said = capsys.readouterr().err
     assert ".png: " in said and said.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--patched", "somewhere"], "nothing is suggested; add --suggest"),
+        (["--suggest", 5], "the language model has 5 layers; give 1 to 4"),
+        (["--suggest", 2, "--patched", "nowhere"], "nowhere: not a run folder"),
+    ],
+)
+def test_layers_that_cannot_be_suggested_start_nothing(options, message, tmp_path, capsys):
+    line = [made.base(), made.changed(2), made.questions(), "--out", tmp_path / "out", *options]
+    capsys.readouterr()
+    assert _compare(*line) in (1, 2)
+    said = capsys.readouterr()
+    assert message in said.err and said.err.count("\n") == 1 and not (tmp_path / "out").exists()

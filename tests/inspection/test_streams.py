@@ -84,6 +84,9 @@ def test_states_are_those_of_a_pass_over_the_sample_alone(whole):
         image = hidden[3][0, layout.positions(Role.IMAGE)]
         means = states.at("image_mean", "llm.layers.2.resid_post")[states.rows("image_mean")[0] == number]
         torch.testing.assert_close(means, image.mean(0)[None][: len(image)], rtol=0, atol=2e-5)
+        words = hidden[3][0, layout.positions(Role.QUESTION, turn=int(layout.turn.max()))]
+        means = states.at("question_mean", "llm.layers.2.resid_post")[states.rows("question_mean")[0] == number]
+        torch.testing.assert_close(means, words.mean(0)[None], rtol=0, atol=2e-5)
 
 
 def test_tokens_are_of_their_kind(whole):

@@ -1,22 +1,31 @@
 """`lapilli compare`: what a tuning changed inside a model."""
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lapilli.cli.console import go_on, print_json, say
 from lapilli.cli.options import (
     MOST,
     MOST_SEED,
+    AsJson,
     Base,
     Device,
     FormatControl,
     PictureQuestions,
+    QuestionCount,
     SecondTuning,
     Tuned,
-    require_tuning,
 )
+from lapilli.cli.tuning import Result, TuningOptions, carry_out, finished, run_folder
+from lapilli.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from lapilli.core.placement import Placement
+    from lapilli.core.run import RunDir
+    from lapilli.studies.tuning import Tuning
 
 
 def register(app: typer.Typer) -> None:
@@ -29,50 +38,62 @@ def compare(
     base: Base,
     tuned: Tuned,
     data: PictureQuestions,
-    out: Annotated[Path, typer.Option(help="A run folder, with the page compare.html; an interrupted one continues.")],
-    samples: Annotated[
-        int,
-        typer.Option(
-            min=1, max=MOST, help="Questions, of one picture and wording each; fewer where there are no more."
-        ),
-    ] = 500,
+    out: Annotated[Path, run_folder("compare.html")],
+    samples: QuestionCount = 500,
     floor: SecondTuning = None,
     format_control: FormatControl = None,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Draws pictures and questions.")] = 0,
+    suggest: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST,
+            help="Write masks of so many layers, a selector each, which llm.layers of a recipe takes.",
+            show_default=False,
+        ),
+    ] = None,
+    patched: Annotated[
+        Path | None,
+        typer.Option(
+            help="A run of `lapilli patch` on these models: with --suggest, a mask of the layers that bring most back.",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """What a tuning changed: hidden states of both models over depth, layers and weights, beside what changes anyway.
 
     Every figure has its band, what shuffled samples give, and its floors: the base run again and, with --floor, a
     second tuning. Interrupted, run it again; of a run that has finished only the page is drawn again.
     """
-    from lapilli.core.placement import Placement
-    from lapilli.core.run import RunDir
-    from lapilli.studies.compare.settings import RESULT
-    from lapilli.studies.tuning import tuning
+    options = TuningOptions(
+        base=base, tuned=tuned, data=data, out=out, samples=samples,
+        floor=floor, format_control=format_control, seed=seed, device=device, as_json=as_json,
+    )  # fmt: skip
+    if patched and suggest is None:
+        raise UsageError(f"--patched {patched}: nothing is suggested; add --suggest with a number of layers")
+    carry_out(context, options, partial(compared, suggest=suggest, patched=patched), "compare", _lines)
 
-    context.with_resource(RunDir.alone(out))
-    placement = Placement(device)
-    of = tuning(require_tuning(base, tuned, floor, format_control), data, samples, seed)
+
+def compared(
+    out: Path, of: "Tuning", placement: "Placement", suggest: int | None = None, patched: Path | None = None
+) -> "RunDir":
+    """The run of a comparison, finished, with its page."""
     from lapilli.report.compare.page import write_page
+    from lapilli.studies.compare.settings import RESULT, Suggestion
     from lapilli.studies.compare.study import opened, study  # last: a refusal should not wait for torch
 
-    run = opened(out, of, placement)
-    go_on(run, lambda progress: study(of, run, placement, progress))
-    made, page = run.load(RESULT), out / "compare.html"
-    write_page(made, page)  # after the run has finished: a page can be drawn again
-    if as_json:
-        print_json({"folder": out, **made})
-    else:
-        _print(made, page)
+    suggestion = None if suggest is None else Suggestion(suggest, patched)
+    run = opened(out, of, placement, suggestion)
+    return finished(run, RESULT, partial(study, of, run, placement, suggestion=suggestion), write_page)
 
 
-def _print(made: dict[str, Any], page: Path) -> None:
-    """What changed most, and where the page is."""
+def _lines(made: Result) -> Iterator[str]:
+    """What changed most."""
     from lapilli.report.compare.story import headline, opening
+    from lapilli.report.compare.suggestion import lines
 
-    say(f"{headline(made)}.")
-    for line in opening(made):
-        say(line)
-    say(f"{page}")
+    yield f"{headline(made)}."
+    yield from opening(made)
+    yield from lines(made)

@@ -9,6 +9,12 @@ import typer
 
 from lapilli.core.errors import UsageError
 
+MOST_SEED = 2**32 - 1
+"""The largest seed: numpy's generators take no larger one."""
+
+MOST = 1_000_000
+"""The largest number of anything to be drawn, asked or measured."""
+
 Model = Annotated[
     Path,
     typer.Argument(help="A model's folder, or its hub id: org/name, org/name@revision.", show_default=False),
@@ -25,11 +31,11 @@ FormatControl = Annotated[
     typer.Option(help="The base tuned on the same data with its pictures shuffled.", show_default=False),
 ]
 
-MOST_SEED = 2**32 - 1
-"""The largest seed: numpy's generators take no larger one."""
-
-MOST = 1_000_000
-"""The largest number of anything to be drawn, asked or measured."""
+QuestionCount = Annotated[
+    int,
+    typer.Option(min=1, max=MOST, help="Questions, of one picture and wording each; fewer where there are no more."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 Device = Annotated[
     str, typer.Option(help="cpu, cuda, cuda:N; auto: the first accelerator, else the CPU; balanced: all GPUs together.")

@@ -1,22 +1,29 @@
 """`lapilli patch`: which layers of a tuned model bring back what it gained."""
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lapilli.cli.console import go_on, print_json, say
 from lapilli.cli.options import (
-    MOST,
     MOST_SEED,
+    AsJson,
     Base,
     Device,
     FormatControl,
     PictureQuestions,
+    QuestionCount,
     SecondTuning,
     Tuned,
-    require_tuning,
 )
+from lapilli.cli.tuning import Result, TuningOptions, carry_out, finished, run_folder
+
+if TYPE_CHECKING:
+    from lapilli.core.placement import Placement
+    from lapilli.core.run import RunDir
+    from lapilli.studies.tuning import Tuning
 
 
 def register(app: typer.Typer) -> None:
@@ -29,50 +36,39 @@ def patch(
     base: Base,
     tuned: Tuned,
     data: PictureQuestions,
-    out: Annotated[Path, typer.Option(help="A run folder, with the page patch.html; an interrupted one continues.")],
-    samples: Annotated[
-        int,
-        typer.Option(
-            min=1, max=MOST, help="Questions, of one picture and wording each; fewer where there are no more."
-        ),
-    ] = 200,
+    out: Annotated[Path, run_folder("patch.html")],
+    samples: QuestionCount = 200,
     floor: SecondTuning = None,
     format_control: FormatControl = None,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Draws questions and the random changes.")] = 0,
     device: Device = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Which layers bring a tuning's gain back: parts of each model put into the other, beside random changes.
 
     What the hybrids answer is split into content, which of the candidates is right, and format, whether it is a
     candidate at all. Interrupted, run it again; of a run that has finished only the page is drawn again.
     """
-    from lapilli.core.placement import Placement
-    from lapilli.core.run import RunDir
-    from lapilli.studies.patch.settings import RESULT
-    from lapilli.studies.tuning import tuning
+    options = TuningOptions(
+        base=base, tuned=tuned, data=data, out=out, samples=samples,
+        floor=floor, format_control=format_control, seed=seed, device=device, as_json=as_json,
+    )  # fmt: skip
+    carry_out(context, options, patched, "patch", _lines)
 
-    context.with_resource(RunDir.alone(out))
-    placement = Placement(device)
-    of = tuning(require_tuning(base, tuned, floor, format_control), data, samples, seed)
+
+def patched(out: Path, of: "Tuning", placement: "Placement") -> "RunDir":
+    """The run of a patching study, finished, with its page."""
     from lapilli.report.patch.page import write_page
+    from lapilli.studies.patch.settings import RESULT
     from lapilli.studies.patch.study import opened, study  # last: a refusal should not wait for torch
 
     run = opened(out, of, placement)
-    go_on(run, lambda progress: study(of, run, placement, progress))
-    made, page = run.load(RESULT), out / "patch.html"
-    write_page(made, page)  # after the run has finished: a page can be drawn again
-    if as_json:
-        print_json({"folder": out, **made})
-    else:
-        _print(made, page)
+    return finished(run, RESULT, partial(study, of, run, placement), write_page)
 
 
-def _print(made: dict[str, Any], page: Path) -> None:
-    """What brings the gain back, and where the page is."""
+def _lines(made: Result) -> Iterator[str]:
+    """What brings the gain back."""
     from lapilli.report.patch.story import headline, opening
 
-    say(f"{headline(made)}.")
-    for line in opening(made):
-        say(line)
-    say(f"{page}")
+    yield f"{headline(made)}."
+    yield from opening(made)

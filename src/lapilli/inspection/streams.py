@@ -56,7 +56,11 @@ def _last(layout: TokenLayout, rng: np.random.Generator) -> Positions:
 
 
 def _question_end(layout: TokenLayout, rng: np.random.Generator) -> Positions:
-    return layout.positions(Role.QUESTION, turn=int(layout.turn.max()))[-1:]
+    return _question(layout, rng)[-1:]
+
+
+def _question(layout: TokenLayout, rng: np.random.Generator) -> Positions:
+    return layout.positions(Role.QUESTION, turn=int(layout.turn.max()))
 
 
 def _image(layout: TokenLayout, rng: np.random.Generator) -> Positions:
@@ -75,10 +79,11 @@ POSITIONS: dict[str, Callable[[TokenLayout, np.random.Generator], Positions]] = 
     "image_all": _image,
     "image_random": partial(_random, Role.IMAGE),
     "question_random": partial(_random, Role.QUESTION),
+    "question_mean": _question,
 }
 """The tokens of a prompt that may be chosen: its last, which predicts the answer; the last of its last question; the
-mean of its image tokens, or all of them; a random image token, and a random one of its questions, which a seed draws.
-A sample without such a token has no row."""
+mean of its image tokens, or all of them; a random image token, and a random one of its questions, which a seed draws;
+the mean of its last question's. A sample without such a token has no row."""
 
 
 @dataclass(frozen=True)
@@ -287,7 +292,7 @@ def _tokens(prompts: Sequence[tuple[int, Encoded]], position: str, seed: int) ->
     counts = [len(some) for some in picks]
     sample = np.repeat([number for number, _ in prompts], counts).astype(np.int64)
     sequence = np.repeat(np.arange(len(prompts)), counts)
-    return _Chosen(sequence, sample, np.concatenate(picks), position == "image_mean")
+    return _Chosen(sequence, sample, np.concatenate(picks), position.endswith("_mean"))
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from lapilli.core.errors import UsageError
 from lapilli.core.names import shortest_ends
+from lapilli.data.contexts import read_contexts
 from lapilli.data.questions import PictureQuestion, drawn, read_picture_questions, without_pictures
-from lapilli.data.sample import Sample
+from lapilli.data.sample import Sample, Turn
 from lapilli.model.hub import recorded, require_different
 
 BASE, TUNED, FLOOR, CONTROL = "base", "tuned", "floor", "control"
@@ -18,6 +19,9 @@ BASE, TUNED, FLOOR, CONTROL = "base", "tuned", "floor", "control"
 
 KINDS = ("image", "text")
 """The kinds of prompts: questions with their pictures, and without."""
+
+CAPTIONS = "context.jsonl"
+"""The file of captions in a folder of scenes."""
 
 FEWEST = 50
 """The least number of samples: the neighbors of fewer are those of chance, and a share of a gain has no bounds."""
@@ -48,6 +52,19 @@ class Tuning:
         """The samples of every kind, one of each question."""
         with_picture = [question.sample for question in self.questions]
         return dict(zip(KINDS, (with_picture, [without_pictures(sample) for sample in with_picture]), strict=True))
+
+    @cached_property
+    def captions(self) -> list[Sample]:
+        """The longest caption of every question's picture, as a text without pictures; none unless all have one.
+
+        Raises LapilliError for a damaged file of captions.
+        """
+        if not (self.data / CAPTIONS).is_file():
+            return []
+        texts = {one.image: max(one.captions, key=len) for one in read_contexts(self.data) if one.captions}
+        if not all(question.image in texts for question in self.questions):
+            return []
+        return [Sample(one.id, (), (Turn("user", texts[one.image]),)) for one in self.questions]
 
 
 def tuning(models: Mapping[str, Path], data: Path, samples: int, seed: int) -> Tuning:

@@ -22,6 +22,9 @@ def evidence(
     floor=0.01,
     connector=0.0,
     gain=GAIN,
+    settled=(0.25, 0.5),
+    captions=(0.5, 0.3, 0.2),
+    gaps=(-0.2, -0.2, -0.2, 0.1),
     seed=0,
     flow=None,
 ):
@@ -35,6 +38,10 @@ def evidence(
     floor        how far a second tuning's states are apart
     connector    the share that is in no layer
     gain         nats of content gained
+    settled      the depths behind which an image token and a word are turned a tenth as far as before
+    captions     the depth at which pictures and captions have most neighbors in common, how many they have there in the
+                 tuned model, and how many in the base; none, without captions
+    gaps         how much each measure of the gap between them changed
     flow         what a flow study saved; that of text which reads most in the middle, if none
     """
     weights = np.asarray(weights, float)
@@ -42,7 +49,9 @@ def evidence(
     local = weights + 0.01 if local is None else np.asarray(local, float)
     return Evidence(
         _compared(plan.depth, dimensions),
-        _states(plan.depth, local, floor, rng),
+        _states(plan.depth, local, floor, rng)
+        | _turns(plan.depth, settled, np.random.default_rng(seed + 1))
+        | _beside_captions(plan.depth, captions, gaps, np.random.default_rng(seed + 2)),
         _patched(plan),
         _answers(
             plan, {"image": weights, "text": weights if text is None else text}, random, form, (connector, gain), rng
@@ -133,3 +142,34 @@ def _first_unmeasured(values):
     """Before the first layer the last token is the same for all samples: nothing is measured there."""
     values[0] = np.nan
     return values
+
+
+def _turns(depth, settled, rng):
+    """Layers turn a token by .5 before it has settled, and by a tenth of that behind."""
+    arrays = {}
+    for position, at in zip(("image_random", "question_random"), settled, strict=True):
+        turn = np.where(np.arange(depth) < at * depth, 0.5, 0.05)[:, None]
+        arrays[f"turn-tuned-{position}-samples"] = turn * (1 + 0.2 * rng.standard_normal((depth, N)))
+    return arrays
+
+
+def _beside_captions(depth, captions, gaps, rng):
+    """A peak of neighbors in common, alike in both models but for its height, and gaps with errors of .01."""
+    if captions is None:
+        return {}
+    at, arrays = captions[0], {}
+    bump = np.exp(-((np.arange(depth + 1) / depth - at) ** 2) / 0.02)[:, None]
+    for model, height in zip(("tuned", "base"), captions[1:], strict=True):
+        arrays[f"caption-overlap-{model}-samples"] = height * bump + 0.05 * rng.standard_normal((depth + 1, N))
+    for name, change in zip(("probe", "cosine"), gaps[:2], strict=True):
+        sign = -1 if name == "cosine" else 1  # of an angle: the less, the wider
+        arrays[f"caption-{name}-base-samples"] = np.full(N, 1.0)
+        arrays[f"caption-{name}-tuned-samples"] = 1.0 + sign * change + _centered(0.1 * rng.standard_normal(N))
+    for name, change in zip(("centroids", "homogeneity"), gaps[2:], strict=True):
+        arrays[f"caption-{name}-base"] = np.full(33, 1.0)
+        arrays[f"caption-{name}-tuned"] = 1.0 + change + 0.02 * rng.standard_normal(33) * (np.arange(33) > 0)
+    return arrays
+
+
+def _centered(noise):
+    return noise - noise.mean()

@@ -60,6 +60,23 @@ def questions():
     return folder
 
 
+@cache
+def captioned():
+    """The same questions, with captions of every picture; the longest says its number."""
+    folder = Path(_HOLD.name) / "captioned"
+    shutil.copytree(questions(), folder)
+    rows = [
+        {
+            "id": str(number),
+            "image": f"{number}.png",
+            "captions": ["A plain picture.", f"This is picture {number} here."],
+        }
+        for number in range(COUNT)
+    ]
+    (folder / "context.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
+
+
 def of(tuned, floor=None):
     models = {BASE: base(), TUNED: tuned} | ({} if floor is None else {FLOOR: floor})
     return tuning(models, questions(), COUNT, 0)

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from lapilli.core.files import write_atomically
 from lapilli.core.plain import plain
-from lapilli.report.compare import charts, story
+from lapilli.report.compare import charts, story, suggestion
 from lapilli.report.compare.story import PLACES, Result
 from lapilli.report.kit import figures
 from lapilli.report.kit.environment import environment, style
@@ -47,6 +47,7 @@ def render(result: Result) -> str:
         floors={floor: words for floor, words in story.FLOORS.items() if floor in result["pairs"]},
         rows=list(story.rows(result)),
         weights=_weights(result["weights"]["change"]),
+        suggested=suggestion.tables(result),
     )
 
 

@@ -78,6 +78,27 @@ class Evidence:
         """The change of each layer itself, (layer, sample)."""
         return self.states[f"{kind}-{position}-local-change-samples"]
 
+    def turns(self, model: str, position: str) -> Floats:
+        """How far each layer of a model turns a token, (layer, sample)."""
+        return self.states[f"turn-{model}-{position}-samples"]
+
+    @property
+    def has_captions(self) -> bool:
+        """Whether the data has captions of its pictures."""
+        return f"caption-overlap-{TUNED}-samples" in self.states
+
+    def caption_overlap(self, model: str) -> Floats:
+        """The share of a picture's neighbors that are its caption's, above chance, (1 + layer, sample)."""
+        return self.states[f"caption-overlap-{model}-samples"]
+
+    def gap(self, measure: str, model: str) -> Floats:
+        """How far pictures and captions lie apart at half depth: of all, then of both halves of each halving."""
+        return self.states[f"caption-{measure}-{model}"]
+
+    def gap_samples(self, measure: str, model: str) -> Floats:
+        """What each sample says of it, (sample,)."""
+        return self.states[f"caption-{measure}-{model}-samples"]
+
     def space(self, measure: str, model: str, kind: str = "image", position: str = "last") -> tuple[Floats, Floats]:
         """A measure of one model at every site, and its standard error, (site,) each; nan where it was not measured."""
         wanted = (kind, position, measure)

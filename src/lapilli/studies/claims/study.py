@@ -14,7 +14,7 @@ from typing import Any
 from lapilli.core.environment import versions
 from lapilli.core.placement import AS_STORED, Placement
 from lapilli.core.run import RunDir
-from lapilli.studies.claims import flow, geometry, patching
+from lapilli.studies.claims import flow, geometry, modality, patching
 from lapilli.studies.claims.claim import LEVEL, Claim, finding_of
 from lapilli.studies.claims.evidence import Evidence
 from lapilli.studies.tuned_models import begun
@@ -26,14 +26,14 @@ RESULT = "claims"
 VERSION = 2
 """Of what is measured. A folder that was begun with another is not gone on with."""
 
-CLAIMS: Sequence[Claim] = (*geometry.CLAIMS, *patching.CLAIMS, *flow.CLAIMS)
+CLAIMS: Sequence[Claim] = (*geometry.CLAIMS, *modality.CLAIMS, *patching.CLAIMS, *flow.CLAIMS)
 """Every claim that is tested."""
 
 DRAWN = ("depth", "width", "hidden", "late", "scores", "between", "half")
 """What the page draws of the flow study."""
 
 ELSEWHERE = {
-    "G7, G8, G9": "how image tokens settle over depth, and the gap between pictures and captions: other states",
+    "G10": "whether neighbors see a relation that CKA does not: both measured again on permuted pairs",
     "P10": "whether early layers act on image tokens: patches at some positions only",
     "T1 to T4": "which layers to train: trainings",
 }

@@ -47,11 +47,8 @@ def _of_batch(
     pictures: Callable[[str], Image.Image],
     positions: Sequence[str],
 ) -> dict[str, NDArray[np.float64]]:
-    llava = models[0]
-    prompts = [prompt_of(llava, sample) for sample in samples]
-    opened = [pictures(name) for prompt in prompts for name in prompt.images]
-    batch = collate(prompts, llava.codec.tokenizer.pad_token_id, "right", llava.pixels(opened) if opened else None)
-    del batch["labels"]
+    prompts = [prompt_of(models[0], sample) for sample in samples]
+    batch = batch_of(models[0], prompts, pictures)
     sequence, token, group = _tokens(prompts, positions)
     changes = local_changes(*models, batch, (sequence, token))
     count, size = len(positions) * len(prompts), torch.bincount(group)
@@ -62,6 +59,17 @@ def _of_batch(
             those = slice(number * len(prompts), (number + 1) * len(prompts))
             arrays[f"{position}.{states}"] = (sums / size)[:, those].numpy()
     return arrays
+
+
+def batch_of(
+    llava: Llava, prompts: Sequence[Encoded], pictures: Callable[[str], Image.Image], labels: bool = False
+) -> dict[str, Tensor]:
+    """What the model is called with for these prompts, padded on the right."""
+    opened = [pictures(name) for prompt in prompts for name in prompt.images]
+    batch = collate(prompts, llava.codec.tokenizer.pad_token_id, "right", llava.pixels(opened) if opened else None)
+    if not labels:
+        del batch["labels"]
+    return batch
 
 
 def _tokens(prompts: Sequence[Encoded], positions: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:

@@ -4,8 +4,12 @@ states/base-image                   the states of the base on the questions with
 results/states/base-image           says that they are whole, and at which sites
 results/measured/image-last-003     all measures of all models at a position and a site, the fourth in depth
 results/local/change-image          the change of each layer itself
+results/states/base-caption         the same of the captions of the pictures, if the data has them
+results/modalities                  how far layers turn tokens, and how pictures and captions lie
 results/weights                     how far the weights have moved
+results/scores/gradient             what a selector makes of every layer, where layers are to be suggested
 results/compare                     what the page shows
+masks/gradient.json                 the layers that it would train
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,25 +18,39 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from lapilli.core.placement import AS_STORED, Placement
 from lapilli.core.progress import Progress
 from lapilli.core.run import RunDir
 from lapilli.data.pictures import open_picture
+from lapilli.data.sample import Sample
 from lapilli.inspection.measures import WeightChange, by_layer, weight_changes
-from lapilli.inspection.streams import Streams, collect, stored, stream_sites
+from lapilli.inspection.streams import States, Streams, collect, stored, stream_sites
 from lapilli.model.llava import Llava, load
+from lapilli.studies.compare.layer_scores import dissimilarities, gradient_norms, layer_contributions
 from lapilli.studies.compare.local import changed_layers
 from lapilli.studies.compare.measuring import Lens, lenses, measured
+from lapilli.studies.compare.modalities import beside_captions, turns
 from lapilli.studies.compare.profiles import Measurements, brought_together
-from lapilli.studies.compare.settings import AGAIN, POSITIONS, RESULT, pairs_of
+from lapilli.studies.compare.selectors import (
+    Scores,
+    by_errors,
+    by_samples,
+    patch_effects,
+    require_usable,
+    suggested,
+    write_masks,
+)
+from lapilli.studies.compare.settings import AGAIN, CAPTION, POSITIONS, RESULT, SCORED, TOKENS, Suggestion, pairs_of
 from lapilli.studies.steps import Step, Task, carry_out, result
 from lapilli.studies.tuned_models import Models, begun
-from lapilli.studies.tuning import BASE, Tuning
+from lapilli.studies.tuning import BASE, TUNED, Tuning
 
-VERSION = 2
+VERSION = 3
 """Of what is measured. A folder that was begun with another is not gone on with."""
 
 BATCH = 8
@@ -44,18 +62,27 @@ Note: TypeAlias = Callable[[int], None]
 _LANGUAGE = "model.language_model.layers."
 
 
-def opened(out: Path, of: Tuning, placement: Placement = AS_STORED) -> RunDir:
-    """The run folder of a comparison: new, interrupted, or finished. Raises LapilliError as `begun` does."""
-    return begun(out, of, placement, RESULT, VERSION)
+def opened(out: Path, of: Tuning, placement: Placement = AS_STORED, suggestion: Suggestion | None = None) -> RunDir:
+    """The run folder of a comparison: new, interrupted, or finished.
+
+    Raises UsageError as `require_usable` and LapilliError as `begun` does.
+    """
+    if suggestion is None:
+        return begun(out, of, placement, RESULT, VERSION)
+    require_usable(suggestion, of)
+    patched = suggestion.patched and str(suggestion.patched.resolve())
+    return begun(out, of, placement, RESULT, VERSION, suggest=suggestion.layers, patched=patched)
 
 
-def study(of: Tuning, run: RunDir, placement: Placement, progress: Progress) -> dict[str, Any]:
+def study(
+    of: Tuning, run: RunDir, placement: Placement, progress: Progress, suggestion: Suggestion | None = None
+) -> dict[str, Any]:
     """Keep the states of all models, measure them, and save what comes of it; what the run has is not done again.
 
     Raises LapilliError for models that are no base and its tuned version: other layers, shapes or weights.
     """
     models = Models(partial(_loaded, of, placement))
-    carry_out(_Comparison(of, run, models, progress).steps(), progress)
+    carry_out(_Comparison(of, run, models, progress, suggestion).steps(), progress)
     made: dict[str, Any] = run.load(RESULT)
     return made
 
@@ -76,15 +103,23 @@ class _Comparison:
     run: RunDir
     models: Models
     progress: Progress
+    suggestion: Suggestion | None
 
     def steps(self) -> Iterator[Step]:
         """Every model's states, then what is measured of them and of the models themselves."""
         for model in self._names:
-            yield from self._counted(f"{model}: states", [(model, kind) for kind in POSITIONS], self._collecting)
+            parts = [(model, kind) for kind in POSITIONS]
+            yield from self._counted(f"{model}: states", parts, self._collecting)
+        if self.of.captions:
+            parts = [(model, CAPTION) for model in (BASE, TUNED)]
+            yield from self._counted("captions: states", parts, self._collecting)
         yield Step("measuring", [self._measuring(*place) for place in self._places])
         pairs = [(pair, kind) for pair in self._tuned for kind in POSITIONS]
         yield from self._counted("layers by themselves", pairs, self._changing)
+        yield Step("modalities", [Task(self.run.product("modalities"), self._modalities)], counted=False)
         yield Step("weights", [result(self.run, "weights", self._weights)], counted=False)
+        if self.suggestion:
+            yield from self._scoring()
         yield Step("results", [Task(self.run.product(RESULT), self._bring_together)], counted=False)
 
     @property
@@ -115,8 +150,9 @@ class _Comparison:
     def _collect(self, model: str, kind: str, note: Note) -> dict[str, Any]:
         (llava,) = self.models.loaded(model)
         halved = 2 if model == AGAIN else 1
-        streams = Streams(positions=POSITIONS[kind], batch_size=BATCH // halved, batches=BATCH * halved)
-        samples = self.of.prompts[kind]
+        positions = {**POSITIONS, "image": (*POSITIONS["image"], *TOKENS), CAPTION: ("question_mean",)}[kind]
+        streams = Streams(positions=positions, batch_size=BATCH // halved, batches=BATCH * halved)
+        samples = self.of.captions if kind == CAPTION else self.of.prompts[kind]
         collect(self.run, f"{model}-{kind}", llava, samples, self._picture, streams=streams, progress=note)
         dtype = str(llava.model.dtype).removeprefix("torch.")
         return {"sites": stream_sites(llava, streams), "dtype": dtype, "batch_size": streams.batch_size}
@@ -162,6 +198,18 @@ class _Comparison:
         self.run.save_arrays(name, changed_layers((first, second), samples, self._picture, POSITIONS[kind], note))
         self.run.save(name, {"n": len(samples)})
 
+    def _modalities(self) -> None:
+        images = self._both("image")
+        arrays = turns(images)
+        if self.of.captions:
+            arrays |= beside_captions(images, self._both(CAPTION))
+        self.run.save_arrays("modalities", arrays)
+        self.run.save("modalities", {"n": len(self.of.questions), "captions": len(self.of.captions)})
+
+    def _both(self, kind: str) -> dict[str, States]:
+        """The states of the base and of the tuned model."""
+        return {model: stored(self.run, f"{model}-{kind}") for model in (BASE, TUNED)}
+
     def _weights(self) -> dict[str, Any]:
         """Of every pair the change of the language model's layers, of their parts, and of what is in no layer of it."""
         changes = {}
@@ -169,6 +217,57 @@ class _Comparison:
             first, second = (llava.model.state_dict() for llava in self.models.loaded(*names))
             changes[pair] = _moved(weight_changes(first, second, ranks=False))
         return changes
+
+    def _scoring(self) -> Iterator[Step]:
+        """The scores of the base's layers, by passes over the first samples and by the states of all."""
+        total = 2 * len(self._scored)
+        makes = {"gradient": self._gradients, "contribution": self._contributions}
+        tasks = [
+            Task(self.run.product(f"scores/{name}"), partial(self._score, name, make, number * len(self._scored)))
+            for number, (name, make) in enumerate(makes.items())
+        ]
+        similarity = result(self.run, "scores/similarity", self._similarity)
+        yield Step("scores of layers", [*tasks, similarity], counted=False)
+        self.progress("scores of layers", total, total)
+
+    @property
+    def _scored(self) -> Sequence[Sample]:
+        return self.of.prompts["image"][:SCORED]
+
+    def _score(self, name: str, make: Callable[[Note], NDArray[np.float64]], before: int) -> None:
+        total = 2 * len(self._scored)
+        values = make(lambda done: self.progress("scores of layers", before + done, total))
+        self.run.save_arrays(f"scores/{name}", {"values": values})
+        self.run.save(f"scores/{name}", {"n": values.shape[1]})
+
+    def _gradients(self, note: Note) -> NDArray[np.float64]:
+        (base,) = self.models.loaded(BASE)
+        answers = [question.answer for question in self.of.questions[:SCORED]]
+        return gradient_norms(base, self._scored, answers, self._picture, note)
+
+    def _contributions(self, note: Note) -> NDArray[np.float64]:
+        (base,) = self.models.loaded(BASE)
+        return layer_contributions(base, self._scored, self._picture, note)
+
+    def _similarity(self) -> dict[str, Any]:
+        return dissimilarities(stored(self.run, f"{BASE}-image"), "image_mean")
+
+    def _suggested(self, suggestion: Suggestion, local: NDArray[np.float64]) -> dict[str, Any]:
+        """What the selectors suggest, with a file of each; `local` are the changes of layers at image tokens."""
+        seed = self.of.seed
+        patching = "needs a patching study of these models: --patched"
+        scores: dict[str, Scores | str] = {
+            "patch": patch_effects(RunDir.open(suggestion.patched), seed) if suggestion.patched else patching,
+            "local": by_samples(local, seed),
+            "similarity": by_errors(self.run.load("scores/similarity"), seed),
+            **{
+                name: by_samples(self.run.load_arrays(f"scores/{name}")["values"], seed)
+                for name in ("gradient", "contribution")
+            },
+        }
+        made = suggested(scores, len(local), suggestion.layers, seed)
+        write_masks(self.run, made)
+        return made
 
     def _bring_together(self) -> None:
         measurements = Measurements(
@@ -179,7 +278,10 @@ class _Comparison:
         )
         runs = {model: self.run.load(f"states/{model}-{next(iter(POSITIONS))}") for model in self._names}
         made, arrays = brought_together(self.of, self._sites, measurements, runs)
-        self.run.save_arrays(RESULT, arrays)
+        if self.suggestion:
+            local = measurements.local["change", "image"]["image_mean.first"]
+            made["suggested"] = self._suggested(self.suggestion, local)
+        self.run.save_arrays(RESULT, arrays | self.run.load_arrays("modalities"))
         self.run.save(RESULT, made)
 
     def _picture(self, name: str) -> Image.Image:
