@@ -4,13 +4,14 @@
 
 MODEL and DATA are the quickstart's `runs/quickstart/model` and `runs/quickstart/data/held_out`, or any others. The
 questions are those of `lapilli eval scenes`: the first --questions of each type, each with its picture. They are cut
-into blocks with as many of each type, and each block is asked twice, one after the other in this process and with as
-many threads: as `lapilli eval --out` does it, with every answer on the disk, and by one call of
+into blocks, each with all about some of the pictures, and each block is asked twice, one after the other in this
+process and with as many threads: as `lapilli eval --out` does it, with every answer on the disk, and by one call of
 `pipeline("image-text-to-text")` for each question. Which comes first alternates. Loading is not counted.
 
-Prints JSON: seconds of both, the ratio of all and the least and the largest of a block, and the answers that differ,
-with `margin`, the difference of the logits of the two likeliest tokens where they part. The exit code is 1 where one of
-these is not below 1e-4: that is no tie which rounding may break.
+Prints JSON: seconds of both and their ratio, also of processor time, which a machine that others use spoils less, with
+the least and the largest ratio of a block; and the answers that differ, with `margin`, the difference of the logits of
+the two likeliest tokens where they part. The exit code is 1 where one of these is not below 1e-4: that is no tie, which
+rounding may break.
 """
 
 import argparse
@@ -19,24 +20,42 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 import transformers
+from PIL import Image
 
 from lapilli.core.run import RunDir
+from lapilli.data.pictures import open_picture
 from lapilli.data.sample import Sample, Turn
 from lapilli.evaluation.answer_log import AnswerLog
 from lapilli.evaluation.asking import ask
 from lapilli.evaluation.scenes import BENCHMARK, SceneQuestion
-from lapilli.inference.answer import answer, answerer_of
+from lapilli.inference.answer import Answer, answer, answerer_of
 from lapilli.model.llava import Llava, load
 
 TIE = 1e-4  # of logits
 
-Asked = Callable[[Sequence[SceneQuestion]], list[str]]
+Asked: TypeAlias = Callable[[Sequence[SceneQuestion]], list[str]]
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Seconds on the clock, and of the processor's cores."""
+
+    seconds: float
+    processor_seconds: float
+
+    @classmethod
+    def now(cls) -> "Spent":
+        """The clocks as they stand."""
+        return cls(time.perf_counter(), time.process_time())
+
+    def __sub__(self, other: "Spent") -> "Spent":
+        return Spent(self.seconds - other.seconds, self.processor_seconds - other.processor_seconds)
 
 
 def main() -> None:
@@ -44,7 +63,11 @@ def main() -> None:
     options = _options()
     llava, pipe = load(options.model), transformers.pipeline("image-text-to-text", str(options.model), device="cpu")
     questions = BENCHMARK.read(options.data, "held_out", options.questions)
-    blocks = [questions[at :: options.blocks] for at in range(options.blocks)]
+    pictures = list(dict.fromkeys(question.image for question in questions))
+    blocks = [
+        [question for question in questions if pictures.index(question.image) % options.blocks == at]
+        for at in range(options.blocks)
+    ]
     ways = {"eval": _evaluated(llava, options), "pipeline": _one_by_one(pipe, options)}
     for way in ways.values():
         way(questions[:2])  # what the first call makes ready
@@ -55,7 +78,7 @@ def main() -> None:
         for question, ours, theirs in zip(block, *(answers[name] for name in ways), strict=True)
         if ours != theirs
     ]
-    print(json.dumps(_figures([seconds for _, seconds in timed], len(questions), differing), indent=1))
+    print(json.dumps(_figures([spent for _, spent in timed], len(questions), differing), indent=1))
     sys.exit(any(one["margin"] >= TIE for one in differing))
 
 
@@ -100,14 +123,16 @@ def _said(pipe: Any, options: argparse.Namespace, question: SceneQuestion) -> st
     return str(row["generated_text"]).strip()
 
 
-def _timed(ways: dict[str, Asked], block: Sequence[SceneQuestion], order: Sequence[str]) -> tuple[dict, dict]:
-    """The answers and the seconds of each way, which are taken in this order."""
-    answers, seconds = {}, {}
+def _timed(
+    ways: dict[str, Asked], block: Sequence[SceneQuestion], order: Sequence[str]
+) -> tuple[dict[str, list[str]], dict[str, Spent]]:
+    """The answers of each way, and what they took; the ways are taken in this order."""
+    answers, spent = {}, {}
     for name in order:
-        began = time.process_time(), time.perf_counter()
+        began = Spent.now()
         answers[name] = ways[name](block)
-        seconds[name] = time.process_time() - began[0], time.perf_counter() - began[1]
-    return answers, seconds
+        spent[name] = Spent.now() - began
+    return answers, spent
 
 
 def _parted(
@@ -116,38 +141,34 @@ def _parted(
     """A question whose answers differ, with the margin where they part: of the two likeliest tokens, asked alone."""
     sample = Sample(question.id, (question.image,), (Turn("user", f"<image>\n{question.question}"),))
     (alone,) = answer(llava, [sample], options.data / "images", options.tokens)
-    margins = _margins(llava, alone.ids, options.data / "images" / question.image, len(alone.generated))
-    other = theirs if alone.text == ours else ours
-    tokens: Any = llava.processor.tokenizer
-    length = min(len(alone.generated), len(tokens.encode(other, add_special_tokens=False)))
-    same = alone.generated[:length] == np.array(tokens.encode(other, add_special_tokens=False)[:length])
-    at = length if same.all() else int(np.argmin(same))
+    tokenizer: Any = llava.processor.tokenizer
+    other = tokenizer.encode(theirs if alone.text == ours else ours, add_special_tokens=False)
+    margins = _margins(llava, alone, open_picture(options.data / "images", question.image))
+    same = [one == two for one, two in zip(alone.generated, other, strict=False)]
+    at = same.index(False) if False in same else len(same)
     return {"id": question.id, "eval": ours, "pipeline": theirs, "margin": margins[min(at, len(margins) - 1)]}
 
 
-def _margins(llava: Llava, ids: Any, picture: Path, count: int) -> list[float]:
-    """The differences of the two largest logits before each of the last `count` tokens."""
-    from lapilli.data.pictures import open_picture
-
-    pixels = llava.pixels([open_picture(picture.parent, picture.name)])
+def _margins(llava: Llava, alone: Answer, picture: Image.Image) -> list[float]:
+    """The difference of the two largest logits before each generated token of an answer."""
+    ids = torch.tensor(alone.ids)[None]
     with torch.inference_mode():
-        logits = llava.model(input_ids=torch.from_numpy(ids)[None], pixel_values=pixels).logits[0, -count - 1 : -1]
-    best = logits.float().topk(2).values
-    return (best[:, 0] - best[:, 1]).tolist()
+        logits = llava.model(input_ids=ids, pixel_values=llava.pixels([picture])).logits[0].float()
+    best = logits[-len(alone.generated) - 1 : -1].topk(2).values
+    margins: list[float] = (best[:, 0] - best[:, 1]).tolist()
+    return margins
 
 
-def _figures(seconds: Sequence[dict[str, float]], count: int, differing: Sequence[Any]) -> dict[str, Any]:
-    total = {name: sum(one[name] for one in seconds) for name in seconds[0]}
-    ratios = [one["pipeline"] / one["eval"] for one in seconds]
-    return {
-        "n": count,
-        "threads": torch.get_num_threads(),
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-        "seconds": total,
-        "ratio": total["pipeline"] / total["eval"],
-        "of_blocks": [min(ratios), max(ratios)],
-        "differing": differing,
-    }
+def _figures(spent: Sequence[dict[str, Spent]], count: int, differing: Sequence[Any]) -> dict[str, Any]:
+    """All times, their ratios, and the answers that differ."""
+    found: dict[str, Any] = {"n": count, "threads": torch.get_num_threads()}
+    found["versions"] = {"torch": torch.__version__, "transformers": transformers.__version__}
+    for kind in ("seconds", "processor_seconds"):
+        total = {name: sum(getattr(one[name], kind) for one in spent) for name in spent[0]}
+        ratios = [getattr(one["pipeline"], kind) / getattr(one["eval"], kind) for one in spent]
+        of = {"ratio": total["pipeline"] / total["eval"], "of_blocks": [min(ratios), max(ratios)]}
+        found[kind] = total | of
+    return found | {"differing": differing}
 
 
 if __name__ == "__main__":

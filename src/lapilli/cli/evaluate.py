@@ -88,26 +88,20 @@ def evaluate(
     from lapilli.model.hub import require_named
 
     placement, count = Placement(device), questions or _EACH
-    if out:
-        _hold(context, out)
+    _hold(context, out)
     require_named(model)
     for one in registered.values():
         one.require_questions(data, count)
     by_name = registered | own.benchmarks()
-    chosen = [by_name[name] for name in dict.fromkeys(benches)]
     from lapilli.model.placement import settings
 
     settings(placement)  # a device that is not there is said before anything is drawn
     (folder,) = require_models([model])
     from lapilli.studies.evaluate import Settings  # last: a refusal should not wait for torch
 
-    of = Settings(
-        folder, chosen, data=data, count=count, seed=seed, placement=placement, choose=choose, shard=part_of(shard)
-    )
-    if parts := _parts(of, out, own, str(model), answers or []):
-        _show(parts, out, as_json)
-    elif out:
-        _show_shard(out, as_json)
+    chosen, part = [by_name[name] for name in dict.fromkeys(benches)], part_of(shard)
+    of = Settings(folder, chosen, data=data, count=count, seed=seed, placement=placement, choose=choose, shard=part)
+    _show(_parts(of, out, own, str(model), answers or []), out, as_json)
 
 
 def _registered(name: str) -> "Benchmark[Any]":
@@ -182,8 +176,10 @@ def _require_folder(out: Path | None, shard: str, answers: Sequence[Path]) -> No
         raise UsageError("--answers: for the whole evaluation; leave it or --shard out")
 
 
-def _hold(context: typer.Context, out: Path) -> None:
-    """Lock the run folder for the command. Raises LapilliError for a folder that holds something else."""
+def _hold(context: typer.Context, out: Path | None) -> None:
+    """Lock the run folder, if any, for the command. Raises LapilliError for a folder that holds something else."""
+    if out is None:
+        return
     from lapilli.core.files import refuse_occupied
     from lapilli.core.run import RunDir
 
@@ -216,13 +212,15 @@ def _parts(
 
 
 def _show(parts: "Mapping[str, Rows]", out: Path | None, as_json: bool) -> None:
-    if as_json:
+    if out and not parts:
+        _show_shard(out, as_json)
+    elif as_json:
         print_json({part: parts[part] for part in ("scores", "constants")})
-        return
-    for table in parts["tables"]:
-        _print(table)
-    if out:
-        say(f"{out / _PAGE}")
+    else:
+        for table in parts["tables"]:
+            _print(table)
+        if out:
+            say(f"{out / _PAGE}")
 
 
 def _show_shard(out: Path, as_json: bool) -> None:
