@@ -8,8 +8,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 from lapilli.core.errors import LapilliError
+from lapilli.core.files import write_atomically
 from lapilli.core.placement import Placement
-from lapilli.core.plain import plain
+from lapilli.core.plain import json_text, plain
 from lapilli.core.progress import Progress
 from lapilli.core.read import parsed
 from lapilli.core.run import RunDir
@@ -134,11 +135,22 @@ def evaluate_model(
             result = evaluate(benchmark, folder, of.count, answer, log.answerer, likelihood=likelihood)
             for part, rows in _parts(benchmark, result, folder).items():
                 parts.setdefault(part, []).extend({"benchmark": benchmark.name, **plain(row)} for row in rows)
+            if run and benchmark.inputs:
+                _write_answers(run, benchmark, result.responses)
     if run:
         run.save("asked", _conditions(llava, of.benchmarks, of.choose))
         for part, rows in parts.items():
             run.save(part, rows)
     return parts
+
+
+def _write_answers(run: RunDir, benchmark: Benchmark[Any], responses: Sequence[Response[Any]]) -> None:
+    """The answers to a published benchmark, as LLaVA writes them and `lapilli score` reads them."""
+    rows = (
+        {"question_id": one.question.id, "prompt": benchmark.prompt(one.question), "text": one.answer}
+        for one in responses
+    )
+    write_atomically(run.path / f"{benchmark.name}.jsonl", "".join(f"{json_text(row)}\n" for row in rows))
 
 
 def _conditions(llava: Llava, benchmarks: Sequence[Benchmark[Any]], choose: bool) -> dict[str, Any]:
