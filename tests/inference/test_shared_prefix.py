@@ -92,13 +92,10 @@ def test_the_parts_are_the_prompts_and_a_picture_is_in_one_of_them_once():
 def test_what_saves_more_is_shared():
     """Of pictures that differ all the text before them, of few pictures them too; of one prompt nothing."""
     llava = load(joined("clip", "llama"))
-    for name in ("all others", "one"):
-        prompts = encoded(llava, SAMPLES[name])
-        length = shared_length(llava, prompts, LONGEST)
-        first = int(prompts[0].layout.patches(0)[0, 0])
-        assert length * (len(prompts) > 1) == (first if len(prompts) > 1 else 0)
-    prompts = encoded(llava, SAMPLES["twice the same"])
-    assert shared_length(llava, prompts, LONGEST) == len(prompts[0].ids) - 1
+    others, one, twice = (encoded(llava, SAMPLES[name]) for name in ("all others", "one", "twice the same"))
+    assert shared_length(llava, others, LONGEST) == int(others[0].layout.patches(0)[0, 0])
+    assert shared_length(llava, one, LONGEST) == 0
+    assert shared_length(llava, twice, LONGEST) == len(twice[0].ids) - 1
 
 
 def test_a_picture_is_opened_once_for_a_batch():

@@ -47,7 +47,7 @@ def shared_length(llava: Llava, prompts: Sequence[Encoded], max_new_tokens: int)
         return 0
     whole = _common_length(prompts)
     (patches,) = np.nonzero(prompts[0].layout.image[:whole] != OFF)
-    lengths = [whole, int(patches[0])] if patches.size else [whole]
+    lengths = [0, whole, int(patches[0])] if patches.size else [0, whole]
     return max(lengths, key=lambda length: length * (len(prompts) - len(_choices(prompts, length))))
 
 
