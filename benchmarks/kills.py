@@ -7,7 +7,9 @@ finishing (opened for writing, made, renamed, removed, synced; and in the middle
 random moments elsewhere, half of the latter twice: in two schedules, by LoRA, of one layer, in bf16, and with the best
 weights kept. Each is resumed as a user would. Weights, card, the figures of training.json
 and the step, epoch, loss, rate and gradient norm of every line of the log must be those of the undisturbed run, and
-nothing else may be left. Commands that make a folder are killed in the same way and given again.
+nothing else may be left. Commands that make a folder are killed in the same way and given again. So is an evaluation,
+at random moments too: every file must be that of the undisturbed one, and no question may be put to the model whose
+answer was in the log.
 
 Prints JSON: for every kind the events that there are, the kills, how many ended right, and what was wrong. Every run is
 a fork of a process that has imported everything and computed nothing. The exit code is 1 where anything was wrong.
@@ -23,10 +25,11 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import safetensors.torch
 import torch
@@ -36,8 +39,11 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from lapilli.cli import run as command
 from lapilli.core.errors import LapilliError
+from lapilli.core.files import write_atomically
 from lapilli.core.run import RunDir
 from lapilli.data.sample import Sample, Turn, write_samples
+from lapilli.evaluation.answer_log import AnswerLog
+from lapilli.evaluation.asking import Answerer, Round
 from lapilli.model.llava import save
 from lapilli.training.loop import train
 from lapilli.training.recipe import Data, TrainRecipe, Validation
@@ -46,6 +52,9 @@ from lapilli.training.validation import LOSS
 
 LAST = 5
 """Steps of a training before whose file events it is killed."""
+
+QUESTIONS = 70
+"""Of the evaluation, each asked with three pictures."""
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _EVENTS = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
@@ -62,6 +71,7 @@ class Kind:
     start: Callable[[Path], object]
     fault: Callable[[Path, Path], str]
     steps: int = 0
+    at_random: bool = False
 
 
 def main() -> None:
@@ -80,7 +90,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", type=int, default=1, help="of the file events, every so many-th")
-    parser.add_argument("--random", type=int, default=40, help="kills of trainings at random moments")
+    parser.add_argument("--random", type=int, default=40, help="kills at random moments")
     parser.add_argument("--only", nargs="+", help="kinds, such as cosine and scenes")
     return parser.parse_args()
 
@@ -96,6 +106,8 @@ def _materials(folder: Path) -> None:
         turns = Turn("user", "<image>\nWhat is it?"), Turn("assistant", f"number {number}")
         samples.append(Sample(str(number), (f"{number}.png",), turns))
     write_samples(folder / "data.json", samples)
+    rows = [f"{number % 11}.png,What is it{' now' * (number % 4)}?,number {number % 11}" for number in range(QUESTIONS)]
+    write_atomically(folder / "mine.csv", "\n".join(["image,question,answer", *rows]) + "\n")
 
 
 def _kinds(folder: Path) -> Iterator[Kind]:
@@ -104,7 +116,7 @@ def _kinds(folder: Path) -> Iterator[Kind]:
         accumulate=2, weight_decay=0.1, learning_rate=1e-2,
     )  # fmt: skip
     for name, changes in _trainings(recipe).items():
-        yield Kind(name, _training(replace(recipe, **changes)), _fault_of_run, steps=9)
+        yield Kind(name, _training(replace(recipe, **changes)), _fault_of_run, steps=9, at_random=True)
     arguments = {
         "scenes": lambda out: ["data", "scenes", out, "--count", "4"],
         "convert": lambda out: ["model", "convert", folder / "model", out, "--to", "original"],
@@ -120,6 +132,7 @@ def _kinds(folder: Path) -> Iterator[Kind]:
     }
     for name, line in arguments.items():
         yield Kind(name, _command(line), _fault_of_folder)
+    yield Kind("eval", _evaluation(folder), _fault_of_evaluation, at_random=True)
 
 
 def _trainings(recipe: TrainRecipe) -> dict[str, dict[str, Any]]:
@@ -156,6 +169,28 @@ def _command(line: Callable[[Path], list[Any]]) -> Callable[[Path], object]:
     return start
 
 
+def _evaluation(folder: Path) -> Callable[[Path], object]:
+    """`lapilli eval` of questions of one's own; a question that is asked again is noted in the file `again`."""
+    answerer = AnswerLog.answerer
+
+    def start(out: Path) -> None:
+        def watched(log: AnswerLog, answer: Answerer, of: Round) -> Answerer:
+            def noted(samples: Sequence[Sample], pictures: Any) -> Sequence[str]:
+                answered = {(row["condition"], row["id"]) for row in RunDir.open(out).metrics()}
+                if again := [one.id for one in samples if (of[-1], one.id) in answered]:
+                    (out.parent / "again").write_text(f"{of}: {again}")
+                return answer(samples, pictures)
+
+            return answerer(log, noted, of)
+
+        with patch.object(AnswerLog, "answerer", watched):
+            words = ["eval", folder / "model", folder / "mine.csv", "--images", folder / "images", "--out", out]
+            if code := command([str(word) for word in words]):
+                raise SystemExit(code)
+
+    return start
+
+
 def _measured(kind: Kind, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """The undisturbed run, then one for every kill."""
     right = folder / "right"
@@ -167,7 +202,7 @@ def _measured(kind: Kind, folder: Path, options: argparse.Namespace) -> dict[str
     chosen = range(first, len(events), options.every)
     faults = {f"{number} {events[number][1]}": _killed_at(kind, folder, number) for number in chosen}
     rng = random.Random(0)
-    for number in range(options.random if kind.steps else 0):
+    for number in range(options.random if kind.at_random else 0):
         moments = [rng.uniform(0, seconds) for _ in range(1 + number % 2)]
         faults[f"after {moments} s"] = _killed_after(kind, folder, moments)
     wrong = {name: fault for name, fault in faults.items() if fault}
@@ -220,6 +255,17 @@ def _fault_of_folder(out: Path, right: Path) -> str:
     if _names(out) != _names(right):
         return f"other files: {sorted(_names(out) ^ _names(right))}"
     differing = [name for name in _names(right) if not _same(name, out, right)]
+    return f"differing: {differing}" if differing else ""
+
+
+def _fault_of_evaluation(out: Path, right: Path) -> str:
+    if _names(out) != _names(right):
+        return f"other files: {sorted(_names(out) ^ _names(right))}"
+    RunDir.open(out).verify()
+    if (out.parent / "again").exists():
+        return f"asked twice: {(out.parent / 'again').read_text()}"
+    timed = {"environment.json", "manifest.json"}
+    differing = [name for name in _names(right) - timed if not _same(name, out, right)]
     return f"differing: {differing}" if differing else ""
 
 

@@ -169,3 +169,37 @@ def test_a_log_that_is_spoilt_is_refused(folder, capsys):
         capsys.readouterr()
         assert run(arguments(folder, "--out", folder / "run")) == 1
         assert message in capsys.readouterr().err
+
+
+def test_shards_put_together_are_the_whole(folder, tmp_path, capsys):
+    rows = [f"{n % 4}.jpg;What is this{' now' * (n % 5)}, {n}?;red;color" for n in range(70)]
+    (folder / "mine.csv").write_text("\n".join(["image;question;answers;type", *rows]))
+    assert run(arguments(folder, "--json", "--out", tmp_path / "whole")) == 0
+    whole = json.loads(capsys.readouterr().out)
+    for part in "12":
+        assert run(arguments(folder, "--json", "--shard", f"{part}/2", "--out", tmp_path / part)) == 0
+        count = json.loads(capsys.readouterr().out)["answers"]
+        assert 0 < count < 210 and not (tmp_path / part / "eval.html").exists()
+    shards = [word for part in "12" for word in ("--answers", tmp_path / part)]
+    assert run(arguments(folder, "--json", *shards, "--out", tmp_path / "merged")) == 0
+    assert json.loads(capsys.readouterr().out) == whole
+    for name in ("metrics.jsonl", "results/answers.json", "results/scores.json", "eval.html"):
+        assert (tmp_path / "merged" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert run(arguments(folder, "--questions", 9, *shards, "--out", tmp_path / "other")) == 1
+    assert "1: a shard of another evaluation (questions, own); leave it out" in capsys.readouterr().err
+    assert run(arguments(folder, "--shard", "1/2", "--out", tmp_path / "1")) == 0
+    assert "1 answers" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--shard", "3/2", "--out", "o"), "--shard 3/2: write I/N"),
+        (("--shard", "1/2"), "--shard: the answers are kept in a folder; name it with --out"),
+        (("--answers", "a"), "--answers: the answers are kept in a folder; name it with --out"),
+        (("--answers", "a", "--shard", "1/2", "--out", "o"), "--answers: for the whole evaluation"),
+    ],
+)
+def test_shards_used_wrongly(folder, options, message, capsys):
+    assert run(arguments(folder, *options)) == 2
+    assert message in capsys.readouterr().err

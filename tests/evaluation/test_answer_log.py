@@ -5,7 +5,7 @@ import pytest
 
 from lapilli.core.run import RunDir
 from lapilli.data.questions import one_question
-from lapilli.evaluation.answer_log import BATCH, AnswerLog
+from lapilli.evaluation.answer_log import BATCH, WHOLE, AnswerLog
 
 COUNT = 2 * BATCH + 7
 OF = ("toy", "", "image")
@@ -17,7 +17,7 @@ def samples():
     return [one_question("a.png", "What " * int(length)) for length in lengths]
 
 
-def asked(run):
+def asked(run, shard=WHOLE, others=()):
     """The answers of a round, the batches that were asked, and the progress that was reported."""
     batches, noted = [], []
 
@@ -25,7 +25,7 @@ def asked(run):
         batches.append([len(sample.turns[0].text) for sample in batch])
         return [f"beside {batches[-1]}, {at}" for at in range(len(batch))]  # as padding: it depends on the others
 
-    log = AnswerLog(run, lambda step, done, total: noted.append((done, total)))
+    log = AnswerLog(run, lambda step, done, total: noted.append((done, total)), shard, others)
     return log.answerer(answer, OF)(samples(), None), batches, noted
 
 
@@ -56,3 +56,41 @@ def test_a_batch_that_lacks_an_answer_in_its_middle_is_asked_whole(tmp_path):
     assert (
         again == whole and rest == batches[1:2] and sorted(log.read_text().splitlines(keepends=True)) == sorted(lines)
     )
+
+
+def test_shards_ask_the_batches_of_the_whole_and_their_answers_make_its_log(tmp_path):
+    whole_run = RunDir.create(tmp_path / "whole", {}, 0)
+    whole, batches, _ = asked(whole_run)
+    shards = [RunDir.create(tmp_path / f"part{part}", {}, 0) for part in range(2)]
+    for part, shard in enumerate(shards):
+        some, of_part, noted = asked(shard, (part, 2))
+        assert of_part == batches[part::2] and noted[-1] == (sum(map(len, of_part)),) * 2
+        assert all(text in ("", wanted) for text, wanted in zip(some, whole, strict=True))
+    merged = RunDir.create(tmp_path / "merged", {}, 0)
+    texts, rest, _ = asked(merged, others=shards)
+    assert texts == whole and rest == []
+    assert (tmp_path / "merged/metrics.jsonl").read_text() == (tmp_path / "whole/metrics.jsonl").read_text()
+
+
+def test_what_no_shard_has_is_asked_in_whole_batches(tmp_path):
+    whole, batches, _ = asked(None)
+    shard = RunDir.create(tmp_path / "part", {}, 0)
+    asked(shard, (0, 2))
+    log = tmp_path / "part/metrics.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[: BATCH + 3]))
+    texts, rest, _ = asked(None, others=[shard])
+    assert texts == whole and rest == batches[1:]
+
+
+def test_the_questions_about_a_picture_are_asked_together(tmp_path):
+    """The longest comes first, and with it all about its picture."""
+    order = [one_question(f"{at % 3}.png", "What " * (1 + at % 7)) for at in range(BATCH)]
+    asked_about = []
+
+    def answer(batch, pictures):
+        asked_about.extend(sample.images[0] for sample in batch)
+        return [sample.turns[0].text for sample in batch]
+
+    texts = AnswerLog(None, lambda *_: None).answerer(answer, OF)(order, None)
+    assert texts == [sample.turns[0].text for sample in order]
+    assert asked_about == sorted(asked_about, key=["0.png", "1.png", "2.png"].index) and len(set(asked_about)) == 3

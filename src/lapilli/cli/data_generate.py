@@ -7,6 +7,7 @@ import typer
 
 from lapilli.cli.calls import display, print_call, print_estimate, print_spent, require_endpoint, require_whole
 from lapilli.cli.console import note, print_json, results, say
+from lapilli.cli.options import Shard, part_of
 from lapilli.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def _generate(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="A setting: name=value.", show_default=False)
     ] = None,
-    shard: Annotated[str, typer.Option(help="I/N: the I-th of N parts of the work, from 1.")] = "1/1",
+    shard: Shard = "1/1",
     answers: Annotated[
         list[Path] | None,
         typer.Option(help="Journals of shards, or results of a batch, to take over.", show_default=False),
@@ -86,7 +87,7 @@ def _generate(
 
     _require_one_engine(engine, model, base_url)
     wanted = read_settings(settings, overrides or [])
-    work = plan_work(read_contexts(contexts), kinds_of(kind), model, wanted, _part(shard))
+    work = plan_work(read_contexts(contexts), kinds_of(kind), model, wanted, part_of(shard))
     if show_prompt:
         _print_prompts(work)
     elif dry_run:
@@ -111,14 +112,6 @@ def _require_one_engine(engine: str, model: str, base_url: str | None) -> None:
         raise UsageError("no --model; name the model as its endpoint does")
     if base_url is not None:
         require_endpoint(base_url)
-
-
-def _part(shard: str) -> tuple[int, int]:
-    """The part from 0 and the number of parts. Raises UsageError."""
-    part, slash, parts = shard.partition("/")
-    if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts) <= 10_000):
-        raise UsageError(f"--shard {shard}: write I/N, such as 2/4 for the second of four parts")
-    return int(part) - 1, int(parts)
 
 
 def _print_prompts(work: "Work") -> None:

@@ -1,7 +1,7 @@
 """`lapilli eval`: score a model."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lapilli.cli.console import go_on, print_json, results, say, steps
-from lapilli.cli.options import MOST, MOST_SEED, Device, Model, require_models
+from lapilli.cli.options import MOST, MOST_SEED, Device, Model, Shard, part_of, require_models
 from lapilli.core.errors import UsageError
 from lapilli.evaluation.benchmark import BENCHMARKS, benchmark
 from lapilli.evaluation.published.protocol import ASKED
@@ -66,6 +66,10 @@ def evaluate(
         Path | None,
         typer.Option(help="A run folder for scores, every answer and the page eval.html; goes on where it stopped."),
     ] = None,
+    shard: Shard = "1/1",
+    answers: Annotated[
+        list[Path] | None, typer.Option(help="Folders of shards, whose answers are taken over.", show_default=False)
+    ] = None,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -73,6 +77,7 @@ def evaluate(
 
     With --out an interrupted evaluation goes on when it is run again, and of a finished one only the page is drawn.
     """
+    _require_folder(out, shard, answers or [])
     from lapilli.evaluation.question_file import question_files
 
     own = _OwnQuestions(question_files(benches), images, questions, short)
@@ -83,21 +88,20 @@ def evaluate(
     from lapilli.model.hub import require_named
 
     placement, count = Placement(device), questions or _EACH
-    if out:
-        _hold(context, out)
+    _hold(context, out)
     require_named(model)
     for one in registered.values():
         one.require_questions(data, count)
     by_name = registered | own.benchmarks()
-    chosen = [by_name[name] for name in dict.fromkeys(benches)]
     from lapilli.model.placement import settings
 
     settings(placement)  # a device that is not there is said before anything is drawn
     (folder,) = require_models([model])
     from lapilli.studies.evaluate import Settings  # last: a refusal should not wait for torch
 
-    of = Settings(folder, chosen, data=data, count=count, seed=seed, placement=placement, choose=choose)
-    _show(_parts(of, out, own, str(model)), out, as_json)
+    chosen, part = [by_name[name] for name in dict.fromkeys(benches)], part_of(shard)
+    of = Settings(folder, chosen, data=data, count=count, seed=seed, placement=placement, choose=choose, shard=part)
+    _show(_parts(of, out, own, str(model), answers or []), out, as_json)
 
 
 def _registered(name: str) -> "Benchmark[Any]":
@@ -162,8 +166,20 @@ class _OwnQuestions:
         return {"own": own}
 
 
-def _hold(context: typer.Context, out: Path) -> None:
-    """Lock the run folder for the command. Raises LapilliError for a folder that holds something else."""
+def _require_folder(out: Path | None, shard: str, answers: Sequence[Path]) -> None:
+    """Raise UsageError for what is no shard, and where shards are asked or put together without a folder."""
+    is_part = part_of(shard)[1] > 1
+    if out is None and (is_part or answers):
+        option = "--shard" if is_part else "--answers"
+        raise UsageError(f"{option}: the answers are kept in a folder; name it with --out")
+    if is_part and answers:
+        raise UsageError("--answers: for the whole evaluation; leave it or --shard out")
+
+
+def _hold(context: typer.Context, out: Path | None) -> None:
+    """Lock the run folder, if any, for the command. Raises LapilliError for a folder that holds something else."""
+    if out is None:
+        return
     from lapilli.core.files import refuse_occupied
     from lapilli.core.run import RunDir
 
@@ -172,8 +188,13 @@ def _hold(context: typer.Context, out: Path) -> None:
         refuse_occupied(out)
 
 
-def _parts(of: "Settings", out: Path | None, own: _OwnQuestions, model: str) -> "dict[str, Rows]":
-    """The rows of the evaluation: with `out` what its run folder lacks is evaluated, and the page drawn."""
+def _parts(
+    of: "Settings", out: Path | None, own: _OwnQuestions, model: str, shards: Sequence[Path]
+) -> "dict[str, Rows]":
+    """The rows of the evaluation: with `out` what its run folder lacks is evaluated, and the page drawn.
+
+    A shard has none, and no page.
+    """
     from lapilli.model.hub import hub_name
     from lapilli.report.evaluation.page import write_page
     from lapilli.studies.evaluate import begin, evaluate_model, saved
@@ -181,21 +202,35 @@ def _parts(of: "Settings", out: Path | None, own: _OwnQuestions, model: str) -> 
     if out is None:
         with steps() as progress:
             return evaluate_model(of, progress)
-    run = begin(out, of, own.recipe())
-    go_on(run, lambda progress: evaluate_model(of, progress, run))
+    run, others = begin(out, of, own.recipe(), shards)
+    go_on(run, lambda progress: evaluate_model(of, progress, run, others))
+    if of.is_shard:
+        return {}
     parts = saved(run)
     write_page(parts, hub_name(of.model) or model, out / _PAGE)  # of a finished run: it can be drawn again
     return parts
 
 
 def _show(parts: "Mapping[str, Rows]", out: Path | None, as_json: bool) -> None:
-    if as_json:
+    if out and not parts:
+        _show_shard(out, as_json)
+    elif as_json:
         print_json({part: parts[part] for part in ("scores", "constants")})
-        return
-    for table in parts["tables"]:
-        _print(table)
-    if out:
-        say(f"{out / _PAGE}")
+    else:
+        for table in parts["tables"]:
+            _print(table)
+        if out:
+            say(f"{out / _PAGE}")
+
+
+def _show_shard(out: Path, as_json: bool) -> None:
+    from lapilli.core.run import RunDir
+
+    count = len(RunDir.open(out).metrics())
+    if as_json:
+        print_json({"answers": count})
+    else:
+        say(f"{out}: {count:,} answers; put the shards together without --shard, with --answers {out} for each")
 
 
 def _print(scores: Mapping[str, Any]) -> None:

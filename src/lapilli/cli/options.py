@@ -48,6 +48,16 @@ Bits = Annotated[
     typer.Option(help="8 or 4: the language model quantised by bitsandbytes, on a CUDA GPU.", show_default=False),
 ]
 
+Shard = Annotated[str, typer.Option(help="I/N: the I-th of N parts of the work, from 1.")]
+
+
+def part_of(shard: str) -> tuple[int, int]:
+    """The part from 0 and the number of parts that I/N says. Raises UsageError."""
+    part, slash, parts = shard.partition("/")
+    if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts) <= 10_000):
+        raise UsageError(f"--shard {shard}: write I/N, such as 2/4 for the second of four parts")
+    return int(part) - 1, int(parts)
+
 
 def require_usable(arguments: Sequence[str]) -> None:
     """Raise UsageError for an argument that no shell can hand over, and that no file can be called."""

@@ -107,9 +107,13 @@ class RunDir:
         """
         if not (path / "recipe.yaml").is_file():
             return cls.create(path, recipe, seed)
-        if differing := _differing(path / "recipe.yaml", dump(recipe)):
+        if differing := cls(path).differing(recipe):
             raise LapilliError(f"{path}: a run of another recipe ({differing}) is there; choose another folder")
         return cls.open(path) if (path / MANIFEST).is_file() else cls.resume(path, seed)
+
+    def differing(self, recipe: Any) -> str:
+        """The fields in which the run's recipe and this one differ, as they are written in files; empty if in none."""
+        return _differing(self.path / "recipe.yaml", dump(recipe))
 
     @contextmanager
     def or_nothing(self) -> Iterator[None]:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import TypeAlias, final
 
 from PIL import Image
 
 from lapilli.core.progress import Progress
 from lapilli.core.read import checked
 from lapilli.core.run import RunDir
+from lapilli.data.order import longest_first
 from lapilli.data.sample import Sample
 from lapilli.evaluation.asking import Answerer, Round
 
 BATCH = 32  # answers between two writings; a model reads as many at once
+
+
+WHOLE = (0, 1)
+"""The shard that is all of the work."""
+
+Key: TypeAlias = tuple[Round, int, str]
+"""The round, the index of a question in it, and its id."""
 
 
 @dataclass(frozen=True)
@@ -33,56 +41,70 @@ class LoggedAnswer:
 class AnswerLog:
     """The answers so far, each a line of metrics.jsonl of `run`; without a run they are only counted.
 
-    `progress` gets how many answers of a round there are. Raises LapilliError for a line that is no answer.
+    `progress` gets how many answers of a round there are. With `shard`, (part, parts), only every so many-th batch is
+    answered, from that one on; the answers that `others` have, runs of shards, are taken over. Raises LapilliError for
+    a line that is no answer.
     """
 
-    def __init__(self, run: RunDir | None, progress: Progress) -> None:
-        self._run, self._progress = run, progress
-        self._answers: dict[tuple[Round, int, str], str] = {}
-        if run is None:
-            return
-        for number, line in enumerate(run.metrics(), 1):
-            row = checked(
-                LoggedAnswer, line, f"{run.path / 'metrics.jsonl'}:{number}", "run it again, in another folder"
-            )
-            self._answers[(row.benchmark, row.split, row.condition), row.index, row.id] = row.answer
-        run.rewind(0)  # drops half a line at the end
+    def __init__(
+        self,
+        run: RunDir | None,
+        progress: Progress,
+        shard: tuple[int, int] = WHOLE,
+        others: Sequence[RunDir] = (),
+    ) -> None:
+        self._run, self._progress, self._shard = run, progress, shard
+        self._answers = logged(run) if run else {}
+        self._others = {key: text for other in others for key, text in logged(other).items()}
+        if run:
+            run.rewind(0)  # drops half a line at the end
 
     def answerer(self, answer: Answerer, of: Round) -> Answerer:
-        """`answer` for the questions of a round: it is asked what the log lacks, the longest first, in batches.
+        """`answer` for the questions of a round: it is asked what the log lacks, in batches, as `longest_first` has it.
 
-        The batches are those of a run that was never interrupted, and one of which the log lacks a part is asked whole:
-        with other padding an answer that is nearly a tie could be another.
+        Those about one picture are together: the model reads it once for all of a batch. The batches are those of a run
+        that was never interrupted nor shared out, and one of which the log lacks a part is asked whole: with other
+        padding an answer that is nearly a tie could be another. Of a shard, the answers to the others' are empty.
         """
 
         def respond(samples: Sequence[Sample], pictures: Callable[[str], Image.Image]) -> Sequence[str]:
             keys = [(of, index, sample.id) for index, sample in enumerate(samples)]
-            order = sorted(range(len(samples)), key=_length_in(samples))
-            batches = [order[start : start + BATCH] for start in range(0, len(samples), BATCH)]
+            batches = _batches(samples)[self._shard[0] :: self._shard[1]]
             missing = [batch for batch in batches if any(keys[index] not in self._answers for index in batch)]
-            done = len(samples) - sum(map(len, missing))
+            total = sum(map(len, batches))
+            done = total - sum(map(len, missing))
             step = ", ".join(filter(None, of))
-            self._progress(step, done, len(samples))
+            self._progress(step, done, total)
             for batch in missing:
-                texts = answer([samples[index] for index in batch], pictures)
-                for index, text in zip(batch, texts, strict=True):
-                    self._keep(keys[index], text)
+                named = [keys[index] for index in batch]
+                taken = [self._others[key] for key in named if key in self._others]
+                is_there = len(taken) == len(batch)
+                texts = taken if is_there else answer([samples[index] for index in batch], pictures)
+                self._keep(dict(zip(named, texts, strict=True)))
                 done += len(batch)
-                self._progress(step, done, len(samples))
-            return [self._answers[key] for key in keys]
+                self._progress(step, done, total)
+            return [self._answers.get(key, "") for key in keys]
 
         return respond
 
-    def _keep(self, key: tuple[Round, int, str], text: str) -> None:
-        if key in self._answers:  # of a batch that was asked again
-            return
-        (benchmark, split, condition), index, name = key
-        self._answers[key] = text
+    def _keep(self, answers: Mapping[Key, str]) -> None:
+        """Write the answers of a batch in one go, so that whoever is killed has all of them or none."""
+        new = {key: text for key, text in answers.items() if key not in self._answers}  # of a batch asked again
+        self._answers |= new
         if self._run:
-            place = {"benchmark": benchmark, "split": split, "condition": condition, "index": index}
-            self._run.log(**place, id=name, answer=text)
+            rows = (LoggedAnswer(*of, index, name, text) for (of, index, name), text in new.items())
+            self._run.append("metrics", rows)
 
 
-def _length_in(samples: Sequence[Sample]) -> Callable[[int], int]:
-    """The order in which samples are asked: what takes too much memory, or is too long, fails at once."""
-    return lambda index: -len(samples[index].turns[0].text)
+def logged(run: RunDir) -> dict[Key, str]:
+    """The answers in the log of a run. Raises LapilliError for a line that is none."""
+    answers = {}
+    for number, line in enumerate(run.metrics(), 1):
+        row = checked(LoggedAnswer, line, f"{run.path / 'metrics.jsonl'}:{number}", "run it again, in another folder")
+        answers[(row.benchmark, row.split, row.condition), row.index, row.id] = row.answer
+    return answers
+
+
+def _batches(samples: Sequence[Sample]) -> list[list[int]]:
+    order = longest_first([len(one.turns[0].text) for one in samples], [one.images for one in samples])
+    return [order[start : start + BATCH] for start in range(0, len(samples), BATCH)]

@@ -6,7 +6,7 @@ releases that this file knows are those that pyproject.toml allows; the tests ru
 """
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache as memoised
 from typing import Any, TypeAlias
@@ -78,6 +78,13 @@ def cut_cache(cache: Any, length: int) -> None:
     cache_layers(cache)
     for layer in cache.layers:
         layer.keys, layer.values = layer.keys[..., :length, :], layer.values[..., :length, :]
+
+
+def pick_samples(cache: Any, samples: Sequence[int]) -> None:
+    """Make the samples of a cache of `new_cache` those of these numbers, in this order; one may come several times."""
+    cache_layers(cache)
+    for layer in cache.layers:
+        layer.keys, layer.values = layer.keys[list(samples)], layer.values[list(samples)]
 
 
 @memoised

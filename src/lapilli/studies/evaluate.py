@@ -7,15 +7,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
+from lapilli.core.errors import LapilliError
+from lapilli.core.files import write_atomically
 from lapilli.core.placement import Placement
-from lapilli.core.plain import plain
+from lapilli.core.plain import json_text, plain
 from lapilli.core.progress import Progress
 from lapilli.core.read import parsed
 from lapilli.core.run import RunDir
 from lapilli.data.pictures import open_picture
 from lapilli.data.questions import fingerprint, picture_sizes
-from lapilli.evaluation.answer_log import AnswerLog
-from lapilli.evaluation.asking import Answerer, Result, evaluate
+from lapilli.evaluation.answer_log import WHOLE, AnswerLog
+from lapilli.evaluation.asking import Answerer, Result, ask_rounds, evaluate
 from lapilli.evaluation.benchmark import Benchmark, Response
 from lapilli.inference.answer import answerer_of
 from lapilli.inference.choice import chooser_of
@@ -29,6 +31,9 @@ from lapilli.report.kit.pictures import thumbnail
 PARTS = ("scores", "constants", "tables", "pictures", "answers")
 """The results of an evaluation, each a list of rows with the name of their benchmark."""
 
+_MAY_DIFFER = ("", "shard", "model", "data")
+"""Between the recipes of shards: machines have other folders, and checksums say what is in them."""
+
 Rows: TypeAlias = list[dict[str, Any]]
 
 
@@ -36,7 +41,8 @@ Rows: TypeAlias = list[dict[str, Any]]
 class Settings:
     """What decides the figures of an evaluation: `count` questions of every type of the benchmarks, asked of `model`.
 
-    With `choose` a question's answer is the likeliest of its benchmark's choices, and none is generated.
+    With `choose` a question's answer is the likeliest of its benchmark's choices, and none is generated. With `shard`,
+    (part, parts), only this part of the questions is asked, and nothing is scored.
 
     Without `data` the questions are drawn, once for benchmarks that draw the same; `seed` is that of the drawing.
     """
@@ -48,14 +54,31 @@ class Settings:
     seed: int
     placement: Placement
     choose: bool = False
+    shard: tuple[int, int] = WHOLE
+
+    @property
+    def is_shard(self) -> bool:
+        """Whether a part of the questions is asked, so that nothing can be scored."""
+        return self.shard != WHOLE
 
 
-def begin(out: Path, of: Settings, own: Mapping[str, Any]) -> RunDir:
-    """The run folder of an evaluation: new, interrupted or finished; `own` is what its recipe says of own questions.
+def begin(out: Path, of: Settings, own: Mapping[str, Any], shards: Sequence[Path] = ()) -> tuple[RunDir, list[RunDir]]:
+    """The run folder of an evaluation, new, interrupted or finished, and those of its shards.
 
-    Raises LapilliError as `RunDir.begin` does.
+    `own` is what its recipe says of own questions. Raises LapilliError as `RunDir.begin` does, and for a folder that is
+    no shard of this evaluation.
     """
-    recipe = {
+    recipe = _recipe(of, own)
+    others = [RunDir.open(shard) for shard in shards]
+    for other in others:
+        if differing := [name for name in other.differing(recipe).split(", ") if name not in _MAY_DIFFER]:
+            raise LapilliError(f"{other.path}: a shard of another evaluation ({', '.join(differing)}); leave it out")
+    return RunDir.begin(out, recipe, of.seed), others
+
+
+def _recipe(of: Settings, own: Mapping[str, Any]) -> dict[str, Any]:
+    part, parts = of.shard
+    return {
         "model": recorded(of.model),
         "weights": origin(of.model).sha256,
         "benches": [benchmark.name for benchmark in of.benchmarks],
@@ -63,10 +86,10 @@ def begin(out: Path, of: Settings, own: Mapping[str, Any]) -> RunDir:
         "questions": of.count,
         "seed": of.seed,
         **({"choose": True} if of.choose else {}),
+        **({"shard": f"{part + 1}/{parts}"} if of.is_shard else {}),
         "inputs": _inputs(of),
         **own,
     }
-    return RunDir.begin(out, recipe, of.seed)
 
 
 def _inputs(of: Settings) -> dict[str, str]:
@@ -90,27 +113,44 @@ def saved(run: RunDir) -> dict[str, Rows]:
     return {part: run.load(part) for part in PARTS}
 
 
-def evaluate_model(of: Settings, progress: Progress, run: RunDir | None = None) -> dict[str, Rows]:
-    """Ask a model the questions, and return the rows of all `PARTS`.
+def evaluate_model(
+    of: Settings, progress: Progress, run: RunDir | None = None, shards: Sequence[RunDir] = ()
+) -> dict[str, Rows]:
+    """Ask a model the questions, and return the rows of all `PARTS`; none for a shard.
 
-    With `run` every answer is written there as it is given, what it has is not asked again, and all parts are saved.
+    With `run` every answer is written there as it is given, what it or one of `shards` has is not asked again, and all
+    parts are saved.
     """
-    parts: dict[str, Rows] = {part: [] for part in PARTS}
+    parts: dict[str, Rows] = {}
     with TemporaryDirectory() as drawn:
         folders = _folders(of, Path(drawn), progress)
-        llava, log = load(of.model, of.placement), AnswerLog(run, progress)
+        llava, log = load(of.model, of.placement), AnswerLog(run, progress, of.shard, shards)
         for benchmark in of.benchmarks:
             folder = folders[benchmark.draw]
             answer = _answerer(of, benchmark, llava, folder)
+            if of.is_shard:
+                ask_rounds(benchmark, folder, of.count, answer, keep=log.answerer)
+                continue
             likelihood = partial(token_losses, llava)
             result = evaluate(benchmark, folder, of.count, answer, log.answerer, likelihood=likelihood)
             for part, rows in _parts(benchmark, result, folder).items():
-                parts[part] += [{"benchmark": benchmark.name, **plain(row)} for row in rows]
+                parts.setdefault(part, []).extend({"benchmark": benchmark.name, **plain(row)} for row in rows)
+            if run and benchmark.inputs:
+                _write_answers(run, benchmark, result.responses)
     if run:
         run.save("asked", _conditions(llava, of.benchmarks, of.choose))
         for part, rows in parts.items():
             run.save(part, rows)
     return parts
+
+
+def _write_answers(run: RunDir, benchmark: Benchmark[Any], responses: Sequence[Response[Any]]) -> None:
+    """The answers to a published benchmark, as LLaVA writes them and `lapilli score` reads them."""
+    rows = (
+        {"question_id": one.question.id, "prompt": benchmark.prompt(one.question), "text": one.answer}
+        for one in responses
+    )
+    write_atomically(run.path / f"{benchmark.name}.jsonl", "".join(f"{json_text(row)}\n" for row in rows))
 
 
 def _conditions(llava: Llava, benchmarks: Sequence[Benchmark[Any]], choose: bool) -> dict[str, Any]:

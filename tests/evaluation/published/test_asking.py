@@ -201,19 +201,18 @@ def test_a_model_is_asked_as_its_answers_are_scored_alone(tmp_path, capsys):
     command = ["eval", str(joined("clip", "llama")), "gqa", "--data", str(tmp_path), "--out", str(tmp_path / "run")]
     assert run([*command, "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)["scores"]
-    answers, conditions = (RunDir.open(tmp_path / "run").load(name) for name in ("answers", "asked"))
+    conditions = RunDir.open(tmp_path / "run").load("asked")
     assert (
         conditions["template"]
         and conditions["preparation"]["image_mean"]
         and conditions["answer_tokens"] == {"gqa": 128}
     )
-    given = [{"question_id": row["question"]["id"], "prompt": row["prompt"], "text": row["given"]} for row in answers]
     labels = tmp_path / "data/testdev_balanced_questions.json"
     alone = [
         "score",
         "gqa",
         "--answers",
-        str(lines(tmp_path / "a.jsonl", given)),
+        str(tmp_path / "run/gqa.jsonl"),
         "--references",
         str(labels),
         "--json",
