@@ -22,7 +22,7 @@ from lapilli.studies.tuning import Tuning
 RESULT = "claims"
 """The name of the study's result in its run folder."""
 
-VERSION = 1
+VERSION = 2
 """Of what is measured. A folder that was begun with another is not gone on with."""
 
 CLAIMS: Sequence[Claim] = (*geometry.CLAIMS, *patching.CLAIMS)
@@ -30,7 +30,6 @@ CLAIMS: Sequence[Claim] = (*geometry.CLAIMS, *patching.CLAIMS)
 
 ELSEWHERE = {
     "G7, G8, G9": "how image tokens settle over depth, and the gap between pictures and captions: other states",
-    "P10": "whether early layers act on image tokens: patches at some positions only",
     "F1, F2, F3": "whether pictures are read late: image tokens withdrawn, injected and cut off at a depth",
     "T1 to T4": "which layers to train: trainings",
 }
