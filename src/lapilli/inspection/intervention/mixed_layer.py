@@ -21,23 +21,29 @@ def mixed(
     and values that each token's own model made of it. Of all positions the numbers are those of `other`'s modules, to
     the bit.
     """
-    with ExitStack() as hooks:
-        for name, module in own.named_modules():
-            if (
-                next(module.parameters(recurse=False), None) is not None
-                and layer_and_kind(f"layers.0.{name}")[1] in kinds
-            ):
-                hook = _instead(other.get_submodule(name), positions)
-                hooks.callback(module.register_forward_hook(hook).remove)
+    with ExitStack() as parts:
+        for name, module in list(own.named_modules()):
+            if not _is_of(name, module, kinds):
+                continue
+            if positions is None:
+                own.set_submodule(name, other.get_submodule(name))
+                parts.callback(own.set_submodule, name, module)
+            else:
+                hook = _at(positions, other.get_submodule(name))
+                parts.callback(module.register_forward_hook(hook).remove)
         yield
 
 
-def _instead(other: nn.Module, positions: Tensor | None) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
+def _is_of(name: str, module: nn.Module, kinds: Collection[LlmModule]) -> bool:
+    """Whether a module has weights itself, and is of one of these kinds."""
+    return next(module.parameters(recurse=False), None) is not None and layer_and_kind(f"layers.0.{name}")[1] in kinds
+
+
+def _at(positions: Tensor, other: nn.Module) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
+    """What puts another module's output in the place of a module's own at some positions."""
+
     def put(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-        theirs: Tensor = other(*arguments)
-        if positions is None:
-            return theirs
         here = positions.to(output.device).reshape(*positions.shape, *[1] * (output.ndim - positions.ndim))
-        return torch.where(here, theirs, output)
+        return torch.where(here, other(*arguments), output)
 
     return put

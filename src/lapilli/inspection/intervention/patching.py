@@ -175,8 +175,7 @@ def hybrids(
     results: dict[int, Tensor] = {}
     for root in sorted({(patch.embeddings, patch.connector) for patch in patches}):
         numbers = [n for n, patch in enumerate(patches) if (patch.embeddings, patch.connector) == root]
-        pair = _Pair(*roots.paths(*root), roots.at_images)
-        walk = _Walk(pair, [patches[number].choices for number in numbers])
+        walk = _Walk(_Pair(roots, root), [patches[number].choices for number in numbers])
         for which, state in walk.ends():
             for index in which:
                 results[numbers[index]] = read(_logits((target, source), patches[numbers[index]], state, at))
@@ -195,16 +194,16 @@ def local_changes(
     """
     _require_pair(base, tuned, [])
     roots = _Roots(base, tuned, batch)
-    first, second = (_changes(roots.paths(own, own), own, at) for own in (False, True))
+    first, second = (_changes(_Pair(roots, (own, own)), own, at) for own in (False, True))
     return first, second
 
 
-def _changes(paths: tuple[_Path, _Path], own: bool, at: tuple[Tensor, Tensor]) -> Tensor:
+def _changes(pair: "_Pair", own: bool, at: tuple[Tensor, Tensor]) -> Tensor:
     """The change of every layer on the states of the model's own run, (layer, position)."""
-    states = paths[own].states
+    states = pair.path(own).states
     rows: list[Tensor] = []
     for layer, state in enumerate(states[:-1]):
-        same, other = states[layer + 1][at].float(), paths[not own].step(layer, state)[at].float()
+        same, other = states[layer + 1][at].float(), pair.path(not own).step(layer, state)[at].float()
         added = (other if own else same) - state[at].float()
         rows.append((other - same).norm(dim=-1) / added.norm(dim=-1))
     return torch.stack(rows)
@@ -217,28 +216,31 @@ def _logits(models: tuple[Llava, Llava], patch: Patch, state: Tensor, at: tuple[
 
 
 class _Roots:
-    """The runs of both models over the vectors that a hybrid begins with."""
+    """The runs of both models over the vectors that a hybrid begins with, each made when it is wanted."""
 
     def __init__(self, target: Llava, source: Llava, batch: Mapping[str, Tensor]) -> None:
         self._models = target, source
         self._batch = batch
         self._own: dict[bool, tuple[dict[str, Any], _Path]] = {}
+        self._paths: dict[tuple[bool, bool, bool], _Path] = {}
         self.at_images = batch["input_ids"] == target.processor.image_token_id
 
-    def paths(self, embeddings: bool, connector: bool) -> tuple[_Path, _Path]:
-        """The target's and the source's run over the text's vectors of one model and the pictures' of one."""
-        arguments, own = self._run(embeddings)
-        if embeddings != connector:
-            pictures = self._run(connector)[0]["inputs_embeds"]
-            at_images = self.at_images[..., None].to(pictures.device)
-            both = torch.where(at_images, pictures, arguments["inputs_embeds"])
-            arguments = arguments | {"inputs_embeds": both}
-        languages = [model.model.model.language_model for model in self._models]
-        first, second = (
-            own if which == embeddings == connector else _path(language, partial(language, **arguments))
-            for which, language in zip((False, True), languages, strict=True)
-        )
-        return first, second
+    def path(self, embeddings: bool, connector: bool, is_source: bool) -> _Path:
+        """The target's or the source's run over the text's vectors of one model and the pictures' of one."""
+        place = (embeddings, connector, is_source)
+        if place not in self._paths:
+            arguments, own = self._run(embeddings)
+            language = self._models[is_source].model.model.language_model
+            if embeddings != connector:
+                arguments = arguments | {"inputs_embeds": self._both(arguments["inputs_embeds"], connector)}
+            known = is_source == embeddings == connector
+            self._paths[place] = own if known else _path(language, partial(language, **arguments))
+        return self._paths[place]
+
+    def _both(self, text: Tensor, connector: bool) -> Tensor:
+        """The vectors of one model's text and one's pictures."""
+        pictures: Tensor = self._run(connector)[0]["inputs_embeds"]
+        return torch.where(self.at_images[..., None].to(pictures.device), pictures, text)
 
     def _run(self, is_source: bool) -> tuple[dict[str, Any], _Path]:
         """What a model calls its language model with, and that's run."""
@@ -278,27 +280,30 @@ def _path(language: Any, run: Callable[[], object]) -> _Path:
 
 @dataclass(frozen=True, eq=False)
 class _Pair:
-    """The runs of both models over the same vectors, and which of them are pictures', bool (batch, token)."""
+    """The runs of both models over the same vectors: the text's and the pictures', of the source or of the target."""
 
-    target: _Path
-    source: _Path
-    at_images: Tensor
+    roots: _Roots
+    root: tuple[bool, bool]
+
+    def path(self, is_source: bool) -> _Path:
+        """A model's own run."""
+        return self.roots.path(*self.root, is_source)
 
     def step(self, layer: int, state: Tensor, choice: _Choice) -> Tensor:
         """The state behind a layer of which `choice` is the source's."""
         if choice in (_NOTHING, _WHOLE):
-            return (self.source if choice == _WHOLE else self.target).step(layer, state)
-        kinds, positions = choice
-        chosen = {"all": None, "image": self.at_images, "text": ~self.at_images}[positions]
-        with mixed(self.target.layers[layer], self.source.layers[layer], kinds, chosen):
-            return self.target.step(layer, state)
+            return self.path(choice == _WHOLE).step(layer, state)
+        (kinds, positions), at_images = choice, self.roots.at_images
+        chosen = {"all": None, "image": at_images, "text": ~at_images}[positions]
+        with mixed(self.path(False).layers[layer], self.path(True).layers[layer], kinds, chosen):
+            return self.path(False).step(layer, state)
 
     def known(self, prefix: tuple[_Choice, ...]) -> Tensor | None:
         """The state behind the first layers, where a model's own run has it."""
-        for path, choice in ((self.target, _NOTHING), (self.source, _WHOLE)):
-            if set(prefix) <= {choice}:
-                return path.states[len(prefix)]
-        return None
+        (choice, *others) = {*prefix}
+        if others or choice not in (_NOTHING, _WHOLE):
+            return None
+        return self.path(choice == _WHOLE).states[len(prefix)]
 
 
 class _Walk:
@@ -310,13 +315,14 @@ class _Walk:
 
     def ends(self) -> Iterator[tuple[list[int], Tensor]]:
         """The state behind the last layer of every hybrid, with the numbers of the choices that lead there."""
-        yield from self._below((), self._pair.target.states[0], list(range(len(self._choices))))
+        first = self._pair.path(self._choices[0][0] == _WHOLE).states[0]  # the same in both runs
+        yield from self._below((), first, list(range(len(self._choices))))
 
     def _below(
         self, prefix: tuple[_Choice, ...], state: Tensor, numbers: list[int]
     ) -> Iterator[tuple[list[int], Tensor]]:
         depth = len(prefix)
-        if depth == len(self._pair.target.layers):
+        if depth == len(self._choices[0]):
             yield numbers, state
             return
         for choice in dict.fromkeys(self._choices[number][depth] for number in numbers):

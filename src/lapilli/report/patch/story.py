@@ -25,7 +25,7 @@ READOUTS = {
 
 PARTS = {
     "layers": "all layers",
-    "shallow": "the shallow half of the layers",
+    "shallow": "the shallow half",
     "connector": "the connector",
     "embeddings": "the embeddings",
     "norm": "the last norm",
@@ -258,6 +258,11 @@ def _positions(result: Result) -> str:
     )
 
 
+def _of_control(one: Mapping[str, Any], at: int) -> str:
+    """The share of a control in a hybrid's place, if it was run there."""
+    return shared(*share_at(one, at)) if at in one["numbers"] else NONE
+
+
 def own_and_other(result: Result, target: str, readout: str = "content") -> Mapping[str, Any] | None:
     """What hybrids change with the own picture and with another; None where there was no other."""
     those = [one for one in result["seeing"] if (one["target"], one["readout"]) == (target, readout)]
@@ -271,8 +276,8 @@ def _seeing(result: Result) -> Iterator[str]:
             within(*share_at(one, result["parts"]["all"], name)) for name in ("own", "other", "seeing")
         )
         yield (
-            f"With another's picture, which has another answer, the gain is {other} nats instead of {own} "
-            f"(n = {one['n']}): {apart} of it is seeing."
+            f"With its own picture the right answer gained {own} nats, with another's, which has another answer, "
+            f"{other} (n = {one['n']}): the difference, {apart}, is seeing."
         )
 
 
@@ -344,9 +349,7 @@ def _row(result: Result, target: str, at: int, place: tuple[str, str]) -> dict[s
     return {
         "way": way, "n": test["n"],
         "share": shared(*share_at(exchange(result, target, source, place), at)),
-        "controls": [
-            shared(*share_at(exchange(result, target, control, place), at)) for control in controls_of(result)
-        ],
+        "controls": [_of_control(exchange(result, target, control, place), at) for control in controls_of(result)],
         "answers": f"+{test['gained']}, −{test['lost']}", "p": _p(test["holm"]),
     }  # fmt: skip
 

@@ -25,6 +25,9 @@ WITHIN: Mapping[str, Mapping[str, Any]] = {
 }
 """What is exchanged of layers: all of them at image tokens or at all others, or modules of some kinds everywhere."""
 
+UNCONTROLLED = ("gate_up", "down")
+"""Parts of the MLP, of which no controls are run."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -92,14 +95,15 @@ class Plan:
 
     @cached_property
     def beside(self) -> list[Patch]:
-        """The hybrids that stand beside other pictures too: the target itself, parts, and parts of layers."""
-        return list(dict.fromkeys([nothing(self.depth), *self.parts.values(), *self.within.values()]))
+        """The hybrids that read other pictures too: the target itself, and parts."""
+        return list(dict.fromkeys([nothing(self.depth), *self.parts.values()]))
 
     @cached_property
     def controls(self) -> list[Patch]:
         """The hybrids that are run with other sources too, of a deep model cumulative ones at the ends of blocks."""
+        within = [patch for (_, what), patch in self.within.items() if what not in UNCONTROLLED]
         ends = [-(-self.depth * (block + 1) // self.blocks) for block in range(self.blocks)]
-        return list(dict.fromkeys([*self.cumulative(ends), *self.parts.values(), *self.within.values()]))
+        return list(dict.fromkeys([*self.cumulative(ends), *self.parts.values(), *within]))
 
     def readable(self, patches: Sequence[Patch], kind: str) -> list[Patch]:
         """Those of these hybrids that read a kind of prompts: parts of layers are exchanged under a picture only."""
