@@ -11,7 +11,7 @@ from lapilli.inspection.intervention.patching import Patch, block_sets, everythi
 SHALLOW = 8
 """The most layers of a model of which every window is run, and the most blocks that share a gain."""
 
-PARTS = ("embeddings", "connector", "norm", "head")
+PARTS: Mapping[str, Mapping[str, Any]] = {part: {part: True} for part in ("embeddings", "connector", "norm", "head")}
 """What is exchanged alone beside the layers."""
 
 WITHIN: Mapping[str, Mapping[str, Any]] = {
@@ -53,8 +53,7 @@ class Plan:
     @cached_property
     def parts(self) -> dict[str, Patch]:
         """Each part alone, all layers, the shallow half of them, and all of the model."""
-        none = (False,) * self.depth
-        alone = {part: Patch(none, **{part: True}) for part in PARTS}
+        alone = {part: replace(nothing(self.depth), **exchanged) for part, exchanged in PARTS.items()}
         layers = {"layers": window(self.depth, 0, self.depth), "shallow": window(self.depth, 0, self.half)}
         return {**alone, **layers, "all": everything(self.depth)}
 

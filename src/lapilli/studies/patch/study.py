@@ -77,8 +77,8 @@ def _loaded(of: Tuning, placement: Placement, role: str) -> Llava:
     if not role.startswith(RANDOM):
         return load(of.models[role], placement)
     _, draw, target = role.split("-")
-    models = (load(of.models[one], placement) for one in (target, OTHER[target]))
-    return change_at_random(*models, of.seed * DRAWS + int(draw))
+    changed, other = (load(of.models[one], placement) for one in (target, OTHER[target]))
+    return change_at_random(changed, other, of.seed * DRAWS + int(draw))
 
 
 @dataclass(frozen=True, eq=False)
