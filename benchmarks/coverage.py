@@ -25,11 +25,12 @@ from lapilli.core.plain import json_text
 from lapilli.core.statistics import auc, joint, ranks
 from lapilli.core.statistics.bootstrap import LEVEL, mean, resampled
 from lapilli.core.statistics.clusters import clustered, clustered_f1, clustered_mean
+from lapilli.core.statistics.crossed import means_over_draws
 from lapilli.core.statistics.logistic import out_of_fold
 from lapilli.core.statistics.multiple import holm
 from lapilli.core.statistics.paired import mcnemar, paired_difference
 from lapilli.core.statistics.proportion import newcombe, wilson
-from lapilli.core.statistics.recovery import half_recovery_depth, shares_of_gain
+from lapilli.core.statistics.recovery import half_recovery_depth, shares_of_gain, shares_over_draws
 from lapilli.core.statistics.sets import hypergeometric, rank_p
 
 Random = np.random.Generator
@@ -171,6 +172,19 @@ def share_of_gain_held(rng: Random, n: int) -> bool:
     gains = rng.normal(1, 1, n)
     (found,) = shares_of_gain((0.5 * gains + rng.normal(0, 0.5, n))[None], gains)
     return found.low <= 0.5 <= found.high
+
+
+def over_draws_held(rng: Random, n: int, of: str, apart: float) -> bool:
+    """Five random draws, of the same samples: their spread is `apart`, and a sample differs from draw to draw."""
+    gains = rng.normal(1, 1, n)
+    changes = 0.2 + apart * rng.standard_normal((5, 1)) + 0.5 * rng.standard_normal(n) + rng.standard_normal((5, n))
+    figures = {
+        "mean": lambda: means_over_draws(changes[:, None], 0)[0],
+        "share": lambda: shares_over_draws(changes[:, None], gains, 0)[0],
+        "level": lambda: joint.share_over_draws_at(changes, gains, 0, LEVEL),
+    }
+    held = figures[of]()
+    return held.low <= 0.2 <= held.high
 
 
 def joint_held(rng: Random, n: int, items: int) -> bool:
@@ -388,6 +402,10 @@ def means() -> Iterator[Case]:
     yield Case("half-recovery depth", "six layers", 60, HELD, partial(half_recovery_held, n=60), (500, 50))
     for of, share in (("a mean", False), ("a share of a gain", True)):
         yield Case("at any level", of, 60, HELD, partial(level_held, n=60, share=share), (2000, 300))
+    for figure, words in (("mean", "a mean"), ("share", "a share of a gain"), ("level", "a share at any level")):
+        for apart in (0.0, 0.3):
+            trial = partial(over_draws_held, n=60, of=figure, apart=apart)
+            yield Case("over five random draws", f"{words}, draws {apart} apart", 60, HELD, trial, (2000, 300))
     for items in (24, 176):
         trial = partial(joint_held, n=60, items=items)
         yield Case("largest of several (max-T)", f"{items} skewed means", 60, HELD, trial, (1000, 100))

@@ -1,6 +1,7 @@
 """Patching: hybrids with shared states are, to the bit, those that exchange modules and run from the start."""
 
 import time
+from contextlib import ExitStack
 from functools import cache
 
 import numpy as np
@@ -14,6 +15,7 @@ from lapilli.data.collate import collate
 from lapilli.data.encode import encode
 from lapilli.inspection.capture import capturing
 from lapilli.inspection.intervention import patching
+from lapilli.inspection.intervention.mixed_layer import mixed
 from lapilli.inspection.intervention.patching import (
     Patch,
     block_sets,
@@ -27,6 +29,7 @@ from lapilli.inspection.intervention.patching import (
 )
 from lapilli.inspection.intervention.shapley import shapley_shares
 from lapilli.model.llava import load
+from lapilli.model.llm_modules import LLM_MODULES
 
 DEPTH = {"deep": 5, "mistral": 2, "qwen2": 2}
 
@@ -38,7 +41,8 @@ def pair(name):
     torch.manual_seed(0)
     with torch.no_grad():
         for weight in tuned.model.parameters():
-            weight += 0.1 * weight.std() * torch.randn_like(weight) if weight.numel() > 1 else 0
+            if weight.numel() > 1:
+                weight += 0.1 * (float(weight.std()) or 1.0) * torch.randn_like(weight)  # norms begin as ones
     return base, tuned
 
 
@@ -103,6 +107,156 @@ def test_every_switch_is_its_part(switches):
     patch = Patch((False, True, False, False, True), **chosen)
     (logits,) = hybrids(target, source, batch, at, [patch], read=same)
     torch.testing.assert_close(logits, run_again(target, source, batch, at, patch), rtol=0, atol=0)
+
+
+def restricted(positions="all", modules=LLM_MODULES, depth=5):
+    """The first layers, at some positions or in some modules."""
+    return Patch(tuple(layer < -(-depth // 2) for layer in range(depth)), positions=positions, modules=modules)
+
+
+@pytest.mark.parametrize("name", DEPTH)
+def test_at_image_tokens_and_at_all_others_together_is_everywhere_to_the_bit(name):
+    """By one mask behind the other; and with nothing to exchange a layer is itself."""
+    target, source = pair(name)
+    batch, at = batch_of(target)
+    at_images = batch["input_ids"] == target.processor.image_token_id
+    own, other = (llava.model.model.language_model.layers for llava in (target, source))
+    with ExitStack() as both:
+        for layer in range(DEPTH[name]):
+            for positions in (at_images, ~at_images):
+                both.enter_context(mixed(own[layer], other[layer], LLM_MODULES, positions))
+        together = alone(target, batch, at)
+    assert torch.equal(together, run_again(target, source, batch, at, window(DEPTH[name], 0, DEPTH[name])))
+    before = alone(target, batch, at)
+    assert not torch.allclose(together, before, atol=0.05)
+    nowhere = torch.zeros_like(at_images)
+    with mixed(own[0], other[0], LLM_MODULES, nowhere), mixed(own[1], other[1], ()):
+        assert torch.equal(alone(target, batch, at), before)
+
+
+def test_without_a_picture_there_are_text_positions_only():
+    target, source = pair("deep")
+    batch, at = batch_of(target)
+    batch = {name: tensor[1:2] for name, tensor in batch.items() if name != "pixel_values"}  # the prompt without one
+    at = torch.zeros(1, dtype=torch.long), at[1][2:3]
+    patches = [restricted("image"), restricted("text"), restricted(), nothing(5)]
+    image, text, whole, none = hybrids(target, source, batch, at, patches, read=same)
+    assert torch.equal(image, none) and torch.equal(text, whole) and not torch.equal(whole, none)
+
+
+def by_position(llavas, batch, at, patch):
+    """The logits of a hybrid in which layers act at some positions, by hand: every token's keys and values are its own.
+
+    In float64 and without a word of the models' code but their rotary angles.
+    """
+    target = llavas[0].model.model.language_model
+    at_images = (batch["input_ids"] == llavas[0].processor.image_token_id).tolist()
+    with capturing(llavas[0].model, "llm.layers.0.resid_pre") as capture, torch.inference_mode():
+        llavas[0].model(**batch)
+    rows = []
+    for row, state in enumerate(capture["llm.layers.0.resid_pre"]):
+        cos, sin = target.rotary_emb(state[None], torch.arange(len(state))[None])
+        state = state.double()
+        for layer, exchanged in enumerate(patch.layers):
+            chosen = [
+                llavas[exchanged and (patch.positions == "all" or (patch.positions == "image") == is_image)]
+                for is_image in at_images[row]
+            ]
+            blocks = [llava.model.model.language_model.layers[layer] for llava in chosen]
+            state = layer_by_hand(blocks, state, cos[0].double(), sin[0].double())
+        rows.append(state)
+    norm, head = target.norm, llavas[0].model.lm_head
+    states = torch.stack([norm_of(norm, rows[row][token]) for row, token in zip(*at, strict=True)])
+    return states @ head.weight.double().T
+
+
+def norm_of(norm, state):
+    return norm.weight.double() * state / (state.pow(2).mean() + norm.variance_epsilon).sqrt()
+
+
+def layer_by_hand(blocks, state, cos, sin):
+    """A layer whose weights at position i are those of `blocks[i]`: one token and one head after the other."""
+    heads, width = blocks[0].self_attn.config.num_attention_heads, blocks[0].self_attn.head_dim
+    vectors = {}
+    for name in ("q_proj", "k_proj", "v_proj"):
+        made = [
+            getattr(block.self_attn, name).weight.double() @ norm_of(block.input_layernorm, token)
+            for block, token in zip(blocks, state, strict=True)
+        ]
+        vectors[name] = torch.stack(made).unflatten(1, (heads, width))
+    for name in ("q_proj", "k_proj"):
+        of, half = vectors[name], width // 2
+        turned = torch.cat([-of[..., half:], of[..., :half]], -1)
+        vectors[name] = of * cos[:, None] + turned * sin[:, None]
+    rows = []
+    for token, block in enumerate(blocks):
+        keys, values = (vectors[name][: token + 1] for name in ("k_proj", "v_proj"))
+        weights = (torch.einsum("hd,thd->ht", vectors["q_proj"][token], keys) / width**0.5).softmax(-1)
+        attended = torch.einsum("ht,thd->hd", weights, values).flatten()
+        middle = state[token] + block.self_attn.o_proj.weight.double() @ attended
+        normed = norm_of(block.post_attention_layernorm, middle)
+        gate, up = (getattr(block.mlp, name).weight.double() @ normed for name in ("gate_proj", "up_proj"))
+        rows.append(middle + block.mlp.down_proj.weight.double() @ (torch.nn.functional.silu(gate) * up))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("positions", ["image", "text", "all"])
+@torch.inference_mode()
+def test_layers_at_some_positions_are_those_by_hand(positions):
+    target, source = pair("deep")
+    batch, at = batch_of(target)
+    patch = restricted(positions)
+    (logits,) = hybrids(target, source, batch, at, [patch], read=same)
+    expected = by_position((target, source), batch, at, patch)
+    torch.testing.assert_close(logits.double(), expected, rtol=1e-4, atol=1e-4)
+
+
+MODULES = {
+    "attention": ["self_attn"],
+    "gate_up": ["mlp.gate_proj", "mlp.up_proj"],
+    "down": ["mlp.down_proj"],
+    "norms": ["input_layernorm", "post_attention_layernorm"],
+}
+
+
+@pytest.mark.parametrize("kind", LLM_MODULES)
+def test_modules_of_a_kind_are_those_by_name_to_the_bit(kind):
+    """By exchanging the modules themselves; the whole model under `patched` too."""
+    target, source = pair("deep")
+    batch, at = batch_of(target)
+    patch = restricted(modules=(kind,))
+    (logits,) = hybrids(target, source, batch, at, [patch], read=same)
+    assert torch.equal(logits, run_again(target, source, batch, at, patch))
+    own, other = (llava.model.model.language_model.layers[:3] for llava in (target, source))
+    places = [(layer, name) for layer in range(3) for name in MODULES[kind]]
+    before = alone(target, batch, at)
+    kept = {place: own[place[0]].get_submodule(place[1]) for place in places}
+    try:
+        for layer, name in places:
+            own[layer].set_submodule(name, other[layer].get_submodule(name))
+        expected = alone(target, batch, at)
+    finally:
+        for (layer, name), module in kept.items():
+            own[layer].set_submodule(name, module)
+    assert torch.equal(logits, expected)
+    assert not torch.equal(logits, before) and torch.equal(alone(target, batch, at), before)
+
+
+def test_all_kinds_of_modules_are_the_layer_to_the_bit():
+    target, source = pair("qwen2")
+    batch, at = batch_of(target)
+    with ExitStack() as kinds:
+        for kind in LLM_MODULES:
+            layers = zip(*(llava.model.model.language_model.layers for llava in (target, source)), strict=True)
+            for own, other in layers:
+                kinds.enter_context(mixed(own, other, (kind,)))
+        together = alone(target, batch, at)
+    assert torch.equal(together, run_again(target, source, batch, at, window(2, 0, 2)))
+
+
+def test_a_patch_at_some_positions_is_no_whole_model():
+    with pytest.raises(ValueError, match="at image positions"), patched(*pair("deep"), restricted("image")):
+        pass
 
 
 def test_everything_exchanged_is_the_source_to_the_bit():

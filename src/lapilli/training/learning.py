@@ -1,7 +1,6 @@
 """What learns: the parameters that a recipe chooses of every part, all others frozen."""
 
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
 
 from torch import nn
@@ -9,12 +8,11 @@ from torch import nn
 from lapilli.core.errors import UsageError
 from lapilli.model import architecture
 from lapilli.model.llava import Llava
+from lapilli.model.llm_modules import layer_and_kind
 from lapilli.training.recipe import TrainRecipe
 from lapilli.training.stages import modes
-from lapilli.training.tuning import LlmModule, LlmTuning, Part
+from lapilli.training.tuning import LlmTuning, Part
 
-_ATTENTION = {"self_attn", "attention", "attn", "self_attention"}
-_DOWN = {"down_proj", "fc2", "dense_4h_to_h", "c_proj", "w2"}
 _UNREAD = ("post_layernorm", "head")  # of a vision encoder: a LLaVA reads what comes before them
 
 
@@ -74,19 +72,6 @@ def _layers(tuning: LlmTuning, llava: Llava) -> list[int]:
     return list(layers)
 
 
-def _place(name: str) -> tuple[int | None, LlmModule | None]:
-    """The layer and the kind of module of a language model's parameter or module, by its name; None outside layers."""
-    words = name.split(".")
-    layer = next((int(word) for before, word in pairwise(words) if before == "layers"), None)
-    if any("norm" in word or word.startswith("ln_") for word in words):
-        return layer, "norms"
-    if layer is None:
-        return None, None
-    if _ATTENTION & {*words}:
-        return layer, "attention"
-    return layer, "down" if _DOWN & {*words} else "gate_up"
-
-
 def _of_llm(tuning: LlmTuning, llava: Llava) -> Iterator[nn.Parameter]:
     """The parameters of the language model that learn in full."""
     language, head = module_of("llm", llava), llava.model.lm_head
@@ -96,7 +81,7 @@ def _of_llm(tuning: LlmTuning, llava: Llava) -> Iterator[nn.Parameter]:
     if head.weight is table and learns[tuning.embeddings] != learns[tuning.head]:
         raise UsageError("llm.embeddings, llm.head: they are tied, one matrix; set both to true or both to false")
     for name, parameter in language.named_parameters():
-        layer, kind = _place(name)
+        layer, kind = layer_and_kind(name)
         if parameter is table:
             learned = learns[tuning.embeddings]
         elif layer is None:  # the last norm goes with those of all layers
@@ -115,6 +100,6 @@ def _read(llava: Llava) -> Iterator[nn.Parameter]:
     depth = len(tower.encoder.layers)
     last = max(at if at >= 0 else depth + 1 + at for at in architecture.feature_layers(llava.model.config))
     for name, parameter in tower.named_parameters():
-        layer, _ = _place(name)
+        layer, _ = layer_and_kind(name)
         if name.split(".")[0] not in _UNREAD and (layer is None or layer < last):
             yield parameter

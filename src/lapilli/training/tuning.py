@@ -8,11 +8,11 @@ from typing import Annotated, Literal, TypeAlias
 from lapilli.core.errors import LapilliError
 from lapilli.core.fields import Range, require_ranges
 from lapilli.core.read import checked, read_json
+from lapilli.model.llm_modules import LlmModule
 from lapilli.training.part_recipe import COUNT, RATE
 
 Mode: TypeAlias = Literal["frozen", "full", "lora"]
 Part: TypeAlias = Literal["vision", "projector", "llm"]
-LlmModule: TypeAlias = Literal["attention", "gate_up", "down", "norms"]
 
 _MODE = "frozen, full, or lora: low-rank updates of its matrices; null: what the stage does."
 _ITS_RATE = "Its highest rate; null: learning_rate."

@@ -11,6 +11,7 @@ from lapilli.core.statistics import (
     auc,
     bootstrap,
     clusters,
+    crossed,
     joint,
     multiple,
     paired,
@@ -47,7 +48,7 @@ def test_what_is_stated_holds(case):
 def test_every_statistic_with_an_interval_or_an_error_rate_is_simulated():
     """A new one brings its simulation."""
     source = SCRIPT.read_text(encoding="utf-8")
-    for module in (auc, bootstrap, clusters, joint, multiple, paired, proportion, ranks, recovery, sets):
+    for module in (auc, bootstrap, clusters, crossed, joint, multiple, paired, proportion, ranks, recovery, sets):
         for name, function in inspect.getmembers(module, inspect.isfunction):
             returned = str(inspect.signature(function).return_annotation)
             if function.__module__ == module.__name__ and any(

@@ -103,7 +103,54 @@ def test_every_share_in_a_table_has_its_interval_and_its_controls():
     for row in rows:
         assert "[" in row["share"] and len(row["controls"]) == 3 and row["n"] == 52
         assert all("[" in control for control in row["controls"])
-    assert len(list(story.gain_rows(result))) == 10
+    assert len(list(story.gain_rows(result))) == 15
+
+
+def test_parts_of_layers_have_their_controls_but_halves_of_the_mlp():
+    result = planted()
+    rows = list(story.within_rows(result, story.MAIN))
+    assert len(rows) == 2 * 2 * len(story.WITHIN)
+    for row in rows:
+        controlled = [control != story.NONE for control in row["controls"]]
+        assert "[" in row["share"] and controlled == [not row["part"].endswith("of the MLP")] * 3
+    page = render(result)
+    assert "the shallow half, at image tokens" in page and "all layers, the norms" in page
+    words = " ".join(story.opening(result))
+    assert "The shallow half of the tuned layers, put into the base at image tokens alone, brought back" in words
+
+
+def test_what_another_picture_leaves_is_beside_the_own_and_said_first():
+    result = planted()
+    rows = list(story.seeing_rows(result))
+    assert len(rows) == 2 * len(story.PARTS)
+    assert all("[" in row[name] for row in rows for name in ("own", "other", "seeing"))
+    one = next(one for one in result["seeing"] if (one["target"], one["readout"]) == ("base", "content"))
+    at = one["numbers"].index(result["parts"]["all"])
+    for name, values in {"own": (2.0, 1.0, 3.0), "other": (-1.0, -2.0, 0.0), "seeing": (3.0, 2.0, 4.0)}.items():
+        for column, value in zip(("value", "low", "high"), values, strict=True):
+            one[name][column][at] = value
+    words = " ".join(story.opening(result))
+    assert "With its own picture the right answer gained 2.00 [1.00, 3.00] nats, with another's" in words
+    assert "−1.00 [−2.00, 0.00] (n = " in words and "the difference, 3.00 [2.00, 4.00], is seeing" in words
+    result["seeing"] = []
+    assert "is seeing" not in " ".join(story.opening(result)) and "With another's picture" not in render(result)
+
+
+def test_of_a_deep_model_the_next_layers_beside_controls_are_named():
+    """Where half is back with so many layers that controls were not run of, as at all but the ends of blocks."""
+    result = with_random(planted(), 0.1)
+    at = story.window_at(result, 0, PLANTED + 1)
+    for one in result["exchanges"]:
+        if one["source"] in story.CONTROLS and at in one["numbers"]:
+            gone = one["numbers"].index(at)
+            one["numbers"] = [number for number in one["numbers"] if number != at]
+            for column in ("share", "beyond", "score"):
+                for values in one[column].values():
+                    del values[gone]
+    words = " ".join(story.opening(result))
+    assert f"half of the gain is back with layers 0 to {PLANTED} (" in words
+    assert f"; layers 0 to {PLANTED + 1}, which controls were run of: 100" in words
+    assert str(charts.cumulative_chart(result, "base", story.MAIN, True)).count(story.CONTROLS["random"])
 
 
 def test_the_map_has_a_cell_for_every_window_and_none_below_the_diagonal():

@@ -5,7 +5,7 @@ from tests.studies.flow import made as made_flow
 
 from lapilli.studies.claims.evidence import Evidence
 from lapilli.studies.patch.plan import Plan
-from lapilli.studies.patch.settings import OTHER, RANDOM
+from lapilli.studies.patch.settings import DRAWS, OTHER, RANDOM
 
 N = 80
 GAIN = 2.0  # nats of content
@@ -15,6 +15,8 @@ def evidence(
     weights,
     *,
     random=0.0,
+    random_spread=0.0,
+    at_images=1.0,
     form=0.0,
     text=None,
     local=None,
@@ -30,7 +32,8 @@ def evidence(
 ):
     """What two studies would save of a tuning in which layer l has the share `weights[l]` of the gain.
 
-    random       the share that random changes of all layers bring
+    random       the share that random changes of all layers bring, `random_spread` the spread of their draws
+    at_images    the share of what layers bring that they bring at image tokens; the rest is elsewhere
     form         nats of format gained
     text         the shares of the layers without the picture; the same, if none
     local        the change of every layer itself; as `weights`, if none
@@ -54,7 +57,12 @@ def evidence(
         | _beside_captions(plan.depth, captions, gaps, np.random.default_rng(seed + 2)),
         _patched(plan),
         _answers(
-            plan, {"image": weights, "text": weights if text is None else text}, random, form, (connector, gain), rng
+            plan,
+            {"image": weights, "text": weights if text is None else text},
+            (random + random_spread * rng.standard_normal(DRAWS), at_images),
+            form,
+            (connector, gain),
+            rng=rng,
         ),
         seed,
         *(flow or made_flow.flow(np.hanning(plan.depth + 2)[1:-1])),
@@ -69,6 +77,7 @@ def _patched(plan):
         "settings": {"samples": N},
         "windows": [{"start": a, "stop": b, "at": at} for (a, b), at in _at(plan, plan.windows)],
         "parts": dict(_at(plan, plan.parts)),
+        "within": [{"part": part, "what": what, "at": at} for (part, what), at in _at(plan, plan.within)],
         "exchanges": [
             {
                 "kind": kind, "target": target, "source": source, "readout": readout,
@@ -84,20 +93,29 @@ def _at(plan, patches):
     return zip(patches, plan.numbers(list(patches.values())), strict=True)
 
 
-def _answers(plan, weights, random, form, more, rng):
+def _of_layers(patch, at_images):
+    """What of its layers' share a hybrid has."""
+    return {"all": 1.0, "image": at_images, "text": 1 - at_images}[patch.positions]
+
+
+def _answers(plan, weights, by_part, form, more, *, rng):
     """Every sample gains about as much; a hybrid has the share of its parts, and no two hybrids the same noise."""
-    answers, (connector, gain) = {}, more
+    answers, (connector, gain), (random, at_images) = {}, more, by_part
     for kind, shares in weights.items():
         gains = gain + 0.3 * rng.standard_normal(N) * (gain > 0)
         has = np.array(
-            [np.asarray(shares)[list(patch.layers)].sum() + connector * patch.connector for patch in plan.patches]
+            [
+                _of_layers(patch, at_images) * np.asarray(shares)[list(patch.layers)].sum()
+                + connector * patch.connector
+                for patch in plan.patches
+            ]
         )[:, None]
-        controls = np.array([random * np.mean(patch.layers) for patch in plan.controls])[:, None]
+        controls = random[:, None, None] * np.array([np.mean(patch.layers) for patch in plan.controls])[:, None]
         for target, source in OTHER.items():
             share = has if target == "base" else 1 - has
             true = share * gains + 0.05 * rng.standard_normal((len(plan.patches), N)) * (gain > 0)
             true[0] = gains * (target == "tuned")
-            noise = 0.05 * rng.standard_normal((len(plan.controls), N))
+            noise = 0.05 * rng.standard_normal((DRAWS, len(plan.controls), N))
             by_chance = (controls if target == "base" else 1 - controls) * gains + noise * (gain > 0)
             for name, content in ((source, true), (RANDOM, by_chance)):
                 place = f"{kind}-{target}-{name}"

@@ -24,7 +24,7 @@ def verdicts(found, ids=None):
 
 def test_a_gain_of_the_shallow_layers():
     found = verdicts(evidence(FALLING, local=FALLING, dimensions=(8.0, 10.0)))
-    supported, refuted = ("G1", "G2", "G4", "G5", "P1", "P2", "P2b", "P7", "P8"), ("P3", "P6", "P9")
+    supported, refuted = ("G1", "G2", "G4", "G5", "P1", "P2", "P2b", "P7", "P8", "P10"), ("P3", "P6", "P9")
     assert {name: found[name] for name in supported} == dict.fromkeys(supported, "supported")
     assert {name: found[name] for name in refuted} == dict.fromkeys(refuted, "refuted")
     assert "untested" not in found.values()
@@ -44,6 +44,19 @@ def test_one_layer_with_all_of_it():
 def test_random_changes_and_format():
     assert verdicts(evidence(FALLING, random=0.5, form=4.0), ("P8", "P9")) == {"P8": "refuted", "P9": "supported"}
     assert verdicts(evidence(FALLING), ("P8", "P9")) == {"P8": "supported", "P9": "refuted"}
+
+
+def test_random_draws_that_differ_leave_it_open():
+    """Five draws of 3 % on average: alike, they decide; 20 % apart, they do not."""
+    assert verdicts(evidence(FALLING, random=0.03), ("P8",)) == {"P8": "supported"}
+    assert verdicts(evidence(FALLING, random=0.03, random_spread=0.2), ("P8",)) == {"P8": "inconclusive"}
+
+
+@pytest.mark.parametrize(
+    ("at_images", "verdict"), [(1.0, "supported"), (0.9, "supported"), (0.5, "refuted"), (0.0, "refuted")]
+)
+def test_layers_that_act_on_image_tokens(at_images, verdict):
+    assert verdicts(evidence(FALLING, at_images=at_images), ("P10",)) == {"P10": verdict}
 
 
 def test_text_that_comes_back_deeper():
@@ -73,7 +86,7 @@ def test_without_a_gain_no_share_is_claimed():
     rng = np.random.default_rng(0)
     nothing = {name: 0.1 * rng.standard_normal(values.shape) for name, values in found.answers.items()}
     found = replace(found, answers=nothing)
-    shares = ("P1", "P2", "P2b", "P3", "P4", "P6", "P7", "P8", "P9")
+    shares = ("P1", "P2", "P2b", "P3", "P4", "P6", "P7", "P8", "P9", "P10")
     assert set(verdicts(found, shares).values()) == {"untested"}
 
 
@@ -106,6 +119,11 @@ def test_the_whole_interval_decides(low, high, least, most, verdict):
         ({"local": np.zeros(DEPTH)}, ("G4",), "no layer of the language model changed"),
         ({"local": np.zeros(DEPTH)}, ("G3",), "no samples differ"),
         ({"weights": np.zeros(DEPTH), "connector": 1.0}, ("P8",), "the tuned layers bring no more themselves"),
+        (
+            {"weights": np.eye(DEPTH)[20]},
+            ("P10",),
+            "the shallow half of the tuned layers brings no more than chance may",
+        ),
         ({"weights": FALLING / 3, "connector": 2 / 3}, ("P6",), "bring less than half of the gain with the pictures"),
         ({"dimensions": (math.nan, 10.0)}, ("G5",), "too few distinct states"),
     ],

@@ -17,11 +17,13 @@ from lapilli.inference.choice import answer_losses
 from lapilli.inspection.intervention.patching import patched
 from lapilli.inspection.recording import answered
 from lapilli.model.llava import load
+from lapilli.model.llm_modules import LLM_MODULES
 from lapilli.studies.candidates import MOST, candidates, readouts
 from lapilli.studies.patch import study
 from lapilli.studies.patch.plan import Plan
 from lapilli.studies.patch.random_change import change_at_random
 from lapilli.studies.patch.reading import AT_ONCE, read_answers
+from lapilli.studies.patch.swapping import in_same_words, with_other_pictures
 from lapilli.studies.tuning import Tuning
 
 TEXTS = [["red", "a blue square", "three"], ["yes", "no"], ["green", *(f"{number} red" for number in range(7))]]
@@ -172,4 +174,54 @@ def test_a_deep_model_has_single_sliding_and_cumulative_windows():
 
 def test_of_a_shallow_model_every_window_is_a_set_of_its_layers():
     assert len(PLAN.windows) == 15 and len(PLAN.sets) == 32
-    assert len(PLAN.patches) == 32 + 5  # and four parts and everything
+    assert len(PLAN.patches) == 32 + 5 + 14  # and four parts and everything, and parts of layers
+    assert PLAN.parts["shallow"] == PLAN.windows[0, 3]
+
+
+def test_controls_of_a_deep_model_are_run_at_the_ends_of_blocks():
+    """Of a shallow one, for every number of layers."""
+    plan = Plan(30)
+    ends = {stop for (start, stop), patch in plan.windows.items() if start == 0 and patch in plan.controls}
+    assert ends == {4, 8, 12, 15, 19, 23, 27, 30}
+    assert {patch.layers.index(True) for patch in plan.controls[:15]} == {0, 3, 7, 11, 15, 18, 22, 26}
+    assert set(PLAN.cumulative(range(1, 6))) <= set(PLAN.controls)
+
+
+def test_parts_of_layers_are_exchanged_under_a_picture_only():
+    """At image tokens and elsewhere, and every kind of module that a recipe can tune; controls leave two out."""
+    without = PLAN.readable(PLAN.patches, "text")
+    assert set(PLAN.patches) - set(without) == set(PLAN.within.values())
+    assert PLAN.readable(PLAN.patches, "image") == PLAN.patches
+    kinds = {patch.modules for patch in PLAN.within.values()}
+    assert {kind for kind in LLM_MODULES if (kind,) not in kinds} == set()
+    assert {patch.positions for patch in PLAN.within.values()} == {"all", "image", "text"}
+    uncontrolled = {what for (_, what), patch in PLAN.within.items() if patch not in PLAN.controls}
+    assert uncontrolled == {"gate_up", "down"}
+
+
+def question(number, picture_of, words, answer, kind="color"):
+    return PictureQuestion(str(number), picture_of, words, answer, kind)
+
+
+def test_another_picture_has_another_answer_to_the_same_words_where_there_is_one():
+    questions = [
+        question(0, "a", "What color is it?", "red"),
+        question(1, "b", "What color is it?", "Red."),
+        question(2, "c", "What color is it?", "blue"),
+        question(3, "d", "What color is the ring?", "green"),
+        question(4, "d", "How many are there?", "2", "counting"),
+    ]
+    swapped = with_other_pictures(questions, questions, 0)
+    assert swapped[0].image == "c" == swapped[1].image and swapped[2].image in "ab"
+    assert swapped[3].image in "abc"  # no other picture has a question in these words
+    assert 4 not in swapped  # nor one of this type
+    assert in_same_words(questions, list(swapped.values())) == 3
+    assert [one.answer for one in swapped.values()] == [one.answer for one in questions[:4]]
+    assert [one.sample.images for one in swapped.values()] == [(one.image,) for one in swapped.values()]
+
+
+def test_other_pictures_are_used_evenly_and_drawn_by_the_seed():
+    questions = [question(n, str(n), "What color is it?", ("red", "blue")[n % 2]) for n in range(20)]
+    swapped = with_other_pictures(questions, questions, 0)
+    assert sorted(one.image for one in swapped.values()) == sorted(one.image for one in questions)
+    assert with_other_pictures(questions, questions, 0) == swapped != with_other_pictures(questions, questions, 1)

@@ -1,5 +1,6 @@
 """The study: what is planted is brought back by its layer alone, figures are those by hand, a killed run goes on."""
 
+import math
 import signal
 import subprocess
 import sys
@@ -10,9 +11,17 @@ from tests.studies.compare.made import COUNT, LAYERS, PLANTED, base, changed, qu
 from tests.studies.patch import made
 
 from lapilli.core.run import RunDir
-from lapilli.studies.candidates import READOUTS
-from lapilli.studies.patch.settings import OTHER, RESULT
+from lapilli.data.pictures import open_picture
+from lapilli.model.llava import load
+from lapilli.studies.candidates import READOUTS, candidates
+from lapilli.studies.patch.plan import Plan
+from lapilli.studies.patch.reading import read_answers
+from lapilli.studies.patch.settings import DRAWS, OTHER, RESULT
+from lapilli.studies.patch.swapping import with_other_pictures
 from lapilli.studies.tuning import KINDS
+
+WITH_IT = ("layers", "shallow", "all")
+"""The parts that hold the planted layer, whose down matrix is all that differs."""
 
 
 def figures(result, kind, target, source, readout="content"):
@@ -33,12 +42,79 @@ def test_what_is_planted_is_brought_back_by_its_layer_alone():
                 share = one["share"]["value"][window["at"]]
                 assert share == pytest.approx(float(inside), abs=1e-9)
             for part, at in result["parts"].items():
-                assert one["share"]["value"][at] == pytest.approx(float(part in ("layers", "all")), abs=1e-9)
+                assert one["share"]["value"][at] == pytest.approx(float(part in WITH_IT), abs=1e-9)
             assert (one["half"]["value"], one["half"]["low"], one["half"]["high"]) == (PLANTED,) * 3
     for one in result["shapley"]:
         if one["readout"] in ("log_p", "content", "format"):
             expected = [float(layer == PLANTED) for layer in range(LAYERS)]
             np.testing.assert_allclose(one["share"]["value"], expected, atol=1e-9)
+
+
+def test_of_the_planted_layer_the_module_that_differs_has_all_of_it_and_no_other_any():
+    result = made.planted().load(RESULT)
+    for target, source in OTHER.items():
+        one = figures(result, "image", target, source)
+        shares = dict(zip(one["numbers"], one["share"]["value"], strict=True))
+        of = {(entry["part"], entry["what"]): shares[entry["at"]] for entry in result["within"]}
+        for part in ("shallow", "layers"):
+            for what in ("attention", "gate_up", "norms"):
+                assert of[part, what] == pytest.approx(0, abs=1e-9)
+            for what in ("mlp", "down"):
+                assert of[part, what] == pytest.approx(1, abs=1e-9)
+            assert 1e-6 < abs(of[part, "image"]) < 1 and abs(of[part, "text"]) > 1e-6
+    assert {len(figures(result, "text", "base", "tuned")["numbers"])} == {len(result["configurations"]) - 14}
+
+
+def test_random_changes_are_five_draws_whose_spread_is_in_the_interval():
+    """The mean over draws and samples, by hand; each draw alone is narrower than all of them, where they differ."""
+    run = made.planted()
+    result, arrays = run.load(RESULT), run.load_arrays(RESULT)
+    changed_ = arrays["image-base-random-content"] - arrays["image-base-tuned-content"][0]
+    assert changed_.shape[0] == DRAWS == result["settings"]["random_draws"]
+    gain = arrays["image-tuned-base-content"][0] - arrays["image-base-tuned-content"][0]
+    one = figures(result, "image", "base", "random")
+    np.testing.assert_allclose(one["share"]["value"], changed_.mean((0, 2)) / gain.mean(), atol=1e-9)
+    at = one["numbers"].index(result["parts"]["layers"])
+    figures_of_draws = changed_[:, at].mean(1) / gain.mean()
+    assert np.ptp(figures_of_draws) > 1e-3
+    half = 2.776 * figures_of_draws.std(ddof=1) / math.sqrt(DRAWS)  # Student's t of four degrees of freedom
+    assert one["share"]["high"][at] - one["share"]["low"][at] > 2 * half
+
+
+def test_another_picture_is_read_by_hybrids_and_seeing_is_what_it_leaves():
+    """Every other picture is the one of another answer; figures are those by hand of what was read of both."""
+    run = made.planted()
+    result, arrays = run.load(RESULT), run.load_arrays(RESULT)
+    settings = made.of(changed(PLANTED))
+    swapped = with_other_pictures(settings.all_questions, settings.questions, 0)
+    assert result["swapped"] == {"n": len(swapped), "same_words": 0} and COUNT - 1 <= len(swapped) <= COUNT
+    pair = load(base()), load(changed(PLANTED))
+    plan = Plan(LAYERS)
+    some = list(swapped)[:3]
+    texts = candidates(settings.all_questions, [settings.questions[number] for number in some])
+    for patch in (plan.parts["shallow"], plan.parts["all"]):
+        read = read_answers(
+            pair,
+            [swapped[number].sample for number in some],
+            texts,
+            lambda name: open_picture(questions() / "images", name),
+            [patch],
+        )
+        (numbers,) = {tuple(one["numbers"]) for one in result["seeing"] if one["target"] == "base"}
+        row = arrays["swapped-base-tuned-log_p"][numbers.index(plan.numbers([patch])[0])]
+        np.testing.assert_allclose(row[:3], read["log_p"][0, :, 0], rtol=1e-5)
+    for one in result["seeing"]:
+        way = f"{one['target']}-{one['source']}-{one['readout']}"
+        own, other = arrays[f"image-{way}"][:, list(swapped)], arrays[f"swapped-{way}"]
+        own, other = own[one["numbers"]] - own[0], other - other[0]
+        np.testing.assert_allclose(one["own"]["value"], own.mean(1), atol=1e-12)
+        np.testing.assert_allclose(one["other"]["value"], other.mean(1), atol=1e-12)
+        np.testing.assert_allclose(one["seeing"]["value"], (own - other).mean(1), atol=1e-12)
+        if one["share"]["value"][-1] is not None:
+            np.testing.assert_allclose(
+                one["share"]["value"], (own - other).mean(1) / (own - other)[-1].mean(), atol=1e-9
+            )
+    assert [one["target"] for one in result["seeing"] if one["readout"] == "content"] == ["base", "tuned"]
 
 
 def test_a_second_tuning_that_is_the_same_brings_as_much_and_a_control_of_another_layer_comes_later():
@@ -70,13 +146,14 @@ def test_shares_are_those_by_hand():
     """Of the saved arrays: means of hybrids less the target's over the mean of the gain, and the tests' counts."""
     run = made.planted()
     result, arrays = run.load(RESULT), run.load_arrays(RESULT)
-    assert len(arrays) == len(KINDS) * len(READOUTS) * (2 + 2 * 3)  # both directions, and three controls of each
+    assert len(arrays) == len(KINDS) * len(READOUTS) * (2 + 2 * 3) + len(READOUTS) * 2
+    # both directions, and three controls of each; another's picture both ways
     for kind in KINDS:
         for readout in READOUTS:
             into_base, into_tuned = (arrays["-".join((kind, *way, readout))] for way in OTHER.items())
             gain = into_tuned[0] - into_base[0]
-            assert into_base.shape == (len(result["configurations"]), COUNT)
             one = figures(result, kind, "base", "tuned", readout)
+            assert into_base.shape == (len(one["numbers"]), COUNT)
             score = next(one for one in result["scores"] if (one["kind"], one["readout"]) == (kind, readout))
             assert score["gain"]["value"] == pytest.approx(gain.mean(), abs=1e-12)
             if one["share"]["value"][0] is not None:
@@ -93,7 +170,7 @@ def test_shares_are_those_by_hand():
 
 def test_every_test_is_adjusted_for_all_of_its_kind():
     tests = made.planted().load(RESULT)["tests"]
-    counts = {"gain": 2 * len(READOUTS), "likeliest": 2 * 2 * (15 + 5), "interference": 2 * 2 * 15}
+    counts = {"gain": 3 * len(READOUTS), "likeliest": 2 * 2 * (15 + 5) + 2 * 14, "interference": 2 * 2 * 15}
     for name, count in counts.items():
         family = [test for test in tests if test["test"] == name]
         assert len(family) == count
@@ -148,5 +225,6 @@ def test_a_killed_run_goes_on_and_has_the_same_bytes(tmp_path):
         made.patched(out, made.of(changed(None)), lambda *step: told.update({step[0]: step[1:]}))
     assert {name: (out / name).stat().st_mtime_ns for name in times} == times
     assert contents(out) == contents(whole)
-    assert list(told) == ["tuned into base", "base into tuned", "random into base", "random into tuned"]
+    by_chance = [f"random-{draw} into {target}" for target in ("base", "tuned") for draw in range(DRAWS)]
+    assert list(told) == ["tuned into base", "base into tuned", *by_chance]
     assert all(done == total for done, total in told.values())

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtri, stdtrit
 
 from lapilli.core.statistics.bootstrap import draws, interval
+from lapilli.core.statistics.crossed import with_error_of_draws
 from lapilli.core.statistics.estimate import Estimate
 
 _NO_SPREAD = 1e-12  # of a figure beside its size
@@ -28,6 +29,16 @@ def share_at(changes: NDArray[np.floating], gains: NDArray[np.floating], seed: i
     drawn = draws(len(gains), seed)
     replicates = drawn.means(changes) / drawn.means(gains)
     return _spread_only(interval(float(changes.mean() / gains.mean()), replicates, len(gains), level))
+
+
+def share_over_draws_at(
+    changes: NDArray[np.floating], gains: NDArray[np.floating], seed: int, level: float
+) -> Estimate:
+    """`share_at` of a mean change over several draws, (draw, sample), with their spread in its interval."""
+    drawn, figures = draws(len(gains), seed), changes.mean(1) / gains.mean()
+    replicates = (drawn.means(changes.mean(0)) / drawn.means(gains))[:, None]
+    replicates = with_error_of_draws(replicates, figures[:, None], seed)[:, 0]
+    return _spread_only(interval(float(figures.mean()), replicates, len(gains), level))
 
 
 def _spread_only(figure: Estimate) -> Estimate:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapilli.core.statistics.bootstrap import draws, ends, interval
+from lapilli.core.statistics.crossed import with_error_of_draws
 from lapilli.core.statistics.estimate import Estimate
 
 ROUNDING = 1e-9
@@ -35,6 +36,16 @@ def shares_of_gain(changes: NDArray[np.floating], gains: NDArray[np.floating], s
     replicates = _share_replicates(changes, gains, seed)
     values = np.mean(changes, 1) / np.mean(gains)
     return [interval(float(value), replicates[:, number], n) for number, value in enumerate(values)]
+
+
+def shares_over_draws(changes: NDArray[np.floating], gains: NDArray[np.floating], seed: int = 0) -> list[Estimate]:
+    """`shares_of_gain` of mean changes over several draws of hybrids, (draw, hybrid, sample), with their spread."""
+    n, count = len(gains), changes.shape[1]
+    if not has_gain(gains, seed):
+        return [Estimate(math.nan, math.nan, math.nan, n)] * count
+    figures = changes.mean(2) / np.mean(gains)
+    replicates = with_error_of_draws(_share_replicates(changes.mean(0), gains, seed), figures, seed)
+    return [interval(float(value), replicates[:, at], n) for at, value in enumerate(figures.mean(0))]
 
 
 def has_gain(gains: NDArray[np.floating], seed: int = 0) -> bool:

@@ -13,14 +13,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from lapilli.core.errors import LapilliError
 from lapilli.inspection.decoder import Decoder, decoder
+from lapilli.inspection.intervention.mixed_layer import mixed
 from lapilli.model.llava import Llava
+from lapilli.model.llm_modules import LLM_MODULES, LlmModule
 from lapilli.model.placement import placed
 from lapilli.model.stored import dtype_name
 from lapilli.model.upstream import attention_of, tensor_of
@@ -35,11 +37,17 @@ _SETTINGS = (
 """What a layer does beside its weights: `patched` calls the source's layers as the target's are called."""
 
 
+Positions: TypeAlias = Literal["all", "image", "text"]
+"""Where layers are exchanged: everywhere, at the image tokens, or at all tokens but these."""
+
+
 @dataclass(frozen=True)
 class Patch:
     """Which parts of a hybrid are the source's; the others are the target's.
 
     layers      (layer,)
+    modules     the kinds of modules of these layers, in the order of LLM_MODULES
+    positions   the positions at which they are; every token's keys and values are of the model that has its position
     embeddings  the vectors of the text's tokens
     connector   the vectors that take the places of `<image>`, with the vision encoder that they were made of
     norm, head  the last norm, and what makes the logits
@@ -50,6 +58,19 @@ class Patch:
     connector: bool = False
     norm: bool = False
     head: bool = False
+    modules: tuple[LlmModule, ...] = LLM_MODULES
+    positions: Positions = "all"
+
+    @property
+    def choices(self) -> tuple["_Choice", ...]:
+        """What of every layer is the source's."""
+        of_source = (self.modules, self.positions)
+        return tuple(of_source if exchanged else _NOTHING for exchanged in self.layers)
+
+
+_Choice: TypeAlias = tuple[tuple[LlmModule, ...], Positions]
+_NOTHING: _Choice = ((), "all")
+_WHOLE: _Choice = (LLM_MODULES, "all")
 
 
 def nothing(depth: int) -> Patch:
@@ -104,21 +125,29 @@ class _Path:
 def patched(target: Llava, source: Llava, patch: Patch) -> Iterator[None]:
     """Within it the target is the hybrid, by the source's modules in the place of its own; afterwards it is itself.
 
-    For what needs a whole model, such as generation. Raises LapilliError as `hybrids` does.
+    For what needs a whole model, such as generation. Raises LapilliError as `hybrids` does, and ValueError for a patch
+    at some positions: which they are depends on what is read.
     """
     _require_pair(target, source, [patch])
+    if patch.positions != "all":
+        raise ValueError(f"a patch at {patch.positions} positions is no whole model")
     switches = {_EMBEDDINGS: patch.embeddings, _NORM: patch.norm, _HEAD: patch.head}
     switches |= {_VISION: patch.connector, _CONNECTOR: patch.connector}
-    switches |= {f"model.language_model.layers.{layer}": of_source for layer, of_source in enumerate(patch.layers)}
+    layers = {f"model.language_model.layers.{layer}": choice for layer, choice in enumerate(patch.choices)}
+    switches |= {name: choice == _WHOLE for name, choice in layers.items()}
     chosen = [name for name, of_source in switches.items() if of_source]
     own = {name: target.model.get_submodule(name) for name in chosen}
-    try:
-        for name in chosen:
-            target.model.set_submodule(name, source.model.get_submodule(name))
-        yield
-    finally:
-        for name, module in own.items():
-            target.model.set_submodule(name, module)
+    with ExitStack() as parts:
+        for name, (kinds, _) in layers.items():
+            if name not in chosen:
+                parts.enter_context(mixed(target.model.get_submodule(name), source.model.get_submodule(name), kinds))
+        try:
+            for name in chosen:
+                target.model.set_submodule(name, source.model.get_submodule(name))
+            yield
+        finally:
+            for name, module in own.items():
+                target.model.set_submodule(name, module)
 
 
 @torch.inference_mode()
@@ -146,7 +175,7 @@ def hybrids(
     results: dict[int, Tensor] = {}
     for root in sorted({(patch.embeddings, patch.connector) for patch in patches}):
         numbers = [n for n, patch in enumerate(patches) if (patch.embeddings, patch.connector) == root]
-        walk = _Walk(roots.paths(*root), [patches[number].layers for number in numbers])
+        walk = _Walk(_Pair(roots, root), [patches[number].choices for number in numbers])
         for which, state in walk.ends():
             for index in which:
                 results[numbers[index]] = read(_logits((target, source), patches[numbers[index]], state, at))
@@ -165,16 +194,16 @@ def local_changes(
     """
     _require_pair(base, tuned, [])
     roots = _Roots(base, tuned, batch)
-    first, second = (_changes(roots.paths(own, own), own, at) for own in (False, True))
+    first, second = (_changes(_Pair(roots, (own, own)), own, at) for own in (False, True))
     return first, second
 
 
-def _changes(paths: tuple[_Path, _Path], own: bool, at: tuple[Tensor, Tensor]) -> Tensor:
+def _changes(pair: "_Pair", own: bool, at: tuple[Tensor, Tensor]) -> Tensor:
     """The change of every layer on the states of the model's own run, (layer, position)."""
-    states = paths[own].states
+    states = pair.path(own).states
     rows: list[Tensor] = []
     for layer, state in enumerate(states[:-1]):
-        same, other = states[layer + 1][at].float(), paths[not own].step(layer, state)[at].float()
+        same, other = states[layer + 1][at].float(), pair.path(not own).step(layer, state)[at].float()
         added = (other if own else same) - state[at].float()
         rows.append((other - same).norm(dim=-1) / added.norm(dim=-1))
     return torch.stack(rows)
@@ -187,27 +216,31 @@ def _logits(models: tuple[Llava, Llava], patch: Patch, state: Tensor, at: tuple[
 
 
 class _Roots:
-    """The runs of both models over the vectors that a hybrid begins with."""
+    """The runs of both models over the vectors that a hybrid begins with, each made when it is wanted."""
 
     def __init__(self, target: Llava, source: Llava, batch: Mapping[str, Tensor]) -> None:
         self._models = target, source
         self._batch = batch
         self._own: dict[bool, tuple[dict[str, Any], _Path]] = {}
+        self._paths: dict[tuple[bool, bool, bool], _Path] = {}
+        self.at_images = batch["input_ids"] == target.processor.image_token_id
 
-    def paths(self, embeddings: bool, connector: bool) -> tuple[_Path, _Path]:
-        """The target's and the source's run over the text's vectors of one model and the pictures' of one."""
-        arguments, own = self._run(embeddings)
-        if embeddings != connector:
-            is_image = (self._batch["input_ids"] == self._models[0].processor.image_token_id)[..., None]
-            pictures = self._run(connector)[0]["inputs_embeds"]
-            mixed = torch.where(is_image.to(pictures.device), pictures, arguments["inputs_embeds"])
-            arguments = arguments | {"inputs_embeds": mixed}
-        languages = [model.model.model.language_model for model in self._models]
-        first, second = (
-            own if which == embeddings == connector else _path(language, partial(language, **arguments))
-            for which, language in zip((False, True), languages, strict=True)
-        )
-        return first, second
+    def path(self, embeddings: bool, connector: bool, is_source: bool) -> _Path:
+        """The target's or the source's run over the text's vectors of one model and the pictures' of one."""
+        place = (embeddings, connector, is_source)
+        if place not in self._paths:
+            arguments, own = self._run(embeddings)
+            language = self._models[is_source].model.model.language_model
+            if embeddings != connector:
+                arguments = arguments | {"inputs_embeds": self._both(arguments["inputs_embeds"], connector)}
+            known = is_source == embeddings == connector
+            self._paths[place] = own if known else _path(language, partial(language, **arguments))
+        return self._paths[place]
+
+    def _both(self, text: Tensor, connector: bool) -> Tensor:
+        """The vectors of one model's text and one's pictures."""
+        pictures: Tensor = self._run(connector)[0]["inputs_embeds"]
+        return torch.where(self.at_images[..., None].to(pictures.device), pictures, text)
 
     def _run(self, is_source: bool) -> tuple[dict[str, Any], _Path]:
         """What a model calls its language model with, and that's run."""
@@ -245,28 +278,58 @@ def _path(language: Any, run: Callable[[], object]) -> _Path:
     return _Path(language.layers, calls, states)
 
 
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """The runs of both models over the same vectors: the text's and the pictures', of the source or of the target."""
+
+    roots: _Roots
+    root: tuple[bool, bool]
+
+    def path(self, is_source: bool) -> _Path:
+        """A model's own run."""
+        return self.roots.path(*self.root, is_source)
+
+    def step(self, layer: int, state: Tensor, choice: _Choice) -> Tensor:
+        """The state behind a layer of which `choice` is the source's."""
+        if choice in (_NOTHING, _WHOLE):
+            return self.path(choice == _WHOLE).step(layer, state)
+        (kinds, positions), at_images = choice, self.roots.at_images
+        chosen = {"all": None, "image": at_images, "text": ~at_images}[positions]
+        with mixed(self.path(False).layers[layer], self.path(True).layers[layer], kinds, chosen):
+            return self.path(False).step(layer, state)
+
+    def known(self, prefix: tuple[_Choice, ...]) -> Tensor | None:
+        """The state behind the first layers, where a model's own run has it."""
+        (choice, *others) = {*prefix}
+        if others or choice not in (_NOTHING, _WHOLE):
+            return None
+        return self.path(choice == _WHOLE).states[len(prefix)]
+
+
 class _Walk:
     """A walk through the tree of hybrids, depth first: one state is kept for every depth, beside the models' own."""
 
-    def __init__(self, paths: tuple[_Path, _Path], choices: Sequence[tuple[bool, ...]]) -> None:
-        self._paths = paths
+    def __init__(self, pair: _Pair, choices: Sequence[tuple[_Choice, ...]]) -> None:
+        self._pair = pair
         self._choices = choices
 
     def ends(self) -> Iterator[tuple[list[int], Tensor]]:
         """The state behind the last layer of every hybrid, with the numbers of the choices that lead there."""
-        yield from self._below((), self._paths[0].states[0], list(range(len(self._choices))))
+        first = self._pair.path(self._choices[0][0] == _WHOLE).states[0]  # the same in both runs
+        yield from self._below((), first, list(range(len(self._choices))))
 
-    def _below(self, prefix: tuple[bool, ...], state: Tensor, numbers: list[int]) -> Iterator[tuple[list[int], Tensor]]:
+    def _below(
+        self, prefix: tuple[_Choice, ...], state: Tensor, numbers: list[int]
+    ) -> Iterator[tuple[list[int], Tensor]]:
         depth = len(prefix)
-        if depth == len(self._paths[0].layers):
+        if depth == len(self._choices[0]):
             yield numbers, state
             return
-        for is_source in (False, True):
-            chosen = [number for number in numbers if self._choices[number][depth] == is_source]
-            if chosen:
-                path, taken = self._paths[is_source], (*prefix, is_source)
-                known = all(taken) if is_source else not any(taken)
-                yield from self._below(taken, path.states[depth + 1] if known else path.step(depth, state), chosen)
+        for choice in dict.fromkeys(self._choices[number][depth] for number in numbers):
+            chosen = [number for number in numbers if self._choices[number][depth] == choice]
+            path = (*prefix, choice)
+            behind = self._pair.known(path)
+            yield from self._below(path, self._pair.step(depth, state, choice) if behind is None else behind, chosen)
 
 
 def _require_pair(target: Llava, source: Llava, patches: Sequence[Patch]) -> None:

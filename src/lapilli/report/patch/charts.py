@@ -57,8 +57,10 @@ def _cumulative(result: Result, one: Mapping[str, Any], name: str, from_below: b
     depth = result["depth"]
     points, intervals = [(0.0, 0.0)], [(0.0, 0.0)]
     for count in range(1, depth + 1):
-        ends = (0, count) if from_below else (depth - count, depth)
-        value, low, high = share_at(one, window_at(result, *ends))
+        at = window_at(result, *((0, count) if from_below else (depth - count, depth)))
+        if at not in one["numbers"]:  # a control of a deep model
+            continue
+        value, low, high = share_at(one, at)
         if is_number(value) and is_number(low) and is_number(high):
             points.append((float(count), value))
             intervals.append((low, high))

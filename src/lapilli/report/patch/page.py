@@ -42,6 +42,8 @@ def render(result: Result) -> str:
         legend=_legend(result),
         controls=[story.CONTROLS[control] for control in story.controls_of(result)],
         parts=list(story.part_rows(result, MAIN)),
+        within=list(story.within_rows(result, MAIN)),
+        seeing=list(story.seeing_rows(result)),
         windows=list(story.window_rows(result, MAIN)),
         gains=list(story.gain_rows(result)),
         families=Counter(test["test"] for test in result["tests"]),

@@ -13,7 +13,7 @@ Result: TypeAlias = Mapping[str, Any]
 MAIN = ("image", "content")
 """The kind of prompts and the read-out that the page opens with."""
 
-KINDS = {"image": "with the picture", "text": "without the picture"}
+KINDS = {"image": "with the picture", "text": "without the picture", "swapped": "with another's picture"}
 READOUTS = {
     "content": ("Content", "log p(right answer | candidates), nats"),
     "format": ("Format", "log p(any candidate), nats"),
@@ -25,6 +25,7 @@ READOUTS = {
 
 PARTS = {
     "layers": "all layers",
+    "shallow": "the shallow half",
     "connector": "the connector",
     "embeddings": "the embeddings",
     "norm": "the last norm",
@@ -32,6 +33,17 @@ PARTS = {
     "all": "everything",
 }
 """What is exchanged as one, as the page calls it."""
+
+WITHIN = {
+    "image": "at image tokens",
+    "text": "at all other tokens",
+    "attention": "attention",
+    "mlp": "the MLP",
+    "gate_up": "gate and up of the MLP",
+    "down": "down of the MLP",
+    "norms": "the norms",
+}
+"""What is exchanged of layers: where, or which of their modules."""
 
 WAYS = {"base": ("tuned", "tuned parts in the base"), "tuned": ("base", "base parts in the tuned model")}
 """By target: the source, and what the hybrids are."""
@@ -107,7 +119,7 @@ def strongest(result: Result) -> str | None:
     shares = {
         part: share_at(true, at)[0] or 0.0
         for part, at in result["parts"].items()
-        if part != "all" and _is_beyond(result, at)
+        if part not in ("all", "shallow") and _is_beyond(result, at)
     }
     return max(shares, key=lambda part: shares[part]) if shares else None
 
@@ -135,9 +147,17 @@ def headline(result: Result) -> str:
         return f"{_capital(PARTS[part])} alone brings {share_of(value)} of the gain back"
     if (count := half(result)) is None:
         return "Half of the gain does not come back with all layers"
-    if not _is_beyond(result, window_at(result, 0, count)):
+    if not _is_beyond(result, controlled(result, count)[1]):
         return f"All layers bring more back than random changes do, {layers(0, count)} no more"
     return f"{_capital(layers(0, count))} bring half of the gain back".replace("Layer 0 bring ", "Layer 0 brings ")
+
+
+def controlled(result: Result, count: int) -> tuple[int, int]:
+    """How many of the first layers, `count` or the next more, stand beside random changes, and the hybrid's number."""
+    numbers = exchange(result, "base", "random")["numbers"]
+    stops = {window["stop"]: window["at"] for window in result["windows"] if window["start"] == 0}
+    stop = min(stop for stop, at in stops.items() if stop >= count and at in numbers)
+    return stop, stops[stop]
 
 
 def _capital(words: str) -> str:
@@ -148,13 +168,13 @@ def opening(result: Result) -> list[str]:
     """The finding, sentence by sentence."""
     sentences = [_gain(result)]
     if has_gain(result):
-        sentences += [*_parts(result), _from_below(result), _blocks(result)]
-    return [*sentences, _interference(result), _form(result)]
+        sentences += [*_parts(result), _from_below(result), _blocks(result), _positions(result)]
+    return [*sentences, *_seeing(result), _interference(result), _form(result)]
 
 
 def _gain(result: Result) -> str:
     """What there is to bring back, with the picture and without."""
-    gain, without = (score(result, (kind, "content"))["gain"] for kind in KINDS)
+    gain, without = (score(result, (kind, "content"))["gain"] for kind in ("image", "text"))
     right = score(result, ("image", "likeliest"))
     known = "" if has_gain(result) else " Its interval is not above 0, so there is no gain to recover."
     return (
@@ -191,10 +211,11 @@ def _from_below(result: Result) -> str:
     depth = exchange(result, "base", "tuned")["half"]
     if (count := half(result)) is None:
         return "From the first layer upwards, no number of layers brings half of the gain back without the connector."
-    at = window_at(result, 0, count)
+    stop, at = controlled(result, count)
+    next_ = "" if stop == count else f"; {layers(0, stop)}, which controls were run of"
     return (
         f"From the first layer upwards, half of the gain is back with {layers(0, count)} "
-        f"({_until(result, depth['low'])} to {_until(result, depth['high'])} in redrawn samples): "
+        f"({_until(result, depth['low'])} to {_until(result, depth['high'])} in redrawn samples){next_}: "
         f"{beside(result, 'base', at)}."
     )
 
@@ -220,6 +241,44 @@ def _block(result: Result, shares: Mapping[str, Any], block: int) -> str:
 def shapley(result: Result, target: str, place: tuple[str, str] = MAIN) -> Mapping[str, Any]:
     """The shares of the blocks."""
     return next(one for one in result["shapley"] if (one["kind"], one["readout"], one["target"]) == (*place, target))
+
+
+def within_at(result: Result, part: str, what: str) -> int:
+    """The hybrid of a part of layers."""
+    number_of: int = next(one["at"] for one in result["within"] if (one["part"], one["what"]) == (part, what))
+    return number_of
+
+
+def _positions(result: Result) -> str:
+    """Where the shallow half of the layers acts: at the image tokens, or at the others."""
+    at_images, elsewhere = (beside(result, "base", within_at(result, "shallow", what)) for what in ("image", "text"))
+    return (
+        f"The shallow half of the tuned layers, put into the base at image tokens alone, brought back {at_images}. "
+        f"At all other tokens alone: {elsewhere}."
+    )
+
+
+def _of_control(one: Mapping[str, Any], at: int) -> str:
+    """The share of a control in a hybrid's place, if it was run there."""
+    return shared(*share_at(one, at)) if at in one["numbers"] else NONE
+
+
+def own_and_other(result: Result, target: str, readout: str = "content") -> Mapping[str, Any] | None:
+    """What hybrids change with the own picture and with another; None where there was no other."""
+    those = [one for one in result["seeing"] if (one["target"], one["readout"]) == (target, readout)]
+    return those[0] if those else None
+
+
+def _seeing(result: Result) -> Iterator[str]:
+    """How much of the gain is left with another's picture."""
+    if (one := own_and_other(result, "base")) is not None:
+        own, other, apart = (
+            within(*share_at(one, result["parts"]["all"], name)) for name in ("own", "other", "seeing")
+        )
+        yield (
+            f"With its own picture the right answer gained {own} nats, with another's, which has another answer, "
+            f"{other} (n = {one['n']}): the difference, {apart}, is seeing."
+        )
 
 
 def interfering(result: Result) -> list[Mapping[str, Any]]:
@@ -254,15 +313,15 @@ def _p(value: float | None) -> str:
 
 def gain_rows(result: Result) -> Iterator[dict[str, str]]:
     """Every read-out of both models, with the test of its gain."""
-    for kind, words in KINDS.items():
-        for readout, (title, says) in READOUTS.items():
-            one = score(result, (kind, readout))
-            test = next(
-                test
-                for test in result["tests"]
-                if test["test"] == "gain" and (test["kind"], test["readout"]) == (kind, readout)
-            )
-            yield {
+    for kind, readout in ((one["kind"], one["readout"]) for one in result["scores"]):
+        words, (title, says) = KINDS[kind], READOUTS[readout]
+        one = score(result, (kind, readout))
+        test = next(
+            test
+            for test in result["tests"]
+            if test["test"] == "gain" and (test["kind"], test["readout"]) == (kind, readout)
+        )
+        yield {
                 "kind": words, "title": title, "says": says, "n": one["gain"]["n"],
                 **{name: estimate(one[name]) for name in ("base", "tuned", "gain")}, "p": _p(test["holm"]),
             }  # fmt: skip
@@ -270,19 +329,39 @@ def gain_rows(result: Result) -> Iterator[dict[str, str]]:
 
 def part_rows(result: Result, place: tuple[str, str]) -> Iterator[dict[str, Any]]:
     """The share of every part alone, both ways, with the controls and the test of the likeliest candidate."""
-    for target, (source, way) in WAYS.items():
+    for target in WAYS:
         for part, words in PARTS.items():
-            at = result["parts"][part]
-            test = answer_test(result, place[0], target, at)
-            yield {
-                "way": way, "part": words, "n": test["n"],
-                "share": shared(*share_at(exchange(result, target, source, place), at)),
-                "controls": [
-                    shared(*share_at(exchange(result, target, control, place), at))
-                    for control in controls_of(result)
-                ],
-                "answers": f"+{test['gained']}, −{test['lost']}", "p": _p(test["holm"]),
-            }  # fmt: skip
+            yield {"part": words, **_row(result, target, result["parts"][part], place)}
+
+
+def within_rows(result: Result, place: tuple[str, str]) -> Iterator[dict[str, Any]]:
+    """The same of parts of layers."""
+    for target in WAYS:
+        for one in result["within"]:
+            words = f"{PARTS[one['part']]}, {WITHIN[one['what']]}"
+            yield {"part": words, **_row(result, target, one["at"], place)}
+
+
+def _row(result: Result, target: str, at: int, place: tuple[str, str]) -> dict[str, Any]:
+    """A hybrid's share, those of the controls in its place, and the test of its answers."""
+    source, way = WAYS[target]
+    test = answer_test(result, place[0], target, at)
+    return {
+        "way": way, "n": test["n"],
+        "share": shared(*share_at(exchange(result, target, source, place), at)),
+        "controls": [_of_control(exchange(result, target, control, place), at) for control in controls_of(result)],
+        "answers": f"+{test['gained']}, −{test['lost']}", "p": _p(test["holm"]),
+    }  # fmt: skip
+
+
+def seeing_rows(result: Result) -> Iterator[dict[str, Any]]:
+    """Of every part what it changes with the own picture, with another's, and its share in seeing; both ways."""
+    for target, (_, way) in WAYS.items():
+        if (one := own_and_other(result, target)) is not None:
+            for part, words in PARTS.items():
+                at = result["parts"][part]
+                changes = {name: within(*share_at(one, at, name)) for name in ("own", "other", "seeing")}
+                yield {"way": way, "part": words, "n": one["n"], **changes, "share": shared(*share_at(one, at))}
 
 
 def answer_test(result: Result, kind: str, target: str, at: int) -> Mapping[str, Any]:

@@ -115,6 +115,11 @@ class Evidence:
         """The numbers of all windows of so many layers, by their start."""
         return [at for (start, stop), at in self._windows.items() if stop - start == width]
 
+    def within(self, part: str, what: str) -> int:
+        """The number of the hybrid with a part of layers, such as those of the shallow half at image tokens."""
+        (at,) = (one["at"] for one in self.patched["within"] if (one["part"], one["what"]) == (part, what))
+        return int(at)
+
     @cached_property
     def _windows(self) -> dict[tuple[int, int], int]:
         return dict(sorted(((one["start"], one["stop"]), one["at"]) for one in self.patched["windows"]))
@@ -135,14 +140,18 @@ class Evidence:
         return gain.low > ROUNDING
 
     def hybrids(self, numbers: Sequence[int], kind: str, target: str, readout: str, source: str = "") -> Floats:
-        """What the target with parts of a source, or of the other model, makes of every sample, (hybrid, sample)."""
+        """What the target with parts of a source, or of the other model, makes of every sample, (hybrid, sample).
+
+        Of random changes it is (draw, hybrid, sample).
+        """
         source = source or _OTHER[target]
         (run,) = {
             tuple(one["numbers"])
             for one in self.patched["exchanges"]
             if (one["kind"], one["target"], one["source"], one["readout"]) == (kind, target, source, readout)
         }
-        return self.answers[f"{kind}-{target}-{source}-{readout}"][[run.index(number) for number in numbers]]
+        rows = [run.index(number) for number in numbers]
+        return self.answers[f"{kind}-{target}-{source}-{readout}"][..., rows, :]
 
     def brought(self, numbers: Sequence[int], kind: str, readout: str, source: str = "") -> Floats:
         """What parts of the tuned model, put into the base, bring of the gain, (hybrid, sample)."""

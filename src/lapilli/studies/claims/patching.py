@@ -11,7 +11,13 @@ import numpy as np
 
 from lapilli.core.statistics.bootstrap import draws, interval
 from lapilli.core.statistics.estimate import Estimate
-from lapilli.core.statistics.joint import largest_at, largest_change_at, place_of_largest_at, share_at
+from lapilli.core.statistics.joint import (
+    largest_at,
+    largest_change_at,
+    place_of_largest_at,
+    share_at,
+    share_over_draws_at,
+)
 from lapilli.core.statistics.ranks import rank_correlation, spearman
 from lapilli.core.statistics.recovery import half_recovery
 from lapilli.studies.claims.claim import LEVEL, Claim
@@ -132,14 +138,30 @@ def _half_depths(evidence: Evidence, kind: str) -> Floats:
 
 
 def _random_share(evidence: Evidence, level: float) -> Estimate | str:
-    """The share of the gain that random changes bring, in all layers, each tensor's as long as the tuning's."""
+    """The share of the gain that random changes bring, in all layers, each tensor's as long as the tuning's.
+
+    Its interval holds the spread of the draws.
+    """
     layers = [evidence.patched["parts"]["layers"]]
     true = _share(evidence, evidence.brought(layers, *_GAIN)[0], level)
     if isinstance(true, str):
         return true
     if not true.low > _NO_MORE_THAN_CHANCE:
         return "the tuned layers bring no more themselves"
-    return _share(evidence, evidence.brought(layers, *_GAIN, _RANDOM)[0], level)
+    by_chance = evidence.brought(layers, *_GAIN, _RANDOM)[:, 0]
+    return share_over_draws_at(by_chance, evidence.gains(*_GAIN), evidence.seed, level)
+
+
+def _at_image_tokens(evidence: Evidence, level: float) -> Estimate | str:
+    """What the shallow half brings at image tokens alone, as a share of what it brings at all positions."""
+    half = evidence.brought([_shallow_half(evidence)], *_GAIN)[0]
+    whole = _share(evidence, half, level)
+    if isinstance(whole, str):
+        return whole
+    if not whole.low > _NO_MORE_THAN_CHANCE:
+        return "the shallow half of the tuned layers brings no more than chance may"
+    (at_images,) = evidence.brought([evidence.within("shallow", "image")], *_GAIN)
+    return share_at(at_images, half, evidence.seed, level)
 
 
 def _format_share(evidence: Evidence, level: float) -> Estimate | str:
@@ -234,5 +256,13 @@ CLAIMS: Sequence[Claim] = (
         "for: tuning as a change of style",
         _format_share,
         least=0.3,
+    ),
+    Claim(
+        "P10",
+        "The shallow half of the tuned layers acts on image tokens.",
+        "share of what it brings that it brings at image tokens alone",
+        "for: facts of the picture lie in early layers; against: image tokens are passive there",
+        _at_image_tokens,
+        least=0.7,
     ),
 )

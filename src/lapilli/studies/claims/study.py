@@ -34,7 +34,6 @@ DRAWN = ("depth", "width", "hidden", "late", "scores", "between", "half")
 
 ELSEWHERE = {
     "G10": "whether neighbors see a relation that CKA does not: both measured again on permuted pairs",
-    "P10": "whether early layers act on image tokens: patches at some positions only",
     "T1 to T4": "which layers to train: trainings",
 }
 """Claims of the same list that are not tested, and what they are about and would take."""

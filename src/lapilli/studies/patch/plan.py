@@ -1,16 +1,32 @@
-"""Which hybrids are run: windows of layers, single parts, and sets of blocks, each once."""
+"""Which hybrids are run: windows of layers, single parts, parts of layers, and sets of blocks, each once."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from lapilli.inspection.intervention.patching import Patch, block_sets, everything, nothing, window, windows
 
 SHALLOW = 8
 """The most layers of a model of which every window is run, and the most blocks that share a gain."""
 
-PARTS = ("embeddings", "connector", "norm", "head")
+PARTS: Mapping[str, Mapping[str, Any]] = {part: {part: True} for part in ("embeddings", "connector", "norm", "head")}
 """What is exchanged alone beside the layers."""
+
+WITHIN: Mapping[str, Mapping[str, Any]] = {
+    "image": {"positions": "image"},
+    "text": {"positions": "text"},
+    "attention": {"modules": ("attention",)},
+    "mlp": {"modules": ("gate_up", "down")},
+    "gate_up": {"modules": ("gate_up",)},
+    "down": {"modules": ("down",)},
+    "norms": {"modules": ("norms",)},
+}
+"""What is exchanged of layers: all of them at image tokens or at all others, or modules of some kinds everywhere."""
+
+UNCONTROLLED = ("gate_up", "down")
+"""Parts of the MLP, of which no controls are run."""
 
 
 @dataclass(frozen=True)
@@ -30,22 +46,40 @@ class Plan:
         if self.depth <= SHALLOW:
             patches = windows(self.depth)
         else:
-            patches = [*windows(self.depth, [1, self.depth // SHALLOW]), *self.cumulative]
+            patches = [*windows(self.depth, [1, self.depth // SHALLOW]), *self.cumulative(range(1, self.depth + 1))]
         ordered = sorted({_ends(patch): patch for patch in patches}.items())
         return dict(ordered)
 
     @cached_property
     def parts(self) -> dict[str, Patch]:
-        """Each part alone, all layers, and all of the model."""
-        none = (False,) * self.depth
-        alone = {part: Patch(none, **{part: True}) for part in PARTS}
-        return {**alone, "layers": window(self.depth, 0, self.depth), "all": everything(self.depth)}
+        """Each part alone, all layers, the shallow half of them, and all of the model."""
+        alone = {part: replace(nothing(self.depth), **exchanged) for part, exchanged in PARTS.items()}
+        layers = {"layers": window(self.depth, 0, self.depth), "shallow": window(self.depth, 0, self.half)}
+        return {**alone, **layers, "all": everything(self.depth)}
+
+    @property
+    def half(self) -> int:
+        """The number of layers of the shallow half."""
+        return math.ceil(self.depth / 2)
 
     @cached_property
-    def cumulative(self) -> list[Patch]:
-        """From the first layer on up to each, then from each on up to the last."""
-        ends = range(1, self.depth + 1)
-        return [window(self.depth, 0, end) for end in ends] + [window(self.depth, end - 1, self.depth) for end in ends]
+    def within(self) -> dict[tuple[str, str], Patch]:
+        """Parts of the shallow half and of all layers: the part of `parts`, and what of it, of WITHIN."""
+        return {
+            (part, what): replace(self.parts[part], **exchanged)
+            for part in ("shallow", "layers")
+            for what, exchanged in WITHIN.items()
+        }
+
+    @cached_property
+    def from_below(self) -> list[Patch]:
+        """All layers up to each, from the first on."""
+        return self.cumulative(range(1, self.depth + 1))[: self.depth]
+
+    def cumulative(self, counts: Sequence[int]) -> list[Patch]:
+        """So many of the first layers each, then so many of the last."""
+        first = [window(self.depth, 0, count) for count in counts]
+        return first + [window(self.depth, self.depth - count, self.depth) for count in counts]
 
     @cached_property
     def sets(self) -> list[Patch]:
@@ -55,12 +89,28 @@ class Plan:
     @cached_property
     def patches(self) -> list[Patch]:
         """All hybrids, each once; the first is the target itself."""
-        return list(dict.fromkeys([nothing(self.depth), *self.windows.values(), *self.parts.values(), *self.sets]))
+        every = [nothing(self.depth), *self.windows.values(), *self.parts.values(), *self.sets, *self.within.values()]
+        return list(dict.fromkeys(every))
+
+    @cached_property
+    def beside(self) -> list[Patch]:
+        """The hybrids that read other pictures too: the target itself, and parts."""
+        return list(dict.fromkeys([nothing(self.depth), *self.parts.values()]))
 
     @cached_property
     def controls(self) -> list[Patch]:
-        """The hybrids that are run with other sources too, each once."""
-        return list(dict.fromkeys([*self.cumulative, *self.parts.values()]))
+        """The hybrids that are run with other sources too, of a deep model cumulative ones at the ends of blocks."""
+        within = [patch for (_, what), patch in self.within.items() if what not in UNCONTROLLED]
+        ends = [-(-self.depth * (block + 1) // self.blocks) for block in range(self.blocks)]
+        return list(dict.fromkeys([*self.cumulative(ends), *self.parts.values(), *within]))
+
+    def readable(self, patches: Sequence[Patch], kind: str) -> list[Patch]:
+        """Those of these hybrids that read a kind of prompts: parts of layers are exchanged under a picture only."""
+        return [patch for patch in patches if kind != "text" or patch not in self._within]
+
+    @cached_property
+    def _within(self) -> set[Patch]:
+        return set(self.within.values())
 
     def numbers(self, patches: Sequence[Patch]) -> list[int]:
         """The places of these hybrids in `patches`."""

@@ -11,5 +11,11 @@ OTHER = {BASE: TUNED, TUNED: BASE}
 RANDOM = "random"
 """In the place of a model: the target with a random change in every tensor, as long as the tuning's."""
 
+DRAWS = 5
+"""The draws of random changes, whose spread is in the intervals: of fewer, Student's t is too wide to say much."""
+
+SWAPPED = "swapped"
+"""A kind of prompts beside those of every tuning: questions with another's picture, which has another answer."""
+
 MAIN = "content"
 """The read-out that the page opens with: it holds nothing of the form of an answer."""
