@@ -1,0 +1,74 @@
+"""Many calls at once, against a real server: they begin one after the other, and wait for no disk."""
+
+import asyncio
+import os
+import time
+
+import pytest
+from tests.core.llm.test_asking import call
+from tests.llm_server import Server
+
+from lapilli.core.errors import LapilliError
+from lapilli.core.llm import journal as journals
+from lapilli.core.llm.asking import Asker
+from lapilli.core.llm.budget import Budget
+from lapilli.core.llm.endpoint import Endpoint
+from lapilli.core.llm.journal import Journal
+from lapilli.core.llm.many import do_all
+from lapilli.core.llm.pace import Pace
+
+
+@pytest.fixture
+def server():
+    with Server(lambda messages: "text") as server:
+        yield server
+
+
+def ask_all(server, path, count, workers):
+    async def run():
+        asker = Asker(Endpoint(server.url, 60), Journal(path), Budget(), Pace(workers))
+        try:
+            return await do_all([call(number) for number in range(count)], asker.ask, asker, workers, lambda done: None)
+        finally:
+            await asker.endpoint.close()
+
+    return asyncio.run(run())
+
+
+def test_the_first_calls_begin_one_after_the_other(server, tmp_path):
+    """Begun together, calls of one duration would end together for good, and each wait until all have had their turn."""
+    server.seconds = 1.0
+    ask_all(server, tmp_path / "warm", 1, 1)  # the client imports much of itself with its first call
+    server.forget()
+    assert len(ask_all(server, tmp_path / "j", 12, 12)) == 12
+    times = [request.at for request in server.log]
+    assert times[-1] - times[0] >= 0.05
+
+
+def test_others_go_on_while_the_disk_is_told(server, tmp_path, monkeypatch):
+    spans = []
+
+    def slowly(file):
+        began = time.monotonic()
+        time.sleep(0.5)
+        os.fsync(file)
+        spans.append((began, time.monotonic()))
+
+    monkeypatch.setattr(journals, "_LINES", 20)
+    monkeypatch.setattr(journals, "_SYNC", slowly)
+    server.seconds = 0.05
+    assert len(ask_all(server, tmp_path / "j", 60, 4)) == 60
+    assert len(spans) >= 2
+    began, ended = spans[0]
+    assert sum(began < request.at < ended for request in server.log) >= 3
+
+
+def test_a_disk_that_fails_ends_the_run(server, tmp_path, monkeypatch):
+    def fail(file):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(journals, "_LINES", 3)
+    monkeypatch.setattr(journals, "_SYNC", fail)
+    with pytest.raises(LapilliError, match="j: cannot be written: Input/output error"):
+        ask_all(server, tmp_path / "j", 30, 2)
+    assert len(server.log) <= 6
