@@ -68,6 +68,27 @@ def test_a_burst_of_refusals_is_one():
     assert asyncio.run(run()) == (6, 8)
 
 
+def test_who_waits_is_woken_for_a_free_place_alone():
+    """Each of 200 that wait would otherwise wake at each of 200 ends."""
+    times = 0
+
+    def clock():
+        nonlocal times
+        times += 1
+        return 0.0
+
+    async def run():
+        pace = Pace(1, clock)
+
+        async def work():
+            await pace.leave(await pace.enter(), answered=True)
+
+        await asyncio.gather(*(work() for _ in range(200)))
+
+    asyncio.run(run())
+    assert times < 10 * 200
+
+
 def test_nothing_begins_during_a_pause():
     async def run():
         pace = Pace(4)

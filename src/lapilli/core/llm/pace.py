@@ -62,7 +62,7 @@ class Pace:
                 self._cut(began)
             elif answered:
                 self._count()
-            self._free.notify_all()
+            self._free.notify(max(0, self.level - self.under_way))  # all others would wake for nothing
 
     def pause(self, seconds: float) -> None:
         """Begin no call for that long."""
