@@ -74,6 +74,16 @@ def test_what_stops_it_is_said_in_a_line(server, generate, tmp_path, capsys):
     assert generate() == 1 and "no endpoint is given; give --base-url" in capsys.readouterr().err
 
 
+def test_an_endpoint_that_is_not_there_is_named_and_nothing_else_is_printed(generate, tmp_path, capsys):
+    with Server(teach) as server:
+        pass
+    assert generate("--base-url", server.url, "--set", "tries=2") == 1
+    printed = capsys.readouterr()
+    assert printed.out == "" and not (tmp_path / "out").exists()
+    assert "out: 0 of 15 samples are done: no answer after 2 tries: no connection: " in printed.err
+    assert "check --base-url, and that a server listens there" in printed.err
+
+
 def test_scenes_need_no_model(tmp_path, capsys):
     assert run(["data", "scenes", str(tmp_path / "scenes"), "--count", "4"]) == 0
     command = ["data", "generate", str(tmp_path / "scenes"), "--engine", "template", "--out"]

@@ -145,7 +145,7 @@ def _conclude(report: "Report", out: Path, as_json: bool) -> None:
     """Print what came of it. A run that was stopped fails, with the reason; the same command goes on."""
     if as_json:
         print_json(report)
-    else:
+    elif report.done or not report.stopped:
         _print_report(report, out)
     require_whole(out, report.stopped, f"{report.done} of {report.jobs} samples are done")
 

@@ -11,6 +11,7 @@ from tests.data.generation.test_gates import SPOILT, published
 from tests.llm_server import Server
 
 from lapilli.cli import run
+from lapilli.core.errors import LapilliError
 from lapilli.core.llm.call import Reply
 from lapilli.core.statistics.auc import Sides, area
 from lapilli.data.contexts import Context, Instance, write_contexts
@@ -160,6 +161,22 @@ def test_contexts_of_other_pictures_are_refused(file, tmp_path, capsys):
     write_contexts(tmp_path / "c.jsonl", [CONTEXT])
     assert run(["data", "rate", str(file), "--contexts", str(tmp_path / "c.jsonl")]) == 0
     assert "c.jsonl: contexts of 30 of them" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "no rows"),
+        ("", "no rows|empty"),
+        ("[", "not JSON"),
+        ("{}", "a list of rows expected"),
+        ("a,b\n1,2\n", "a table"),
+    ],
+)
+def test_a_file_without_samples_is_refused(tmp_path, text, message):
+    (tmp_path / "rows.json").write_text(text)
+    with pytest.raises(LapilliError, match=f"rows.json: .*({message})"):
+        rate_file(tmp_path / "rows.json", {})
 
 
 def opinion(messages):

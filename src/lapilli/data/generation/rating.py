@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from lapilli.core.errors import LapilliError
 from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.data.contexts import Context
 from lapilli.data.faults import faults
@@ -72,18 +73,22 @@ class Rating:
 def rate_file(file: Path, contexts: Mapping[str, Context]) -> list[Rating]:
     """The rating of every row of a file of samples, in its order; `contexts` are those of its pictures, if known.
 
-    A row that is no sample has the score 0. Raises LapilliError for a file that cannot be read.
+    A row that is no sample has the score 0. Raises LapilliError for a file that cannot be read, or has no rows.
     """
     ratings = []
     for row in read_rows(file):
+        if row.number is None:
+            raise LapilliError(f"{file}: {row.value}")
         fault = next(faults(row.value), None)
         if fault is not None or not isinstance(row.value, dict):
             name = str(row.value.get("id", "")) if isinstance(row.value, dict) else ""
-            ratings.append(Rating(row.number or 0, name, 0.0, (), (Point("no sample", str(fault), 1.0),)))
+            ratings.append(Rating(row.number, name, 0.0, (), (Point("no sample", str(fault), 1.0),)))
         else:
             sample = sample_of(row.value)
             image = sample.images[0] if sample.images else ""
-            ratings.append(rate(row.number or 0, sample, contexts.get(image)))
+            ratings.append(rate(row.number, sample, contexts.get(image)))
+    if not ratings:
+        raise LapilliError(f"{file}: no rows; give a file of samples")
     return ratings
 
 
