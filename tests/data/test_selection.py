@@ -259,6 +259,9 @@ def test_a_table_of_ones_own_becomes_samples_split_by_picture(pictures, ending):
         ("own.jsonl", '{"image": "0.png", "question": "What?"}', ":1: no answer"),
         ("own.jsonl", "[]", ":1: no image"),
         ("own.jsonl", '{"image": "0.png", "question": "\\ud800", "answer": "x"}', "half a character"),
+        ("own.csv", "image,question,answer\n0.png,What\x00?,x\n", r"line 2: question .* the control character U\+0000"),
+        ("own.jsonl", '{"image": "0.png", "question": "What?", "answer": "\\u001b[31m"}', r"answer .*U\+001B"),
+        ("own.csv", "sep=;\nimage;question\n", "no column answer"),
         ("own.txt", "", "ending '.txt'"),
         (
             "spoilt.csv",
@@ -293,6 +296,17 @@ def test_the_published_mixture_draws_ten_annotations_of_a_picture():
     sources = {source.name: source for source in read_mixture(file, []).sources}
     assert (sources["vg"].draw, sources["vg"].turns) == (10, None)
     assert (sources["refcoco"].draw, sources["refcoco"].turns) == (None, 9)
+
+
+@pytest.mark.parametrize("sign", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("break_", ["\n", "\r\n", "\r"])
+def test_the_line_that_names_the_separator_is_no_row(pictures, sign, break_):
+    lines = [f"sep={sign}", sign.join(("image", "question", "answer")), sign.join(("0.png", "What?", "A; b"))]
+    if sign == ";":
+        lines[-1] = '0.png;What?;"A; b"'
+    (pictures / "own.csv").write_bytes(break_.join(lines).encode("utf-8-sig"))
+    import_rows(pictures / "own.csv", pictures / "images", pictures / "out", 0, 0)
+    assert read_samples(pictures / "out/train.json")[0].turns[1].text == "A; b"
 
 
 def names_of_one_picture(folder):

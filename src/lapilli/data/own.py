@@ -8,7 +8,7 @@ from lapilli.core.errors import LapilliError
 from lapilli.core.files import new_folder, refuse_occupied, sha256
 from lapilli.core.progress import Progress
 from lapilli.core.prompt.template import IMAGE_MARK
-from lapilli.core.read import half_character, read_json_lines
+from lapilli.core.read import control_character, half_character, read_json_lines
 from lapilli.data.extra_fields import excerpt
 from lapilli.data.paths import picture_path
 from lapilli.data.pictures import check_pictures
@@ -100,7 +100,8 @@ def _text(value: object, name: str, place: str) -> str:
         raise LapilliError(f"{place}: {name} {excerpt(str(value))} is no text; put it in quotes")
     if not (text := (value or "").strip()):
         raise LapilliError(f"{place}: no {name}; write it, or remove the row")
-    if half_character(text) or IMAGE_MARK in text:
-        what = "half a character" if half_character(text) else IMAGE_MARK
+    is_half, control = half_character(text), control_character(text)
+    if is_half or control or IMAGE_MARK in text:
+        what = "half a character" if is_half else f"the control character {control}" if control else IMAGE_MARK
         raise LapilliError(f"{place}: {name} {excerpt(ascii(text))} holds {what}; remove it")
     return text

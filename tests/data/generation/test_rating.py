@@ -13,7 +13,7 @@ from tests.llm_server import Server
 from lapilli.cli import run
 from lapilli.core.errors import LapilliError
 from lapilli.core.llm.call import Reply
-from lapilli.core.statistics.auc import Sides, area
+from lapilli.core.statistics.auc import Sides, area, estimate, resampled_areas
 from lapilli.data.contexts import Context, Instance, write_contexts
 from lapilli.data.generation.judging import CRITERIA, read_opinion
 from lapilli.data.generation.kinds import Pair
@@ -92,14 +92,18 @@ def file(tmp_path):
 
 
 def separation(ratings):
-    scores, ones = np.array([rating.score for rating in ratings]), np.zeros(30, dtype=int)
-    return area(scores, Sides(np.arange(30) < 15, ones, np.arange(30)))
+    """How well the scores tell the planted apart, each a picture of its own."""
+    scores, sides = (
+        np.array([one.score for one in ratings]),
+        Sides(np.arange(30) < 15, np.zeros(30, int), np.arange(30)),
+    )
+    return estimate(scores, sides, resampled_areas(scores, sides))
 
 
 def test_planted_good_and_bad_samples_are_told_apart(file):
     ratings = rate_file(file, {"1.jpg": CONTEXT})
     assert [rating for rating in ratings[15:] if rating.score == 1.0] == []
-    assert separation(ratings) == 1.0
+    assert (separation(ratings).value, separation(ratings).n) == (1.0, 30)
     assert {rating.score for rating in ratings[:15]} == {1.0}, [r.bad for r in ratings[:15] if r.bad]
     assert all(rating.bad and rating.bad[0].evidence for rating in ratings[15:])
     assert all(rating.good for rating in ratings[:15])
@@ -116,7 +120,8 @@ def test_answers_of_gpt_4_are_told_from_what_was_spoilt_of_them():
 
 
 def test_without_contexts_what_needs_none_is_still_seen(file):
-    assert 0.85 <= separation(rate_file(file, {})) < 1.0
+    apart = separation(rate_file(file, {}))
+    assert 0.85 <= apart.value < 1.0 and 0.7 < apart.low < apart.value < apart.high < 1.0
 
 
 def test_a_row_that_is_no_sample_is_rated_too(tmp_path):

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from lapilli.core.read import control_character
 from lapilli.data.contexts import Context
 from lapilli.data.generation.kinds import Kind, Pair
 from lapilli.data.generation.objects import unsupported
@@ -123,7 +124,6 @@ _SHORT_SENTENCE = 3  # words
 _CHOICE = 4  # words of an answer that picks one of those that the question offers
 _LONGEST = 800  # words of an answer that no other sample comes near
 _MOST_CHARACTERS = 8_000  # of a question or an answer: as many words, or few that are none
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
 _COUNTED = 6  # boxes up to which annotators mark every object
 
@@ -134,8 +134,8 @@ def _format(one: Checked) -> Iterator[Verdict]:
             yield Verdict("format", "an empty question or answer", drops=True)
         elif match := _MARKER.search(text):
             yield Verdict("format", match[0].strip(), drops=True)
-        elif match := _CONTROL.search(text):
-            yield Verdict("format", f"a control character, U+{ord(match[0]):04X}", drops=True)
+        elif control := control_character(text):
+            yield Verdict("format", f"a control character, {control}", drops=True)
         elif len(text) > _MOST_CHARACTERS:
             yield Verdict("format", f"a text of {len(text)} characters", drops=True)
     if len(one.pair.answer.split()) > _LONGEST:
