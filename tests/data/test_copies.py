@@ -96,6 +96,7 @@ def test_a_mixture_is_freed_of_copies(folders, tmp_path, capsys):
     assert "2 samples of pictures that look like its own under another name\n" in text
     assert run([*both, "--decontaminate"]) == 0 and "mix.json: 4 samples" in capsys.readouterr().out
     assert run([*both[:-2]]) == 2 and "give both" in capsys.readouterr().err
+    assert run([*command[:5], *both[7:]]) == 2 and "nothing to compare with" in capsys.readouterr().err
     assert run([*both[:-1], str(tmp_path / "no")]) == 2 and "no: no such folder" in capsys.readouterr().err
 
 

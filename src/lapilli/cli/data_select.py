@@ -63,7 +63,7 @@ def _rate(
         print_json({"file": file, "ratings": ratings, "judged": judged})
         return
     _print_ratings(sorted(ratings, key=lambda rating: rating.score)[:_SHOWN])
-    mean = sum(rating.score for rating in ratings) / len(ratings) if ratings else 0.0
+    mean = sum(rating.score for rating in ratings) / len(ratings)
     flawless = sum(not rating.bad for rating in ratings)
     say(f"{file}: {len(ratings)} samples, mean score {mean:.3f}, {flawless} without a bad point")
     if contexts:
@@ -182,8 +182,8 @@ def _mix(
     from lapilli.data.sample import write_samples
 
     others = evaluation or []
-    _require_evaluation(others, decontaminate)
     folders = _folders(images, evaluation_images)
+    _require_evaluation(others, decontaminate or folders is not None)
     is_lines(out)
     mixture = read_mixture(recipe, overrides or [])
     refuse_input(out, [recipe, *(source.file for source in mixture.sources), *others])
@@ -202,9 +202,9 @@ def _mix(
     say(f"{out}: {len(samples)} samples")
 
 
-def _require_evaluation(evaluation: list[Path], decontaminate: bool) -> None:
-    if decontaminate and not evaluation:
-        raise UsageError("--decontaminate: nothing to compare with; give --evaluation")
+def _require_evaluation(evaluation: list[Path], is_compared: bool) -> None:
+    if is_compared and not evaluation:
+        raise UsageError("--decontaminate, --images: nothing to compare with; give --evaluation")
 
 
 def _folders(images: Path | None, others: Path | None) -> "Folders | None":

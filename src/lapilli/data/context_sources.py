@@ -93,7 +93,7 @@ def gather_contexts(files: Sequence[Path], choice: Choice) -> list[Context]:
     the entry, for what cannot be read, and where no picture is left; UsageError for files that do not belong together.
     """
     contexts = [_chosen(context, choice) for context in _read(files, choice)]
-    usable = [context for context in contexts if context.captions or context.instances]
+    usable = [context for context in contexts if any(map(str.strip, context.captions)) or context.instances]
     if not usable:
         raise LapilliError(f"{files[0]}: no caption and no box is left of {len(contexts)} pictures; choose more boxes")
     for context in usable:
