@@ -146,6 +146,4 @@ def test_nothing_is_written_over_what_is_read(server, generate, tmp_path, capsys
         lambda: run([*mix, str(tmp_path / "new.json"), "--evaluation", str(tmp_path / "new.json")]),
     ):
         assert command() == 1 and "is read; choose another name" in capsys.readouterr().err
-    assert run(["data", "contexts", str(own), "--out", str(tmp_path / "own.csv")]) == 2
-    assert "name it .jsonl" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

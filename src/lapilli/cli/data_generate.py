@@ -37,8 +37,6 @@ def _contexts(
     from lapilli.data.context_sources import Choice, gather_contexts
     from lapilli.data.contexts import write_contexts
 
-    if out.suffix != ".jsonl":
-        raise UsageError(f"--out {out}: ending {out.suffix!r}; name it .jsonl")
     refuse_input(out, sources)
     contexts = gather_contexts(sources, Choice(least_area, most))
     write_contexts(out, contexts)
