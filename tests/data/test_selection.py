@@ -362,3 +362,13 @@ def test_a_phrase_in_two_unicode_forms_is_one(tmp_path):
     (tmp_path / "c.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     done = filter_captions(tmp_path / "c.jsonl", tmp_path / "out", Balance(), None, lambda *_: None)
     assert (done.phrases, done.chosen) == (1, 3)
+
+
+def test_phrases_may_count_as_they_are_written(tmp_path):
+    (tmp_path / "c.jsonl").write_text(
+        "".join(json.dumps({"phrases": [one]}) + "\n" for one in ("Kite", "kite", "kite "))
+    )
+    plain = filter_captions(tmp_path / "c.jsonl", tmp_path / "plain", Balance(), None, lambda *_: None)
+    written = filter_captions(tmp_path / "c.jsonl", tmp_path / "w", Balance(), None, lambda *_: None, as_written=True)
+    assert (plain.phrases, plain.chosen, written.phrases, written.chosen) == (1, 3, 2, 0)
+    assert json.loads((tmp_path / "w/report.json").read_text())["as_written"] is True

@@ -24,6 +24,8 @@ def test_phrases_are_those_of_nouns_without_articles_and_pronouns(tmp_path):
     captions = ["A Red Kite flies.", "His red kite falls.", "The red kite is torn.", "Some bread lies on a table."]
     report, some = chosen(tmp_path, captions, MODEL)
     assert (report.captions, report.phrases, some) == (4, 3, captions[:3])
+    written = filter_captions(tmp_path / "c.jsonl", tmp_path / "w", Balance(), MODEL, lambda *_: None, as_written=True)
+    assert (written.phrases, written.chosen) == (5, 0)
 
 
 @pytest.mark.skipif(not MODEL, reason="no model of spaCy")

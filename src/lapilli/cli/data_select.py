@@ -119,6 +119,9 @@ def _filter(
         str | None,
         typer.Option(help="Find phrases by this model of spaCy; else they are in the file.", show_default=False),
     ] = None,
+    as_written: Annotated[
+        bool, typer.Option("--as-written", help="Capitals, and articles that spaCy finds, make other phrases.")
+    ] = False,
     seed: _Seed = 0,
     as_json: _Json = False,
 ) -> None:
@@ -132,9 +135,11 @@ def _filter(
     with progress_bar() as bar:
         task = bar.add_task("captions, bytes", total=None)
         balance = Balance(least, most, counted, seed)
-        report = filter_captions(
-            file, out, balance, spacy, lambda done, all_: bar.update(task, completed=done, total=all_)
-        )
+
+        def tell(done: int, of_all: int) -> None:
+            bar.update(task, completed=done, total=of_all)
+
+        report = filter_captions(file, out, balance, spacy, tell, as_written=as_written)
     if as_json:
         print_json(report)
         return
