@@ -44,7 +44,7 @@ def filter_captions(
 ) -> Filtered:
     """Write the lines that the balance chooses, and as many random ones, to the new folder `out`, as they are.
 
-    Phrases are compared in lower case, and those of spaCy without articles and pronouns, unless they count `as_written`.
+    Phrases are compared in lower case, and those of spaCy without articles and pronouns, unless `as_written`.
     Leaves `chosen.jsonl`, `control.jsonl` and `report.json`. `on_progress` gets the bytes read, and all. Raises
     LapilliError with the line for one that has no phrases.
     """
