@@ -34,6 +34,7 @@ from lapilli.core.llm.budget import Budget
 from lapilli.core.llm.call import Call, Message, Sampling
 from lapilli.core.llm.endpoint import Endpoint
 from lapilli.core.llm.journal import Journal
+from lapilli.core.llm.many import do_all
 from lapilli.core.llm.pace import Pace
 from lapilli.data.generation.generate import generate
 
@@ -46,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--captions", type=int, default=3_300_000)
-    parser.add_argument("--concurrency", type=int, nargs="*", default=[8, 32])
+    parser.add_argument("--concurrency", type=int, nargs="*", default=[8, 32, 128])
     parser.add_argument("--only", nargs="*", default=["kills", "cuts", "throughput", "filter"])
     options = parser.parse_args()
     measures = {
@@ -120,18 +121,13 @@ def throughput(folder: Path, limit: int) -> dict[str, float]:
     """Answers a second of a server that takes a second, as a share of what the same client gets that only sends."""
     calls = [Call((Message("user", f"{n}"),), "m", Sampling(), "t") for n in range(40 * limit)]
 
-    async def seconds(url: str, kept: bool) -> float:
+    async def spent(url: str, kept: bool) -> tuple[float, float]:
         endpoint = Endpoint(url, 30)
         asker = Asker(endpoint, Journal(folder / f"j{limit}"), Budget(), Pace(limit), Patience())
-        left = iter(calls)
-
-        async def ask() -> None:
-            for call in left:
-                await (asker.ask(call) if kept else endpoint.send(call))
-
-        began = time.monotonic()
-        await asyncio.gather(*(ask() for _ in range(limit)))
-        taken = time.monotonic() - began
+        began, cpu = time.monotonic(), time.process_time()
+        done = await do_all(calls, asker.ask if kept else endpoint.send, asker, limit, lambda done: None)
+        assert len(done) == len(calls)
+        taken = time.monotonic() - began, time.process_time() - cpu
         await endpoint.close()
         return taken
 
@@ -140,12 +136,14 @@ def throughput(folder: Path, limit: int) -> dict[str, float]:
     server = context.Process(target=serve, args=(urls,), daemon=True)
     server.start()
     url = urls.get()
-    bare, kept = (asyncio.run(seconds(url, which)) for which in (False, True))
+    (bare, bare_cpu), (kept, kept_cpu) = (asyncio.run(spent(url, which)) for which in (False, True))
     server.kill()
     return {
         "concurrency": limit,
         "share of concurrency": round(len(calls) / kept / limit, 3),
         "share of a client that only sends": round(bare / kept, 3),
+        "CPU milliseconds a call": round(1_000 * kept_cpu / len(calls), 2),
+        "of a client that only sends": round(1_000 * bare_cpu / len(calls), 2),
     }
 
 

@@ -74,6 +74,16 @@ def test_what_stops_it_is_said_in_a_line(server, generate, tmp_path, capsys):
     assert generate() == 1 and "no endpoint is given; give --base-url" in capsys.readouterr().err
 
 
+def test_an_endpoint_that_is_not_there_is_named_and_nothing_else_is_printed(generate, tmp_path, capsys):
+    with Server(teach) as server:
+        pass
+    assert generate("--base-url", server.url, "--set", "tries=2") == 1
+    printed = capsys.readouterr()
+    assert printed.out == "" and not (tmp_path / "out").exists()
+    assert "out: 0 of 15 samples are done: no answer after 2 tries: no connection: " in printed.err
+    assert "check --base-url, and that a server listens there" in printed.err
+
+
 def test_scenes_need_no_model(tmp_path, capsys):
     assert run(["data", "scenes", str(tmp_path / "scenes"), "--count", "4"]) == 0
     command = ["data", "generate", str(tmp_path / "scenes"), "--engine", "template", "--out"]
@@ -100,7 +110,7 @@ def test_choosing_and_mixing(tmp_path, capsys):
     mixed = ["data", "mix", str(tmp_path / "mix.yaml"), "--out", str(tmp_path / "mix.json")]
     mixed += ["--evaluation", str(tmp_path / "eval.jsonl")]
     assert run(mixed) == 0
-    assert "1 questions; 2 samples of its pictures, 0 with its question too" in capsys.readouterr().out
+    assert "1 rows; 2 samples of its pictures, 0 with its question too" in capsys.readouterr().out
     assert run([*mixed, "--decontaminate"]) == 1 and "no samples are left" in capsys.readouterr().err
 
 
@@ -117,3 +127,23 @@ def test_damaged_lines_of_the_journal_are_reported(server, generate, tmp_path, c
     assert generate("--base-url", server.url, "--kind", "detail") == 0 and len(server.log) == 7
     printed = capsys.readouterr()
     assert "2 damaged lines of the journal were left out" in printed.out + printed.err
+
+
+def test_nothing_is_written_over_what_is_read(server, generate, tmp_path, capsys):
+    contexts, own, journal = tmp_path / "contexts.jsonl", tmp_path / "own.jsonl", tmp_path / "out/journal.jsonl"
+    assert generate("--base-url", server.url, "--kind", "detail") == 0
+    (tmp_path / "mix.yaml").write_text(f"sources: [{{name: own, file: {tmp_path}/out/samples.json}}]")
+    own.write_bytes(contexts.read_bytes())
+    samples = tmp_path / "out/samples.json"
+    mix = ["data", "mix", str(tmp_path / "mix.yaml"), "--out"]
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    for command in (
+        lambda: run(["data", "contexts", str(own), "--out", str(tmp_path / "out/../own.jsonl")]),
+        lambda: generate("--batch", str(contexts)),
+        lambda: generate("--batch", str(journal)),
+        lambda: run([*mix, str(samples)]),
+        lambda: run([*mix, str(tmp_path / "new.json"), "--evaluation", str(tmp_path / "new.json")]),
+    ):
+        assert command() == 1 and "is read; choose another name" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

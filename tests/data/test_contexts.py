@@ -236,6 +236,41 @@ def test_what_names_no_file_is_no_picture(tmp_path, kind, name):
         gather_contexts([named(tmp_path, kind, ("1.jpg", name))], Choice())
 
 
+def test_what_nothing_is_left_of_is_left_out(tmp_path):
+    two = {
+        **COCO_BOXES,
+        "images": [*COCO_BOXES["images"], {"id": 10, "file_name": "10.jpg", "width": 100, "height": 100}],
+        "annotations": [*COCO_BOXES["annotations"], {"image_id": 10, "category_id": 1, "bbox": [0, 0, 1, 1]}],
+    }
+    assert [one.id for one in gather_contexts(saved(tmp_path, two), Choice())] == ["000000000009", "10"]
+    assert [one.id for one in gather_contexts(saved(tmp_path, two), Choice(least_area=0.01))] == ["000000000009"]
+    with pytest.raises(LapilliError, match=r"0.json: no caption and no box is left of 2 pictures"):
+        gather_contexts(saved(tmp_path, two), Choice(most=0))
+
+
+def test_empty_captions_and_names_are_none(tmp_path):
+    blank = {**COCO_CAPTIONS, "annotations": [{"image_id": 9, "caption": " \n"}]}
+    with pytest.raises(LapilliError, match=r"no annotations|no caption and no box"):
+        gather_contexts(saved(tmp_path, blank), Choice())
+    (context,) = gather_contexts(saved(tmp_path, blank, COCO_BOXES), Choice())
+    assert context.captions == () and context.instances
+    genome = [
+        *GENOME[:1],
+        put(GENOME[1], (0, "regions", 0, "phrase"), " "),
+        put(GENOME[2], (0, "objects", 0, "names"), [""]),
+    ]
+    assert gather_contexts(saved(tmp_path, *genome), Choice())[0].instances == ()
+
+
+@pytest.mark.parametrize("name", ["https://a/b.jpg", "data:image/png;base64,x", " "])
+def test_what_is_written_can_be_read(tmp_path, name):
+    """Names that no context may have are refused as they are gathered, not when the file is read again."""
+    with pytest.raises(LapilliError, match=r"coco.json: .*a name expected|no name of a file"):
+        gather_contexts([named(tmp_path, "coco", (name,))], Choice())
+    with pytest.raises(LapilliError, match="category_id 18: no such category"):
+        gather_contexts(saved(tmp_path, put(COCO_BOXES, ("categories", 0, "name"), " ")), Choice())
+
+
 def named(folder, kind, names):
     """A file with a caption for each picture."""
     if kind == "table":

@@ -243,16 +243,25 @@ def test_a_table_of_ones_own_becomes_samples_split_by_picture(pictures, ending):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("own.csv", "image,question\n0.png,What?\n", "no column answer"),
+        ("own.csv", "image,question\n0.png,What?\n", "no column answer among 'image', 'question'"),
         ("own.csv", "image,question,answer\n0.png,,x\n", "line 2: no question"),
         ("own.csv", "image,question,answer\n0.png,What?,\n", "line 2: no answer"),
         ("own.csv", "image,question,answer\nno.png,What?,x\n", "line 2: image: 'no.png': no such file"),
         ("own.csv", "image,question,answer\n../own.csv,What?,x\n", "line 2: image: .*leads out"),
         ("own.csv", "image,question,answer\n0.png,<image> What?,x\n", "line 2: question .* holds <image>"),
         ("own.csv", "image,question,answer\n", "no rows"),
-        ("own.jsonl", '{"image": "0.png", "question": "What?", "answer": 3}', ":1: no answer"),
+        (
+            "own.jsonl",
+            '{"image": "0.png", "question": "What?", "answer": 3}',
+            ":1: answer '3' is no text; put it in quotes",
+        ),
+        ("own.jsonl", '{"image": "0.png", "question": "What?", "answer": NaN}', ":1: answer 'nan' is no text"),
+        ("own.jsonl", '{"image": "0.png", "question": "What?"}', ":1: no answer"),
         ("own.jsonl", "[]", ":1: no image"),
         ("own.jsonl", '{"image": "0.png", "question": "\\ud800", "answer": "x"}', "half a character"),
+        ("own.csv", "image,question,answer\n0.png,What\x00?,x\n", r"line 2: question .* the control character U\+0000"),
+        ("own.jsonl", '{"image": "0.png", "question": "What?", "answer": "\\u001b[31m"}', r"answer .*U\+001B"),
+        ("own.csv", "sep=;\nimage;question\n", "no column answer"),
         ("own.txt", "", "ending '.txt'"),
         (
             "spoilt.csv",
@@ -287,3 +296,79 @@ def test_the_published_mixture_draws_ten_annotations_of_a_picture():
     sources = {source.name: source for source in read_mixture(file, []).sources}
     assert (sources["vg"].draw, sources["vg"].turns) == (10, None)
     assert (sources["refcoco"].draw, sources["refcoco"].turns) == (None, 9)
+
+
+@pytest.mark.parametrize("sign", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("break_", ["\n", "\r\n", "\r"])
+def test_the_line_that_names_the_separator_is_no_row(pictures, sign, break_):
+    lines = [f"sep={sign}", sign.join(("image", "question", "answer")), sign.join(("0.png", "What?", "A; b"))]
+    if sign == ";":
+        lines[-1] = '0.png;What?;"A; b"'
+    (pictures / "own.csv").write_bytes(break_.join(lines).encode("utf-8-sig"))
+    import_rows(pictures / "own.csv", pictures / "images", pictures / "out", 0, 0)
+    assert read_samples(pictures / "out/train.json")[0].turns[1].text == "A; b"
+
+
+def names_of_one_picture(folder):
+    """Ways to name one picture: a longer path, a link, a copy, and the same letters in another Unicode form."""
+    (folder / "images/sub").mkdir()
+    (folder / "images/1.png").rename(folder / "images/caf\u00e9.png")
+    (folder / "images/link.png").symlink_to("caf\u00e9.png")
+    (folder / "images/sub/copy.png").write_bytes((folder / "images/caf\u00e9.png").read_bytes())
+    return ["caf\u00e9.png", "./caf\u00e9.png", "sub/../caf\u00e9.png", "cafe\u0301.png", "link.png", "sub/copy.png"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_all_names_of_a_picture_are_on_one_side(pictures, seed):
+    names = names_of_one_picture(pictures)
+    rows = [f"{name},What, {at}?,It is {at}." for at, name in enumerate(names)] + ["2.png,What?,Two.", "3.png,Who?,Me."]
+    text = "image,question,answer\n" + "\n".join(row.replace("What, ", "What ") for row in rows)
+    (pictures / "own.csv").write_text(text, encoding="utf-8-sig")
+    made = import_rows(pictures / "own.csv", pictures / "images", pictures / "out", 0.4, seed)
+    train, aside = (read_samples(pictures / f"out/{name}.json") for name in ("train", "validation"))
+    assert (made.pictures, made.copies, made.questions, len(train) + len(aside)) == (3, 5, 8, 3)
+    (whole,) = (one for one in train + aside if one.images == (names[0],))
+    assert [turn.text.removeprefix("<image>\n") for turn in whole.turns[::2]] == [f"What {at}?" for at in range(6)]
+    assert problems(pictures / "out/train.json", pictures / "images") == []
+
+
+def test_an_occupied_folder_is_refused_before_anything_is_read(pictures):
+    (pictures / "c.jsonl").write_text('{"phrases": 3}')
+    (pictures / "own.csv").write_text("image,question\n")
+    with pytest.raises(LapilliError, match="images: the folder exists and is not empty"):
+        filter_captions(pictures / "c.jsonl", pictures / "images", Balance(), None, lambda *_: None)
+    with pytest.raises(LapilliError, match="images: the folder exists and is not empty"):
+        import_rows(pictures / "own.csv", pictures / "images", pictures / "images", 0.2, 0)
+
+
+@pytest.mark.parametrize("more", ["", '{"phrases": ["a"]}\n' * 9])
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, more, monkeypatch):
+    file = tmp_path / "c.jsonl"
+    file.write_text('{"phrases": ["a"]}\n' * 5)
+    choose = chosen_captions
+
+    def change(table, balance):
+        file.write_text(more)
+        return choose(table, balance)
+
+    monkeypatch.setattr("lapilli.data.caption_file.chosen_captions", change)
+    with pytest.raises(LapilliError, match=r"c.jsonl: changed while it was read; run the command again"):
+        filter_captions(file, tmp_path / "out", Balance(), None, lambda *_: None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_phrase_in_two_unicode_forms_is_one(tmp_path):
+    rows = [{"phrases": [form]} for form in ("caf\u00e9", "cafe\u0301", "CAFE\u0301 ")]
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    done = filter_captions(tmp_path / "c.jsonl", tmp_path / "out", Balance(), None, lambda *_: None)
+    assert (done.phrases, done.chosen) == (1, 3)
+
+
+def test_phrases_may_count_as_they_are_written(tmp_path):
+    (tmp_path / "c.jsonl").write_text(
+        "".join(json.dumps({"phrases": [one]}) + "\n" for one in ("Kite", "kite", "kite "))
+    )
+    plain = filter_captions(tmp_path / "c.jsonl", tmp_path / "plain", Balance(), None, lambda *_: None)
+    written = filter_captions(tmp_path / "c.jsonl", tmp_path / "w", Balance(), None, lambda *_: None, as_written=True)
+    assert (plain.phrases, plain.chosen, written.phrases, written.chosen) == (1, 3, 2, 0)
+    assert json.loads((tmp_path / "w/report.json").read_text())["as_written"] is True

@@ -34,9 +34,11 @@ def _contexts(
     objects.json. A table: columns image, caption; or image, category, x1, y1, x2, y2. A folder
     of `lapilli data scenes`.
     """
+    from lapilli.core.files import refuse_input
     from lapilli.data.context_sources import Choice, gather_contexts
     from lapilli.data.contexts import write_contexts
 
+    refuse_input(out, sources)
     contexts = gather_contexts(sources, Choice(least_area, most))
     write_contexts(out, contexts)
     boxes = sum(len(context.instances) for context in contexts)
@@ -81,6 +83,7 @@ def _generate(
 
     Every answer is journalled before it is read. The same command goes on where it was stopped, and pays nothing twice.
     """
+    from lapilli.core.files import refuse_input
     from lapilli.data.contexts import read_contexts
     from lapilli.data.generation.generate import generate, plan_work, put_in_words, write_batch
     from lapilli.data.generation.settings import kinds_of, read_settings
@@ -93,6 +96,7 @@ def _generate(
     elif dry_run:
         _print_estimate(work, out, as_json)
     elif batch is not None:
+        refuse_input(batch, [contexts, out / "journal.jsonl", *(answers or [])])
         for file, count in write_batch(work, out, batch):
             say(f"{file}: {count} requests; take over their results with --answers")
     elif engine == "template":
@@ -132,7 +136,7 @@ def _conclude(report: "Report", out: Path, as_json: bool) -> None:
     """Print what came of it. A run that was stopped fails, with the reason; the same command goes on."""
     if as_json:
         print_json(report)
-    else:
+    elif report.done or not report.stopped:
         _print_report(report, out)
     require_whole(out, report.stopped, f"{report.done} of {report.jobs} samples are done")
 

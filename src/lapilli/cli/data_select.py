@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lapilli.cli.console import print_json, progress_bar, results, say, steps
+from lapilli.cli.console import note, print_json, progress_bar, results, say, steps
 from lapilli.cli.options import MOST, MOST_SEED
 from lapilli.core.errors import LapilliError, UsageError
 
 if TYPE_CHECKING:
-    from lapilli.data.contamination import Overlap
+    from lapilli.data.contamination import Folders, Overlap
     from lapilli.data.contexts import Context
     from lapilli.data.generation.judging import Judged
     from lapilli.data.generation.rating import Rating
@@ -56,14 +56,18 @@ def _rate(
         raise UsageError("a judge needs all of --model, --base-url and --out; give them, or none")
     known = {context.image: context for context in read_contexts(contexts)} if contexts else {}
     ratings = rate_file(file, known)
+    if contexts and not any(rating.has_context for rating in ratings):
+        raise LapilliError(f"{contexts}: of no picture of {file}; write image in both as the same path")
     judged = _judged(file, known, (model, base_url, out), overrides or []) if base_url and out else None
     if as_json:
         print_json({"file": file, "ratings": ratings, "judged": judged})
         return
     _print_ratings(sorted(ratings, key=lambda rating: rating.score)[:_SHOWN])
-    mean = sum(rating.score for rating in ratings) / len(ratings) if ratings else 0.0
+    mean = sum(rating.score for rating in ratings) / len(ratings)
     flawless = sum(not rating.bad for rating in ratings)
     say(f"{file}: {len(ratings)} samples, mean score {mean:.3f}, {flawless} without a bad point")
+    if contexts:
+        say(f"{contexts}: contexts of {sum(rating.has_context for rating in ratings)} of them")
     if judged:
         _print_judged(judged)
 
@@ -115,6 +119,9 @@ def _filter(
         str | None,
         typer.Option(help="Find phrases by this model of spaCy; else they are in the file.", show_default=False),
     ] = None,
+    as_written: Annotated[
+        bool, typer.Option("--as-written", help="Capitals, and articles that spaCy finds, make other phrases.")
+    ] = False,
     seed: _Seed = 0,
     as_json: _Json = False,
 ) -> None:
@@ -128,9 +135,11 @@ def _filter(
     with progress_bar() as bar:
         task = bar.add_task("captions, bytes", total=None)
         balance = Balance(least, most, counted, seed)
-        report = filter_captions(
-            file, out, balance, spacy, lambda done, all_: bar.update(task, completed=done, total=all_)
-        )
+
+        def tell(done: int, of_all: int) -> None:
+            bar.update(task, completed=done, total=of_all)
+
+        report = filter_captions(file, out, balance, spacy, tell, as_written=as_written)
     if as_json:
         print_json(report)
         return
@@ -159,33 +168,62 @@ def _mix(
         typer.Option(help="Questions of an evaluation that samples are compared with.", show_default=False),
     ] = None,
     decontaminate: Annotated[bool, typer.Option("--decontaminate", help="Leave out samples of its pictures.")] = False,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder that the mixture's image paths start from.", show_default=False)
+    ] = None,
+    evaluation_images: Annotated[
+        Path | None, typer.Option(help="The same of the evaluation: compare what is in pictures.", show_default=False)
+    ] = None,
     as_json: _Json = False,
 ) -> None:
     """Put several files of samples together: weighted, cut, merged by picture, split, with formats of answers.
 
     `lapilli data mix data/mixtures/mix665k.yaml` names the sources of LLaVA-1.5.
     """
-    from lapilli.data.contamination import overlap
+    from lapilli.core.files import refuse_input
+    from lapilli.data.contamination import overlap, without
     from lapilli.data.mix import mix, read_mixture
     from lapilli.data.rows import is_lines
     from lapilli.data.sample import write_samples
 
-    if decontaminate and not evaluation:
-        raise UsageError("--decontaminate: nothing to compare with; give --evaluation")
+    others = evaluation or []
+    folders = _folders(images, evaluation_images)
+    _require_evaluation(others, decontaminate or folders is not None)
     is_lines(out)
-    samples, parts = mix(read_mixture(recipe, overrides or []))
-    overlaps = [overlap(samples, file) for file in evaluation or []]
+    mixture = read_mixture(recipe, overrides or [])
+    refuse_input(out, [recipe, *(source.file for source in mixture.sources), *others])
+    samples, parts = mix(mixture)
+    with steps() as progress:
+        overlaps = [overlap(samples, file, folders, progress) for file in others]
     if decontaminate:
-        shared = {row for one in overlaps for row in one.pictures}
-        samples = [sample for row, sample in enumerate(samples) if row not in shared]
+        samples = without(samples, overlaps)
     if not samples:
         raise LapilliError(f"{recipe}: no samples are left; take more of the sources")
     write_samples(out, samples)
     if as_json:
         print_json({"file": out, "samples": len(samples), "sources": parts, "evaluations": overlaps})
-    else:
-        _print_parts(parts, overlaps)
-        say(f"{out}: {len(samples)} samples")
+        return
+    _print_parts(parts, overlaps)
+    say(f"{out}: {len(samples)} samples")
+
+
+def _require_evaluation(evaluation: list[Path], is_compared: bool) -> None:
+    if is_compared and not evaluation:
+        raise UsageError("--decontaminate, --images: nothing to compare with; give --evaluation")
+
+
+def _folders(images: Path | None, others: Path | None) -> "Folders | None":
+    """Where the pictures lie that are to be compared; None where names are. Raises UsageError."""
+    from lapilli.data.contamination import Folders
+
+    if images is None and others is None:
+        return None
+    if images is None or others is None:
+        raise UsageError("--images, --evaluation-images: give both, or neither")
+    for folder in (images, others):
+        if not folder.is_dir():
+            raise UsageError(f"{folder}: no such folder; give the folder that the image paths start from")
+    return Folders(images, others)
 
 
 def _print_parts(parts: "list[Part]", overlaps: "list[Overlap]") -> None:
@@ -199,7 +237,10 @@ def _print_parts(parts: "list[Part]", overlaps: "list[Overlap]") -> None:
     results.print(table)
     for one in overlaps:
         shared = f"{len(one.pictures)} samples of its pictures, {len(one.questions)} with its question too"
-        say(f"{one.file}: {one.rows} questions; {shared}")
+        say(f"{one.file}: {one.rows} rows; {shared}")
+        if one.copies is not None:
+            unread = f"; {one.unread} pictures cannot be opened" if one.unread else ""
+            say(f"{one.file}: {len(one.copies)} samples of pictures that look like its own under another name{unread}")
 
 
 def _import(
@@ -219,3 +260,5 @@ def _import(
         made = import_rows(table, images, out, validation, seed=seed, progress=progress)
     sides = f"{made.train} to train, {made.validation} aside"
     say(f"{out}: {made.questions} questions about {made.pictures} pictures; {sides}")
+    if made.copies:
+        note(f"{table}: {made.copies} names are of pictures that have another name; their questions are put together")

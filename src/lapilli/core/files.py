@@ -158,6 +158,12 @@ def refuse_occupied(path: Path) -> None:
         raise LapilliError(f"{path}: a file of that name exists; choose another name or remove it")
 
 
+def refuse_input(out: Path, inputs: Iterable[Path]) -> None:
+    """Raise LapilliError when a file that is to be written is one of those that are read, which would be lost."""
+    if twice := next((path for path in inputs if path.resolve() == out.resolve()), None):
+        raise LapilliError(f"{out}: would be written over {twice}, which is read; choose another name")
+
+
 def _part_beside(path: Path) -> Path:
     """A free name in the folder of `path`: the same file system, so that the rename is atomic."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")

@@ -4,6 +4,7 @@ A remedy is what a message ends with: "make the folder again with: lapilli data 
 """
 
 import json
+import re
 import sys
 import types
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from lapilli.core.errors import LapilliError
 T = TypeVar("T")
 
 _EXCERPT = 60  # characters of a value that is not what it should be
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a truth value", int: "a number", float: "a number"}
 
@@ -77,6 +79,11 @@ def parsed(text: str, place: str, remedy: str, finite: bool = False) -> Any:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+def control_character(text: str) -> str | None:
+    """The first control character in `text` that is no tab or line break, spelled out; no text is meant to have one."""
+    return f"U+{ord(match[0]):04X}" if (match := _CONTROL.search(text)) else None
 
 
 def half_character(text: str) -> str | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,25 +34,36 @@ class Filtered:
 
 
 def filter_captions(
-    file: Path, out: Path, balance: Balance, spacy_model: str | None, on_progress: Callable[[int, int], None]
+    file: Path,
+    out: Path,
+    balance: Balance,
+    spacy_model: str | None,
+    on_progress: Callable[[int, int], None],
+    *,
+    as_written: bool = False,
 ) -> Filtered:
     """Write the lines that the balance chooses, and as many random ones, to the new folder `out`, as they are.
 
-    `chosen.jsonl`, `control.jsonl` and `report.json`. `on_progress` gets the bytes read, and all. Raises LapilliError
-    with the line for one that has no phrases.
+    Phrases are compared in lower case, and those of spaCy without articles and pronouns, unless `as_written`.
+    Leaves `chosen.jsonl`, `control.jsonl` and `report.json`. `on_progress` gets the bytes read, and all. Raises
+    LapilliError with the line for one that has no phrases.
     """
-    rows = _rows(file, on_progress)
-    phrases = _by_spacy(rows, spacy_model) if spacy_model else map(_phrases_of, rows)
-    table = phrase_table(phrases)
-    if not table.count:
-        raise LapilliError(f"{file}: no captions; {_FORM}")
-    chosen = chosen_captions(table, balance)
-    random = control(table.count, int(chosen.sum()), balance.seed)
-    report = Filtered(table.count, int(chosen.sum()), len(table.names), by_frequency(table, chosen, random))
-    with new_folder(out) as folder:
+    with new_folder(out) as folder:  # before the file is read: that takes minutes
+        rows = _rows(file, on_progress)
+        phrases = _by_spacy(rows, spacy_model, as_written) if spacy_model else map(_phrases_of, rows)
+        table = phrase_table(phrases if as_written else _lowered(phrases))
+        if not table.count:
+            raise LapilliError(f"{file}: no captions; {_FORM}")
+        chosen = chosen_captions(table, balance)
+        random = control(table.count, int(chosen.sum()), balance.seed)
+        report = Filtered(table.count, int(chosen.sum()), len(table.names), by_frequency(table, chosen, random))
         for name, mask in (("chosen", chosen), ("control", random)):
             _copy_lines(file, folder / f"{name}.jsonl", mask)
-        write_atomically(folder / "report.json", json_text({"balance": balance, **vars(report)}, indent=2) + "\n")
+        write_atomically(
+            folder / "report.json",
+            json_text({"balance": balance, "spacy": spacy_model, "as_written": as_written, **vars(report)}, indent=2)
+            + "\n",
+        )
     return report
 
 
@@ -83,7 +95,11 @@ def _phrases_of(row: tuple[str, Any]) -> list[str]:
     phrases = value.get("phrases") if isinstance(value, dict) else None
     if not isinstance(phrases, list) or not all(isinstance(phrase, str) for phrase in phrases):
         raise LapilliError(f"{place}: no list of phrases; {_FORM}, or name a model with --spacy")
-    return [" ".join(phrase.lower().split()) for phrase in phrases if phrase.strip()]
+    return [" ".join(normalize("NFC", phrase).split()) for phrase in phrases if phrase.strip()]
+
+
+def _lowered(captions: Iterable[list[str]]) -> Iterator[list[str]]:
+    return ([phrase.lower() for phrase in phrases] for phrases in captions)
 
 
 def _caption_of(row: tuple[str, Any]) -> str:
@@ -100,25 +116,36 @@ def _caption_of(row: tuple[str, Any]) -> str:
     return " ".join(texts[1::2])
 
 
-def _by_spacy(rows: Iterable[tuple[str, Any]], model: str) -> Iterator[list[str]]:
-    """The noun phrases of every caption, in lower case and without articles in front, by a model of spaCy."""
+def _by_spacy(rows: Iterable[tuple[str, Any]], model: str, as_written: bool) -> Iterator[list[str]]:
+    """The noun phrases of every caption by a model of spaCy, without articles and pronouns unless as written."""
+    left_out = () if as_written else ("DET", "PRON")
     try:
         import spacy
 
         pipeline = spacy.load(model, exclude=["ner", "lemmatizer"])
     except ImportError as error:
-        raise LapilliError("spacy: not installed; install it, or give the phrases in the file") from error
+        remedy = "install it with: pip install spacy; or give the phrases in the file"
+        raise LapilliError(f"spacy: not installed; {remedy}") from error
     except OSError as error:
-        raise LapilliError(f"--spacy {model}: no such model; get it with: python -m spacy download {model}") from error
+        remedy = f"get it with: python -m spacy download {model}; or name the folder of one"
+        raise LapilliError(f"--spacy {model}: no such model; {remedy}") from error
     for document in pipeline.pipe(map(_caption_of, rows), batch_size=_AT_ONCE):
-        chunks = ([token for token in chunk if token.pos_ not in ("DET", "PRON")] for chunk in document.noun_chunks)
-        yield [" ".join(token.lower_ for token in chunk) for chunk in chunks if chunk]
+        try:
+            chunks = list(document.noun_chunks)
+        except (ValueError, NotImplementedError) as error:
+            remedy = "name one with a parser, such as en_core_web_sm"
+            raise LapilliError(f"--spacy {model}: a model that finds no noun phrases; {remedy}") from error
+        words = ([token.text for token in chunk if token.pos_ not in left_out] for chunk in chunks)
+        yield [" ".join(some) for some in words if some]
 
 
 def _copy_lines(file: Path, target: Path, mask: NDArray[np.bool_]) -> None:
     """Write the lines of the mask, which counts lines that hold anything, as they are."""
     with explain_write(target), file.open("rb") as opened, target.open("wb") as written:
         lines = (line for line in opened if line.strip())
-        for line, wanted in zip(lines, mask.tolist(), strict=True):
-            if wanted:
-                written.write(line if line.endswith(b"\n") else line + b"\n")
+        try:
+            for line, wanted in zip(lines, mask.tolist(), strict=True):
+                if wanted:
+                    written.write(line if line.endswith(b"\n") else line + b"\n")
+        except ValueError as error:  # the two are not of one length
+            raise LapilliError(f"{file}: changed while it was read; run the command again") from error

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.read import checked, read_json
-from lapilli.data.contexts import Context, Instance, read_contexts
+from lapilli.data.contexts import Context, Instance, read_contexts, require_usable
 from lapilli.data.extra_fields import excerpt
 from lapilli.data.table import Table, read_table
 
@@ -89,22 +89,32 @@ class _GenomeRow(TypedDict, total=False):
 def gather_contexts(files: Sequence[Path], choice: Choice) -> list[Context]:
     """The contexts that the files hold together, by what they are: COCO's, Visual Genome's, one table, or contexts.
 
-    Raises LapilliError, with the file and the entry, for what cannot be read, and UsageError for files that do not
-    belong together.
+    A picture of which nothing is left, neither a caption nor a box, is left out. Raises LapilliError, with the file and
+    the entry, for what cannot be read, and where no picture is left; UsageError for files that do not belong together.
     """
+    contexts = [_chosen(context, choice) for context in _read(files, choice)]
+    usable = [context for context in contexts if any(map(str.strip, context.captions)) or context.instances]
+    if not usable:
+        raise LapilliError(f"{files[0]}: no caption and no box is left of {len(contexts)} pictures; choose more boxes")
+    for context in usable:
+        require_usable(context, str(files[0]))
+    return usable
+
+
+def _read(files: Sequence[Path], choice: Choice) -> list[Context]:
     if len(files) == 1 and (files[0].suffix == ".jsonl" or files[0].is_dir()):
-        return [_chosen(context, choice) for context in read_contexts(files[0])]
+        return read_contexts(files[0])
     if len(files) == 1 and files[0].suffix in _TABLES:
-        return [_chosen(context, choice) for context in _of_table(files[0], read_table(files[0]))]
+        return _of_table(files[0], read_table(files[0]))
     values = [(file, read_json(file, f"{_COCO}; or {_GENOME}", finite=True)) for file in files]
     if all(isinstance(value, dict) for _, value in values):
-        return _of_coco(values, choice)
+        return _of_coco(values)
     if all(isinstance(value, list) for _, value in values):
         return _of_genome(values, choice)
     raise UsageError(f"{', '.join(map(str, files))}: not of one kind; {_COCO}; or {_GENOME}")
 
 
-def _of_coco(files: Sequence[tuple[Path, Any]], choice: Choice) -> list[Context]:
+def _of_coco(files: Sequence[tuple[Path, Any]]) -> list[Context]:
     images: dict[int, _CocoImage] = {}
     captions, boxes = defaultdict[int, list[str]](list), defaultdict[int, list[Instance]](list)
     for file, value in files:
@@ -120,7 +130,7 @@ def _of_coco(files: Sequence[tuple[Path, Any]], choice: Choice) -> list[Context]
     rows = sorted(image for image in images if image in captions or image in boxes)
     paths = [images[row]["file_name"] for row in rows]
     made = zip(_ids(paths, files[0][0]), paths, rows, strict=True)
-    return [_chosen(Context(id_, name, tuple(captions[row]), tuple(boxes[row])), choice) for id_, name, row in made]
+    return [Context(id_, name, tuple(captions[row]), tuple(boxes[row])) for id_, name, row in made]
 
 
 def _ids(images: Sequence[str], file: Path) -> list[str]:
@@ -149,10 +159,10 @@ def _add_annotation(
         raise LapilliError(f"{place}: image_id {annotation.get('image_id')}: no such image; {_COCO}")
     captions, boxes = into
     if "caption" in annotation:
-        captions[image["id"]].append(" ".join(annotation["caption"].split()))
+        captions[image["id"]] += _texts(annotation["caption"])
     elif "bbox" in annotation and not annotation.get("iscrowd"):
         name = names.get(annotation.get("category_id", -1))
-        if name is None:
+        if name is None or not name.strip():
             raise LapilliError(f"{place}: category_id {annotation.get('category_id')}: no such category; {_COCO}")
         x, y, width, height = annotation["bbox"]
         boxes[image["id"]].append(_instance(name, (x, y, width, height), image, place))
@@ -176,9 +186,11 @@ def _of_genome(files: Sequence[tuple[Path, Any]], choice: Choice) -> list[Contex
             for thing in row.get("objects", []):
                 box = thing["x"], thing["y"], thing["w"], thing["h"]
                 place = f"{file}: row {number}"
-                objects[image] += [_instance(name, box, sizes[image], place) for name in thing["names"][:1]]
+                objects[image] += [
+                    _instance(name, box, sizes[image], place) for name in thing["names"][:1] if name.strip()
+                ]
     return [
-        _chosen(Context(str(image), f"{image}.jpg", _phrases(regions[image], choice), tuple(objects[image])), choice)
+        Context(str(image), f"{image}.jpg", _phrases(regions[image], choice), tuple(objects[image]))
         for image in sorted(sizes)
         if regions[image] or objects[image]
     ]
@@ -186,7 +198,12 @@ def _of_genome(files: Sequence[tuple[Path, Any]], choice: Choice) -> list[Contex
 
 def _phrases(regions: Iterable[_Region], choice: Choice) -> tuple[str, ...]:
     largest = sorted(regions, key=lambda region: -region["width"] * region["height"])
-    return tuple(dict.fromkeys(" ".join(region["phrase"].split()) for region in largest))[: choice.captions]
+    return tuple(dict.fromkeys(text for region in largest for text in _texts(region["phrase"])))[: choice.captions]
+
+
+def _texts(caption: str) -> list[str]:
+    """The caption on one line; nothing for one that is empty, as some of Visual Genome's are."""
+    return [line] if (line := " ".join(caption.split())) else []
 
 
 def _of_table(file: Path, table: Table) -> list[Context]:

@@ -56,7 +56,7 @@ def read_contexts(path: Path) -> list[Context]:
     contexts = []
     for place, value in read_json_lines(file, _REMEDY):
         context = checked(Context, value, place, _REMEDY)
-        _require_usable(context, place)
+        require_usable(context, place)
         if context.id in lines:
             raise LapilliError(f"{place}: id {excerpt(context.id)}: that of {lines[context.id]} too; give each its own")
         lines[context.id] = place
@@ -71,7 +71,8 @@ def write_contexts(path: Path, contexts: Sequence[Context]) -> None:
     write_atomically(path, "".join(json_text(context) + "\n" for context in contexts))
 
 
-def _require_usable(context: Context, place: str) -> None:
+def require_usable(context: Context, place: str) -> None:
+    """Raise LapilliError for a context that nothing can be made of: nameless, unknown, or with a box outside."""
     if not context.id or not context.image.strip() or is_url(context.image):
         what = "id" if not context.id else "image"
         raise LapilliError(f"{place}: {what} {excerpt(context.image)}: a name expected; {_REMEDY}")

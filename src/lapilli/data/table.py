@@ -1,11 +1,13 @@
 """The rows of a table of separated values (.csv, .tsv), as spreadsheets save it; the first line names the columns.
 
 Read alike are commas, semicolons (spreadsheets in much of Europe) and tabs between cells, every kind of line ending,
-and a byte order mark in front. Counted are the lines of the file, from 1, as editors show them.
+and in front a byte order mark, or the line `sep=;` by which Excel is told what is between cells. Counted are the lines
+of the file, from 1, as editors show them.
 """
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from lapilli.data.rows import signature_fault
 
 _LONGEST = 131_072
 _DELIMITERS = ",;\t"
+_SEPARATOR = re.compile(r"sep=([,;\t|])", re.I)
 _AS_UTF8 = 'save it as UTF-8 (in Excel: Save As, "CSV UTF-8")'
 _QUOTES = (
     'put a cell with a separator, a quote or a line break in it in quotes, and write a quote in it twice: "a ""b"""'
@@ -73,7 +76,8 @@ def _text(file: Path) -> str:
 def _cells(file: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     """The first line and the stripped cells of every row that is not empty."""
     head = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max(_DELIMITERS, key=head.count)
+    separator = _SEPARATOR.fullmatch(head)
+    delimiter = separator[1] if separator else max(_DELIMITERS, key=head.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     while True:
         line = reader.line_num + 1
@@ -83,7 +87,9 @@ def _cells(file: Path, text: str) -> Iterator[tuple[int, list[str]]]:
             return
         except csv.Error as error:  # quotes that are not closed, or a cell of more than 128 KiB
             raise LapilliError(f"{file}, line {line}: {error}; {_QUOTES}") from error
-        if any(cells):
+        if separator and any(cells):
+            separator = None  # the line that says it is no row
+        elif any(cells):
             yield line, cells
 
 

@@ -68,6 +68,57 @@ def test_a_burst_of_refusals_is_one():
     assert asyncio.run(run()) == (6, 8)
 
 
+def test_who_waits_is_woken_for_a_free_place_alone():
+    """Each of 200 that wait would otherwise wake at each of 200 ends."""
+    times = 0
+
+    def clock():
+        nonlocal times
+        times += 1
+        return 0.0
+
+    async def run():
+        pace = Pace(1, clock)
+
+        async def work():
+            await pace.leave(await pace.enter(), answered=True)
+
+        await asyncio.gather(*(work() for _ in range(200)))
+
+    asyncio.run(run())
+    assert times < 10 * 200
+
+
+def test_a_level_that_has_grown_is_filled_as_calls_end():
+    """Calls that begin together end together: a burst would last."""
+    begun = []
+
+    async def run():
+        pace = Pace(256)
+
+        async def work():
+            began = await pace.enter()
+            begun.append(pace.under_way)
+            await ended.get()
+            await pace.leave(began, answered=True)
+
+        ended = asyncio.Queue()
+        works = [asyncio.ensure_future(work()) for _ in range(256)]
+        levels = []
+        for _ in range(256):
+            before = len(begun)
+            ended.put_nowait(None)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            levels.append((pace.level, len(begun) - before))
+        await asyncio.gather(*works)
+        return levels
+
+    levels = asyncio.run(run())
+    assert max(level for level, _ in levels) >= 128 and len(begun) == 256
+    assert max(started for _, started in levels[1:]) <= 2 and max(begun) > 100
+
+
 def test_nothing_begins_during_a_pause():
     async def run():
         pace = Pace(4)

@@ -1,6 +1,8 @@
 """Ratings: samples that were planted good and bad are told apart, and each says why."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,12 +11,16 @@ from tests.data.generation.test_gates import SPOILT, published
 from tests.llm_server import Server
 
 from lapilli.cli import run
+from lapilli.core.errors import LapilliError
 from lapilli.core.llm.call import Reply
-from lapilli.core.statistics.auc import Sides, area
-from lapilli.data.contexts import Context, Instance
+from lapilli.core.statistics.auc import Sides, area, estimate, resampled_areas
+from lapilli.data.contexts import Context, Instance, write_contexts
 from lapilli.data.generation.judging import CRITERIA, read_opinion
+from lapilli.data.generation.kinds import Pair
 from lapilli.data.generation.output import as_sample
 from lapilli.data.generation.rating import rate, rate_file
+
+LCS = Path(__file__).parents[4] / "shared/data/lcs/lcs.json"
 
 CONTEXT = Context(
     "1", "1.jpg",
@@ -86,14 +92,18 @@ def file(tmp_path):
 
 
 def separation(ratings):
-    scores, ones = np.array([rating.score for rating in ratings]), np.zeros(30, dtype=int)
-    return area(scores, Sides(np.arange(30) < 15, ones, np.arange(30)))
+    """How well the scores tell the planted apart, each a picture of its own."""
+    scores, sides = (
+        np.array([one.score for one in ratings]),
+        Sides(np.arange(30) < 15, np.zeros(30, int), np.arange(30)),
+    )
+    return estimate(scores, sides, resampled_areas(scores, sides))
 
 
 def test_planted_good_and_bad_samples_are_told_apart(file):
     ratings = rate_file(file, {"1.jpg": CONTEXT})
     assert [rating for rating in ratings[15:] if rating.score == 1.0] == []
-    assert separation(ratings) == 1.0
+    assert (separation(ratings).value, separation(ratings).n) == (1.0, 30)
     assert {rating.score for rating in ratings[:15]} == {1.0}, [r.bad for r in ratings[:15] if r.bad]
     assert all(rating.bad and rating.bad[0].evidence for rating in ratings[15:])
     assert all(rating.good for rating in ratings[:15])
@@ -110,7 +120,8 @@ def test_answers_of_gpt_4_are_told_from_what_was_spoilt_of_them():
 
 
 def test_without_contexts_what_needs_none_is_still_seen(file):
-    assert 0.85 <= separation(rate_file(file, {})) < 1.0
+    apart = separation(rate_file(file, {}))
+    assert 0.85 <= apart.value < 1.0 and 0.7 < apart.low < apart.value < apart.high < 1.0
 
 
 def test_a_row_that_is_no_sample_is_rated_too(tmp_path):
@@ -118,6 +129,59 @@ def test_a_row_that_is_no_sample_is_rated_too(tmp_path):
     ratings = rate_file(tmp_path / "rows.jsonl", {})
     assert [(rating.row, rating.score) for rating in ratings] == [(0, 0.0), (1, 0.0), (2, 1.0)]
     assert "conversations: missing" in ratings[0].bad[0].evidence
+
+
+def lines(answers):
+    return [as_sample(str(at), "1.jpg", [Pair("What is it?", answer)]) for at, answer in enumerate(answers)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_unfinished", "is_full"),
+    [
+        ("a brown dog lies on the bench of a park", False, False),
+        ("A brown dog lies on the bench of a park", True, False),
+        ("a dog. It lies on the bench of a", True, False),
+        ("A brown dog lies on the bench of a park.", False, True),
+        ('the dog says that it is a "good dog"', False, True),
+        ("A dog", False, False),
+    ],
+)
+def test_a_caption_without_a_full_stop_is_whole_and_a_sentence_is_not(answer, is_unfinished, is_full):
+    rating = rate(0, lines([answer])[0], None)
+    assert ("unfinished" in {point.name for point in rating.bad}) == is_unfinished
+    assert ("full sentences" in {point.name for point in rating.good}) == is_full
+
+
+@pytest.mark.skipif(not LCS.is_file(), reason=f"{LCS}: no samples there")
+def test_few_real_captions_are_called_bad():
+    """200 captions of LLaVA's first stage, as they were published."""
+    ratings = rate_file(LCS, {})
+    assert len(ratings) == 200 and sum(not rating.bad for rating in ratings) >= 190
+
+
+def test_contexts_of_other_pictures_are_refused(file, tmp_path, capsys):
+    write_contexts(tmp_path / "c.jsonl", [replace(CONTEXT, image="coco/1.jpg")])
+    assert run(["data", "rate", str(file), "--contexts", str(tmp_path / "c.jsonl")]) == 1
+    assert "c.jsonl: of no picture of" in capsys.readouterr().err
+    write_contexts(tmp_path / "c.jsonl", [CONTEXT])
+    assert run(["data", "rate", str(file), "--contexts", str(tmp_path / "c.jsonl")]) == 0
+    assert "c.jsonl: contexts of 30 of them" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "no rows"),
+        ("", "no rows|empty"),
+        ("[", "not JSON"),
+        ("{}", "a list of rows expected"),
+        ("a,b\n1,2\n", "a table"),
+    ],
+)
+def test_a_file_without_samples_is_refused(tmp_path, text, message):
+    (tmp_path / "rows.json").write_text(text)
+    with pytest.raises(LapilliError, match=f"rows.json: .*({message})"):
+        rate_file(tmp_path / "rows.json", {})
 
 
 def opinion(messages):

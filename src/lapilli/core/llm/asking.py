@@ -189,6 +189,8 @@ class Asker:
         seconds = round(time.monotonic() - began, 3)
         entry = Entry(call.key, dict(call.about), at, seconds, tries=attempt, body=body)
         self.journal.append(replace(entry, input_estimate=call.input_estimate))
+        if self.journal.is_due:
+            await asyncio.to_thread(self.journal.sync)  # a busy disk takes tens of milliseconds, in which others go on
         try:
             reply = read_reply(body)
         except LapilliError as error:

@@ -59,7 +59,8 @@ class Endpoint:
             cause = error.__cause__ or error
             text = self.hide(f"no connection: {type(cause).__name__}: {cause}")
             reason = one_line(text, 300)  # after the key is out, of which a cut would leave a part
-            never_sent = "ConnectError" in type(cause).__name__
+            if never_sent := "ConnectError" in type(cause).__name__:
+                reason += "; check --base-url, and that a server listens there"
             raise FailedError(Failure(Effect.TRANSIENT, reason, perhaps_paid=not never_sent)) from None
 
     def hide(self, text: str) -> str:

@@ -88,6 +88,7 @@ class Journal:
     def append(self, entry: Entry) -> None:
         """Write a line, by one call of the system. It counts as an answer if its body is a chat completion.
 
+        Where `is_due` then holds, call `sync`: in another thread, if something else is to go on meanwhile.
         Raises LapilliError when the disk is full; what was written before stays whole.
         """
         line = _line(entry)
@@ -102,14 +103,17 @@ class Journal:
                 raise
         self._enter(entry, start, len(line))
         self._unsynced += 1
-        if self._unsynced >= _LINES or time.monotonic() - self._synced_at >= _SECONDS:
-            self.sync()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the disk is to be told of the last lines."""
+        return self._unsynced >= _LINES or (self._unsynced > 0 and time.monotonic() - self._synced_at >= _SECONDS)
 
     def sync(self) -> None:
         """Tell the disk to hold all lines. A failure ends the run: what was written may be lost, and nobody knows."""
+        self._unsynced, self._synced_at = 0, time.monotonic()  # before it: other threads need not tell it too
         with explain_write(self.path):
             _SYNC(self._file.fileno())
-        self._unsynced, self._synced_at = 0, time.monotonic()
 
     def close(self) -> None:
         """Write out and close the file."""

@@ -19,6 +19,8 @@ JOURNAL = "journal.jsonl"
 J = TypeVar("J")
 R = TypeVar("R")
 
+_APART = 0.005  # seconds between the first calls: together they would end together, and each wait for all others' turns
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -57,7 +59,8 @@ async def do_all(
     results: dict[int, R] = {}
     waiting = iter(enumerate(jobs))
 
-    async def work() -> None:
+    async def work(number: int) -> None:
+        await asyncio.sleep(number * _APART)
         for at, job in waiting:
             try:
                 results[at] = await do(job)
@@ -66,7 +69,7 @@ async def do_all(
             on_done(len(results))
 
     async with asker.interruptible():
-        await asyncio.gather(*(work() for _ in range(min(workers, len(jobs)))))
+        await asyncio.gather(*map(work, range(min(workers, len(jobs)))))
     return [results[at] for at in sorted(results)]
 
 

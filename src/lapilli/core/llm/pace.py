@@ -62,7 +62,8 @@ class Pace:
                 self._cut(began)
             elif answered:
                 self._count()
-            self._free.notify_all()
+            # All others would wake for nothing; and a level that has grown is filled as calls end, not with a burst.
+            self._free.notify(min(2, max(0, self.level - self.under_way)))
 
     def pause(self, seconds: float) -> None:
         """Begin no call for that long."""

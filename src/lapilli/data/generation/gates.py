@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from lapilli.core.read import control_character
 from lapilli.data.contexts import Context
 from lapilli.data.generation.kinds import Kind, Pair
 from lapilli.data.generation.objects import unsupported
@@ -122,6 +123,7 @@ _LENGTHS: dict[Kind, tuple[int, int]] = {"conversation": (1, 150), "detail": (30
 _SHORT_SENTENCE = 3  # words
 _CHOICE = 4  # words of an answer that picks one of those that the question offers
 _LONGEST = 800  # words of an answer that no other sample comes near
+_MOST_CHARACTERS = 8_000  # of a question or an answer: as many words, or few that are none
 _NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
 _COUNTED = 6  # boxes up to which annotators mark every object
 
@@ -132,6 +134,10 @@ def _format(one: Checked) -> Iterator[Verdict]:
             yield Verdict("format", "an empty question or answer", drops=True)
         elif match := _MARKER.search(text):
             yield Verdict("format", match[0].strip(), drops=True)
+        elif control := control_character(text):
+            yield Verdict("format", f"a control character, {control}", drops=True)
+        elif len(text) > _MOST_CHARACTERS:
+            yield Verdict("format", f"a text of {len(text)} characters", drops=True)
     if len(one.pair.answer.split()) > _LONGEST:
         yield Verdict("format", f"an answer of {len(one.pair.answer.split())} words", drops=True)
 

@@ -49,7 +49,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Report:
-    """What a generation came to. `stopped` says why it is not whole; "" where it is."""
+    """What a generation came to: of all jobs those that are done, accepted or set aside for good.
+
+    `stopped` says why it is not whole; "" where it is.
+    """
 
     jobs: int
     done: int
@@ -215,7 +218,8 @@ def _unanswered_jobs(products: Sequence[Product]) -> str:
 
 
 def _report(work: Work, products: Sequence[Product]) -> Report:
-    return Report(len(work.jobs), len(products), kinds=counts_of(products))
+    done = sum(all(one.gate != UNANSWERED for one in product.dropped) for product in products)
+    return Report(len(work.jobs), done, kinds=counts_of(products))
 
 
 def _begun(folder: Path, work: Work) -> RunDir:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from lapilli.core.errors import LapilliError
 from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.data.contexts import Context
 from lapilli.data.faults import faults
@@ -26,6 +27,8 @@ _DETAIL = re.compile(
 )
 _LONG = 30  # words, from which an answer is more than a sentence
 _SHORT_SENTENCE = 3  # words
+_ENDS = ".!?\"')”"
+_INNER_END = re.compile(r"[.!?]\s+[A-Z]")
 _EMPTY_TALK = re.compile(
     r"\b(it depends|hard to say|many things|various (things|objects|items)|and so on|some(thing| kind of thing)"
     r"|(nice|interesting|beautiful) (picture|image|photo)|as (you|we) can see|needless to say)\b",
@@ -54,30 +57,38 @@ class Point:
 
 @dataclass(frozen=True)
 class Rating:
-    """What is said of a sample: its row from 0 and id, the score from 0 to 1, and the points."""
+    """What is said of a sample: its row from 0 and id, the score from 0 to 1, and the points.
+
+    `has_context` says whether anything was known of its picture.
+    """
 
     row: int
     id: str
     score: float
     good: tuple[Point, ...]
     bad: tuple[Point, ...]
+    has_context: bool = False
 
 
 def rate_file(file: Path, contexts: Mapping[str, Context]) -> list[Rating]:
     """The rating of every row of a file of samples, in its order; `contexts` are those of its pictures, if known.
 
-    A row that is no sample has the score 0. Raises LapilliError for a file that cannot be read.
+    A row that is no sample has the score 0. Raises LapilliError for a file that cannot be read, or has no rows.
     """
     ratings = []
     for row in read_rows(file):
+        if row.number is None:
+            raise LapilliError(f"{file}: {row.value}")
         fault = next(faults(row.value), None)
         if fault is not None or not isinstance(row.value, dict):
             name = str(row.value.get("id", "")) if isinstance(row.value, dict) else ""
-            ratings.append(Rating(row.number or 0, name, 0.0, (), (Point("no sample", str(fault), 1.0),)))
+            ratings.append(Rating(row.number, name, 0.0, (), (Point("no sample", str(fault), 1.0),)))
         else:
             sample = sample_of(row.value)
             image = sample.images[0] if sample.images else ""
-            ratings.append(rate(row.number or 0, sample, contexts.get(image)))
+            ratings.append(rate(row.number, sample, contexts.get(image)))
+    if not ratings:
+        raise LapilliError(f"{file}: no rows; give a file of samples")
     return ratings
 
 
@@ -87,7 +98,8 @@ def rate(row: int, sample: Sample, context: Context | None) -> Rating:
     kind = kind_of_pairs(pairs)
     bad = [*_bad_pairs(pairs, kind, context), *_bad_whole(pairs, context)]
     score = max(0.0, 1.0 - sum(point.weight for point in bad))
-    return Rating(row, sample.id, round(score, 3), tuple(_good(pairs, kind, context)), tuple(bad))
+    good = tuple(_good(pairs, kind, context))
+    return Rating(row, sample.id, round(score, 3), good, tuple(bad), has_context=context is not None)
 
 
 def pairs_of(sample: Sample) -> list[Pair]:
@@ -111,7 +123,7 @@ def _bad_pairs(pairs: Sequence[Pair], kind: Kind, context: Context | None) -> It
         if match := _EMPTY_TALK.search(pair.answer):
             yield Point("says nothing", match[0], 0.3)
         words = pair.answer.split()
-        if len(words) > 2 * _SHORT_SENTENCE and pair.answer.rstrip()[-1] not in ".!?\"')”":
+        if len(words) > 2 * _SHORT_SENTENCE and _is_prose(pair.answer) and not _is_ended(pair.answer):
             yield Point("unfinished", " ".join(words[-4:]), 0.4)
 
 
@@ -133,6 +145,15 @@ def _shared(pairs: Sequence[Pair], context: Context) -> bool:
     return bool(content_words(text) & known) or any(mentions(text, name) for name in context.categories)
 
 
+def _is_prose(text: str) -> bool:
+    """Whether a text has sentences, and is no caption without a full stop, such as "a dog on a bench"."""
+    return text.strip()[0].isupper() or _INNER_END.search(text) is not None
+
+
+def _is_ended(text: str) -> bool:
+    return text.rstrip()[-1] in _ENDS
+
+
 def _good(pairs: Sequence[Pair], kind: Kind, context: Context | None) -> Iterator[Point]:
     text = "\n".join(f"{pair.question} {pair.answer}" for pair in pairs)
     if context is not None and (present := [name for name in context.categories if mentions(text, name)]):
@@ -142,7 +163,7 @@ def _good(pairs: Sequence[Pair], kind: Kind, context: Context | None) -> Iterato
         yield Point("varied", ", ".join(types), 0.0)
     if kind == "reasoning" and (match := _REASON.search(pairs[0].answer)):
         yield Point("gives reasons", match[0], 0.0)
-    if pairs and all(len(pair.answer.split()) > _SHORT_SENTENCE for pair in pairs):
+    if pairs and all(len(p.answer.split()) >= _SHORT_SENTENCE and _is_ended(p.answer) for p in pairs):
         yield Point("full sentences", f"{len(pairs)} answers", 0.0)
     if kind == "conversation" and any(len(a.answer.split()) < len(b.answer.split()) for a, b in pairwise(pairs)):
         yield Point("from simple to complex", "later answers are longer", 0.0)
