@@ -1,6 +1,7 @@
-"""What a joined LLaVA is to transformers: its configuration, its class, and what its projector reads and makes."""
+"""What a joined LLaVA is to transformers: its configuration, its class, its modules, what its projector reads."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -11,6 +12,10 @@ from transformers import LlavaConfig, LlavaForConditionalGeneration
 from lapilli.core.errors import LapilliError
 from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.model.connector import CONNECTORS, Connector, encoder_grid, named
+from lapilli.model.llm_modules import LlmModule
+
+_ATTENTION = {"self_attn", "attention", "attn", "self_attention"}
+_DOWN = {"down_proj", "fc2", "dense_4h_to_h", "c_proj", "w2"}
 
 
 @strict
@@ -123,3 +128,16 @@ def learning(projector: Any, connector: str) -> list[nn.Parameter]:
     return [
         parameter for name, parameter in projector.named_parameters() if not (identity and name.startswith(identity))
     ]
+
+
+def layer_and_kind(name: str) -> tuple[int | None, LlmModule | None]:
+    """The layer and the kind of module of a language model's parameter or module, by its name; None outside layers."""
+    words = name.split(".")
+    layer = next((int(word) for before, word in pairwise(words) if before == "layers"), None)
+    if any("norm" in word or word.startswith("ln_") for word in words):
+        return layer, "norms"
+    if layer is None:
+        return None, None
+    if _ATTENTION & {*words}:
+        return layer, "attention"
+    return layer, "down" if _DOWN & {*words} else "gate_up"

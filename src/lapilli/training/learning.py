@@ -8,7 +8,6 @@ from torch import nn
 from lapilli.core.errors import UsageError
 from lapilli.model import architecture
 from lapilli.model.llava import Llava
-from lapilli.model.llm_modules import layer_and_kind
 from lapilli.training.recipe import TrainRecipe
 from lapilli.training.stages import modes
 from lapilli.training.tuning import LlmTuning, Part
@@ -81,7 +80,7 @@ def _of_llm(tuning: LlmTuning, llava: Llava) -> Iterator[nn.Parameter]:
     if head.weight is table and learns[tuning.embeddings] != learns[tuning.head]:
         raise UsageError("llm.embeddings, llm.head: they are tied, one matrix; set both to true or both to false")
     for name, parameter in language.named_parameters():
-        layer, kind = layer_and_kind(name)
+        layer, kind = architecture.layer_and_kind(name)
         if parameter is table:
             learned = learns[tuning.embeddings]
         elif layer is None:  # the last norm goes with those of all layers
@@ -100,6 +99,6 @@ def _read(llava: Llava) -> Iterator[nn.Parameter]:
     depth = len(tower.encoder.layers)
     last = max(at if at >= 0 else depth + 1 + at for at in architecture.feature_layers(llava.model.config))
     for name, parameter in tower.named_parameters():
-        layer, _ = layer_and_kind(name)
+        layer, _ = architecture.layer_and_kind(name)
         if name.split(".")[0] not in _UNREAD and (layer is None or layer < last):
             yield parameter

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lapilli.model.llm_modules import LlmModule, layer_and_kind
+from lapilli.model.architecture import layer_and_kind
+from lapilli.model.llm_modules import LlmModule
 
 
 @contextmanager
