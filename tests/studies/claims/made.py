@@ -75,6 +75,7 @@ def _patched(plan):
     return {
         "depth": plan.depth,
         "settings": {"samples": N},
+        "candidates": {"fewest": 2, "most": 8},
         "windows": [{"start": a, "stop": b, "at": at} for (a, b), at in _at(plan, plan.windows)],
         "parts": dict(_at(plan, plan.parts)),
         "within": [{"part": part, "what": what, "at": at} for (part, what), at in _at(plan, plan.within)],
@@ -179,6 +180,8 @@ def _beside_captions(depth, captions, gaps, rng):
     bump = np.exp(-((np.arange(depth + 1) / depth - at) ** 2) / 0.02)[:, None]
     for model, height in zip(("tuned", "base"), captions[1:], strict=True):
         arrays[f"caption-overlap-{model}-samples"] = height * bump + 0.05 * rng.standard_normal((depth + 1, N))
+        halves = height * bump[:, 0] + 0.01 * rng.standard_normal((33, depth + 1)) * (np.arange(33) > 0)[:, None]
+        arrays[f"caption-overlap-{model}"] = halves
     for name, change in zip(("probe", "cosine"), gaps[:2], strict=True):
         sign = -1 if name == "cosine" else 1  # of an angle: the less, the wider
         arrays[f"caption-{name}-base-samples"] = np.full(N, 1.0)

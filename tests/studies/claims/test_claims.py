@@ -122,7 +122,7 @@ def test_the_whole_interval_decides(low, high, least, most, verdict):
         (
             {"weights": np.eye(DEPTH)[20]},
             ("P10",),
-            "the shallow half of the tuned layers brings no more than chance may",
+            "the shallow half of the tuned layers brings no more than random changes of it do",
         ),
         ({"weights": FALLING / 3, "connector": 2 / 3}, ("P6",), "bring less than half of the gain with the pictures"),
         ({"dimensions": (math.nan, 10.0)}, ("G5",), "too few distinct states"),
@@ -145,6 +145,27 @@ def test_identical_models_support_nothing():
     found = verdicts(made, {claim.id for claim in CLAIMS} - {"G7", "G7b", "G8"})
     assert "supported" not in found.values()
     assert "refuted" not in {found[name] for name in found if name[0] == "P"}
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_no_verdict_is_decided_by_the_number_of_layers_alone(depth):
+    """Whatever was measured: of one layer the best, the middle and the shallow half are all there is."""
+    found = [verdicts(evidence(np.full(depth, 1 / depth), settled=settled)) for settled in ((0.5, 1.0), (1.0, 0.5))]
+    places = {"G3", "G4", "G6", "G7", "G7b", "G8", "P1", "P2", "P3", "P4", "P6", "P10"} if depth == 1 else {"G7", "G7b"}
+    assert {name: one[name] for one in found for name in places} == dict.fromkeys(places, "untested")
+
+
+def test_without_other_candidates_no_hybrid_is_worse():
+    made = evidence(FALLING)
+    made.patched["candidates"] = {"fewest": 1, "most": 1}
+    assert verdicts(made, {"P5"}) == {"P5": "untested"}
+
+
+def test_a_shallow_half_that_random_changes_match_says_nothing_of_image_tokens():
+    """Random changes of all layers bring the whole gain, and so of half of them half: more than these layers do."""
+    made = evidence(np.where(np.arange(DEPTH) < DEPTH // 2, 0.3, 1.7) / DEPTH, random=1.0, random_spread=0.05)
+    (finding,) = [finding_of(claim, made, LEVEL / len(CLAIMS)) for claim in CLAIMS if claim.id == "P10"]
+    assert finding.verdict == "untested" and "random changes" in finding.why
 
 
 @pytest.mark.parametrize("depth", [1, 2, 5, 8, 9, 24])

@@ -88,11 +88,18 @@ def test_without_a_picture_that_gives_anything_nothing_is_said(more, untested, w
     assert why in made[untested[0]].why
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3])
-def test_fewer_than_four_layers_have_no_quarters(depth):
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_of_four_layers_or_fewer_none_is_the_middle_quarter(depth):
     made = findings(np.ones(depth))
     assert {finding.verdict for finding in made.values()} == {"untested"}
-    assert {finding.why for finding in made.values()} == {f"{depth} layers have no quarters; it takes 4"}
+    assert {finding.why for finding in made.values()} == {f"{depth} layers are too few; it takes 5"}
+
+
+def test_models_that_read_alike_to_the_bit_say_nothing_of_what_tuning_sharpens():
+    of_variants, arrays = flow(MIDDLE)
+    same = {name: arrays[name.replace("base", "tuned")] for name in arrays}
+    claim = next(claim for claim in CLAIMS if claim.id == "F3b")
+    assert finding_of(claim, made_of((of_variants, same)), LEVEL).verdict == "untested"
 
 
 @pytest.mark.parametrize("depth", range(4, 34))

@@ -8,8 +8,8 @@ from tests.studies.claims.test_claims import FALLING, verdicts
 
 from lapilli.inspection.measures.points import HALVINGS
 from lapilli.studies.claims.claim import LEVEL, finding_of
-from lapilli.studies.claims.modality import CLAIMS
-from lapilli.studies.compare.modalities import BY_HALVES, BY_SAMPLES, _gaps, _overlaps
+from lapilli.studies.claims.modality import CLAIMS, _change
+from lapilli.studies.compare.modalities import BY_HALVES, BY_SAMPLES, _gaps, _halves, _means, _overlaps
 
 IDS = {claim.id: claim for claim in CLAIMS}
 
@@ -128,6 +128,30 @@ def test_a_gap_between_clouds_grows_with_their_distance_by_every_measure():
     assert far["probe"].mean() > near["probe"].mean() + 0.3
     np.testing.assert_allclose(far["cosine"], near["cosine"], atol=1e-9)
     assert loose["cosine"].mean() < near["cosine"].mean() - 0.3
+
+
+def test_a_state_without_direction_leaves_its_sample_out():
+    made = evidence(FALLING, settled=(0.25, 0.5))
+    made.states["turn-tuned-image_random-samples"][3, 7] = np.nan
+    assert finding_of(IDS["G7"], made, LEVEL).verdict == "supported"
+    assert finding_of(IDS["G7b"], made, LEVEL).verdict == "supported"
+
+
+def test_the_error_of_neighbors_in_common_holds_what_neighbors_share():
+    """Samples are each other's neighbors, and so not independent: halves of them are."""
+    rng, figures, errors = np.random.default_rng(0), [], []
+    for _ in range(16):
+        shared = rng.standard_normal((60, 6))
+        caption = torch.from_numpy(shared + 0.7 * rng.standard_normal((60, 6)))
+        streams = [[(torch.from_numpy(shared + a * rng.standard_normal((60, 6))), caption)] for a in (0.6, 0.8)]
+        of_halves = [
+            np.array([_means(part)[0] for part in map(_overlaps, (pairs, *_halves(pairs)))]) for pairs in streams
+        ]
+        value, error = _change(of_halves[0] - of_halves[1])
+        figures.append(value)
+        errors.append(error)
+    assert np.mean(errors) > 0.8 * np.std(figures, ddof=1)
+    assert sum(abs(np.array(figures) - 0.0537) > 1.96 * np.array(errors)) <= 3  # the mean of 60 such figures
 
 
 def test_neighbors_in_common_are_those_of_pairs():

@@ -21,14 +21,14 @@ def mean_at(values: NDArray[np.floating], seed: int, level: float) -> Estimate:
     values = values[np.isfinite(values)]
     if not len(values):
         return Estimate(math.nan, math.nan, math.nan, 0)
-    return _spread_only(interval(float(values.mean()), draws(len(values), seed).means(values), len(values), level))
+    return spread_only(interval(float(values.mean()), draws(len(values), seed).means(values), len(values), level))
 
 
 def share_at(changes: NDArray[np.floating], gains: NDArray[np.floating], seed: int, level: float) -> Estimate:
     """The share that a mean change has of a mean gain, of the same samples, (sample,) each; they are drawn together."""
     drawn = draws(len(gains), seed)
     replicates = drawn.means(changes) / drawn.means(gains)
-    return _spread_only(interval(float(changes.mean() / gains.mean()), replicates, len(gains), level))
+    return spread_only(interval(float(changes.mean() / gains.mean()), replicates, len(gains), level))
 
 
 def share_over_draws_at(
@@ -38,10 +38,11 @@ def share_over_draws_at(
     drawn, figures = draws(len(gains), seed), changes.mean(1) / gains.mean()
     replicates = (drawn.means(changes.mean(0)) / drawn.means(gains))[:, None]
     replicates = with_error_of_draws(replicates, figures[:, None], seed)[:, 0]
-    return _spread_only(interval(float(figures.mean()), replicates, len(gains), level))
+    return spread_only(interval(float(figures.mean()), replicates, len(gains), level))
 
 
-def _spread_only(figure: Estimate) -> Estimate:
+def spread_only(figure: Estimate) -> Estimate:
+    """The figure, without its interval where that has no width: samples that are all alike say nothing of others."""
     if figure.high - figure.low > _NO_SPREAD * max(1.0, abs(figure.value)):
         return figure
     return Estimate(figure.value, math.nan, math.nan, figure.n)

@@ -29,7 +29,9 @@ class Claim:
     measure     what its figure is, in words, with its unit
     source      who claims it, or the opposite
     test        measures the figure
-    by_samples  whether more samples make the interval of the figure narrower; of a layer's place they may not
+    by_samples  whether the interval narrows as the root of the number of samples does: that of a layer's place need
+                not, nor an exact one, nor one over a few random draws
+    fewest      layers: of models with fewer, depth alone would decide
     """
 
     id: str
@@ -40,6 +42,7 @@ class Claim:
     least: float = -math.inf
     most: float = math.inf
     by_samples: bool = True
+    fewest: int = 1
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ class Finding:
 
 def finding_of(claim: Claim, evidence: Evidence, level: float) -> Finding:
     """Measure a claim's figure and decide. `level` is how often its interval may miss the truth."""
-    figure = claim.test(evidence, level)
+    few = evidence.depth < claim.fewest
+    figure = f"{evidence.depth} layers are too few; it takes {claim.fewest}" if few else claim.test(evidence, level)
     if isinstance(figure, str):
         return _finding(claim, "untested", None, why=figure)
     if not (math.isfinite(figure.low) and math.isfinite(figure.high)):

@@ -91,6 +91,10 @@ class Evidence:
         """The share of a picture's neighbors that are its caption's, above chance, (1 + layer, sample)."""
         return self.states[f"caption-overlap-{model}-samples"]
 
+    def caption_overlap_of_halves(self, model: str) -> Floats:
+        """The mean of that over samples, of all and of both halves of each halving, (1 + 2 halvings, 1 + layer)."""
+        return self.states[f"caption-overlap-{model}"]
+
     def gap(self, measure: str, model: str) -> Floats:
         """How far pictures and captions lie apart at half depth: of all, then of both halves of each halving."""
         return self.states[f"caption-{measure}-{model}"]

@@ -10,7 +10,7 @@ import numpy as np
 
 from lapilli.core.statistics.bootstrap import draws, interval
 from lapilli.core.statistics.estimate import Estimate
-from lapilli.core.statistics.joint import largest_at, largest_change_at, mean_at
+from lapilli.core.statistics.joint import largest_at, largest_change_at, mean_at, spread_only
 from lapilli.core.statistics.recovery import ROUNDING
 from lapilli.studies.claims.claim import Claim
 from lapilli.studies.claims.evidence import Evidence, Floats
@@ -18,7 +18,7 @@ from lapilli.studies.tuning import BASE, TUNED
 
 _LATE, _ENTRY, _QUARTER = 0.01, 0.02, 0.1  # of answers, of answers, and of what all layers read
 _ENTRY_DEPTH = 0.2
-_FEWEST = 4  # layers
+_FEWEST = 5  # layers: of four, two are in the middle
 
 
 def _late_unused(evidence: Evidence, level: float) -> Estimate | str:
@@ -35,8 +35,6 @@ def _early_unused(evidence: Evidence, level: float) -> Estimate | str:
 
 def _lost(evidence: Evidence, variant: Callable[[], int], margin: float, level: float) -> Estimate | str:
     """The share of answers lost in a variant; nothing is said where pictures give no more answers than the margin."""
-    if few := _too_few(evidence):
-        return few
     own, *_ = answers = evidence.readings[f"{TUNED}-image-likeliest"]
     blind = evidence.readings[f"{TUNED}-text-likeliest"][0]
     if not largest_change_at((own - blind)[None], level).low > margin:
@@ -46,7 +44,7 @@ def _lost(evidence: Evidence, variant: Callable[[], int], margin: float, level: 
 
 def _middle_most(evidence: Evidence, level: float) -> Estimate | str:
     """By how much more the middle quarter costs the tuned model than any other, as a share of what all layers cost."""
-    if why := _too_few(evidence) or _unread(evidence, TUNED, level):
+    if why := _unread(evidence, TUNED, level):
         return why
     middle, others = _quarters(evidence)
     costs, total = _costs(evidence, TUNED, [middle, *others]), _total(evidence, TUNED)
@@ -59,7 +57,7 @@ def _middle_most(evidence: Evidence, level: float) -> Estimate | str:
 
 def _tuning_sharpens(evidence: Evidence, level: float) -> Estimate | str:
     """By how much larger the middle quarter's share of what all layers cost is in the tuned model than in the base."""
-    if why := _too_few(evidence) or _unread(evidence, TUNED, level) or _unread(evidence, BASE, level):
+    if why := _unread(evidence, TUNED, level) or _unread(evidence, BASE, level):
         return why
     middle, _ = _quarters(evidence)
     shares = []
@@ -68,12 +66,7 @@ def _tuning_sharpens(evidence: Evidence, level: float) -> Estimate | str:
         drawn = draws(len(total), evidence.seed)
         shares.append(np.append(cost.mean() / total.mean(), drawn.means(cost) / drawn.means(total)))
     value, *replicates = shares[0] - shares[1]
-    return interval(float(value), np.array(replicates), len(total), level)
-
-
-def _too_few(evidence: Evidence) -> str:
-    few = evidence.depth < _FEWEST
-    return f"{evidence.depth} layers have no quarters; it takes {_FEWEST}" if few else ""
+    return spread_only(interval(float(value), np.array(replicates), len(total), level))
 
 
 def _unread(evidence: Evidence, role: str, level: float) -> str:
@@ -118,6 +111,8 @@ CLAIMS = (
         "for: image tokens can be dropped half way; against: of captions",
         _late_unused,
         most=_LATE,
+        by_samples=False,
+        fewest=_FEWEST,
     ),
     Claim(
         "F2",
@@ -126,6 +121,8 @@ CLAIMS = (
         "for: models trained that way; against: shallow layers of hybrids bring the gain",
         _early_unused,
         most=_ENTRY,
+        by_samples=False,
+        fewest=_FEWEST,
     ),
     Claim(
         "F3",
@@ -134,6 +131,7 @@ CLAIMS = (
         "for: attention knock-out in LLaVA; against: attention to pictures is largest in the first layers",
         _middle_most,
         least=_QUARTER,
+        fewest=_FEWEST,
     ),
     Claim(
         "F3b",
@@ -142,5 +140,6 @@ CLAIMS = (
         "implied wherever knock-out of a tuned model alone is read as what tuning did",
         _tuning_sharpens,
         least=_QUARTER,
+        fewest=_FEWEST,
     ),
 )

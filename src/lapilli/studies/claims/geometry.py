@@ -121,6 +121,7 @@ CLAIMS: Sequence[Claim] = (
         "for: earlier studies of LLaVA on COCO and ScienceQA",
         _image_changes_more,
         least=0.05,
+        fewest=2,
     ),
     Claim(
         "G3",
@@ -131,6 +132,7 @@ CLAIMS: Sequence[Claim] = (
         least=0.15,
         most=0.55,
         by_samples=False,
+        fewest=2,
     ),
     Claim(
         "G4",
@@ -139,6 +141,7 @@ CLAIMS: Sequence[Claim] = (
         "for: early and middle layers join the modalities; against: LISA, where the ends change",
         _centre_of_change,
         most=0.5,
+        fewest=2,
     ),
     Claim(
         "G5",
@@ -156,5 +159,6 @@ CLAIMS: Sequence[Claim] = (
         _earlier_peak,
         most=-0.06,
         by_samples=False,
+        fewest=2,
     ),
 )

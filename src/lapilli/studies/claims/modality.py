@@ -11,7 +11,7 @@ import numpy as np
 
 from lapilli.core.statistics.bootstrap import draws, interval
 from lapilli.core.statistics.estimate import Estimate
-from lapilli.core.statistics.joint import largest_mean_at, mean_at, place_of_largest_at
+from lapilli.core.statistics.joint import largest_mean_at, place_of_largest_at
 from lapilli.inspection.measures.points import halving_error
 from lapilli.studies.claims.claim import Claim
 from lapilli.studies.claims.evidence import Evidence, Floats
@@ -26,28 +26,38 @@ _SHARE = 0.5  # of what layers turned a token before, at most, where it has sett
 
 def _image_settles(evidence: Evidence, level: float) -> Estimate | str:
     """The depth by which image tokens have settled in the tuned model."""
-    if evidence.depth < 2:
-        return "one layer has no depth by which anything settles"
-    depths = _settled(evidence, _IMAGE)
-    return interval(float(depths[0]), depths[1:], evidence.n, level)
+    if isinstance(depths := _settled(evidence), str):
+        return depths
+    return interval(float(depths[0][0]), depths[0][1:], evidence.n, level)
 
 
 def _words_settle_later(evidence: Evidence, level: float) -> Estimate | str:
     """By how much deeper the words of the question settle than image tokens."""
-    if evidence.depth < 2:
-        return "one layer has no depth by which anything settles"
-    image, word = (_settled(evidence, position) for position in (_IMAGE, _WORD))
+    if isinstance(depths := _settled(evidence), str):
+        return depths
+    image, word = depths
     if image[0] == 1:
         return "image tokens settle nowhere: no words can settle deeper"
     return interval(float(word[0] - image[0]), word[1:] - image[1:], evidence.n, level)
 
 
-def _settled(evidence: Evidence, position: str) -> Floats:
-    """The depth behind which layers turn a token by at most half as much as before: as measured, then in every draw.
+def _settled(evidence: Evidence) -> tuple[Floats, Floats] | str:
+    """The depth by which an image token and a word have settled: as measured, then in every draw.
+
+    Of the samples without a state of no length, which has no direction.
+    """
+    turns = np.stack([evidence.turns(TUNED, position) for position in (_IMAGE, _WORD)])
+    turns = turns[..., np.isfinite(turns).all((0, 1))]
+    if turns.shape[-1] < 2:
+        return "the states of all samples but one have no direction somewhere"
+    return _step(evidence, turns[0]), _step(evidence, turns[1])
+
+
+def _step(evidence: Evidence, turns: Floats) -> Floats:
+    """The depth behind which layers turn a token, (layer, sample), by at most half as much as before, (1 + draw,).
 
     Of all depths where that holds it is that of the step that fits best, by least squares; 1 where there is none.
     """
-    turns = evidence.turns(TUNED, position)
     profiles = np.vstack([turns.mean(1), draws(turns.shape[1], evidence.seed).means(turns.T)])
     ends = range(1, evidence.depth)
     before = np.stack([profiles[:, :end].mean(1) for end in ends], 1)
@@ -81,8 +91,12 @@ def _core_grows(evidence: Evidence, level: float) -> Estimate | str:
     middle = (depths >= _CORE[0]) & (depths <= _CORE[1])
     if not middle.any():
         return f"no layer ends between {_CORE[0]} and {_CORE[1]} of the depth"
-    apart = evidence.caption_overlap(TUNED)[middle] - evidence.caption_overlap(BASE)[middle]
-    return mean_at(_measured(apart).mean(0), evidence.seed, level)
+    tuned, base = (evidence.caption_overlap_of_halves(model)[:, middle].mean(1) for model in (TUNED, BASE))
+    change, error = _change(tuned - base)
+    if not (math.isfinite(change) and error > 0):
+        return "too few distinct states for neighbors of pictures and captions"
+    half = NormalDist().inv_cdf(1 - level / 2) * error
+    return Estimate(change, change - half, change + half, evidence.n)
 
 
 def _gap_narrows(evidence: Evidence, level: float) -> Estimate | str:
@@ -116,7 +130,11 @@ def _change_of_mean(evidence: Evidence, measure: str, sign: int) -> tuple[float,
 def _change_of_whole(evidence: Evidence, measure: str, as_share: bool = False) -> tuple[float, float]:
     """The change of a gap, or its share of the base's, and its error from halves of the samples."""
     tuned, base = (evidence.gap(measure, model) for model in (TUNED, BASE))
-    change = tuned / base - 1 if as_share else tuned - base
+    return _change(tuned / base - 1 if as_share else tuned - base)
+
+
+def _change(change: Floats) -> tuple[float, float]:
+    """A change of all samples, and its error from those of both halves of every halving, (1 + 2 halvings,)."""
     return float(change[0]), halving_error(change[1:].reshape(-1, 2))
 
 
@@ -129,6 +147,7 @@ CLAIMS: Sequence[Claim] = (
         _image_settles,
         most=0.34,
         by_samples=False,
+        fewest=3,
     ),
     Claim(
         "G7b",
@@ -138,6 +157,7 @@ CLAIMS: Sequence[Claim] = (
         _words_settle_later,
         least=0.1,
         by_samples=False,
+        fewest=3,
     ),
     Claim(
         "G8",
@@ -148,6 +168,7 @@ CLAIMS: Sequence[Claim] = (
         least=_CORE[0],
         most=_CORE[1],
         by_samples=False,
+        fewest=2,
     ),
     Claim(
         "G8b",

@@ -23,7 +23,7 @@ from lapilli.studies.tuning import Tuning
 RESULT = "claims"
 """The name of the study's result in its run folder."""
 
-VERSION = 2
+VERSION = 3
 """Of what is measured. A folder that was begun with another is not gone on with."""
 
 CLAIMS: Sequence[Claim] = (*geometry.CLAIMS, *modality.CLAIMS, *patching.CLAIMS, *flow.CLAIMS)

@@ -54,14 +54,18 @@ def beside_captions(images: Mapping[str, States], captions: Mapping[str, States]
     """What is measured of pictures and their captions, the means of their tokens, in the states of every model.
 
     `caption-overlap-MODEL-samples`, (site, sample), before the first layer and behind each, nan where a sample was left
-    out. At half depth, of every gap: `caption-GAP-MODEL-samples`, (sample,), of one that is a mean of theirs, and
-    `caption-GAP-MODEL`, (1 + 2 halvings,), of another: of all samples, then of both halves of each halving.
+    out; their mean is `caption-overlap-MODEL`, (1 + 2 halvings, site): of all samples, then of both halves of each
+    halving. At half depth, of every gap: `caption-GAP-MODEL-samples`, (sample,), of one that is a mean of theirs, and
+    `caption-GAP-MODEL`, (1 + 2 halvings,), of another.
     """
     streams = {
         model: list(zip(_stream(images[model], "image_mean"), _stream(captions[model], "question_mean"), strict=True))
         for model in images
     }
     overlaps = {f"caption-overlap-{model}-samples": _overlaps(pairs) for model, pairs in streams.items()}
+    for model, pairs in streams.items():
+        parts = [overlaps[f"caption-overlap-{model}-samples"], *map(_overlaps, _halves(pairs))]
+        overlaps[f"caption-overlap-{model}"] = np.array([_means(part) for part in parts])
     middle = {model: pairs[len(pairs) // 2] for model, pairs in streams.items()}
     return overlaps | dict(_gaps(middle))
 
@@ -75,6 +79,22 @@ def _overlaps(pairs: list[Pair]) -> Floats:
             (overlap,) = neighborhood_overlap(image[rows], caption[rows], (K,))
             row[rows] = overlap.samples
     return values
+
+
+def _halves(pairs: list[Pair]) -> Iterator[list[Pair]]:
+    """The states of both halves of every halving of the samples, which models share."""
+    for first in halvings(len(pairs[0][0])):
+        for half in (first, ~first):
+            yield [(image[half], caption[half]) for image, caption in pairs]
+
+
+def _means(values: Floats) -> Floats:
+    """The means of values (site, sample) over the samples that were measured; nan where none was."""
+    measured = np.isfinite(values)
+    means: Floats = np.divide(
+        np.where(measured, values, 0.0).sum(1), measured.sum(1), np.full(len(values), np.nan), where=measured.any(1)
+    )
+    return means
 
 
 BY_SAMPLES: Mapping[str, Callable[[Tensor, Tensor], Measured]] = {
