@@ -1,5 +1,6 @@
 """Suggested layers: scores with known answers, orders of known scores, and a mask that a training takes."""
 
+import json
 import math
 import shutil
 from functools import cache
@@ -15,7 +16,7 @@ from tests.parts import joined
 from tests.studies.compare import made
 from tests.studies.compare.made import LAYERS, PLANTED
 
-from lapilli.core.errors import UsageError
+from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.placement import Placement
 from lapilli.core.run import RunDir
 from lapilli.data.pictures import open_picture
@@ -108,6 +109,38 @@ def test_captions_are_the_longest_and_of_all_pictures_or_none(tmp_path):
     lines = (tmp_path / "data/context.jsonl").read_text().splitlines()
     (tmp_path / "data/context.jsonl").write_text("\n".join(lines[1:]))
     assert tuning(of.models, tmp_path / "data", made.COUNT, 0).captions == []
+
+
+def captions_of(folder, rows):
+    """The captions that the comparison reads of the same pictures, if those of the first are on these rows."""
+    shutil.copytree(made.captioned(), folder)
+    lines = (folder / "context.jsonl").read_text().splitlines()[1:]
+    more = [json.dumps({"id": f"of-0-{n}", "image": "0.png", **row}) for n, row in enumerate(rows)]
+    (folder / "context.jsonl").write_text("\n".join([*lines, *more]))
+    of = tuning(made.of(made.changed(PLANTED)).models, folder, made.COUNT, 0)
+    return [caption.turns[0].text for caption in of.captions]
+
+
+def test_the_longest_caption_is_that_of_all_rows_of_a_picture(tmp_path):
+    captions = (["Of three words."], ["Of words that are five.", " " * 30], ["No."])
+    texts = captions_of(tmp_path / "data", [{"captions": some} for some in captions])
+    assert len(texts) == made.COUNT and [text for text in texts if "Of" in text] == ["Of words that are five."]
+
+
+def test_a_caption_without_text_is_none(tmp_path):
+    instances = [{"category": "ball", "bbox": [0, 0, 1, 1]}]
+    for number, caption in enumerate(("", " \n")):
+        assert captions_of(tmp_path / str(number), [{"captions": [caption], "instances": instances}]) == []
+
+
+def test_damaged_captions_are_refused_before_anything_is_written(tmp_path):
+    shutil.copytree(made.captioned(), tmp_path / "data")
+    with (tmp_path / "data/context.jsonl").open("a") as file:
+        file.write("\n{")
+    of = tuning(made.of(made.changed(PLANTED)).models, tmp_path / "data", made.COUNT, 0)
+    with pytest.raises(LapilliError, match=f"context.jsonl:{made.COUNT + 1}: "):
+        opened(tmp_path / "run", of)
+    assert not (tmp_path / "run").exists()
 
 
 def test_turns_and_captions_are_those_of_the_kept_states():

@@ -65,8 +65,9 @@ _LANGUAGE = "model.language_model.layers."
 def opened(out: Path, of: Tuning, placement: Placement = AS_STORED, suggestion: Suggestion | None = None) -> RunDir:
     """The run folder of a comparison: new, interrupted, or finished.
 
-    Raises UsageError as `require_usable` and LapilliError as `begun` does.
+    Raises UsageError as `require_usable` does, and LapilliError as `begun` does and for a damaged file of captions.
     """
+    _ = of.captions  # read before a model runs, which takes long
     if suggestion is None:
         return begun(out, of, placement, RESULT, VERSION)
     require_usable(suggestion, of)
