@@ -55,7 +55,7 @@ class Tuning:
 
     @cached_property
     def captions(self) -> list[Sample]:
-        """The longest caption of every question's picture, as a text without pictures; none unless all have one with text.
+        """The longest caption of every question's picture, a text without pictures; none unless all have one with text.
 
         Raises LapilliError for a damaged file of captions.
         """

@@ -18,6 +18,7 @@ from tests.studies.compare.made import LAYERS, PLANTED
 
 from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.placement import Placement
+from lapilli.core.plain import plain
 from lapilli.core.run import RunDir
 from lapilli.data.pictures import open_picture
 from lapilli.inspection.measures import linear_cka
@@ -27,7 +28,7 @@ from lapilli.model.llava import load
 from lapilli.model.parts import origin
 from lapilli.model.placement import placed
 from lapilli.report.compare.page import render
-from lapilli.report.compare.suggestion import lines
+from lapilli.report.compare.suggestion import lines, tables
 from lapilli.studies.compare.layer_scores import gradient_norms, layer_contributions
 from lapilli.studies.compare.local import batch_of
 from lapilli.studies.compare.selectors import (
@@ -298,6 +299,27 @@ def test_equal_scores_choose_nothing_and_unknown_ones_come_last():
     found = suggested({"similarity": unknown, "local": equal}, 3, 1, 0)
     assert found["missing"] == {"local": "every layer has the same score"}
     assert found["selectors"][0]["order"] == [2, 1, 0]
+
+
+@pytest.mark.parametrize("unknown", [math.nan, math.inf, -math.inf])
+def test_of_layers_without_a_finite_score_nothing_is_said(unknown):
+    """An idle layer has 0 / 0, and one that is idle in the base alone x / 0; the page is drawn of both."""
+    values = np.array([3.0, 1.0, 2.0, 4.0])[:, None] + 0.01 * np.random.default_rng(1).standard_normal((4, 80))
+    values[1, 7] = unknown
+    found = suggested({"local": by_samples(values, 0), "similarity": scores([1, 2, 3, 4])}, 4, 2, 0)
+    local = found["selectors"][0]
+    assert local["order"] == [3, 0, 2, 1] and local["layers"] == [0, 3]
+    np.testing.assert_array_equal(local["often"], [1, math.nan, 0, 1])
+    assert [np.isfinite(band).tolist() for band in local["scores"].values()] == [[True, False, True, True]] * 3
+    assert np.isfinite(found["agreement"]["correlation"]).all()
+    cell = tables({"suggested": plain(found)})["layers"][1]["cells"][0]
+    assert cell == {"chosen": False, "place": "4", "score": "– [–, –]", "often": "–"}
+
+
+def test_an_agreement_that_is_not_known_is_drawn_as_none():
+    found = plain(suggested({"local": scores([1, 2, 3, 4])}, 4, 2, 0))
+    found["agreement"]["correlation"][0][1] = None
+    assert tables({"suggested": found})["agreement"][0]["cells"][1] == {"text": "–", "beyond": False}
 
 
 def test_random_orders_agree_by_chance_as_often_as_is_said():
