@@ -220,6 +220,20 @@ def test_another_picture_has_another_answer_to_the_same_words_where_there_is_one
     assert [one.sample.images for one in swapped.values()] == [(one.image,) for one in swapped.values()]
 
 
+def test_another_picture_is_none_of_which_the_same_is_asked_and_answered():
+    """Where nobody answered these words otherwise, of two other pictures one certainly has the right answer."""
+    questions = [
+        question(0, "a", "What color is the ring?", "red"),
+        question(1, "b", "What color is the ring?", "Red."),
+        question(2, "b", "What color is the cup?", "blue"),
+        question(3, "c", "What color is the cup?", "green"),
+    ]
+    for seed in range(10):
+        swapped = with_other_pictures(questions, questions[:1], seed)
+        assert swapped[0].image == "c"
+    assert with_other_pictures(questions[:3], questions[:1], 0) == {}
+
+
 def test_other_pictures_are_used_evenly_and_drawn_by_the_seed():
     questions = [question(n, str(n), "What color is it?", ("red", "blue")[n % 2]) for n in range(20)]
     swapped = with_other_pictures(questions, questions, 0)
