@@ -260,6 +260,19 @@ def test_what_cannot_be_suggested_is_refused(tmp_path):
         require_usable(Suggestion(1, comparison.path), of)
 
 
+def test_a_finished_run_is_opened_without_its_patching_study(tmp_path):
+    """Only its page is drawn again; one that goes on needs the study."""
+    of, suggestion = made.of(made.changed(PLANTED)), Suggestion(COUNT, patching(tmp_path / "patch", [0.1, 0.2]).path)
+    run = opened(tmp_path / "run", of, suggestion=suggestion)
+    shutil.rmtree(suggestion.patched)
+    with pytest.raises(LapilliError, match="patch: not a run folder"):
+        opened(tmp_path / "run", of, suggestion=suggestion)
+    run.finish()
+    assert opened(tmp_path / "run", of, suggestion=suggestion).is_complete
+    with pytest.raises(LapilliError, match=r"a run of another recipe \(patched\)"):
+        opened(tmp_path / "run", of, suggestion=Suggestion(COUNT, tmp_path / "other"))
+
+
 @pytest.mark.parametrize(
     ("depth", "count", "layers"), [(5, 2, [1, 3]), (32, 8, [2, 6, 10, 14, 18, 22, 26, 30]), (5, 4, [0, 1, 3, 4])]
 )

@@ -70,7 +70,8 @@ def opened(out: Path, of: Tuning, placement: Placement = AS_STORED, suggestion: 
     _ = of.captions  # read before a model runs, which takes long
     if suggestion is None:
         return begun(out, of, placement, RESULT, VERSION)
-    require_usable(suggestion, of)
+    if not RunDir(out).is_complete:  # a finished one is drawn again, whether or not the patching study is still there
+        require_usable(suggestion, of)
     patched = suggestion.patched and str(suggestion.patched.resolve())
     return begun(out, of, placement, RESULT, VERSION, suggest=suggestion.layers, patched=patched)
 
