@@ -179,12 +179,15 @@ def test_of_a_shallow_model_every_window_is_a_set_of_its_layers():
 
 
 def test_controls_of_a_deep_model_are_run_at_the_ends_of_blocks():
-    """Of a shallow one, for every number of layers."""
+    """Those of the first layers and those of the last; of a shallow model, for every number of layers."""
     plan = Plan(30)
     ends = {stop for (start, stop), patch in plan.windows.items() if start == 0 and patch in plan.controls}
     assert ends == {4, 8, 12, 15, 19, 23, 27, 30}
-    assert {patch.layers.index(True) for patch in plan.controls[:15]} == {0, 3, 7, 11, 15, 18, 22, 26}
-    assert set(PLAN.cumulative(range(1, 6))) <= set(PLAN.controls)
+    starts = {start for (start, stop), patch in plan.windows.items() if stop == 30 and patch in plan.controls}
+    assert starts == {0, *ends} - {30}
+    blocks = {tuple(np.flatnonzero(plan.sets[1 << block].layers)) for block in range(plan.blocks)}
+    assert {block[0] for block in blocks} == starts and {block[-1] + 1 for block in blocks} == ends
+    assert {PLAN.windows[ends] for ends in PLAN.windows if 0 in ends or 5 in ends} <= set(PLAN.controls)
 
 
 def test_parts_of_layers_are_exchanged_under_a_picture_only():

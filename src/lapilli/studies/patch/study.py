@@ -36,7 +36,7 @@ from lapilli.studies.steps import Step, Task, carry_out, result
 from lapilli.studies.tuned_models import Models, begun
 from lapilli.studies.tuning import BASE, CONTROL, FLOOR, KINDS, Tuning
 
-VERSION = 2
+VERSION = 3
 """Of what is measured. A folder that was begun with another is not gone on with."""
 
 GROUP = 8
