@@ -16,6 +16,7 @@ from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.placement import AS_STORED, Placement
 from lapilli.core.run import RunDir
 from lapilli.data.questions import PictureQuestion, drawn
+from lapilli.studies.compare import study
 from lapilli.studies.compare.profiles import CHANGED, banded
 from lapilli.studies.compare.settings import POSITIONS, RESULT, pairs_of
 from lapilli.studies.tuned_models import begun
@@ -214,6 +215,22 @@ def test_a_format_control_adds_what_it_and_what_the_pictures_changed():
 def test_few_pictures_are_refused():
     with pytest.raises(UsageError, match="49 samples of different pictures and questions; 50 are needed"):
         tuning(dict(made.of(made.changed(PLANTED)).models), made.questions(), 49, 0)
+
+
+def test_the_seed_draws_the_tokens_too(tmp_path, monkeypatch):
+    """Of which states are kept, as docs/tuning.md says; nothing is collected here."""
+    seeds = []
+
+    def collect(*_, streams, **more):
+        seeds.append(streams.seed)
+        raise LapilliError("enough")
+
+    monkeypatch.setattr(study, "collect", collect)
+    for seed in (0, 5):
+        of = replace(made.of(made.changed(PLANTED)), seed=seed)
+        with pytest.raises(LapilliError, match="enough"):
+            made.compared(tmp_path / str(seed), of)
+    assert seeds == [0, 5]
 
 
 def test_a_run_of_another_number_format_is_not_gone_on_with(tmp_path):

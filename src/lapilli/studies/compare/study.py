@@ -50,7 +50,7 @@ from lapilli.studies.steps import Step, Task, carry_out, result
 from lapilli.studies.tuned_models import Models, begun
 from lapilli.studies.tuning import BASE, TUNED, Tuning
 
-VERSION = 3
+VERSION = 4
 """Of what is measured. A folder that was begun with another is not gone on with."""
 
 BATCH = 8
@@ -153,11 +153,12 @@ class _Comparison:
         (llava,) = self.models.loaded(model)
         halved = 2 if model == AGAIN else 1
         positions = {**POSITIONS, "image": (*POSITIONS["image"], *TOKENS), CAPTION: ("question_mean",)}[kind]
-        streams = Streams(positions=positions, batch_size=BATCH // halved, batches=BATCH * halved)
+        size = BATCH // halved
+        streams = Streams(positions=positions, batch_size=size, batches=BATCH * halved, seed=self.of.seed)
         samples = self.of.captions if kind == CAPTION else self.of.prompts[kind]
         collect(self.run, f"{model}-{kind}", llava, samples, self._picture, streams=streams, progress=note)
         dtype = str(llava.model.dtype).removeprefix("torch.")
-        return {"sites": stream_sites(llava, streams), "dtype": dtype, "batch_size": streams.batch_size}
+        return {"sites": stream_sites(llava, streams), "dtype": dtype, "batch_size": size}
 
     @cached_property
     def _sites(self) -> list[str]:
