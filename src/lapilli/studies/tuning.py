@@ -63,7 +63,7 @@ class Tuning:
             return []
         texts: dict[str, str] = {}
         for one in read_contexts(self.data):  # a picture may have several
-            texts[one.image] = max(texts.get(one.image, ""), *map(str.strip, one.captions), key=len)
+            texts[one.image] = max([texts.get(one.image, ""), *map(str.strip, one.captions)], key=len)
         if not all(texts.get(question.image) for question in self.questions):
             return []
         return [Sample(one.id, (), (Turn("user", texts[one.image]),)) for one in self.questions]

@@ -130,8 +130,8 @@ def test_the_longest_caption_is_that_of_all_rows_of_a_picture(tmp_path):
 
 def test_a_caption_without_text_is_none(tmp_path):
     instances = [{"category": "ball", "bbox": [0, 0, 1, 1]}]
-    for number, caption in enumerate(("", " \n")):
-        assert captions_of(tmp_path / str(number), [{"captions": [caption], "instances": instances}]) == []
+    for number, captions in enumerate(([""], [" \n"], [])):
+        assert captions_of(tmp_path / str(number), [{"captions": captions, "instances": instances}]) == []
 
 
 def test_damaged_captions_are_refused_before_anything_is_written(tmp_path):
