@@ -24,7 +24,7 @@ def begun(tmp_path_factory):
     """A run that was stopped before the claims: the studies have finished, but for the mark of the last."""
     folder = tmp_path_factory.mktemp("claims") / "out"
     settings = of(changed(PLANTED))
-    comparison.compared(folder / "compare", settings).finish()
+    comparison.compared(folder / "compare", settings, placement=flow.WHOLE).finish()
     patching.patched(folder / "patch", settings).finish()
     shutil.copytree(flow.planted().path, folder / "flow")
     return folder
@@ -60,6 +60,7 @@ def _recipe(begun):
         .read_text()
         .replace("study: compare", "study: claims")
         .replace(f"version: {COMPARED}", f"version: {VERSION}")
+        .replace("dtype: fp32", "dtype: null")
     )
 
 

@@ -19,14 +19,14 @@ from lapilli.studies.tuning import BASE, Tuning
 def begun(out: Path, of: Tuning, placement: Placement, name: str, version: int, **more: Any) -> RunDir:
     """The run folder of the study `name`: new, interrupted, or finished.
 
-    A folder that was begun with another `version`, or otherwise with `more`, is not gone on with. Raises LapilliError
-    as `RunDir.begin` does, and, before anything is written, where the models' place is not there or they read other
-    tokens.
+    A folder that was begun with another `version`, in another number format or otherwise with `more` is not gone on
+    with. Raises LapilliError as `RunDir.begin` does, and, before anything is written, where the models' place is not
+    there or they read other tokens.
     """
     device_settings(placement)
     _require_same_tokens(of)
     recipe: dict[str, Any] = {"study": name, "version": version, "data": str(of.data.resolve())}
-    recipe |= {"samples": of.samples, "seed": of.seed, "data_sha256": fingerprint(of.data)}
+    recipe |= {"samples": of.samples, "seed": of.seed, "data_sha256": fingerprint(of.data), "dtype": placement.dtype}
     recipe |= {"models": {role: recorded(path) for role, path in of.models.items()}}
     recipe |= {"weights": {role: origin(path).sha256 for role, path in of.models.items()}}
     return RunDir.begin(out, recipe | more, of.seed)

@@ -55,14 +55,16 @@ class Tuning:
 
     @cached_property
     def captions(self) -> list[Sample]:
-        """The longest caption of every question's picture, as a text without pictures; none unless all have one.
+        """The longest caption of every question's picture, a text without pictures; none unless all have one with text.
 
         Raises LapilliError for a damaged file of captions.
         """
         if not (self.data / CAPTIONS).is_file():
             return []
-        texts = {one.image: max(one.captions, key=len) for one in read_contexts(self.data) if one.captions}
-        if not all(question.image in texts for question in self.questions):
+        texts: dict[str, str] = {}
+        for one in read_contexts(self.data):  # a picture may have several
+            texts[one.image] = max([texts.get(one.image, ""), *map(str.strip, one.captions)], key=len)
+        if not all(texts.get(question.image) for question in self.questions):
             return []
         return [Sample(one.id, (), (Turn("user", texts[one.image]),)) for one in self.questions]
 

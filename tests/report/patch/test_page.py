@@ -136,8 +136,8 @@ def test_what_another_picture_leaves_is_beside_the_own_and_said_first():
     assert "is seeing" not in " ".join(story.opening(result)) and "With another's picture" not in render(result)
 
 
-def test_of_a_deep_model_the_next_layers_beside_controls_are_named():
-    """Where half is back with so many layers that controls were not run of, as at all but the ends of blocks."""
+def uncontrolled():
+    """Half is back with so many layers that controls were not run of, as at all but the ends of blocks."""
     result = with_random(planted(), 0.1)
     at = story.window_at(result, 0, PLANTED + 1)
     for one in result["exchanges"]:
@@ -147,10 +147,25 @@ def test_of_a_deep_model_the_next_layers_beside_controls_are_named():
             for column in ("share", "beyond", "score"):
                 for values in one[column].values():
                     del values[gone]
+    return result
+
+
+def test_of_a_deep_model_the_next_layers_beside_controls_are_named():
+    """In the headline too: those are the ones that were tested."""
+    result = uncontrolled()
+    assert story.headline(result) == f"Layers 0 to {PLANTED + 1} bring half of the gain back"
     words = " ".join(story.opening(result))
     assert f"half of the gain is back with layers 0 to {PLANTED} (" in words
     assert f"; layers 0 to {PLANTED + 1}, which controls were run of: 100" in words
     assert str(charts.cumulative_chart(result, "base", story.MAIN, True)).count(story.CONTROLS["random"])
+
+
+def test_of_a_deep_model_the_layers_that_do_no_more_than_random_changes_are_the_tested_ones():
+    result = uncontrolled()
+    random = story.exchange(result, "base", "random")
+    random["beyond"]["low"][random["numbers"].index(story.window_at(result, 0, PLANTED + 2))] = -0.1
+    words = f"All layers bring more back than random changes do, layers 0 to {PLANTED + 1} no more"
+    assert story.headline(result) == words
 
 
 def test_the_map_has_a_cell_for_every_window_and_none_below_the_diagonal():

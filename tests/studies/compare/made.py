@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from tests.inspection.runs import path_of
 from tests.parts import picture
 
-from lapilli.core.placement import Placement
+from lapilli.core.placement import AS_STORED
 from lapilli.studies.compare.study import opened, study
 from lapilli.studies.tuning import BASE, FLOOR, TUNED, tuning
 
@@ -82,9 +82,9 @@ def of(tuned, floor=None):
     return tuning(models, questions(), COUNT, 0)
 
 
-def compared(folder, settings, progress=lambda *_: None):
-    run = opened(folder, settings)
-    study(settings, run, Placement(), progress)
+def compared(folder, settings, progress=lambda *_: None, placement=AS_STORED):
+    run = opened(folder, settings, placement)
+    study(settings, run, placement, progress)
     return run
 
 

@@ -13,10 +13,13 @@ from tests.studies.compare import made
 from tests.studies.compare.made import COUNT, LAYERS, PLANTED
 
 from lapilli.core.errors import LapilliError, UsageError
+from lapilli.core.placement import AS_STORED, Placement
 from lapilli.core.run import RunDir
 from lapilli.data.questions import PictureQuestion, drawn
+from lapilli.studies.compare import study
 from lapilli.studies.compare.profiles import CHANGED, banded
 from lapilli.studies.compare.settings import POSITIONS, RESULT, pairs_of
+from lapilli.studies.tuned_models import begun
 from lapilli.studies.tuning import tuning
 
 SAME = {
@@ -212,6 +215,32 @@ def test_a_format_control_adds_what_it_and_what_the_pictures_changed():
 def test_few_pictures_are_refused():
     with pytest.raises(UsageError, match="49 samples of different pictures and questions; 50 are needed"):
         tuning(dict(made.of(made.changed(PLANTED)).models), made.questions(), 49, 0)
+
+
+def test_the_seed_draws_the_tokens_too(tmp_path, monkeypatch):
+    """Of which states are kept, as docs/tuning.md says; nothing is collected here."""
+    seeds = []
+
+    def collect(*_, streams, **more):
+        seeds.append(streams.seed)
+        raise LapilliError("enough")
+
+    monkeypatch.setattr(study, "collect", collect)
+    for seed in (0, 5):
+        of = replace(made.of(made.changed(PLANTED)), seed=seed)
+        with pytest.raises(LapilliError, match="enough"):
+            made.compared(tmp_path / str(seed), of)
+    assert seeds == [0, 5]
+
+
+def test_a_run_of_another_number_format_is_not_gone_on_with(tmp_path):
+    """As of the comparison inside of `lapilli claims`, which is in float32."""
+    of = made.of(made.changed(PLANTED))
+    begun(tmp_path / "run", of, Placement(dtype="fp32"), RESULT, 1)
+    for placement in (AS_STORED, Placement(dtype="bf16")):
+        with pytest.raises(LapilliError, match=r"a run of another recipe \(dtype\)"):
+            begun(tmp_path / "run", of, placement, RESULT, 1)
+    begun(tmp_path / "run", of, Placement(dtype="fp32"), RESULT, 1)
 
 
 def test_a_model_of_other_words_is_refused_before_anything_is_written(tmp_path):

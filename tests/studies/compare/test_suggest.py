@@ -1,5 +1,6 @@
 """Suggested layers: scores with known answers, orders of known scores, and a mask that a training takes."""
 
+import json
 import math
 import shutil
 from functools import cache
@@ -15,8 +16,9 @@ from tests.parts import joined
 from tests.studies.compare import made
 from tests.studies.compare.made import LAYERS, PLANTED
 
-from lapilli.core.errors import UsageError
+from lapilli.core.errors import LapilliError, UsageError
 from lapilli.core.placement import Placement
+from lapilli.core.plain import plain
 from lapilli.core.run import RunDir
 from lapilli.data.pictures import open_picture
 from lapilli.inspection.measures import linear_cka
@@ -26,7 +28,7 @@ from lapilli.model.llava import load
 from lapilli.model.parts import origin
 from lapilli.model.placement import placed
 from lapilli.report.compare.page import render
-from lapilli.report.compare.suggestion import lines
+from lapilli.report.compare.suggestion import lines, tables
 from lapilli.studies.compare.layer_scores import gradient_norms, layer_contributions
 from lapilli.studies.compare.local import batch_of
 from lapilli.studies.compare.selectors import (
@@ -108,6 +110,38 @@ def test_captions_are_the_longest_and_of_all_pictures_or_none(tmp_path):
     lines = (tmp_path / "data/context.jsonl").read_text().splitlines()
     (tmp_path / "data/context.jsonl").write_text("\n".join(lines[1:]))
     assert tuning(of.models, tmp_path / "data", made.COUNT, 0).captions == []
+
+
+def captions_of(folder, rows):
+    """The captions that the comparison reads of the same pictures, if those of the first are on these rows."""
+    shutil.copytree(made.captioned(), folder)
+    lines = (folder / "context.jsonl").read_text().splitlines()[1:]
+    more = [json.dumps({"id": f"of-0-{n}", "image": "0.png", **row}) for n, row in enumerate(rows)]
+    (folder / "context.jsonl").write_text("\n".join([*lines, *more]))
+    of = tuning(made.of(made.changed(PLANTED)).models, folder, made.COUNT, 0)
+    return [caption.turns[0].text for caption in of.captions]
+
+
+def test_the_longest_caption_is_that_of_all_rows_of_a_picture(tmp_path):
+    captions = (["Of three words."], ["Of words that are five.", " " * 30], ["No."])
+    texts = captions_of(tmp_path / "data", [{"captions": some} for some in captions])
+    assert len(texts) == made.COUNT and [text for text in texts if "Of" in text] == ["Of words that are five."]
+
+
+def test_a_caption_without_text_is_none(tmp_path):
+    instances = [{"category": "ball", "bbox": [0, 0, 1, 1]}]
+    for number, captions in enumerate(([""], [" \n"], [])):
+        assert captions_of(tmp_path / str(number), [{"captions": captions, "instances": instances}]) == []
+
+
+def test_damaged_captions_are_refused_before_anything_is_written(tmp_path):
+    shutil.copytree(made.captioned(), tmp_path / "data")
+    with (tmp_path / "data/context.jsonl").open("a") as file:
+        file.write("\n{")
+    of = tuning(made.of(made.changed(PLANTED)).models, tmp_path / "data", made.COUNT, 0)
+    with pytest.raises(LapilliError, match=f"context.jsonl:{made.COUNT + 1}: "):
+        opened(tmp_path / "run", of)
+    assert not (tmp_path / "run").exists()
 
 
 def test_turns_and_captions_are_those_of_the_kept_states():
@@ -226,6 +260,19 @@ def test_what_cannot_be_suggested_is_refused(tmp_path):
         require_usable(Suggestion(1, comparison.path), of)
 
 
+def test_a_finished_run_is_opened_without_its_patching_study(tmp_path):
+    """Only its page is drawn again; one that goes on needs the study."""
+    of, suggestion = made.of(made.changed(PLANTED)), Suggestion(COUNT, patching(tmp_path / "patch", [0.1, 0.2]).path)
+    run = opened(tmp_path / "run", of, suggestion=suggestion)
+    shutil.rmtree(suggestion.patched)
+    with pytest.raises(LapilliError, match="patch: not a run folder"):
+        opened(tmp_path / "run", of, suggestion=suggestion)
+    run.finish()
+    assert opened(tmp_path / "run", of, suggestion=suggestion).is_complete
+    with pytest.raises(LapilliError, match=r"a run of another recipe \(patched\)"):
+        opened(tmp_path / "run", of, suggestion=Suggestion(COUNT, tmp_path / "other"))
+
+
 @pytest.mark.parametrize(
     ("depth", "count", "layers"), [(5, 2, [1, 3]), (32, 8, [2, 6, 10, 14, 18, 22, 26, 30]), (5, 4, [0, 1, 3, 4])]
 )
@@ -265,6 +312,27 @@ def test_equal_scores_choose_nothing_and_unknown_ones_come_last():
     found = suggested({"similarity": unknown, "local": equal}, 3, 1, 0)
     assert found["missing"] == {"local": "every layer has the same score"}
     assert found["selectors"][0]["order"] == [2, 1, 0]
+
+
+@pytest.mark.parametrize("unknown", [math.nan, math.inf, -math.inf])
+def test_of_layers_without_a_finite_score_nothing_is_said(unknown):
+    """An idle layer has 0 / 0, and one that is idle in the base alone x / 0; the page is drawn of both."""
+    values = np.array([3.0, 1.0, 2.0, 4.0])[:, None] + 0.01 * np.random.default_rng(1).standard_normal((4, 80))
+    values[1, 7] = unknown
+    found = suggested({"local": by_samples(values, 0), "similarity": scores([1, 2, 3, 4])}, 4, 2, 0)
+    local = found["selectors"][0]
+    assert local["order"] == [3, 0, 2, 1] and local["layers"] == [0, 3]
+    np.testing.assert_array_equal(local["often"], [1, math.nan, 0, 1])
+    assert [np.isfinite(band).tolist() for band in local["scores"].values()] == [[True, False, True, True]] * 3
+    assert np.isfinite(found["agreement"]["correlation"]).all()
+    cell = tables({"suggested": plain(found)})["layers"][1]["cells"][0]
+    assert cell == {"chosen": False, "place": "4", "score": "– [–, –]", "often": "–"}
+
+
+def test_an_agreement_that_is_not_known_is_drawn_as_none():
+    found = plain(suggested({"local": scores([1, 2, 3, 4])}, 4, 2, 0))
+    found["agreement"]["correlation"][0][1] = None
+    assert tables({"suggested": found})["agreement"][0]["cells"][1] == {"text": "–", "beyond": False}
 
 
 def test_random_orders_agree_by_chance_as_often_as_is_said():

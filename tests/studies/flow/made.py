@@ -15,6 +15,7 @@ from lapilli.studies.flow.plan import Plan
 from lapilli.studies.flow.study import opened, study
 
 _HOLD = TemporaryDirectory(prefix="lapilli-flow-")
+WHOLE = Placement(dtype="fp32")
 N = 1000
 RIGHT = 0.9
 """The share of answers that both models have right with their pictures."""
@@ -24,8 +25,8 @@ RIGHT = 0.9
 def planted():
     """The finished run of a model whose layer PLANTED is changed."""
     folder, settings = Path(_HOLD.name) / "planted", of(changed(PLANTED))
-    run = opened(folder, settings)
-    study(settings, run, Placement(dtype="fp32"), lambda *_: None)
+    run = opened(folder, settings, WHOLE)
+    study(settings, run, WHOLE, lambda *_: None)
     return run
 
 

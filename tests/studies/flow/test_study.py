@@ -9,7 +9,6 @@ from tests.parts import picture
 from tests.studies.compare.made import COUNT, PLANTED, changed, of
 from tests.studies.flow import made
 
-from lapilli.core.placement import Placement
 from lapilli.data.questions import PictureQuestion, without_pictures
 from lapilli.inspection.intervention.image_depths import blocked, hide, random_text
 from lapilli.inspection.intervention.patching import nothing
@@ -108,7 +107,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path):
         (out / "results" / name).unlink()
     times = {file: file.stat().st_mtime_ns for file in (out / "results/read").iterdir()}
     settings = of(changed(PLANTED))
-    study(settings, opened(out, settings), Placement(dtype="fp32"), lambda *_: None)
+    study(settings, opened(out, settings, made.WHOLE), made.WHOLE, lambda *_: None)
     assert {file: file.stat().st_mtime_ns for file in times} == times
     for file in (whole.path / "results").rglob("*.*"):
         assert (out / file.relative_to(whole.path)).read_bytes() == file.read_bytes()

@@ -179,12 +179,15 @@ def test_of_a_shallow_model_every_window_is_a_set_of_its_layers():
 
 
 def test_controls_of_a_deep_model_are_run_at_the_ends_of_blocks():
-    """Of a shallow one, for every number of layers."""
+    """Those of the first layers and those of the last; of a shallow model, for every number of layers."""
     plan = Plan(30)
     ends = {stop for (start, stop), patch in plan.windows.items() if start == 0 and patch in plan.controls}
     assert ends == {4, 8, 12, 15, 19, 23, 27, 30}
-    assert {patch.layers.index(True) for patch in plan.controls[:15]} == {0, 3, 7, 11, 15, 18, 22, 26}
-    assert set(PLAN.cumulative(range(1, 6))) <= set(PLAN.controls)
+    starts = {start for (start, stop), patch in plan.windows.items() if stop == 30 and patch in plan.controls}
+    assert starts == {0, *ends} - {30}
+    blocks = {tuple(np.flatnonzero(plan.sets[1 << block].layers)) for block in range(plan.blocks)}
+    assert {block[0] for block in blocks} == starts and {block[-1] + 1 for block in blocks} == ends
+    assert {PLAN.windows[ends] for ends in PLAN.windows if 0 in ends or 5 in ends} <= set(PLAN.controls)
 
 
 def test_parts_of_layers_are_exchanged_under_a_picture_only():
@@ -218,6 +221,20 @@ def test_another_picture_has_another_answer_to_the_same_words_where_there_is_one
     assert in_same_words(questions, list(swapped.values())) == 3
     assert [one.answer for one in swapped.values()] == [one.answer for one in questions[:4]]
     assert [one.sample.images for one in swapped.values()] == [(one.image,) for one in swapped.values()]
+
+
+def test_another_picture_is_none_of_which_the_same_is_asked_and_answered():
+    """Where nobody answered these words otherwise, of two other pictures one certainly has the right answer."""
+    questions = [
+        question(0, "a", "What color is the ring?", "red"),
+        question(1, "b", "What color is the ring?", "Red."),
+        question(2, "b", "What color is the cup?", "blue"),
+        question(3, "c", "What color is the cup?", "green"),
+    ]
+    for seed in range(10):
+        swapped = with_other_pictures(questions, questions[:1], seed)
+        assert swapped[0].image == "c"
+    assert with_other_pictures(questions[:3], questions[:1], 0) == {}
 
 
 def test_other_pictures_are_used_evenly_and_drawn_by_the_seed():

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lapilli.report.kit.figures import number, percent
+from lapilli.report.kit.figures import is_number, number, percent
 
 SELECTORS = {
     "patch": ("patch effect", "nats of content that the tuned layer alone brings into the base"),
@@ -82,7 +82,10 @@ def _agreement(made: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     low, high = agreement["chance"]["low"], agreement["chance"]["high"]
     for name, row in zip(agreement["names"], agreement["correlation"], strict=True):
         cells = [
-            {"text": "" if other == name else number(value), "beyond": other != name and not low <= value <= high}
+            {
+                "text": "" if other == name else number(value),
+                "beyond": other != name and is_number(value) and not low <= value <= high,
+            }
             for other, value in zip(agreement["names"], row, strict=True)
         ]
         yield {"title": SELECTORS[name][0], "cells": cells}

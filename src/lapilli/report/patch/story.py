@@ -136,7 +136,7 @@ def half(result: Result) -> int | None:
 
 
 def headline(result: Result) -> str:
-    """The finding in a few words."""
+    """The finding in a few words, of layers that stand beside random changes."""
     if not has_gain(result):
         return "There is no gain to bring back"
     part = strongest(result)
@@ -147,9 +147,10 @@ def headline(result: Result) -> str:
         return f"{_capital(PARTS[part])} alone brings {share_of(value)} of the gain back"
     if (count := half(result)) is None:
         return "Half of the gain does not come back with all layers"
-    if not _is_beyond(result, controlled(result, count)[1]):
-        return f"All layers bring more back than random changes do, {layers(0, count)} no more"
-    return f"{_capital(layers(0, count))} bring half of the gain back".replace("Layer 0 bring ", "Layer 0 brings ")
+    stop, at = controlled(result, count)
+    if not _is_beyond(result, at):
+        return f"All layers bring more back than random changes do, {layers(0, stop)} no more"
+    return f"{_capital(layers(0, stop))} bring half of the gain back".replace("Layer 0 bring ", "Layer 0 brings ")
 
 
 def controlled(result: Result, count: int) -> tuple[int, int]:

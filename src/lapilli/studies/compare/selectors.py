@@ -46,7 +46,8 @@ class Scores:
 def by_samples(values: Floats, seed: int) -> Scores:
     """The scores that are means over samples, of values (layer, sample)."""
     n = values.shape[1]
-    return Scores(values.mean(1), values.std(1, ddof=1) / np.sqrt(n), draws(n, seed).means(values.T), n)
+    with np.errstate(invalid="ignore"):  # of a layer that adds nothing: its score is not finite
+        return Scores(values.mean(1), values.std(1, ddof=1) / np.sqrt(n), draws(n, seed).means(values.T), n)
 
 
 def by_errors(measured: Mapping[str, Any], seed: int) -> Scores:
@@ -92,12 +93,12 @@ def evenly(depth: int, count: int) -> list[int]:
 def suggested(scores: Mapping[str, Scores | str], depth: int, count: int, seed: int) -> dict[str, Any]:
     """The orders of all selectors, the `count` layers that each would train, and how far they agree.
 
-    Of a selector without scores, or with equal ones, it says why. Layers whose score is not known come last, and of
-    equal ones the shallower first.
+    Of a selector without scores, or with equal ones, it says why. Layers whose score is no finite number come last,
+    as nothing is known of them, and of equal ones the shallower first.
     """
     missing = {name: why for name, one in scores.items() if (why := _why_not(one))}
     ranked = {name: one for name, one in scores.items() if isinstance(one, Scores) and name not in missing}
-    values = {name: one.value for name, one in ranked.items()}
+    values = {name: _unknown_last(one.value, one.value) for name, one in ranked.items()}
     values[RANDOM] = np.random.default_rng(seed).permutation(depth).astype(np.float64)
     selectors = [
         {"name": name, **_ranking(value, count), **(_certainty(ranked[name], count) if name in ranked else {})}
@@ -117,17 +118,27 @@ def _why_not(scores: Scores | str) -> str:
     return "" if known.size and np.ptp(known) > 0 else "every layer has the same score"
 
 
+def _unknown_last(scores: Floats, value: Floats) -> Floats:
+    """These scores (..., layer), the least of all where a layer's `value` is not finite."""
+    return np.where(np.isfinite(value) & np.isfinite(scores), scores, -np.inf)
+
+
 def _ranking(value: Floats, count: int) -> dict[str, Any]:
-    order = np.argsort(-np.nan_to_num(value, nan=-np.inf), kind="stable").tolist()
+    order = np.argsort(-value, kind="stable").tolist()
     return {"order": order, "layers": sorted(order[:count])}
 
 
 def _certainty(scores: Scores, count: int) -> dict[str, Any]:
-    """The scores with their bands, and in what share of redrawn samples each layer is among the first."""
-    redrawn = np.nan_to_num(scores.redrawn, nan=-np.inf)
+    """The scores with their bands, and in what share of redrawn samples each layer is among the first.
+
+    All of them nan for a layer whose score is not finite.
+    """
+    known = np.isfinite(scores.value)
+    redrawn = _unknown_last(scores.redrawn, scores.value)
     first = np.argsort(-redrawn, axis=1, kind="stable")[:, :count]
     often = np.bincount(first.ravel(), minlength=redrawn.shape[1]) / len(redrawn)
-    return {"n": scores.n, "scores": banded(scores.value, scores.error), "often": often}
+    bands = banded(*(np.where(known, values, np.nan) for values in (scores.value, scores.error)))
+    return {"n": scores.n, "scores": bands, "often": np.where(known, often, np.nan)}
 
 
 def _agreement(values: Mapping[str, Floats], seed: int) -> dict[str, Any]:

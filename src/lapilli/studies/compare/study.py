@@ -50,7 +50,7 @@ from lapilli.studies.steps import Step, Task, carry_out, result
 from lapilli.studies.tuned_models import Models, begun
 from lapilli.studies.tuning import BASE, TUNED, Tuning
 
-VERSION = 3
+VERSION = 4
 """Of what is measured. A folder that was begun with another is not gone on with."""
 
 BATCH = 8
@@ -65,11 +65,13 @@ _LANGUAGE = "model.language_model.layers."
 def opened(out: Path, of: Tuning, placement: Placement = AS_STORED, suggestion: Suggestion | None = None) -> RunDir:
     """The run folder of a comparison: new, interrupted, or finished.
 
-    Raises UsageError as `require_usable` and LapilliError as `begun` does.
+    Raises UsageError as `require_usable` does, and LapilliError as `begun` does and for a damaged file of captions.
     """
+    _ = of.captions  # read before a model runs, which takes long
     if suggestion is None:
         return begun(out, of, placement, RESULT, VERSION)
-    require_usable(suggestion, of)
+    if not RunDir(out).is_complete:  # a finished one is drawn again, whether or not the patching study is still there
+        require_usable(suggestion, of)
     patched = suggestion.patched and str(suggestion.patched.resolve())
     return begun(out, of, placement, RESULT, VERSION, suggest=suggestion.layers, patched=patched)
 
@@ -151,11 +153,12 @@ class _Comparison:
         (llava,) = self.models.loaded(model)
         halved = 2 if model == AGAIN else 1
         positions = {**POSITIONS, "image": (*POSITIONS["image"], *TOKENS), CAPTION: ("question_mean",)}[kind]
-        streams = Streams(positions=positions, batch_size=BATCH // halved, batches=BATCH * halved)
+        size = BATCH // halved
+        streams = Streams(positions=positions, batch_size=size, batches=BATCH * halved, seed=self.of.seed)
         samples = self.of.captions if kind == CAPTION else self.of.prompts[kind]
         collect(self.run, f"{model}-{kind}", llava, samples, self._picture, streams=streams, progress=note)
         dtype = str(llava.model.dtype).removeprefix("torch.")
-        return {"sites": stream_sites(llava, streams), "dtype": dtype, "batch_size": streams.batch_size}
+        return {"sites": stream_sites(llava, streams), "dtype": dtype, "batch_size": size}
 
     @cached_property
     def _sites(self) -> list[str]:

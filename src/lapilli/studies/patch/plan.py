@@ -46,7 +46,8 @@ class Plan:
         if self.depth <= SHALLOW:
             patches = windows(self.depth)
         else:
-            patches = [*windows(self.depth, [1, self.depth // SHALLOW]), *self.cumulative(range(1, self.depth + 1))]
+            few = windows(self.depth, [1, self.depth // SHALLOW])
+            patches = [*few, *self.from_below, *self.from_each(range(self.depth))]
         ordered = sorted({_ends(patch): patch for patch in patches}.items())
         return dict(ordered)
 
@@ -74,12 +75,15 @@ class Plan:
     @cached_property
     def from_below(self) -> list[Patch]:
         """All layers up to each, from the first on."""
-        return self.cumulative(range(1, self.depth + 1))[: self.depth]
+        return self.up_to(range(1, self.depth + 1))
 
-    def cumulative(self, counts: Sequence[int]) -> list[Patch]:
-        """So many of the first layers each, then so many of the last."""
-        first = [window(self.depth, 0, count) for count in counts]
-        return first + [window(self.depth, self.depth - count, self.depth) for count in counts]
+    def up_to(self, stops: Sequence[int]) -> list[Patch]:
+        """All layers before each of these."""
+        return [window(self.depth, 0, stop) for stop in stops]
+
+    def from_each(self, starts: Sequence[int]) -> list[Patch]:
+        """All layers from each of these on."""
+        return [window(self.depth, start, self.depth) for start in starts]
 
     @cached_property
     def sets(self) -> list[Patch]:
@@ -102,7 +106,8 @@ class Plan:
         """The hybrids that are run with other sources too, of a deep model cumulative ones at the ends of blocks."""
         within = [patch for (_, what), patch in self.within.items() if what not in UNCONTROLLED]
         ends = [-(-self.depth * (block + 1) // self.blocks) for block in range(self.blocks)]
-        return list(dict.fromkeys([*self.cumulative(ends), *self.parts.values(), *within]))
+        cumulative = [*self.up_to(ends), *self.from_each([0, *ends[:-1]])]
+        return list(dict.fromkeys([*cumulative, *self.parts.values(), *within]))
 
     def readable(self, patches: Sequence[Patch], kind: str) -> list[Patch]:
         """Those of these hybrids that read a kind of prompts: parts of layers are exchanged under a picture only."""

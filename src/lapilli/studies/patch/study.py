@@ -36,7 +36,7 @@ from lapilli.studies.steps import Step, Task, carry_out, result
 from lapilli.studies.tuned_models import Models, begun
 from lapilli.studies.tuning import BASE, CONTROL, FLOOR, KINDS, Tuning
 
-VERSION = 2
+VERSION = 3
 """Of what is measured. A folder that was begun with another is not gone on with."""
 
 GROUP = 8
@@ -45,7 +45,7 @@ GROUP = 8
 
 def opened(out: Path, of: Tuning, placement: Placement = AS_STORED) -> RunDir:
     """The run folder of a study: new, interrupted, or finished. Raises LapilliError as `begun` does."""
-    return begun(out, of, placement, RESULT, VERSION)
+    return begun(out, of, _whole(placement), RESULT, VERSION)
 
 
 def study(of: Tuning, run: RunDir, placement: Placement, progress: Progress) -> dict[str, Any]:
@@ -69,12 +69,17 @@ def _draws() -> list[str]:
     return [f"{RANDOM}-{draw}" for draw in range(DRAWS)]
 
 
-def _loaded(of: Tuning, placement: Placement, role: str) -> Llava:
-    """A model, in float32; a draw of random changes is called `random-DRAW-TARGET`.
+def _whole(placement: Placement) -> Placement:
+    """The placement in float32.
 
     In formats of fewer bits a small change of every weight is rounded away, and the control would be no change.
     """
-    placement = replace(placement, dtype="fp32")
+    return replace(placement, dtype="fp32")
+
+
+def _loaded(of: Tuning, placement: Placement, role: str) -> Llava:
+    """A model, in float32; a draw of random changes is called `random-DRAW-TARGET`."""
+    placement = _whole(placement)
     if not role.startswith(RANDOM):
         return load(of.models[role], placement)
     _, draw, target = role.split("-")

@@ -14,7 +14,8 @@ def with_other_pictures(
     """The chosen questions about pictures of other answers, by their number, but those for which there is none.
 
     The picture is that of a question of the same type with another answer: one in the same words, if there is one, as
-    then its answer is certainly not the right one. Pictures are used as evenly as can be, and drawn by the seed.
+    then its answer is certainly not the right one. No picture is taken of which the same is asked and the same
+    answered. Pictures are used as evenly as can be, and drawn by the seed.
     """
     rng, used, swapped = random.Random(seed), Counter[str](), {}
     for number, question in enumerate(chosen):
@@ -35,9 +36,11 @@ def in_same_words(questions: Sequence[PictureQuestion], swapped: Sequence[Pictur
 def _others(questions: Sequence[PictureQuestion], question: PictureQuestion) -> list[PictureQuestion]:
     """Questions whose pictures may stand in a question's place."""
     right = plain_answer(question.answer)
+    same_words = [other for other in questions if other.question == question.question]
+    alike = {question.image, *(other.image for other in same_words if plain_answer(other.answer) == right)}
     others = [
         other
         for other in questions
-        if other.type == question.type and other.image != question.image and plain_answer(other.answer) != right
+        if other.type == question.type and other.image not in alike and plain_answer(other.answer) != right
     ]
     return [other for other in others if other.question == question.question] or others
