@@ -159,11 +159,10 @@ class _OwnQuestions:
             return {}
         own = {
             "sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in self.files.values()},
-            "images": [(self.images or file.parent).resolve() for file in self.files.values()],
             "per_type": self.per_type,
             "short": self.short,
         }
-        return {"own": own}
+        return {"own": own, "images": [(self.images or file.parent).resolve() for file in self.files.values()]}
 
 
 def _require_folder(out: Path | None, shard: str, answers: Sequence[Path]) -> None:

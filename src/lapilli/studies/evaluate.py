@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.files import write_atomically
+from lapilli.core.files import sha256, write_atomically
 from lapilli.core.placement import Placement
 from lapilli.core.plain import json_text, plain
 from lapilli.core.progress import Progress
@@ -22,6 +22,7 @@ from lapilli.evaluation.benchmark import Benchmark, Response
 from lapilli.inference.answer import answerer_of
 from lapilli.inference.choice import chooser_of
 from lapilli.inference.likelihood import token_losses
+from lapilli.model.checkpoints.adapter import base_of, is_adapter
 from lapilli.model.hub import recorded
 from lapilli.model.llava import Llava, load
 from lapilli.model.parts import origin
@@ -31,8 +32,10 @@ from lapilli.report.kit.pictures import thumbnail
 PARTS = ("scores", "constants", "tables", "pictures", "answers")
 """The results of an evaluation, each a list of rows with the name of their benchmark."""
 
-_MAY_DIFFER = ("", "shard", "model", "data")
+_MAY_DIFFER = ("", "shard", "model", "data", "images")
 """Between the recipes of shards: machines have other folders, and checksums say what is in them."""
+
+_BESIDE_WEIGHTS = (".json", ".jinja", ".model", ".txt", ".bin")  # .bin: what an adapter has trained beside its pairs
 
 Rows: TypeAlias = list[dict[str, Any]]
 
@@ -81,6 +84,7 @@ def _recipe(of: Settings, own: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "model": recorded(of.model),
         "weights": origin(of.model).sha256,
+        "model_files": model_files(of.model),
         "benches": [benchmark.name for benchmark in of.benchmarks],
         "data": of.data.resolve() if of.data else None,
         "questions": of.count,
@@ -90,6 +94,19 @@ def _recipe(of: Settings, own: Mapping[str, Any]) -> dict[str, Any]:
         "inputs": _inputs(of),
         **own,
     }
+
+
+def model_files(model: Path) -> dict[str, str]:
+    """The SHA-256 of all else that answers depend on: templates, tokenizer, preparation; of an adapter's base, weights.
+
+    Training and card are recorded in such files too, so that a copy of a model's folder is the same model, and one that
+    was trained again to the same weights is not.
+    """
+    files = {file.name: file for file in model.iterdir() if file.suffix in _BESIDE_WEIGHTS}
+    if is_adapter(model):
+        suffixes = (*_BESIDE_WEIGHTS, ".safetensors")
+        files |= {f"base/{file.name}": file for file in base_of(model).iterdir() if file.suffix in suffixes}
+    return {name: sha256(file) for name, file in sorted(files.items()) if file.is_file()}
 
 
 def _inputs(of: Settings) -> dict[str, str]:
