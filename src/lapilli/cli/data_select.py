@@ -195,10 +195,11 @@ def _mix(
     samples, parts = mix(mixture)
     with steps() as progress:
         overlaps = [overlap(samples, file, folders, progress) for file in others]
-    if decontaminate:
-        samples = without(samples, overlaps)
-    if not samples:
-        raise LapilliError(f"{recipe}: no samples are left; take more of the sources")
+    rest = without(samples, overlaps) if decontaminate else samples
+    if not rest:
+        removed = f" ({len(samples)} have pictures of the evaluation)" if samples else ""
+        raise LapilliError(f"{recipe}: no samples are left{removed}; take more of the sources")
+    samples = rest
     write_samples(out, samples)
     if as_json:
         print_json({"file": out, "samples": len(samples), "sources": parts, "evaluations": overlaps})
