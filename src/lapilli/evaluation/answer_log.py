@@ -42,8 +42,8 @@ class AnswerLog:
     """The answers so far, each a line of metrics.jsonl of `run`; without a run they are only counted.
 
     `progress` gets how many answers of a round there are. With `shard`, (part, parts), only every so many-th batch is
-    answered, from that one on, counted over all rounds: many small ones are shared out too. The answers that `others` have, runs of shards, are taken over. Raises LapilliError for
-    a line that is no answer.
+    answered, from that one on, counted over all rounds so that many small ones are shared out too; the answers that
+    `others` have, runs of shards, are taken over. Raises LapilliError for a line that is no answer.
     """
 
     def __init__(
