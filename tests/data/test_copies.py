@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from lapilli.cli import run
+from lapilli.core.errors import LapilliError
 from lapilli.data.contamination import Folders, overlap
 from lapilli.data.copies import LEAST, MOST, are_copies, copies, small_gray
 from lapilli.data.sample import Sample, Turn, write_samples
@@ -146,3 +147,13 @@ def test_an_evaluation_may_be_samples(tmp_path):
     write_samples(tmp_path / "e.json", samples[1:])
     shared = overlap(samples, tmp_path / "e.json")
     assert (shared.rows, shared.pictures, shared.questions, shared.copies) == (2, (1, 2), (1, 2), None)
+
+
+def test_samples_of_text_in_an_evaluation_are_skipped(tmp_path):
+    samples, text = rows(["a.png", "b.png"]), Sample("t", (), (Turn("user", "Hi"), Turn("assistant", "Hello")))
+    write_samples(tmp_path / "e.json", [text, samples[1]])
+    shared = overlap(samples, tmp_path / "e.json")
+    assert (shared.rows, shared.pictures) == (1, (1,))
+    write_samples(tmp_path / "text.json", [text])
+    with pytest.raises(LapilliError, match="no row names a picture; give rows with an image"):
+        overlap(samples, tmp_path / "text.json")
