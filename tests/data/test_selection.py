@@ -300,8 +300,10 @@ def test_the_published_mixture_draws_ten_annotations_of_a_picture():
 
 @pytest.mark.parametrize("sign", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("break_", ["\n", "\r\n", "\r"])
-def test_the_line_that_names_the_separator_is_no_row(pictures, sign, break_):
-    lines = [f"sep={sign}", sign.join(("image", "question", "answer")), sign.join(("0.png", "What?", "A; b"))]
+@pytest.mark.parametrize("head", ["sep=SIGN", "sep=SIGNSIGN", '"sep=SIGN"', '"sep=SIGN"SIGNSIGN'])
+def test_the_line_that_names_the_separator_is_no_row(pictures, sign, break_, head):
+    lines = [head.replace("SIGN", sign)]
+    lines += [sign.join(("image", "question", "answer")), sign.join(("0.png", "What?", "A; b"))]
     if sign == ";":
         lines[-1] = '0.png;What?;"A; b"'
     (pictures / "own.csv").write_bytes(break_.join(lines).encode("utf-8-sig"))
