@@ -222,6 +222,32 @@ def test_the_base_of_an_adapter_is_of_the_model(tmp_path):
     assert [name for name in after if after[name] != before[name]] == ["base/model.safetensors"]
 
 
+def test_an_unfinished_shard_is_told_and_a_changed_one_refused(folder, tmp_path, capsys):
+    shard, photos = tmp_path / "1", folder / "photos"
+    options = ("--answers", shard, "--out")
+    assert run(arguments(folder, "--json", "--shard", "1/2", "--out", shard)) == 0
+    (shard / "metrics.jsonl").write_text((shard / "metrics.jsonl").read_text().replace("image", "blank"))
+    assert put_together(folder, joined("clip", "llama"), photos, *options, tmp_path / "a") == 1
+    assert "1: missing or changed since the run finished: metrics.jsonl" in capsys.readouterr().err
+    (shard / "metrics.jsonl").write_text("")
+    (shard / "manifest.json").unlink()
+    assert put_together(folder, joined("clip", "llama"), photos, *options, tmp_path / "b") == 0
+    assert "1: a shard that has not finished; what it lacks is asked here" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_shard_of_questions_that_were_drawn_otherwise_is_refused(folder, tmp_path, capsys):
+    shard, command = tmp_path / "1", ["eval", str(joined("clip", "llama")), "pope", "--questions", "1", "--json"]
+    assert run([*command, "--shard", "1/2", "--out", str(shard)]) == 0
+    merge = [*command, "--answers", str(shard), "--out", str(tmp_path / "merged")]
+    before = json.loads((shard / "results/questions.json").read_text())
+    (shard / "results/questions.json").write_text(json.dumps(dict.fromkeys(before, "of another version")))
+    (shard / "manifest.json").unlink()
+    assert run(merge) == 1 and not (tmp_path / "merged/recipe.yaml").exists()
+    assert "1: its questions are not those drawn here (pope/held_out); use the version" in capsys.readouterr().err
+    (shard / "results/questions.json").write_text(json.dumps(before))
+    assert run(merge) == 0
+
+
 def test_a_shard_of_a_machine_with_other_folders_is_not_refused(folder, tmp_path):
     for name, source in (("model", joined("clip", "llama")), ("photos2", folder / "photos")):
         shutil.copytree(source, tmp_path / name)

@@ -1,5 +1,6 @@
 """A model's answers to the questions of benchmarks, and what is kept of them."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -141,7 +142,12 @@ def evaluate_model(
     parts: dict[str, Rows] = {}
     with TemporaryDirectory() as drawn:
         folders = _folders(of, Path(drawn), progress)
+        questions = _drawn_questions(of, folders)
+        for other in [run, *shards] if run else []:
+            _require_same(other, questions)
         llava, log = load(of.model, of.placement), AnswerLog(run, progress, of.shard, shards)
+        if run and questions:
+            run.save("questions", questions)
         for benchmark in of.benchmarks:
             folder = folders[benchmark.draw]
             answer = _answerer(of, benchmark, llava, folder)
@@ -197,6 +203,33 @@ def _folders(of: Settings, drawn: Path, progress: Progress) -> dict[Any, Path]:
             folders[draw].mkdir()
             draw(folders[draw], of.count, of.seed, progress)
     return folders
+
+
+def _drawn_questions(of: Settings, folders: Mapping[Any, Path]) -> dict[str, str]:
+    """The SHA-256 of every split's questions that are in no file: another version may draw others from the same seed.
+
+    Of their pictures it covers the names and sizes.
+    """
+    digests: dict[str, str] = {}
+    for benchmark in of.benchmarks:
+        if benchmark.pictures or (of.data and benchmark.needs_data):
+            continue
+        for split in benchmark.splits:
+            folder = folders[benchmark.draw] / split
+            questions = benchmark.read(folder, split, of.count)
+            sizes = picture_sizes(benchmark.images(folder), (one.image for one in questions if one.image))
+            text = json_text([sizes, [[plain(one), benchmark.prompt(one)] for one in questions]])
+            digests[f"{benchmark.name}/{split}"] = hashlib.sha256(text.encode()).hexdigest()
+    return digests
+
+
+def _require_same(run: RunDir, questions: Mapping[str, str]) -> None:
+    """Raise LapilliError where other questions than these were asked in a run, or it does not say which."""
+    before = run.load("questions") if run.has("questions") else {}
+    others = [name for name, digest in questions.items() if before.get(name) != digest]
+    if others and run.metrics():
+        remedy = "use the version that drew them, or leave it out"
+        raise LapilliError(f"{run.path}: its questions are not those drawn here ({', '.join(others)}); {remedy}")
 
 
 def _parts(benchmark: Benchmark[Any], result: Result, folder: Path) -> dict[str, Sequence[Any]]:
