@@ -142,12 +142,9 @@ def evaluate_model(
     parts: dict[str, Rows] = {}
     with TemporaryDirectory() as drawn:
         folders = _folders(of, Path(drawn), progress)
-        questions = _drawn_questions(of, folders)
-        for other in [run, *shards] if run else []:
-            _require_same(other, questions)
-        llava, log = load(of.model, of.placement), AnswerLog(run, progress, of.shard, shards)
-        if run and questions:
-            run.save("questions", questions)
+        llava = load(of.model, of.placement)
+        _save_questions(of, folders, run, shards)
+        log = AnswerLog(run, progress, of.shard, shards)
         for benchmark in of.benchmarks:
             folder = folders[benchmark.draw]
             answer = _answerer(of, benchmark, llava, folder)
@@ -221,6 +218,15 @@ def _drawn_questions(of: Settings, folders: Mapping[Any, Path]) -> dict[str, str
             text = json_text([sizes, [[plain(one), benchmark.prompt(one)] for one in questions]])
             digests[f"{benchmark.name}/{split}"] = hashlib.sha256(text.encode()).hexdigest()
     return digests
+
+
+def _save_questions(of: Settings, folders: Mapping[Any, Path], run: RunDir | None, shards: Sequence[RunDir]) -> None:
+    """Save the checksums of drawn questions. Raises LapilliError as `_require_same`, and then nothing is saved."""
+    questions = _drawn_questions(of, folders)
+    if run and questions:
+        for other in (run, *shards):
+            _require_same(other, questions)
+        run.save("questions", questions)
 
 
 def _require_same(run: RunDir, questions: Mapping[str, str]) -> None:
