@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from tests.parts import joined, picture
 from lapilli.cli import run
 from lapilli.core.run import RunDir
 from lapilli.evaluation.own import SHORT
+from lapilli.studies.evaluate import model_files
 
 CONDITIONS = ("image", "blank", "swapped")
 
@@ -189,6 +191,69 @@ def test_shards_put_together_are_the_whole(folder, tmp_path, capsys):
     assert "1: a shard of another evaluation (questions, own); leave it out" in capsys.readouterr().err
     assert run(arguments(folder, "--shard", "1/2", "--out", tmp_path / "1")) == 0
     assert "1 answers" not in capsys.readouterr().out
+
+
+def put_together(folder, model, photos, *options):
+    return run(["eval", *map(str, (model, folder / "mine.csv", "--images", photos, "--json", *options))])
+
+
+@pytest.mark.parametrize("changed", ["lapilli.json", "preprocessor_config.json", "tokenizer.json"])
+def test_a_shard_of_a_model_that_was_asked_otherwise_is_refused(folder, tmp_path, changed, capsys):
+    model, photos = tmp_path / "model", folder / "photos"
+    shutil.copytree(joined("clip", "llama"), model)
+    assert put_together(folder, model, photos, "--shard", "1/2", "--out", tmp_path / "1") == 0
+    shard = ("--answers", tmp_path / "1", "--out")
+    (model / changed).write_text((model / changed).read_text() + "\n")
+    assert put_together(folder, model, photos, *shard, tmp_path / "merged") == 1
+    assert "1: a shard of another evaluation (model_files); leave it out" in capsys.readouterr().err
+
+
+def test_the_base_of_an_adapter_is_of_the_model(tmp_path):
+    for name in ("base", "adapter"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "base/config.json").write_text("{}")
+    (tmp_path / "base/model.safetensors").write_bytes(b"weights")
+    config = {"base_model_name_or_path": str(tmp_path / "base")}
+    (tmp_path / "adapter/adapter_config.json").write_text(json.dumps(config))
+    before = model_files(tmp_path / "adapter")
+    assert set(before) == {"adapter_config.json", "base/config.json", "base/model.safetensors"}
+    (tmp_path / "base/model.safetensors").write_bytes(b"other weights")
+    after = model_files(tmp_path / "adapter")
+    assert [name for name in after if after[name] != before[name]] == ["base/model.safetensors"]
+
+
+def test_an_unfinished_shard_is_told_and_a_changed_one_refused(folder, tmp_path, capsys):
+    shard, photos = tmp_path / "1", folder / "photos"
+    options = ("--answers", shard, "--out")
+    assert run(arguments(folder, "--json", "--shard", "1/2", "--out", shard)) == 0
+    (shard / "metrics.jsonl").write_text((shard / "metrics.jsonl").read_text().replace("image", "blank"))
+    assert put_together(folder, joined("clip", "llama"), photos, *options, tmp_path / "a") == 1
+    assert "1: missing or changed since the run finished: metrics.jsonl" in capsys.readouterr().err
+    (shard / "metrics.jsonl").write_text("")
+    (shard / "manifest.json").unlink()
+    assert put_together(folder, joined("clip", "llama"), photos, *options, tmp_path / "b") == 0
+    assert "1: a shard that has not finished; what it lacks is asked here" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_shard_of_questions_that_were_drawn_otherwise_is_refused(folder, tmp_path, capsys):
+    shard, command = tmp_path / "1", ["eval", str(joined("clip", "llama")), "pope", "--questions", "1", "--json"]
+    assert run([*command, "--shard", "1/2", "--out", str(shard)]) == 0
+    merge = [*command, "--answers", str(shard), "--out", str(tmp_path / "merged")]
+    before = json.loads((shard / "results/questions.json").read_text())
+    (shard / "results/questions.json").write_text(json.dumps(dict.fromkeys(before, "of another version")))
+    (shard / "manifest.json").unlink()
+    assert run(merge) == 1 and not (tmp_path / "merged/recipe.yaml").exists()
+    assert "1: its questions are not those drawn here (pope/held_out); use the version" in capsys.readouterr().err
+    (shard / "results/questions.json").write_text(json.dumps(before))
+    assert run(merge) == 0
+
+
+def test_a_shard_of_a_machine_with_other_folders_is_not_refused(folder, tmp_path):
+    for name, source in (("model", joined("clip", "llama")), ("photos2", folder / "photos")):
+        shutil.copytree(source, tmp_path / name)
+    assert run(arguments(folder, "--json", "--shard", "1/2", "--out", tmp_path / "1")) == 0
+    options = ("--answers", tmp_path / "1", "--out", tmp_path / "merged")
+    assert put_together(folder, tmp_path / "model", tmp_path / "photos2", *options) == 0
 
 
 @pytest.mark.parametrize(

@@ -244,8 +244,10 @@ def test_what_nothing_is_left_of_is_left_out(tmp_path):
     }
     assert [one.id for one in gather_contexts(saved(tmp_path, two), Choice())] == ["000000000009", "10"]
     assert [one.id for one in gather_contexts(saved(tmp_path, two), Choice(least_area=0.01))] == ["000000000009"]
-    with pytest.raises(LapilliError, match=r"0.json: no caption and no box is left of 2 pictures"):
+    with pytest.raises(LapilliError, match=r"0.json: no caption and no box is left of 2 pictures; choose more boxes"):
         gather_contexts(saved(tmp_path, two), Choice(most=0))
+    with pytest.raises(LapilliError, match=r"left of 0 pictures; give a file that says what is in the pictures"):
+        gather_contexts(saved(tmp_path, GENOME[0]), Choice())
 
 
 def test_empty_captions_and_names_are_none(tmp_path):

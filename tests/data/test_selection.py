@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.parts import picture
 
 from lapilli.core.errors import LapilliError, UsageError
-from lapilli.data.caption_file import filter_captions
+from lapilli.data.caption_file import _caption_of, filter_captions
 from lapilli.data.contamination import overlap, picture_id
 from lapilli.data.mix import drawn, merged, mix, read_mixture, split
 from lapilli.data.own import import_rows
@@ -300,8 +300,10 @@ def test_the_published_mixture_draws_ten_annotations_of_a_picture():
 
 @pytest.mark.parametrize("sign", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("break_", ["\n", "\r\n", "\r"])
-def test_the_line_that_names_the_separator_is_no_row(pictures, sign, break_):
-    lines = [f"sep={sign}", sign.join(("image", "question", "answer")), sign.join(("0.png", "What?", "A; b"))]
+@pytest.mark.parametrize("head", ["sep=SIGN", "sep=SIGNSIGN", '"sep=SIGN"', '"sep=SIGN"SIGNSIGN'])
+def test_the_line_that_names_the_separator_is_no_row(pictures, sign, break_, head):
+    lines = [head.replace("SIGN", sign)]
+    lines += [sign.join(("image", "question", "answer")), sign.join(("0.png", "What?", "A; b"))]
     if sign == ";":
         lines[-1] = '0.png;What?;"A; b"'
     (pictures / "own.csv").write_bytes(break_.join(lines).encode("utf-8-sig"))
@@ -372,3 +374,9 @@ def test_phrases_may_count_as_they_are_written(tmp_path):
     written = filter_captions(tmp_path / "c.jsonl", tmp_path / "w", Balance(), None, lambda *_: None, as_written=True)
     assert (plain.phrases, plain.chosen, written.phrases, written.chosen) == (1, 3, 2, 0)
     assert json.loads((tmp_path / "w/report.json").read_text())["as_written"] is True
+
+
+def test_a_caption_is_composed_and_on_one_line():
+    """So that its phrases are those of the same caption in other forms; it needs no model."""
+    forms = ("A caf\u00e9 table", "A cafe\u0301\n table ")
+    assert {_caption_of(("c.jsonl:1", {"caption": form})) for form in forms} == {"A caf\u00e9 table"}

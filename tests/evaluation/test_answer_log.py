@@ -72,6 +72,29 @@ def test_shards_ask_the_batches_of_the_whole_and_their_answers_make_its_log(tmp_
     assert (tmp_path / "merged/metrics.jsonl").read_text() == (tmp_path / "whole/metrics.jsonl").read_text()
 
 
+def test_rounds_of_a_batch_or_two_are_shared_out_evenly():
+    """Each of 12 rounds has 1 or 2 batches: 18 for three shards."""
+    counts, texts = [], []
+    for part in range(3):
+        log, batches = AnswerLog(None, lambda *_: None, (part, 3)), []
+
+        def answer(batch, pictures, batches=batches):
+            batches.append(len(batch))
+            return ["an answer"] * len(batch)
+
+        rounds = [samples()[: 5 + BATCH * (at % 2)] for at in range(12)]
+        texts.append(
+            [
+                text
+                for at, some in enumerate(rounds)
+                for text in log.answerer(answer, ("toy", str(at), "image"))(some, None)
+            ]
+        )
+        counts.append(len(batches))
+    assert counts == [6, 6, 6]
+    assert all(sum(map(bool, answers)) == 1 for answers in zip(*texts, strict=True))
+
+
 def test_what_no_shard_has_is_asked_in_whole_batches(tmp_path):
     whole, batches, _ = asked(None)
     shard = RunDir.create(tmp_path / "part", {}, 0)

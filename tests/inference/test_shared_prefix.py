@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from tests.parts import joined, picture
+from tests.parts import joined, part, picture
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
 from lapilli.inference.answer import answer
 from lapilli.inference.shared_prefix import prefixes, read_prefix, rests, shared_length
-from lapilli.model.llava import load
+from lapilli.model.llava import join, load
 from lapilli.model.upstream import cache_argument, cache_layers, new_cache
 
 WHOLE = [("clip", "llama"), ("siglip", "qwen2")]
@@ -116,6 +117,79 @@ def test_a_window_that_is_shorter_than_the_prompts_shares_nothing():
     config = llava.model.config.text_config
     for window, shared in ((None, True), (longest, True), (longest - 1, False)):
         config.sliding_window = window
+        assert bool(shared_length(llava, prompts, LONGEST)) == shared
+
+
+@pytest.mark.parametrize("name", ["window_size", "attention_chunk_size"])
+def test_windows_of_other_names_are_windows(name):
+    llava = load(joined("clip", "llama"))
+    prompts = encoded(llava, SAMPLES["one picture"])
+    longest = max(len(prompt.ids) for prompt in prompts) + LONGEST
+    for window, shared in ((None, True), (longest, True), (longest - 1, False)):
+        setattr(llava.model.config.text_config, name, window)
+        assert bool(shared_length(llava, prompts, LONGEST)) == shared
+
+
+def language(folder, kind, **settings):
+    """A LLaVA of a tiny random language model of another kind, with the tokenizer of the tests' Llama."""
+    tokenizer = AutoTokenizer.from_pretrained(part("llama"))
+    torch.manual_seed(3)
+    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    config = AutoConfig.for_model(
+        kind,
+        vocab_size=len(tokenizer),
+        pad_token_id=tokenizer.eos_token_id,
+        **ids,
+        tie_word_embeddings=False,
+        **settings,
+    )
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim > 1:
+                weight.mul_(6)  # so that answers depend on the prompt
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return join(part("clip"), folder, "mlp2x_gelu", "vicuna_v1")
+
+
+def long_rope(first):
+    """Phi-3's settings with frequencies of their own beyond `first` tokens."""
+    factors = {"short_factor": [1.0] * 6, "long_factor": [4.0] * 6, "factor": 3.0}
+    rope = {"rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": first, **factors}
+    sizes = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    return {
+        "rope_parameters": rope,
+        "original_max_position_embeddings": first,
+        "max_position_embeddings": 256,
+        "num_key_value_heads": 2,
+        **sizes,
+    }
+
+
+MPT = {"d_model": 48, "n_heads": 4, "n_layers": 2, "max_seq_len": 256, "max_position_embeddings": 256}
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "shared"),
+    [("phi3", long_rope(84), False), ("phi3", long_rope(200), True), ("mpt", MPT, False)],
+)
+def test_nothing_is_shared_where_a_beginning_is_read_otherwise_than_the_whole(kind, settings, shared, tmp_path):
+    llava = language(tmp_path, kind, **settings)
+    samples = [asked("1", words=words) for words in (0, 3, 8, 12)]
+    assert bool(shared_length(llava, encoded(llava, samples), LONGEST)) == shared
+    for one, sample in zip(answer(llava, samples, noise, LONGEST, share_prefixes=True), samples, strict=True):
+        (alone,) = answer(llava, [sample], noise, LONGEST)
+        assert one.text == alone.text
+
+
+def test_long_rope_of_one_kind_of_layers_counts():
+    llava = load(joined("clip", "llama"))
+    prompts = encoded(llava, SAMPLES["one picture"])
+    longest = max(len(prompt.ids) for prompt in prompts) + LONGEST
+    for first, shared in ((longest, True), (longest - 1, False)):
+        rope = {"rope_type": "longrope", "original_max_position_embeddings": first}
+        llava.model.config.text_config.rope_parameters = {"full_attention": rope, "sliding": {"rope_type": "default"}}
         assert bool(shared_length(llava, prompts, LONGEST)) == shared
 
 

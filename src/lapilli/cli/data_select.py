@@ -195,16 +195,21 @@ def _mix(
     samples, parts = mix(mixture)
     with steps() as progress:
         overlaps = [overlap(samples, file, folders, progress) for file in others]
-    if decontaminate:
-        samples = without(samples, overlaps)
-    if not samples:
-        raise LapilliError(f"{recipe}: no samples are left; take more of the sources")
-    write_samples(out, samples)
+    rest = without(samples, overlaps) if decontaminate else samples
+    if not rest:
+        raise _nothing_left(recipe, len(samples))
+    write_samples(out, rest)
     if as_json:
-        print_json({"file": out, "samples": len(samples), "sources": parts, "evaluations": overlaps})
+        print_json({"file": out, "samples": len(rest), "sources": parts, "evaluations": overlaps})
         return
     _print_parts(parts, overlaps)
-    say(f"{out}: {len(samples)} samples")
+    say(f"{out}: {len(rest)} samples")
+
+
+def _nothing_left(recipe: Path, removed: int) -> LapilliError:
+    """The error for a mixture of no samples, `removed` of which the evaluations took away."""
+    taken_away = f" ({removed} have pictures of the evaluation)" if removed else ""
+    return LapilliError(f"{recipe}: no samples are left{taken_away}; take more of the sources")
 
 
 def _require_evaluation(evaluation: list[Path], is_compared: bool) -> None:

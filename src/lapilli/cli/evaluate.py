@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lapilli.cli.console import go_on, print_json, results, say, steps
+from lapilli.cli.console import go_on, note, print_json, results, say, steps
 from lapilli.cli.options import MOST, MOST_SEED, Device, Model, Shard, part_of, require_models
 from lapilli.core.errors import UsageError
 from lapilli.evaluation.benchmark import BENCHMARKS, benchmark
@@ -159,11 +159,10 @@ class _OwnQuestions:
             return {}
         own = {
             "sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in self.files.values()},
-            "images": [(self.images or file.parent).resolve() for file in self.files.values()],
             "per_type": self.per_type,
             "short": self.short,
         }
-        return {"own": own}
+        return {"own": own, "images": [(self.images or file.parent).resolve() for file in self.files.values()]}
 
 
 def _require_folder(out: Path | None, shard: str, answers: Sequence[Path]) -> None:
@@ -203,6 +202,11 @@ def _parts(
         with steps() as progress:
             return evaluate_model(of, progress)
     run, others = begin(out, of, own.recipe(), shards)
+    for other in others:
+        if other.is_complete:
+            other.verify(pages=False)
+        else:
+            note(f"{other.path}: a shard that has not finished; what it lacks is asked here")
     go_on(run, lambda progress: evaluate_model(of, progress, run, others))
     if of.is_shard:
         return {}
@@ -230,7 +234,7 @@ def _show_shard(out: Path, as_json: bool) -> None:
     if as_json:
         print_json({"answers": count})
     else:
-        say(f"{out}: {count:,} answers; put the shards together without --shard, with --answers {out} for each")
+        say(f"{out}: {count:,} answers; put the shards together without --shard, with --answers FOLDER for each")
 
 
 def _print(scores: Mapping[str, Any]) -> None:

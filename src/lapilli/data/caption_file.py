@@ -103,7 +103,11 @@ def _lowered(captions: Iterable[list[str]]) -> Iterator[list[str]]:
 
 
 def _caption_of(row: tuple[str, Any]) -> str:
-    """The caption of a line: its own, or the answers of a sample."""
+    """The caption of a line, its own or the answers of a sample, composed (NFC) and without line breaks."""
+    return " ".join(normalize("NFC", _caption_as_written(row)).split())
+
+
+def _caption_as_written(row: tuple[str, Any]) -> str:
     place, value = row
     caption = value.get("caption") if isinstance(value, dict) else None
     if isinstance(caption, str):

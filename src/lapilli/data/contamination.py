@@ -56,9 +56,12 @@ def overlap(
 ) -> Overlap:
     """What samples share with the questions in a file, .json or .jsonl, which may be samples themselves.
 
-    With folders, pictures are opened and compared too. Raises LapilliError for a row that names no picture.
+    Samples without a picture in it are skipped. With folders, pictures are opened and compared too. Raises LapilliError
+    for a question that names no picture, and where no row does.
     """
     rows = list(_evaluation(file))
+    if not rows:
+        raise LapilliError(f"{file}: no row names a picture; {_REMEDY}")
     wanted = {(picture_id(image), question) for images, texts in rows for image in images for question in texts}
     names = {name for name, _ in wanted}
     pictures, questions = [], []
@@ -108,9 +111,10 @@ def _evaluation(file: Path) -> Iterator[_Row]:
             images = tuple(value[key] for key in _PICTURES if isinstance(value.get(key), str))[:1]
             question = next((value[key] for key in _QUESTIONS if isinstance(value.get(key), str)), "")
             questions = (_plain(question),)
-        if not images:
+        if images:
+            yield images, questions
+        elif "conversations" not in value:
             raise LapilliError(f"{where}: no picture is named; {_REMEDY}")
-        yield images, questions
 
 
 def _texts(sample: Sample) -> Iterable[str]:

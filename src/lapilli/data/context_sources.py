@@ -92,10 +92,13 @@ def gather_contexts(files: Sequence[Path], choice: Choice) -> list[Context]:
     A picture of which nothing is left, neither a caption nor a box, is left out. Raises LapilliError, with the file and
     the entry, for what cannot be read, and where no picture is left; UsageError for files that do not belong together.
     """
-    contexts = [_chosen(context, choice) for context in _read(files, choice)]
+    read = _read(files, choice)
+    contexts = [_chosen(context, choice) for context in read]
     usable = [context for context in contexts if any(map(str.strip, context.captions)) or context.instances]
     if not usable:
-        raise LapilliError(f"{files[0]}: no caption and no box is left of {len(contexts)} pictures; choose more boxes")
+        has_boxes = any(context.instances for context in read)
+        remedy = "choose more boxes" if has_boxes else "give a file that says what is in the pictures"
+        raise LapilliError(f"{files[0]}: no caption and no box is left of {len(contexts)} pictures; {remedy}")
     for context in usable:
         require_usable(context, str(files[0]))
     return usable

@@ -20,7 +20,7 @@ from lapilli.data.rows import signature_fault
 
 _LONGEST = 131_072
 _DELIMITERS = ",;\t"
-_SEPARATOR = re.compile(r"sep=([,;\t|])", re.I)
+_SEPARATOR = re.compile(r"(\"?)sep=([,;\t|])\1\2*", re.I)  # in quotes or with empty cells, as it is saved again
 _AS_UTF8 = 'save it as UTF-8 (in Excel: Save As, "CSV UTF-8")'
 _QUOTES = (
     'put a cell with a separator, a quote or a line break in it in quotes, and write a quote in it twice: "a ""b"""'
@@ -77,7 +77,7 @@ def _cells(file: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     """The first line and the stripped cells of every row that is not empty."""
     head = next((line for line in text.splitlines() if line.strip()), "")
     separator = _SEPARATOR.fullmatch(head)
-    delimiter = separator[1] if separator else max(_DELIMITERS, key=head.count)
+    delimiter = separator[2] if separator else max(_DELIMITERS, key=head.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     while True:
         line = reader.line_num + 1

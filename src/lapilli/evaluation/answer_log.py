@@ -42,8 +42,8 @@ class AnswerLog:
     """The answers so far, each a line of metrics.jsonl of `run`; without a run they are only counted.
 
     `progress` gets how many answers of a round there are. With `shard`, (part, parts), only every so many-th batch is
-    answered, from that one on; the answers that `others` have, runs of shards, are taken over. Raises LapilliError for
-    a line that is no answer.
+    answered, from that one on, counted over all rounds so that many small ones are shared out too; the answers that
+    `others` have, runs of shards, are taken over. Raises LapilliError for a line that is no answer.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class AnswerLog:
         others: Sequence[RunDir] = (),
     ) -> None:
         self._run, self._progress, self._shard = run, progress, shard
+        self._batches = 0  # of the rounds before
         self._answers = logged(run) if run else {}
         self._others = {key: text for other in others for key, text in logged(other).items()}
         if run:
@@ -69,7 +70,9 @@ class AnswerLog:
 
         def respond(samples: Sequence[Sample], pictures: Callable[[str], Image.Image]) -> Sequence[str]:
             keys = [(of, index, sample.id) for index, sample in enumerate(samples)]
-            batches = _batches(samples)[self._shard[0] :: self._shard[1]]
+            (part, parts), every = self._shard, _batches(samples)
+            batches = every[(part - self._batches) % parts :: parts]
+            self._batches += len(every)
             missing = [batch for batch in batches if any(keys[index] not in self._answers for index in batch)]
             total = sum(map(len, batches))
             done = total - sum(map(len, missing))

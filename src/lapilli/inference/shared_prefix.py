@@ -22,6 +22,8 @@ from lapilli.model.placement import placed
 from lapilli.model.reading import quiet
 from lapilli.model.upstream import cache_argument, new_cache, pick_samples
 
+_WINDOWS = ("sliding_window", "window_size", "attention_chunk_size")
+
 
 @dataclass(frozen=True, eq=False)
 class Part:
@@ -37,18 +39,33 @@ def shared_length(llava: Llava, prompts: Sequence[Encoded], max_new_tokens: int)
     """The number of first tokens to be read once for each choice of pictures: whole pictures, and never all tokens.
 
     It is the beginning before the first picture, or the one with all pictures that the prompts share places of:
-    whichever saves more. 0 where nothing is saved, and for a model whose attention has a window that is shorter than
-    the prompts: it would count the padding behind the beginning.
+    whichever saves more. 0 where nothing is saved, and for a model that would count the padding behind the beginning,
+    or reads a whole prompt otherwise than its beginning.
     """
     longest = max(len(prompt.ids) for prompt in prompts) + max_new_tokens
-    config: Any = llava.model.config.text_config
-    window = getattr(config, "sliding_window", None)
-    if window is not None and longest > window:
+    if _depends_on_length(llava.model.config.text_config, longest):
         return 0
     whole = _common_length(prompts)
     (patches,) = np.nonzero(prompts[0].layout.image[:whole] != OFF)
     lengths = [0, whole, int(patches[0])] if patches.size else [0, whole]
     return max(lengths, key=lambda length: length * (len(prompts) - len(_choices(prompts, length))))
+
+
+def _depends_on_length(config: Any, longest: int) -> bool:
+    """Whether keys and values may depend on what stands behind them, or on padding, in prompts of this length.
+
+    So it is with MPT's positions by ALiBi, which count the padding, with a window of attention that is shorter, and
+    with LongRoPE, whose frequencies are others beyond the length of the first training (arXiv 2402.13753).
+    """
+    if config.model_type == "mpt":
+        return True
+    windows = [getattr(config, name, None) for name in _WINDOWS]
+    rope = getattr(config, "rope_parameters", None) or {}
+    for some in (rope, *rope.values()):
+        if isinstance(some, dict) and some.get("rope_type") == "longrope":
+            first = some.get("original_max_position_embeddings")
+            windows.append(first or getattr(config, "original_max_position_embeddings", 0))
+    return any(window is not None and longest > window for window in windows)
 
 
 def read_prefix(llava: Llava, prompts: Sequence[Encoded], length: int, pixels: Tensor | None) -> Any:

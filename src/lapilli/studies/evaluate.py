@@ -1,5 +1,6 @@
 """A model's answers to the questions of benchmarks, and what is kept of them."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -8,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 from lapilli.core.errors import LapilliError
-from lapilli.core.files import write_atomically
+from lapilli.core.files import sha256, write_atomically
 from lapilli.core.placement import Placement
 from lapilli.core.plain import json_text, plain
 from lapilli.core.progress import Progress
@@ -22,6 +23,7 @@ from lapilli.evaluation.benchmark import Benchmark, Response
 from lapilli.inference.answer import answerer_of
 from lapilli.inference.choice import chooser_of
 from lapilli.inference.likelihood import token_losses
+from lapilli.model.checkpoints.adapter import base_of, is_adapter
 from lapilli.model.hub import recorded
 from lapilli.model.llava import Llava, load
 from lapilli.model.parts import origin
@@ -31,8 +33,10 @@ from lapilli.report.kit.pictures import thumbnail
 PARTS = ("scores", "constants", "tables", "pictures", "answers")
 """The results of an evaluation, each a list of rows with the name of their benchmark."""
 
-_MAY_DIFFER = ("", "shard", "model", "data")
+_MAY_DIFFER = ("", "shard", "model", "data", "images")
 """Between the recipes of shards: machines have other folders, and checksums say what is in them."""
+
+_BESIDE_WEIGHTS = (".json", ".jinja", ".model", ".txt", ".bin")  # .bin: what an adapter has trained beside its pairs
 
 Rows: TypeAlias = list[dict[str, Any]]
 
@@ -81,6 +85,7 @@ def _recipe(of: Settings, own: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "model": recorded(of.model),
         "weights": origin(of.model).sha256,
+        "model_files": model_files(of.model),
         "benches": [benchmark.name for benchmark in of.benchmarks],
         "data": of.data.resolve() if of.data else None,
         "questions": of.count,
@@ -90,6 +95,19 @@ def _recipe(of: Settings, own: Mapping[str, Any]) -> dict[str, Any]:
         "inputs": _inputs(of),
         **own,
     }
+
+
+def model_files(model: Path) -> dict[str, str]:
+    """The SHA-256 of all else that answers depend on: templates, tokenizer, preparation; of an adapter's base, weights.
+
+    Training and card are recorded in such files too, so that a copy of a model's folder is the same model, and one that
+    was trained again to the same weights is not.
+    """
+    files = {file.name: file for file in model.iterdir() if file.suffix in _BESIDE_WEIGHTS}
+    if is_adapter(model):
+        suffixes = (*_BESIDE_WEIGHTS, ".safetensors")
+        files |= {f"base/{file.name}": file for file in base_of(model).iterdir() if file.suffix in suffixes}
+    return {name: sha256(file) for name, file in sorted(files.items()) if file.is_file()}
 
 
 def _inputs(of: Settings) -> dict[str, str]:
@@ -124,7 +142,9 @@ def evaluate_model(
     parts: dict[str, Rows] = {}
     with TemporaryDirectory() as drawn:
         folders = _folders(of, Path(drawn), progress)
-        llava, log = load(of.model, of.placement), AnswerLog(run, progress, of.shard, shards)
+        llava = load(of.model, of.placement)
+        _save_questions(of, folders, run, shards)
+        log = AnswerLog(run, progress, of.shard, shards)
         for benchmark in of.benchmarks:
             folder = folders[benchmark.draw]
             answer = _answerer(of, benchmark, llava, folder)
@@ -180,6 +200,42 @@ def _folders(of: Settings, drawn: Path, progress: Progress) -> dict[Any, Path]:
             folders[draw].mkdir()
             draw(folders[draw], of.count, of.seed, progress)
     return folders
+
+
+def _drawn_questions(of: Settings, folders: Mapping[Any, Path]) -> dict[str, str]:
+    """The SHA-256 of every split's questions that are in no file: another version may draw others from the same seed.
+
+    Of their pictures it covers the names and sizes.
+    """
+    digests: dict[str, str] = {}
+    for benchmark in of.benchmarks:
+        if benchmark.pictures or (of.data and benchmark.needs_data):
+            continue
+        for split in benchmark.splits:
+            folder = folders[benchmark.draw] / split
+            questions = benchmark.read(folder, split, of.count)
+            sizes = picture_sizes(benchmark.images(folder), (one.image for one in questions if one.image))
+            text = json_text([sizes, [[plain(one), benchmark.prompt(one)] for one in questions]])
+            digests[f"{benchmark.name}/{split}"] = hashlib.sha256(text.encode()).hexdigest()
+    return digests
+
+
+def _save_questions(of: Settings, folders: Mapping[Any, Path], run: RunDir | None, shards: Sequence[RunDir]) -> None:
+    """Save the checksums of drawn questions. Raises LapilliError as `_require_same`, and then nothing is saved."""
+    questions = _drawn_questions(of, folders)
+    if run and questions:
+        for other in (run, *shards):
+            _require_same(other, questions)
+        run.save("questions", questions)
+
+
+def _require_same(run: RunDir, questions: Mapping[str, str]) -> None:
+    """Raise LapilliError where other questions than these were asked in a run, or it does not say which."""
+    before = run.load("questions") if run.has("questions") else {}
+    others = [name for name, digest in questions.items() if before.get(name) != digest]
+    if others and run.metrics():
+        remedy = "use the version that drew them, or leave it out"
+        raise LapilliError(f"{run.path}: its questions are not those drawn here ({', '.join(others)}); {remedy}")
 
 
 def _parts(benchmark: Benchmark[Any], result: Result, folder: Path) -> dict[str, Sequence[Any]]:
