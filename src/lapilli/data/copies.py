@@ -66,11 +66,11 @@ def small_gray(picture: Image.Image) -> NDArray[np.int16]:
 
 def are_copies(small: NDArray[np.int16], grays: NDArray[np.int16]) -> NDArray[np.bool_]:
     """Which of some pictures, (picture, 1024), look like one, (1024,); of one gray level alone, those of the same."""
-    near = np.abs(grays - small).mean(axis=1) <= MOST
+    near: NDArray[np.bool_] = np.abs(grays - small).mean(axis=1) <= MOST
     one, others = small - small.mean(), grays - grays.mean(axis=1, keepdims=True)
     lengths = np.sqrt((one**2).sum() * (others**2).sum(axis=1))
-    alike: NDArray[np.bool_] = np.where(lengths > 0, others @ one >= LEAST * lengths, np.all(grays == small, axis=1))
-    return near & alike
+    near &= np.where(lengths > 0, others @ one >= LEAST * lengths, np.all(grays == small, axis=1))
+    return near
 
 
 def _small_pictures(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, NDArray[np.int16] | None]]:
