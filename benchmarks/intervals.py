@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from coverage import answers, scored
+from coverage_trials import answers, scored
 from numpy.typing import NDArray
 from scipy.stats import norm, skew
 from scipy.stats import t as student

@@ -1,6 +1,7 @@
 """Encoded samples laid into one batch."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
@@ -25,6 +26,16 @@ class HasTokens(Protocol):
     @property
     def labels(self) -> NDArray[np.int64]:
         """The ids of the tokens that are learned, (token,); -100 elsewhere."""
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """What a batch needs of a sample or a part of one: an Encoded without its layout, which takes more memory."""
+
+    id: str
+    images: tuple[str, ...]
+    ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
 
 
 def collate(

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from lapilli.core.layout import OFF, Role, TokenLayout
 from lapilli.core.placement import AS_STORED, Placement
-from lapilli.data.collate import collate
+from lapilli.data.collate import Example, collate
 from lapilli.data.encode import Encoded, encode
 from lapilli.data.order import longest_first
 from lapilli.data.sample import Sample
 from lapilli.inference.greedy import Pictures, answer_length, generate, open_named, require_room, text_of
-from lapilli.inference.shared_prefix import Part, prefixes, read_prefix, rests, shared_length
+from lapilli.inference.shared_prefix import prefixes, read_prefix, rests, shared_length
 from lapilli.model.llava import Llava, load
 from lapilli.model.upstream import new_cache
 
@@ -131,7 +131,7 @@ def _inputs(llava: Llava, prompts: Sequence[Encoded], asking: _Asking) -> tuple[
     return batch, cache
 
 
-def _pixels(llava: Llava, parts: Sequence[Part], images: Pictures | None) -> torch.Tensor | None:
+def _pixels(llava: Llava, parts: Sequence[Example], images: Pictures | None) -> torch.Tensor | None:
     pictures = (open_named(images, name, f"sample {part.id!r}") for part in parts for name in part.images)
     return llava.pixels(pictures) if any(part.images for part in parts) else None
 

@@ -6,16 +6,14 @@ copied to every prompt.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lapilli.core.layout import OFF
-from lapilli.data.collate import collate
+from lapilli.data.collate import Example, collate
 from lapilli.data.encode import Encoded
 from lapilli.model.llava import Llava
 from lapilli.model.placement import placed
@@ -23,16 +21,6 @@ from lapilli.model.reading import quiet
 from lapilli.model.upstream import cache_argument, new_cache, pick_samples
 
 _WINDOWS = ("sliding_window", "window_size", "attention_chunk_size")
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Some tokens of a prompt, with the pictures among them: `ids` and `labels` (token,), as `collate` takes them."""
-
-    id: str
-    images: tuple[str, ...]
-    ids: NDArray[np.int64]
-    labels: NDArray[np.int64]
 
 
 def shared_length(llava: Llava, prompts: Sequence[Encoded], max_new_tokens: int) -> int:
@@ -83,18 +71,18 @@ def read_prefix(llava: Llava, prompts: Sequence[Encoded], length: int, pixels: T
     return cache
 
 
-def prefixes(prompts: Sequence[Encoded], length: int) -> list[Part]:
+def prefixes(prompts: Sequence[Encoded], length: int) -> list[Example]:
     """The first `length` tokens of the prompts, once for each choice of pictures among them."""
     return [_part(prompt, slice(length), _shown(prompt, length)) for prompt in _choices(prompts, length).values()]
 
 
-def rests(prompts: Sequence[Encoded], length: int) -> list[Part]:
+def rests(prompts: Sequence[Encoded], length: int) -> list[Example]:
     """The tokens of every prompt behind its first `length`."""
     return [_part(prompt, slice(length, None), prompt.images[len(_shown(prompt, length)) :]) for prompt in prompts]
 
 
-def _part(prompt: Encoded, tokens: slice, images: tuple[str, ...]) -> Part:
-    return Part(prompt.id, images, prompt.ids[tokens], prompt.labels[tokens])
+def _part(prompt: Encoded, tokens: slice, images: tuple[str, ...]) -> Example:
+    return Example(prompt.id, images, prompt.ids[tokens], prompt.labels[tokens])
 
 
 def _common_length(prompts: Sequence[Encoded]) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from lapilli.core.errors import LapilliError
-from lapilli.data.collate import collate
+from lapilli.data.collate import Example, collate
 from lapilli.data.encode import IGNORED, SampleError
 from lapilli.data.learnable import Requirements, learnable
 from lapilli.data.pictures import open_picture
@@ -21,16 +21,6 @@ from lapilli.model.pixels import Pixels
 
 _MOST_ROWS = 9  # that a message lists, beside the first
 _WINDOW = 8  # batches: 5 to 7 % of padding on scenes, against 40 % in a wholly random order
-
-
-@dataclass(frozen=True, eq=False)
-class Example:
-    """One sample as the loss needs it: an Encoded without its layout, which takes more memory than all the rest."""
-
-    id: str
-    images: tuple[str, ...]
-    ids: NDArray[np.int64]
-    labels: NDArray[np.int64]
 
 
 class Examples(Dataset[Example]):
