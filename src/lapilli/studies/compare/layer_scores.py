@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from lapilli.core.layout import Role
 from lapilli.data.sample import Sample
 from lapilli.inspection.decoder import decoder
 from lapilli.inspection.measures import linear_cka
@@ -76,7 +77,9 @@ def layer_contributions(
 def _contributions(llava: Llava, samples: Sequence[Sample], pictures: Callable[[str], Image.Image]) -> Floats:
     prompts = [prompt_of(llava, sample) for sample in samples]
     batch, last = batch_of(llava, prompts, pictures), torch.tensor([len(prompt.ids) - 1 for prompt in prompts])
-    is_image = (batch["input_ids"] == llava.processor.image_token_id)[..., None]
+    is_image = torch.zeros(*batch["input_ids"].shape, 1, dtype=torch.bool)
+    for row, prompt in enumerate(prompts):
+        is_image[row, prompt.layout.positions(Role.IMAGE)] = True
     whole, rows = _next_token(llava, batch, last), []
     for layer in range(decoder(llava.model).depth):
         with _passed_on(llava.model, layer, is_image):
