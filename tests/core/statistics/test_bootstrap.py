@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import ndtri, stdtrit
 
 from lapilli.core.statistics.bootstrap import DRAWS, draws, ends, mean, resampled, two_sided
 
@@ -25,12 +26,21 @@ def test_the_interval_of_a_mean_is_the_normal_one_where_there_are_many():
     )
 
 
-@pytest.mark.parametrize("n", [2, 8, 30, 1000])
-def test_p_is_below_a_twentieth_just_where_the_interval_leaves_0_out(n):
-    tail, _ = ends(n)
-    assert two_sided(tail, n) == pytest.approx(0.05) and two_sided(0.5, n) == two_sided(0.7, n) == 1
-    assert two_sided(0.9 * tail, n) < 0.05 < two_sided(1.1 * tail, n)
+@pytest.mark.parametrize("excess", [0, 3])
+@pytest.mark.parametrize("n", [3, 8, 30, 1000])
+def test_p_is_below_a_twentieth_just_where_the_interval_leaves_0_out(n, excess):
+    tail, _ = ends(n, excess=excess)
+    assert two_sided(tail, n, excess) == pytest.approx(0.05) and two_sided(0.5, n) == two_sided(0.7, n) == 1
+    assert two_sided(0.9 * tail, n, excess) < 0.05 < two_sided(1.1 * tail, n, excess)
     assert np.isnan(two_sided(0.01, 1)) and two_sided(0.01, 10**6) == pytest.approx(0.02, rel=1e-3)
+
+
+def test_the_degrees_of_freedom_are_those_of_a_variance_of_laplace_s_values():
+    n, of = 40, np.random.default_rng(3).laplace(0, 1, (200_000, 40)).var(1, ddof=1)
+    freedom = 2 * of.mean() ** 2 / of.var()  # of chi squared
+    t = float(-ndtri(ends(n)[0]) / np.sqrt(n / (n - 1)))
+    assert t == pytest.approx(stdtrit(freedom, 0.975), abs=0.01)
+    assert t > stdtrit(n - 1, 0.975) + 0.03
 
 
 def test_a_paired_difference_has_the_interval_of_the_differences():

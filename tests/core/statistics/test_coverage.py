@@ -36,9 +36,8 @@ def within(case):
     Too many held is no fault of an interval, nor too few errors one of a test; but an interval that always holds the
     truth, where nothing says that it should, would say nothing.
     """
-    stated = case.stated if case.known is None else case.known
-    error = 3 * np.sqrt(max(stated * (1 - stated), 0.01) / case.times[1])
-    return (stated - error, 1.0) if case.kind == "coverage" else (0.0, stated + error)
+    error = 3 * np.sqrt(case.stated * (1 - case.stated) / case.times[1])
+    return (case.stated - error, 1.0) if case.kind == "coverage" else (0.0, case.stated + error)
 
 
 @pytest.mark.parametrize("case", coverage.CASES, ids=lambda case: f"{case.statistic}, {case.of}, {case.n}")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from lapilli.core.statistics.bootstrap import draws
+from lapilli.core.statistics.bootstrap import draws, ends
 from lapilli.core.statistics.crossed import means_over_draws, with_error_of_draws
 from lapilli.core.statistics.joint import share_at, share_over_draws_at
 from lapilli.core.statistics.recovery import shares_of_gain, shares_over_draws
@@ -35,12 +35,10 @@ def test_samples_that_are_alike_leave_the_interval_of_students_t():
     """Of draws alone: mean -+ t s / sqrt(5), in which the ends lie a little further out, as those of 60 samples do."""
     figures = np.array([0.1, 0.4, -0.2, 0.3, 0.0])
     (one,) = means_over_draws(np.tile(figures[:, None, None], (1, 1, 60)))
-    half = t.ppf(0.975, 4) * figures.std(ddof=1) / math.sqrt(5)
+    half = t.ppf(ends(60)[1], 4) * figures.std(ddof=1) / math.sqrt(5)
     assert one.value == pytest.approx(0.12)
-    assert one.value - one.low == pytest.approx(half, rel=0.06) and one.high - one.value == pytest.approx(
-        half, rel=0.06
-    )
-    assert one.value - one.low > half and one.high - one.value > half
+    assert (one.value - one.low, one.high - one.value) == pytest.approx((half, half), rel=0.01)
+    assert half > t.ppf(0.975, 4) * figures.std(ddof=1) / math.sqrt(5)
 
 
 def test_draws_that_differ_widen_the_interval_and_items_have_each_their_own():

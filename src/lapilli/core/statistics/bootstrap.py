@@ -5,8 +5,12 @@ draws the same samples for every figure, so that differences are paired. A draw'
 
 The percentile interval is too narrow for few samples: of 10 it covers the truth 90 times in 100 where 95 are stated.
 Here its ends lie further out, as those of Student's t do (the expanded percentile interval; Hesterberg 2015, Am. Stat.
-69:371, section 5.3): the tail is Phi(-sqrt(n / (n - 1)) t), with t the .975 quantile of Student's t for n - 1 degrees
-of freedom.
+69:371, section 5.3): the tail is Phi(-sqrt(n / (n - 1)) t), with t the .975 quantile of Student's t.
+
+Its degrees of freedom are those of a variance of n values with the excess kurtosis k, (n - 1) / (1 + k / 2): the
+variance of s^2 is sigma^4 (2 / (n - 1) + k / n) (Cramer 1946, Mathematical Methods of Statistics, 27.4; matched as in
+Satterthwaite 1946, Biometrics Bull. 2:110). Of few samples k cannot be estimated. It is taken as 3, that of Laplace's
+distribution: with 0, that of normal values, skewed samples of 10 and 20 are covered 93 times in 100.
 """
 
 import math
@@ -27,32 +31,43 @@ DRAWS = 4_000
 LEVEL = 0.05
 """How often an interval may miss the truth, where nothing else is said."""
 
+EXCESS = 3.0
+"""The excess kurtosis of samples of which nothing is known: Laplace's."""
 
-def ends(n: int, level: float = LEVEL) -> tuple[float, float]:
+
+def ends(n: int, level: float = LEVEL, excess: float = EXCESS) -> tuple[float, float]:
     """The quantiles of the replicates at the ends of an interval from `n` samples; nan for fewer than two.
 
-    Its coverage is 1 - `level`.
+    Its coverage is 1 - `level`, for samples of the kurtosis `excess` or less.
     """
     if n < 2:
         return math.nan, math.nan
-    tail = float(ndtr(-math.sqrt(n / (n - 1)) * stdtrit(n - 1, 1 - level / 2)))
+    tail = float(ndtr(-math.sqrt(n / (n - 1)) * stdtrit(_freedom(n, excess), 1 - level / 2)))
     return tail, 1 - tail
 
 
-def two_sided(tail: float, n: int) -> float:
+def two_sided(tail: float, n: int, excess: float = EXCESS) -> float:
     """The two-sided p of a difference whose replicates lie beyond 0 by the share `tail`.
 
     It is below .05 exactly where 0 lies outside the interval of `ends`; nan for fewer than two samples.
     """
     if n < 2:
         return math.nan
-    return float(min(1.0, 2 * stdtr(n - 1, ndtri(min(tail, 0.5)) / math.sqrt(n / (n - 1)))))
+    below = float(ndtri(min(tail, 0.5))) / math.sqrt(n / (n - 1))
+    return min(1.0, 2 * float(stdtr(_freedom(n, excess), below)))
 
 
-def interval(value: float, replicates: NDArray[np.floating], n: int, level: float = LEVEL) -> Estimate:
+def _freedom(n: int, excess: float) -> float:
+    """The degrees of freedom of a variance of `n` samples."""
+    return (n - 1) / (1 + excess / 2)
+
+
+def interval(
+    value: float, replicates: NDArray[np.floating], n: int, level: float = LEVEL, *, excess: float = EXCESS
+) -> Estimate:
     """A figure of `n` samples with the interval of its finite replicates, (draw,)."""
     replicates = replicates[np.isfinite(replicates)]
-    low, high = np.quantile(replicates, ends(n, level)) if replicates.size and n > 1 else (math.nan, math.nan)
+    low, high = np.quantile(replicates, ends(n, level, excess)) if replicates.size and n > 1 else (math.nan, math.nan)
     return Estimate(value, float(low), float(high), n)
 
 
