@@ -39,6 +39,20 @@ def test_from_two_models_and_questions_to_a_page(tmp_path, capsys):
     assert "of another recipe (seed)" in capsys.readouterr().err
 
 
+def test_hybrids_answer_in_their_own_words_where_it_is_wanted(tmp_path, capsys):
+    """In a folder of its own inside the run, which a later call without the option still shows."""
+    out, line = tmp_path / "out", (base(), changed(None), questions(), "--samples", COUNT)
+    shutil.copytree(made.identical().path, out)
+    assert _patch(*line, "--out", out, "--generate", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["generated"] == RunDir.open(out / "generated").load("generated") and said["generated"]["n"] == COUNT
+    assert {one["gained"] + one["lost"] for one in said["generated"]["hybrids"]} == {0}  # a copy says the same
+    page = (out / "patch.html").read_text()
+    assert "In their own words" in page and "tuned parts in the base: <b>the connector</b>" in page
+    assert _patch(*line, "--out", out) == 0 and (out / "patch.html").read_text() == page
+    RunDir.open(out).verify()
+
+
 @pytest.mark.parametrize(
     ("tuned", "options", "code", "message"),
     [

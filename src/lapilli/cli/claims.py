@@ -60,8 +60,8 @@ def claims(
     carry_out(context, options, _tested, "claims", _lines)
 
 
-def _tested(out: Path, of: "Tuning", placement: "Placement") -> "RunDir":
-    """The run of the claims, finished, with its page; the comparison and the patching study are in folders inside.
+def _tested(out: Path, of: "Tuning", placement: "Placement") -> Result:
+    """The result of the claims, with their page; the comparison and the patching study are in folders inside.
 
     The comparison is in float32, as smaller formats round small changes of a layer.
     """
@@ -83,8 +83,9 @@ def _tested(out: Path, of: "Tuning", placement: "Placement") -> "RunDir":
                 flow = _flow(out / FLOW, of, replace(placement, dtype="fp32"))
             study(of, run, comparison, patching, flow)
         run.finish()
-    write_page(run.load(RESULT), page_of(out, RESULT))
-    return run
+    result: Result = run.load(RESULT)
+    write_page(result, page_of(out, RESULT))
+    return result
 
 
 def _flow(out: Path, of: "Tuning", placement: "Placement") -> "RunDir":

@@ -73,7 +73,12 @@ def compare(
     )  # fmt: skip
     if patched and suggest is None:
         raise UsageError(f"--patched {patched}: nothing is suggested; add --suggest with a number of layers")
-    carry_out(context, options, partial(compared, suggest=suggest, patched=patched), "compare", _lines)
+
+    def study(out: Path, of: "Tuning", placement: "Placement") -> Result:
+        result: Result = compared(out, of, placement, suggest=suggest, patched=patched).load("compare")
+        return result
+
+    carry_out(context, options, study, "compare", _lines)
 
 
 def compared(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lapilli.cli.console import go_on
 from lapilli.cli.options import (
     MOST_SEED,
     AsJson,
@@ -18,7 +19,7 @@ from lapilli.cli.options import (
     SecondTuning,
     Tuned,
 )
-from lapilli.cli.tuning import Result, TuningOptions, carry_out, finished, run_folder
+from lapilli.cli.tuning import Result, TuningOptions, carry_out, finished, page_of, run_folder
 
 if TYPE_CHECKING:
     from lapilli.core.placement import Placement
@@ -40,6 +41,9 @@ def patch(
     samples: QuestionCount = 200,
     floor: SecondTuning = None,
     format_control: FormatControl = None,
+    generate: Annotated[
+        bool, typer.Option("--generate", help="Let hybrids answer in their own words too, greedily; takes longer.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Draws questions and the random changes.")] = 0,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -53,7 +57,36 @@ def patch(
         base=base, tuned=tuned, data=data, out=out, samples=samples,
         floor=floor, format_control=format_control, seed=seed, device=device, as_json=as_json,
     )  # fmt: skip
-    carry_out(context, options, patched, "patch", _lines)
+    carry_out(context, options, partial(_with_answers, generate=generate), "patch", _lines)
+
+
+def _with_answers(out: Path, of: "Tuning", placement: "Placement", generate: bool) -> Result:
+    """The result of a patching study, under `generated` with what hybrids answer in their own words, if they did."""
+    from lapilli.report.patch.page import write_page
+    from lapilli.studies.patch.settings import RESULT
+
+    run = patched(out, of, placement)
+    made: Result = run.load(RESULT)
+    if (answers := _answers(out, of, placement, made["depth"], generate)) is not None:
+        made = {**made, "generated": answers}
+        write_page(made, page_of(out, RESULT))
+    return made
+
+
+def _answers(out: Path, of: "Tuning", placement: "Placement", depth: int, generate: bool) -> Result | None:
+    """The result of what hybrids of so many layers answer in their own words, in the folder of the patching study."""
+    from lapilli.core.run import RunDir
+    from lapilli.studies.patch.generation import FOLDER, RESULT, opened, study
+    from lapilli.studies.patch.plan import Plan
+
+    folder = out / FOLDER
+    if generate:
+        run = opened(folder, of, placement)
+        go_on(run, lambda progress: study(of, run, Plan(depth), placement, progress))
+    elif not (folder.is_dir() and RunDir.open(folder).is_complete):
+        return None
+    result: Result = RunDir.open(folder).load(RESULT)
+    return result
 
 
 def patched(out: Path, of: "Tuning", placement: "Placement") -> "RunDir":

@@ -24,8 +24,8 @@ def run_folder(page: str) -> Any:
 
 Result: TypeAlias = Mapping[str, Any]
 
-Study: TypeAlias = "Callable[[Path, Tuning, Placement], RunDir]"
-"""Goes on with the run of a study in a folder, and draws its page; returns the run, finished."""
+Study: TypeAlias = "Callable[[Path, Tuning, Placement], Result]"
+"""Goes on with the run of a study in a folder until it is finished, and draws its page; returns its result."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def carry_out(
     context.with_resource(RunDir.alone(out))
     placement = Placement(options.device)
     models = require_tuning(options.base, options.tuned, options.floor, options.format_control)
-    made = study(out, tuning(models, options.data, options.samples, options.seed), placement).load(name)
+    made = study(out, tuning(models, options.data, options.samples, options.seed), placement)
     if options.as_json:
         print_json({"folder": out, **made})
         return

@@ -193,3 +193,30 @@ def test_text_of_a_result_is_no_markup(tmp_path):
     page = (tmp_path / "patch.html").read_text()
     assert "<script" not in page and "alert(1)" in page
     assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
+
+
+def test_what_was_said_is_shown_as_text():
+    result = planted()
+    figure = {"estimate": 0.5, "low": 0.4, "high": 0.6, "correct": 26, "n": 52}
+    share = {"value": 0.62, "low": 0.42, "high": 0.79, "n": 52}
+    one = {
+        "target": "base", "source": "tuned", "at": result["parts"]["layers"], "right": figure, "share": share,
+        "gained": 9, "lost": 2, "p": 0.06, "holm": 0.31, "words": 1.25, "no_candidate": figure, "unfinished": figure,
+    }  # fmt: skip
+    example = {
+        "question": "<script>q</script>",
+        "answer": "<b>",
+        "base": "<i>no",
+        "tuned": "&",
+        "connector": "c",
+        "layers": "l",
+    }
+    random = {**one, "source": "random-0", "share": {**share, "value": 0.07, "low": -0.01, "high": 0.15}, "holm": None}
+    result["generated"] = {"n": 52, "longest": 32, "hybrids": [one, random], "examples": [example]}
+    page = render(result)
+    text = html.unescape(re.sub(r"<[^>]+>", " ", page))
+    assert "<script>q" not in page and "&lt;script&gt;q&lt;/script&gt;" in page and "&lt;i&gt;no" in page
+    assert re.search(
+        r"all layers\s+50\u202f% \[40, 60\]\s+62\u202f% \[42, 79\]\s+7\u202f% \[−1, 15\]\s+\+9, −2\s+0.310\s+1.2", text
+    )
+    assert "In their own words" in page and "In their own words" not in render(planted())

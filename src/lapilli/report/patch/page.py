@@ -11,7 +11,7 @@ from lapilli.core.plain import plain
 from lapilli.report.kit import figures
 from lapilli.report.kit.environment import environment, style
 from lapilli.report.kit.line_chart import key
-from lapilli.report.patch import charts, story
+from lapilli.report.patch import answers, charts, story
 from lapilli.report.patch.story import KINDS, MAIN, READOUTS, WAYS, Result
 
 STYLES = ("page.css", "line_chart.css", "heat_map.css", "charts.css", "patch.css")
@@ -46,6 +46,8 @@ def render(result: Result) -> str:
         seeing=list(story.seeing_rows(result)),
         windows=list(story.window_rows(result, MAIN)),
         gains=list(story.gain_rows(result)),
+        answers=list(answers.rows(result)),
+        examples=answers.examples(result),
         families=Counter(test["test"] for test in result["tests"]),
     )
 

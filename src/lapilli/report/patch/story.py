@@ -308,7 +308,8 @@ def _form(result: Result) -> str:
     )
 
 
-def _p(value: float | None) -> str:
+def p_value(value: float | None) -> str:
+    """A p to three digits."""
     return "< 0.001" if is_number(value) and value < 0.001 else number(value, 3)
 
 
@@ -324,7 +325,7 @@ def gain_rows(result: Result) -> Iterator[dict[str, str]]:
         )
         yield {
                 "kind": words, "title": title, "says": says, "n": one["gain"]["n"],
-                **{name: estimate(one[name]) for name in ("base", "tuned", "gain")}, "p": _p(test["holm"]),
+                **{name: estimate(one[name]) for name in ("base", "tuned", "gain")}, "p": p_value(test["holm"]),
             }  # fmt: skip
 
 
@@ -351,7 +352,7 @@ def _row(result: Result, target: str, at: int, place: tuple[str, str]) -> dict[s
         "way": way, "n": test["n"],
         "share": shared(*share_at(exchange(result, target, source, place), at)),
         "controls": [_of_control(exchange(result, target, control, place), at) for control in controls_of(result)],
-        "answers": f"+{test['gained']}, −{test['lost']}", "p": _p(test["holm"]),
+        "answers": f"+{test['gained']}, −{test['lost']}", "p": p_value(test["holm"]),
     }  # fmt: skip
 
 

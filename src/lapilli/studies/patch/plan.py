@@ -105,9 +105,19 @@ class Plan:
     def controls(self) -> list[Patch]:
         """The hybrids that are run with other sources too, of a deep model cumulative ones at the ends of blocks."""
         within = [patch for (_, what), patch in self.within.items() if what not in UNCONTROLLED]
-        ends = [-(-self.depth * (block + 1) // self.blocks) for block in range(self.blocks)]
-        cumulative = [*self.up_to(ends), *self.from_each([0, *ends[:-1]])]
+        cumulative = [*self.up_to(self._ends), *self.from_each([0, *self._ends[:-1]])]
         return list(dict.fromkeys([*cumulative, *self.parts.values(), *within]))
+
+    @cached_property
+    def answering(self) -> list[Patch]:
+        """The hybrids that answer in their own words: the target itself, cumulative ones from below, and parts."""
+        parts = [patch for part, patch in self.parts.items() if part != "all"]
+        return list(dict.fromkeys([nothing(self.depth), *self.up_to(self._ends), *parts]))
+
+    @property
+    def _ends(self) -> list[int]:
+        """The layers behind the last of every block."""
+        return [-(-self.depth * (block + 1) // self.blocks) for block in range(self.blocks)]
 
     def readable(self, patches: Sequence[Patch], kind: str) -> list[Patch]:
         """Those of these hybrids that read a kind of prompts: parts of layers are exchanged under a picture only."""

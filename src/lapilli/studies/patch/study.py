@@ -45,7 +45,7 @@ GROUP = 8
 
 def opened(out: Path, of: Tuning, placement: Placement = AS_STORED) -> RunDir:
     """The run folder of a study: new, interrupted, or finished. Raises LapilliError as `begun` does."""
-    return begun(out, of, _whole(placement), RESULT, VERSION)
+    return begun(out, of, in_float32(placement), RESULT, VERSION)
 
 
 def study(of: Tuning, run: RunDir, placement: Placement, progress: Progress) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def study(of: Tuning, run: RunDir, placement: Placement, progress: Progress) -> 
 
     Raises LapilliError for models that are no base and its tuned version: other layers, shapes or formats.
     """
-    carry_out(_Patching(of, run, Models(partial(_loaded, of, placement))).steps(), progress)
+    carry_out(_Patching(of, run, Models(partial(load_role, of, placement))).steps(), progress)
     made: dict[str, Any] = run.load(RESULT)
     return made
 
@@ -69,17 +69,17 @@ def _draws() -> list[str]:
     return [f"{RANDOM}-{draw}" for draw in range(DRAWS)]
 
 
-def _whole(placement: Placement) -> Placement:
-    """The placement in float32.
+def in_float32(placement: Placement) -> Placement:
+    """The placement, in float32.
 
     In formats of fewer bits a small change of every weight is rounded away, and the control would be no change.
     """
     return replace(placement, dtype="fp32")
 
 
-def _loaded(of: Tuning, placement: Placement, role: str) -> Llava:
+def load_role(of: Tuning, placement: Placement, role: str) -> Llava:
     """A model, in float32; a draw of random changes is called `random-DRAW-TARGET`."""
-    placement = _whole(placement)
+    placement = in_float32(placement)
     if not role.startswith(RANDOM):
         return load(of.models[role], placement)
     _, draw, target = role.split("-")
