@@ -58,7 +58,10 @@ def evaluate(
     questions: Annotated[
         int | None,
         typer.Option(
-            min=1, max=MOST, help=f"How many questions of each type: {_EACH}, or all your own.", show_default=False
+            min=1,
+            max=MOST,
+            help=f"How many questions of each type, or conversations: {_EACH}, or all your own.",
+            show_default=False,
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the scenes drawn anew.")] = 1,
@@ -93,13 +96,14 @@ def evaluate(
     for one in registered.values():
         one.require_questions(data, count)
     by_name = registered | own.benchmarks()
+    chosen, part = [by_name[name] for name in dict.fromkeys(benches)], part_of(shard)
+    _require_unshared(chosen, part, answers or [])
     from lapilli.model.placement import settings
 
     settings(placement)  # a device that is not there is said before anything is drawn
     (folder,) = require_models([model])
     from lapilli.studies.evaluate import Settings  # last: a refusal should not wait for torch
 
-    chosen, part = [by_name[name] for name in dict.fromkeys(benches)], part_of(shard)
     of = Settings(folder, chosen, data=data, count=count, seed=seed, placement=placement, choose=choose, shard=part)
     _show(_parts(of, out, own, str(model), answers or []), out, as_json)
 
@@ -173,6 +177,17 @@ def _require_folder(out: Path | None, shard: str, answers: Sequence[Path]) -> No
         raise UsageError(f"{option}: the answers are kept in a folder; name it with --out")
     if is_part and answers:
         raise UsageError("--answers: for the whole evaluation; leave it or --shard out")
+
+
+def _require_unshared(benches: "Sequence[Benchmark[Any]]", part: tuple[int, int], answers: Sequence[Path]) -> None:
+    """Raise UsageError where conversations would be shared out: a question needs the answers before it."""
+    conversations = next((one.name for one in benches if one.conversation), None)
+    if conversations and (part[1] > 1 or answers):
+        option = "--answers" if answers else "--shard"
+        raise UsageError(
+            f"{option}: {conversations} asks behind the answers to earlier questions, which others would have; "
+            f"ask it whole, without {option}"
+        )
 
 
 def _hold(context: typer.Context, out: Path | None) -> None:
