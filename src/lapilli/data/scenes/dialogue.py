@@ -51,13 +51,13 @@ _Step: TypeAlias = tuple[Question, _Talk]
 
 
 def dialogue(scene: Scene, name: str) -> list[Question]:
-    """The questions of a conversation about a scene, two to four; none where the scene allows no second one.
+    """The questions of a conversation about a scene, two to four, as many as it allows; none where there is no second.
 
     The same scene and name give the same conversation.
     """
     rng = random.Random(f"{name}/dialogue")
     steps = [_drawn([(list(_first(scene, kind, rng)), 1) for kind in _ATTRIBUTES], rng)]
-    for _ in range(rng.randint(FEWEST, MOST) - 1):
+    while len(steps) < MOST:
         following = [(list(kind(steps[-1][1], rng)), weight) for kind, weight in _LATER.items()]
         if not any(some for some, _ in following):
             break
