@@ -14,17 +14,8 @@ from lapilli.core.statistics.paired import paired_difference
 from lapilli.data.scenes.dataset import write_scenes
 from lapilli.evaluation.asking import HISTORIES, ask, evaluate
 from lapilli.evaluation.benchmark import Response
-from lapilli.evaluation.dialogue import (
-    BENCHMARK,
-    LATER,
-    Propagation,
-    Score,
-    TurnQuestion,
-    constants,
-    read_questions,
-    scores,
-    table,
-)  # fmt: skip
+from lapilli.evaluation.dialogue import BENCHMARK, TurnQuestion, constants, read_questions, scores
+from lapilli.evaluation.turns import LATER, Propagation, Score, table
 
 COUNT = 40
 
@@ -217,8 +208,8 @@ def test_constants_of_known_questions():
     assert [(one.turn, one.type, one.answer, one.share.correct, one.share.n) for one in rows] == [
         ("1", "color", "blue", 2, 3), ("1", "all", "", 2, 3),
         ("2", "shape", "star", 1, 1), ("2", "color", "red", 1, 2), ("2", "all", "", 2, 3),
-        (LATER, "shape", "star", 1, 1), (LATER, "color", "pink", 2, 3), (LATER, "all", "", 3, 4),
         ("3", "color", "pink", 1, 1), ("3", "all", "", 1, 1),
+        (LATER, "shape", "star", 1, 1), (LATER, "color", "pink", 2, 3), (LATER, "all", "", 3, 4),
     ]  # fmt: skip
 
 
