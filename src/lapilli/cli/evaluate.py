@@ -95,15 +95,14 @@ def evaluate(
     require_named(model)
     for one in registered.values():
         one.require_questions(data, count)
-    by_name = registered | own.benchmarks()
-    chosen, part = [by_name[name] for name in dict.fromkeys(benches)], part_of(shard)
-    _require_unshared(chosen, part, answers or [])
+    _require_unshared(by_name := registered | own.benchmarks(), shard, answers or [])
     from lapilli.model.placement import settings
 
     settings(placement)  # a device that is not there is said before anything is drawn
     (folder,) = require_models([model])
     from lapilli.studies.evaluate import Settings  # last: a refusal should not wait for torch
 
+    chosen, part = [by_name[name] for name in dict.fromkeys(benches)], part_of(shard)
     of = Settings(folder, chosen, data=data, count=count, seed=seed, placement=placement, choose=choose, shard=part)
     _show(_parts(of, out, own, str(model), answers or []), out, as_json)
 
@@ -179,10 +178,10 @@ def _require_folder(out: Path | None, shard: str, answers: Sequence[Path]) -> No
         raise UsageError("--answers: for the whole evaluation; leave it or --shard out")
 
 
-def _require_unshared(benches: "Sequence[Benchmark[Any]]", part: tuple[int, int], answers: Sequence[Path]) -> None:
+def _require_unshared(benches: "Mapping[str, Benchmark[Any]]", shard: str, answers: Sequence[Path]) -> None:
     """Raise UsageError where conversations would be shared out: a question needs the answers before it."""
-    conversations = next((one.name for one in benches if one.conversation), None)
-    if conversations and (part[1] > 1 or answers):
+    conversations = next((one.name for one in benches.values() if one.conversation), None)
+    if conversations and (part_of(shard)[1] > 1 or answers):
         option = "--answers" if answers else "--shard"
         raise UsageError(
             f"{option}: {conversations} asks behind the answers to earlier questions, which others would have; "

@@ -45,8 +45,11 @@ def read_questions(folder: Path, split: str, count: int) -> list[TurnQuestion]:
     for image, talk in islice(talks, count):
         name = image.rsplit(".", 1)[0]
         for turn, one in enumerate(talk, 1):
-            identity = f"{name}-{turn}"
-            questions.append(TurnQuestion(identity, split, image, one.type, one.text, one.answer, name, turn))
+            question = TurnQuestion(
+                f"{name}-{turn}", split, image, type=one.type, question=one.text, answer=one.answer,
+                conversation=name, turn=turn,
+            )  # fmt: skip
+            questions.append(question)
         require_picture(folder, f"{name}-1", image)
     if not questions:
         raise LapilliError(f"{folder}: no scene of which a second question could be asked; draw more")

@@ -19,7 +19,7 @@ from lapilli.core.statistics.estimate import Tested
 from lapilli.core.statistics.paired import paired_difference
 from lapilli.core.statistics.proportion import Proportion
 from lapilli.evaluation.asking import NO_HISTORY, TEACHER_FORCED
-from lapilli.evaluation.benchmark import Question, Response, Table, percent, with_interval
+from lapilli.evaluation.benchmark import Response, Table, percent, with_interval
 from lapilli.evaluation.scenes import EVERY_TYPE
 
 LATER = "2+"
@@ -29,8 +29,20 @@ Earlier: TypeAlias = Literal["any", "right", "wrong"]
 """The questions of a turn: all, those where every earlier answer of the model was right, and the others."""
 
 
-class Turned(Question, Protocol):
-    """A question that may be a turn of a conversation."""
+class Turned(Protocol):
+    """What questions have that may be turns of a conversation."""
+
+    @property
+    def id(self) -> str:
+        """Its own in the benchmark."""
+
+    @property
+    def image(self) -> str:
+        """The name of its picture."""
+
+    @property
+    def question(self) -> str:
+        """Its text."""
 
     @property
     def conversation(self) -> str:

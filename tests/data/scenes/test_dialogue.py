@@ -5,6 +5,7 @@ import random
 import re
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.data.scenes.oracle import COLORS, SAID, SHAPES, facts, the_one
@@ -203,7 +204,7 @@ def test_no_conversation_where_nothing_else_can_be_asked():
 
 
 def test_the_conversation_of_a_known_scene():
-    """Guards the stream of random draws, on which stored scores depend."""
+    """Guards the stream of random draws, on which stored scores depend; the documentation shows it."""
     talk = dialogue(sample_scene("talk-25"), "25")
     assert [(question.type, question.text, question.answer) for question in talk] == [
         ("color", "Which color does the object on the left have?", "orange"),
@@ -211,3 +212,6 @@ def test_the_conversation_of_a_known_scene():
         ("comparison", "Is it smaller than the first one?", "yes"),
         ("counting", "How many other objects have its shape?", "4"),
     ]
+    page = (Path(__file__).parents[3] / "docs/evaluating.md").read_text(encoding="utf-8")
+    rows = (f"| {turn} | {question.text} | {question.answer} |" for turn, question in enumerate(talk, 1))
+    assert "\n".join(rows) in page

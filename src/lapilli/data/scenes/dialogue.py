@@ -1,7 +1,7 @@
 """Conversations about a scene whose later questions need the earlier ones: "What color is it?", "And the one above it?"
 
 A later question names no thing. It is about `it`, the thing that the turn before was about, or about the only thing on
-one side of it, or compares it with the first one. Its right answer is never told by the turns before, and another
+one side of it, or compares it with the first one. Its right answer is never stated by the turns before, and another
 thing of the scene, asked about in the same words, would have another answer: whoever lacks the turns before, or the
 picture, has to guess.
 """
@@ -36,14 +36,14 @@ class _Talk:
 
     first, it  the thing that it began with, and the one that it is about
     attribute  what was asked of it last, which a question without a verb takes up
-    told       what of which thing the turns so far tell, with their right answers
+    stated       what of which thing the turns so far tell, with their right answers
     """
 
     scene: Scene
     first: Thing
     it: Thing
     attribute: str
-    told: frozenset[tuple[Thing, str]]
+    stated: frozenset[tuple[Thing, str]]
 
 
 _Step: TypeAlias = tuple[Question, _Talk]
@@ -96,12 +96,12 @@ def _first(scene: Scene, kind: str, rng: random.Random) -> Iterator[_Step]:
         names = references(scene, thing, without=kind) + ([place] if kind != "position" else [])
         if names:
             name = rng.choice(names)
-            told = {kind, *(one for one in _NAMED if getattr(thing, one) in name.split())}
-            told |= {"position"} if name == place else set()
-            told |= {_alike(one) for one in ("color", "shape") if told == {kind, one}}  # what names it alone
+            stated = {kind, *(one for one in _NAMED if getattr(thing, one) in name.split())}
+            stated |= {"position"} if name == place else set()
+            stated |= {_alike(one) for one in ("color", "shape") if stated == {kind, one}}  # what names it alone
             yield (
                 _question(kind, thing, name, rng),
-                _Talk(scene, thing, thing, kind, frozenset((thing, one) for one in told)),
+                _Talk(scene, thing, thing, kind, frozenset((thing, one) for one in stated)),
             )
 
 
@@ -117,8 +117,8 @@ def _about_it(talk: _Talk, rng: random.Random) -> Iterator[_Step]:
     """Another attribute of the same thing."""
     for kind in _ATTRIBUTES:
         values = {_value(thing, kind) for thing in talk.scene.things}
-        if (talk.it, kind) not in talk.told and len(values) > 1:
-            yield _question(kind, talk.it, "it", rng), replace(_told(talk, kind, talk.it), attribute=kind)
+        if (talk.it, kind) not in talk.stated and len(values) > 1:
+            yield _question(kind, talk.it, "it", rng), replace(_stated(talk, kind, talk.it), attribute=kind)
 
 
 def _about_neighbor(talk: _Talk, rng: random.Random) -> Iterator[_Step]:
@@ -128,53 +128,53 @@ def _about_neighbor(talk: _Talk, rng: random.Random) -> Iterator[_Step]:
     """
     for side, words in SIDES.items():
         thing = neighbor(talk.scene, talk.it, side)
-        if thing and talk.attribute in ("color", "shape") and (thing, talk.attribute) not in talk.told:
+        if thing and talk.attribute in ("color", "shape") and (thing, talk.attribute) not in talk.stated:
             question = Question(talk.attribute, f"And the one {words}?", _value(thing, talk.attribute))
-            following = replace(_told(talk, talk.attribute, thing), it=thing)
-            is_placed = (talk.it, "position") in talk.told  # and so is what lies next to it
-            yield question, _told(following, "position", thing) if is_placed else following
+            following = replace(_stated(talk, talk.attribute, thing), it=thing)
+            is_placed = (talk.it, "position") in talk.stated  # and so is what lies next to it
+            yield question, _stated(following, "position", thing) if is_placed else following
 
 
 def _size(talk: _Talk, rng: random.Random) -> Iterator[_Step]:
-    """Whether it is larger or smaller than the first thing, where neither size is told."""
+    """Whether it is larger or smaller than the first thing, where neither size is stated."""
     if "card" in (talk.it.shape, talk.first.shape) or talk.it.size == talk.first.size:
         return
-    if talk.told.isdisjoint({(talk.it, "size"), (talk.first, "size")}):
+    if talk.stated.isdisjoint({(talk.it, "size"), (talk.first, "size")}):
         for word, size in (("larger", "large"), ("smaller", "small")):
             answer = "yes" if talk.it.size == size else "no"
             question = Question("comparison", f"Is it {word} than the first one?", answer)
-            yield question, replace(_told(talk, "size", talk.it, talk.first), attribute="")
+            yield question, replace(_stated(talk, "size", talk.it, talk.first), attribute="")
 
 
 def _same_color(talk: _Talk, rng: random.Random) -> Iterator[_Step]:
     """Whether it has the first thing's color, where some things of the scene have the same and some have not."""
     colors = {thing.color for thing in talk.scene.things}
     pair = (talk.it, talk.first)
-    both = {(thing, "color") for thing in pair} <= talk.told
-    counted = any((thing, _alike("color")) in talk.told for thing in pair)
+    both = {(thing, "color") for thing in pair} <= talk.stated
+    counted = any((thing, _alike("color")) in talk.stated for thing in pair)
     if talk.it is not talk.first and 1 < len(colors) < len(talk.scene.things) and not both and not counted:
         answer = "yes" if talk.it.color == talk.first.color else "no"
         question = Question("comparison", "Does it have the same color as the first one?", answer)
-        yield question, replace(_told(talk, "color", *pair), attribute="")
+        yield question, replace(_stated(talk, "color", *pair), attribute="")
 
 
 def _number_alike(talk: _Talk, rng: random.Random) -> Iterator[_Step]:
     """The number of other things of its color or shape."""
     for kind in ("color", "shape"):
         counts = {thing: talk.scene.alike(thing, kind) - 1 for thing in talk.scene.things}
-        if (talk.it, _alike(kind)) not in talk.told and len(set(counts.values())) > 1:
+        if (talk.it, _alike(kind)) not in talk.stated and len(set(counts.values())) > 1:
             question = Question("counting", f"How many other objects have its {kind}?", str(counts[talk.it]))
-            yield question, replace(_told(talk, _alike(kind), talk.it), attribute="")
+            yield question, replace(_stated(talk, _alike(kind), talk.it), attribute="")
 
 
 def _alike(kind: str) -> str:
-    """What is told of a thing where the number of things that share its color or shape is."""
+    """What is stated of a thing where the number of things that share its color or shape is."""
     return f"alike in {kind}"
 
 
-def _told(talk: _Talk, what: str, *things: Thing) -> _Talk:
+def _stated(talk: _Talk, what: str, *things: Thing) -> _Talk:
     """The state behind a question that tells something of these things."""
-    return replace(talk, told=talk.told | {(thing, what) for thing in things})
+    return replace(talk, stated=talk.stated | {(thing, what) for thing in things})
 
 
 _LATER: dict[Callable[[_Talk, random.Random], Iterator[_Step]], int] = {
