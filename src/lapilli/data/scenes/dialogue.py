@@ -36,7 +36,7 @@ class _Talk:
 
     first, it  the thing that it began with, and the one that it is about
     attribute  what was asked of it last, which a question without a verb takes up
-    stated       what of which thing the turns so far tell, with their right answers
+    stated     what of which thing the turns so far tell, with their right answers
     """
 
     scene: Scene
