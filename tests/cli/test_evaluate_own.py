@@ -140,6 +140,22 @@ def test_benchmarks_of_the_package_have_the_page_and_go_on_too(folder, capsys):
     assert page.count("<h2>") == 2 and "What it gets right" in page
 
 
+def test_conversations_have_their_turns_on_the_page_and_are_not_shared_out(folder, capsys):
+    rows = [f"{n % 2}.jpg;What is <b>this</b>, {n}?;red;talk {n % 2}" for n in range(4)]
+    (folder / "mine.csv").write_text("\n".join(["image;question;answers;conversation", *rows]))
+    assert run(arguments(folder, "--json", "--out", folder / "run")) == 0
+    scores = json.loads(capsys.readouterr().out)["scores"]
+    assert {row["turn"] for row in scores if "turn" in row} == {"1", "2", "2+"}
+    assert len(lines(folder)) == 3 * 4 + 2 * 2
+    page = (folder / "run/eval.html").read_text()
+    cards = page.split("<li>")[1:]
+    assert (
+        len(cards) == 2 and all("turn 1, " in card and "turn 2, " in card for card in cards) and "<b>this" not in page
+    )
+    assert run(arguments(folder, "--shard", "1/2", "--out", folder / "part")) == 2
+    assert "--shard: mine.csv asks behind the answers to earlier questions" in capsys.readouterr().err
+
+
 def test_errors_are_one_line_and_leave_nothing(folder, capsys):
     (folder / "other").mkdir()
     (folder / "other/mine.csv").write_text("image,question,answer\n")

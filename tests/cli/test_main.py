@@ -140,6 +140,16 @@ def test_a_step_that_is_done_leaves_the_terminal_to_others(capsys, monkeypatch):
     assert "scenes" not in said and "questions" in said.partition("meanwhile")[2]
 
 
+def test_a_step_that_begins_again_with_fewer_shows_how_many_they_are(capsys, monkeypatch):
+    """As the second turns of conversations, behind the first ones."""
+    monkeypatch.setattr(console, "messages", Console(stderr=True, force_terminal=True, width=200))
+    with steps() as note:
+        for total in (40, 7):
+            note("turns", total, total)
+    shown = capsys.readouterr().err
+    assert "7/7" in shown and "7/40" not in shown
+
+
 @pytest.mark.parametrize(("every", "lines"), [(0, ["cases: 1 of 2", "cases: 2 of 2"]), (60, [])])
 def test_off_a_terminal_progress_is_a_line_now_and_then(every, lines, capsys, monkeypatch):
     monkeypatch.setattr(console, "_EVERY", every)

@@ -19,7 +19,7 @@ def test_it_writes_the_scenes_that_were_asked_for(split, tmp_path, capsys):
     assert run(["data", "scenes", str(out), "--count", "6", "--split", split, "--seed", "3"]) == 0
     assert capsys.readouterr().out == f"{out}: 6 scenes\n"
     names = {f"{folder}/{index:06d}.png" for folder in ("images", "masks") for index in range(6)}
-    names |= {"align.json", "instruct.json", "questions.jsonl", "context.jsonl", "scenes.jsonl"}
+    names |= {"align.json", "instruct.json", "dialogue.json", "questions.jsonl", "context.jsonl", "scenes.jsonl"}
     assert bytes_of(out).keys() == names
     write_scenes(tmp_path / "same", 6, split, 3)
     assert bytes_of(out) == bytes_of(tmp_path / "same")

@@ -11,7 +11,7 @@ from tests.parts import joined, picture
 from lapilli.cli import run
 from lapilli.core.errors import UsageError
 from lapilli.core.run import RunDir
-from lapilli.evaluation.asking import CONDITIONS, ask
+from lapilli.evaluation.asking import CONDITIONS, HISTORIES, ask
 from lapilli.evaluation.benchmark import BENCHMARKS, TEXT, Entry, benchmark, percent, with_interval
 from lapilli.evaluation.published.protocol import ASKED
 
@@ -38,7 +38,7 @@ def evaluate(*arguments):
 def test_every_entry_leads_to_a_benchmark_of_its_name(name):
     one = benchmark(name)
     assert one.name == name and BENCHMARKS[name].summary and BENCHMARKS[name].figures
-    assert one.rounds and {condition for _, condition in one.rounds} <= {*CONDITIONS, TEXT}
+    assert one.rounds and {condition for _, condition in one.rounds} <= {*CONDITIONS, *HISTORIES, TEXT}
     assert len(set(one.rounds)) == len(one.rounds)
 
 

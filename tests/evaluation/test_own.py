@@ -5,6 +5,7 @@ import math
 import pytest
 from tests.parts import picture
 
+from lapilli.evaluation import turns
 from lapilli.evaluation.asking import evaluate
 from lapilli.evaluation.benchmark import Response
 from lapilli.evaluation.own import (
@@ -126,3 +127,63 @@ def test_a_file_about_one_picture_has_no_other_to_swap_it_with(folder):
 def test_the_first_questions_of_each_type_may_do(folder):
     questions = own_benchmark(folder / "mine.csv", folder, 1).read(folder, "", 200)
     assert [question.id for question in questions] == ["2", "5"]
+
+
+TALKS = """image,question,answers,type,conversation
+a.png,What color is the cup?,brown,color,one
+b.png,What is it?,a cup,object,
+a.png,And the one left of it?,red|dark red,color,one
+c.png,How many?,2,count,two
+a.png,Is it full?,yes,state,one
+c.png,And cups?,1,count,two
+"""
+
+
+def test_conversations_are_asked_turn_by_turn_and_scored_by_turn(folder):
+    """The model knows the first turns alone, and repeats the answer before a later one."""
+    (folder / "talks.csv").write_text(TALKS)
+    benchmark = own_benchmark(folder / "talks.csv", folder, short=True)
+    first = {"2": "Brown.", "3": "cup", "5": "two"}
+    samples = {}
+
+    def answer(some, _):
+        for sample in some:
+            samples.setdefault((len(sample.turns), sample.id), []).append([turn.text for turn in sample.turns])
+        return [first.get(sample.id) or (sample.turns[-2].text if sample.turns[1:] else "?") for sample in some]
+
+    result = evaluate(benchmark, folder, 0, answer)
+    assert [condition for _, condition in benchmark.rounds] == [
+        "image", "blank", "swapped", "teacher_forced", "no_history",
+    ]  # fmt: skip
+    own, *_, forced = samples[5, "6"]
+    assert own == [
+        f"<image>\nWhat color is the cup?\n{SHORT}", "Brown.", f"And the one left of it?\n{SHORT}", "Brown.",
+        f"Is it full?\n{SHORT}",
+    ]  # fmt: skip
+    assert forced[1::2] == ["brown", "red"] and samples[1, "6"] == [[f"<image>\nIs it full?\n{SHORT}"]]
+    shares = {
+        (one.turn, one.earlier, one.condition): (one.share.correct, one.share.n)
+        for one in result.scores if isinstance(one, turns.Score)
+    }  # fmt: skip
+    assert shares["1", "any", "image"] == (3, 3) and shares["2+", "any", "image"] == (0, 3)
+    assert shares["2+", "right", "image"] == (0, 2) and shares["3", "wrong", "teacher_forced"] == (0, 1)
+    by_type = {(one.condition, one.type): one.normalised for one in result.scores if not hasattr(one, "turn")}
+    assert (by_type["image", "all"].correct, by_type["image", "all"].n) == (3, 6)
+    assert by_type["teacher_forced", "all"].n == 3
+    shown = benchmark.table(result.scores, result.constants)
+    assert [row[0] for row in shown.rows] == ["1", "2", "2 right", "3", "3 wrong", "2+", "2+ right", "2+ wrong"]
+    assert shown.rows[0][-1] == "100.0" and shown.note.startswith("Normalised: % right after")
+
+
+def test_the_first_conversations_of_a_type_are_whole(folder):
+    (folder / "talks.csv").write_text(TALKS + "b.png,What now?,cup,color,three\nb.png,And this?,cup,object,three\n")
+    chosen = own_benchmark(folder / "talks.csv", folder, 1).read(folder, "", 1)
+    assert [(one.conversation, one.turn) for one in chosen] == [
+        ("one", 1), ("", 1), ("one", 2), ("two", 1), ("one", 3), ("two", 2),
+    ]  # fmt: skip
+
+
+def test_conversations_of_one_turn_are_questions_like_others(folder):
+    (folder / "talks.csv").write_text("\n".join(TALKS.splitlines()[:3]))
+    benchmark = own_benchmark(folder / "talks.csv", folder)
+    assert benchmark.conversation is None and benchmark.table is table and len(benchmark.rounds) == 3

@@ -54,6 +54,24 @@ def test_tables_as_people_write_them(kind, write):
     assert read_question_file(write(TABLES[kind])) == EXPECTED
 
 
+def test_rows_of_a_conversation_are_its_turns_in_their_order(write):
+    rows = ["a.png,A?,red,x", "b.png,B?,red,y", "a.png,C?,red,", "./a.png,D?,red,x", "a.png,E?,red,x", "b.png,F?,red,y"]
+    questions = read_question_file(write("\n".join(["image,question,answer,Conversation", *rows])))
+    assert [(one.question, one.conversation, one.turn) for one in questions] == [
+        ("A?", "x", 1), ("B?", "y", 1), ("C?", "", 1), ("D?", "x", 2), ("E?", "x", 3), ("F?", "y", 2),
+    ]  # fmt: skip
+    lines = [json.dumps(ROW | {"conversation": name}) for name in (7, None, 7, "")]
+    questions = read_question_file(write("\n".join(lines), "mine.jsonl"))
+    assert [(one.conversation, one.turn) for one in questions] == [("7", 1), ("", 1), ("7", 2), ("", 1)]
+
+
+def test_a_conversation_is_about_one_picture(write):
+    text = "image,question,answer,conversation\na.png,A?,red,x\nb.png,B?,red,x\n"
+    message = r"mine\.csv, line 3: image: 'b\.png': conversation 'x' is about 'a\.png'; a conversation is about one"
+    with pytest.raises(LapilliError, match=message):
+        read_question_file(write(text))
+
+
 def test_quoted_cells_may_hold_separators_quotes_and_line_breaks(write):
     text = 'image;question;answer\na.png;"one; ""two""\nthree?";red\nb.png;What?;blue|dark blue | \n'
     first, second = read_question_file(write(text))

@@ -208,6 +208,7 @@ def test_nothing_is_asked_where_nothing_was_chosen(tmp_path):
         (["scenes.csv", "scenes"], "scenes: its figures would be called scenes, as others; rename it"),
         (["my colors.csv", "my-colors.csv"], "its figures would be called my_colors, as others"),
         (["overall.csv"], "overall.csv: its figures would be called overall"),
+        (["dialogue", "my colors.csv"], "dialogue: conversations, for `lapilli eval` alone; leave it out"),
         (["pictures.csv"], "'nowhere.png': "),
         (["notes.txt"], "notes.txt: ending '.txt'"),
     ],

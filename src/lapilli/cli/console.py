@@ -115,7 +115,7 @@ def steps() -> Iterator[Progress]:
             if step not in tasks:
                 _finish(bar)
                 tasks[step] = bar.add_task(step, total=total)
-            bar.update(tasks[step], completed=done)
+            bar.update(tasks[step], completed=done, total=total)
 
         yield tell
         _finish(bar)

@@ -58,7 +58,10 @@ def evaluate(
     questions: Annotated[
         int | None,
         typer.Option(
-            min=1, max=MOST, help=f"How many questions of each type: {_EACH}, or all your own.", show_default=False
+            min=1,
+            max=MOST,
+            help=f"How many questions of each type, or conversations: {_EACH}, or all your own.",
+            show_default=False,
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the scenes drawn anew.")] = 1,
@@ -92,7 +95,7 @@ def evaluate(
     require_named(model)
     for one in registered.values():
         one.require_questions(data, count)
-    by_name = registered | own.benchmarks()
+    _require_unshared(by_name := registered | own.benchmarks(), shard, answers or [])
     from lapilli.model.placement import settings
 
     settings(placement)  # a device that is not there is said before anything is drawn
@@ -173,6 +176,17 @@ def _require_folder(out: Path | None, shard: str, answers: Sequence[Path]) -> No
         raise UsageError(f"{option}: the answers are kept in a folder; name it with --out")
     if is_part and answers:
         raise UsageError("--answers: for the whole evaluation; leave it or --shard out")
+
+
+def _require_unshared(benches: "Mapping[str, Benchmark[Any]]", shard: str, answers: Sequence[Path]) -> None:
+    """Raise UsageError where conversations would be shared out: a question needs the answers before it."""
+    conversations = next((one.name for one in benches.values() if one.conversation), None)
+    if conversations and (part_of(shard)[1] > 1 or answers):
+        option = "--answers" if answers else "--shard"
+        raise UsageError(
+            f"{option}: {conversations} asks behind the answers to earlier questions, which others would have; "
+            f"ask it whole, without {option}"
+        )
 
 
 def _hold(context: typer.Context, out: Path | None) -> None:

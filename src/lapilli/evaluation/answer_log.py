@@ -22,12 +22,12 @@ WHOLE = (0, 1)
 """The shard that is all of the work."""
 
 Key: TypeAlias = tuple[Round, int, str]
-"""The round, the index of a question in it, and its id."""
+"""The round, the index of a question among those of it that are asked at once, and its id."""
 
 
 @dataclass(frozen=True)
 class LoggedAnswer:
-    """A line of the log: the answer to the question at `index` of a round."""
+    """A line of the log: the answer to the question at `index` of a round, or of a turn of its conversations."""
 
     benchmark: str
     split: str
@@ -109,5 +109,6 @@ def logged(run: RunDir) -> dict[Key, str]:
 
 
 def _batches(samples: Sequence[Sample]) -> list[list[int]]:
-    order = longest_first([len(one.turns[0].text) for one in samples], [one.images for one in samples])
+    lengths = [sum(len(turn.text) for turn in one.turns) for one in samples]
+    order = longest_first(lengths, [one.images for one in samples])
     return [order[start : start + BATCH] for start in range(0, len(samples), BATCH)]

@@ -5,7 +5,8 @@ Nothing here knows a model: a function that answers samples is passed in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -22,6 +23,12 @@ from lapilli.evaluation.perplexity import Likelihood
 
 CONDITIONS = ("image", "blank", "swapped", "language_only")
 """With its picture, with a grey one of its size, with another question's, and with none: the language model alone."""
+
+TEACHER_FORCED, NO_HISTORY = HISTORIES = ("teacher_forced", "no_history")
+"""Its picture, behind the right answers to the earlier turns of its conversation, and without these turns.
+
+Under all other conditions it stands behind the model's own answers. A question without earlier turns is not asked.
+"""
 
 GRAY = (128, 128, 128)
 
@@ -89,14 +96,13 @@ def ask_rounds(
 def ask(
     benchmark: Benchmark[Q], questions: Sequence[Q], folder: Path, condition: str, answer: Answerer
 ) -> list[Response[Q]]:
-    """Ask every question under one of `CONDITIONS`, or `TEXT`; `folder` is the one the questions were read from.
+    """Ask every question under one of `CONDITIONS` or `HISTORIES`, or `TEXT`; all first turns, then all second ones.
 
-    Raises LapilliError when pictures are to be swapped and the folder holds only one.
+    `folder` is the one the questions were read from. Raises LapilliError when pictures are to be swapped and the folder
+    holds only one.
     """
     images = benchmark.images(folder)
-    samples = [_sample(benchmark, question, condition) for question in questions]
-    if condition == "swapped":
-        samples = _swapped(samples, images)
+    pictures = _shown([question.image for question in questions], condition, images)
 
     def blank(name: str) -> Image.Image:
         return Image.new("RGB", open_picture(images, name).size, GRAY)
@@ -104,28 +110,69 @@ def ask(
     def stored(name: str) -> Image.Image:
         return open_picture(images, name)
 
-    answers = answer(samples, blank if condition == "blank" else stored)
-    return [Response(question, condition, text) for question, text in zip(questions, answers, strict=True)]
+    answers: dict[int, str] = {}
+    for conversations in _by_turn(benchmark, questions)[condition in HISTORIES :]:
+        samples = []
+        for turns in conversations:
+            spoken = _spoken(benchmark, questions, turns, condition, answers)
+            samples.append(_sample(questions[turns[-1]].id, pictures[turns[0]], spoken))
+        texts = answer(samples, blank if condition == "blank" else stored)
+        answers |= zip((turns[-1] for turns in conversations), texts, strict=True)
+    return [Response(questions[at], condition, answers[at]) for at in sorted(answers)]
 
 
-def _sample(benchmark: Benchmark[Q], question: Q, condition: str) -> Sample:
-    prompt = benchmark.prompt(question)
-    if condition in ("language_only", TEXT) or not question.image:
-        return Sample(question.id, (), (Turn("user", prompt),))
-    return Sample(question.id, (question.image,), (Turn("user", f"{IMAGE_MARK}\n{prompt}"),))
+def _by_turn(benchmark: Benchmark[Q], questions: Sequence[Q]) -> list[list[tuple[int, ...]]]:
+    """The indices of all first turns, of all second ones and so on, each behind those of the turns before it."""
+    conversations: dict[str, tuple[int, ...]] = {}
+    by_turn: defaultdict[int, list[tuple[int, ...]]] = defaultdict(list)
+    for at, question in enumerate(questions):
+        name = benchmark.conversation(question) if benchmark.conversation else ""
+        turns = (*conversations.get(name, ()), at) if name else (at,)
+        conversations[name] = turns
+        by_turn[len(turns)].append(turns)
+    return [by_turn[turn] for turn in sorted(by_turn)]
 
 
-def _swapped(samples: Sequence[Sample], images: Path) -> list[Sample]:
-    """Every question with the picture of the next question that has another one, or else any other of `images`."""
-    names = [sample.images[0] for sample in samples]
-    swapped = []
-    for index, sample in enumerate(samples):
-        others = chain(names[index + 1 :], names[:index], _pictures(images))
-        other = next((name for name in others if name != names[index]), None)
-        if other is None:
-            raise LapilliError(f"{images}: no picture but {names[index]}: nothing to swap it with; draw more scenes")
-        swapped.append(Sample(sample.id, (other,), sample.turns))
-    return swapped
+def _spoken(
+    benchmark: Benchmark[Q], questions: Sequence[Q], turns: Sequence[int], condition: str, answers: Mapping[int, str]
+) -> list[str]:
+    """The prompt of the last of these turns, behind those of the others with the answers that the condition has."""
+    *before, last = turns
+    prompt = benchmark.prompt(questions[last])
+    if condition == NO_HISTORY:
+        return [prompt]
+    if condition == TEACHER_FORCED and benchmark.expected:
+        replies = [benchmark.expected(questions[at])[0] for at in before]
+    else:
+        replies = [answers[at] for at in before]
+    exchanges = zip((benchmark.prompt(questions[at]) for at in before), replies, strict=True)
+    return [*chain.from_iterable(exchanges), prompt]
+
+
+def _sample(name: str, image: str, spoken: Sequence[str]) -> Sample:
+    """The sample of these turns, of which the first begins with the picture, if there is one."""
+    first, *others = spoken
+    texts = [f"{IMAGE_MARK}\n{first}" if image else first, *others]
+    turns = (Turn("assistant" if at % 2 else "user", text) for at, text in enumerate(texts))
+    return Sample(name, (image,) if image else (), tuple(turns))
+
+
+def _shown(names: Sequence[str], condition: str, images: Path) -> list[str]:
+    """The picture that is shown with every question; of those to be swapped that of the next question with another.
+
+    Where no question has another it is any other of `images`.
+    """
+    if condition in ("language_only", TEXT):
+        return [""] * len(names)
+    return [_other(names, index, images) for index in range(len(names))] if condition == "swapped" else list(names)
+
+
+def _other(names: Sequence[str], index: int, images: Path) -> str:
+    others = chain(names[index + 1 :], names[:index], _pictures(images))
+    other = next((name for name in others if name != names[index]), None)
+    if other is None:
+        raise LapilliError(f"{images}: no picture but {names[index]}: nothing to swap it with; draw more scenes")
+    return other
 
 
 def _pictures(images: Path) -> Iterator[str]:

@@ -71,7 +71,7 @@ class Benchmark(Generic[Q]):
     """Questions and how their answers are scored.
 
     rounds     the splits, which are folders in the data folder ("" is the data folder itself), and the conditions
-               (`asking.CONDITIONS`, or `TEXT`) under which the questions of a split are asked
+               (`asking.CONDITIONS` or `HISTORIES`, or `TEXT`) under which the questions of a split are asked
     read       (folder of a split, split, count) -> its questions, at most `count` of a type; checks all that can be
                checked without a model, pictures too, and raises LapilliError with file and row
     normalise  a free answer -> what is compared
@@ -89,6 +89,8 @@ class Benchmark(Generic[Q]):
     answer_tokens  the longest answer
     choices    a question -> the answers of which the likeliest can be taken; None where any answer may be right
     picture_folder  the folder of the pictures, seen from that of the questions
+    conversation  a question -> the conversation that it is a turn of, "" where of none: the questions of one are asked
+               in their order, each behind those before it and the answers to them; None where all stand alone
     inputs     (data folder) -> the SHA-256 of what is read of it, by name; None where it is a folder of questions
     """
 
@@ -108,6 +110,7 @@ class Benchmark(Generic[Q]):
     answer_tokens: int = 32
     choices: Callable[[Q], Sequence[str]] | None = None
     picture_folder: str = "images"
+    conversation: Callable[[Q], str] | None = None
     inputs: Callable[[Path], dict[str, str]] | None = None
 
     def images(self, folder: Path) -> Path:
@@ -155,6 +158,11 @@ BENCHMARKS = {
         "lapilli.evaluation.pope",
         "yes or no: objects that are in a scene, and objects that are not",
         "accuracy, precision, recall, F1, share of yes, by kind",
+    ),
+    "dialogue": Entry(
+        "lapilli.evaluation.dialogue",
+        "conversations about scenes, whose later questions need the earlier ones",
+        "accuracy by turn, after right and after wrong answers, beside that after the right ones",
     ),
     "text": Entry(
         "lapilli.evaluation.text",

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.progress import Progress
@@ -18,6 +19,8 @@ from lapilli.core.statistics.clusters import clustered, clustered_mean
 from lapilli.core.statistics.estimate import Estimate
 from lapilli.core.statistics.proportion import Proportion
 from lapilli.data.pictures import check_paths, check_pictures
+from lapilli.evaluation import turns
+from lapilli.evaluation.asking import HISTORIES
 from lapilli.evaluation.benchmark import Benchmark, Response, Table, percent, question_text, with_interval
 from lapilli.evaluation.question_file import OwnQuestion, compared, read_question_file
 from lapilli.evaluation.scenes import EVERY_TYPE
@@ -73,6 +76,7 @@ def own_benchmark(
     """The questions of a file about the pictures in `images` as a benchmark, called by the file's name.
 
     At most `per_type` of a type are asked, or all; with `short` each ends in LLaVA's words for a short answer.
+    Conversations are asked turn by turn, counted by their first ones, and scored by turn (`turns.py`), normalised.
     `progress` gets the number of pictures that are checked. Raises LapilliError as `read_question_file` does, and for a
     picture that cannot be opened; all are tried.
     """
@@ -81,18 +85,20 @@ def own_benchmark(
     conditions = ["image", "blank"]
     if len({question.image for question in questions}) > 1:  # else there is none to swap it with
         conditions.append("swapped")
+    has_turns = any(question.turn > 1 for question in questions)
     return Benchmark(
         name=file.name,
-        rounds=tuple(("", condition) for condition in conditions),
+        rounds=tuple(("", condition) for condition in (*conditions, *(HISTORIES if has_turns else ()))),
         read=lambda *_: questions,
         normalise=compared,
-        score=scores,
-        constants=constants,
-        table=table,
+        score=_scores_with_turns if has_turns else scores,
+        constants=_constants_with_turns if has_turns else constants,
+        table=_table_of_turns if has_turns else table,
         prompt=_short_prompt if short else question_text,
         pictures=images,
         is_right=is_right,
         expected=lambda question: question.answers,
+        conversation=(lambda question: question.conversation) if has_turns else None,
     )
 
 
@@ -101,13 +107,16 @@ def _short_prompt(question: OwnQuestion) -> str:
 
 
 def _first(questions: Sequence[OwnQuestion], per_type: int | None) -> list[OwnQuestion]:
-    """The first questions of every type, in their order."""
+    """The first questions of every type, in their order, and the turns behind them."""
     counts: Counter[str] = Counter()
-    chosen = []
+    chosen: list[OwnQuestion] = []
+    conversations: set[str] = set()
     for question in questions:
-        counts[question.type] += 1
-        if per_type is None or counts[question.type] <= per_type:
+        counts[question.type] += question.turn == 1
+        is_first = question.turn == 1 and (per_type is None or counts[question.type] <= per_type)
+        if is_first or (question.turn > 1 and question.conversation in conversations):
             chosen.append(question)
+            conversations.add(question.conversation)
     return chosen
 
 
@@ -212,3 +221,20 @@ def table(scores: Sequence[Score], constants: Sequence[Constant]) -> Table:
     every = next(score for score in scores if (score.condition, score.type) == ("image", EVERY_TYPE))
     replies = f"Replies: {every.words.value:.1f} words on average, {every.empty.correct} of {every.empty.n} empty"
     return Table(_COLUMNS, rows, f"% right, with 95 % intervals. Controls, normalised: {_NOTE}. {replies}")
+
+
+def _scores_with_turns(responses: Sequence[Response[OwnQuestion]]) -> list[Any]:
+    return [*turns.scores(responses, is_right), *scores(responses)]
+
+
+def _constants_with_turns(questions: Sequence[OwnQuestion]) -> list[Any]:
+    of_turns = [
+        turns.Constant(turn, row.type, row.answer, row.share)
+        for turn, group in turns.by_turn(questions).items()
+        for row in constants(group)
+    ]
+    return [*of_turns, *constants(questions)]
+
+
+def _table_of_turns(scores: Sequence[Any], constants: Sequence[Any]) -> Table:
+    return turns.table(scores, constants, f"Normalised: {turns.NOTE}. By type: in results/scores.json")

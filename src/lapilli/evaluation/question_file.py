@@ -28,6 +28,7 @@ SPELLINGS = {
     "answer": ("answer", "answers"),
     "type": ("type", "category"),
     "id": ("id", "question_id"),
+    "conversation": ("conversation", "conversation_id"),
 }
 """What a column or key may be called, in capitals or not; the docs have this table."""
 
@@ -38,13 +39,18 @@ _TABLES = (".csv", ".tsv")
 
 @dataclass(frozen=True)
 class OwnQuestion:
-    """A question about a picture, and the answers of which each is right. `type` is "" where the file has no types."""
+    """A question about a picture, and the answers of which each is right. `type` is "" where the file has no types.
+
+    `conversation` is "" for a question that stands alone, and `turn` counts from 1 in each.
+    """
 
     id: str
     image: str
     type: str
     question: str
     answers: tuple[str, ...]
+    conversation: str = ""
+    turn: int = 1
 
 
 def question_files(names: Iterable[str]) -> dict[str, Path]:
@@ -64,14 +70,18 @@ def read_question_file(file: Path) -> list[OwnQuestion]:
     """The questions of a file, in its order; pictures are not looked for.
 
     Numbers are read as their text, true and false as yes and no. Where some rows have a type, the others are of type
-    "other". Raises LapilliError, with the row and the value, for a file that cannot be read and a row that is no
-    question.
+    "other". Rows of one conversation are its turns. Raises LapilliError, with the row and the value, for a file that
+    cannot be read, a row that is no question, and a turn about another picture than the one before.
     """
     if file.suffix.lower() not in ENDINGS:
         raise LapilliError(f"{file}: ending {file.suffix!r}; save the questions as one of {', '.join(ENDINGS)}")
     questions: dict[str, OwnQuestion] = {}
+    last_turns: dict[str, OwnQuestion] = {}
     for where, number, row in _rows(file):
         question = _Row(where, row).question(number)
+        if question.conversation:
+            question = _behind(where, last_turns.get(question.conversation), question)
+            last_turns[question.conversation] = question
         if question.id in questions:
             raise LapilliError(f"{where}: id {excerpt(question.id)}: another row has it; give each its own, or none")
         questions[question.id] = question
@@ -80,6 +90,19 @@ def read_question_file(file: Path) -> list[OwnQuestion]:
     if any(question.type for question in questions.values()):
         return [replace(question, type=question.type or UNTYPED) for question in questions.values()]
     return list(questions.values())
+
+
+def _behind(where: str, before: OwnQuestion | None, question: OwnQuestion) -> OwnQuestion:
+    """A question as the turn behind this one, or the first."""
+    if before is None:
+        return question
+    if question.image != before.image:
+        name = excerpt(question.conversation)
+        raise LapilliError(
+            f"{where}: image: {question.image!r}: conversation {name} is about {before.image!r}; "
+            "a conversation is about one picture: name another"
+        )
+    return replace(question, turn=before.turn + 1)
 
 
 def compared(answer: str) -> str:
@@ -137,6 +160,7 @@ class _Row:
             type=self._type(),
             question=self._question(),
             answers=tuple(self._answers()),
+            conversation=self._optional("conversation"),
         )
 
     def _question(self) -> str:

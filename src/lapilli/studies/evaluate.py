@@ -22,6 +22,7 @@ from lapilli.evaluation.asking import Answerer, Result, ask_rounds, evaluate
 from lapilli.evaluation.benchmark import Benchmark, Response
 from lapilli.inference.answer import answerer_of
 from lapilli.inference.choice import chooser_of
+from lapilli.inference.history import holdable
 from lapilli.inference.likelihood import token_losses
 from lapilli.model.checkpoints.adapter import base_of, is_adapter
 from lapilli.model.hub import recorded
@@ -185,6 +186,9 @@ def _conditions(llava: Llava, benchmarks: Sequence[Benchmark[Any]], choose: bool
 
 
 def _answerer(of: Settings, benchmark: Benchmark[Any], llava: Llava, folder: Path) -> Answerer:
+    if benchmark.conversation:
+        answer = answerer_of(llava, benchmark.answer_tokens)
+        return lambda samples, pictures: answer([holdable(llava, sample) for sample in samples], pictures)
     if not (of.choose and benchmark.choices):
         return answerer_of(llava, benchmark.answer_tokens)
     questions = [one for split in benchmark.splits for one in benchmark.read(folder / split, split, of.count)]

@@ -134,8 +134,8 @@ class Questions:
 def questions_of(recipe: TrainRecipe, samples: RunSamples, drawn: Path, progress: Progress) -> Questions | None:
     """What a run of the recipe asks its model, or None where that is nothing; scenes are drawn into the folder `drawn`.
 
-    Raises UsageError for a benchmark that there is not, whose answers are not right or wrong, or whose figures are
-    called as another's, and LapilliError for a file of questions or a picture that cannot be read.
+    Raises UsageError for a benchmark that there is not, of conversations, whose answers are not right or wrong, or
+    whose figures are called as another's, and LapilliError for a file of questions or a picture that cannot be read.
     """
     chosen = _benchmarks(recipe, progress)
     folders = _folders(list(chosen.values()), recipe.validation.questions, drawn, progress)
@@ -160,6 +160,8 @@ def _benchmarks(recipe: TrainRecipe, progress: Progress) -> dict[str, Benchmark[
             raise UsageError(f"validation.benchmarks: {name}: its figures would be called {key}, as others; rename it")
         if of.is_right is None:
             raise UsageError(f"validation.benchmarks: {name}: its answers are neither right nor wrong; leave it out")
+        if of.conversation:
+            raise UsageError(f"validation.benchmarks: {name}: conversations, for `lapilli eval` alone; leave it out")
         chosen[key] = of
     return chosen
 

@@ -14,7 +14,9 @@ from tests.data.scenes.oracle import answer, facts, read_description
 from lapilli.core.errors import LapilliError
 from lapilli.data.sample import read_samples
 from lapilli.data.scenes.dataset import write_scenes
+from lapilli.data.scenes.dialogue import dialogue
 from lapilli.data.scenes.draw import draw_scene
+from lapilli.data.scenes.facts import read_scenes
 from lapilli.data.scenes.questions import TYPES
 from lapilli.data.scenes.scene import sample_scene
 from lapilli.data.scenes.textual import DETAIL_REQUESTS
@@ -118,6 +120,18 @@ def test_a_conversation_asks_up_to_ten_questions_and_answers_them_right(folder):
             known += 1
     assert known > 6 * SERIAL
     assert described < 1.3 * SERIAL
+
+
+def test_a_dialogue_is_that_of_its_scene(folder):
+    findings = validate(folder / "dialogue.json", folder / "images")
+    assert findings.problems == () and 0.6 * SERIAL < findings.rows < SERIAL
+    samples = {sample.images[0]: sample.turns for sample in read_samples(folder / "dialogue.json")}
+    for image, scene in read_scenes(folder).items():
+        questions = dialogue(scene, scene.seed)
+        texts = [turn.text for turn in samples.get(image, ())]
+        assert texts == [
+            text for at, one in enumerate(questions) for text in ("<image>\n" * (not at) + one.text, one.answer)
+        ]
 
 
 def answer_or_none(scene, kind, question):

@@ -54,6 +54,53 @@ def test_text_stays_text_everywhere():
     assert "http" not in re.sub(r"<meta[^>]*>", "", page)
 
 
+def turns(name, pattern, text="red"):
+    """The answers to a conversation's turns, r right and w wrong, also under the controls of what stood before."""
+    for turn, letter in enumerate(pattern, 1):
+        for condition in ("image", "teacher_forced", "no_history"):
+            row = answer(f"{name}-{turn}", letter == "r", condition, text)
+            row["given"] = f"{text} {letter} {condition}"
+            row["question"] |= {
+                "conversation": name,
+                "turn": turn,
+                "image": f"{text}.jpg",
+                "question": f"{text} {turn}?",
+            }
+            yield row
+
+
+def test_a_conversation_is_one_card_with_all_its_turns():
+    """Wrong ones first, each turn with its mark; the controls of a turn are its own."""
+    answers = [row for name, pattern in (("0", "rrr"), ("1", "rw"), ("2", "wr")) for row in turns(name, pattern)]
+    page = render(parts(answers), "model")
+    assert "5 of 7 answers right" in page
+    assert page.index("Wrong at some turn: 2 conversations") < page.index("Right at every turn: 1 conversation<")
+    first, second, third = page.split("<li>")[1:]
+    for card, marks in ((first, "rw"), (second, "wr"), (third, "rrr")):
+        shown = re.findall(r"turn (\d), (right|wrong)", card)
+        assert [(int(turn), mark[0]) for turn, mark in shown] == list(enumerate(marks, 1))
+        assert re.findall(r'class="reply is-(\w)', card) == list(marks)
+        assert [card.index(f"red {turn}?") for turn in range(1, len(marks) + 1)] == sorted(
+            card.index(f"red {turn}?") for turn in range(1, len(marks) + 1)
+        )
+        assert card.count("<img ") == 1 and card.count("after the right answers: red") == len(marks)
+    assert "after the right answers: red w teacher_forced" in first.split("turn 1, ")[1]
+
+
+def test_many_conversations_are_shown_whole_or_listed():
+    answers = [row for name in range(100) for row in turns(str(name), "rw" if name % 2 else "rr")]
+    page = render(parts(answers), "model")
+    assert len(page.split("<li>")[1:]) == 72 and len(pictured(answers)) == 144
+    assert "Wrong at some turn: 50 conversations, the first 48 with their pictures" in page
+    assert "Right at every turn: 50 conversations, the first 24 with their pictures" in page
+    assert "56 more answers, without pictures" in page
+
+
+def test_text_of_conversations_stays_text():
+    page = render(parts(list(turns(EVIL, "rw", EVIL)), text=EVIL), EVIL)
+    assert "<script" not in page and "<img src=x" not in page and page.count("&lt;script&gt;") > 10
+
+
 def test_many_answers_make_no_large_page(tmp_path):
     heavy = f"data:image/jpeg;base64,{'A' * 25_000}"
     answers = [answer(number, number % 2 == 0, text="x" * 5_000) for number in range(5_000)]

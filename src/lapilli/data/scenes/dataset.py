@@ -4,6 +4,7 @@ images/ID.png      the pictures
 masks/ID.png       their visible pixels: 0 is background, k + 1 the scene's k-th thing
 align.json         one caption a picture, for stage 1
 instruct.json      one conversation a picture, for stage 2
+dialogue.json      a conversation a picture whose later questions need the earlier ones, where the scene allows one
 questions.jsonl    one question of every type a picture, with its answer, for scoring
 context.jsonl      captions and boxes, as a text-only teacher gets them
 scenes.jsonl       every thing with all its attributes
@@ -28,6 +29,7 @@ from lapilli.core.files import new_folder, write_atomically
 from lapilli.core.pool import end_with_parent, importing_nothing_here
 from lapilli.data.sample import Sample, Turn, write_samples
 from lapilli.data.scenes.describe import caption, describe
+from lapilli.data.scenes.dialogue import dialogue
 from lapilli.data.scenes.draw import boxes, draw_scene
 from lapilli.data.scenes.questions import TYPES, Question, ask
 from lapilli.data.scenes.scene import Scene, sample_scene
@@ -68,8 +70,8 @@ def write_scenes(
             rows.append(row)
             if on_progress and (len(rows) % 100 == 0 or len(rows) == count):
                 on_progress(len(rows))
-        for name in ("align", "instruct"):
-            write_samples(folder / f"{name}.json", [row[name] for row in rows])
+        for name in ("align", "instruct", "dialogue"):
+            write_samples(folder / f"{name}.json", [sample for row in rows for sample in row[name]])
         for name in ("questions", "context", "scenes"):
             lines = [json.dumps(line) for row in rows for line in row[name]]
             write_atomically(folder / f"{name}.jsonl", "\n".join(lines) + "\n")
@@ -96,8 +98,9 @@ def _write_one(folder: Path, split: Split, seed: int, index: int) -> Rows:
         for thing, box in zip(scene.things, boxes(masks), strict=True)
     ]
     return {
-        "align": _captioned(scene, name, rng),
-        "instruct": _conversation(scene, name, rng),
+        "align": [_captioned(scene, name, rng)],
+        "instruct": [_conversation(scene, name, rng)],
+        "dialogue": _dialogue(scene, name),
         "questions": _questions(scene, name, rng),
         "context": [_context(scene, name, things, rng)],
         "scenes": [{"id": name, "image": f"{name}.png", "background": scene.background, "things": things}],
@@ -125,6 +128,11 @@ def _conversation(scene: Scene, name: str, rng: random.Random) -> Sample:
         place = rng.randrange(len(questions) + 1)
         questions.insert(place, Question("detail", rng.choice(DETAIL_REQUESTS), describe(scene, rng)))
     return Sample(name, (f"{name}.png",), conversation(questions, IMAGE))
+
+
+def _dialogue(scene: Scene, name: str) -> list[Sample]:
+    questions = dialogue(scene, name)
+    return [Sample(name, (f"{name}.png",), conversation(questions, IMAGE))] if questions else []
 
 
 def _questions(scene: Scene, name: str, rng: random.Random) -> list[Rows]:

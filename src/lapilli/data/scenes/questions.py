@@ -84,11 +84,13 @@ def _color(scene: Scene, rng: random.Random) -> Iterator[Question]:
         yield Question("color", rng.choice(COLOR).format(name), thing.color)
 
 
+SHAPE = ("What shape is {}?", "Which shape does {} have?")
+
+
 def _shape(scene: Scene, rng: random.Random) -> Iterator[Question]:
     for thing in scene.things:
         name = rng.choice([*references(scene, thing, without="shape"), f"the object {PHRASES[thing.place]}"])
-        wording = rng.choice(("What shape is {}?", "Which shape does {} have?"))
-        yield Question("shape", wording.format(name), thing.shape)
+        yield Question("shape", rng.choice(SHAPE).format(name), thing.shape)
 
 
 def _counting(scene: Scene, rng: random.Random) -> Iterator[Question]:
@@ -121,25 +123,27 @@ def _existence(scene: Scene, rng: random.Random) -> Iterator[Question]:
         yield Question("existence", wording.format(with_article(shape)), answer)
 
 
+POSITION = ("Where is {}?", "In which place is {}?")
+
+
 def _position(scene: Scene, rng: random.Random) -> Iterator[Question]:
     for thing in scene.things:
         for name in references(scene, thing):
-            wording = rng.choice(("Where is {}?", "In which place is {}?"))
-            yield Question("position", wording.format(name), PHRASES[thing.place])
+            yield Question("position", rng.choice(POSITION).format(name), PHRASES[thing.place])
 
 
 def _spatial(scene: Scene, rng: random.Random) -> Iterator[Question]:
     wordings = ("Where is {} relative to {}?", "On which side of {1} is {0}?", "Seen from {1}, where is {0}?")
     for first in scene.things:
         for second in scene.things:
-            answer, names = _relation(first, second), references(scene, first)
+            answer, names = relation(first, second), references(scene, first)
             others = references(scene, second)
             if first is not second and answer and names and others:
                 wording = rng.choice(wordings)
                 yield Question("spatial", wording.format(rng.choice(names), rng.choice(others)), answer)
 
 
-def _relation(first: Thing, second: Thing) -> str | None:
+def relation(first: Thing, second: Thing) -> str | None:
     """Return the side of `second` on which `first` lies, where a direction clearly prevails."""
     across, down = first.x - second.x, first.y - second.y
     if abs(across) >= BESIDE and abs(down) <= 0.6 * abs(across):
