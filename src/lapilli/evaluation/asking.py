@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -98,14 +99,20 @@ def ask(
     if condition == "swapped":
         samples = _swapped(samples, images)
 
-    def blank(name: str) -> Image.Image:
-        return Image.new("RGB", open_picture(images, name).size, GRAY)
+    stored = opener(benchmark, folder)
 
-    def stored(name: str) -> Image.Image:
-        return open_picture(images, name)
+    def blank(name: str) -> Image.Image:
+        return Image.new("RGB", stored(name).size, GRAY)
 
     answers = answer(samples, blank if condition == "blank" else stored)
     return [Response(question, condition, text) for question, text in zip(questions, answers, strict=True)]
+
+
+def opener(benchmark: Benchmark[Any], folder: Path) -> Callable[[str], Image.Image]:
+    """What opens, by their names, the pictures of the questions that were read from `folder`."""
+    if benchmark.open_picture:
+        return partial(benchmark.open_picture, folder)
+    return partial(open_picture, benchmark.images(folder))
 
 
 def _sample(benchmark: Benchmark[Q], question: Q, condition: str) -> Sample:

@@ -17,6 +17,8 @@ from lapilli.core.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from PIL.Image import Image
+
     from lapilli.core.progress import Progress
     from lapilli.evaluation.perplexity import Likelihood
 
@@ -90,6 +92,8 @@ class Benchmark(Generic[Q]):
     choices    a question -> the answers of which the likeliest can be taken; None where any answer may be right
     picture_folder  the folder of the pictures, seen from that of the questions
     inputs     (data folder) -> the SHA-256 of what is read of it, by name; None where it is a folder of questions
+    open_picture  (data folder, name) -> a picture, where pictures are in a file and in no folder
+    answer_file   responses -> the name and the content of the file in which the authors' programs read them
     """
 
     name: str
@@ -109,6 +113,8 @@ class Benchmark(Generic[Q]):
     choices: Callable[[Q], Sequence[str]] | None = None
     picture_folder: str = "images"
     inputs: Callable[[Path], dict[str, str]] | None = None
+    open_picture: Callable[[Path, str], Image] | None = None
+    answer_file: Callable[[Sequence[Response[Q]]], tuple[str, str]] | None = None
 
     def images(self, folder: Path) -> Path:
         """Where the pictures are of the questions that were read from `folder`."""
