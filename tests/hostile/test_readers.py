@@ -48,6 +48,7 @@ from lapilli.model.stored import model_config, stored_tensors
 from lapilli.report.explanation import bundle
 from lapilli.report.training.page import render
 from lapilli.report.training.read import read_runs
+from lapilli.studies.paired_runs import compare_runs
 from lapilli.studies.quickstart.times import times
 from lapilli.studies.scorecard.job import kept_of
 from lapilli.training.recipe import TrainRecipe
@@ -215,6 +216,20 @@ def mmbench(folder):
     return [layout.picture(file, row["image"]) for _, row in layout.rows(file)]
 
 
+EVALUATED = {"benchmark": "b", "condition": "image", "question": QUESTION | {"split": "s"}, "prompt": "?"}
+EVALUATED |= {"given": "red", "normalised": "red", "right": True, "expected": ["red"]}
+
+
+def evaluations(folder):
+    """An evaluation compared with itself."""
+    (folder / "recipe.yaml").write_text("benches: [b]")
+    pictures = folder / "results/pictures.json"
+    if not pictures.exists():
+        pictures.write_text("[]")
+    RunDir(folder).finish()
+    return compare_runs(folder, folder)
+
+
 JSON_READERS = {
     "contexts.jsonl": (CONTEXT, lambda folder: gather_contexts([folder / "contexts.jsonl"], Choice())),
     "coco.json": (COCO, lambda folder: gather_contexts([folder / "coco.json"], Choice())),
@@ -249,6 +264,7 @@ JSON_READERS = {
     "environment.json": (STARTED, trained),
     "run/recipe.yaml": (RECIPE, lambda folder: trained(folder / "run")),
     "results/kept.json": (KEPT, lambda folder: kept_of(RunDir(folder).load("kept"))),
+    "results/answers.json": ([EVALUATED], evaluations),
     "steps.json": ([STEP], lambda folder: times(folder / "steps.json")),
     "recipe.yaml": ({"stage": "align", "model": "m", "data": {"file": "f"}, "out": "o", "epochs": 1}, recipe),
     "explanation.json": ({"schema": "lapilli.explanation/2", "answer": {"text": ""}}, lambda f: described(f)),

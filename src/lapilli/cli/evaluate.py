@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lapilli.cli.console import go_on, note, print_json, results, say, steps
+from lapilli.cli.console import go_on, note, print_json, print_table, say, steps
 from lapilli.cli.options import MOST, MOST_SEED, Device, Model, Shard, part_of, require_models
 from lapilli.core.errors import UsageError
 from lapilli.evaluation.benchmark import BENCHMARKS, benchmark
@@ -222,7 +222,7 @@ def _show(parts: "Mapping[str, Rows]", out: Path | None, as_json: bool) -> None:
         print_json({part: parts[part] for part in ("scores", "constants")})
     else:
         for table in parts["tables"]:
-            _print(table)
+            print_table(table["columns"], table["rows"], table["note"])
         if out:
             say(f"{out / _PAGE}")
 
@@ -235,22 +235,3 @@ def _show_shard(out: Path, as_json: bool) -> None:
         print_json({"answers": count})
     else:
         say(f"{out}: {count:,} answers; put the shards together without --shard, with --answers FOLDER for each")
-
-
-def _print(scores: Mapping[str, Any]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Column, Table
-
-    first, *others = scores["columns"]
-    columns = (Column(title, no_wrap=True) for title in others)
-    table = Table(
-        Column(first, overflow="fold"),
-        *columns,
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-        caption=scores["note"],
-    )
-    for row in scores["rows"]:
-        table.add_row(*row)
-    results.print(table)

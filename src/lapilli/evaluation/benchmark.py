@@ -94,6 +94,7 @@ class Benchmark(Generic[Q]):
     inputs     (data folder) -> the SHA-256 of what is read of it, by name; None where it is a folder of questions
     open_picture  (data folder, name) -> a picture, where pictures are in a file and in no folder
     answer_file   responses -> the name and the content of the file in which the authors' programs read them
+    laid_out      what belongs in the data folder and where it comes from, for the message that none is given
     """
 
     name: str
@@ -115,6 +116,7 @@ class Benchmark(Generic[Q]):
     inputs: Callable[[Path], dict[str, str]] | None = None
     open_picture: Callable[[Path, str], Image] | None = None
     answer_file: Callable[[Sequence[Response[Q]]], tuple[str, str]] | None = None
+    laid_out: str = ""
 
     def images(self, folder: Path) -> Path:
         """Where the pictures are of the questions that were read from `folder`."""
@@ -136,7 +138,9 @@ class Benchmark(Generic[Q]):
             return
         if data is None:
             if self.draw is None:
-                raise UsageError(f"{self.name}: its questions are not drawn but read; give their folder with --data")
+                laid_out = f", {self.laid_out}" if self.laid_out else ""
+                message = f"{self.name}: its questions are not drawn but read; give their folder with --data"
+                raise UsageError(f"{message}{laid_out}")
             return
         for split in self.splits:
             self.read(data / split, split, count)

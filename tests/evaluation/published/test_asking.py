@@ -69,6 +69,13 @@ def test_a_missing_file_says_where_it_comes_from_and_how_all_are_laid_out(name, 
         (tmp_path / file).write_bytes(kept)
 
 
+@pytest.mark.parametrize("name", list(ASKED))
+def test_without_a_folder_the_message_says_what_belongs_in_it(name, capsys):
+    assert run(["eval", str(joined("clip", "llama")), name]) == 2
+    message, layout = capsys.readouterr().err, published(ASKED[name]).layouts[name]
+    assert f"with --data, laid out as: {layout.questions}" in message and layout.origin in message
+
+
 def test_a_missing_picture_is_named_before_a_model_is_loaded(tmp_path, capsys):
     gqa(tmp_path)
     (tmp_path / "data/images/1.png").unlink()

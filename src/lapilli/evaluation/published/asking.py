@@ -71,6 +71,7 @@ def published_benchmark(name: str) -> Benchmark[PublishedQuestion]:
         picture_folder=layout.images,
         open_picture=(lambda folder, name: opened(folder / layout.questions, name)) if opened else None,
         inputs=lambda folder: {file: sha256(folder / file) for file in _files(layout, folder)},
+        laid_out=_laid_out(of, layout, Path()),
         answer_file=lambda responses: (f"{name}{of.ending}", of.written([_row(of, one) for one in responses])),
     )
 
@@ -155,13 +156,17 @@ class _Labels:
 
 
 def _require_files(of: Published[Any], layout: Layout, folder: Path) -> None:
-    files = list(dict.fromkeys((layout.questions, *layout.references)))
-    missing = [file for file in files if not (folder / file).is_file()]
-    if missing:
-        every = ", ".join(str(folder / file) for file in files)
-        where = every if layout.picture else f"{every}, and the pictures in {folder / layout.images}"
-        labels = f"labels come from {of.source}; " if layout.references else ""
-        raise LapilliError(f"{folder / missing[0]}: no such file; laid out as: {where}; {labels}{layout.origin}")
+    for file in (layout.questions, *layout.references):
+        if not (folder / file).is_file():
+            raise LapilliError(f"{folder / file}: no such file; {_laid_out(of, layout, folder)}")
+
+
+def _laid_out(of: Published[Any], layout: Layout, folder: Path) -> str:
+    """Which files belong in a folder, and where they come from."""
+    every = ", ".join(str(folder / file) for file in dict.fromkeys((layout.questions, *layout.references)))
+    where = every if layout.picture else f"{every}, and the pictures in {folder / layout.images}"
+    labels = f"labels come from {of.source}; " if layout.references else ""
+    return f"laid out as: {where}; {labels}{layout.origin}"
 
 
 def _require_picture(folder: Path, layout: Layout, question: PublishedQuestion, place: str) -> None:
