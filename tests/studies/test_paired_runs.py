@@ -1,12 +1,16 @@
 """Two evaluations of the same questions: by hand, under a null, and where they do not belong together."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from scipy.stats import binomtest
 
 from lapilli.core.errors import LapilliError
 from lapilli.core.run import RunDir
 from lapilli.core.statistics.multiple import holm
-from lapilli.studies.paired_runs import compare_runs, is_evaluation
+from lapilli.studies import paired_runs
+from lapilli.studies.paired_runs import Answer, Question, compare_runs, is_evaluation
 
 PIXEL = "data:image/jpeg;base64,/9j/4AAQSkZJRgABAQAAAQABAAD="
 
@@ -74,6 +78,26 @@ def test_equal_answers_differ_by_nothing_and_controls_are_left_out(tmp_path):
     (every,) = compared.types
     assert (every.compared.n, every.compared.difference, every.compared.p) == (8, 0, 1)
     assert compared.changed == () and compared.differing == ()
+
+
+def test_under_the_null_hardly_a_row_is_called_different_and_a_true_difference_is():
+    """Of runs that are as good, with three questions about each picture, a row differs in 5 of 100 pairs at most."""
+
+    def found(second_share, seed):
+        """The least adjusted p of four types."""
+        rng = np.random.default_rng(seed)
+        easy = np.repeat(rng.uniform(-0.3, 0.2, 60), 3)  # pictures are easy or hard for both
+        rights = [rng.uniform(size=180) < share + easy for share in (0.6, second_share)]
+        answers = [Answer("b", "image", asked_about(at), "", "", right=None) for at in range(180)]
+        pairs = [tuple(replace(one, right=bool(of[at])) for of in rights) for at, one in enumerate(answers)]
+        return min(of.compared.p_holm for of in paired_runs._types(("a", "b"), {"b": pairs}))
+
+    def asked_about(at):
+        return Question(str(at), "?", f"{at // 3}.png", ("color", "shape", "place", "count")[at % 4])
+
+    alarms = sum(found(0.6, seed) < 0.05 for seed in range(100))
+    assert binomtest(alarms, 100, 0.05, alternative="greater").pvalue > 0.001
+    assert sum(found(0.85, seed) < 0.05 for seed in range(20)) >= 18
 
 
 def test_answers_in_other_words_that_are_as_right_are_counted(tmp_path):

@@ -2,8 +2,10 @@
 
 import base64
 import json
+import shutil
 import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.evaluation.published.files import lines, refusal, score, whole
@@ -246,6 +248,19 @@ def test_llava_bench_is_asked_and_says_how_a_judge_goes_on(lay_out, name, tmp_pa
         {"question_id": str(at), "prompt": "What?", "text": ("a b c " * at).strip()} for at in range(N)
     ]
     assert [sample.turns[-1].text for sample in samples] == ["<image>\nWhat?"] * N
+
+
+QA90 = Path(__file__).parents[4] / "shared/data/coco80/qa90_questions.jsonl"
+
+
+@pytest.mark.skipif(not QA90.is_file(), reason=f"{QA90}: no questions there")
+def test_llava_s_own_questions_are_asked_under_the_names_of_val2014(tmp_path):
+    shutil.copy(QA90, tmp_path)
+    rows = [json.loads(line) for line in QA90.read_text().splitlines()]
+    pictures(tmp_path / "val2014", {f"COCO_val2014_{row['image']}" for row in rows})
+    questions = published_benchmark("llava-bench-coco").read(tmp_path, "", 90)
+    assert [(one.id, one.question) for one in questions] == [(str(row["question_id"]), row["text"]) for row in rows]
+    assert len(questions) == 90 and len({one.image for one in questions}) == 30
 
 
 def test_what_llava_bench_writes_is_what_the_judge_reads(tmp_path, capsys, short_answers):
