@@ -94,6 +94,7 @@ class Benchmark(Generic[Q]):
     inputs     (data folder) -> the SHA-256 of what is read of it, by name; None where it is a folder of questions
     open_picture  (data folder, name) -> a picture, where pictures are in a file and in no folder
     answer_file   responses -> the name and the content of the file in which the authors' programs read them
+    grading       what is done with the file of answers before there is a score, a step a line, with {data} and {out}
     laid_out      what belongs in the data folder and where it comes from, for the message that none is given
     """
 
@@ -116,6 +117,7 @@ class Benchmark(Generic[Q]):
     inputs: Callable[[Path], dict[str, str]] | None = None
     open_picture: Callable[[Path, str], Image] | None = None
     answer_file: Callable[[Sequence[Response[Q]]], tuple[str, str]] | None = None
+    grading: tuple[str, ...] = ()
     laid_out: str = ""
 
     def images(self, folder: Path) -> Path:

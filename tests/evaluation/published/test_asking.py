@@ -58,10 +58,11 @@ def test_right_answers_are_right_and_others_wrong(name, tmp_path):
 def test_a_missing_file_says_where_it_comes_from_and_how_all_are_laid_out(name, tmp_path, capsys):
     LAID_OUT[name](tmp_path)
     layout = published(ASKED[name]).layouts[name]
+    command = ["eval", str(joined("clip", "llama")), name, "--data", str(tmp_path), "--out", str(tmp_path / "out")]
     for file in list(published_benchmark(name).inputs(tmp_path))[:3]:
         kept = (tmp_path / file).read_bytes()
         (tmp_path / file).unlink()
-        assert run(["eval", str(joined("clip", "llama")), name, "--data", str(tmp_path)]) == 1
+        assert run(command) == 1 and not (tmp_path / "out").exists()
         message = capsys.readouterr().err
         assert f"{file}: no such file; laid out as" in message and message.count("\n") == 1
         assert layout.origin in message and (published(ASKED[name]).source in message) == bool(layout.references)
@@ -70,8 +71,8 @@ def test_a_missing_file_says_where_it_comes_from_and_how_all_are_laid_out(name, 
 
 
 @pytest.mark.parametrize("name", list(ASKED))
-def test_without_a_folder_the_message_says_what_belongs_in_it(name, capsys):
-    assert run(["eval", str(joined("clip", "llama")), name]) == 2
+def test_without_a_folder_the_message_says_what_belongs_in_it(name, tmp_path, capsys):
+    assert run(["eval", str(joined("clip", "llama")), name, "--out", str(tmp_path / "out")]) == 2
     message, layout = capsys.readouterr().err, published(ASKED[name]).layouts[name]
     assert f"with --data, laid out as: {layout.questions}" in message and layout.origin in message
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shlex
 import shutil
 import zlib
 from dataclasses import replace
@@ -150,6 +151,22 @@ def test_mmbench_leaves_a_run_folder_and_no_picture_elsewhere(tmp_path, capsys):
     assert (alone["accuracy"], alone["rows"]) == (scores["accuracy"], N)
 
 
+def test_shards_of_a_table_make_the_whole(tmp_path, capsys):
+    data = tmp_path / "data"
+    data.mkdir()
+    mmbench(data)
+    assert asked_of_a_model("mmbench", data, tmp_path / "alone", "--choose") == 0
+    for part in (1, 2):
+        assert asked_of_a_model("mmbench", data, tmp_path / f"part{part}", "--shard", f"{part}/2", "--choose") == 0
+    shards = [word for part in (1, 2) for word in ("--answers", str(tmp_path / f"part{part}"))]
+    assert asked_of_a_model("mmbench", data, tmp_path / "whole", "--choose", *shards) == 0
+    alone, whole = (tmp_path / f"{name}/mmbench.jsonl" for name in ("alone", "whole"))
+    assert alone.read_bytes() == whole.read_bytes()
+    table(data / "mmbench_dev_20230712.tsv", [{"index": 7, "question": "?", "A": "x", "answer": "A", "image": cell(5)}])
+    assert asked_of_a_model("mmbench", data, tmp_path / "other", "--choose", *shards) == 1
+    assert "a shard of another evaluation (inputs)" in capsys.readouterr().err  # of other pictures
+
+
 def test_coco_qa_is_asked_in_the_study_s_words_and_scored_by_four_rules(tmp_path):
     cocoqa(tmp_path)
     result, samples, _ = evaluated("cocoqa", tmp_path, "it is a red two on the large bed")
@@ -240,7 +257,7 @@ def test_llava_bench_is_asked_and_says_how_a_judge_goes_on(lay_out, name, tmp_pa
     result, samples, _ = evaluated(name, tmp_path, lambda sample: "a b c " * int(sample.id))
     assert [(row.name, row.value) for row in result.scores] == [("words", 3), ("empty", pytest.approx(1 / 3))]
     shown = published_benchmark(name).table(result.scores, ())
-    assert f"lapilli judge {next(tmp_path.glob('*.jsonl')).name} --answers {name}.jsonl" in shown.note
+    assert "no score before the answers have been graded" in shown.note
     assert shown.rows[0][2].startswith("3.000 [")
     file, content = published_benchmark(name).answer_file(result.responses)
     assert file == f"{name}.jsonl"
@@ -250,13 +267,13 @@ def test_llava_bench_is_asked_and_says_how_a_judge_goes_on(lay_out, name, tmp_pa
     assert [sample.turns[-1].text for sample in samples] == ["<image>\nWhat?"] * N
 
 
-QA90 = Path(__file__).parents[4] / "shared/data/coco80/qa90_questions.jsonl"
+QUESTIONS = Path(__file__).parents[4] / "shared/data/coco80/qa90_questions.jsonl"
 
 
-@pytest.mark.skipif(not QA90.is_file(), reason=f"{QA90}: no questions there")
+@pytest.mark.skipif(not QUESTIONS.is_file(), reason=f"{QUESTIONS}: no questions there")
 def test_llava_s_own_questions_are_asked_under_the_names_of_val2014(tmp_path):
-    shutil.copy(QA90, tmp_path)
-    rows = [json.loads(line) for line in QA90.read_text().splitlines()]
+    shutil.copy(QUESTIONS, tmp_path)
+    rows = [json.loads(line) for line in QUESTIONS.read_text().splitlines()]
     pictures(tmp_path / "val2014", {f"COCO_val2014_{row['image']}" for row in rows})
     questions = published_benchmark("llava-bench-coco").read(tmp_path, "", 90)
     assert [(one.id, one.question) for one in questions] == [(str(row["question_id"]), row["text"]) for row in rows]
@@ -266,15 +283,21 @@ def test_llava_s_own_questions_are_asked_under_the_names_of_val2014(tmp_path):
 def test_what_llava_bench_writes_is_what_the_judge_reads(tmp_path, capsys, short_answers):
     llava_bench_wild(tmp_path)
     assert asked_of_a_model("llava-bench-wild", tmp_path, tmp_path / "run", "--questions", "1") == 0
-    captured = capsys.readouterr()
-    assert "no score before a judge" in " ".join(captured.out.split())
+    first, second = capsys.readouterr().out.splitlines()[-3:-1]
     references = lines(tmp_path / "answers_gpt4.jsonl", [{"question_id": at, "text": "A dog."} for at in range(N)])
     contexts = lines(tmp_path / "context.jsonl", [{"image": f"00{at}.jpg", "caption": "A dog."} for at in range(N)])
-    command = ["judge", tmp_path / "questions.jsonl", "--answers", tmp_path / "run/llava-bench-wild.jsonl"]
-    command += ["--references", references, "--contexts", contexts, "--published", "--model", "m"]
-    command += ["--out", tmp_path / "judged", "--dry-run", "--json", "--allow-unmatched"]
-    assert run([str(word) for word in command]) == 0
+    command = first.replace("URL", "http://127.0.0.1:1/v1").replace("--out judged", f"--out {tmp_path / 'judged'}")
+    program, *words = shlex.split(command)
+    assert program == "lapilli" and {str(references), str(contexts)} < set(words)
+    assert run([*words, "--dry-run", "--json", "--allow-unmatched"]) == 0
     assert json.loads(capsys.readouterr().out)["calls"] == 1
+    assert second.strip() == "lapilli score llava-bench --reviews judged/reviews.jsonl"
+
+
+def test_answers_that_are_graded_need_a_folder(tmp_path, capsys):
+    mm_vet(tmp_path)
+    assert run(["eval", str(joined("clip", "llama")), "mm-vet", "--data", str(tmp_path)]) == 2
+    assert "mm-vet: its answers are graded before there is a score" in capsys.readouterr().err
 
 
 def test_mm_vet_writes_what_its_grader_reads(tmp_path, capsys, short_answers):

@@ -19,6 +19,7 @@ from lapilli.evaluation.published.protocol import ASKED, Judged, Key, Layout, Pu
 _SHOWN = 40  # figures of a table
 _INTERVAL = "_interval"
 _LEFT_OUT = " left out"
+_UNGRADED = "no score before the answers have been graded"
 _ASKED = ("question_id", "id", "text", "question", "category")  # what a question has beside what its answer holds
 
 
@@ -63,7 +64,7 @@ def published_benchmark(name: str) -> Benchmark[PublishedQuestion]:
         normalise=str.strip,
         score=lengths if layout.grading else partial(scores, of, tuple(layout.also)),
         constants=lambda _: (),
-        table=partial(table, of, layout.grading),
+        table=partial(table, of, bool(layout.grading)),
         is_right=(lambda response: _judged(of, [response])[0].score == 1) if of.right_or_wrong else None,
         expected=partial(_expected, of) if of.right_or_wrong else None,
         choices=partial(_choices, of.choices) if of.choices else None,
@@ -71,6 +72,7 @@ def published_benchmark(name: str) -> Benchmark[PublishedQuestion]:
         picture_folder=layout.images,
         open_picture=(lambda folder, name: opened(folder / layout.questions, name)) if opened else None,
         inputs=lambda folder: {file: sha256(folder / file) for file in _files(layout, folder)},
+        grading=layout.grading,
         laid_out=_laid_out(of, layout, Path()),
         answer_file=lambda responses: (f"{name}{of.ending}", of.written([_row(of, one) for one in responses])),
     )
@@ -172,16 +174,14 @@ def _laid_out(of: Published[Any], layout: Layout, folder: Path) -> str:
 def _require_picture(folder: Path, layout: Layout, question: PublishedQuestion, place: str) -> None:
     if not question.image:
         return
+    if layout.check:
+        layout.check(folder / layout.questions, question.image)
+        return
     images = folder / layout.images
     try:
-        if layout.check:
-            layout.check(folder / layout.questions, question.image)
-        else:
-            picture_path(images, question.image)
+        picture_path(images, question.image)
     except PictureError as error:
-        where = "" if layout.check else f"{place}: "
-        remedy = f"; the pictures are in {images}" if not layout.check else ""
-        raise LapilliError(f"{where}{error}{remedy}") from error
+        raise LapilliError(f"{place}: {error}; the pictures are in {images}") from error
 
 
 def _row(of: Published[Any], response: Response[PublishedQuestion]) -> AnswerRow:
@@ -236,7 +236,7 @@ def _flat(figures: Mapping[str, Any], path: str, n: int | None) -> list[Figure]:
     return rows
 
 
-def table(of: Published[Any], grading: str, scores: Sequence[Figure], _: Sequence[Any]) -> Table:
+def table(of: Published[Any], graded: bool, scores: Sequence[Figure], _: Sequence[Any]) -> Table:
     """The figures that have an interval: shares in %, and others as they are. Below it, what is to be known of them."""
     rows = [
         [one.name, str(one.n), _cell(one, of.right_or_wrong)]
@@ -245,7 +245,7 @@ def table(of: Published[Any], grading: str, scores: Sequence[Figure], _: Sequenc
     ]
     left_out = [f"{one.name}: {one.value:.0f}" for one in scores if one.name.endswith(_LEFT_OUT) and one.value]
     unit = "% or points" if of.right_or_wrong else "numbers as they are"
-    notes = [f"{unit}, with 95 % intervals by picture", *left_out, *([grading] if grading else [])]
+    notes = [f"{unit}, with 95 % intervals by picture", *left_out, *([_UNGRADED] if graded else [])]
     return Table(("figure", "n", "value"), rows[:_SHOWN], "; ".join(notes))
 
 

@@ -147,12 +147,13 @@ def read_coco(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield place, row | {"image": f"COCO_val2014_{text_of(row, ('image',), place)}"}
 
 
-def _grading(name: str, references: str, contexts: str) -> str:
+def _grading(name: str, references: str, contexts: str) -> tuple[str, ...]:
     """How the answers to a set of questions are judged and scored."""
-    command = f"lapilli judge {_QUESTIONS[name]} --answers llava-bench-{name}.jsonl --references {references}"
+    files = f"{{data}}/{_QUESTIONS[name]} --answers {{out}}/llava-bench-{name}.jsonl"
+    beside = f"--references {{data}}/{references} --contexts {{data}}/{contexts}"
     return (
-        f"no score before a judge has read the answers: {command} --contexts {contexts} --published --model JUDGE "
-        "--out judged, and then: lapilli score llava-bench --reviews judged/reviews.jsonl"
+        f"lapilli judge {files} {beside} --published --model JUDGE --base-url URL --out judged",
+        "lapilli score llava-bench --reviews judged/reviews.jsonl",
     )
 
 
@@ -172,8 +173,8 @@ BENCHMARK = Published(
             "val2014",
             read_coco,
             origin=(
-                "questions come from haotian-liu/LLaVA, playground/data/coco2014_val_qa_eval, pictures from "
-                "cocodataset.org, val2014.zip"
+                "questions come from haotian-liu/LLaVA, playground/data/coco2014_val_qa_eval, with the judge's "
+                "qa90_gpt4_answer.jsonl, pictures from cocodataset.org, val2014.zip"
             ),
             grading=_grading("coco", "qa90_gpt4_answer.jsonl", "caps_boxes_coco2014_val_80.jsonl"),
         ),

@@ -129,8 +129,8 @@ BENCHMARK = Published(
             read_questions,
             origin="questions and pictures come from mm-vet.zip of github.com/yuweihao/MM-Vet",
             grading=(
-                "no score before a grader has read the answers: mm-vet_evaluator of github.com/yuweihao/MM-Vet grades "
-                "the run folder's mm-vet.json, and then: lapilli score mm-vet --answers GRADES --references mm-vet.json"
+                "grade {out}/mm-vet.json with mm-vet_evaluator of github.com/yuweihao/MM-Vet, as GRADES",
+                "lapilli score mm-vet --answers GRADES --references {data}/mm-vet.json",
             ),
         )
     },

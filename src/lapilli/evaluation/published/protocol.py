@@ -73,7 +73,8 @@ class Layout:
     check     the same, raising what shows in the picture's header
     whole     the name of a question -> the name of those that are asked all or none, as rotations are
     also      further files of labels by their name: where the folder has them the same answers are scored by them too
-    grading   how scores come of the answers, where a judge must read them first
+    grading   what is done with the answers where somebody must read them before there is a score, a step a line;
+              {data} and {out} stand for the data folder and the run folder
     """
 
     questions: str
@@ -85,7 +86,7 @@ class Layout:
     check: Callable[[Path, str], None] | None = None
     whole: Callable[[str], str] | None = None
     also: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    grading: str = ""
+    grading: tuple[str, ...] = ()
 
 
 def answer_lines(rows: Sequence[AnswerRow]) -> str:
