@@ -349,6 +349,13 @@ def test_one_asking_is_scored_by_both_labels_and_ambiguous_questions_are_counted
     assert "coco_repope_random.json: no such file; RePOPE has" in capsys.readouterr().err
 
 
+def test_a_figure_of_nothing_is_a_dash_and_one_of_several_splits_has_no_n(tmp_path):
+    coco_pope(tmp_path)
+    result, _, _ = evaluated("coco-pope", tmp_path, "No")
+    rows = {row[0]: row[1:] for row in published_benchmark("coco-pope").table(result.scores, ()).rows}
+    assert rows["splits random precision"] == ["1", "–"] and rows["f1"][0] == ""
+
+
 def test_without_repope_s_files_nothing_is_said_of_it(tmp_path):
     coco_pope(tmp_path)
     result, _, _ = evaluated("coco-pope", tmp_path, "Yes")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -239,7 +240,7 @@ def _flat(figures: Mapping[str, Any], path: str, n: int | None) -> list[Figure]:
 def table(of: Published[Any], graded: bool, scores: Sequence[Figure], _: Sequence[Any]) -> Table:
     """The figures that have an interval: shares in %, and others as they are. Below it, what is to be known of them."""
     rows = [
-        [one.name, str(one.n), _cell(one, of.right_or_wrong)]
+        [one.name, "" if one.n is None else str(one.n), _cell(one, of.right_or_wrong)]
         for one in scores
         if one.low is not None and one.high is not None
     ]
@@ -251,7 +252,7 @@ def table(of: Published[Any], graded: bool, scores: Sequence[Figure], _: Sequenc
 
 def _cell(one: Figure, shares: bool) -> str:
     value, low, high = one.value or 0.0, one.low or 0.0, one.high or 0.0
-    if shares and value <= 1:
+    if isnan(value) or (shares and value <= 1):
         return with_interval(value, low, high)
     digits, ends = (1, 0) if shares else (3, 2)
     return f"{value:.{digits}f} [{low:.{ends}f}, {high:.{ends}f}]"
