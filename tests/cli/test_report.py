@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from tests.lessons import recipe, write_lesson
+from tests.parts import joined, picture
 
 from lapilli.cli import run
 from lapilli.core.recipe import dump
@@ -122,3 +123,40 @@ def test_a_page_that_cannot_be_written_is_one_line(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert run(["report", str(tmp_path / "run"), "--out", str(tmp_path / "file/page.html")]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_two_evaluations_are_compared_answer_by_answer(tmp_path, capsys):
+    for number in range(4):
+        picture(number, 40, 30).save(tmp_path / f"{number}.png")
+    rows = [f"{at}.png,What is this?,red,color" for at in range(4)]
+    (tmp_path / "mine.csv").write_text("\n".join(["image,question,answer,type", *rows]))
+    command = ["eval", str(joined("clip", "llama")), str(tmp_path / "mine.csv")]
+    for name, more in (("plain", []), ("short", ["--short"])):
+        assert run([*command, "--out", str(tmp_path / name), *more]) == 0
+    capsys.readouterr()
+    folders = [tmp_path / "plain", tmp_path / "short"]
+    compared = _json(capsys, *folders)
+    assert compared["names"] == ["plain", "short"] and compared["differing"] == ["own"]
+    (every,) = compared["types"]
+    assert (every["type"], every["compared"]["n"]) == ("all", 4)
+    scores = [
+        next(row["normalised"]["estimate"] for row in RunDir.open(folder).load("scores") if row["condition"] == "image")
+        for folder in folders
+    ]
+    assert [every["first"], every["second"]] == scores
+    assert every["compared"]["difference"] == pytest.approx(scores[0] - scores[1])
+    assert (
+        compared["page"] == str(tmp_path / "plain/comparison.html") and (tmp_path / "plain/comparison.html").is_file()
+    )
+    for folder in folders:
+        RunDir.open(folder).verify()
+    assert run(["report", *map(str, folders), "--out", str(tmp_path / "page.html")]) == 0
+    assert "mine.csv all" in capsys.readouterr().out and (tmp_path / "page.html").is_file()
+
+
+def test_an_evaluation_is_compared_with_one_other_and_nothing_else(tmp_path, capsys):
+    for name, of in (("a", {"benches": []}), ("b", {"benches": []}), ("c", {"benches": []}), ("t", {"stage": "align"})):
+        RunDir.create(tmp_path / name, of, 0)
+    for names in ("a", "at", "ta", "abc"):
+        assert run(["report", *(str(tmp_path / name) for name in names)]) == 2
+        assert f"{tmp_path / 'a'}: an evaluation" in capsys.readouterr().err

@@ -4,6 +4,7 @@ Arbitrary bytes, a valid file with some bytes changed, and a valid one of JSON w
 seed is fixed, so that a failure is the same everywhere.
 """
 
+import base64
 import json
 import struct
 from functools import cache
@@ -38,6 +39,7 @@ from lapilli.data.validate import validate
 from lapilli.evaluation.answer_file import read_answers
 from lapilli.evaluation.answer_log import AnswerLog
 from lapilli.evaluation.judging.pairs import Files, read_contexts, read_pairs
+from lapilli.evaluation.published.protocol import ASKED as ASKED_OF
 from lapilli.evaluation.published.protocol import published
 from lapilli.evaluation.question_file import read_question_file
 from lapilli.model.card import read_card
@@ -46,6 +48,7 @@ from lapilli.model.stored import model_config, stored_tensors
 from lapilli.report.explanation import bundle
 from lapilli.report.training.page import render
 from lapilli.report.training.read import read_runs
+from lapilli.studies.paired_runs import compare_runs
 from lapilli.studies.quickstart.times import times
 from lapilli.studies.scorecard.job import kept_of
 from lapilli.training.recipe import TrainRecipe
@@ -183,6 +186,50 @@ def judged_by(name):
     return read
 
 
+QUESTIONS = {
+    "vqav2": {"questions": [{"question_id": 1, "image_id": 2, "question": "What?"}]},
+    "vizwiz": [{"image": "a.jpg", "question": "What?"}],
+    "scienceqa": [{"id": "1", "image": "a.png", "conversations": TURNS}],
+    "llava-bench-coco": {"question_id": 1, "image": "a.jpg", "text": "What?", "category": "conv"},
+    "mm-vet": {"v1_0": {"imagename": "a.png", "question": "What?", "answer": "a", "capability": ["ocr"]}},
+}
+if find_spec("pycocoevalcap"):  # without the package no captions are asked for
+    QUESTIONS["captions"] = {"images": [{"id": 1, "file_name": "a.jpg"}]}
+"""Questions of published benchmarks that are not LLaVA's own lines."""
+
+
+def asked(name):
+    of = published(ASKED_OF[name]).layouts[name]
+    return lambda folder: list(of.rows(folder / f"asked/{name}.json"))
+
+
+def coco_qa(folder):
+    """The questions, beside one answer, picture and type."""
+    for name, text in {"answers": "red", "img_ids": "1", "types": "2"}.items():
+        (folder / f"asked/{name}.txt").write_text(f"{text}\n")
+    return list(published("cocoqa").layouts["cocoqa"].rows(folder / "asked/questions.txt"))
+
+
+def mmbench(folder):
+    """The rows of a table, and the pictures in it."""
+    file, layout = folder / "asked/a.tsv", published("mmbench").layouts["mmbench"]
+    return [layout.picture(file, row["image"]) for _, row in layout.rows(file)]
+
+
+EVALUATED = {"benchmark": "b", "condition": "image", "question": QUESTION | {"split": "s"}, "prompt": "?"}
+EVALUATED |= {"given": "red", "normalised": "red", "right": True, "expected": ["red"]}
+
+
+def evaluations(folder):
+    """An evaluation compared with itself."""
+    (folder / "recipe.yaml").write_text("benches: [b]")
+    pictures = folder / "results/pictures.json"
+    if not pictures.exists():
+        pictures.write_text("[]")
+    RunDir(folder).finish()
+    return compare_runs(folder, folder)
+
+
 JSON_READERS = {
     "contexts.jsonl": (CONTEXT, lambda folder: gather_contexts([folder / "contexts.jsonl"], Choice())),
     "coco.json": (COCO, lambda folder: gather_contexts([folder / "coco.json"], Choice())),
@@ -196,6 +243,7 @@ JSON_READERS = {
     "rated.json": ([ROW], lambda folder: rate_file(folder / "rated.json", {})),
     **{f"labels/{name}.json": (value, labels_of(name)) for name, value in LABELS.items()},
     **{f"answers/{name}.jsonl": (value, judged_by(name)) for name, value in HELD.items()},
+    **{f"asked/{name}.json": (value, asked(name)) for name, value in QUESTIONS.items()},
     "answers.jsonl": ({"question_id": 1, "prompt": "?", "text": "a"}, lambda f: read_answers(f / "answers.jsonl")),
     "judged.jsonl": (JUDGED, lambda folder: read_contexts(folder / "judged.jsonl")),
     "pairs.jsonl": (ASKED, paired),
@@ -216,6 +264,7 @@ JSON_READERS = {
     "environment.json": (STARTED, trained),
     "run/recipe.yaml": (RECIPE, lambda folder: trained(folder / "run")),
     "results/kept.json": (KEPT, lambda folder: kept_of(RunDir(folder).load("kept"))),
+    "results/answers.json": ([EVALUATED], evaluations),
     "steps.json": ([STEP], lambda folder: times(folder / "steps.json")),
     "recipe.yaml": ({"stage": "align", "model": "m", "data": {"file": "f"}, "out": "o", "epochs": 1}, recipe),
     "explanation.json": ({"schema": "lapilli.explanation/2", "answer": {"text": ""}}, lambda f: described(f)),
@@ -283,6 +332,11 @@ OTHER_READERS = {
         lambda: b"index\tquestion\tA\tB\tanswer\n1\tWhat?\tx\ty\tA\n",
         lambda f: published("mmbench").references([f / "labels/a.tsv"]),
     ),
+    "asked/a.tsv": (
+        lambda: b"index\tquestion\tA\tB\tanswer\timage\n1\tWhat?\tx\ty\tA\t" + base64.b64encode(png()) + b"\n",
+        mmbench,
+    ),
+    "asked/questions.txt": (lambda: b"what is it\n", coco_qa),
     "begun/recipe.yaml": (lambda: b"seed: 0\n", lambda folder: begun(folder / "begun")),
 }
 if find_spec("gguf"):  # without the package there is no reader

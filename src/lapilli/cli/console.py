@@ -4,7 +4,7 @@ import io
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,25 @@ def prepare_streams() -> None:
 def print_json(value: Any) -> None:
     """Print `value` as one line of JSON on stdout, for `--json`: all in ASCII, which any terminal and locale takes."""
     sys.stdout.write(json.dumps(plain(value), allow_nan=False) + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], note: str) -> None:
+    """Print a table; the cells of its first column may break, those of the others stay whole."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Column, Table
+
+    first, *others = columns
+    table = Table(
+        Column(first, overflow="fold"),
+        *(Column(title, no_wrap=True) for title in others),
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+        caption=note,
+    )
+    for row in rows:
+        table.add_row(*row)
+    results.print(table)
 
 
 def say(line: str) -> None:

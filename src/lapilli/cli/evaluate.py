@@ -1,6 +1,7 @@
 """`lapilli eval`: score a model."""
 
 import hashlib
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lapilli.cli.console import go_on, note, print_json, results, say, steps
+from lapilli.cli.console import go_on, note, print_json, print_table, say, steps
 from lapilli.cli.options import MOST, MOST_SEED, Device, Model, Shard, part_of, require_models
 from lapilli.core.errors import UsageError
 from lapilli.evaluation.benchmark import BENCHMARKS, benchmark
@@ -86,7 +87,7 @@ def evaluate(
     own = _OwnQuestions(question_files(benches), images, questions, short)
     own.require_files()
     registered = {name: _registered(name) for name in benches if name not in own.files}
-    _require_choices(benches, registered, choose)
+    _require_options(benches, registered, choose, out)
     from lapilli.core.placement import Placement
     from lapilli.model.hub import require_named
 
@@ -104,7 +105,7 @@ def evaluate(
 
     chosen, part = [by_name[name] for name in dict.fromkeys(benches)], part_of(shard)
     of = Settings(folder, chosen, data=data, count=count, seed=seed, placement=placement, choose=choose, shard=part)
-    _show(_parts(of, out, own, str(model), answers or []), out, as_json)
+    _show(_parts(of, out, own, str(model), answers or []), of, out, as_json)
 
 
 def _registered(name: str) -> "Benchmark[Any]":
@@ -121,10 +122,18 @@ def _registered(name: str) -> "Benchmark[Any]":
     return published_benchmark(name)
 
 
-def _require_choices(benches: list[str], registered: "Mapping[str, Benchmark[Any]]", choose: bool) -> None:
+def _require_options(
+    benches: list[str], registered: "Mapping[str, Benchmark[Any]]", choose: bool, out: Path | None
+) -> None:
+    """Raise UsageError where choices are to be made without any, or no folder keeps answers that are to be graded."""
     without = [name for name in benches if name not in registered or registered[name].choices is None]
     if choose and without:
         raise UsageError(f"--choose: {without[0]} has no choices; leave it out")
+    graded = [name for name, of in registered.items() if of.grading]
+    if graded and out is None:
+        raise UsageError(
+            f"{graded[0]}: its answers are graded before there is a score; keep them in a folder with --out"
+        )
 
 
 @dataclass(frozen=True)
@@ -229,16 +238,26 @@ def _parts(
     return parts
 
 
-def _show(parts: "Mapping[str, Rows]", out: Path | None, as_json: bool) -> None:
+def _show(parts: "Mapping[str, Rows]", of: "Settings", out: Path | None, as_json: bool) -> None:
     if out and not parts:
         _show_shard(out, as_json)
     elif as_json:
         print_json({part: parts[part] for part in ("scores", "constants")})
     else:
         for table in parts["tables"]:
-            _print(table)
+            print_table(table["columns"], table["rows"], table["note"])
         if out:
+            _say_grading(of, out)
             say(f"{out / _PAGE}")
+
+
+def _say_grading(of: "Settings", out: Path) -> None:
+    """Say how scores come of answers that are graded."""
+    folders = {"data": shlex.quote(str(of.data)), "out": shlex.quote(str(out))}
+    for graded in (one for one in of.benchmarks if one.grading):
+        say(f"{graded.name}: the answers have been written; for a score go on with")
+        for step in graded.grading:
+            say(f"  {step.format(**folders)}")
 
 
 def _show_shard(out: Path, as_json: bool) -> None:
@@ -249,22 +268,3 @@ def _show_shard(out: Path, as_json: bool) -> None:
         print_json({"answers": count})
     else:
         say(f"{out}: {count:,} answers; put the shards together without --shard, with --answers FOLDER for each")
-
-
-def _print(scores: Mapping[str, Any]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Column, Table
-
-    first, *others = scores["columns"]
-    columns = (Column(title, no_wrap=True) for title in others)
-    table = Table(
-        Column(first, overflow="fold"),
-        *columns,
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-        caption=scores["note"],
-    )
-    for row in scores["rows"]:
-        table.add_row(*row)
-    results.print(table)

@@ -1,9 +1,12 @@
 """Pictures opened from the images folder of a data set, and from nowhere else; and those that a caller hands over."""
 
+import base64
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +45,47 @@ def open_picture(root: Path, name: str) -> Image.Image:
     memory for decoding, or so long and thin that it would become one when it is prepared.
     """
     path = picture_path(root, name)
+    with _opened(path, path) as picture:
+        return decode(picture, path)
+
+
+def open_encoded(text: str, place: str) -> Image.Image:
+    """The picture that a text in base64 is, as `open_picture` gives one of a file; `place` is where the text stands.
+
+    Raises PictureError as `open_picture` does, and for a text that is no base64.
+    """
+    with _opened(BytesIO(_bytes(text, place)), Path(place)) as picture:
+        return decode(picture, Path(place))
+
+
+def check_encoded(text: str, place: str) -> None:
+    """Raise PictureError as `open_encoded` does for what shows in a picture's header; nothing is decoded."""
+    with _opened(BytesIO(_bytes(text, place)), Path(place)):
+        pass
+
+
+def _bytes(text: str, place: str) -> bytes:
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=_FORMATS) as picture:
-            _require_shape(path, picture.size)
-            return decode(picture, path)
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise PictureError(place, f"{excerpt(text)}: not base64: {error}", "fetch the file again") from error
+
+
+@contextmanager
+def _opened(source: Path | BytesIO, where: Path) -> Iterator[Image.Image]:
+    """A picture whose header is read and whose shape is checked; what is raised while it is decoded is told as such."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(source, formats=_FORMATS) as picture:
+            _require_shape(where, picture.size)
+            yield picture
     except UnidentifiedImageError as error:
-        raise PictureError(path, "not a picture", f"save it as one of {', '.join(_FORMATS)}") from error
+        raise PictureError(where, "not a picture", f"save it as one of {', '.join(_FORMATS)}") from error
     except Image.DecompressionBombError as error:
-        raise PictureError(path, str(error).rstrip("."), "scale the picture down") from error
+        raise PictureError(where, str(error).rstrip("."), "scale the picture down") from error
     except TooLargeError as error:
-        raise PictureError(path, str(error), "scale the picture down") from error
+        raise PictureError(where, str(error), "scale the picture down") from error
     except _UNDECODABLE as error:
-        raise PictureError(path, f"cannot be decoded: {error}", "fetch or save the picture again") from error
+        raise PictureError(where, f"cannot be decoded: {error}", "fetch or save the picture again") from error
 
 
 def as_picture(image: Path | str | Image.Image | NDArray[np.uint8]) -> Image.Image:

@@ -78,7 +78,8 @@ def _cells(file: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     head = next((line for line in text.splitlines() if line.strip()), "")
     separator = _SEPARATOR.fullmatch(head)
     delimiter = separator[2] if separator else max(_DELIMITERS, key=head.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    lines = io.TextIOWrapper(io.BytesIO(text.encode()), "utf-8", newline="")  # a StringIO is four times as large
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         line = reader.line_num + 1
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -103,12 +104,10 @@ def ask(
     """
     images = benchmark.images(folder)
     pictures = _shown([question.image for question in questions], condition, images)
+    stored = opener(benchmark, folder)
 
     def blank(name: str) -> Image.Image:
-        return Image.new("RGB", open_picture(images, name).size, GRAY)
-
-    def stored(name: str) -> Image.Image:
-        return open_picture(images, name)
+        return Image.new("RGB", stored(name).size, GRAY)
 
     answers: dict[int, str] = {}
     for conversations in _by_turn(benchmark, questions)[condition in HISTORIES :]:
@@ -119,6 +118,13 @@ def ask(
         texts = answer(samples, blank if condition == "blank" else stored)
         answers |= zip((turns[-1] for turns in conversations), texts, strict=True)
     return [Response(questions[at], condition, answers[at]) for at in sorted(answers)]
+
+
+def opener(benchmark: Benchmark[Any], folder: Path) -> Callable[[str], Image.Image]:
+    """What opens, by their names, the pictures of the questions that were read from `folder`."""
+    if benchmark.open_picture:
+        return partial(benchmark.open_picture, folder)
+    return partial(open_picture, benchmark.images(folder))
 
 
 def _by_turn(benchmark: Benchmark[Q], questions: Sequence[Q]) -> list[list[tuple[int, ...]]]:

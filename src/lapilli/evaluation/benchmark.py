@@ -17,6 +17,8 @@ from lapilli.core.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from PIL.Image import Image
+
     from lapilli.core.progress import Progress
     from lapilli.evaluation.perplexity import Likelihood
 
@@ -92,6 +94,10 @@ class Benchmark(Generic[Q]):
     conversation  a question -> the conversation that it is a turn of, "" where of none: the questions of one are asked
                in their order, each behind those before it and the answers to them; None where all stand alone
     inputs     (data folder) -> the SHA-256 of what is read of it, by name; None where it is a folder of questions
+    open_picture  (data folder, name) -> a picture, where pictures are in a file and in no folder
+    answer_file   responses -> the name and the content of the file in which the authors' programs read them
+    grading       what is done with the file of answers before there is a score, a step a line, with {data} and {out}
+    laid_out      what belongs in the data folder and where it comes from, for the message that none is given
     """
 
     name: str
@@ -112,6 +118,10 @@ class Benchmark(Generic[Q]):
     picture_folder: str = "images"
     conversation: Callable[[Q], str] | None = None
     inputs: Callable[[Path], dict[str, str]] | None = None
+    open_picture: Callable[[Path, str], Image] | None = None
+    answer_file: Callable[[Sequence[Response[Q]]], tuple[str, str]] | None = None
+    grading: tuple[str, ...] = ()
+    laid_out: str = ""
 
     def images(self, folder: Path) -> Path:
         """Where the pictures are of the questions that were read from `folder`."""
@@ -133,7 +143,9 @@ class Benchmark(Generic[Q]):
             return
         if data is None:
             if self.draw is None:
-                raise UsageError(f"{self.name}: its questions are not drawn but read; give their folder with --data")
+                laid_out = f", {self.laid_out}" if self.laid_out else ""
+                message = f"{self.name}: its questions are not drawn but read; give their folder with --data"
+                raise UsageError(f"{message}{laid_out}")
             return
         for split in self.splits:
             self.read(data / split, split, count)

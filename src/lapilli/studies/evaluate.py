@@ -15,10 +15,9 @@ from lapilli.core.plain import json_text, plain
 from lapilli.core.progress import Progress
 from lapilli.core.read import parsed
 from lapilli.core.run import RunDir
-from lapilli.data.pictures import open_picture
 from lapilli.data.questions import fingerprint, picture_sizes
 from lapilli.evaluation.answer_log import WHOLE, AnswerLog
-from lapilli.evaluation.asking import Answerer, Result, ask_rounds, evaluate
+from lapilli.evaluation.asking import Answerer, Result, ask_rounds, evaluate, opener
 from lapilli.evaluation.benchmark import Benchmark, Response
 from lapilli.inference.answer import answerer_of
 from lapilli.inference.choice import chooser_of
@@ -120,6 +119,8 @@ def _inputs(of: Settings) -> dict[str, str]:
             inputs[benchmark.name] = picture_sizes(benchmark.pictures, names)
         elif benchmark.inputs and of.data:
             inputs |= {f"{benchmark.name}/{name}": digest for name, digest in benchmark.inputs(of.data).items()}
+            if benchmark.open_picture:  # which are in the files
+                continue
             named = (question.image for question in benchmark.read(of.data, "", of.count) if question.image)
             inputs[f"{benchmark.name}/{benchmark.picture_folder}"] = picture_sizes(benchmark.images(of.data), named)
         elif of.data:
@@ -156,22 +157,14 @@ def evaluate_model(
             result = evaluate(benchmark, folder, of.count, answer, log.answerer, likelihood=likelihood)
             for part, rows in _parts(benchmark, result, folder).items():
                 parts.setdefault(part, []).extend({"benchmark": benchmark.name, **plain(row)} for row in rows)
-            if run and benchmark.inputs:
-                _write_answers(run, benchmark, result.responses)
+            if run and benchmark.answer_file:
+                name, content = benchmark.answer_file(result.responses)
+                write_atomically(run.path / name, content)
     if run:
         run.save("asked", _conditions(llava, of.benchmarks, of.choose))
         for part, rows in parts.items():
             run.save(part, rows)
     return parts
-
-
-def _write_answers(run: RunDir, benchmark: Benchmark[Any], responses: Sequence[Response[Any]]) -> None:
-    """The answers to a published benchmark, as LLaVA writes them and `lapilli score` reads them."""
-    rows = (
-        {"question_id": one.question.id, "prompt": benchmark.prompt(one.question), "text": one.answer}
-        for one in responses
-    )
-    write_atomically(run.path / f"{benchmark.name}.jsonl", "".join(f"{json_text(row)}\n" for row in rows))
 
 
 def _conditions(llava: Llava, benchmarks: Sequence[Benchmark[Any]], choose: bool) -> dict[str, Any]:
@@ -271,7 +264,7 @@ def _thumbnails(benchmark: Benchmark[Any], answers: Sequence[Mapping[str, Any]],
     """The pictures of answers, each once, small enough for a page of many."""
     names = dict.fromkeys((row["question"].get("split", ""), row["question"]["image"]) for row in answers)
     return [
-        {"split": split, "image": name, "uri": thumbnail(open_picture(benchmark.images(folder / split), name))}
+        {"split": split, "image": name, "uri": thumbnail(opener(benchmark, folder / split)(name))}
         for split, name in names
         if name
     ]

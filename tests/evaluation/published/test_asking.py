@@ -4,142 +4,77 @@ import json
 
 import pytest
 from tests.evaluation.published.files import lines, whole
-from tests.parts import joined, picture
+from tests.evaluation.published.laid_out import LAID_OUT, N, gqa, pictures, scienceqa
+from tests.parts import joined
 
 from lapilli.cli import run
 from lapilli.core.run import RunDir
 from lapilli.evaluation.answer_log import BATCH, AnswerLog
 from lapilli.evaluation.asking import evaluate
 from lapilli.evaluation.published.asking import published_benchmark
-from lapilli.evaluation.published.mme import COGNITION, PERCEPTION
-from lapilli.evaluation.published.protocol import ASKED
+from lapilli.evaluation.published.protocol import ASKED, published
 
-N = 3
-TEN = [{"answer": "red"}] * 10
-
-
-def pictures(folder, names):
-    for at, name in enumerate(names):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        picture(at).save(folder / name)
+RIGHT = {"coco-pope": "Yes", "scienceqa": "A", "mme": "yes.", "seed": "A", "cocoqa": "red two bed"}
+RIGHT |= dict.fromkeys(("mmbench", "mmbench-cn"), "ring here")
+WRONG = {"coco-pope": "no", "cocoqa": "green"}  # in COCO-QA nothing is right
+HEADLINE = {"coco-pope": "f1", "mme": "perception", "cocoqa": "containment"}
+SCORED = [name for name in ASKED if published(ASKED[name]).right_or_wrong]
 
 
-def coco_pope(folder):
-    rows = [
-        {"question_id": at, "image": f"{at}.png", "text": "Is there a dog?", "category": split}
-        for at, split in enumerate(("adversarial", "popular", "random"))
-    ]
-    (folder / "coco").mkdir()
-    for row in rows:
-        lines(folder / f"coco/coco_pope_{row['category']}.json", [row | {"label": "yes"}])
-    lines(folder / "llava_pope_test.jsonl", rows)
-    pictures(folder / "val2014", [row["image"] for row in rows])
+def evaluated(name, folder, text):
+    """The scores, where each answer is a text or what a function makes of its sample; the samples; pictures' sizes."""
+    every, shown = [], []
+
+    def answer(samples, open_one):
+        every.extend(samples)
+        shown.extend(open_one(image).size for sample in samples for image in sample.images)
+        return [text(sample) if callable(text) else text for sample in samples]
+
+    result = evaluate(published_benchmark(name), folder, 10, answer)
+    return result, every, shown
 
 
-def gqa(folder):
-    lines(
-        folder / "llava_gqa_testdev_balanced.jsonl",
-        [{"question_id": str(at), "image": f"{at}.png", "text": "What?"} for at in range(N)],
-    )
-    (folder / "data").mkdir()
-    whole(
-        folder / "data/testdev_balanced_questions.json", {str(at): {"answer": "red", "imageId": "1"} for at in range(N)}
-    )
-    pictures(folder / "data/images", [f"{at}.png" for at in range(N)])
-
-
-def vqav2(folder):
-    rows = [{"question_id": 10 + at, "image_id": at, "question": "What?"} for at in range(N)]
-    whole(folder / "v2_OpenEnded_mscoco_val2014_questions.json", {"questions": rows})
-    whole(folder / "v2_mscoco_val2014_annotations.json", {"annotations": [row | {"answers": TEN} for row in rows]})
-    pictures(folder / "val2014", [f"COCO_val2014_{at:012}.jpg" for at in range(N)])
-
-
-def vizwiz(folder):
-    (folder / "Annotations").mkdir()
-    rows = [{"image": f"VizWiz_val_{at:08}.jpg", "question": "What?", "answers": TEN} for at in range(N)]
-    whole(folder / "Annotations/val.json", rows)
-    pictures(folder / "val", [row["image"] for row in rows])
-
-
-def textvqa(folder):
-    rows = [{"question_id": "a", "image": "a.jpg", "text": f"What {at}?\nAnswer briefly."} for at in range(N)]
-    lines(folder / "llava_textvqa_val_v051_ocr.jsonl", rows)
-    labels = [{"image_id": "a", "question": f"What {at}?", "answers": ["red"] * 10} for at in range(N)]
-    whole(folder / "TextVQA_0.5.1_val.json", {"data": labels})
-    pictures(folder / "train_images", ["a.jpg"])
-
-
-def scienceqa(folder):
-    turns = [{"from": "human", "value": "<image>\nWhat?\nA. x\nB. y"}, {"from": "gpt", "value": "A"}]
-    rows = [{"id": str(at), "conversations": turns} | ({"image": f"{at}/image.png"} if at else {}) for at in range(N)]
-    whole(folder / "llava_test_CQM-A.json", rows)
-    problem = {"answer": 0, "choices": ["x", "y"], "split": "test"}
-    whole(folder / "problems.json", {str(at): problem | {"image": "image.png" if at else None} for at in range(N)})
-    pictures(folder / "images/test", [f"{at}/image.png" for at in range(1, N)])
-
-
-def mme(folder):
-    (folder / "eval_tool/Your_Results").mkdir(parents=True)
-    for task in (*PERCEPTION, *COGNITION):
-        (folder / f"eval_tool/Your_Results/{task}.txt").write_text("1.jpg\tIs it?  Please answer yes or no.\tYes\n")
-    short = " Please answer yes or no.\nAnswer the question using a single word or phrase."
-    rows = [
-        {"question_id": f"{task}/1.png", "image": f"{task}/1.jpg", "text": f"Is it?{short}"} for task in PERCEPTION[:N]
-    ]
-    lines(folder / "llava_mme.jsonl", rows)
-    pictures(folder / "MME_Benchmark_release_version", [row["image"] for row in rows])
-
-
-def seed(folder):
-    rows = [{"question_id": at, "image": f"SEED-Bench-image/{at}.png", "text": "What?\nA. x"} for at in range(N)]
-    lines(folder / "llava-seed-bench.jsonl", rows)
-    labels = [{"question_id": str(at), "answer": "A", "data_type": "image", "question_type_id": 1} for at in range(N)]
-    whole(folder / "SEED-Bench.json", {"questions": labels, "question_type": {"Scene": 1}})
-    pictures(folder, [row["image"] for row in rows])
-
-
-LAID_OUT = {
-    "coco-pope": coco_pope, "gqa": gqa, "vqav2": vqav2, "vizwiz": vizwiz, "textvqa": textvqa, "scienceqa": scienceqa,
-    "mme": mme, "seed": seed,
-}  # fmt: skip
-RIGHT = {"coco-pope": "Yes", "scienceqa": "A", "mme": "yes.", "seed": "A"}
-HEADLINE = {"coco-pope": "f1", "mme": "perception"}
+def value(scores, name):
+    (one,) = [row.value for row in scores if row.name == name]
+    return one
 
 
 def test_every_benchmark_is_laid_out_here():
     assert list(LAID_OUT) == list(ASKED)
 
 
-@pytest.mark.parametrize("name", list(ASKED))
+@pytest.mark.parametrize("name", SCORED)
 def test_right_answers_are_right_and_others_wrong(name, tmp_path):
     LAID_OUT[name](tmp_path)
-    for text, value in ((RIGHT.get(name, "red"), 1), (" " if name != "coco-pope" else "no", 0)):
-        prompts, shown = [], []
-
-        def answer(samples, open_one, text=text, prompts=prompts, shown=shown):
-            prompts.extend(sample.turns[-1].text for sample in samples)
-            shown.extend(open_one(image).size for sample in samples for image in sample.images)
-            return [text for _ in samples]
-
-        result = evaluate(published_benchmark(name), tmp_path, 10, answer)
-        (figure,) = [row for row in result.scores if row.name == HEADLINE.get(name, "accuracy")]
-        assert figure.value == pytest.approx(value * (300 if name == "mme" else 1))  # points of three tasks
-        assert len(prompts) == N and len(shown) == N - (name == "scienceqa")
+    for text, share in ((RIGHT.get(name, "red"), 1), (WRONG.get(name, " "), 0)):
+        result, samples, shown = evaluated(name, tmp_path, text)
+        points = 300 if name == "mme" else 1  # of three tasks
+        assert value(result.scores, HEADLINE.get(name, "accuracy")) == pytest.approx(share * points)
+        assert len(samples) == N and len(shown) == N - (name == "scienceqa")
         assert published_benchmark(name).table(result.scores, ()).rows
 
 
 @pytest.mark.parametrize("name", list(ASKED))
 def test_a_missing_file_says_where_it_comes_from_and_how_all_are_laid_out(name, tmp_path, capsys):
     LAID_OUT[name](tmp_path)
-    missing = published_benchmark(name).inputs(tmp_path)
-    for file in list(missing)[:3]:
+    layout = published(ASKED[name]).layouts[name]
+    command = ["eval", str(joined("clip", "llama")), name, "--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    for file in list(published_benchmark(name).inputs(tmp_path))[:3]:
         kept = (tmp_path / file).read_bytes()
         (tmp_path / file).unlink()
-        assert run(["eval", str(joined("clip", "llama")), name, "--data", str(tmp_path)]) == 1
+        assert run(command) == 1 and not (tmp_path / "out").exists()
         message = capsys.readouterr().err
-        assert f"{file}: no such file; laid out as" in message and "come from" in message
+        assert f"{file}: no such file; laid out as" in message and message.count("\n") == 1
+        assert layout.origin in message and (published(ASKED[name]).source in message) == bool(layout.references)
+        assert (f"pictures in {tmp_path / layout.images}" in message) == (not layout.picture)
         (tmp_path / file).write_bytes(kept)
+
+
+@pytest.mark.parametrize("name", list(ASKED))
+def test_without_a_folder_the_message_says_what_belongs_in_it(name, tmp_path, capsys):
+    assert run(["eval", str(joined("clip", "llama")), name, "--out", str(tmp_path / "out")]) == 2
+    message, layout = capsys.readouterr().err, published(ASKED[name]).layouts[name]
+    assert f"with --data, laid out as: {layout.questions}" in message and layout.origin in message
 
 
 def test_a_missing_picture_is_named_before_a_model_is_loaded(tmp_path, capsys):
@@ -162,7 +97,7 @@ def test_cut_off_at_any_of_twenty_moments_an_evaluation_ends_with_the_same_log(t
     whole(tmp_path / "data/testdev_balanced_questions.json", labels)
     pictures(tmp_path / "data/images", ["0.png"])
 
-    def evaluated():
+    def answered():
         prompts = []
 
         def answer(samples, _):
@@ -173,14 +108,14 @@ def test_cut_off_at_any_of_twenty_moments_an_evaluation_ends_with_the_same_log(t
         return evaluate(published_benchmark("gqa"), tmp_path, 70, answer, log.answerer).scores, prompts
 
     RunDir.create(tmp_path / "run", {}, 0)
-    scores, prompts = evaluated()
+    scores, prompts = answered()
     log = tmp_path / "run/metrics.jsonl"
     text = log.read_bytes()
     for moment in range(20):
         cut = text[: len(text) * moment // 19]
         log.write_bytes(cut)
         kept = cut.count(b"\n") // BATCH * BATCH if moment < 19 else 70
-        again, rest = evaluated()
+        again, rest = answered()
         assert again == scores and log.read_bytes() == text and rest == prompts[kept:]
 
 

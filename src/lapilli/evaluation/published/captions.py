@@ -9,7 +9,7 @@ takes the frequencies of words from the labels of all answers that are scored: f
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from lapilli.core.errors import LapilliError
 from lapilli.core.read import json_kind, parsed, read_text
 from lapilli.core.statistics.clusters import clustered_mean
-from lapilli.evaluation.answer_file import REMEDY, AnswerRow, identifier, read_objects, text_of, texts_of
+from lapilli.evaluation.answer_file import REMEDY, AnswerRow, identifier, read_mapping, read_objects, text_of, texts_of
 from lapilli.evaluation.published.figures import figure
-from lapilli.evaluation.published.protocol import Judged, Key, Published, require_extra
+from lapilli.evaluation.published.protocol import Judged, Key, Layout, Published, lines_of, require_extra
 from lapilli.evaluation.published.resampling import interval_of
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _N = 4  # words of the longest phrases
+_LABELS = "annotations/captions_val2014.json"
 _TINY, _SMALL = 1e-15, 1e-9  # as BleuScorer has them
 
 
@@ -173,6 +174,30 @@ def _by_number(texts: Texts) -> tuple[dict[int, list[str]], dict[int, list[str]]
     return labels, {number: [caption] for number, (caption, _) in enumerate(texts)}
 
 
+ONE_SENTENCE = "Provide a one-sentence caption for the provided image."
+"""What LLaVA-1.5 is asked for a caption (arXiv 2310.03744, table 7)."""
+
+
+def read_pictures(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The pictures of COCO's file of captions, each to be captioned in LLaVA-1.5's words.
+
+    Raises LapilliError where pycocoevalcap, by which captions are scored, is not installed.
+    """
+    require_extra("pycocoevalcap")
+    rows = read_mapping(file).get("images")
+    for number, row in enumerate(rows if isinstance(rows, list) else []):
+        place = f"{file}, picture {number}"
+        if not isinstance(row, dict):
+            raise LapilliError(f"{place}: {json_kind(row)}, an object expected; {REMEDY}")
+        name, image = identifier(row, ("id",), place), text_of(row, ("file_name",), place)
+        yield place, {"question_id": name, "image": image, "text": ONE_SENTENCE}
+
+
+def written(rows: Sequence[AnswerRow]) -> str:
+    """The captions as COCO's evaluation has them."""
+    return lines_of({"image_id": row.id, "caption": row.text} for row in rows)
+
+
 BENCHMARK = Published(
     name="captions",
     version="pycocoevalcap's Cider, BleuScorer and Rouge; words without PTB's tokenizer",
@@ -182,4 +207,12 @@ BENCHMARK = Published(
     judge=judge,
     figures=figures,
     score="CIDEr",
+    layouts={
+        "captions": Layout(
+            _LABELS, (_LABELS,), "val2014", read_pictures, origin="pictures come from cocodataset.org, val2014.zip"
+        )
+    },
+    answer_tokens=100,
+    right_or_wrong=False,
+    written=written,
 )

@@ -4,20 +4,27 @@ The rows hold their own labels, `{"predicted_answer", "ground_truth"}`. The stud
 letters: an empty answer is right, "The batter is tapping" has "bat", and longer answers score more. Beside it stand
 `exact`, in lower case without a full stop; `normalised`, VQA's normaliser; and `length_controlled`, the label in whole
 words among the first five of the answer, however long that is.
+
+A model is asked COCO-QA's own test questions (Ren et al. 2015, arXiv 1505.02074), whose files have a line for each:
+`questions.txt`, `answers.txt`, `img_ids.txt` and `types.txt`. As in the study it answers with at most 10 tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lapilli.core.errors import LapilliError
+from lapilli.core.read import read_text
 from lapilli.core.terminal import printable
+from lapilli.data.extra_fields import excerpt
 from lapilli.data.questions import same_answer
-from lapilli.evaluation.answer_file import AnswerRow, identifier, read_objects, text_of
+from lapilli.evaluation.answer_file import REMEDY, AnswerRow, identifier, read_objects, text_of, whole_number
 from lapilli.evaluation.normalize import normalize_answer
-from lapilli.evaluation.published.figures import figure, mean_score
-from lapilli.evaluation.published.protocol import Judged, Published, each
+from lapilli.evaluation.own import SHORT
+from lapilli.evaluation.published.figures import by_group, figure, mean_score
+from lapilli.evaluation.published.protocol import Judged, Layout, Published, each, lines_of
 
 WORDS = 5
 """The words of an answer that are looked at under `length_controlled`."""
@@ -64,8 +71,9 @@ def in_first_words(answer: str, label: str) -> bool:
     return bool(normalize_answer(label)) and f" {normalize_answer(label)} " in f" {words} "
 
 
-def judge(row: AnswerRow, _: None) -> Judged:
-    """An answer by all four rules."""
+def judge(row: AnswerRow, _: object) -> Judged:
+    """An answer by all four rules; its picture and type are those that its row has."""
+    image, kind = (row.fields.get(name) for name in ("image", "type"))
     label = row.fields["ground_truth"]
     normalised = normalize_answer(row.text)
     beside = {
@@ -74,7 +82,10 @@ def judge(row: AnswerRow, _: None) -> Judged:
         "length_controlled": in_first_words(row.text, label),
     }
     return Judged(
-        row.id, "", row.id, row.text,
+        row.id,
+        kind if isinstance(kind, str) else "",
+        image if isinstance(image, str) else row.id,
+        row.text,
         parsed=normalised,
         expected=label,
         score=float(contained(row.text, label)),
@@ -84,13 +95,63 @@ def judge(row: AnswerRow, _: None) -> Judged:
 
 
 def figures(rows: Sequence[Judged]) -> dict[str, Any]:
-    """The share that is right by each rule, with n, and the empty answers, which containment counts as right."""
+    """The share that is right by each rule, with n, and the empty answers, which containment counts as right.
+
+    Where rows have types, the share by containment of each.
+    """
     rules = {"containment": "", "exact": "exact", "normalised": "normalised", "length_controlled": "length_controlled"}
     shares = {name: figure(name, mean_score(rows, rule)) for name, rule in rules.items()}
     return {key: value for of in shares.values() for key, value in of.items()} | {
         "n": len(rows),
         "empty": sum(row.failed for row in rows),
+        **({"by_type": by_group(rows)} if any(row.group for row in rows) else {}),
     }
+
+
+TYPES = ("object", "number", "color", "location")
+"""What the numbers of `types.txt` mean, from 0."""
+
+_FILES = ("test/questions.txt", "test/answers.txt", "test/img_ids.txt", "test/types.txt")
+
+
+def read_test(questions: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of COCO-QA's test set, whose files lie beside that of the questions, as the study asked them.
+
+    Raises LapilliError for files of different lengths, and for a picture or a type that is no number.
+    """
+    columns = [_lines(questions.with_name(Path(name).name)) for name in _FILES]
+    counts = [len(lines) for lines in columns]
+    if len(set(counts)) > 1:
+        each_has = ", ".join(f"{Path(name).name} {count:,}" for name, count in zip(_FILES, counts, strict=True))
+        raise LapilliError(f"{questions.parent}: one line a question expected, but lines are {each_has}; {REMEDY}")
+    for number, (text, label, image, kind) in enumerate(zip(*columns, strict=True)):
+        place = f"{questions}:{number + 1}"
+        if whole_number(image) is None or kind not in map(str, range(len(TYPES))):
+            problem = f"picture {excerpt(image)} and type {excerpt(kind)}"
+            raise LapilliError(f"{place}: {problem}, a number and one of 0 to {len(TYPES) - 1} expected; {REMEDY}")
+        type_of = TYPES[int(kind)]
+        yield (
+            place,
+            {
+                "question_id": str(number),
+                "image": f"COCO_val2014_{image:0>12}.jpg",
+                "text": f"{text.removesuffix('?').strip()}?\n{SHORT}",
+                "category": type_of,
+                "type": type_of,
+                "ground_truth": label,
+            },
+        )
+
+
+def _lines(file: Path) -> list[str]:
+    return [line.strip() for line in read_text(file, REMEDY).rstrip("\r\n").split("\n")]
+
+
+def written(rows: Sequence[AnswerRow]) -> str:
+    """The answers with their labels, as `read_rows` takes them."""
+    return lines_of(
+        {"question_id": row.id, "prompt": row.prompt, "predicted_answer": row.text, **row.fields} for row in rows
+    )
 
 
 BENCHMARK = Published(
@@ -101,4 +162,18 @@ BENCHMARK = Published(
     judge=each(judge),
     figures=figures,
     score="containment",
+    layouts={
+        "cocoqa": Layout(
+            _FILES[0],
+            _FILES[1:],
+            "val2014",
+            read_test,
+            origin=(
+                "questions and labels come from COCO-QA's archive (cs.toronto.edu/~mren/research/imageqa/data/cocoqa), "
+                "pictures from cocodataset.org, val2014.zip"
+            ),
+        )
+    },
+    answer_tokens=10,
+    written=written,
 )

@@ -12,7 +12,7 @@ from typing import Any, TypedDict, cast
 from lapilli.core.read import checked
 from lapilli.evaluation.answer_file import REMEDY, AnswerRow, read_mapping
 from lapilli.evaluation.published.figures import accuracy, by_group, grouped
-from lapilli.evaluation.published.protocol import Judged, Key, Layout, Published, Questions, each
+from lapilli.evaluation.published.protocol import EVAL_ZIP, Judged, Key, Layout, Published, Questions, each
 
 
 class Types(TypedDict, total=False):
@@ -82,6 +82,11 @@ BENCHMARK = Published(
     figures=figures,
     upload=upload,
     layouts={
-        "gqa": Layout("llava_gqa_testdev_balanced.jsonl", ("data/testdev_balanced_questions.json",), "data/images")
+        "gqa": Layout(
+            "llava_gqa_testdev_balanced.jsonl",
+            ("data/testdev_balanced_questions.json",),
+            "data/images",
+            origin=f"questions come from {EVAL_ZIP}, pictures from cs.stanford.edu/people/dorarad/gqa, images.zip",
+        )
     },
 )

@@ -8,7 +8,7 @@ at the end, and the published rule reads the first line alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from math import nan
 from pathlib import Path
 from typing import Any, TypedDict
@@ -20,7 +20,7 @@ from lapilli.core.terminal import printable
 from lapilli.evaluation.answer_file import REMEDY, AnswerRow, identifier, read_objects, text_of
 from lapilli.evaluation.judge import UNPARSED, Scores, published_scores, relative_score, scores_anywhere
 from lapilli.evaluation.published.figures import figure
-from lapilli.evaluation.published.protocol import ALL, Judged, Published, each
+from lapilli.evaluation.published.protocol import ALL, Judged, Layout, Published, each
 
 _STORED = ("tuple", "score")
 _TEXT = ("content", "text")
@@ -138,6 +138,25 @@ def _naive(rows: Sequence[Judged]) -> dict[str, Any]:
     return _figures([published_scores(row.text) for row in rows], [row.cluster for row in rows])
 
 
+_QUESTIONS = {"coco": "qa90_questions.jsonl", "wild": "questions.jsonl"}
+
+
+def read_coco(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """LLaVA's questions about pictures of COCO, which are called as its val2014 calls them."""
+    for place, row in read_objects(file):
+        yield place, row | {"image": f"COCO_val2014_{text_of(row, ('image',), place)}"}
+
+
+def _grading(name: str, references: str, contexts: str) -> tuple[str, ...]:
+    """How the answers to a set of questions are judged and scored."""
+    files = f"{{data}}/{_QUESTIONS[name]} --answers {{out}}/llava-bench-{name}.jsonl"
+    beside = f"--references {{data}}/{references} --contexts {{data}}/{contexts}"
+    return (
+        f"lapilli judge {files} {beside} --published --model JUDGE --base-url URL --out judged",
+        "lapilli score llava-bench --reviews judged/reviews.jsonl",
+    )
+
+
 BENCHMARK = Published(
     name="llava-bench",
     version="COCO and In-the-Wild; LLaVA's summarize_gpt_review.py",
@@ -147,4 +166,26 @@ BENCHMARK = Published(
     answers=read_reviews,
     judge=each(judge),
     figures=figures,
+    layouts={
+        "llava-bench-coco": Layout(
+            _QUESTIONS["coco"],
+            (),
+            "val2014",
+            read_coco,
+            origin=(
+                "questions come from haotian-liu/LLaVA, playground/data/coco2014_val_qa_eval, with the judge's "
+                "qa90_gpt4_answer.jsonl, pictures from cocodataset.org, val2014.zip"
+            ),
+            grading=_grading("coco", "qa90_gpt4_answer.jsonl", "caps_boxes_coco2014_val_80.jsonl"),
+        ),
+        "llava-bench-wild": Layout(
+            _QUESTIONS["wild"],
+            (),
+            "images",
+            origin="questions and pictures come from huggingface.co/datasets/liuhaotian/llava-bench-in-the-wild",
+            grading=_grading("wild", "answers_gpt4.jsonl", "context.jsonl"),
+        ),
+    },
+    answer_tokens=1024,
+    right_or_wrong=False,
 )

@@ -1,11 +1,12 @@
 """MM-Vet: free answers that a grader gave from 0 to 1. Yu et al. 2023, arXiv 2308.02490.
 
 The file of answers is that of the grades, `{"v1_0": {"content": [...], "score": [1.0, ...]}}`, with one score a run.
+What the grader reads, and `lapilli eval` writes, is `{"v1_0": answer}`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import nan
 from pathlib import Path
 from typing import Any, TypedDict
@@ -13,11 +14,12 @@ from typing import Any, TypedDict
 import numpy as np
 
 from lapilli.core.errors import LapilliError
+from lapilli.core.plain import json_text
 from lapilli.core.read import checked
 from lapilli.core.statistics.clusters import clustered_mean
 from lapilli.evaluation.answer_file import REMEDY, AnswerRow, read_mapping
 from lapilli.evaluation.published.figures import figure, grouped, unparsed
-from lapilli.evaluation.published.protocol import Judged, Key, Published, each
+from lapilli.evaluation.published.protocol import Judged, Key, Layout, Published, each
 
 
 class Reference(TypedDict, total=False):
@@ -89,6 +91,27 @@ def _mean(rows: Sequence[Judged], name: str = "score") -> dict[str, Any]:
     return figure(name, clustered_mean([row.score for row in rows], [row.cluster for row in rows])) | {"n": len(rows)}
 
 
+class Question(TypedDict):
+    """What a model is asked."""
+
+    imagename: str
+    question: str
+
+
+def read_questions(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The questions of `mm-vet.json` as they stand, which is how LLaVA-1.5 is asked them."""
+    for name, row in read_mapping(file).items():
+        place = f"{file}: {name}"
+        of = checked(Question, row, place, REMEDY)
+        category = " ".join(sorted(checked(Reference, row, place, REMEDY).get("capability", [])))
+        yield place, {"question_id": name, "image": of["imagename"], "text": of["question"], "category": category}
+
+
+def written(rows: Sequence[AnswerRow]) -> str:
+    """The answers as the authors' grader reads them."""
+    return json_text({row.id: row.text for row in rows})
+
+
 BENCHMARK = Published(
     name="mm-vet",
     version="v1, 218 questions; the authors' mm-vet_evaluator",
@@ -98,4 +121,21 @@ BENCHMARK = Published(
     judge=each(judge),
     figures=figures,
     score="grade",
+    layouts={
+        "mm-vet": Layout(
+            "mm-vet.json",
+            ("mm-vet.json",),
+            "images",
+            read_questions,
+            origin="questions and pictures come from mm-vet.zip of github.com/yuweihao/MM-Vet",
+            grading=(
+                "grade {out}/mm-vet.json with mm-vet_evaluator of github.com/yuweihao/MM-Vet, as GRADES",
+                "lapilli score mm-vet --answers GRADES --references {data}/mm-vet.json",
+            ),
+        )
+    },
+    answer_tokens=1024,
+    right_or_wrong=False,
+    written=written,
+    ending=".json",
 )

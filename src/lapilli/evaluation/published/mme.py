@@ -19,7 +19,7 @@ from lapilli.core.read import read_text
 from lapilli.evaluation.answer_file import REMEDY, AnswerRow, add_label
 from lapilli.evaluation.own import SHORT
 from lapilli.evaluation.published.figures import accuracy, grouped, unparsed
-from lapilli.evaluation.published.protocol import Judged, Key, Layout, Published, each
+from lapilli.evaluation.published.protocol import EVAL_ZIP, Judged, Key, Layout, Published, each
 from lapilli.evaluation.published.resampling import interval_of
 
 PERCEPTION = (
@@ -142,6 +142,7 @@ BENCHMARK = Published(
             "llava_mme.jsonl",
             tuple(f"eval_tool/Your_Results/{task}.txt" for task in (*PERCEPTION, *COGNITION)),
             "MME_Benchmark_release_version",
+            origin=f"questions come from {EVAL_ZIP}, pictures from MME's authors, who send them to whoever asks",
         )
     },
 )

@@ -24,7 +24,7 @@ from lapilli.data.yes_no import read_yes_no
 from lapilli.evaluation.answer_file import AnswerRow, read_objects, text_of
 from lapilli.evaluation.own import SHORT
 from lapilli.evaluation.published.figures import figure, grouped, share
-from lapilli.evaluation.published.protocol import Judged, Key, Layout, Published, each
+from lapilli.evaluation.published.protocol import EVAL_ZIP, Judged, Key, Layout, Published, each
 from lapilli.evaluation.published.resampling import interval_of
 
 _NO = {"No", "not", "no"}
@@ -147,6 +147,8 @@ BENCHMARK = Published(
             "llava_pope_test.jsonl",
             ("coco/coco_pope_adversarial.json", "coco/coco_pope_popular.json", "coco/coco_pope_random.json"),
             "val2014",
+            origin=f"questions come from {EVAL_ZIP}, pictures from cocodataset.org, val2014.zip",
+            also={"RePOPE": tuple(f"coco/coco_repope_{split}.json" for split in ("adversarial", "popular", "random"))},
         )
     },
 )

@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
 from lapilli.core.errors import LapilliError, UsageError
+from lapilli.core.plain import json_text
 from lapilli.evaluation.answer_file import AnswerRow, read_answers, read_objects
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Key: TypeAlias = Hashable
 """What an answer and its reference have in common: the question's name, or picture and question."""
@@ -55,17 +59,44 @@ def each(judge: Callable[[AnswerRow, R], Judged]) -> Callable[[Sequence[tuple[An
     return lambda pairs: [judge(row, label) for row, label in pairs]
 
 
+EVAL_ZIP = "LLaVA's eval.zip (docs/Evaluation.md of haotian-liu/LLaVA)"
+"""Where LLaVA's own files of questions come from."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where a model is asked, the authors' files in the data folder: questions, labels, and the folder of pictures.
 
-    rows  a file of questions -> the place and the row of each, with `question_id`, `image`, `text` and its category
+    rows      a file of questions -> the place and the row of each, with `question_id`, `image`, `text` and its category
+    origin    where the questions and the pictures come from, in a clause: for the message that a file is missing
+    picture   (file of questions, name) -> a picture, where they are in that file and in no folder; and
+    check     the same, raising what shows in the picture's header
+    whole     the name of a question -> the name of those that are asked all or none, as rotations are
+    also      further files of labels by their name: where the folder has them the same answers are scored by them too
+    grading   what is done with the answers where somebody must read them before there is a score, a step a line;
+              {data} and {out} stand for the data folder and the run folder
     """
 
     questions: str
     references: tuple[str, ...]
     images: str
     rows: Callable[[Path], Iterable[tuple[str, Mapping[str, Any]]]] = read_objects
+    origin: str = field(kw_only=True)
+    picture: Callable[[Path, str], Image] | None = None
+    check: Callable[[Path, str], None] | None = None
+    whole: Callable[[str], str] | None = None
+    also: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    grading: tuple[str, ...] = ()
+
+
+def answer_lines(rows: Sequence[AnswerRow]) -> str:
+    """A file of answers as LLaVA writes it."""
+    return lines_of({"question_id": row.id, "prompt": row.prompt, "text": row.text} for row in rows)
+
+
+def lines_of(objects: Iterable[Mapping[str, Any]]) -> str:
+    """The content of a file of one object a line."""
+    return "".join(f"{json_text(row)}\n" for row in objects)
 
 
 @dataclass(frozen=True)
@@ -88,6 +119,9 @@ class Published(Generic[R]):
     choices          the label of a question -> the answers to choose from by their likelihood, where it has such
     layouts          where a model is asked, by the name under which it is (`ASKED`)
     answer_tokens    the longest answer, where a model is asked
+    right_or_wrong   whether a single answer is right or wrong, so that figures up to 1 are shares
+    written          a model's answers -> the file in which they are scored or graded, and
+    ending           what its name ends in
     """
 
     name: str
@@ -107,6 +141,9 @@ class Published(Generic[R]):
     choices: Callable[[R], Sequence[str]] | None = None
     layouts: Mapping[str, Layout] = field(default_factory=dict)
     answer_tokens: int = 128
+    right_or_wrong: bool = True
+    written: Callable[[Sequence[AnswerRow]], str] = answer_lines
+    ending: str = ".jsonl"
 
 
 def require_extra(package: str) -> None:
@@ -143,6 +180,13 @@ ASKED = {
     "scienceqa": "scienceqa",
     "mme": "mme",
     "seed": "seed",
+    "mmbench": "mmbench",
+    "mmbench-cn": "mmbench",
+    "cocoqa": "cocoqa",
+    "captions": "captions",
+    "llava-bench-coco": "llava-bench",
+    "llava-bench-wild": "llava-bench",
+    "mm-vet": "mm-vet",
 }
 """The published benchmarks that a model is asked, by name; `pope` is the name of questions about scenes."""
 

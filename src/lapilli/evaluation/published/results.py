@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import nan
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,7 +134,19 @@ def compare(benchmark: Published[Any], files: Sequence[Scored]) -> list[Comparis
     Raises LapilliError for two files that answer no question in common, as those whose rows have no names.
     """
     rows = [(name, benchmark.compared(scored.rows)) for name, scored in zip(names(files), files, strict=True)]
-    compared = [{"score": benchmark.score} | _compare(one, other) for one, other in combinations(rows, 2)]
+    return compare_pairs(benchmark.score, list(combinations(rows, 2)))
+
+
+NamedRows: TypeAlias = tuple[str, Sequence[Judged]]
+"""Scored answers, and what they are called."""
+
+
+def compare_pairs(score: str, pairs: Sequence[tuple[NamedRows, NamedRows]]) -> list[Comparison]:
+    """Every pair of scored answers by `score`; p is adjusted for all of them.
+
+    Raises LapilliError for a pair without a question in common.
+    """
+    compared = [{"score": score} | _compare(one, other) for one, other in pairs]
     adjusted = holm([float(of["p"]) for of in compared])
     return [Comparison(**of, p_holm=p) for of, p in zip(compared, adjusted, strict=True)]
 
@@ -145,7 +157,7 @@ def names(files: Sequence[Scored]) -> list[str]:
     return own if len(set(own)) == len(own) else [printable(str(scored.file)) for scored in files]
 
 
-def _compare(one: tuple[str, Sequence[Judged]], other: tuple[str, Sequence[Judged]]) -> dict[str, Any]:
+def _compare(one: NamedRows, other: NamedRows) -> dict[str, Any]:
     seconds = {(row.id, row.group): row for row in other[1]}
     pairs = [(row, seconds[row.id, row.group]) for row in one[1] if (row.id, row.group) in seconds]
     if not pairs:

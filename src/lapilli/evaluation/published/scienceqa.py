@@ -17,7 +17,7 @@ from lapilli.core.prompt.template import IMAGE_MARK
 from lapilli.core.read import json_kind
 from lapilli.evaluation.answer_file import REMEDY, AnswerRow, read_mapping, read_objects, text_of
 from lapilli.evaluation.published.figures import accuracy, by_group, figure, mean_score, unparsed
-from lapilli.evaluation.published.protocol import Judged, Key, Layout, Published, each
+from lapilli.evaluation.published.protocol import EVAL_ZIP, Judged, Key, Layout, Published, each
 
 LETTERS = "ABCDE"
 _SENTENCE = re.compile(r"The answer is ([A-Z]).")
@@ -115,5 +115,13 @@ BENCHMARK = Published(
     figures=figures,
     missing="FAILED",
     choices=lambda reference: reference.choices,
-    layouts={"scienceqa": Layout("llava_test_CQM-A.json", ("problems.json",), "images/test", read_problems)},
+    layouts={
+        "scienceqa": Layout(
+            "llava_test_CQM-A.json",
+            ("problems.json",),
+            "images/test",
+            read_problems,
+            origin=f"questions come from {EVAL_ZIP}, pictures from where the labels do, test.zip",
+        )
+    },
 )

@@ -14,7 +14,7 @@ from lapilli.core.errors import LapilliError
 from lapilli.data.extra_fields import excerpt
 from lapilli.evaluation.answer_file import REMEDY, AnswerRow, add_label, identifier, read_mapping, text_of
 from lapilli.evaluation.published.figures import accuracy, by_group, figure, grouped, mean_score, unparsed
-from lapilli.evaluation.published.protocol import Judged, Key, Layout, Published, each
+from lapilli.evaluation.published.protocol import EVAL_ZIP, Judged, Key, Layout, Published, each
 
 _LETTER = re.compile(r"\W*([A-D])(?:[\s.:),].*|\W*)", re.DOTALL)
 
@@ -85,5 +85,15 @@ BENCHMARK = Published(
     figures=figures,
     missing="",
     choices=lambda _: "ABCD",
-    layouts={"seed": Layout("llava-seed-bench.jsonl", ("SEED-Bench.json",), ".")},
+    layouts={
+        "seed": Layout(
+            "llava-seed-bench.jsonl",
+            ("SEED-Bench.json",),
+            ".",
+            origin=(
+                f"questions come from {EVAL_ZIP}, pictures from where the labels do: SEED-Bench-image, and the middle "
+                "frame of each film as SEED-Bench-video-image"
+            ),
+        )
+    },
 )

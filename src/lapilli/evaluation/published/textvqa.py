@@ -15,7 +15,7 @@ from lapilli.evaluation.answer_file import REMEDY, AnswerRow, identifier, read_m
 from lapilli.evaluation.normalize import normalize_answer
 from lapilli.evaluation.published.annotators import normalised_accuracy
 from lapilli.evaluation.published.figures import accuracy
-from lapilli.evaluation.published.protocol import Judged, Key, Layout, Published, each
+from lapilli.evaluation.published.protocol import EVAL_ZIP, Judged, Key, Layout, Published, each
 
 Reference = tuple[str, tuple[str, ...]]
 """The picture and the annotators' answers."""
@@ -80,5 +80,12 @@ BENCHMARK = Published(
     identity=key,
     judge=each(judge),
     figures=accuracy,
-    layouts={"textvqa": Layout("llava_textvqa_val_v051_ocr.jsonl", ("TextVQA_0.5.1_val.json",), "train_images")},
+    layouts={
+        "textvqa": Layout(
+            "llava_textvqa_val_v051_ocr.jsonl",
+            ("TextVQA_0.5.1_val.json",),
+            "train_images",
+            origin=f"questions come from {EVAL_ZIP}, pictures from textvqa.org/dataset, train_val_images.zip",
+        )
+    },
 )

@@ -161,7 +161,17 @@ BENCHMARK = Published(
             ("v2_mscoco_val2014_annotations.json",),
             "val2014",
             read_vqav2_questions,
+            origin=(
+                "questions come from visualqa.org/download.html, v2_Questions_Val_mscoco.zip, pictures from "
+                "cocodataset.org, val2014.zip"
+            ),
         ),
-        "vizwiz": Layout("Annotations/val.json", ("Annotations/val.json",), "val", read_vizwiz_questions),
+        "vizwiz": Layout(
+            "Annotations/val.json",
+            ("Annotations/val.json",),
+            "val",
+            read_vizwiz_questions,
+            origin="pictures come from vizwiz.org, val.zip",
+        ),
     },
 )
