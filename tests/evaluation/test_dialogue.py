@@ -1,7 +1,6 @@
 """Dialogues: what stands before each question under every condition, and scores of models whose errors are known."""
 
 import json
-import re
 from collections import Counter
 from dataclasses import replace
 
@@ -15,7 +14,7 @@ from lapilli.data.scenes.dataset import write_scenes
 from lapilli.evaluation.asking import HISTORIES, ask, evaluate
 from lapilli.evaluation.benchmark import Response
 from lapilli.evaluation.dialogue import BENCHMARK, TurnQuestion, constants, read_questions, scores
-from lapilli.evaluation.turns import LATER, Propagation, Score, table
+from lapilli.evaluation.turns import LATER, Constant, Propagation, Score, table
 
 COUNT = 40
 
@@ -92,6 +91,12 @@ def test_the_controls_of_the_history_have_the_right_answers_or_no_turns_before(d
             turns = [turn for one in before for turn in (("user", one.question), ("assistant", truth[one.id]))]
             turns.append(("user", questions[at].question))
             assert spoken(sample) == [("user", f"<image>\n{turns[0][1]}"), *turns[1:]]
+
+
+def test_the_right_answers_are_needed_where_the_model_is_told_them(data, questions):
+    without = replace(BENCHMARK, is_right=None, expected=None)
+    with pytest.raises(ValueError, match="dialogue: the condition teacher_forced needs the right answers"):
+        ask(without, questions, data, "teacher_forced", lambda samples, _: ["red"] * len(samples))
 
 
 def test_of_swapped_conversations_every_turn_has_the_same_other_picture(data, questions):
@@ -223,7 +228,7 @@ def test_the_table_has_a_row_for_every_turn_and_for_what_went_before():
     by_name = {row[0]: dict(zip(shown.columns, row, strict=True)) for row in shown.rows}
     assert by_name["1"]["forced"] == by_name["1"]["own - forced"] == by_name["1"]["none"] == "–"
     assert by_name["2 right"]["n"] == "2" and by_name["2 right"]["own"].startswith("50.0 [")
-    assert re.fullmatch(r"\+0\.0 \[\+0, \+0\]", by_name["2"]["own - forced"])
+    assert by_name["2"]["own - forced"] == "+0.0"
     assert (by_name["2"]["constant"], by_name["2 wrong"]["constant"]) == ("100.0", "–")
 
 
@@ -238,3 +243,11 @@ def test_folders_that_cannot_be_asked_are_refused_in_one_line(data, tmp_path):
     (tmp_path / "scenes.jsonl").write_text("\n".join(map(json.dumps, rows)))
     with pytest.raises(LapilliError, match=r"question '\d+-1': .*png: no such file"):
         read_questions(tmp_path, "held_out", 4)
+
+
+def test_a_difference_that_is_the_same_for_all_has_no_interval():
+    every = clustered([True] * 3, list(range(3)))
+    rows = [Score(condition, "2", "any", every) for condition in ("image", "teacher_forced")]
+    rows.append(Propagation("2", "any", paired_difference([1.0] * 3, [1.0] * 3, range(3))))
+    (row,) = table(rows, [Constant("2", "all", "", every)]).rows
+    assert row[4] == "+0.0"

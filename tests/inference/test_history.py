@@ -1,8 +1,11 @@
 """Earlier answers that no prompt can hold are taken back with their questions; all others stay."""
 
+from dataclasses import replace
+
 import pytest
 from tests.parts import joined
 
+from lapilli.core.errors import LapilliError
 from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
 from lapilli.inference.history import holdable
@@ -35,3 +38,10 @@ def test_an_answer_that_cannot_be_held_goes_with_its_question(llava, bad):
     assert [turn.text for turn in holdable(llava, sample(bad)).turns] == ["<image>\nAnd it?"]
     for one in (first, second):
         assert encode(one, llava.codec, for_generation=True).images == ("a.png",)
+
+
+def test_a_template_of_one_exchange_holds_no_conversation(llava):
+    plain = replace(llava, card=replace(llava.card, template="plain"))
+    assert holdable(plain, sample()) == sample()
+    with pytest.raises(LapilliError, match="template 'plain': it holds one question and no conversation"):
+        holdable(plain, sample("red"))

@@ -75,18 +75,22 @@ def _with_answers(out: Path, of: "Tuning", placement: "Placement", generate: boo
 
 def _answers(out: Path, of: "Tuning", placement: "Placement", depth: int, generate: bool) -> Result | None:
     """The result of what hybrids of so many layers answer in their own words, in the folder of the patching study."""
-    from lapilli.core.run import RunDir
     from lapilli.studies.patch.generation import FOLDER, RESULT, opened, study
     from lapilli.studies.patch.plan import Plan
 
     folder = out / FOLDER
-    if generate:
-        run = opened(folder, of, placement)
-        go_on(run, lambda progress: study(of, run, Plan(depth), placement, progress))
-    elif not (folder.is_dir() and RunDir.open(folder).is_complete):
+    if not generate and not _is_finished(folder):
         return None
-    result: Result = RunDir.open(folder).load(RESULT)
+    run = opened(folder, of, placement)
+    go_on(run, lambda progress: study(of, run, Plan(depth), placement, progress))
+    result: Result = run.load(RESULT)
     return result
+
+
+def _is_finished(folder: Path) -> bool:
+    from lapilli.core.run import RunDir
+
+    return (folder / "recipe.yaml").is_file() and RunDir.open(folder).is_complete
 
 
 def patched(out: Path, of: "Tuning", placement: "Placement") -> "RunDir":

@@ -102,6 +102,10 @@ def ask(
     `folder` is the one the questions were read from. Raises LapilliError when pictures are to be swapped and the folder
     holds only one.
     """
+    if condition == TEACHER_FORCED and benchmark.expected is None:
+        raise ValueError(
+            f"benchmark {benchmark.name}: the condition {TEACHER_FORCED} needs the right answers, `expected`"
+        )
     images = benchmark.images(folder)
     pictures = _shown([question.image for question in questions], condition, images)
     stored = opener(benchmark, folder)
@@ -147,7 +151,7 @@ def _spoken(
     prompt = benchmark.prompt(questions[last])
     if condition == NO_HISTORY:
         return [prompt]
-    if condition == TEACHER_FORCED and benchmark.expected:
+    if condition == TEACHER_FORCED and benchmark.expected:  # `ask` has refused it without
         replies = [benchmark.expected(questions[at])[0] for at in before]
     else:
         replies = [answers[at] for at in before]

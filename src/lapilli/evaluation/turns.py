@@ -182,7 +182,7 @@ def _change(difference: Tested | None) -> str:
     """A difference of shares with its interval; a dash where there is none, as without earlier turns."""
     if difference is None or isnan(difference.value):
         return percent(nan)
-    if isnan(difference.low):  # of a single picture
+    if isnan(difference.p):  # of a single picture, or where all questions differ alike
         return f"{100 * difference.value:+.1f}".replace("-", "−")
     ends = f"[{100 * difference.low:+.0f}, {100 * difference.high:+.0f}]"
     return f"{100 * difference.value:+.1f} {ends}".replace("-", "−")

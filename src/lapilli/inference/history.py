@@ -10,13 +10,19 @@ from lapilli.data.encode import encode
 from lapilli.data.sample import Sample, Turn
 from lapilli.model.llava import Llava
 
+_HARMLESS = (Turn("user", "?"), Turn("assistant", "yes"))
+
 
 def holdable(llava: Llava, sample: Sample) -> Sample:
     """The sample without the earlier questions whose answers no prompt can hold, as `Chat` takes them back.
 
     Such answers are empty, or hold the stop string or `<image>`. The pictures stand before the first question that is
-    left.
+    left. Raises LapilliError for a template that holds a single exchange.
     """
+    if len(sample.turns) > 1 and not _is_held(llava, replace(sample, images=()), "", _HARMLESS):
+        raise LapilliError(
+            f"template {llava.template!r}: it holds one question and no conversation; ask a model of another template"
+        )
     marks = f"{IMAGE_MARK}\n" * len(sample.images)
     turns = [replace(turn, text=turn.text.removeprefix(marks)) for turn in sample.turns]
     exchanges = zip(turns[:-1:2], turns[1::2], strict=True)

@@ -36,6 +36,16 @@ def test_a_difference_of_independent_pairs_is_nearly_that_of_the_t_test():
     assert result.p == pytest.approx(expected.pvalue, abs=0.02)
 
 
+@pytest.mark.parametrize("n", [5, 6, 8, 9, 12, 30])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_of_few_clusters_that_all_differ_in_one_direction_p_is_the_sign_test_s_at_most(n, sign):
+    """So that the interval and p say the same from six clusters on, below which no such test finds anything."""
+    apart = sign * np.random.default_rng(n).uniform(0.5, 1.5, n)
+    result = paired_difference(apart, np.zeros(n), range(n))
+    assert 0 < result.p <= binomtest(n, n).pvalue
+    assert (result.p < 0.05) == (n > 5) and result.low * result.high > 0
+
+
 def test_copies_of_a_picture_s_questions_add_nothing():
     rng = np.random.default_rng(4)
     first, second = rng.normal(0.3, 1, 50), rng.normal(0, 1, 50)

@@ -201,7 +201,7 @@ def test_what_was_said_is_shown_as_text():
     share = {"value": 0.62, "low": 0.42, "high": 0.79, "n": 52}
     one = {
         "target": "base", "source": "tuned", "at": result["parts"]["layers"], "right": figure, "share": share,
-        "gained": 9, "lost": 2, "p": 0.06, "holm": 0.31, "words": 1.25, "no_candidate": figure, "unfinished": figure,
+        "gained": 9, "lost": 2, "p": 0.06, "holm": 0.31, "words": 1.25, "no_answer": figure, "unfinished": figure,
     }  # fmt: skip
     example = {
         "question": "<script>q</script>",
@@ -212,7 +212,7 @@ def test_what_was_said_is_shown_as_text():
         "layers": "l",
     }
     random = {**one, "source": "random-0", "share": {**share, "value": 0.07, "low": -0.01, "high": 0.15}, "holm": None}
-    result["generated"] = {"n": 52, "longest": 32, "hybrids": [one, random], "examples": [example]}
+    result["generated"] = {"n": 52, "longest": 32, "tests": 1, "hybrids": [one, random], "examples": [example]}
     page = render(result)
     text = html.unescape(re.sub(r"<[^>]+>", " ", page))
     assert "<script>q" not in page and "&lt;script&gt;q&lt;/script&gt;" in page and "&lt;i&gt;no" in page

@@ -40,7 +40,7 @@ def ends_alike(question, text):
 @cache
 def finished():
     settings = made.of(changed(PLANTED))
-    run = opened(Path(_HOLD.name) / "planted", settings, Placement())
+    run = opened(Path(_HOLD.name) / "planted", settings, Placement(), ends_alike)
     study(settings, run, PLAN, Placement(), silent, ends_alike)
     run.finish()
     return run
@@ -101,9 +101,10 @@ def test_figures_are_those_by_hand():
         test = mcnemar(list(mine), list(own))
         assert (one["gained"], one["lost"], one["p"]) == (test.first_only, test.second_only, test.p)
         assert one["words"] == pytest.approx(np.mean([len(text.split()) for text in said(run, *place)]))
-        assert one["no_candidate"]["correct"] == COUNT  # noise is never yes or no
-    true = [one for one in made_["hybrids"] if not one["source"].startswith("random")]
-    assert len(true) == 2 * len(PLAN.answering) and len(made_["hybrids"]) == 4 * len(PLAN.answering) - 2
+        assert one["no_answer"]["correct"] == COUNT  # noise is never yes or no
+    true = [one for one in made_["hybrids"] if one["at"] and not one["source"].startswith("random")]
+    assert len(true) == made_["tests"] == 2 * len(PLAN.answering) - 2
+    assert len(made_["hybrids"]) == 4 * len(PLAN.answering) - 2
     np.testing.assert_allclose([one["holm"] for one in true], holm([one["p"] for one in true]))
     assert {one["holm"] for one in made_["hybrids"] if one not in true} == {None}
 
@@ -123,16 +124,17 @@ def test_an_interrupted_run_goes_on_and_comes_to_the_same(tmp_path):
     lost = sorted((tmp_path / "run/results/answers").iterdir())[::3]
     for file in [*lost, tmp_path / "run/results/generated.json"]:
         file.unlink()
-    run = opened(tmp_path / "run", settings, Placement())
+    run = opened(tmp_path / "run", settings, Placement(), ends_alike)
     assert study(settings, run, PLAN, Placement(), silent, ends_alike) == whole.load(RESULT)
     for file in lost:
         assert file.read_bytes() == (whole.path / file.relative_to(tmp_path / "run")).read_bytes()
 
 
-def test_a_folder_of_another_pair_is_not_gone_on_with(tmp_path):
+def test_a_folder_of_another_pair_or_score_is_not_gone_on_with(tmp_path):
     shutil.copytree(finished().path, tmp_path / "run")
-    with pytest.raises(LapilliError, match="of another recipe"):
-        opened(tmp_path / "run", made.of(changed(None)), Placement())
+    for settings, score in ((made.of(changed(None)), ends_alike), (made.of(changed(PLANTED)), is_right)):
+        with pytest.raises(LapilliError, match="of another recipe"):
+            opened(tmp_path / "run", settings, Placement(), score)
     assert RunDir.open(tmp_path / "run").is_complete
 
 

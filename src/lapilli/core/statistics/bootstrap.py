@@ -7,10 +7,14 @@ The percentile interval is too narrow for few samples: of 10 it covers the truth
 Here its ends lie further out, as those of Student's t do (the expanded percentile interval; Hesterberg 2015, Am. Stat.
 69:371, section 5.3): the tail is Phi(-sqrt(n / (n - 1)) t), with t the .975 quantile of Student's t.
 
-Its degrees of freedom are those of a variance of n values with the excess kurtosis k, (n - 1) / (1 + k / 2): the
-variance of s^2 is sigma^4 (2 / (n - 1) + k / n) (Cramer 1946, Mathematical Methods of Statistics, 27.4; matched as in
-Satterthwaite 1946, Biometrics Bull. 2:110). Of few samples k cannot be estimated. It is taken as 3, that of Laplace's
-distribution: with 0, that of normal values, skewed samples of 10 and 20 are covered 93 times in 100.
+Its degrees of freedom are those of a variance of n values with the excess kurtosis k, at the least: the variance of s^2
+is sigma^4 (2 / (n - 1) + k / n) (Cramer 1946, Mathematical Methods of Statistics, 27.4), which is that of
+(n - 1) / (1 + k / 2) degrees or more (matched as in Satterthwaite 1946, Biometrics Bull. 2:110). Of few samples k
+cannot be estimated. It is taken as 3, that of Laplace's distribution: with 0, that of normal values, skewed samples of
+10 and 20 are covered 93 times in 100.
+
+Means of draws do not leave the range of the samples. So of fewer than five samples no interval of them holds what is
+stated: of 2, 3 and 4 normal values the truth is covered 52, 71 and 87 times in 100.
 """
 
 import math
@@ -38,7 +42,7 @@ EXCESS = 3.0
 def ends(n: int, level: float = LEVEL, excess: float = EXCESS) -> tuple[float, float]:
     """The quantiles of the replicates at the ends of an interval from `n` samples; nan for fewer than two.
 
-    Its coverage is 1 - `level`, for samples of the kurtosis `excess` or less.
+    Its coverage is 1 - `level`, for five samples or more of the kurtosis `excess` or less.
     """
     if n < 2:
         return math.nan, math.nan
@@ -49,7 +53,8 @@ def ends(n: int, level: float = LEVEL, excess: float = EXCESS) -> tuple[float, f
 def two_sided(tail: float, n: int, excess: float = EXCESS) -> float:
     """The two-sided p of a difference whose replicates lie beyond 0 by the share `tail`.
 
-    It is below .05 exactly where 0 lies outside the interval of `ends`; nan for fewer than two samples.
+    It is below .05 exactly where 0 lies outside the interval of `ends`; nan for fewer than two samples. The
+    `tail` of draws is never below 1 / (draws + 1), so that p of eight samples or fewer is above .05.
     """
     if n < 2:
         return math.nan

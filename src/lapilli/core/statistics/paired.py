@@ -12,6 +12,7 @@ from scipy.special import bdtr, ndtr
 from lapilli.core.statistics.bootstrap import draws, two_sided
 from lapilli.core.statistics.clusters import MANY, clustered_mean, numbered, ratio_error
 from lapilli.core.statistics.estimate import Tested
+from lapilli.core.statistics.ranks import least_signed_rank_p
 
 POWER = 0.8
 """The chance with which a difference of the least detectable size is found."""
@@ -87,7 +88,9 @@ def _p(apart: NDArray[np.float64], cluster: Sequence[Hashable]) -> float:
     weights = draws(len(sizes), 0).weights
     replicates = (weights @ sums) / (weights @ sizes)
     tail = (min((replicates <= 0).sum(), (replicates >= 0).sum()) + 1) / (len(replicates) + 1)
-    return two_sided(tail, len(sizes))
+    p = two_sided(tail, len(sizes))
+    is_one_sided = (sums > 0).all() or (sums < 0).all()  # of few clusters no draws show how unlikely that is
+    return min(p, least_signed_rank_p(len(sizes))) if is_one_sided else p
 
 
 def _are_equal(apart: NDArray[np.float64]) -> bool:

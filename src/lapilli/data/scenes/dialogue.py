@@ -1,9 +1,9 @@
 """Conversations about a scene whose later questions need the earlier ones: "What color is it?", "And the one above it?"
 
 A later question names no thing. It is about `it`, the thing that the turn before was about, or about the only thing on
-one side of it, or compares it with the first one. Its right answer is never stated by the turns before, and another
-thing of the scene, asked about in the same words, would have another answer: whoever lacks the turns before, or the
-picture, has to guess.
+one side of it, or compares it with the first one. Its right answer is never stated by the turns before, and asked about
+another thing of the scene its words would have another answer, or do not say what is asked for: whoever lacks the turns
+before, or the picture, has to guess.
 """
 
 from __future__ import annotations

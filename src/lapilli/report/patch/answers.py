@@ -21,7 +21,7 @@ def rows(result: Result) -> Iterator[dict[str, Any]]:
                 "right": _proportion(one["right"]), "share": _share(one), "control": _share(control),
                 "answers": f"+{one['gained']}, −{one['lost']}" if one["at"] else NONE,
                 "p": p_value(one["holm"]) if one["at"] else NONE,
-                "words": number(one["words"], 1), "no_candidate": _proportion(one["no_candidate"]),
+                "words": number(one["words"], 1), "no_answer": _proportion(one["no_answer"]),
             }  # fmt: skip
 
 

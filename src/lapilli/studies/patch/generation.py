@@ -27,7 +27,6 @@ from lapilli.evaluation.question_file import compared
 from lapilli.inference.answer import answer
 from lapilli.inspection.intervention.patching import Patch, patched
 from lapilli.model.llava import Llava
-from lapilli.studies.candidates import candidates
 from lapilli.studies.patch.plan import Plan
 from lapilli.studies.patch.settings import OTHER, RANDOM
 from lapilli.studies.patch.study import in_float32, load_role
@@ -61,9 +60,12 @@ def is_right(question: PictureQuestion, text: str) -> bool:
     return bool(compared(text)) and compared(text) == compared(question.answer)
 
 
-def opened(out: Path, of: Tuning, placement: Placement) -> RunDir:
-    """The run folder: new, interrupted, or finished. Raises LapilliError as `begun` does."""
-    return begun(out, of, in_float32(placement), RESULT, VERSION)
+def opened(out: Path, of: Tuning, placement: Placement, score: Score = is_right) -> RunDir:
+    """The run folder: new, interrupted, or finished. Raises LapilliError as `begun` does.
+
+    `score`, which says what answers are right, is recorded by its name: with another the folder is not gone on with.
+    """
+    return begun(out, of, in_float32(placement), RESULT, VERSION, score=f"{score.__module__}.{score.__qualname__}")
 
 
 def study(
@@ -71,7 +73,7 @@ def study(
 ) -> dict[str, Any]:
     """Let the hybrids answer, and save the figures; what the run has is not done again. Raises as `patched` does.
 
-    `score` says which answers are right.
+    `score` must be that of `opened`.
     """
     models = Models(partial(load_role, of, placement))
     carry_out(_Generation(of, run, models, plan, score).steps(), progress)
@@ -132,11 +134,12 @@ class _Generation:
             for at in self._numbers(source)
         }
         hybrids = [self._figures(answers, *place) for place in answers]
-        true = [one for one in hybrids if one["source"] != _CONTROL]
+        true = [one for one in hybrids if one["source"] != _CONTROL and one["at"]]
         for one, p in zip(true, holm([one["p"] for one in true]), strict=True):
             one["holm"] = p
         self.run.save(RESULT, {
-            "n": len(self.of.questions), "longest": LONGEST, "hybrids": hybrids, "examples": self._examples(answers),
+            "n": len(self.of.questions), "longest": LONGEST, "tests": len(true),
+            "hybrids": hybrids, "examples": self._examples(answers),
         })  # fmt: skip
 
     def _figures(self, answers: Mapping[Any, Answers], target: str, source: str, at: int) -> dict[str, Any]:
@@ -150,7 +153,7 @@ class _Generation:
             "target": target, "source": source, "at": at, "right": asdict(wilson(int(right.sum()), len(right))),
             "share": asdict(share), "gained": test.first_only, "lost": test.second_only, "p": test.p, "holm": None,
             "words": float(np.mean([len(text.split()) for text in mine["text"]])),
-            "no_candidate": asdict(wilson(self._misformed(mine), len(right))),
+            "no_answer": asdict(wilson(self._misformed(mine), len(right))),
             "unfinished": asdict(wilson(len(right) - sum(mine["ended"]), len(right))),
         }  # fmt: skip
 
@@ -159,12 +162,17 @@ class _Generation:
         return np.array([self.score(question, text) for question, text in rows], np.float64)
 
     def _misformed(self, answers: Answers) -> int:
-        """How many answers are no candidate."""
-        return sum(compared(text) not in texts for text, texts in zip(answers["text"], self._candidates, strict=True))
+        """How many answers are none of those that questions of the type have in the data."""
+        rows = zip(self.of.questions, answers["text"], strict=True)
+        return sum(compared(text) not in self._answers[question.type] for question, text in rows)
 
     @cached_property
-    def _candidates(self) -> list[set[str]]:
-        return [set(map(compared, texts)) for texts in candidates(self.of.all_questions, self.of.questions)]
+    def _answers(self) -> dict[str, set[str]]:
+        """The right answers to questions of every type."""
+        answers: dict[str, set[str]] = {}
+        for question in self.of.all_questions:
+            answers.setdefault(question.type, set()).add(compared(question.answer))
+        return answers
 
     def _examples(self, answers: Mapping[Any, Answers]) -> list[dict[str, Any]]:
         """The first questions with what both models say, and what the base says with parts of the tuned model."""
