@@ -94,6 +94,9 @@ def _finding(claim: Claim, verdict: Verdict, figure: Estimate | None, why: str =
     )  # fmt: skip
 
 
+_COUNTABLE = 100_000  # samples: a figure at a bound would take any number of them
+
+
 def _needed(claim: Claim, figure: Estimate, verdict: Verdict) -> str:
     """What would change the verdict: more samples, if the figure stays what it is, or a figure beyond a bound."""
     bounds = [bound for bound in (claim.least, claim.most) if math.isfinite(bound)]
@@ -109,4 +112,6 @@ def _needed(claim: Claim, figure: Estimate, verdict: Verdict) -> str:
         (figure.high - figure.value if bound > figure.value else figure.value - figure.low) / abs(figure.value - bound)
         for bound in inside
     ]
-    return f"about {math.ceil(figure.n * max(ratios) ** 2):,} samples, if the figure stays {figure.value:.2g}"
+    number = figure.n * max(ratios) ** 2
+    count = f"about {math.ceil(number):,}" if number <= _COUNTABLE else f"more than {_COUNTABLE:,}"
+    return f"{count} samples, if the figure stays {figure.value:.2g}"
