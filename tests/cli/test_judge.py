@@ -37,7 +37,7 @@ def test_it_is_estimated_shown_made_and_made_again(server, judge, tmp_path, caps
     assert judge("--base-url", server.url, *PRICES) == 0
     text = capsys.readouterr().out
     assert "48 requests, 48 answers, 0 from the journal" in text and "in money" in text
-    assert "all position bias" in text and text.endswith("judging.html\n")
+    assert "all position bias" in text and text.endswith("judging.html\n") and "could not be read" not in text
     sent = [request.body["messages"] for request in server.log]
     assert any(all(f"--- {one['role']}\n{one['content']}\n" in shown for one in messages) for messages in sent)
     assert judge("--json") == 0 and len(server.log) == 48
@@ -50,7 +50,10 @@ def test_it_is_estimated_shown_made_and_made_again(server, judge, tmp_path, caps
 def test_its_reviews_are_scored_as_it_scores_them(server, judge, tmp_path, capsys, procedure):
     server.fault_of = only(3, "wrong_format")
     assert judge("--base-url", server.url, "--json", *procedure) == 0
-    ours = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    ours = json.loads(printed.out)
+    assert f"{'1 of 12' if procedure else '4 of 48'} replies could not be read, and " in printed.err
+    assert ("count as -1 and -1 in the means" in printed.err) == bool(procedure)
     assert run(["score", "llava-bench", "--reviews", str(tmp_path / "out/reviews.jsonl"), "--json"]) == 0
     theirs = json.loads(capsys.readouterr().out)
     assert len(server.log) == (12 if procedure else 48)

@@ -1,6 +1,6 @@
 """`lapilli judge`: a language model compares answers with references."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -106,6 +106,7 @@ def _run(work: "Work", paired: "Paired", out: Path, endpoint: tuple[str | None, 
     if (out / JOURNAL).is_file():
         _draw(work, out)
     _show(report, paired.left_out, out, as_json)
+    _warn_of_unread(report.figures, work.plan.procedure == "published")
     require_whole(out, report.stopped, f"{report.done} of {report.trials} judgements are made")
 
 
@@ -141,6 +142,13 @@ def _show(report: "Report", left_out: Sequence[str], out: Path, as_json: bool) -
         note(f"{out}: {report.spoilt_lines} damaged lines of the journal were left out; their calls were made again")
     if (out / _PAGE).is_file():
         say(f"{out / _PAGE}")
+
+
+def _warn_of_unread(figures: Mapping[str, Any], published: bool) -> None:
+    """Say how many replies could not be read, and what that does to the figures: of none a ratio of -1s is 100."""
+    if figures["unparsed"]:
+        rule = "count as -1 and -1 in the means, as published; see without_unparsed" if published else "are set aside"
+        note(f"{figures['unparsed']} of {figures['judgements']} replies could not be read, and {rule}")
 
 
 def _without_figures(report: "Report") -> dict[str, Any]:
