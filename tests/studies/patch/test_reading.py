@@ -158,7 +158,7 @@ def test_changes_that_fewer_bits_would_round_away_are_refused_and_a_study_reads_
         change_at_random(half, llava_of("deep"), 0)
     asked_for = []
     monkeypatch.setattr(study, "load", lambda path, placement: asked_for.append(placement.dtype))
-    study._loaded(Tuning({"base": path_of("deep")}, {}, path_of("deep"), 1, 0), Placement(dtype="bf16"), "base")
+    study.load_role(Tuning({"base": path_of("deep")}, {}, path_of("deep"), 1, 0), Placement(dtype="bf16"), "base")
     assert asked_for == ["fp32"]
 
 

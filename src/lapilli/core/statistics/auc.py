@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lapilli.core.statistics.bootstrap import DRAWS, draws, interval, two_sided
+from lapilli.core.statistics.bootstrap import DRAWS, RANKS, draws, interval, two_sided
 from lapilli.core.statistics.estimate import Estimate, Tested
 
-_RANKS = 0.0  # excess kurtosis, at most
 _AT_ONCE = 250  # draws whose weights are in memory together
 
 
@@ -63,7 +62,7 @@ def resampled_areas(
 def estimate(scores: NDArray[np.float64], sides: Sides, replicates: NDArray[np.float64]) -> Estimate:
     """The area with its interval; `replicates` are its `resampled_areas`, and n counts the answers of both sides."""
     area_, n = area(scores, sides), len(scores)
-    ends = interval(area_, replicates, sides.fewer, excess=_RANKS)
+    ends = interval(area_, replicates, sides.fewer, excess=RANKS)
     return Estimate(area_, ends.low, ends.high, n)
 
 
@@ -80,9 +79,9 @@ def difference(
     """
     apart = replicates[0] - replicates[1]
     apart = apart[np.isfinite(apart)]
-    ends = interval(area(first, sides) - area(second, sides), apart, sides.fewer, excess=_RANKS)
+    ends = interval(area(first, sides) - area(second, sides), apart, sides.fewer, excess=RANKS)
     tail = (min((apart <= 0).sum(), (apart >= 0).sum()) + 1) / (len(apart) + 1)
-    return Tested(ends.value, ends.low, ends.high, len(first), two_sided(tail, sides.fewer, _RANKS))
+    return Tested(ends.value, ends.low, ends.high, len(first), two_sided(tail, sides.fewer, RANKS))
 
 
 def _areas(scores: NDArray[np.float64], sides: Sides, weights: NDArray[np.float64]) -> NDArray[np.float64]:

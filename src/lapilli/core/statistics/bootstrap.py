@@ -38,6 +38,9 @@ LEVEL = 0.05
 EXCESS = 3.0
 """The excess kurtosis of samples of which nothing is known: Laplace's."""
 
+RANKS = 0.0
+"""That of ranks, at most: they have no long tails."""
+
 
 def ends(n: int, level: float = LEVEL, excess: float = EXCESS) -> tuple[float, float]:
     """The quantiles of the replicates at the ends of an interval from `n` samples; nan for fewer than two.

@@ -20,7 +20,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lapilli.core.statistics.bootstrap import LEVEL, draws, interval
+from lapilli.core.statistics.bootstrap import LEVEL, RANKS, draws, interval
 from lapilli.core.statistics.estimate import Estimate
 
 _DRAWS = 1_000
@@ -72,12 +72,11 @@ def rank_correlation(
     corrected = np.clip(between / scale, -1, 1)
     if np.isnan(corrected[0]):  # of draws there may be some that agree with themselves, by chance
         return Estimate(math.nan, math.nan, math.nan, n)
-    bootstrap = interval(float(corrected[0]), corrected[1:], n, level)
+    bootstrap = interval(float(corrected[0]), corrected[1:], n, level, excess=RANKS)
     if np.array_equal(first, second):  # 1; drawn, items of one mean would be ranked by rounding errors
         return bootstrap
-    posterior = interval(
-        bootstrap.value, np.concatenate([spearman(*pair) for pair in _true_means(first, second, seed)]), n, level
-    )
+    drawn = np.concatenate([spearman(*pair) for pair in _true_means(first, second, seed)])
+    posterior = interval(bootstrap.value, drawn, n, level, excess=RANKS)
     low, high = np.fmin(bootstrap.low, posterior.low), np.fmax(bootstrap.high, posterior.high)
     return replace(bootstrap, low=float(low), high=float(high))
 
@@ -110,7 +109,7 @@ def shared_largest(first: NDArray[np.floating], second: NDArray[np.floating], k:
     pairs = _true_means(first, second, seed)
     counts = [(_largest(means, k) & _largest(other_means, k)).sum(1) for means, other_means in pairs]
     shared = np.concatenate(counts).astype(np.float64)
-    return interval(float(np.median(shared)), shared, n)
+    return interval(float(np.median(shared)), shared, n, excess=RANKS)
 
 
 def _largest(means: NDArray[np.float64], k: int) -> NDArray[np.bool_]:
