@@ -14,7 +14,7 @@ from lapilli.core.llm.asking import Asker
 from lapilli.core.llm.budget import Budget
 from lapilli.core.llm.endpoint import Endpoint
 from lapilli.core.llm.journal import Journal
-from lapilli.core.llm.many import do_all
+from lapilli.core.llm.many import do_all, wait_for
 from lapilli.core.llm.pace import Pace
 
 
@@ -80,3 +80,18 @@ def test_a_disk_that_fails_ends_the_run(server, tmp_path, monkeypatch):
     with pytest.raises(LapilliError, match="j: cannot be written: Input/output error"):
         ask_all(server, tmp_path / "j", 30, 2)
     assert len(server.log) <= 6
+
+
+def test_work_is_waited_for_where_a_loop_runs_too_as_in_a_notebook():
+    async def work(result):
+        await asyncio.sleep(0)
+        if result is None:
+            raise ValueError("nothing")
+        return result
+
+    async def notebook():
+        with pytest.raises(ValueError, match="nothing"):
+            wait_for(work(None))
+        return wait_for(work(2))
+
+    assert (wait_for(work(1)), asyncio.run(notebook())) == (1, 2)

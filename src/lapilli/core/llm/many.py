@@ -1,11 +1,12 @@
 """Many pieces of work, each of some calls: done several at once, estimated before they cost, and watched."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lapilli.core.llm.asking import Asker, StoppedError
 from lapilli.core.llm.budget import Prices
@@ -20,6 +21,16 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 _APART = 0.005  # seconds between the first calls: together they would end together, and each wait for all others' turns
+
+
+def wait_for(work: Coroutine[Any, Any, R]) -> R:
+    """What a coroutine returns or raises. Where a loop runs already, as in a notebook, it has a thread of its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
 
 
 @dataclass(frozen=True)

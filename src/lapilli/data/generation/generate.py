@@ -1,6 +1,5 @@
 """The folder of a generation: begun, gone on with, made again from its journal, and estimated before it costs."""
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ from lapilli.core.llm.budget import Budget
 from lapilli.core.llm.call import Call, Usage, request_line
 from lapilli.core.llm.endpoint import Endpoint
 from lapilli.core.llm.journal import Journal
-from lapilli.core.llm.many import JOURNAL, Estimate, Progress, estimated, progress_of, unanswered
+from lapilli.core.llm.many import JOURNAL, Estimate, Progress, estimated, progress_of, unanswered, wait_for
 from lapilli.core.llm.pace import Pace
 from lapilli.core.manifest import MANIFEST
 from lapilli.core.plain import json_text
@@ -116,7 +115,7 @@ def generate(
         journal = Journal(folder / JOURNAL)
         try:
             _adopt_all(journal, answers, work, run)
-            report, products = asyncio.run(_ask_all(work, journal, budget, base_url, on_progress))
+            report, products = wait_for(_ask_all(work, journal, budget, base_url, on_progress))
             if report.stopped and journal.is_empty:  # nothing was answered: as if it had not been begun
                 run.remove()
                 return report

@@ -4,7 +4,6 @@ What a judge says first colors what it says next. Each sample is therefore judge
 backwards; where the two disagree, neither says much.
 """
 
-import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,7 +14,7 @@ from lapilli.core.llm.budget import Budget
 from lapilli.core.llm.call import Call, Message, Reply, Sampling
 from lapilli.core.llm.endpoint import Endpoint
 from lapilli.core.llm.journal import Journal
-from lapilli.core.llm.many import JOURNAL, do_all
+from lapilli.core.llm.many import JOURNAL, do_all, wait_for
 from lapilli.core.llm.pace import Pace
 from lapilli.core.run import RunDir
 from lapilli.data.contexts import Context
@@ -134,7 +133,7 @@ def judge_samples(
         try:
             endpoint = Endpoint(judge.url, settings.deadline)
             asker = Asker(endpoint, journal, budget, Pace(settings.concurrency), settings.patience)
-            opinions = asyncio.run(_judged(samples, judge, asker, on_progress))
+            opinions = wait_for(_judged(samples, judge, asker, on_progress))
         finally:
             journal.close()
     stopped = asker.stopped if len(opinions) < len(samples) else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from lapilli.core.llm.budget import Budget
 from lapilli.core.llm.call import Usage
 from lapilli.core.llm.endpoint import Endpoint
 from lapilli.core.llm.journal import Journal
-from lapilli.core.llm.many import JOURNAL, Estimate, Progress, do_all, estimated, progress_of
+from lapilli.core.llm.many import JOURNAL, Estimate, Progress, do_all, estimated, progress_of, wait_for
 from lapilli.core.llm.pace import Pace
 from lapilli.core.plain import json_text
 from lapilli.core.run import RunDir
@@ -76,7 +75,7 @@ def judge(
         try:
             budget.spend(journal.used)
             asker = Asker(endpoint, journal, budget, Pace(settings.concurrency), settings.patience)
-            judgements = asyncio.run(_judged(work, asker, on_progress))
+            judgements = wait_for(_judged(work, asker, on_progress))
             nothing = journal.is_empty
         finally:
             journal.close()
