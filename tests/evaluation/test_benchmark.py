@@ -100,3 +100,12 @@ def test_the_page_has_every_benchmark_and_shows_one_as_it_is():
     assert re.findall(r"^\| `([\w-]+)` \|", page, re.M) == [*BENCHMARKS, *ASKED]
     (shown,) = re.findall(r"```python\n(.*?)```", page, re.S)
     assert (root / "src/lapilli/evaluation/pope.py").read_text(encoding="utf-8").endswith(shown)
+
+
+def test_a_figure_without_an_interval_is_printed_without_one():
+    nan = float("nan")
+    assert [with_interval(*one) for one in ((1.0, nan, nan), (nan, 0.0, 1.0), (0.5, 0.25, 0.75))] == [
+        "100.0",
+        "–",
+        "50.0 [25, 75]",
+    ]

@@ -201,5 +201,5 @@ def percent(share: float) -> str:
 
 
 def with_interval(share: float, low: float, high: float) -> str:
-    """The same, with its 95 % interval."""
-    return percent(share) if isnan(share) else f"{percent(share)} [{100 * low:.0f}, {100 * high:.0f}]"
+    """The same, with its 95 % interval, if it has one: a figure of a single picture has none."""
+    return percent(share) if isnan(share + low + high) else f"{percent(share)} [{100 * low:.0f}, {100 * high:.0f}]"

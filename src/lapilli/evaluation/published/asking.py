@@ -255,4 +255,4 @@ def _cell(one: Figure, shares: bool) -> str:
     if isnan(value) or (shares and value <= 1):
         return with_interval(value, low, high)
     digits, ends = (1, 0) if shares else (3, 2)
-    return f"{value:.{digits}f} [{low:.{ends}f}, {high:.{ends}f}]"
+    return f"{value:.{digits}f}" + ("" if isnan(low + high) else f" [{low:.{ends}f}, {high:.{ends}f}]")
