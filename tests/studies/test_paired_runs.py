@@ -144,6 +144,38 @@ def test_a_question_of_one_name_that_is_another_is_no_match(change, tmp_path):
         compare_runs(*pair(tmp_path, [first], [first | changed]))
 
 
+def talk(rights, name="7", **changes):
+    """The turns of a conversation, rightly answered or not; changes are of the first question."""
+    rows = [row(f"{name}-{turn}", right, image="7.png") for turn, right in enumerate(rights, 1)]
+    for turn, one in enumerate(rows, 1):
+        one["question"] |= {"conversation": name, "turn": turn} | (changes if turn == 1 else {})
+    return rows
+
+
+def test_conversations_are_compared_by_turn_too(tmp_path):
+    first = [*talk([True, True, True], "7"), *talk([True, True], "8")]
+    second = [*talk([True, False, True], "7"), *talk([True, False], "8")]
+    types = by_type(compare_runs(*pair(tmp_path, first, second)))
+    assert {name: (of.compared.n, of.compared.difference) for name, of in types.items()} == {
+        "turn 1": (2, 0), "turn 2": (2, 1), "turn 3": (1, 0), "all": (5, pytest.approx(0.4)),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("change", [{"question": "What else?"}, {"id": "other"}, {"conversation": "other"}])
+def test_a_question_behind_other_turns_is_another(change, tmp_path):
+    """Its own words are the same, and so may be its name."""
+    first, second = talk([True, True]), talk([True, True], **change)
+    with pytest.raises(LapilliError, match=r"2 only in a: '7-1 .*', '7-2 .*'; 2 only in b: "):
+        compare_runs(*pair(tmp_path, first, second))
+
+
+def test_an_earlier_turn_with_another_right_answer_is_another(tmp_path):
+    second = talk([True, True])
+    second[0]["expected"] = ["green"]
+    with pytest.raises(LapilliError, match=r"2 only in a"):
+        compare_runs(*pair(tmp_path, talk([True, True]), second))
+
+
 def test_other_pictures_of_the_same_names_are_refused(tmp_path):
     rows = [row(0, True)]
     one = evaluation(tmp_path / "a", rows)

@@ -3,7 +3,7 @@
 Published benchmarks have more than right and wrong, and `lapilli score` compares their files of answers.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,8 @@ class Question:
     image: str
     type: str = ""
     split: str = ""
+    conversation: str = ""
+    turn: int = 1
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Picture:
 
 
 Answers: TypeAlias = dict[Hashable, Answer]
-"""The answers to a benchmark by what was asked: split, question, picture, right answers."""
+"""The answers to a benchmark by what was asked: split, question, picture, right answers, earlier turns."""
 
 Pair: TypeAlias = tuple[Answer, Answer]
 """What the first and the second run answered to one question."""
@@ -73,7 +75,7 @@ Pair: TypeAlias = tuple[Answer, Answer]
 
 @dataclass(frozen=True)
 class TypeCompared:
-    """The questions of one type of a benchmark, or all of a split: the shares that are right, compared."""
+    """The questions of one type or turn of a benchmark, or all of a split: the shares that are right, compared."""
 
     benchmark: str
     type: str
@@ -163,9 +165,14 @@ def _by_benchmark(run: RunDir) -> dict[str, Answers]:
     """The answers of a run that are right or wrong, without those of controls."""
     answers: dict[str, Answers] = {}
     counts: Counter[Hashable] = Counter()
+    asked_before: defaultdict[Hashable, tuple[Hashable, ...]] = defaultdict(tuple)
     for row in checked(list[Answer], run.load("answers"), str(run.path / "results/answers.json"), _AGAIN):
         if row.condition in _CONDITIONS and row.right is not None:
-            key = (row.benchmark, row.question, row.expected)
+            asked = (row.benchmark, row.question, row.expected)
+            conversation = (row.benchmark, row.question.split, row.question.conversation)
+            key = (*asked, asked_before[conversation])
+            if row.question.conversation:
+                asked_before[conversation] += (asked,)
             counts[key] += 1  # a file may ask a question twice
             answers.setdefault(row.benchmark, {})[key, counts[key]] = row
     return answers
@@ -188,7 +195,7 @@ def _called(row: Answer) -> str:
 
 
 def _types(names: tuple[str, str], pairs: Mapping[str, Sequence[Pair]]) -> Iterator[TypeCompared]:
-    """A row for every type of a benchmark, and behind the types of a split one for all."""
+    """A row for every type of a benchmark and every turn, and behind those of a split one for all."""
     groups: dict[tuple[str, str], list[Pair]] = {}
     for name, of in pairs.items():
         for split in dict.fromkeys(one.question.split for one, _ in of):
@@ -196,6 +203,12 @@ def _types(names: tuple[str, str], pairs: Mapping[str, Sequence[Pair]]) -> Itera
             kinds = dict.fromkeys(one.type for one, _ in ours)
             groups |= {
                 (name, kind): [pair for pair in ours if pair[0].type == kind] for kind in kinds if len(kinds) > 1
+            }
+            turns = sorted({one.question.turn for one, _ in ours})
+            groups |= {
+                (name, f"{split} turn {turn}".strip()): [pair for pair in ours if pair[0].question.turn == turn]
+                for turn in turns
+                if len(turns) > 1
             }
             groups[name, f"{split} {ALL}".strip()] = ours
     sides = [_sides(names, of) for of in groups.values()]
