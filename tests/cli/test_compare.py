@@ -42,7 +42,7 @@ BASE, QUESTIONS = made.base, made.questions
 @pytest.mark.parametrize(
     ("base", "tuned", "options", "code", "message"),
     [
-        (BASE, lambda: made.changed(2), ["--samples", 49], 2, "50 are needed"),
+        (BASE, lambda: made.changed(2), ["--samples", 49], 2, "49 samples: a tuning is studied on 50 or more"),
         (BASE, BASE, [], 2, "given twice"),
         (BASE, lambda: made.changed(2), ["--floor", "nowhere"], 2, "nowhere"),
         (BASE, lambda: "nowhere", [], 2, "nowhere"),

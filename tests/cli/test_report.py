@@ -109,6 +109,7 @@ def test_several_runs_are_one_page_in_the_first_or_where_it_is_wanted(wanted, tm
     ("words", "code", "message"),
     [
         (["nowhere"], 1, "nowhere: not a run folder: it has no recipe.yaml"),
+        (["tests", "nowhere"], 1, "tests: not a run folder: it has no recipe.yaml"),
         ([str(number) for number in range(9)], 2, "9 runs: at most 8 curves can be told apart"),
         ([], 2, "Missing argument 'RUN...'"),
     ],

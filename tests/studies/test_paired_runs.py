@@ -212,6 +212,5 @@ def test_an_unfinished_run_and_one_that_was_changed_are_refused(tmp_path):
 
 
 def test_an_evaluation_is_known_by_its_recipe(tmp_path):
-    assert is_evaluation(evaluation(tmp_path / "a", []))
-    RunDir.create(tmp_path / "training", {"stage": "align"}, 0)
-    assert not is_evaluation(tmp_path / "training") and not is_evaluation(tmp_path / "nowhere")
+    assert is_evaluation(RunDir.open(evaluation(tmp_path / "a", [])))
+    assert not is_evaluation(RunDir.create(tmp_path / "training", {"stage": "align"}, 0))

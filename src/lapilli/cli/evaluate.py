@@ -38,7 +38,7 @@ def evaluate(
             metavar="BENCH...",
             help=(
                 f"What to score it on: {_LIST}; {', '.join(ASKED)} (published, their files in --data); or your own "
-                "questions, a .csv, .json or .jsonl file."
+                "questions, a .csv, .tsv, .json or .jsonl file."
             ),
             show_default=False,
         ),
@@ -115,7 +115,7 @@ def _registered(name: str) -> "Benchmark[Any]":
     if name not in ASKED:
         known = ", ".join([*BENCHMARKS, *ASKED])
         raise UsageError(
-            f"no benchmark {name!r}; there are: {known}; or give questions in a file (.csv, .json, .jsonl)"
+            f"no benchmark {name!r}; there are: {known}; or give questions in a file (.csv, .tsv, .json, .jsonl)"
         )
     from lapilli.evaluation.published.asking import published_benchmark
 

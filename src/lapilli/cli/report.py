@@ -41,17 +41,29 @@ def report(
     Evaluations of the same questions are compared answer by answer, by type of question.
     """
     runs = list(dict.fromkeys(runs))
+    _require_few(runs)
     if _are_evaluations(runs):
         _compare(runs, out, as_json)
     else:
         _draw(runs, out, as_json)
 
 
+def _require_few(runs: Sequence[Path]) -> None:
+    from lapilli.report.kit.line_chart import COLORS
+
+    if len(runs) > COLORS:
+        raise UsageError(f"{len(runs)} runs: at most {COLORS} curves can be told apart; name fewer")
+
+
 def _are_evaluations(runs: Sequence[Path]) -> bool:
-    """Whether all runs are of `lapilli eval`. Raises UsageError where only some are, or not two."""
+    """Whether all runs are of `lapilli eval`. Raises UsageError where only some are, or not two.
+
+    Raises LapilliError for a folder that is no run.
+    """
+    from lapilli.core.run import RunDir
     from lapilli.studies.paired_runs import is_evaluation
 
-    kinds = [is_evaluation(folder) for folder in runs]
+    kinds = [is_evaluation(RunDir.open(folder)) for folder in runs]
     if any(kinds) and (len(kinds) != 2 or not all(kinds)):
         folder = runs[kinds.index(True)]
         raise UsageError(f"{folder}: an evaluation, whose own page is eval.html; compare two of them, and nothing else")
@@ -76,12 +88,9 @@ def _compare(runs: Sequence[Path], out: Path | None, as_json: bool) -> None:
 
 
 def _draw(runs: Sequence[Path], out: Path | None, as_json: bool) -> None:
-    from lapilli.report.kit.line_chart import COLORS
     from lapilli.report.training.page import drawn, write_page
     from lapilli.report.training.read import read_runs
 
-    if len(runs) > COLORS:
-        raise UsageError(f"{len(runs)} runs: at most {COLORS} curves can be told apart; name fewer")
     read = read_runs(runs)
     page = out or runs[0] / ("comparison.html" if len(runs) > 1 else "report.html")
     write_page(read, page)

@@ -190,7 +190,7 @@ def benchmark(name: str) -> Benchmark[Any]:
     if name not in BENCHMARKS:
         known = ", ".join(BENCHMARKS)
         raise UsageError(
-            f"no benchmark {name!r}; there are: {known}; or give questions in a file (.csv, .json, .jsonl)"
+            f"no benchmark {name!r}; there are: {known}; or give questions in a file (.csv, .tsv, .json, .jsonl)"
         )
     return cast(Benchmark[Any], import_module(BENCHMARKS[name].module).BENCHMARK)
 

@@ -112,10 +112,9 @@ class PairedRuns:
     left_out: tuple[str, ...]
 
 
-def is_evaluation(folder: Path) -> bool:
-    """Whether a folder is a run of `lapilli eval`. Raises UsageError where its recipe cannot be read."""
-    recipe = folder / "recipe.yaml"
-    return recipe.is_file() and "benches" in recipe_values(recipe)
+def is_evaluation(run: RunDir) -> bool:
+    """Whether a run is one of `lapilli eval`. Raises UsageError where its recipe cannot be read."""
+    return "benches" in recipe_values(run.path / "recipe.yaml")
 
 
 def compare_runs(first: Path, second: Path) -> PairedRuns:

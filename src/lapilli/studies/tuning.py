@@ -75,6 +75,8 @@ def tuning(models: Mapping[str, Path], data: Path, samples: int, seed: int) -> T
     Raises LapilliError for a folder without questions.
     """
     require_different(list(models.values()))
+    if samples < FEWEST:
+        raise UsageError(f"{samples} samples: a tuning is studied on {FEWEST} or more; ask for as many")
     labels = shortest_ends([recorded(model) for model in models.values()])
     of = Tuning(dict(models), dict(zip(models, labels, strict=True)), data, samples, seed)
     if len(of.questions) < FEWEST:

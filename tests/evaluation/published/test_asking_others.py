@@ -267,6 +267,17 @@ def test_llava_bench_is_asked_and_says_how_a_judge_goes_on(lay_out, name, tmp_pa
     assert [sample.turns[-1].text for sample in samples] == ["<image>\nWhat?"] * N
 
 
+@pytest.mark.parametrize("count", [1, 9])
+def test_two_questions_of_one_name_are_refused_where_grades_are_joined_by_it(count, tmp_path):
+    llava_bench_wild(tmp_path)
+    file = tmp_path / "questions.jsonl"
+    first, second, *rest = file.read_text().splitlines()
+    again = json.dumps(json.loads(second) | {"question_id": json.loads(first)["question_id"]})
+    file.write_text("\n".join([first, again, *rest]) + "\n")
+    with pytest.raises(LapilliError, match=r"questions.jsonl:2: question_id '0': another row has it; give each its own"):
+        published_benchmark("llava-bench-wild").read(tmp_path, "", count)
+
+
 QUESTIONS = Path(__file__).parents[4] / "shared/data/coco80/qa90_questions.jsonl"
 
 

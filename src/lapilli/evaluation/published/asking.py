@@ -84,15 +84,18 @@ def read_questions(
 ) -> list[PublishedQuestion]:
     """The first `count` questions of every category, with their labels.
 
-    Raises LapilliError for a file that is missing, with how the files are laid out; for a question without a label, and
-    for a picture that is not there.
+    Raises LapilliError for a file that is missing, with how the files are laid out; for a question without a label; for
+    two of one name where grades are joined by it; and for a picture that is not there.
     """
     _require_files(of, layout, folder)
     labels = _Labels(of, _read_labels(of, folder, layout.references), _others(of, layout, folder))
     chosen: dict[str, dict[str, int]] = {}
-    questions = []
+    questions, names = [], set()
     for place, row in layout.rows(folder / layout.questions):
         kind, name = str(row.get("category") or ""), identifier(row, ("question_id", "id"), place)
+        if layout.grading and name in names:
+            raise LapilliError(f"{place}: question_id {name!r}: another row has it; give each its own")
+        names.add(name)
         first = chosen.setdefault(kind, {})
         if first.setdefault(layout.whole(name) if layout.whole else place, len(first)) < count:
             questions.append(labels.question(place, row))
