@@ -35,6 +35,14 @@ def test_the_table_has_every_figure():
     assert len(table.columns) == len(table.rows[0]) and table.note.endswith("p by McNemar, exact")
 
 
+def test_a_difference_that_is_the_same_for_all_has_no_interval():
+    """Nothing is known of its spread: ends that are the difference itself would say that it is exact."""
+    alike = parts([])
+    alike["types"][0]["compared"] |= {"difference": 0.0, "difference_interval": [0.0, 0.0]}
+    table = pairs_table(alike)
+    assert table.rows[0][table.columns.index("difference")] == "+0.0"
+
+
 def test_answers_that_changed_stand_under_the_run_that_is_right():
     page = render(parts([changed(1, True), changed(2, False), changed(3, True, uri="")]))
     first, second = page.index("Right in red alone"), page.index("Right in b alone")

@@ -47,14 +47,15 @@ def pairs_table(parts: Mapping[str, Any], figures_of: Sequence[str] = tuple(_MEA
 
 def _cells(row: Mapping[str, Any]) -> dict[str, str]:
     of = row["compared"]
-    low, high = map(figures.points, of["difference_interval"])
+    low, high = of["difference_interval"]
+    ends = f" [{figures.points(low)}, {figures.points(high)}]" if low < high else ""  # none where all differ alike
     least = figures.NONE if of["detectable"] is None else figures.number(100 * of["detectable"], 1)
     return {
         "type": f"{row['benchmark']} {row['type']}",
         "n": figures.whole(of["n"]),
         "first": figures.number(100 * row["first"], 1),
         "second": figures.number(100 * row["second"], 1),
-        "difference": f"{figures.points(of['difference'])} [{low}, {high}]",
+        "difference": figures.points(of["difference"]) + ends,
         "p": figures.number(of["p"], 3),
         "p (Holm)": figures.number(of["p_holm"], 3),
         "detectable": least,
