@@ -105,8 +105,8 @@ def _category(row: Mapping[str, str]) -> str:
 
 
 def _require_columns(file: Path, columns: Sequence[str], names: Sequence[str]) -> None:
-    if not set(names) <= set(columns):
-        raise LapilliError(f"{file}: no columns {' and '.join(names)}; its columns are {listed(columns)}; {REMEDY}")
+    if missing := [name for name in names if name not in columns]:
+        raise LapilliError(f"{file}: no column {' or '.join(missing)}; its columns are {listed(columns)}; {REMEDY}")
 
 
 def _index(text: str) -> str:
