@@ -65,7 +65,8 @@ def _recipe(begun):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [(["--samples", 49], "50 are needed"), (["--floor", "nowhere"], "nowhere")]
+    ("options", "message"),
+    [(["--samples", 49], "49 samples: a tuning is studied"), (["--floor", "nowhere"], "nowhere")],
 )
 def test_what_cannot_be_tested_starts_nothing(options, message, tmp_path, capsys):
     line = [base(), changed(PLANTED), questions(), "--out", tmp_path / "out", *options]

@@ -56,7 +56,7 @@ def test_hybrids_answer_in_their_own_words_where_it_is_wanted(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("tuned", "options", "code", "message"),
     [
-        (lambda: changed(PLANTED), ["--samples", 49], 2, "50 are needed"),
+        (lambda: changed(PLANTED), ["--samples", 49], 2, "49 samples: a tuning is studied on 50 or more"),
         (base, [], 2, "given twice"),
         (lambda: changed(PLANTED), ["--format-control", "nowhere"], 2, "nowhere"),
         (lambda: "nowhere", [], 2, "nowhere"),

@@ -164,14 +164,14 @@ def _by_benchmark(run: RunDir) -> dict[str, Answers]:
     """The answers of a run that are right or wrong, without those of controls."""
     answers: dict[str, Answers] = {}
     counts: Counter[Hashable] = Counter()
-    asked_before: defaultdict[Hashable, tuple[Hashable, ...]] = defaultdict(tuple)
+    earlier: defaultdict[Hashable, tuple[Hashable, ...]] = defaultdict(tuple)
     for row in checked(list[Answer], run.load("answers"), str(run.path / "results/answers.json"), _AGAIN):
         if row.condition in _CONDITIONS and row.right is not None:
-            asked = (row.benchmark, row.question, row.expected)
+            alone = (row.benchmark, row.question, row.expected)
             conversation = (row.benchmark, row.question.split, row.question.conversation)
-            key = (*asked, asked_before[conversation])
+            key = (*alone, earlier[conversation])
             if row.question.conversation:
-                asked_before[conversation] += (asked,)
+                earlier[conversation] += (alone,)
             counts[key] += 1  # a file may ask a question twice
             answers.setdefault(row.benchmark, {})[key, counts[key]] = row
     return answers

@@ -1,5 +1,6 @@
 """The study: what is the same changes by nothing, what is planted shows where it lies, and a killed run goes on."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -212,9 +213,15 @@ def test_a_format_control_adds_what_it_and_what_the_pictures_changed():
     assert pairs["control"] == ("base", "control") and pairs["gain"] == ("control", "tuned")
 
 
-def test_few_pictures_are_refused():
-    with pytest.raises(UsageError, match="49 samples of different pictures and questions; 50 are needed"):
-        tuning(dict(made.of(made.changed(PLANTED)).models), made.questions(), 49, 0)
+def test_few_samples_and_few_pictures_are_refused(tmp_path):
+    models = dict(made.of(made.changed(PLANTED)).models)
+    with pytest.raises(UsageError, match="49 samples: a tuning is studied on 50 or more; ask for as many"):
+        tuning(models, made.questions(), 49, 0)
+    few = shutil.copytree(made.questions(), tmp_path / "few")
+    rows = (few / "questions.jsonl").read_text().splitlines()
+    (few / "questions.jsonl").write_text("\n".join(rows[:49]))
+    with pytest.raises(UsageError, match="few: 49 samples of different pictures and questions; 50 are needed"):
+        tuning(models, few, 50, 0)
 
 
 def test_the_seed_draws_the_tokens_too(tmp_path, monkeypatch):
