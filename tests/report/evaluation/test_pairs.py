@@ -43,6 +43,14 @@ def test_a_difference_that_is_the_same_for_all_has_no_interval():
     assert table.rows[0][table.columns.index("difference")] == "+0.0"
 
 
+def test_a_difference_of_one_picture_has_no_interval():
+    """Its ends are no numbers, which plain values have as None."""
+    single = parts([])
+    single["types"][0]["compared"] |= {"difference": 0.0, "difference_interval": [None, None]}
+    table = pairs_table(single)
+    assert table.rows[0][table.columns.index("difference")] == "+0.0"
+
+
 def test_answers_that_changed_stand_under_the_run_that_is_right():
     page = render(parts([changed(1, True), changed(2, False), changed(3, True, uri="")]))
     first, second = page.index("Right in red alone"), page.index("Right in b alone")

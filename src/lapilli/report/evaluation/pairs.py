@@ -48,7 +48,7 @@ def pairs_table(parts: Mapping[str, Any], figures_of: Sequence[str] = tuple(_MEA
 def _cells(row: Mapping[str, Any]) -> dict[str, str]:
     of = row["compared"]
     low, high = of["difference_interval"]
-    ends = f" [{figures.points(low)}, {figures.points(high)}]" if low < high else ""  # none where all differ alike
+    ends = f" [{figures.points(low)}, {figures.points(high)}]" if low != high else ""  # none where all differ alike
     least = figures.NONE if of["detectable"] is None else figures.number(100 * of["detectable"], 1)
     return {
         "type": f"{row['benchmark']} {row['type']}",
