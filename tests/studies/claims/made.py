@@ -26,7 +26,6 @@ def evidence(
     gain=GAIN,
     settled=(0.25, 0.5),
     captions=(0.5, 0.3, 0.2),
-    alignment=0.0,
     gaps=(-0.2, -0.2, -0.2, 0.1),
     seed=0,
     flow=None,
@@ -45,7 +44,6 @@ def evidence(
     settled      the depths behind which an image token and a word are turned a tenth as far as before
     captions     the depth at which pictures and captions have most neighbors in common, how many they have there in the
                  tuned model, and how many in the base; none, without captions
-    alignment    the CKA of pictures and captions in the tuned model, at all depths
     gaps         how much each measure of the gap between them changed
     flow         what a flow study saved; that of text which reads most in the middle, if none
     """
@@ -56,7 +54,7 @@ def evidence(
         _compared(plan.depth, dimensions),
         _states(plan.depth, local, floor, rng)
         | _turns(plan.depth, settled, np.random.default_rng(seed + 1))
-        | _beside_captions(plan.depth, captions, alignment, gaps, np.random.default_rng(seed + 2)),
+        | _beside_captions(plan.depth, captions, gaps, np.random.default_rng(seed + 2)),
         _patched(plan),
         _answers(
             plan,
@@ -143,10 +141,6 @@ def _compared(depth, dimensions):
         "pairs": {"change": ("base", "tuned"), "floor": ("tuned", "floor")},
         "settings": {"level": 0.05},
         "spaces": spaces,
-        "profiles": [
-            {"kind": "image", "position": "last", "measure": measure, "curves": {"change": curve(4.9)}}
-            for measure in ("overlap_10", "cka")
-        ],
     }
 
 
@@ -178,7 +172,7 @@ def _turns(depth, settled, rng):
     return arrays
 
 
-def _beside_captions(depth, captions, alignment, gaps, rng):
+def _beside_captions(depth, captions, gaps, rng):
     """A peak of neighbors in common, alike in both models but for its height, and gaps with errors of .01."""
     if captions is None:
         return {}
@@ -188,7 +182,6 @@ def _beside_captions(depth, captions, alignment, gaps, rng):
         arrays[f"caption-overlap-{model}-samples"] = height * bump + 0.05 * rng.standard_normal((depth + 1, N))
         halves = height * bump[:, 0] + 0.01 * rng.standard_normal((33, depth + 1)) * (np.arange(33) > 0)[:, None]
         arrays[f"caption-overlap-{model}"] = halves
-    arrays["caption-cka-tuned"] = np.tile([[alignment], [0.005]], depth + 1)
     for name, change in zip(("probe", "cosine"), gaps[:2], strict=True):
         sign = -1 if name == "cosine" else 1  # of an angle: the less, the wider
         arrays[f"caption-{name}-base-samples"] = np.full(N, 1.0)

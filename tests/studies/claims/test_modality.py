@@ -6,11 +6,10 @@ import torch
 from tests.studies.claims.made import evidence
 from tests.studies.claims.test_claims import FALLING, verdicts
 
-from lapilli.inspection.measures import linear_cka, neighborhood_overlap
 from lapilli.inspection.measures.points import HALVINGS
 from lapilli.studies.claims.claim import LEVEL, finding_of
 from lapilli.studies.claims.modality import CLAIMS, _change
-from lapilli.studies.compare.modalities import BY_HALVES, BY_SAMPLES, _alignments, _gaps, _halves, _means, _overlaps
+from lapilli.studies.compare.modalities import BY_HALVES, BY_SAMPLES, _gaps, _halves, _means, _overlaps
 
 IDS = {claim.id: claim for claim in CLAIMS}
 
@@ -83,66 +82,6 @@ def test_measures_that_are_the_same_in_both_models_say_nothing(alike, verdict):
     gap = finding_of(IDS["G9"], made, LEVEL / len(IDS))
     assert gap.verdict == verdict
     assert verdict == "supported" or gap.why.startswith(f"{alike} of the four measures of the gap are the same")
-
-
-@pytest.mark.parametrize(
-    ("captions", "alignment", "verdict", "value"),
-    [
-        ((0.5, 0.3, 0.2), 0.0, "supported", 0.05),  # neighbors alone; CKA lies no further below
-        ((0.5, 0.3, 0.2), -0.1, "supported", 0.15),
-        ((0.5, 0.0, 0.0), 0.4, "supported", 0.05),  # CKA alone
-        ((0.5, 0.0, 0.0), 0.0, "refuted", -0.05),  # neither
-        ((0.5, 0.3, 0.2), 0.05, "inconclusive", 0.0),
-        (None, 0.0, "refuted", None),  # of base and tuned states both
-    ],
-)
-def test_one_measure_shows_a_relation_alone(captions, alignment, verdict, value):
-    alone = finding("G10", captions=captions, alignment=alignment)
-    assert alone.verdict == verdict
-    assert value is None or alone.value == pytest.approx(value, abs=0.02)
-
-
-def test_what_one_measure_shows_alone_has_an_interval_that_holds():
-    """Neighbors of .2 everywhere and a CKA of .02, with their errors: a level of .2 misses in at most 1 of 5 cases."""
-    rng, misses = np.random.default_rng(0), 0
-    for _ in range(200):
-        drawn = evidence(FALLING)
-        depth = len(FALLING) + 1
-        halves = rng.normal(0.2, 0.04 * np.sqrt(2), (33, depth))
-        halves[0] = rng.normal(0.2, 0.04, depth)
-        drawn.states["caption-overlap-tuned"] = halves
-        drawn.states["caption-cka-tuned"] = np.stack([rng.normal(0.02, 0.03, depth), np.full(depth, 0.03)])
-        alone = finding_of(IDS["G10"], drawn, 0.2)
-        misses += not alone.low <= 0.03 <= alone.high
-    assert misses <= 40 + 2 * np.sqrt(200 * 0.2 * 0.8)
-
-
-@pytest.mark.parametrize("measure", [lambda *pair: neighborhood_overlap(*pair, (10,))[0], linear_cka])
-def test_both_measures_are_0_of_permuted_samples(measure):
-    """Exactly so over all orders; the mean over 500 is within three of its errors. Spaces have hubs."""
-    rng = np.random.default_rng(1)
-    image = np.exp(rng.standard_normal((60, 12)))
-    caption = image + 0.3 * rng.standard_normal((60, 12))
-    drawn = np.array([measure(image, caption[rng.permutation(60)]).value for _ in range(500)])
-    assert measure(image, caption).value > 0.3
-    assert abs(drawn.mean()) < 3 * drawn.std() / np.sqrt(500)
-
-
-def test_a_far_cloud_hides_from_cka_what_neighbors_show():
-    """Davari et al. 2023: few points that are moved change CKA at will."""
-    image = np.random.default_rng(1).standard_normal((60, 12))
-    caption = np.vstack([image[:50], image[50:] + 40])
-    (near,) = neighborhood_overlap(image, caption, (10,))
-    assert near.value > 0.5 and linear_cka(image, caption).value < 0.05
-
-
-def test_the_alignment_of_pictures_and_captions_is_of_distinct_samples():
-    image, caption = clouds()
-    image[7] = image[3]
-    kept = np.delete(np.arange(len(image)), 7)
-    value, error = _alignments([(image, caption)])[:, 0]
-    assert value == pytest.approx(linear_cka(image[kept], caption[kept]).value)
-    assert 0 < error < 0.1 < value
 
 
 def test_without_captions_their_claims_are_not_tested():

@@ -95,10 +95,6 @@ class Evidence:
         """The mean of that over samples, of all and of both halves of each halving, (1 + 2 halvings, 1 + layer)."""
         return self.states[f"caption-overlap-{model}"]
 
-    def caption_alignment(self, model: str) -> Floats:
-        """The CKA of pictures and their captions, and its error, (2, 1 + layer)."""
-        return self.states[f"caption-cka-{model}"]
-
     def gap(self, measure: str, model: str) -> Floats:
         """How far pictures and captions lie apart at half depth: of all, then of both halves of each halving."""
         return self.states[f"caption-{measure}-{model}"]
@@ -109,15 +105,9 @@ class Evidence:
 
     def space(self, measure: str, model: str, kind: str = "image", position: str = "last") -> tuple[Floats, Floats]:
         """A measure of one model at every site, and its standard error, (site,) each; nan where it was not measured."""
-        return self._curve("spaces", (kind, position, measure), model)
-
-    def likeness(self, measure: str, kind: str = "image", position: str = "last") -> tuple[Floats, Floats]:
-        """A measure of the base and the tuned model at every site, and its standard error, as `space` has them."""
-        return self._curve("profiles", (kind, position, measure), "change")
-
-    def _curve(self, table: str, wanted: tuple[str, str, str], which: str) -> tuple[Floats, Floats]:
-        one = next(one for one in self.compared[table] if (one["kind"], one["position"], one["measure"]) == wanted)
-        value, high = (np.array(one["curves"][which][end], np.float64) for end in ("value", "high"))
+        wanted = (kind, position, measure)
+        one = next(one for one in self.compared["spaces"] if (one["kind"], one["position"], one["measure"]) == wanted)
+        value, high = (np.array(one["curves"][model][end], np.float64) for end in ("value", "high"))
         sites = max(1, int(np.isfinite(high).sum()))  # the band is simultaneous: wide enough for all of them
         return value, (high - value) / NormalDist().inv_cdf(1 - self.compared["settings"]["level"] / 2 / sites)
 

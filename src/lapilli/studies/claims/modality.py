@@ -4,7 +4,7 @@ Depth is from 0, before the first layer, to 1, behind the last. Captions are of 
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -21,7 +21,6 @@ _IMAGE, _WORD = "image_random", "question_random"
 _NO_CAPTIONS = "the data has no captions of all its pictures: context.jsonl"
 _ENOUGH = 3  # of the measures of the gap
 _CORE = (0.3, 0.7)
-_SEEN = 0.05  # of full agreement: what a measure of a relation must exceed to show it
 _SHARE = 0.5  # of what layers turned a token before, at most, where it has settled
 
 
@@ -122,38 +121,6 @@ def _gap_narrows(evidence: Evidence, level: float) -> Estimate | str:
     return Estimate(third, low, high, evidence.n)
 
 
-def _one_measure_alone(evidence: Evidence, level: float) -> Estimate | str:
-    """By how much one measure shows a relation that the other does not, where it does so most.
-
-    The relations are that of base and tuned states, and that of pictures and captions in the tuned model. Of each pair
-    of figures it is the lesser of how far the one lies above what shows a relation and the other below. Both are 0 of
-    permuted samples and 1 of spaces that agree. The intervals of all hold together (Bonferroni), and so does that of
-    the largest.
-    """
-    both = np.concatenate(list(_relations(evidence)), 2)
-    value, error = both[..., np.isfinite(both).all((0, 1))].swapaxes(0, 1)
-    if not value.size:
-        return "too few distinct states for neighbors and CKA"
-    half = NormalDist().inv_cdf(1 - level / 2 / value.size) * error
-    ends = (value - half, value, value + half)
-    low, middle, high = (_most_apart(shown, hidden) for shown, hidden in zip(ends, reversed(ends), strict=True))
-    return Estimate(middle, low, high, evidence.n)
-
-
-def _most_apart(shown: Floats, hidden: Floats) -> float:
-    """The largest by which one of two measures, (measure, place), shows a relation and the other hides it."""
-    return float(max(np.minimum(shown[one] - _SEEN, _SEEN - hidden[1 - one]).max() for one in (0, 1)))
-
-
-def _relations(evidence: Evidence) -> Iterator[Floats]:
-    """Of every relation the overlap of neighbors and the CKA behind every layer, (measure, value and error, layer)."""
-    pairs = np.array([evidence.likeness("overlap_10"), evidence.likeness("cka")])
-    yield pairs[..., 1 : evidence.depth + 1]
-    if evidence.has_captions:
-        overlap = np.transpose([_change(of) for of in evidence.caption_overlap_of_halves(TUNED).T])
-        yield np.array([overlap, evidence.caption_alignment(TUNED)])[..., 1:]
-
-
 def _change_of_mean(evidence: Evidence, measure: str, sign: int) -> tuple[float, float]:
     """The change of a gap that is a mean over samples, and its error; with -1 it is wider where the mean is less."""
     apart = sign * (evidence.gap_samples(measure, TUNED) - evidence.gap_samples(measure, BASE))
@@ -219,13 +186,5 @@ CLAIMS: Sequence[Claim] = (
         _gap_narrows,
         most=-0.05,
         by_samples=False,
-    ),
-    Claim(
-        "G10",
-        "Somewhere nearest neighbors show a relation that CKA does not, or CKA one that neighbors do not.",
-        "by how much one measure lies above .05 and the other below it, where that is most",
-        "for: neighbors stand calibration, CKA often not (Gröger 2026); against: of text CKA ranks first (ReSi 2025)",
-        _one_measure_alone,
-        least=0.0,
     ),
 )

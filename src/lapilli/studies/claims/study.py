@@ -23,7 +23,7 @@ from lapilli.studies.tuning import Tuning
 RESULT = "claims"
 """The name of the study's result in its run folder."""
 
-VERSION = 4
+VERSION = 3
 """Of what is measured. A folder that was begun with another is not gone on with."""
 
 CLAIMS: Sequence[Claim] = (*geometry.CLAIMS, *modality.CLAIMS, *patching.CLAIMS, *flow.CLAIMS)
@@ -33,6 +33,7 @@ DRAWN = ("depth", "width", "hidden", "late", "scores", "between", "half")
 """What the page draws of the flow study."""
 
 ELSEWHERE = {
+    "G10": "whether neighbors see a relation that CKA does not: both measured again on permuted pairs",
     "T1 to T4": "which layers to train: trainings",
 }
 """Claims of the same list that are not tested, and what they are about and would take."""

@@ -14,7 +14,6 @@ from lapilli.inspection.measures import (
     cluster_homogeneity,
     cosine,
     distinct,
-    linear_cka,
     modality_probe,
     neighborhood_overlap,
 )
@@ -56,9 +55,8 @@ def beside_captions(images: Mapping[str, States], captions: Mapping[str, States]
 
     `caption-overlap-MODEL-samples`, (site, sample), before the first layer and behind each, nan where a sample was left
     out; their mean is `caption-overlap-MODEL`, (1 + 2 halvings, site): of all samples, then of both halves of each
-    halving. `caption-cka-MODEL` is the debiased linear CKA of all samples, and its error, (2, site). At half depth, of
-    every gap: `caption-GAP-MODEL-samples`, (sample,), of one that is a mean of theirs, and `caption-GAP-MODEL`,
-    (1 + 2 halvings,), of another.
+    halving. At half depth, of every gap: `caption-GAP-MODEL-samples`, (sample,), of one that is a mean of theirs, and
+    `caption-GAP-MODEL`, (1 + 2 halvings,), of another.
     """
     streams = {
         model: list(zip(_stream(images[model], "image_mean"), _stream(captions[model], "question_mean"), strict=True))
@@ -68,7 +66,6 @@ def beside_captions(images: Mapping[str, States], captions: Mapping[str, States]
     for model, pairs in streams.items():
         parts = [overlaps[f"caption-overlap-{model}-samples"], *map(_overlaps, _halves(pairs))]
         overlaps[f"caption-overlap-{model}"] = np.array([_means(part) for part in parts])
-        overlaps[f"caption-cka-{model}"] = _alignments(pairs)
     middle = {model: pairs[len(pairs) // 2] for model, pairs in streams.items()}
     return overlaps | dict(_gaps(middle))
 
@@ -82,12 +79,6 @@ def _overlaps(pairs: list[Pair]) -> Floats:
             (overlap,) = neighborhood_overlap(image[rows], caption[rows], (K,))
             row[rows] = overlap.samples
     return values
-
-
-def _alignments(pairs: list[Pair]) -> Floats:
-    """The CKA of pictures and captions at every site, and its error, (2, site)."""
-    alike = [linear_cka(image[rows], caption[rows]) for image, caption in pairs for rows in [distinct(image, caption)]]
-    return np.array([[of.value for of in alike], [of.error for of in alike]])
 
 
 def _halves(pairs: list[Pair]) -> Iterator[list[Pair]]:
